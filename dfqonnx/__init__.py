@@ -1,0 +1,1 @@
+"""dfqonnx: quantize an ONNX network to 8..2 bits without data, and prove the result."""

@@ -1,0 +1,68 @@
+"""Everything that can go wrong, as one small tree.
+
+    DfqError                      the root; `exit_code` is what the command line ends with
+    +-- UsageError           2    a flag, a path, a recipe key or a data file is wrong
+    +-- UnsupportedModel     3    the model cannot be quantized; every offending node is named
+    +-- EnvironmentProblem   4    ONNX Runtime missing or doubled, no CUDA device, disk full
+    +-- InternalError        5    a promise of ours was broken: please report it
+
+Messages name the file, node or key, the value, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DfqError(Exception):
+    """Root of every error that dfqonnx raises on purpose."""
+
+    exit_code = 5
+
+
+class UsageError(DfqError):
+    """The request is wrong: a flag, path, recipe key or data file."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Offence:
+    """One reason why a model is refused, tied to its node."""
+
+    node: str
+    op: str
+    reason: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        """Return `node (op): reason; advice`."""
+        head = f"{self.node} ({self.op})" if self.op else self.node
+        return f"{head}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+
+class UnsupportedModel(DfqError):
+    """The model cannot be quantized as it is.
+
+    Attributes:
+        offences: every reason found, not only the first.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, offences: Sequence[Offence] = ()) -> None:
+        self.offences = tuple(offences)
+        super().__init__("\n".join([message, *(f"  - {offence}" for offence in offences)]))
+
+
+class EnvironmentProblem(DfqError):
+    """The machine lacks something: a runtime, a device, disk space, a permission."""
+
+    exit_code = 4
+
+
+class InternalError(DfqError):
+    """A promise of dfqonnx was broken; the message says which and what to report."""
+
+    exit_code = 5

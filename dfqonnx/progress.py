@@ -1,0 +1,41 @@
+"""How a stage tells its caller how far it is; the caller decides what is shown.
+
+A stage takes a `Progress` and calls `start(total)` once, `advance()` per unit of work, `note()` for
+a line worth keeping. `Silent` shows nothing; the command line brings one drawn with rich.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a stage reports to."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Begin `stage`, which will take `total` units of work."""
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        """Say that `units` are done; `figures` are the latest loss, agreement and so on."""
+
+    def note(self, message: str) -> None:
+        """Say something that should stay visible."""
+
+    def warn(self, message: str) -> None:
+        """Say something that the user should act on."""
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        """Ignore."""
+
+    def note(self, message: str) -> None:
+        """Ignore."""
+
+    def warn(self, message: str) -> None:
+        """Ignore."""
