@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 
 from dfqonnx.errors import InternalError, UsageError
 
-
 V = TypeVar("V")
 
 

@@ -3,7 +3,7 @@
 Training (fakequant) and export read the same `Sites`, so what was trained is what is exported.
 
     v --Q/DQ(v)--+-- Add                          ActivationSite(name="v", tensor="v", 8 bits)
-                 +-- Slice --w-- Add              AliasSite(tensor="w", of="v"): same scale, no choice
+                 +-- Slice --w-- Add              AliasSite(tensor="w", of="v"): same scale
                  +-- Q/DQ(v@conv) -- Conv         ActivationSite(name="v@4", tensor="v",
                                                                  consumers=("conv",), 4 bits)
 """
