@@ -70,6 +70,31 @@ class RunSpec:
             raise UsageError(f"--budget {self.budget:g}s: too short; 10s is the least")
 
 
+@dataclass(frozen=True)
+class ValidateSpec:
+    """A quantized file to hold against its float teacher.
+
+    Attributes:
+        teacher: the float ONNX file.
+        student: the quantized ONNX file.
+        inputs: how pixels become the tensor; None reads the student's metadata.
+        eval_data: labelled images (npz, folder or tar).
+        out: folder for report.json and report.md; None writes nothing.
+        seed: of the synthetic images that stand in where there are no others.
+    """
+
+    teacher: Path
+    student: Path
+    inputs: InputSpec | None = None
+    eval_data: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds in `30s`, `10m` or `1h`.
 

@@ -1,0 +1,65 @@
+"""The command `dfqonnx`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from dfqonnx.cli.audit import audit
+from dfqonnx.cli.doctor import doctor
+from dfqonnx.cli.failures import guard
+from dfqonnx.cli.inspect import inspect
+from dfqonnx.cli.recipes import recipes
+from dfqonnx.cli.run import run
+from dfqonnx.cli.validate import validate
+
+app = typer.Typer(
+    name="dfqonnx",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
+)
+for command in (run, inspect, validate, audit, doctor, recipes):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dfqonnx {version('dfqonnx')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Quantize an ONNX network to 8..2 bits without any data, and prove the result."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminated)
+    code = guard(
+        lambda: app(arguments, standalone_mode=False, prog_name="dfqonnx"),
+        as_json="--json" in arguments,
+    )
+    sys.exit(code)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """Unwind, so that staging folders are removed."""
+    sys.exit(128 + number)

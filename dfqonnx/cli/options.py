@@ -1,0 +1,50 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Weights = Literal["auto", "int8"]
+Device = Literal["auto", "cpu", "cuda"]
+Target = Literal["ort-cpu"]
+
+Model = Annotated[Path, typer.Option("--model", "-m", help="The float ONNX file.")]
+BitsText = Annotated[
+    str, typer.Option("--bits", "-b", help="One width for weights and activations (4), or w4a8.")
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="How pixels become the input: imagenet, cifar10, cifar100, zero-one, minus-one-one, "
+        "raw, or a YAML file with scale, mean, std, layout, channels. "
+        "Without it a good guess is made and said.",
+    ),
+]
+EvalData = Annotated[
+    Path | None,
+    typer.Option(
+        "--eval-data",
+        help="Labelled images to measure on, never to train on: an npz with x (uint8, NHWC) and "
+        "y, or a folder or tar of images with labels.csv.",
+    ),
+]
+StrictEnds = Annotated[
+    int | None,
+    typer.Option("--strict-ends", help="Weight bits of the first and last layer, such as 8."),
+]
+WeightStorage = Annotated[
+    Weights,
+    typer.Option(
+        help="auto packs weights of 4 bits and fewer as INT4; int8 keeps INT8 containers, "
+        "which older ONNX Runtimes load too."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where images and training run.")]
+TargetOption = Annotated[Target, typer.Option("--target", help="Runtime that the file is for.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result (or the error) as JSON.")]

@@ -1,0 +1,117 @@
+"""`dfqonnx run`: the whole job."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfqonnx.cli import options as o
+from dfqonnx.cli.show import display, say_json, stdout
+
+if TYPE_CHECKING:
+    from dfqonnx.report.model import Report
+    from dfqonnx.spec.run import RunSpec
+
+
+def run(
+    model: o.Model,
+    bits: o.BitsText = "4",
+    preprocess: o.Preprocess = None,
+    eval_data: o.EvalData = None,
+    recipe: Annotated[
+        str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
+    ] = "default",
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for images and training together: 30s, 10m, 1h."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Output folder; <model>-<bits> here when not given."),
+    ] = None,
+    strict_ends: o.StrictEnds = None,
+    weight_storage: o.WeightStorage = "auto",
+    seed: o.Seed = 0,
+    device: o.DeviceOption = "auto",
+    target: o.TargetOption = "ort-cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
+    ] = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+) -> int:
+    """Quantize a model: make images, train, export, prove. Ends with 1 if a gate fails."""
+    from dfqonnx.spec.preprocess import read_preprocess
+    from dfqonnx.spec.quant import Bits, QuantSpec
+    from dfqonnx.spec.recipe import read_recipe
+    from dfqonnx.spec.run import RunSpec, parse_duration
+
+    quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
+    spec = RunSpec(
+        model=model,
+        quant=quant,
+        out=out or Path(f"{model.stem}-{quant.bits.label}"),
+        inputs=None if preprocess is None else read_preprocess(preprocess),
+        recipe=read_recipe(recipe),
+        eval_data=eval_data,
+        seed=seed,
+        device=device,
+        target=target,
+        budget=None if budget is None else parse_duration(budget),
+    )
+    if dry_run:
+        return _plan(spec, quiet=quiet, as_json=as_json)
+    return _work(spec, quiet=quiet, as_json=as_json)
+
+
+def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
+    from dfqonnx import flow
+    from dfqonnx.cli.inspect import show_inspection
+
+    inspection = flow.plan(spec)
+    show_inspection(inspection, quiet=quiet, as_json=as_json)
+    if not (quiet or as_json):
+        stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")
+    return 0
+
+
+def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
+    from dfqonnx.preflight import preflight
+
+    preflight(spec)  # before torch is imported: a wrong path is told at once
+    from dfqonnx import flow
+
+    with display(quiet=quiet, as_json=as_json) as progress:
+        report = flow.run(spec, progress=progress)
+    show_report(report, quiet=quiet, as_json=as_json, folder=spec.out)
+    return report.exit_code
+
+
+def show_report(report: Report, *, quiet: bool, as_json: bool, folder: Path | None) -> None:
+    """Print what came out, where it lies and what to do next."""
+    if as_json:
+        import json
+
+        say_json(json.loads(report.to_json()))
+        return
+    if quiet:
+        return
+    from dfqonnx.report.table import table
+
+    console = stdout()
+    console.print(table(report))
+    if folder is None:
+        return
+    student = shlex.quote(str(folder / report.student.path))
+    teacher = shlex.quote(report.teacher.path)
+    where = f"{len(report.files)} files in {shlex.quote(str(folder))}/, start with report.md"
+    said = f"Wrote {student} ({where})."
+    then = (
+        f"Next: dfqonnx validate --teacher {teacher} --student {student} --eval-data YOUR_IMAGES"
+        if report.student.top1 is None
+        else "Next: load it with onnxruntime.InferenceSession, as you load the float file."
+    )
+    console.print(said, then, sep="\n", soft_wrap=True)

@@ -1,0 +1,47 @@
+"""`dfqonnx validate`: a quantized file against its float teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfqonnx.cli import options as o
+from dfqonnx.cli.run import show_report
+from dfqonnx.cli.show import display
+
+
+def validate(
+    teacher: Annotated[Path, typer.Option("--teacher", "-t", help="The float ONNX file.")],
+    student: Annotated[Path, typer.Option("--student", "-s", help="The quantized ONNX file.")],
+    eval_data: o.EvalData = None,
+    preprocess: o.Preprocess = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write report.json and report.md to this folder."),
+    ] = None,
+    seed: o.Seed = 0,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+) -> int:
+    """Measure agreement, accuracy, parity, what was fused, size and speed. 1 if a gate fails."""
+    from dfqonnx.preflight import check_comparison
+    from dfqonnx.spec.preprocess import read_preprocess
+    from dfqonnx.spec.run import ValidateSpec
+
+    spec = ValidateSpec(
+        teacher=teacher,
+        student=student,
+        eval_data=eval_data,
+        inputs=None if preprocess is None else read_preprocess(preprocess),
+        out=out,
+        seed=seed,
+    )
+    check_comparison(spec)
+    from dfqonnx import flow
+
+    with display(quiet=quiet, as_json=as_json) as progress:
+        report = flow.validate(spec, progress=progress)
+    show_report(report, quiet=quiet, as_json=as_json, folder=out)
+    return report.exit_code

@@ -1,0 +1,131 @@
+"""The output folder is complete or absent.
+
+Everything is written to a staging folder first. When all is there:
+
+- no folder of that name yet: the staging folder, a hidden sibling, is renamed: one atomic step;
+- a folder that dfqonnx wrote before, or an empty one (a mounted volume, say): the staging folder
+  lies inside; the old `report.json` goes first, each file is replaced by rename, and the new
+  `report.json` comes last: a folder without it is not complete, and no file is ever half written;
+- a folder with other people's files: refused before anything slow.
+
+A run that is killed leaves at most a hidden staging folder, which the next run removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from dfqonnx.errors import EnvironmentProblem, UsageError
+
+MARKER = "report.json"
+_STAGING = ".dfqonnx-partial"
+
+
+def check_out(out: Path) -> None:
+    """Refuse an output folder that could not be written at the end.
+
+    Raises:
+        UsageError: it is a file, lies below one, or holds files that dfqonnx did not write.
+        EnvironmentProblem: it, or the nearest folder above it, is not writable.
+    """
+    if out.is_dir():
+        _refuse_foreign(out)
+    elif out.exists() or out.is_symlink():
+        raise UsageError(f"--out {out}: is a file; give the name of a folder")
+    home = _nearest(out)
+    if not home.is_dir():
+        raise UsageError(f"--out {out}: {home} is a file, not a folder")
+    try:
+        Path(tempfile.mkdtemp(prefix=_STAGING, dir=home)).rmdir()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"--out {out}: {home} is not writable ({error.strerror}); choose another --out"
+        ) from None
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a folder to write into; on a clean exit its content stands under `out`.
+
+    Args:
+        out: final place; must have passed `check_out`.
+
+    Yields:
+        the staging folder.
+    """
+    inside = out.is_dir()
+    home = out if inside else out.parent
+    home.mkdir(parents=True, exist_ok=True)
+    _sweep(home)
+    staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}-{os.getpid()}-", dir=home))
+    staging.chmod(0o755)  # mkdtemp keeps others out; the result is an ordinary folder
+    try:
+        yield staging
+        if inside:
+            _replace(staging, out)
+        else:
+            staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_foreign(out: Path) -> None:
+    names = [path.name for path in out.iterdir() if not path.name.startswith(_STAGING)]
+    if names and not _ours(out):
+        raise UsageError(
+            f"--out {out}: holds files that dfqonnx did not write ({sorted(names)[0]}, ...); "
+            "choose an empty or new folder"
+        )
+
+
+def _ours(out: Path) -> bool:
+    return _report(out).get("schema", "").startswith("dfqonnx.report/")
+
+
+def _report(out: Path) -> dict[str, str]:
+    try:
+        content = json.loads((out / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _nearest(out: Path) -> Path:
+    """Return the nearest existing path at or above `out`."""
+    return next(path for path in (out, *out.absolute().parents) if path.exists())
+
+
+def _replace(staging: Path, out: Path) -> None:
+    """Move every entry of `staging` to `out`, the marker last; drop what only the old run had."""
+    before = _report(out).get("files", ())
+    (out / MARKER).unlink(missing_ok=True)
+    fresh = sorted(staging.iterdir(), key=lambda path: path.name == MARKER)
+    written = {str(p.relative_to(staging)) for p in staging.rglob("*") if p.is_file()}
+    for name in before:
+        stale = out / name
+        if (
+            name not in written
+            and stale.is_file()
+            and stale.resolve().is_relative_to(out.resolve())
+        ):
+            stale.unlink()
+    for path in fresh:
+        if path.is_dir():
+            shutil.rmtree(out / path.name, ignore_errors=True)
+        os.replace(path, out / path.name)
+
+
+def _sweep(home: Path) -> None:
+    """Remove staging folders of processes that are gone."""
+    for left in home.glob(f"{_STAGING}-*-*"):
+        owner = left.name.removeprefix(f"{_STAGING}-").split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""A report as (what, value) lines: the same words in the table and in `report.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dfqonnx.report.model import Interval, Report
+
+Line = tuple[str, str]
+
+
+def headline(report: Report) -> str:
+    """Return one sentence: what came out."""
+    parts = [] if report.bits is None else [f"W{report.bits.weights}A{report.bits.activations}"]
+    if report.drop_points is not None:
+        parts.append(f"top-1 drop {report.drop_points.value:.2f} points")
+    elif report.agreement.synthetic is not None:
+        parts.append(f"agreement {report.agreement.synthetic.value:.1%} on synthetic images")
+    if report.size_ratio is not None:
+        parts.append(f"{report.size_ratio:.2f} of the size")
+    if report.latency is not None:
+        parts.append(f"{report.latency.speedup:.1f} times the speed")
+    return f"{report.verdict}: " + ", ".join(parts or ["nothing was measured"])
+
+
+def lines(report: Report) -> Iterator[Line]:
+    """Yield what is known, in reading order; what is unknown is left out."""
+    yield from _accuracy(report)
+    yield from _file(report)
+    yield from _runtime(report)
+    if report.images is not None:
+        images = report.images
+        guided = f"; {images.guided_by}" if images.guided_by else ""
+        yield "images", f"{images.count} {images.source} (BatchNorm {images.batchnorm}{guided})"
+    if report.recipe is not None:
+        yield "recipe", f"{report.recipe}, seed {report.seed}"
+    if report.seconds:
+        yield "seconds", ", ".join(f"{k} {v:.1f}" for k, v in report.seconds.items())
+    if report.peak_rss_mb is not None:
+        yield "peak memory", f"{report.peak_rss_mb:.0f} MiB"
+
+
+def _accuracy(report: Report) -> Iterator[Line]:
+    if report.bits is not None:
+        ends = "like the others" if report.bits.ends is None else f"{report.bits.ends} bits"
+        yield (
+            "bits",
+            f"weights {report.bits.weights}, activations {report.bits.activations}; "
+            f"first and last layer's weights {ends}; residual stream {report.bits.stream}",
+        )
+    for name, facts in (("teacher", report.teacher), ("student", report.student)):
+        if facts.top1 is not None:
+            yield f"top-1 of the {name}", _interval(facts.top1, " %")
+    if report.drop_points is not None:
+        yield "drop", _interval(report.drop_points, " points")
+    for name, share in (
+        ("evaluation", report.agreement.eval),
+        ("synthetic", report.agreement.synthetic),
+    ):
+        if share is not None:
+            yield f"agreement, {name} images", _interval(_percent(share), " %")
+    if report.agreement.sqnr_db is not None:
+        yield "signal to noise of the outputs", f"{report.agreement.sqnr_db:.1f} dB"
+
+
+def _file(report: Report) -> Iterator[Line]:
+    if report.size_ratio is not None:
+        yield (
+            "size",
+            f"{_kib(report.student.bytes)} instead of {_kib(report.teacher.bytes)} "
+            f"({report.size_ratio:.3f})",
+        )
+
+
+def _runtime(report: Report) -> Iterator[Line]:
+    if report.latency is not None:
+        t = report.latency
+        threads = "1 thread" if t.threads == 1 else f"{t.threads} threads"
+        yield (
+            "latency",
+            f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms ({t.speedup:.2f} times "
+            f"faster; batch {t.batch}, {threads})",
+        )
+    if report.audit is not None:
+        integers = ", ".join(f"{op} {n}" for op, n in report.audit.integer_nodes.items())
+        yield "integer nodes", integers or "none"
+        yield "float nodes", str(len(report.audit.float_nodes))
+    parity = report.parity
+    if parity.off_vs_torch_levels is not None:
+        yield "file against torch student", f"at most {parity.off_vs_torch_levels:g} levels apart"
+    if parity.on_vs_off_levels is not None:
+        flips = (
+            ""
+            if parity.on_vs_off_flips is None
+            else f", {parity.on_vs_off_flips:.1e} of the codes differ"
+        )
+        yield "optimised against plain", f"at most {parity.on_vs_off_levels:g} levels apart{flips}"
+    if parity.top1_same is not None:
+        yield "same class, deployed and torch", f"{parity.top1_same:.2%} of the images"
+
+
+def _interval(interval: Interval, unit: str) -> str:
+    bounds = (
+        ""
+        if interval.low is None or interval.high is None
+        else f" (95 %: {interval.low:.2f} to {interval.high:.2f}"
+        + (f", n = {interval.n})" if interval.n is not None else ")")
+    )
+    return f"{interval.value:.2f}{unit}{bounds}"
+
+
+def _percent(share: Interval) -> Interval:
+    def times(value: float | None) -> float | None:
+        return None if value is None else 100 * value
+
+    return Interval(100 * share.value, times(share.low), times(share.high), share.n)
+
+
+def _kib(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1024:,.0f} KiB"

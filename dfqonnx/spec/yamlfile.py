@@ -1,0 +1,58 @@
+"""Read a small YAML mapping; every failure is one sentence that names the file and the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dfqonnx.errors import UsageError
+
+
+class _Strict(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is given twice", problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file; an empty file is an empty mapping.
+
+    Args:
+        path: the file.
+        what: what the file is to the user, for messages: `recipe`, `preprocess`.
+
+    Raises:
+        UsageError: no such file, not text, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{what} {path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{what} {path}: not a text file; expected YAML") from None
+    except OSError as error:
+        raise UsageError(f"{what} {path}: cannot be read ({error.strerror})") from None
+    try:
+        content = yaml.load(text, Loader=_Strict)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        raise UsageError(f"{what} {path}{place}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{what} {path}: not YAML ({error})") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(
+            f"{what} {path}: expected `key: value` lines, found {type(content).__name__}"
+        )
+    return content
