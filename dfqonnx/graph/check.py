@@ -1,0 +1,124 @@
+"""What is refused before any work is done, each reason tied to its node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import onnx
+from onnx import defs
+
+from dfqonnx.errors import Offence
+
+MIN_OPSET = 7
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_QUANTIZED = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "QLinearAdd",
+        "QGemm",
+    }
+)
+_STANDARD = frozenset({"", "ai.onnx"})
+
+
+def find_offences(proto: onnx.ModelProto) -> tuple[Offence, ...]:
+    """Return every reason why `proto` cannot be quantized; empty when it can be tried."""
+    version = next((o.version for o in proto.opset_import if o.domain in _STANDARD), 0)
+    found = [*_versions(proto, version), *_inputs(proto)]
+    local = {(f.domain, f.name) for f in proto.functions}
+    nodes = [*proto.graph.node, *(n for f in proto.functions for n in f.node)]
+    for index, node in enumerate(nodes):
+        if (node.domain, node.op_type) not in local:
+            found += _node(node, index, version)
+    if not any(n.op_type in WEIGHTED for n in nodes) and not found:
+        found.append(
+            Offence("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
+        )
+    return tuple(found)
+
+
+def _versions(proto: onnx.ModelProto, version: int) -> Iterator[Offence]:
+    if version < MIN_OPSET:
+        yield Offence(
+            "graph", "", f"opset {version} is older than {MIN_OPSET}", "export at opset 13 or later"
+        )
+    if version > defs.onnx_opset_version():
+        yield Offence(
+            "graph",
+            "",
+            f"opset {version} is newer than the installed onnx package knows"
+            f" ({defs.onnx_opset_version()})",
+            "upgrade onnx, or export at opset 21",
+        )
+
+
+def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
+    weights = {t.name for t in proto.graph.initializer}
+    inputs = [i for i in proto.graph.input if i.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(repr(i.name) for i in inputs) or "none"
+        yield Offence(
+            "graph", "", f"one image input is expected, it has {names}", "export a one-input model"
+        )
+        return
+    kind = inputs[0].type
+    if not kind.HasField("tensor_type"):
+        yield Offence(inputs[0].name, "input", "it is not a tensor")
+        return
+    tensor = kind.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        yield Offence(
+            inputs[0].name, "input", f"its type is {name}, FLOAT is expected", "export in float32"
+        )
+    if not tensor.HasField("shape") or not 2 <= len(tensor.shape.dim) <= 5:
+        yield Offence(
+            inputs[0].name,
+            "input",
+            f"its shape has {len(tensor.shape.dim)} dimensions",
+            "declare it as batch x channels x height x width",
+        )
+
+
+def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
+    name = node.name or f"node {index} with output {_first(node.output)}"
+    if node.op_type in _CONTROL_FLOW:
+        yield Offence(name, node.op_type, "control flow cannot be quantized", "export a static one")
+    elif node.op_type in _QUANTIZED:
+        yield Offence(
+            name, node.op_type, "the model is already quantized", "start from the float model"
+        )
+    elif node.domain not in _STANDARD:
+        yield Offence(
+            name,
+            node.op_type,
+            f"operators of domain {node.domain!r} are not known",
+            "export with standard ai.onnx operators",
+        )
+    elif version and not defs.has(node.op_type, max_inclusive_version=max(version, 1)):
+        yield Offence(
+            name,
+            node.op_type,
+            f"opset {version} of ONNX has no such operator",
+            "export again with a current exporter",
+        )
+    elif node.op_type == "BatchNormalization" and _trains(node):
+        yield Offence(
+            name, node.op_type, "it is in training mode", "export the model in evaluation mode"
+        )
+
+
+def _trains(node: onnx.NodeProto) -> bool:
+    mode = any(a.name == "training_mode" and a.i == 1 for a in node.attribute)
+    return mode or sum(1 for o in node.output if o) > 1
+
+
+def _first(names: Sequence[str]) -> str:
+    return repr(names[0]) if names else "none"

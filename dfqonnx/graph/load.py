@@ -1,0 +1,173 @@
+"""Read an ONNX file: any IR version, opset 7 and up, data inside the file or beside it.
+
+A file that cannot be read is the user's mistake (`UsageError`); one that reads well but cannot be
+quantized is an `UnsupportedModel` that names every offending node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import external_data_helper
+
+from dfqonnx.errors import UnsupportedModel, UsageError
+from dfqonnx.graph.check import find_offences
+from dfqonnx.graph.model import Source
+
+_SIGNATURES = (
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"PK\x03\x04", "a zip archive (perhaps a PyTorch checkpoint: export it to ONNX first)"),
+    (0, b"\x89HDF", "an HDF5 file (perhaps a Keras model: convert it to ONNX first)"),
+    (4, b"TFL3", "a TensorFlow Lite model: convert it to ONNX first"),
+    (0, b"\x80\x02", "a Python pickle (perhaps a PyTorch checkpoint: export it to ONNX first)"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: fetch the real file first"),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checked model as it stands in the file, external data read in."""
+
+    proto: onnx.ModelProto
+    source: Source
+
+
+def load(path: Path) -> Loaded:
+    """Read and check the model at `path`.
+
+    Raises:
+        UsageError: nothing readable there, or not an ONNX model.
+        UnsupportedModel: a model that cannot be quantized; every reason is listed.
+    """
+    data = _read(path)
+    proto = _parse(path, data)
+    external = _read_external(proto, path)
+    _check_sizes(proto, path)
+    offences = find_offences(proto)
+    if offences:
+        raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)
+    opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 1)
+    source = Source(
+        path=str(path),
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data) + external,
+        opset=opset,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        metadata={p.key: p.value for p in proto.metadata_props},
+    )
+    return Loaded(proto, source)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the path of an .onnx file")
+    if not path.exists():
+        raise UsageError(f"{path}: no such file; check the path")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise UsageError(f"{path} is empty (0 bytes); export or download it again")
+    for offset, signature, what in _SIGNATURES:
+        if data[offset : offset + len(signature)] == signature:
+            raise UsageError(f"{path} is not an ONNX model; it looks like {what}")
+    return data
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise UsageError(
+            f"{path} ({len(data)} bytes) is not a readable ONNX model: truncated, damaged or"
+            " another format; export or download it again"
+        ) from None
+    if not proto.HasField("graph") or not proto.ir_version or not proto.opset_import:
+        raise UsageError(
+            f"{path} ({len(data)} bytes) is not an ONNX model: it holds no graph, IR version or"
+            " opset; it may be truncated or of another format"
+        )
+    return proto
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from proto.graph.initializer
+    for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
+        for node in nodes:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _read_external(proto: onnx.ModelProto, path: Path) -> int:
+    """Read data kept beside the model into it; return the size of the files it came from."""
+    folder = path.resolve().parent
+    sizes: dict[Path, int] = {}
+    for tensor in _tensors(proto):
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        entry = {e.key: e.value for e in tensor.external_data}
+        file = _external_file(entry.get("location", ""), folder, tensor.name, path)
+        sizes[file] = file.stat().st_size
+        try:
+            offset = int(entry.get("offset", 0))
+            length = int(entry.get("length", sizes[file] - offset))
+        except ValueError:
+            offset = length = -1
+        if offset < 0 or length < 0 or offset + length > sizes[file]:
+            raise UsageError(
+                f"{path}: tensor {tensor.name!r} asks for bytes that {file.name} does not have"
+                f" ({sizes[file]} bytes): it is truncated, or belongs to another model"
+            )
+        with file.open("rb") as handle:
+            handle.seek(offset)
+            tensor.raw_data = handle.read(length)
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
+    return sum(sizes.values())
+
+
+def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:
+    file = (folder / location).resolve()
+    if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
+        raise UsageError(
+            f"{path}: tensor {tensor!r} points to data outside the model's folder ({location!r});"
+            " for safety only files in the same folder are read"
+        )
+    if not file.is_file():
+        raise UsageError(
+            f"{path}: its data file {location!r} is missing; copy it into {folder} beside the model"
+        )
+    return file
+
+
+def _check_sizes(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse tensors whose data do not fill their shape."""
+    for tensor in proto.graph.initializer:
+        if not tensor.HasField("raw_data"):
+            continue
+        try:
+            item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        except (KeyError, TypeError):
+            continue
+        expected, actual = math.prod(tensor.dims) * item, len(tensor.raw_data)
+        sub_byte = tensor.data_type in {
+            onnx.TensorProto.INT4,
+            onnx.TensorProto.UINT4,
+            onnx.TensorProto.FLOAT4E2M1,
+        }
+        if expected != actual and not sub_byte and item > 0 and tensor.data_type < 21:
+            raise UsageError(
+                f"{path}: tensor {tensor.name!r} has {actual} bytes of data, its shape"
+                f" {list(tensor.dims)} needs {expected}: the file is damaged"
+            )

@@ -1,0 +1,90 @@
+"""What the graph room hands to everybody else: the normalised model and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+from dfqonnx.spec.sites import ChannelStatistics
+
+BatchNormState = Literal["present", "partly", "absent"]
+Dim = int | str | None
+ORIGIN = "dfqonnx.origin"  # node metadata: the operator that this node replaces
+BATCH = "N"  # name of the free batch axis
+
+
+@dataclass(frozen=True)
+class Source:
+    """The user's file.
+
+    Attributes:
+        path: as given.
+        sha256: of the .onnx file itself.
+        bytes: size on disk, external data included.
+        opset: version of the ai.onnx operators.
+        producer: name and version of the exporter, as recorded in the file.
+        metadata: the file's own metadata properties.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    opset: int
+    producer: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output as the user declared it; `None` is a dimension without name."""
+
+    name: str
+    dtype: int
+    shape: tuple[Dim, ...] | None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The user's own inputs and outputs; export restores them."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size that the user's file is fixed to; None when it is free."""
+        shape = self.inputs[0].shape
+        return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A normalised model; CONTRIBUTING lists what holds for it.
+
+    Attributes:
+        ir: the graph.
+        source: the user's file.
+        contract: its inputs and outputs as declared there.
+        statistics: value name -> what a BatchNormalization knew about that value.
+        batchnorm: whether every Conv that could have had a BatchNormalization still has it
+            (`present`), some (`partly`) or none (`absent`).
+        batchnorm_nodes: how many the user's file holds.
+        input: name of the image input.
+        input_shape: its shape without the batch axis, in the model's own layout.
+        output: name of the (first) output.
+        logits: the value that distillation compares: the input of a final Softmax, else `output`.
+    """
+
+    ir: ir.Model
+    source: Source
+    contract: Contract
+    statistics: Mapping[str, ChannelStatistics]
+    batchnorm: BatchNormState
+    batchnorm_nodes: int
+    input: str
+    input_shape: tuple[int, ...]
+    output: str
+    logits: str

@@ -1,0 +1,66 @@
+"""Mul, Div, Add and Sub by a per-channel constant move into the Conv or Gemm before them.
+
+Exporters write biases as a separate Add of shape [1, K] or [C, 1, 1] and frozen normalisations as
+Mul and Add:    (W x + c) * m = (m W) x + m c,        (W x + c) + b = W x + (c + b).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from dfqonnx.graph.passes.edit import constant, dims, drop, only_consumer, take_over
+from dfqonnx.graph.passes.scale import scale_layer
+
+_OPS = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+def fold_affines(model: ir.Model) -> bool:
+    """Fold every per-channel constant operation that directly follows its layer."""
+    changed = False
+    for node in list(model.graph):
+        if node.op_type in _OPS:
+            changed |= _fold(node)
+    return changed
+
+
+def _fold(node: ir.Node) -> bool:
+    first, second = node.inputs
+    operand, source = constant(second), first
+    if operand is None and node.op_type in {"Add", "Mul"}:
+        operand, source = constant(first), second
+    if operand is None or source is None or operand.dtype != np.float32:
+        return False
+    layer, shape = source.producer(), dims(source)
+    if layer is None or shape is None or only_consumer(source) is not node:
+        return False
+    values = per_channel(operand, rank=len(shape))
+    if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:
+        return False
+    if dims(node.outputs[0]) != shape:
+        return False
+    one, zero = np.ones(1), np.zeros(1)
+    factor, offset = {
+        "Add": (one, values),
+        "Sub": (one, -values),
+        "Mul": (values, zero),
+        "Div": (1.0 / values if values.all() else None, zero),
+    }[node.op_type]
+    if factor is None or not scale_layer(layer, factor, offset):
+        return False
+    take_over(node.outputs[0], layer.outputs[0])
+    drop(node)
+    return True
+
+
+def per_channel(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:
+    """Return a constant as one value per channel of an N C ... value; None if it is not that."""
+    if operand.size == 1:
+        return operand.reshape(-1).astype(np.float64)
+    shape = (1,) * (rank - operand.ndim) + operand.shape
+    if len(shape) != rank or any(d != 1 for a, d in enumerate(shape) if a != 1):
+        return None
+    return operand.reshape(-1).astype(np.float64)

@@ -1,0 +1,127 @@
+"""The few graph edits that all passes are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """Return the array of an initializer, None for anything that is computed or fed."""
+    if value is None or value.is_graph_input() or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+    """Return a value's shape, free axes as their name."""
+    if value is None or value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def spatial(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Return height, width ... of an N C H W value; None when any is unknown."""
+    shape = dims(value)
+    if shape is None or len(shape) < 3:
+        return None
+    sizes = tuple(d for d in shape[2:] if isinstance(d, int))
+    return sizes if len(sizes) == len(shape) - 2 else None
+
+
+def initializer(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
+    """Add a constant named `stem` (numbered when taken) and return it."""
+    name, number = stem, 1
+    while name in graph.initializers:
+        number += 1
+        name = f"{stem}_{number}"
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
+    """Set an input, growing the list of inputs when it is shorter."""
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def take_over(old: ir.Value, new: ir.Value) -> None:
+    """Let `new` stand wherever `old` stood, under the name of `old`."""
+    name, meta = old.name, dict(old.meta)
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    old.name = f"{name}/replaced"
+    new.name, new.shape, new.type = name, old.shape, old.type
+    new.meta.clear()
+    new.meta.update(meta)
+
+
+def bypass(node: ir.Node) -> bool:
+    """Remove a node that only hands its first input on; False where names forbid it."""
+    source, out = node.inputs[0], node.outputs[0]
+    if source is None:
+        return False
+    if out.is_graph_output():
+        if source.is_graph_input() or source.is_graph_output() or source.is_initializer():
+            return False
+        out.meta.update(source.meta)
+        take_over(out, source)
+    else:
+        out.replace_all_uses_with(source)
+    drop(node)
+    return True
+
+
+def drop(node: ir.Node) -> None:
+    """Remove a node whose outputs nobody reads."""
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the single reader of `value`; None when there are more, or it is an output."""
+    uses = tuple(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
+    """Return an attribute that is a list of integers."""
+    attribute = node.attributes.get(name)
+    return None if attribute is None else tuple(attribute.as_ints())
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """Return an integer attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def real(node: ir.Node, name: str, default: float) -> float:
+    """Return a float attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_float()
+
+
+def text(node: ir.Node, name: str, default: str) -> str:
+    """Return a string attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_string()
+
+
+def axes_of(node: ir.Node, rank: int) -> tuple[int, ...] | None:
+    """Return non-negative axes given as input 1 or as attribute; None when not constant."""
+    given = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+    listed = integers(node, "axes") if given is None else tuple(int(a) for a in given)
+    return None if listed is None else tuple(sorted(a % rank for a in listed))

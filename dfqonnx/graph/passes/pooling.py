@@ -1,0 +1,65 @@
+"""A mean over the whole image, however written, becomes a GlobalAveragePool.
+
+ReduceMean(x, axes = image axes)                               = GlobalAveragePool(x)
+AveragePool(x, kernel = image size, no pads)                   = GlobalAveragePool(x)
+ReduceMean(..., keepdims = 0)                                  = Flatten(GlobalAveragePool(x))
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from dfqonnx.graph.passes.edit import axes_of, dims, drop, integer, integers, spatial, take_over
+
+
+def to_global_pools(model: ir.Model) -> bool:
+    """Rewrite every mean over all image axes."""
+    changed = False
+    for node in list(model.graph):
+        source = node.inputs[0] if node.inputs else None
+        shape = dims(source)
+        if shape is None or len(shape) < 3:
+            continue
+        if node.op_type == "ReduceMean":
+            image = tuple(range(2, len(shape)))
+            if axes_of(node, len(shape)) == image:
+                _rewrite(model.graph, node, flat=integer(node, "keepdims", 1) == 0)
+                changed = True
+        elif node.op_type == "AveragePool" and _covers(node):
+            _rewrite(model.graph, node, flat=False)
+            changed = True
+    return changed
+
+
+def _covers(node: ir.Node) -> bool:
+    image = spatial(node.inputs[0])
+    whole = image is not None and integers(node, "kernel_shape") == image
+    return (
+        whole
+        and not any(integers(node, "pads") or ())
+        and "auto_pad" not in node.attributes
+        and all(d == 1 for d in integers(node, "dilations") or ())
+        and not integer(node, "ceil_mode", 0)
+    )
+
+
+def _rewrite(graph: ir.Graph, node: ir.Node, *, flat: bool) -> None:
+    source, shape = node.inputs[0], dims(node.inputs[0])
+    assert shape is not None
+    pool = ir.node(
+        "GlobalAveragePool",
+        [source],
+        name=node.name,
+        metadata_props=dict(node.metadata_props),
+    )
+    last = pool
+    graph.insert_before(node, pool)
+    if flat:
+        pooled = pool.outputs[0]
+        pooled.name = f"{node.outputs[0].name}/pooled"
+        pooled.shape = ir.Shape([*shape[:2], *(1 for _ in shape[2:])])
+        pooled.type = node.outputs[0].type
+        last = ir.node("Flatten", [pooled], {"axis": 1}, name=f"{node.name}/flatten")
+        graph.insert_before(node, last)
+    take_over(node.outputs[0], last.outputs[0])
+    drop(node)

@@ -1,0 +1,72 @@
+"""Opset upgrade to 21 with the adapters of the onnx package; newer files stay as they are.
+
+Local functions are inlined first, initializers listed as graph inputs become plain initializers,
+stale value types are forgotten and Constant nodes become initializers.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx import inliner, version_converter
+from onnx_ir.passes import common
+
+from dfqonnx.errors import Offence, UnsupportedModel
+
+OPSET = 21
+
+
+def upgrade(proto: onnx.ModelProto) -> ir.Model:
+    """Return `proto` as a graph of opset 21 (or its own, when newer).
+
+    Raises:
+        UnsupportedModel: the converter has no adapter for some operator.
+    """
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
+    if version < OPSET:
+        try:
+            proto = version_converter.convert_version(_with_weights_as_inputs(proto), OPSET)
+        except RuntimeError as error:
+            reason = str(error).split("Assertion")[-1].strip(" :`")
+            raise UnsupportedModel(
+                f"this model cannot be brought from opset {version} to {OPSET}:",
+                [Offence("graph", "", reason, f"export again at opset {OPSET} or near")],
+            ) from None
+    model = ir.from_proto(proto)
+    weights = [i for i in model.graph.inputs if i.name in model.graph.initializers]
+    for value in weights:
+        model.graph.inputs.remove(value)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    _own_domain_only(model)
+    return model
+
+
+def _with_weights_as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Below IR 4 every initializer must also be an input; some exporters leave them out."""
+    if proto.ir_version >= 4:
+        return proto
+    listed = {i.name for i in proto.graph.input}
+    missing = [t for t in proto.graph.initializer if t.name not in listed]
+    if not missing:
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in missing:
+        copy.graph.input.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        )
+    return copy
+
+
+def _own_domain_only(model: ir.Model) -> None:
+    for domain in [d for d in model.graph.opset_imports if d]:
+        del model.graph.opset_imports[domain]
+    for node in model.graph:
+        node.domain = ""
+    model.ir_version = max(model.ir_version, 10)
