@@ -1,0 +1,42 @@
+"""How closely a student follows its teacher, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dfqonnx.distill.losses import kd_loss
+
+
+@dataclass(frozen=True, order=True)
+class Agreement:
+    """Closeness of two models on the same images; larger is better, field by field.
+
+    Attributes:
+        top1: fraction of images with the same most likely class.
+        negative_kl: minus the mean KL(teacher || student); breaks ties of `top1`.
+    """
+
+    top1: float
+    negative_kl: float
+
+
+@torch.no_grad()
+def measure_agreement(
+    student: nn.Module, teacher: nn.Module, inputs: Iterable[Tensor]
+) -> Agreement:
+    """Return the agreement over batches of model inputs; zeros without any."""
+    same, divergence, total = 0.0, 0.0, 0
+    for x in inputs:
+        s, t = student(x)[0], teacher(x)[0]  # (N, K)
+        n = x.shape[0]
+        rows = s.flatten(0, -2).shape[0] / n
+        same += float((s.argmax(-1) == t.argmax(-1)).sum()) / rows
+        divergence += float(kd_loss(s, t, 1.0)) * n
+        total += n
+    if not total:
+        return Agreement(0.0, 0.0)
+    return Agreement(same / total, -divergence / total)

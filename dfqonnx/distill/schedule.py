@@ -1,0 +1,47 @@
+"""How many steps, and how fast at each.
+
+Rate over peak: rises linearly over `warmup`, then falls along a cosine to `floor`. Without a budget
+the number of steps depends on the network and the bits only, so that it is the same on every
+machine: a step costs about four forward passes (teacher one, student three) per image.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dfqonnx.spec.quant import Bits
+
+LEAST, MOST = 100, 4000
+WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
+
+
+def rate(done: float, *, warmup: float, floor: float) -> float:
+    """Return the learning rate over its peak when a fraction `done` of the schedule is over."""
+    done = min(max(done, 0.0), 1.0)
+    if done < warmup:
+        return done / warmup
+    fall = (done - warmup) / max(1.0 - warmup, 1e-9)
+    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * fall))
+
+
+def effort(bits: Bits) -> float:
+    """Return training work relative to w4a4: fewer bits need more."""
+    narrow = min(bits.weights, bits.activations)
+    return {2: 2.5, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4, 8: 0.3}[narrow]
+
+
+def default_steps(multiply_adds: int, bits: Bits, batch: int) -> int:
+    """Return the steps of a run without a budget.
+
+    Args:
+        multiply_adds: of one image through the network.
+        bits: widths trained.
+        batch: images per step.
+    """
+    cost = 4.0 * max(1, multiply_adds) * batch
+    return int(min(MOST, max(LEAST, WORK * effort(bits) / cost)))
+
+
+def steps_within(seconds: float, done: int, per_step: float) -> int:
+    """Return the total steps when `seconds` are left and a step takes `per_step`."""
+    return max(done + 1, done + int(seconds / max(per_step, 1e-6)))

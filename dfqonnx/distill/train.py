@@ -1,0 +1,232 @@
+"""Distillation: the student learns the teacher's outputs on synthetic images.
+
+    loss = kd KL(teacher || student) T^2 + logits MSE + features blocks' normalised MSE
+
+The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. What is
+returned is the better, on held-out synthetic images, of the trained and the untrained student.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dfqonnx.convert.net import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.augment import mixup, move
+from dfqonnx.distill.average import TailMean
+from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss
+from dfqonnx.distill.pool import Pool
+from dfqonnx.distill.schedule import default_steps, rate, steps_within
+from dfqonnx.fakequant.student import Student
+from dfqonnx.progress import Progress
+from dfqonnx.spec.distill import DistillSpec
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.quant import Bits
+
+REPORT_EVERY = 25
+PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The state of training after `step` steps.
+
+    Attributes:
+        step: steps done.
+        seconds: since training began.
+        loss: mean since the last moment.
+        rate: learning rate over its peak.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What distillation did; the student itself was trained in place.
+
+    Attributes:
+        steps: training steps done.
+        seconds: wall clock, initialisation included.
+        agreement_before: held-out agreement after initialisation.
+        agreement_after: held-out agreement of the student as it was left.
+        kept: whether the trained parameters were kept.
+        reason: why they were not, or why training ended early; empty otherwise.
+        history: the course of the loss.
+    """
+
+    steps: int
+    seconds: float
+    agreement_before: Agreement
+    agreement_after: Agreement
+    kept: bool
+    reason: str
+    history: tuple[Moment, ...]
+
+
+@dataclass
+class _Run:
+    """What the loop hands from step to step."""
+
+    started: float
+    total: int
+    budget: float | None
+    step: int = 0
+    lost: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[Moment] = field(default_factory=list)
+    reason: str = ""
+
+
+def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+    teacher: Program,
+    student: Student,
+    images: NDArray[np.uint8],
+    *,
+    spec: DistillSpec,
+    inputs: InputSpec,
+    seed: int,
+    progress: Progress,
+    device: str = "cpu",
+    budget_seconds: float | None = None,
+) -> Distilled:
+    """Initialise and train `student` in place.
+
+    Args:
+        teacher: the float program; left as it is.
+        student: its quantized copy.
+        images: synthetic images (N, H, W, C).
+        spec: the recipe.
+        inputs: how pixels become the model's tensor.
+        seed: of the split, the order and the augmentation.
+        progress: told of every step.
+        device: where to train; the student ends there.
+        budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
+    """
+    started = time.perf_counter()
+    target = Net(teacher, taps=student.features).to(device).eval()
+    student.to(device)
+    pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device)
+    student.initialise(pool.batches(pool.train[: spec.calibration], spec.batch))
+    before = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    first = student.save_state()
+    total = spec.steps
+    if total is None:
+        total = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
+    run = _Run(started, total, budget_seconds if spec.steps != 0 else None)
+    progress.start("distill", run.total)
+    _train(run, target, student, pool, spec=spec, seed=seed, progress=progress)
+    after = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    kept = run.step > 0 and not run.reason and (after >= before or not len(pool.held))
+    if not kept:
+        student.load_state(first)
+        after = before
+        if run.step and not run.reason:
+            run.reason = "training did not raise the agreement on held-out synthetic images"
+            progress.warn(run.reason + "; the untrained student is kept")
+    seconds = time.perf_counter() - started
+    return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))
+
+
+def trained_bits(student: Student) -> Bits:
+    """Return the narrowest weights and node inputs of a student."""
+    weights = [site.grid.bits for site in student.sites.weights]
+    read = {site.input for site in student.sites.weights}
+    activations = [s.grid.bits for s in student.sites.activations if s.name in read]
+    return Bits(min(weights, default=8), min(activations, default=8))
+
+
+def _train(
+    run: _Run,
+    teacher: Net,
+    student: Student,
+    pool: Pool,
+    *,
+    spec: DistillSpec,
+    seed: int,
+    progress: Progress,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    parts = student.parts()
+    everything = [p for kind in parts.values() for p in kind]
+    optimizer = _optimizer(parts, spec)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    mean = TailMean(everything)
+    batches = pool.draw(spec.batch, generator)
+    training = time.perf_counter()
+    while run.step < run.total:
+        done = run.step / run.total
+        now = rate(done + 1.0 / run.total, warmup=spec.warmup, floor=spec.floor)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * now
+        pixels = move(next(batches), flip=spec.flip, shift=spec.shift, generator=generator)
+        x = mixup(pool.tensor(pixels), fraction=spec.mixup, generator=generator)
+        loss = _loss(student, teacher, x, spec)
+        value = float(loss.detach())
+        run.step += 1
+        if not np.isfinite(value):
+            run.lost += 1
+            optimizer.zero_grad(set_to_none=True)
+            if run.lost >= PATIENCE:
+                run.reason = f"the loss was not finite in {PATIENCE} steps in a row"
+                progress.warn(f"{run.reason}, at step {run.step}; the untrained student is kept")
+                return
+            continue
+        run.lost = 0
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if spec.clip:
+            torch.nn.utils.clip_grad_norm_(everything, spec.clip)
+        optimizer.step()
+        if spec.average and done >= 1.0 - spec.average:
+            mean.add()
+        _tell(run, value, now, since=training, progress=progress)
+    mean.apply()
+
+
+def _loss(student: Student, teacher: Net, x: Tensor, spec: DistillSpec) -> Tensor:
+    with torch.no_grad():
+        goal, goal_blocks = teacher(x)
+    out, blocks = student(x)
+    loss = spec.kd * kd_loss(out, goal, spec.temperature)
+    if spec.logits:
+        loss = loss + spec.logits * logit_loss(out, goal)
+    if spec.features and blocks:
+        loss = loss + spec.features * feature_loss(blocks, goal_blocks)
+    return loss
+
+
+def _optimizer(
+    parts: Mapping[str, list[torch.nn.Parameter]], spec: DistillSpec
+) -> torch.optim.Optimizer:
+    groups = [
+        {"params": parts["weights"], "lr": spec.weight_rate},
+        {"params": parts["biases"], "lr": spec.weight_rate},
+        {"params": parts["steps"], "lr": spec.step_rate},
+    ]
+    return torch.optim.Adam([g for g in groups if g["params"]], fused=True)
+
+
+def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progress) -> None:
+    run.losses.append(loss)
+    progress.advance(1, loss=loss)
+    spent = time.perf_counter() - since
+    if run.budget is not None and (run.step == 5 or run.step % REPORT_EVERY == 0):
+        left = run.budget - (time.perf_counter() - run.started)
+        run.total = steps_within(left, run.step, spent / run.step)
+        progress.start("distill", run.total)
+        progress.advance(run.step)
+    if run.step % REPORT_EVERY == 0 or run.step == run.total:
+        run.history.append(Moment(run.step, spent, float(np.mean(run.losses)), now))
+        run.losses.clear()
