@@ -1,0 +1,168 @@
+"""Activations, each by the formula of its ONNX page."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfqonnx.convert.registry import Numbers, operator
+
+
+@operator("Relu", 1, 6, 13, 14)
+def relu(X: Tensor) -> Tensor:
+    """Return max(0, x)."""
+    return F.relu(X)
+
+
+@operator("LeakyRelu", 1, 6, 16)
+def leaky_relu(X: Tensor, *, alpha: float = 0.01) -> Tensor:
+    """Return x where x >= 0, else alpha x."""
+    return F.leaky_relu(X, alpha)
+
+
+@operator("PRelu", 7, 9, 16)
+def prelu(X: Tensor, slope: Tensor) -> Tensor:
+    """Return x where x >= 0, else slope x; the slope broadcasts."""
+    return torch.where(X >= 0, X, X * slope)
+
+
+@operator("ThresholdedRelu", 10, 22)
+def thresholded_relu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Return x where x > alpha, else 0."""
+    return torch.where(torch.gt(X, alpha), X, torch.zeros_like(X))
+
+
+@operator("Clip", 6)
+def clip_6(
+    input: Tensor, *, max: float = 3.4028234663852886e38, min: float = -3.4028234663852886e38
+) -> Tensor:
+    """Bound by attributes."""
+    return torch.clamp(input, min, max)
+
+
+@operator("Clip", 11, 12, 13)
+def clip(input: Tensor, min: Numbers | None = None, max: Numbers | None = None) -> Tensor:
+    """Bound by inputs; min above max gives max."""
+    if min is None and max is None:
+        return input
+    return torch.clamp(input, min[0] if min else None, max[0] if max else None)
+
+
+@operator("Sigmoid", 1, 6, 13)
+def sigmoid(X: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return torch.sigmoid(X)
+
+
+@operator("HardSigmoid", 1, 6, 22)
+def hard_sigmoid(X: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    """Return max(0, min(1, alpha x + beta))."""
+    return torch.clamp(X * alpha + beta, 0.0, 1.0)
+
+
+@operator("HardSwish", 14, 22)
+def hard_swish(X: Tensor) -> Tensor:
+    """Return x max(0, min(1, x / 6 + 1/2))."""
+    return F.hardswish(X)
+
+
+@operator("Swish", 24)
+def swish(X: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Return x sigmoid(alpha x)."""
+    return F.silu(X) if alpha == 1.0 else X * torch.sigmoid(X * alpha)
+
+
+@operator("Tanh", 1, 6, 13)
+def tanh(input: Tensor) -> Tensor:
+    """Return the hyperbolic tangent."""
+    return torch.tanh(input)
+
+
+@operator("Elu", 1, 6, 22)
+def elu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Return x where x >= 0, else alpha (exp(x) - 1)."""
+    return F.elu(X, alpha)
+
+
+@operator("Celu", 12, 28)
+def celu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Return max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
+    return F.celu(X, alpha)
+
+
+@operator("Selu", 1, 6, 22)
+def selu(
+    X: Tensor, *, alpha: float = 1.6732631921768188, gamma: float = 1.0507010221481323
+) -> Tensor:
+    """Return gamma x where x > 0, else gamma alpha (exp(x) - 1)."""
+    return F.elu(X, alpha) * gamma
+
+
+@operator("Softplus", 1, 22)
+def softplus(X: Tensor) -> Tensor:
+    """Return log(1 + exp(x))."""
+    return F.softplus(X)
+
+
+@operator("Softsign", 1, 22)
+def softsign(input: Tensor) -> Tensor:
+    """Return x / (1 + |x|)."""
+    return F.softsign(input)
+
+
+@operator("Gelu", 20)
+def gelu(X: Tensor, *, approximate: str = "none") -> Tensor:
+    """Return x Phi(x), or its tanh approximation."""
+    return F.gelu(X, approximate=approximate)
+
+
+@operator("Mish", 18, 22)
+def mish(X: Tensor) -> Tensor:
+    """Return x tanh(softplus(x))."""
+    return F.mish(X)
+
+
+@operator("Shrink", 9)
+def shrink(input: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
+    """Return x - bias above lambd, x + bias below -lambd, else 0."""
+    zero = torch.zeros_like(input)
+    high = torch.where(input > lambd, input - bias, zero)
+    return torch.where(input < -lambd, input + bias, high).to(input.dtype)
+
+
+@operator("Softmax", 13)
+def softmax(input: Tensor, *, axis: int = -1) -> Tensor:
+    """Return exp(x) normalised along one axis."""
+    return torch.softmax(input, axis)
+
+
+@operator("Softmax", 1, 11)
+def softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
+    """Normalise over all axes from `axis` on together."""
+    return torch.softmax(input.flatten(axis), -1).view(input.shape)
+
+
+@operator("LogSoftmax", 13)
+def log_softmax(input: Tensor, *, axis: int = -1) -> Tensor:
+    """Return the logarithm of Softmax."""
+    return torch.log_softmax(input, axis)
+
+
+@operator("LogSoftmax", 1, 11)
+def log_softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
+    """Return the logarithm of Softmax over all axes from `axis` on together."""
+    return torch.log_softmax(input.flatten(axis), -1).view(input.shape)
+
+
+@operator("Hardmax", 13)
+def hardmax(input: Tensor, *, axis: int = -1) -> Tensor:
+    """Return 1 at the first maximum along an axis, else 0."""
+    first = input.argmax(axis, keepdim=True)
+    return torch.zeros_like(input).scatter(axis, first, 1.0)
+
+
+@operator("Hardmax", 1, 11)
+def hardmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
+    """Hardmax over all axes from `axis` on together."""
+    return hardmax(input.flatten(axis)).view(input.shape)
