@@ -1,0 +1,78 @@
+"""Quantizers of activations: `QuantizeLinear -> Clip on the integers -> DequantizeLinear`.
+
+    codes = clip(round_half_even(x / s) + z, lo, hi)     codes live in uint8, whatever the width
+    x'    = (codes - z) * s
+
+The Clip stands on the uint8 tensor: a float Clip, a Min, or a true uint4 type keep ONNX Runtime
+from using QLinearConv; this form is exact at the speed of plain 8 bits. A full 0..255 grid needs no
+Clip. ReLU6 becomes Relu, its bound going into `hi`, since rounding is monotone:
+`Q(min(x, 6)) = min(Q(x), Q(6))`.
+
+A reading (`consumers` given) quantizes again, in front of those consumers, what its producer's
+quantizer already put on a finer grid. The Clip between the two pairs is also what keeps ONNX
+Runtime from merging them, so a reading always has one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from dfqonnx.errors import InternalError
+from dfqonnx.export.surgery import Surgery
+from dfqonnx.spec.sites import ActivationParams, ActivationSite
+
+QUANTIZER = "Q "  # the QuantizeLinear of a site is named by this and the site's name
+
+
+def insert_quantizer(
+    surgery: Surgery, site: ActivationSite, params: ActivationParams, values: dict[str, ir.Value]
+) -> None:
+    """Put the quantizer of `site` in; `values` maps tensors to what their consumers read now."""
+    source = values[site.tensor]
+    if site.ceiling is not None:
+        _relax_clip(source)
+    nodes = quantizer(surgery, source, params, name=site.name, clip=bool(site.consumers))
+    surgery.after(source, nodes)
+    surgery.redirect(source, nodes[-1].outputs[0], only=frozenset(site.consumers))
+    if not site.consumers:
+        values[site.tensor] = nodes[-1].outputs[0]
+
+
+def quantizer(
+    surgery: Surgery,
+    source: ir.Value,
+    params: ActivationParams,
+    *,
+    name: str | None = None,
+    clip: bool = False,
+) -> list[ir.Node]:
+    """Return the nodes that quantize and dequantize `source`, not yet inserted.
+
+    Args:
+        surgery: the graph under edit.
+        source: the real tensor.
+        params: the grid.
+        name: site name; None for a quantizer that stands for no site.
+        clip: keep a Clip even where the grid fills uint8.
+    """
+    if not 0 <= params.lo <= params.zero_point <= params.hi <= 255 or not params.scale > 0:
+        raise InternalError(f"quantizer {name!r}: {params} does not fit uint8; please report it")
+    scale = surgery.constant(np.float32(params.scale))
+    zero = surgery.constant(np.uint8(params.zero_point))
+    label = "" if name is None else QUANTIZER + name
+    nodes = [surgery.node("QuantizeLinear", [source, scale, zero], name=label)]
+    if clip or (params.lo, params.hi) != (0, 255):
+        bounds = [surgery.constant(np.uint8(b)) for b in (params.lo, params.hi)]
+        nodes.append(surgery.node("Clip", [nodes[-1].outputs[0], *bounds]))
+    nodes.append(surgery.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero]))
+    nodes[-1].outputs[0].shape, nodes[-1].outputs[0].type = source.shape, source.type
+    return nodes
+
+
+def _relax_clip(value: ir.Value) -> None:
+    """Turn the Clip(0, ceiling) that makes `value` into a Relu."""
+    node = value.producer()
+    if node is not None and node.op_type == "Clip":
+        node.op_type = "Relu"
+        node.resize_inputs(1)

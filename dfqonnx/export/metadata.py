@@ -1,0 +1,54 @@
+"""What the file says about itself: the user's own metadata, and keys that begin with `dfqonnx.`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from dfqonnx.spec.inputs import METADATA_KEY, InputSpec
+from dfqonnx.spec.quant import QuantSpec
+
+PREFIX = "dfqonnx."
+
+
+def describe(
+    *,
+    version: str,
+    quant: QuantSpec,
+    seed: int,
+    recipe: str,
+    teacher: str,
+    inputs: InputSpec | None,
+) -> dict[str, str]:
+    """Return the metadata of an exported file.
+
+    Args:
+        version: of dfqonnx.
+        quant: widths and storage.
+        seed: of the run.
+        recipe: hash of the resolved recipe.
+        teacher: sha256 of the float file.
+        inputs: how pixels become the model's tensor, where known.
+    """
+    ends = "" if quant.ends is None else str(quant.ends)
+    values = {
+        "version": version,
+        "bits": quant.bits.label,
+        "strict_ends": ends,
+        "stream": str(quant.stream),
+        "seed": str(seed),
+        "recipe": recipe,
+        "teacher": teacher,
+    }
+    found = {PREFIX + key: value for key, value in values.items() if value}
+    if inputs is not None:
+        found[METADATA_KEY] = inputs.to_json()
+    return found
+
+
+def attach(model: ir.Model, own: Mapping[str, str], added: Mapping[str, str]) -> None:
+    """Give `model` the user's metadata `own` and `added`; ours from an earlier run go."""
+    kept = {key: value for key, value in own.items() if not key.startswith(PREFIX)}
+    model.metadata_props.clear()
+    model.metadata_props.update(kept | dict(added))
