@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import defs, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
 
 from dfqonnx.errors import Offence, UnsupportedModel
 from dfqonnx.graph.passes.edit import constant
