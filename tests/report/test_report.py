@@ -1,0 +1,130 @@
+"""The report: its schema, its verdict, its words."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from dfqonnx.report import model as m
+from dfqonnx.report.lines import headline, lines
+from dfqonnx.report.markdown import markdown
+from dfqonnx.report.table import table
+
+FULL = m.Report(
+    verdict="fail",
+    teacher=m.ModelFacts("net.onnx", "ab", 1000, m.Interval(91.7, 91.1, 92.2, 10_000)),
+    student=m.ModelFacts("net.w4a4.onnx", "cd", 170, m.Interval(91.0, 90.4, 91.6, 10_000)),
+    bits=m.Widths(4, 4),
+    drop_points=m.Interval(0.7, 0.4, 1.0, 10_000),
+    agreement=m.Agreement(m.Interval(0.97, 0.95, 0.99, 256), m.Interval(0.95), 0.02, 21.3),
+    parity=m.Parity(1.0, 1.0, 2e-5, 0.999),
+    audit=m.Audit({"QLinearConv": 20}, (m.FloatNode("soft|max", "Softmax", "not | quantized"),)),
+    latency=m.Latency(2.0, 1.0, 2.0, 1, 1),
+    seconds={"synthesise": 10.0, "total": 12.0},
+    peak_rss_mb=900.0,
+    recipe="default",
+    seed=3,
+    images=m.Images("optimised", 1024, "present", "BatchNorm statistics"),
+    gates=(m.Gate("no Conv in float", "1 is", False), m.Gate("agreement", "?", None)),
+    warnings=("no --preprocess given",),
+    files=("net.w4a4.onnx", "report.json"),
+)
+EMPTY = m.Report("inconclusive", m.ModelFacts("a.onnx"), m.ModelFacts("b.onnx"))
+
+
+def test_the_json_has_every_field_of_the_design_and_a_version() -> None:
+    content = json.loads(FULL.to_json())
+    assert content["schema"] == "dfqonnx.report/1"
+    expected = {
+        "verdict": {},
+        "teacher": {"path", "sha256", "bytes", "top1"},
+        "student": {"path", "sha256", "bytes", "top1"},
+        "bits": {"weights", "activations"},
+        "drop_points": {"value", "low", "high", "n"},
+        "agreement": {"synthetic", "eval"},
+        "parity": {"off_vs_torch_levels", "on_vs_off_levels"},
+        "audit": {"integer_nodes", "float_nodes"},
+        "latency": {"teacher_ms", "student_ms", "speedup", "batch", "threads"},
+        "seconds": {"total"},
+    }
+    for key, inner in expected.items():
+        assert set(inner) <= set(content[key]), key
+    assert {"peak_rss_mb", "recipe", "seed", "environment"} <= set(content)
+    assert content["audit"]["float_nodes"][0] == {
+        "name": "soft|max", "op": "Softmax", "reason": "not | quantized",
+    }  # fmt: skip
+
+
+def test_what_is_unknown_is_null() -> None:
+    content = json.loads(EMPTY.to_json())
+    for key in ("bits", "drop_points", "audit", "latency", "peak_rss_mb", "recipe", "seed"):
+        assert content[key] is None, key
+    assert content["teacher"]["top1"] is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
+    report = m.Report("pass", m.ModelFacts("a"), m.ModelFacts("b"), peak_rss_mb=value)
+    assert json.loads(report.to_json())["peak_rss_mb"] is None
+
+
+@pytest.mark.parametrize(
+    ("holds", "verdict", "code"),
+    [
+        ((), "pass", 0),
+        ((True, True), "pass", 0),
+        ((True, None), "inconclusive", 0),
+        ((None, False), "fail", 1),
+    ],
+)
+def test_one_broken_gate_fails_and_one_open_gate_leaves_it_open(
+    holds: tuple[bool | None, ...], verdict: str, code: int
+) -> None:
+    settled = m.settle(tuple(m.Gate("rule", "value", h) for h in holds))
+    assert settled == verdict
+    assert m.Report(settled, m.ModelFacts("a"), m.ModelFacts("b")).exit_code == code
+
+
+def test_the_headline_says_verdict_drop_size_and_speed() -> None:
+    assert headline(FULL) == (
+        "fail: W4A4, top-1 drop 0.70 points, 0.17 of the size, 2.0 times the speed"
+    )
+    assert headline(EMPTY) == "inconclusive: nothing was measured"
+
+
+def test_unknown_things_get_no_line() -> None:
+    assert list(lines(EMPTY)) == []
+    assert dict(lines(FULL))["drop"] == "0.70 points (95 %: 0.40 to 1.00, n = 10000)"
+
+
+def test_the_markdown_keeps_its_tables_whole_when_names_hold_bars() -> None:
+    page = markdown(FULL)
+    assert "| `soft\\|max` | Softmax | not \\| quantized |" in page
+    assert "| no Conv in float | 1 is | FAILS |" in page
+    assert "- no --preprocess given" in page
+
+
+def test_the_table_prints_names_with_brackets_as_they_are() -> None:
+    report = m.Report(
+        "fail",
+        m.ModelFacts("a"),
+        m.ModelFacts("b"),
+        gates=(m.Gate("[red]rule[/red]", "[bold]", False),),
+    )
+    out = io.StringIO()
+    Console(file=out, width=100).print(table(report))
+    assert "[red]rule[/red]: [bold]" in out.getvalue()
+
+
+def test_reports_need_neither_torch_nor_onnx() -> None:
+    script = (
+        "import sys, dfqonnx.report.table, dfqonnx.report.markdown\n"
+        "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
