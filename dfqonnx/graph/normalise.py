@@ -11,7 +11,7 @@ import onnx_ir as ir
 from dfqonnx.errors import Offence, UnsupportedModel
 from dfqonnx.graph.load import Loaded
 from dfqonnx.graph.model import BATCH, Contract, Model, Port
-from dfqonnx.graph.passes.affine import fold_affines
+from dfqonnx.graph.passes.affine import convert_affines, fold_affines
 from dfqonnx.graph.passes.batchnorm import (
     batchnorm_state,
     convert_leftovers,
@@ -33,7 +33,15 @@ from dfqonnx.graph.passes.windows import explicit_pads, fold_pads
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _SHAPING = (remove_identities, explicit_pads, fold_pads, to_gemm, fold_affines)
 _FOLDING = (fold_batchnorms, fold_affines)
-_FINISHING = (convert_leftovers, simplify_clamps, to_global_pools, convert_head, merge_reshapes)
+_FINISHING = (
+    convert_leftovers,
+    convert_affines,
+    fold_affines,
+    simplify_clamps,
+    to_global_pools,
+    convert_head,
+    merge_reshapes,
+)
 
 
 def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> Model:
@@ -120,7 +128,7 @@ def _free_batch(model: ir.Model, image_size: tuple[int, ...] | None) -> None:
                         str(image.name),
                         "input",
                         f"axis {axis} of {list(shape)} is free",
-                        "give the size to quantize for",
+                        "export it with the image size that it is used with",
                     )
                 ],
             )

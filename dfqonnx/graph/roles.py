@@ -20,6 +20,7 @@ import onnx_ir as ir
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.passes.clip import bounds
 from dfqonnx.graph.passes.edit import constant, only_consumer, text
+from dfqonnx.graph.passes.scale import output_axis
 
 Role = Literal["layer", "normalisation", "elementwise", "absorbed", "alias", "float"]
 
@@ -38,7 +39,7 @@ _NO_KERNEL = {
     "ConvTranspose": "ONNX Runtime CPU has no integer ConvTranspose",
     "HardSwish": "ONNX Runtime CPU has no integer HardSwish",
     "HardSigmoid": "ONNX Runtime CPU has no integer HardSigmoid",
-    "BatchNormalization": "it reads no image, so it cannot become a Conv",
+    "BatchNormalization": "its parameters are computed",
 }
 
 
@@ -110,7 +111,7 @@ def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Ro
             return "float", "one operand is a constant; only sums and products of two tensors fuse"
         return "elementwise", ""
     if node.op_type in _LAYERS:
-        return "float", "its weight is not a constant matrix"
+        return "float", "its weight or bias is computed, or of a form that no integer kernel takes"
     default = f"ONNX Runtime CPU has no integer kernel for {node.op_type}"
     return "float", _NO_KERNEL.get(node.op_type, default)
 
@@ -119,7 +120,13 @@ def _is_layer(node: ir.Node) -> bool:
     if node.op_type not in _LAYERS:
         return False
     weight = constant(node.inputs[1])
-    return weight is not None and constant(node.inputs[0]) is None and weight.ndim >= 2
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if weight is None or constant(node.inputs[0]) is not None or weight.ndim < 2:
+        return False
+    row = constant(bias)
+    if bias is not None and row is None:
+        return False
+    return node.op_type != "Gemm" or (output_axis(node) == 0 and row is not None and row.ndim == 1)
 
 
 def _absorbed(node: ir.Node, roles: dict[ir.Node, Role]) -> bool:

@@ -12,7 +12,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.passes.edit import constant, dims, drop, only_consumer, take_over
+from dfqonnx.graph.passes.depthwise import to_depthwise
+from dfqonnx.graph.passes.edit import (
+    constant,
+    dims,
+    drop,
+    only_consumer,
+    set_input,
+    take_over,
+)
 from dfqonnx.graph.passes.scale import scale_layer
 
 _OPS = frozenset({"Add", "Sub", "Mul", "Div"})
@@ -27,21 +35,54 @@ def fold_affines(model: ir.Model) -> bool:
     return changed
 
 
+def convert_affines(model: ir.Model) -> bool:
+    """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
+    changed = False
+    for node in list(model.graph):
+        found = _read(node) if node.op_type in _OPS else None
+        if found is None:
+            continue
+        source, factor, offset = found
+        shape = dims(source) or ()
+        channels = shape[1] if len(shape) == 4 else None
+        if not isinstance(channels, int) or not 1 < channels == max(factor.size, offset.size):
+            continue
+        if node.inputs[0] is not source:  # the constant came first
+            set_input(node, 0, source)
+        a, b = (np.broadcast_to(v, (channels,)).copy() for v in (factor, offset))
+        changed |= to_depthwise(node, a, b)
+    return changed
+
+
 def _fold(node: ir.Node) -> bool:
+    found = _read(node)
+    if found is None:
+        return False
+    source, factor, offset = found
+    layer = source.producer()
+    if layer is None or only_consumer(source) is not node:
+        return False
+    if not scale_layer(layer, factor, offset):
+        return False
+    take_over(node.outputs[0], layer.outputs[0])
+    drop(node)
+    return True
+
+
+def _read(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
+    """Return the computed operand, factor and offset of a per-channel operation."""
     first, second = node.inputs
     operand, source = constant(second), first
     if operand is None and node.op_type in {"Add", "Mul"}:
         operand, source = constant(first), second
-    if operand is None or source is None or operand.dtype != np.float32:
-        return False
-    layer, shape = source.producer(), dims(source)
-    if layer is None or shape is None or only_consumer(source) is not node:
-        return False
+    shape = dims(source)
+    if operand is None or source is None or shape is None or operand.dtype != np.float32:
+        return None
+    if len(shape) < 2 or dims(node.outputs[0]) != shape:
+        return None
     values = per_channel(operand, rank=len(shape))
     if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:
-        return False
-    if dims(node.outputs[0]) != shape:
-        return False
+        return None
     one, zero = np.ones(1), np.zeros(1)
     factor, offset = {
         "Add": (one, values),
@@ -49,11 +90,7 @@ def _fold(node: ir.Node) -> bool:
         "Mul": (values, zero),
         "Div": (1.0 / values if values.all() else None, zero),
     }[node.op_type]
-    if factor is None or not scale_layer(layer, factor, offset):
-        return False
-    take_over(node.outputs[0], layer.outputs[0])
-    drop(node)
-    return True
+    return None if factor is None else (source, factor, offset)
 
 
 def per_channel(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:

@@ -17,13 +17,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.model import ORIGIN, BatchNormState
+from dfqonnx.graph.model import BatchNormState
+from dfqonnx.graph.passes.depthwise import to_depthwise
 from dfqonnx.graph.passes.edit import (
     STATISTICS,
     constant,
     dims,
     drop,
-    initializer,
     only_consumer,
     real,
     spatial,
@@ -91,32 +91,13 @@ def fold_batchnorms(model: ir.Model) -> bool:
 
 
 def convert_leftovers(model: ir.Model) -> bool:
-    """Turn every remaining BatchNormalization on an image into a depthwise 1x1 Conv."""
+    """Turn every remaining BatchNormalization into a depthwise 1x1 Conv."""
     changed = False
     for node in list(model.graph):
         parts = _parameters(node) if node.op_type == "BatchNormalization" else None
         shape = dims(node.inputs[0])
-        if parts is None or shape is None or len(shape) < 3:
-            continue
-        factor, offset = _affine(node, parts)
-        ones = (1,) * (len(shape) - 2)
-        stem = node.outputs[0].name
-        weight = factor.astype(np.float32).reshape(-1, 1, *ones)  # (C, 1, 1, 1)
-        conv = ir.node(
-            "Conv",
-            [
-                node.inputs[0],
-                initializer(model.graph, f"{stem}/weight", weight),
-                initializer(model.graph, f"{stem}/bias", offset.astype(np.float32)),
-            ],
-            {"group": len(factor), "kernel_shape": list(ones)},
-            name=node.name,
-            metadata_props={**node.metadata_props, ORIGIN: "BatchNormalization"},
-        )
-        model.graph.insert_before(node, conv)
-        take_over(node.outputs[0], conv.outputs[0])
-        drop(node)
-        changed = True
+        if parts is not None and shape is not None:
+            changed |= to_depthwise(node, *_affine(node, parts))
     return changed
 
 

@@ -58,6 +58,19 @@ def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
     node.replace_input_with(index, value)
 
 
+def set_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
+    """Give input `index` a new array: in place when only `node` reads it, else a new constant."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    assert node.graph is not None
+    if value is None or not value.is_initializer() or len(value.uses()) > 1:
+        name = stem if value is None or not value.name else value.name
+        set_input(node, index, initializer(node.graph, name, array))
+        return
+    value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
+    value.shape = ir.Shape(array.shape)
+    value.type = ir.TensorType(value.const_value.dtype)
+
+
 def take_over(old: ir.Value, new: ir.Value) -> None:
     """Let `new` stand wherever `old` stood, under the name of `old`."""
     name, meta = old.name, dict(old.meta)

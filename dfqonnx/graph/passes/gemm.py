@@ -13,10 +13,9 @@ from dfqonnx.graph.passes.edit import (
     constant,
     dims,
     drop,
-    initializer,
     integer,
     real,
-    set_input,
+    set_constant,
     take_over,
 )
 
@@ -28,7 +27,7 @@ def to_gemm(model: ir.Model) -> bool:
         if node.op_type == "MatMul":
             changed |= _from_matmul(model.graph, node)
         elif node.op_type == "Gemm":
-            changed |= _plain(model.graph, node)
+            changed |= _plain(node)
     return changed
 
 
@@ -37,11 +36,9 @@ def _from_matmul(graph: ir.Graph, node: ir.Node) -> bool:
     shape = dims(source)
     if matrix is None or matrix.ndim != 2 or shape is None or len(shape) != 2:
         return False
-    assert node.inputs[1] is not None
-    weight = initializer(graph, str(node.inputs[1].name), matrix.T)  # (K, I)
     gemm = ir.node(
         "Gemm",
-        [source, weight],
+        [source, node.inputs[1]],
         {"transB": 1},
         name=node.name,
         metadata_props=dict(node.metadata_props),
@@ -49,10 +46,11 @@ def _from_matmul(graph: ir.Graph, node: ir.Node) -> bool:
     graph.insert_before(node, gemm)
     take_over(node.outputs[0], gemm.outputs[0])
     drop(node)
+    set_constant(gemm, 1, matrix.T, stem=f"{gemm.outputs[0].name}/weight")  # (K, I)
     return True
 
 
-def _plain(graph: ir.Graph, node: ir.Node) -> bool:
+def _plain(node: ir.Node) -> bool:
     matrix = constant(node.inputs[1])
     if matrix is None or integer(node, "transA", 0):
         return False
@@ -67,14 +65,12 @@ def _plain(graph: ir.Graph, node: ir.Node) -> bool:
         return False
     changed = False
     if not transposed or alpha != 1.0:
-        assert node.inputs[1] is not None
-        weight = (matrix if transposed else matrix.T) * np.float32(alpha)
-        set_input(node, 1, initializer(graph, str(node.inputs[1].name), weight))
+        weight = (matrix if transposed else matrix.T) * np.float32(alpha)  # (K, I)
+        set_constant(node, 1, weight, stem=f"{node.outputs[0].name}/weight")
         changed = True
     if bias is not None and (beta != 1.0 or bias.shape != (outputs,)):
-        assert bias_value is not None
-        row = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (outputs,)).copy()
-        set_input(node, 2, initializer(graph, str(bias_value.name), row))
+        row = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (outputs,)).copy()  # (K,)
+        set_constant(node, 2, row, stem=f"{node.outputs[0].name}/bias")
         changed = True
     for name in ("alpha", "beta", "transA"):
         node.attributes.pop(name, None)

@@ -18,6 +18,7 @@ from dfqonnx.graph.passes.edit import (
     initializer,
     integer,
     integers,
+    set_constant,
     spatial,
     take_over,
 )
@@ -61,15 +62,14 @@ def _is_last(node: ir.Node) -> bool:
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     source, weight = node.inputs[0], constant(node.inputs[1])
-    if weight is None or source is None or node.inputs[1] is None:
+    if weight is None or source is None:
         return False
     stem, outputs = str(node.outputs[0].name), weight.shape[0]
     batch = (dims(source) or ("N",))[0]
     flat = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
-    matrix = initializer(graph, str(node.inputs[1].name), weight.reshape(outputs, -1))
     gemm = ir.node(
         "Gemm",
-        [flat.outputs[0], matrix, *node.inputs[2:]],
+        [flat.outputs[0], *node.inputs[1:]],
         {"transB": 1},
         name=node.name,
         metadata_props=dict(node.metadata_props),
@@ -87,4 +87,5 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     graph.insert_before(node, [flat, gemm, shape])
     take_over(node.outputs[0], shape.outputs[0])
     drop(node)
+    set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")
     return True

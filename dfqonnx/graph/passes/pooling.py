@@ -7,9 +7,20 @@ ReduceMean(..., keepdims = 0)                                  = Flatten(GlobalA
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.graph.passes.edit import axes_of, dims, drop, integer, integers, spatial, take_over
+from dfqonnx.graph.passes.edit import (
+    axes_of,
+    dims,
+    drop,
+    initializer,
+    integer,
+    integers,
+    set_input,
+    spatial,
+    take_over,
+)
 
 
 def to_global_pools(model: ir.Model) -> bool:
@@ -21,14 +32,32 @@ def to_global_pools(model: ir.Model) -> bool:
         if shape is None or len(shape) < 3:
             continue
         if node.op_type == "ReduceMean":
-            image = tuple(range(2, len(shape)))
-            if axes_of(node, len(shape)) == image:
-                _rewrite(model.graph, node, flat=integer(node, "keepdims", 1) == 0)
+            flat, axes = integer(node, "keepdims", 1) == 0, axes_of(node, len(shape))
+            if flat and axes == tuple(range(1, len(shape) - 1)):
+                changed |= _read_before_transpose(node)
+                axes, shape = axes_of(node, len(shape)), dims(node.inputs[0]) or shape
+            if axes == tuple(range(2, len(shape))):
+                _rewrite(model.graph, node, flat=flat)
                 changed = True
         elif node.op_type == "AveragePool" and _covers(node):
             _rewrite(model.graph, node, flat=False)
             changed = True
     return changed
+
+
+def _read_before_transpose(node: ir.Node) -> bool:
+    """Mean over the image axes of N H W C made from N C H W: read the latter."""
+    source, graph = node.inputs[0], node.graph
+    before = source.producer() if source is not None else None
+    if before is None or before.op_type != "Transpose" or graph is None:
+        return False
+    rank = len(integers(before, "perm") or ())
+    if integers(before, "perm") != (0, *range(2, rank), 1):
+        return False
+    axes = np.arange(2, rank, dtype=np.int64)
+    set_input(node, 0, before.inputs[0])
+    set_input(node, 1, initializer(graph, f"{node.outputs[0].name}/axes", axes))
+    return True
 
 
 def _covers(node: ir.Node) -> bool:

@@ -110,8 +110,6 @@ def _evaluate(probe: Probe, node: ir.Node, version: int) -> None:
     size = sum(int(np.prod(probe.shape(o) or (0,))) * 4 for o in node.outputs)
     if size > _MAX_BYTES:
         return
-    from onnx.reference import ReferenceEvaluator
-
     proto = ir.to_proto(node)
     feeds = {str(i.name): probe.constants[i] for i in node.inputs if i is not None}
     try:
@@ -140,7 +138,14 @@ def _infer(probe: Probe, node: ir.Node, version: int) -> None:
     except (RuntimeError, shape_inference.InferenceError) as error:
         raise UnsupportedModel(
             "the shapes of this model do not fit together:",
-            [Offence(node.name or str(node.outputs[0].name), node.op_type, _reason(error))],
+            [
+                Offence(
+                    node.name or str(node.outputs[0].name),
+                    node.op_type,
+                    _reason(error),
+                    "if its batch size is fixed, export it with a free batch axis",
+                )
+            ],
         ) from None
     for value in node.outputs:
         if value.name in found:

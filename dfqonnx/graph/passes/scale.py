@@ -11,12 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.passes.edit import constant, initializer, integer, real, set_input
+from dfqonnx.graph.passes.edit import constant, integer, real, set_constant
 
 
 def scale_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
     """Fold `factor` and `offset` into `layer`; False when its parameters are not constants."""
-    assert layer.graph is not None
     axis = output_axis(layer)
     weight = constant(layer.inputs[1]) if axis is not None else None
     bias_value = layer.inputs[2] if len(layer.inputs) > 2 else None
@@ -31,12 +30,11 @@ def scale_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> b
     c = np.zeros(outputs) if bias is None else np.broadcast_to(bias.reshape(-1), (outputs,))
     column = [1] * weight.ndim
     column[axis] = outputs
-    stem, graph = layer.outputs[0].name, layer.graph
+    stem = layer.outputs[0].name
     if not np.all(a == 1.0):
         scaled = (weight * a.reshape(column)).astype(np.float32)
-        name = layer.inputs[1].name if layer.inputs[1] is not None else None
-        set_input(layer, 1, initializer(graph, name or f"{stem}/weight", scaled))
-    set_input(layer, 2, initializer(graph, f"{stem}/bias", (a * c + b).astype(np.float32)))
+        set_constant(layer, 1, scaled, stem=f"{stem}/weight")
+    set_constant(layer, 2, (a * c + b).astype(np.float32), stem=f"{stem}/bias")
     return True
 
 

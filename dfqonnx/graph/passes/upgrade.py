@@ -22,6 +22,7 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
     Raises:
         UnsupportedModel: the converter has no adapter for some operator.
     """
+    metadata = {p.key: p.value for p in proto.metadata_props}
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
@@ -35,6 +36,7 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
                 [Offence("graph", "", reason, f"export again at opset {OPSET} or near")],
             ) from None
     model = ir.from_proto(proto)
+    model.metadata_props.update(metadata)
     weights = [i for i in model.graph.inputs if i.name in model.graph.initializers]
     for value in weights:
         model.graph.inputs.remove(value)

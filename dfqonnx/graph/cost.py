@@ -1,0 +1,98 @@
+"""What a network costs: multiply-adds and parameters per node, and the size of the exported file.
+
+    Conv            N O h w (I/g) kh kw          multiply-adds; (O, I/g, kh, kw) the weight
+    ConvTranspose   N I h w (O/g) kh kw          h, w of its input; (I, O/g, kh, kw) the weight
+    Gemm, MatMul    outputs times the length of one row of the weight
+
+Counts are for one image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.passes.edit import constant, dims
+from dfqonnx.spec.quant import QuantSpec
+from dfqonnx.spec.sites import Sites
+
+_PACKED_BITS = 4  # widths up to this are stored two to a byte
+_PER_CHANNEL = 4 + 1 + 4 + 4  # scale, zero point, bias codes, bias scale
+_PER_QUANTIZER = 3 * 60  # QuantizeLinear, Clip, DequantizeLinear with scale and zero point
+_PER_LAYER = 4 * 60  # Cast and DequantizeLinear of weight and bias
+_PER_NODE = 60
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One node: its multiply-adds for one image and how many parameters it owns."""
+
+    node: str
+    op: str
+    multiply_adds: int
+    parameters: int
+
+
+def costs(model: Model) -> tuple[Cost, ...]:
+    """Return the cost of every node that multiplies or owns parameters, in graph order."""
+    found = []
+    for node in model.ir.graph:
+        parameters = sum(_size(value) for value in node.inputs)
+        products = _multiply_adds(node)
+        if products or parameters:
+            found.append(Cost(str(node.name), node.op_type, products, parameters))
+    return tuple(found)
+
+
+def _size(value: ir.Value | None) -> int:
+    array = constant(value)
+    return 0 if array is None or array.dtype.kind != "f" else array.size
+
+
+def _multiply_adds(node: ir.Node) -> int:
+    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+        return 0
+    weight = dims(node.inputs[1]) or ()
+    known = [d for d in weight if isinstance(d, int)]
+    if node.op_type == "ConvTranspose":
+        return _per_image(node.inputs[0]) * math.prod(known[1:])
+    if node.op_type == "MatMul":
+        return _per_image(node.outputs[0]) * (known[-2] if len(known) > 1 else 1)
+    return _per_image(node.outputs[0]) * math.prod(known[1:])
+
+
+def _per_image(value: ir.Value | None) -> int:
+    shape = dims(value) or ()
+    return math.prod(d for d in shape[1:] if isinstance(d, int))
+
+
+def file_bytes(model: Model, sites: Sites, quant: QuantSpec) -> int:
+    """Estimate the size of the exported file.
+
+    Weights are counted exactly; node names and the like are counted as the model has them, plus a
+    flat rate for each quantizer.
+    """
+    initializers = model.ir.graph.initializers
+    quantized = {name for s in sites.weights for name in (s.weight, s.bias) if name}
+    total = 0
+    for site in sites.weights:
+        shape = tuple(int(d) for d in dims(initializers[site.weight]) or () if isinstance(d, int))
+        packed = quant.storage == "auto" and site.grid.bits <= _PACKED_BITS
+        count = math.prod(shape)
+        total += -(-count // 2) if packed else count
+        total += shape[site.axis] * _PER_CHANNEL + _PER_LAYER + 8 * len(site.weight)
+    for activation in sites.activations:
+        total += _PER_QUANTIZER + 6 * len(activation.name)
+    for alias in sites.aliases:
+        total += _PER_QUANTIZER + 6 * len(alias.tensor)
+    for name, value in initializers.items():
+        array = constant(value)
+        if name not in quantized and array is not None:
+            total += array.nbytes + _PER_NODE
+    for node in model.ir.graph:
+        names = [v.name or "" for v in (*node.inputs, *node.outputs) if v is not None]
+        total += _PER_NODE + len(node.name or "") + sum(map(len, names))
+    return total
