@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dfqonnx.convert.program import Program, Step, numbers
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.tensors import numbers
 from dfqonnx.errors import InternalError
 
 Reading = Mapping[tuple[str, str], nn.Module]

@@ -6,7 +6,8 @@ version of an operator by the opset that introduced it; `since_version` reads it
 
 Two annotations have a meaning here. A positional parameter of type `Ints` or `Numbers` (or their
 optional) is handed over as a tuple of Python numbers, so that shapes, axes and bounds that are
-constants cost nothing at run time. A keyword `outputs` receives how many outputs the node asks for:
+constants cost nothing at run time. An attribute annotated with a `Literal` takes these values only:
+a node with another one is refused. A keyword `outputs` receives how many outputs the node asks for:
 the function then returns a tuple when there are several and a tensor when there is one.
 """
 
@@ -14,9 +15,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import onnx
 
@@ -43,6 +44,7 @@ class Operator:
         host: positions of the inputs that are handed over as Python numbers.
         attributes: keyword names it takes.
         required: keyword names without a default.
+        choices: the values that an attribute may take, where it is annotated with a `Literal`.
         counts_outputs: whether it takes the number of outputs.
     """
 
@@ -55,6 +57,7 @@ class Operator:
     host: frozenset[int]
     attributes: frozenset[str]
     required: frozenset[str]
+    choices: Mapping[str, tuple[Any, ...]]
     counts_outputs: bool
 
 
@@ -106,6 +109,7 @@ def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int)
         host=frozenset(host),
         attributes=frozenset(keywords) - {"outputs"},
         required=frozenset(name for name, needed in keywords.items() if needed),
+        choices={n: get_args(hints[n]) for n in keywords if get_origin(hints[n]) is Literal},
         counts_outputs="outputs" in keywords,
     )
 

@@ -72,3 +72,8 @@ def attribute_value(attribute: ir.Attr) -> Any:
     if kind is ir.AttributeType.TENSOR:
         return to_tensor(value)
     raise ValueError(f"attribute {attribute.name} is a {kind.name}, which is not supported")
+
+
+def numbers(tensor: Tensor) -> tuple[Any, ...]:
+    """Return the elements as Python numbers."""
+    return tuple(tensor.flatten().tolist())

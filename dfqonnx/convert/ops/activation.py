@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -112,7 +114,7 @@ def softsign(input: Tensor) -> Tensor:
 
 
 @operator("Gelu", 20)
-def gelu(X: Tensor, *, approximate: str = "none") -> Tensor:
+def gelu(X: Tensor, *, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """Return x Phi(x), or its tanh approximation."""
     return F.gelu(X, approximate=approximate)
 
@@ -140,7 +142,7 @@ def softmax(input: Tensor, *, axis: int = -1) -> Tensor:
 @operator("Softmax", 1, 11)
 def softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
     """Normalise over all axes from `axis` on together."""
-    return torch.softmax(input.flatten(axis), -1).view(input.shape)
+    return torch.softmax(input.flatten(axis), -1).reshape(input.shape)
 
 
 @operator("LogSoftmax", 13)
@@ -152,7 +154,7 @@ def log_softmax(input: Tensor, *, axis: int = -1) -> Tensor:
 @operator("LogSoftmax", 1, 11)
 def log_softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
     """Return the logarithm of Softmax over all axes from `axis` on together."""
-    return torch.log_softmax(input.flatten(axis), -1).view(input.shape)
+    return torch.log_softmax(input.flatten(axis), -1).reshape(input.shape)
 
 
 @operator("Hardmax", 13)
@@ -165,4 +167,4 @@ def hardmax(input: Tensor, *, axis: int = -1) -> Tensor:
 @operator("Hardmax", 1, 11)
 def hardmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
     """Hardmax over all axes from `axis` on together."""
-    return hardmax(input.flatten(axis)).view(input.shape)
+    return hardmax(input.flatten(axis)).reshape(input.shape)

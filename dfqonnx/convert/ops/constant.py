@@ -10,6 +10,8 @@ from torch import Tensor
 from dfqonnx.convert.registry import Ints, Numbers, operator
 from dfqonnx.convert.tensors import dtype_of
 
+MOST_ELEMENTS = 2**31  # of a constant that only a shape asks for
+
 
 @operator("Constant", 1, 9, 11)
 def constant_1(*, value: Tensor) -> Tensor:
@@ -45,6 +47,8 @@ def constant(
 @operator("ConstantOfShape", 9, 20, 21, 23, 24, 25)
 def constant_of_shape(input: Ints, *, value: Tensor | None = None) -> Tensor:
     """Return a tensor of one repeated value, float 0 by default."""
+    if math.prod(input) > MOST_ELEMENTS:
+        raise ValueError(f"a constant of shape {input} is too large")
     if value is None:
         return torch.zeros(input)
     return torch.full(input, value.item(), dtype=value.dtype)
@@ -68,6 +72,34 @@ def cast_24(input: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up"
     """Convert to an element type; the other attributes concern 8-bit floats only."""
     del saturate, round_mode
     return cast(input, to=to)
+
+
+@operator("CastLike", 15)
+def cast_like_15(input: Tensor, target_type: Tensor) -> Tensor:
+    """Convert to the element type of another tensor."""
+    return input.to(target_type.dtype)
+
+
+@operator("CastLike", 19, 21, 23)
+def cast_like_19(input: Tensor, target_type: Tensor, *, saturate: int = 1) -> Tensor:
+    """Convert to the element type of another tensor; `saturate` concerns 8-bit floats only."""
+    del saturate
+    return input.to(target_type.dtype)
+
+
+@operator("CastLike", 24, 25)
+def cast_like_24(
+    input: Tensor, target_type: Tensor, *, saturate: int = 1, round_mode: str = "up"
+) -> Tensor:
+    """Convert to the element type of another tensor; attributes concern 8-bit floats only."""
+    del saturate, round_mode
+    return input.to(target_type.dtype)
+
+
+@operator("BitCast", 26)
+def bit_cast(input: Tensor, *, to: int) -> Tensor:
+    """Read the same bits as another element type."""
+    return input.view(dtype_of(to))
 
 
 @operator("Range", 11, 27)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.ops.window import padded, resolve
+from dfqonnx.convert.ops.window import AutoPad, padded, resolve
 from dfqonnx.convert.registry import Ints, operator
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -26,7 +26,7 @@ def conv(
     W: Tensor,  # (O, C/group, ...)
     B: Tensor | None = None,  # (O)
     *,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     dilations: Ints | None = None,
     group: int = 1,
     kernel_shape: Ints | None = None,
@@ -57,7 +57,7 @@ def conv_transpose(
     W: Tensor,  # (C, O/group, ...)
     B: Tensor | None = None,  # (O)
     *,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     dilations: Ints | None = None,
     group: int = 1,
     kernel_shape: Ints | None = None,

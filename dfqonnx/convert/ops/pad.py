@@ -9,11 +9,15 @@ Modes other than constant are gathers: output cell i of an axis of size n reads 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dfqonnx.convert.registry import Ints, Numbers, operator
+
+Mode = Literal["constant", "reflect", "edge", "wrap"]
 
 
 @operator("Pad", 11, 13, 18, 19, 21, 23, 24, 25)
@@ -23,7 +27,7 @@ def pad(
     constant_value: Numbers | None = None,
     axes: Ints | None = None,
     *,
-    mode: str = "constant",
+    mode: Mode = "constant",
 ) -> Tensor:
     """Grow or crop the axes."""
     rank = data.dim()
@@ -41,15 +45,13 @@ def pad(
     return data
 
 
-def _source(n: int, begin: int, end: int, *, mode: str) -> Tensor:
+def _source(n: int, begin: int, end: int, *, mode: Mode) -> Tensor:
     """Return which input cell each output cell of an axis reads."""
     cells = torch.arange(-begin, n + end)
     if mode == "edge":
         return cells.clamp(0, n - 1)
     if mode == "wrap":
         return cells.remainder(n)
-    if mode != "reflect":
-        raise ValueError(f"Pad mode {mode!r}; expected constant, reflect, edge or wrap")
     if n == 1:
         return torch.zeros_like(cells)
     folded = cells.remainder(2 * (n - 1))
@@ -57,6 +59,12 @@ def _source(n: int, begin: int, end: int, *, mode: str) -> Tensor:
 
 
 @operator("Pad", 2)
-def pad_2(data: Tensor, *, pads: Ints, mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad_2(
+    data: Tensor,
+    *,
+    pads: Ints,
+    mode: Literal["constant", "reflect", "edge"] = "constant",
+    value: float = 0.0,
+) -> Tensor:
     """Pad with amounts given as attributes."""
     return pad(data, pads, (value,), mode=mode)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.ops.window import Window, padded, resolve
+from dfqonnx.convert.ops.window import AutoPad, Window, padded, resolve
 from dfqonnx.convert.registry import Ints, operator
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -33,7 +33,7 @@ def max_pool(
     X: Tensor,  # (N, C, ...)
     *,
     kernel_shape: Ints,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     ceil_mode: int = 0,
     dilations: Ints | None = None,
     pads: Ints | None = None,
@@ -98,7 +98,7 @@ def average_pool(
     X: Tensor,  # (N, C, ...)
     *,
     kernel_shape: Ints,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     ceil_mode: int = 0,
     count_include_pad: int = 0,
     dilations: Ints | None = None,
@@ -139,7 +139,7 @@ def _window_sum(x: Tensor, window: Window) -> Tensor:
     kernel = x.new_ones(1, 1, *window.kernel)
     planes = x.reshape(-1, 1, *x.shape[2:])
     y = _CONV[rank](planes, kernel, None, window.strides, 0, window.dilations)
-    y = y.view(*x.shape[:2], *y.shape[2:])
+    y = y.reshape(*x.shape[:2], *y.shape[2:])
     for axis, n in enumerate(window.output):
         y = y.narrow(axis + 2, 0, n)
     return y
@@ -150,7 +150,7 @@ def lp_pool(
     X: Tensor,  # (N, C, ...)
     *,
     kernel_shape: Ints,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     ceil_mode: int = 0,
     dilations: Ints | None = None,
     p: int = 2,

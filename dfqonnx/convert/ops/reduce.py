@@ -32,17 +32,22 @@ def _extreme(function: Callable[..., Tensor], empty: Callable[[torch.dtype], flo
         if all(x.shape[axis] for axis in axes):
             found = function(x, axes, keepdim=keep)
             return found
-        return x.sum(axes, keepdim=keep).to(x.dtype) + empty(x.dtype)  # shapes only: x is empty
+        shape = x.sum(axes, keepdim=keep).shape
+        return torch.full(shape, empty(x.dtype), dtype=x.dtype, device=x.device)
 
     return reduce
 
 
 def _highest(dtype: torch.dtype) -> float:
-    return float("inf") if dtype.is_floating_point else torch.iinfo(dtype).max
+    if dtype.is_floating_point:
+        return float("inf")
+    return True if dtype is torch.bool else torch.iinfo(dtype).max
 
 
 def _lowest(dtype: torch.dtype) -> float:
-    return float("-inf") if dtype.is_floating_point else torch.iinfo(dtype).min
+    if dtype.is_floating_point:
+        return float("-inf")
+    return False if dtype is torch.bool else torch.iinfo(dtype).min
 
 
 def _mean(x: Tensor, axes: Ints, keep: bool) -> Tensor:

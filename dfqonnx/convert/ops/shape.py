@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def depth_to_space(
     input: Tensor,  # (N, C, H, W)
     *,
     blocksize: int,
-    mode: str = "DCR",
+    mode: Literal["DCR", "CRD"] = "DCR",
 ) -> Tensor:
     """Move channels into blocks of space; the block is the slow (DCR) or fast (CRD) part of C."""
     n, c, h, w = input.shape
@@ -145,7 +146,7 @@ def space_to_depth(
     input: Tensor,  # (N, C, H, W)
     *,
     blocksize: int,
-    mode: str = "DCR",
+    mode: Literal["DCR", "CRD"] = "DCR",
 ) -> Tensor:
     """Move blocks of space into channels."""
     n, c, h, w = input.shape

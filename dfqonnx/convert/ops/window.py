@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from dfqonnx.convert.registry import Ints
+
+AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def resolve(
     size: Ints,
     kernel: Ints,
     *,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     strides: Ints | None = None,
     pads: Ints | None = None,
     dilations: Ints | None = None,
