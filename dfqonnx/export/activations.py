@@ -20,9 +20,7 @@ import onnx_ir as ir
 
 from dfqonnx.errors import InternalError
 from dfqonnx.export.surgery import Surgery
-from dfqonnx.spec.sites import ActivationParams, ActivationSite
-
-QUANTIZER = "Q "  # the QuantizeLinear of a site is named by this and the site's name
+from dfqonnx.spec.sites import SITE_PREFIX, ActivationParams, ActivationSite
 
 
 def insert_quantizer(
@@ -60,7 +58,7 @@ def quantizer(
         raise InternalError(f"quantizer {name!r}: {params} does not fit uint8; please report it")
     scale = surgery.constant(np.float32(params.scale))
     zero = surgery.constant(np.uint8(params.zero_point))
-    label = "" if name is None else QUANTIZER + name
+    label = "" if name is None else SITE_PREFIX + name
     nodes = [surgery.node("QuantizeLinear", [source, scale, zero], name=label)]
     if clip or (params.lo, params.hi) != (0, 255):
         bounds = [surgery.constant(np.uint8(b)) for b in (params.lo, params.hi)]

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from dfqonnx.spec.quant import Grid
 
+SITE_PREFIX = "Q "
+"""An exported file names the QuantizeLinear of an activation site by this and the site's name."""
+
 
 @dataclass(frozen=True)
 class ActivationSite:

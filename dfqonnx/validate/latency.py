@@ -1,0 +1,87 @@
+"""Speed of two files, interleaved in one process.
+
+On a shared machine milliseconds drift; the ratio of neighbours does not. So the files take turns,
+each turn gives one ratio, and the median ratio is quoted with its quartiles.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.validate.session import Provider, Session
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians over all turns.
+
+    Attributes:
+        teacher_ms: one run of the teacher.
+        student_ms: one run of the student.
+        speedup: median of teacher over student, turn by turn.
+        low: its lower quartile.
+        high: its upper quartile.
+        batch: images in a run.
+        threads: of the runtime.
+    """
+
+    teacher_ms: float
+    student_ms: float
+    speedup: float
+    low: float
+    high: float
+    batch: int
+    threads: int
+
+
+def measure_latency(
+    teacher: Path,
+    student: Path,
+    x: NDArray[np.float32],
+    *,
+    threads: int = 1,
+    seconds: float = 2.0,
+    provider: Provider = "cpu",
+) -> Latency:
+    """Time both files on `x`.
+
+    Args:
+        teacher: float file.
+        student: quantized file.
+        x: one batch of input; its length is the batch size, unless the teacher fixes another.
+        threads: of the runtime.
+        seconds: about how long to measure.
+        provider: where both run.
+    """
+    sessions = [Session(path, threads=threads, provider=provider) for path in (teacher, student)]
+    batch = sessions[0].batch or len(x)
+    x = np.resize(x, (batch, *x.shape[1:]))
+    once = sum(_turn(session, x, 5) for session in sessions)  # warms up as well
+    runs = max(1, min(20, int(0.002 / once)))
+    turns = int(np.clip(seconds / (once * runs), 9, 400))
+    times = np.array([[_turn(session, x, runs) for session in sessions] for _ in range(turns)])
+    low, speedup, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
+    teacher_ms, student_ms = 1e3 * np.median(times, axis=0)
+    return Latency(
+        float(teacher_ms),
+        float(student_ms),
+        float(speedup),
+        float(low),
+        float(high),
+        batch,
+        threads,
+    )
+
+
+def _turn(session: Session, x: NDArray[np.float32], runs: int) -> float:
+    """Return the seconds of one of `runs` runs in a row."""
+    feeds = {session.inputs[0].name: x}
+    start = time.perf_counter()
+    for _ in range(runs):
+        session.run(feeds)
+    return (time.perf_counter() - start) / runs

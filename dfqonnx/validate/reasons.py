@@ -1,0 +1,91 @@
+"""Why a node of a QDQ file did not become an integer kernel in ONNX Runtime (CPU).
+
+Rules found by experiment: a Conv needs 8-bit codes on input, weight and output; a Gemm on input and
+weight; Add, Mul, Concat and pooling on every input and the output; a Relu between Conv and
+QuantizeLinear is absorbed only when the zero point is the smallest code.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto
+
+_OUTPUT_NEEDED = {"Conv", "Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid",
+                  "LeakyRelu", "Softmax"}  # fmt: skip
+_FUSED = {*_OUTPUT_NEEDED, "Gemm", "MatMul"}
+_FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
+_ABSORBED = {"Relu", "Clip"}
+
+
+class Context:
+    """The file's graph, indexed."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        nodes = proto.graph.node
+        self.initializers = {t.name: t.data_type for t in proto.graph.initializer}
+        self.outputs = {value.name for value in proto.graph.output}
+        self.makers = {name: node for node in nodes for name in node.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self._names = {node.name: node for node in nodes if node.name}
+
+    def find(self, name: str, op: str) -> onnx.NodeProto | None:
+        """Return the node of that name, else the one that makes the value of that name.
+
+        The runtime names a fused node by what it ends with; so where an `op` stands close before
+        that, it is meant.
+        """
+        found = self._names.get(name) or self.makers.get(name)
+        node, steps = found, 3
+        while node is not None and node.op_type != op and steps:
+            node, steps = self.makers.get(node.input[0]) if node.input else None, steps - 1
+        return node if node is not None and node.op_type == op else found
+
+    def dequantized(self, name: str) -> bool:
+        """Tell whether `name` comes from a DequantizeLinear."""
+        return name in self.makers and self.makers[name].op_type == "DequantizeLinear"
+
+    def quantized_after(self, name: str) -> bool:
+        """Tell whether all readers of `name` (behind a Relu or Clip) are QuantizeLinear."""
+        readers = self.readers.get(name, [])
+        if len(readers) == 1 and readers[0].op_type in _ABSORBED:
+            return self.quantized_after(readers[0].output[0])
+        return bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
+
+
+def explain(node: onnx.NodeProto, context: Context) -> str:
+    """Return the first reason that applies to `node`."""
+    if node.op_type in _ABSORBED:
+        return _activation(node, context)
+    if node.op_type not in _FUSED:
+        return f"ONNX Runtime has no integer kernel for {node.op_type}"
+    data = [n for n in node.input[:2] if n and n not in context.initializers]
+    missing = [n for n in data if not context.dequantized(n)]
+    if node.op_type in {"Conv", "Gemm", "MatMul"} and node.input[1] in context.initializers:
+        return "its weight is float"
+    if missing:
+        return f"its input {missing[0]!r} is not quantized"
+    if any(_width(n, context) in _FOUR_BITS for n in data):
+        return "a 4-bit type goes into DequantizeLinear; ONNX Runtime's integer kernels take 8 bits"
+    output = node.output[0]
+    if node.op_type in _OUTPUT_NEEDED and not context.quantized_after(output):
+        return f"its output {output!r} is " + (
+            "a graph output and not quantized" if output in context.outputs else "not quantized"
+        )
+    return "quantized on all sides, but ONNX Runtime did not fuse it"
+
+
+def _width(name: str, context: Context) -> int:
+    codes = context.makers[name].input[0]
+    return int(context.initializers.get(codes, 0))
+
+
+def _activation(node: onnx.NodeProto, context: Context) -> str:
+    maker = context.makers.get(node.input[0])
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        return "it stands alone between DequantizeLinear and QuantizeLinear"
+    if context.quantized_after(node.output[0]):
+        return "its range is not that of the quantizer behind it, so it cannot be absorbed"
+    return f"its output {node.output[0]!r} is not quantized"

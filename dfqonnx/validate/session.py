@@ -1,0 +1,163 @@
+"""ONNX Runtime sessions: one place that imports it, one that turns its errors into ours.
+
+`Optimisation.off` executes the graph as written: the reference for what the file says. `all` is
+what a user deploys. Models with a fixed batch are fed in pieces, the last one filled up.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.validate.installed import require_runtime
+
+Optimisation = Literal["off", "all"]
+Provider = Literal["cpu", "cuda"]
+Array = NDArray[Any]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output as the runtime sees it; free axes are None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Session:
+    """A loaded model.
+
+    Attributes:
+        inputs: graph inputs in order.
+        outputs: graph outputs in order.
+        batch: the batch size that the model is fixed to; None when it is free.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        optimisation: Optimisation = "all",
+        threads: int = 1,
+        provider: Provider = "cpu",
+        optimised_path: Path | None = None,
+    ) -> None:
+        """Load `model`.
+
+        Args:
+            model: a file, or a serialised model without external data.
+            optimisation: graph optimisation level.
+            threads: of one operator; operators run one after the other.
+            provider: where it runs.
+            optimised_path: where the runtime writes the graph that it really executes.
+
+        Raises:
+            EnvironmentProblem: the runtime or the provider is not there.
+            UsageError: the runtime refuses the model.
+        """
+        runtime = _runtime()
+        if _PROVIDERS[provider] not in runtime.get_available_providers():
+            raise EnvironmentProblem(
+                f"provider {provider}: this ONNX Runtime does not have {_PROVIDERS[provider]}"
+                " (it has " + ", ".join(runtime.get_available_providers()) + "); for NVIDIA GPUs:"
+                " pip uninstall -y onnxruntime && pip install 'dfqonnx[gpu]'"
+            )
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = _ERRORS_ONLY
+        levels = runtime.GraphOptimizationLevel
+        wanted = levels.ORT_DISABLE_ALL if optimisation == "off" else levels.ORT_ENABLE_ALL
+        options.graph_optimization_level = wanted
+        if optimised_path is not None:
+            options.optimized_model_filepath = str(optimised_path)
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = runtime.InferenceSession(
+                source, options, providers=[_PROVIDERS[provider]]
+            )
+        except Exception as error:  # noqa: BLE001 - the runtime raises a class per status code
+            name = "the model" if isinstance(model, bytes) else str(model)
+            raise UsageError(f"{name}: ONNX Runtime cannot load it: {_brief(error)}") from None
+        self.inputs = tuple(_port(i) for i in self._session.get_inputs())
+        self.outputs = tuple(_port(o) for o in self._session.get_outputs())
+        self.batch = self.inputs[0].shape[0] if self.inputs[0].shape else None
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """Run once with exactly these feeds.
+
+        Raises:
+            UsageError: the runtime refuses the feeds.
+        """
+        try:
+            found: list[Array] = self._session.run(outputs, dict(feeds))
+        except Exception as error:  # noqa: BLE001 - the runtime raises a class per status code
+            raise UsageError(f"ONNX Runtime cannot run the model: {_brief(error)}") from None
+        return found
+
+    def run_batched(
+        self, feeds: Mapping[str, Array], *, size: int = 64, outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run over the first axis of all feeds in pieces and join the results.
+
+        Args:
+            feeds: arrays of equal length.
+            size: images at once where the model leaves it free.
+            outputs: names wanted; all when None.
+        """
+        names = list(outputs or (port.name for port in self.outputs))
+        length = len(next(iter(feeds.values())))
+        step = self.batch or size
+        pieces: list[list[Array]] = []
+        for start in range(0, length, step):
+            piece = {name: array[start : start + step] for name, array in feeds.items()}
+            count = len(next(iter(piece.values())))
+            if self.batch and count < step:
+                piece = {name: _fill(array, step) for name, array in piece.items()}
+            pieces.append([array[:count] for array in self.run(piece, names)])
+        joined = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        return dict(zip(names, joined, strict=True))
+
+
+def providers() -> tuple[str, ...]:
+    """Return what the installed ONNX Runtime can run on.
+
+    Raises:
+        EnvironmentProblem: none is installed, or several.
+    """
+    return tuple(_runtime().get_available_providers())
+
+
+def runtime_version() -> str:
+    """Return the version of the installed ONNX Runtime."""
+    return str(_runtime().__version__)
+
+
+def _runtime() -> Any:
+    require_runtime()
+    return importlib.import_module("onnxruntime")
+
+
+def _port(value: Any) -> Port:
+    shape = tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape or ())
+    return Port(value.name, value.type, shape)
+
+
+def _fill(array: Array, length: int) -> Array:
+    return np.concatenate([array, np.repeat(array[-1:], length - len(array), axis=0)])
+
+
+def _brief(error: Exception) -> str:
+    """Return the runtime's message without its own source positions."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,44 @@
+"""Bytes and hash of a model file, the tensors that it keeps beside it counted in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A model on disk.
+
+    Attributes:
+        path: as given.
+        sha256: of the .onnx file.
+        bytes: size, external data included.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+def measure_file(path: Path) -> FileFacts:
+    """Return size and hash of the model at `path`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(_PIECE):
+            digest.update(piece)
+    proto = onnx.load(path, load_external_data=False)
+    places = {
+        entry.value
+        for tensor in proto.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    beside = [path.parent / place for place in sorted(places)]
+    total = path.stat().st_size + sum(p.stat().st_size for p in beside if p.is_file())
+    return FileFacts(str(path), digest.hexdigest(), total)
