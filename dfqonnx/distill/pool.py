@@ -20,10 +20,18 @@ class Pool:
     Attributes:
         train: (N, H, W, C) uint8.
         held: (M, H, W, C) uint8, never trained on.
+        movable: whether the model reads images, so that flips and shifts make sense.
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], inputs: InputSpec, *, holdout: int, seed: int, device: str
+        self,
+        images: NDArray[np.uint8],
+        inputs: InputSpec,
+        *,
+        holdout: int,
+        seed: int,
+        device: str,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) < 2:
             raise UsageError(
@@ -35,11 +43,12 @@ class Pool:
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.held = pixels[torch.from_numpy(order[:kept])]
         self.train = pixels[torch.from_numpy(order[kept:])]
-        self.inputs = inputs
+        self._inputs, self._shape = inputs, shape
+        self.movable = shape is None or len(shape) == 3
 
     def tensor(self, pixels: Tensor) -> Tensor:
         """Return what the model reads for uint8 images (N, H, W, C)."""
-        return to_tensor(pixels, self.inputs)
+        return to_tensor(pixels, self._inputs, shape=self._shape)
 
     def draw(self, batch: int, generator: Generator) -> Iterator[Tensor]:
         """Yield uint8 batches forever; every image once before any comes again."""

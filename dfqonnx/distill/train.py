@@ -100,6 +100,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     progress: Progress,
     device: str = "cpu",
     budget_seconds: float | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Distilled:
     """Initialise and train `student` in place.
 
@@ -113,11 +114,12 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         progress: told of every step.
         device: where to train; the student ends there.
         budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
+        input_shape: of the model's input without the batch; needed when it is no image.
     """
     started = time.perf_counter()
     target = Net(teacher, taps=student.features).to(device).eval()
     student.to(device)
-    pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device)
+    pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape)
     student.initialise(pool.batches(pool.train[: spec.calibration], spec.batch))
     before = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
     first = student.save_state()
@@ -170,7 +172,9 @@ def _train(
         now = rate(done + 1.0 / run.total, warmup=spec.warmup, floor=spec.floor)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * now
-        pixels = move(next(batches), flip=spec.flip, shift=spec.shift, generator=generator)
+        pixels = next(batches)
+        if pool.movable:
+            pixels = move(pixels, flip=spec.flip, shift=spec.shift, generator=generator)
         x = mixup(pool.tensor(pixels), fraction=spec.mixup, generator=generator)
         loss = _loss(student, teacher, x, spec)
         value = float(loss.detach())

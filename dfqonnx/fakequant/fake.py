@@ -24,17 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfqonnx.fakequant.inner import inner
 from dfqonnx.fakequant.scale import activation_step
 from dfqonnx.numerics import quantize
 from dfqonnx.spec.quant import Grid
 from dfqonnx.spec.sites import ActivationParams, ActivationSite
-
-
-def _flat(value: Tensor) -> Tensor:
-    """View a dense tensor as a vector, channels-last memory included."""
-    if value.dim() == 4 and not value.is_contiguous():
-        value = value.permute(0, 2, 3, 1)
-    return value.reshape(-1)
 
 
 def _like(gradient: Tensor, value: Tensor) -> Tensor:
@@ -63,7 +57,7 @@ class _PerTensor(torch.autograd.Function):
         else:
             s = float(step)
             passed = torch.ops.aten.hardtanh_backward(gradient, value, low * s, high * s)
-        total = torch.dot(_flat(gradient), _flat(out)) - torch.dot(_flat(passed), _flat(value))
+        total = inner(gradient, out) - inner(passed, value)
         return passed, (total * g / step).reshape(step.shape), None
 
 

@@ -1,0 +1,52 @@
+"""Rates and numbers of steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from dfqonnx.distill.schedule import LEAST, MOST, default_steps, rate, steps_within
+from dfqonnx.errors import UsageError
+from dfqonnx.spec.distill import DistillSpec
+from dfqonnx.spec.quant import Bits
+
+
+def test_the_rate_rises_from_nothing_to_its_peak_and_falls_to_its_floor() -> None:
+    assert rate(0.0, warmup=0.1, floor=0.01) == 0.0
+    assert rate(0.05, warmup=0.1, floor=0.01) == pytest.approx(0.5)
+    assert rate(0.1, warmup=0.1, floor=0.01) == pytest.approx(1.0)
+    assert rate(0.55, warmup=0.1, floor=0.01) == pytest.approx(0.505)
+    assert rate(1.0, warmup=0.1, floor=0.01) == pytest.approx(0.01)
+    assert rate(2.0, warmup=0.1, floor=0.01) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_extreme_warmups_stay_finite(warmup: float) -> None:
+    assert all(0 <= rate(k / 10, warmup=warmup, floor=0.0) <= 1 for k in range(11))
+
+
+def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits() -> None:
+    small, large = default_steps(4 * 10**7, Bits(4, 4), 128), default_steps(10**9, Bits(4, 4), 128)
+    assert LEAST <= large < small <= MOST
+    assert default_steps(4 * 10**7, Bits(3, 3), 128) > small
+    assert default_steps(4 * 10**7, Bits(8, 8), 128) < small
+
+
+def test_the_default_depends_on_nothing_but_its_arguments() -> None:
+    assert {default_steps(41_000_000, Bits(4, 4), 128) for _ in range(3)} == {
+        default_steps(41_000_000, Bits(4, 4), 128)
+    }
+
+
+def test_a_budget_becomes_steps() -> None:
+    assert steps_within(10.0, 5, 0.5) == 25
+    assert steps_within(-1.0, 5, 0.5) == 6  # one more, to end cleanly
+    assert steps_within(10.0, 0, 0.0) > 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("steps", -1), ("batch", 0), ("temperature", 0.0), ("mixup", 1.5), ("shift", 0.5)],
+)
+def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"distill.{key}"):
+        DistillSpec(**{key: value})
