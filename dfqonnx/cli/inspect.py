@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from dfqonnx.graph.inspect import Inspection
@@ -26,15 +27,25 @@ def inspect(
 
     quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
     inputs = None if preprocess is None else read_preprocess(preprocess)
+    from dfqonnx.preflight import check_file
+
+    check_file(model, what="--model")
     from dfqonnx.graph.inspect import inspect_file
 
-    show_inspection(inspect_file(model, quant, inputs), quiet=False, as_json=as_json)
-    return 0
+    return show_inspection(inspect_file(model, quant, inputs), quiet=False, as_json=as_json)
 
 
-def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> None:
-    """Print an inspection."""
+def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> int:
+    """Print an inspection; 3 if the model is refused.
+
+    Raises:
+        UnsupportedModel: refused, and a person is to read the reasons.
+    """
+    if inspection.refusals and not as_json:
+        reasons = "".join(f"\n  - {refusal}" for refusal in inspection.refusals)
+        raise UnsupportedModel(f"{inspection.path}: this model cannot be quantized:{reasons}")
     if as_json:
         say_json(dataclasses.asdict(inspection))
     elif not quiet:
-        stdout().print(str(inspection))
+        stdout().print(str(inspection), markup=False, soft_wrap=True)
+    return UnsupportedModel.exit_code if inspection.refusals else 0
