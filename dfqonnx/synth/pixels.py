@@ -47,14 +47,10 @@ def to_pixels(tensor: Tensor, spec: InputSpec) -> Tensor:
 
 
 def limits(spec: InputSpec, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the tensor values of pixels 0 and 255, each (1, C, 1, 1) or (1, 1, 1, C)."""
-    pairs = [spec.range(c) for c in range(channels)]
-    view = (1, -1, 1, 1) if spec.layout == "NCHW" else (1, 1, 1, -1)
-    low, high = zip(*pairs, strict=True)
-    return (
-        torch.tensor(low, dtype=torch.float32, device=device).view(view),
-        torch.tensor(high, dtype=torch.float32, device=device).view(view),
-    )
+    """Return the tensor values of pixels 0 and 255, each (1, C, 1, 1)."""
+    pairs = torch.tensor([spec.range(c) for c in range(channels)], device=device)  # (C, 2)
+    low, high = pairs.view(1, channels, 1, 1, 2).unbind(-1)
+    return low, high
 
 
 def image_size(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int]:
@@ -70,7 +66,8 @@ def image_size(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int]:
     if len(shape) > 3:
         return shape[0], _product(shape[1:]), 1
     height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
-    if len(spec.mean) not in {1, channels} or (spec.channels == "gray") != (channels == 1):
+    gray = spec.channels == "gray"
+    if len(spec.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
         raise UsageError(
             f"preprocess {spec.name}: {spec.channels}, {spec.layout}, {len(spec.mean)} means do not"
             f" fit a model whose input is {'x'.join(map(str, shape))}, read as {channels} channels;"

@@ -1,0 +1,122 @@
+"""How many images and steps a model can afford: decided from its size, the same on every machine.
+
+A step of pixel optimisation costs two passes (forward, and backward to the pixels). The work of all
+steps is held near `WORK` multiply-adds, and a batch's activations near `BATCH_BYTES`; both kept
+within bounds, so that tiny models get enough variety and huge ones still get something.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from dfqonnx.convert.net import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.spec.synth import SynthSpec
+
+WORK = 3.2e12  # multiply-adds of all optimisation steps together
+BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
+POOL_BYTES = 256e6  # pixels of all images together
+FIRST, FOLLOWING = 60, 30  # steps where the work allows them
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one image costs.
+
+    Attributes:
+        multiply_adds: of one forward pass.
+        activations: values computed by layers with weights.
+    """
+
+    multiply_adds: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts for one run.
+
+    Attributes:
+        images: all of them.
+        optimised: those that the teacher improves.
+        batch: images optimised together.
+        first: steps of the first batch.
+        following: steps of each later batch.
+    """
+
+    images: int
+    optimised: int
+    batch: int
+    first: int
+    following: int
+
+    @property
+    def steps(self) -> int:
+        """Optimisation steps in all."""
+        batches = -(-self.optimised // self.batch)
+        return self.first + self.following * (batches - 1) if batches else 0
+
+
+@torch.no_grad()
+def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
+    """Return what one image through `teacher` costs, by running a blank one."""
+    layers = {
+        str(step.outputs[0]): step.inputs[1]
+        for step in teacher.steps
+        if step.op in LAYERS and len(step.inputs) > 1
+    }
+    net = Net(teacher, taps=tuple(layers))
+    _, values = net(torch.zeros(1, *shape))
+    work = 0
+    for name, weight in layers.items():
+        kernel = teacher.tensors.get(weight or "")
+        per_value = 1 if kernel is None else max(1, kernel.numel() // values[name].shape[1])
+        work += values[name].numel() * per_value
+    return Size(work, sum(value.numel() for value in values.values()))
+
+
+def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.device) -> float:
+    """Return how many images a second take one optimisation step on this machine."""
+    net = Net(teacher).to(device)
+    batch, seconds = 4, 0.0
+    while seconds < 0.3 and batch < 256:
+        batch *= 2
+        images = torch.zeros(batch, *shape, device=device, requires_grad=True)
+        started = time.perf_counter()
+        torch.autograd.grad(net(images)[0].sum(), images)[0].sum().item()  # waits for the device
+        seconds = time.perf_counter() - started
+    return batch / seconds
+
+
+def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 1.0) -> Plan:
+    """Return the counts for one run.
+
+    Args:
+        spec: what the recipe asks for; its numbers win over the model's size.
+        size: what one image costs.
+        shape: of one input, without the batch axis.
+        scale: work relative to the default, for runs with a budget.
+    """
+    first = FIRST if spec.first is None else spec.first
+    following = FOLLOWING if spec.following is None else spec.following
+    bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
+    batch = max(8, min(spec.batch, int(BATCH_BYTES / bytes_kept)))
+    affordable = scale * WORK / (2.0 * max(1, size.multiply_adds))  # images times steps
+    optimised = int(affordable / max(1, following)) if following or first else 0
+    optimised = min(max(optimised, batch), 1024)
+    room = max(64, int(POOL_BYTES / prod(shape)))
+    images = min(room, 2048) if spec.images is None else spec.images
+    wanted = round(images * (1 - spec.procedural))
+    optimised = min(wanted, optimised) if spec.images is None else wanted
+    batch = max(1, min(batch, optimised))
+    if spec.first is None and spec.following is None and optimised:
+        batches = -(-optimised // batch)
+        fit = affordable / (batch * (FIRST + FOLLOWING * (batches - 1)))
+        first = max(8, round(FIRST * min(1.0, fit)))
+        following = max(4, round(FOLLOWING * min(1.0, fit)))
+    return Plan(images, optimised, batch, first, following)

@@ -1,0 +1,36 @@
+"""Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.source import SOURCES, Studio
+
+NOISE_CHUNK = 256
+
+
+@SOURCES.add("leaves")
+def paint(studio: Studio) -> Iterator[Tensor]:
+    """Yield dead leaves, `plan.images` of them."""
+    height, width, channels = studio.size
+    yield from leaves(
+        studio.plan.images,
+        height=height,
+        width=width,
+        channels=channels,
+        generator=studio.generator,
+    )
+
+
+@SOURCES.add("noise")
+def noise(studio: Studio) -> Iterator[Tensor]:
+    """Yield Gaussian noise of mean 127.5 whose four standard deviations span the pixels."""
+    size = studio.size
+    for first in range(0, studio.plan.images, NOISE_CHUNK):
+        count = min(NOISE_CHUNK, studio.plan.images - first)
+        values = torch.randn(count, *size, generator=studio.generator)
+        yield (values * (127.5 / 4) + 127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,113 @@
+"""The room's door: a teacher in, images out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import dfqonnx.synth.optimise  # noqa: F401  (files its source)
+import dfqonnx.synth.procedural  # noqa: F401  (files its sources)
+from dfqonnx.convert.program import Program
+from dfqonnx.progress import Progress
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.sites import ChannelStatistics
+from dfqonnx.spec.synth import AUTO, SynthSpec
+from dfqonnx.synth.effort import WORK, Plan, measure, optimisation_rate, plan
+from dfqonnx.synth.pixels import image_size
+from dfqonnx.synth.source import SOURCES, Studio
+
+
+@dataclass(frozen=True)
+class Images:
+    """Synthetic images.
+
+    Attributes:
+        pixels: uint8 (N, H, W, C), in random order.
+        source: name of the source that made them.
+        reason: why that source; empty when the recipe named it.
+        plan: how many images and steps.
+        seconds: wall clock.
+    """
+
+    pixels: NDArray[np.uint8]
+    source: str
+    reason: str
+    plan: Plan
+    seconds: float
+
+
+def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+    teacher: Program,
+    statistics: Mapping[str, ChannelStatistics],
+    *,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+    spec: SynthSpec,
+    seed: int,
+    device: str,
+    progress: Progress,
+    budget_seconds: float | None = None,
+) -> Images:
+    """Make images for a teacher.
+
+    Args:
+        teacher: the float network.
+        statistics: what BatchNormalization knew, by value name; empty where it is gone.
+        inputs: how pixels become the teacher's tensor.
+        shape: of one input, without the batch axis, in the teacher's layout.
+        spec: the recipe.
+        seed: of every random choice.
+        device: where torch works.
+        progress: told of every step.
+        budget_seconds: wall clock; None lets recipe and network decide.
+
+    Raises:
+        UsageError: unknown source, or `inputs` does not fit `shape`.
+    """
+    started = time.perf_counter()
+    image_size(shape, inputs)
+    name, reason = choose_source(spec, shape)
+    source = SOURCES[name]
+    size = measure(teacher, shape)
+    scale = 1.0 if budget_seconds is None else _scale(teacher, shape, budget_seconds, device)
+    chosen = plan(spec, size, shape, scale=scale)
+    if name != "optimised":
+        chosen = replace(chosen, optimised=0)
+    progress.start("synthesise", max(1, chosen.steps))
+    studio = Studio(
+        teacher,
+        statistics,
+        inputs,
+        shape,
+        spec,
+        chosen,
+        torch.Generator().manual_seed(seed),
+        torch.device(device),
+        progress,
+    )
+    pixels = torch.cat(list(source(studio)))
+    order = torch.randperm(len(pixels), generator=studio.generator)
+    seconds = time.perf_counter() - started
+    return Images(pixels[order].numpy(), name, reason, chosen, seconds)
+
+
+def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:
+    """Return the source's name, and why where the recipe leaves it open."""
+    if spec.source != AUTO:
+        return spec.source, ""
+    if len(shape) != 3:
+        form = "x".join(map(str, shape)) or "scalar"
+        return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
+    return "optimised", "images optimised through the teacher"
+
+
+def _scale(teacher: Program, shape: tuple[int, ...], seconds: float, device: str) -> float:
+    """Return the work that fits `seconds` on this machine, relative to the default."""
+    size = measure(teacher, shape)
+    per_second = optimisation_rate(teacher, shape, torch.device(device))
+    return seconds * per_second / (WORK / (2.0 * max(1, size.multiply_adds)))
