@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 
+from dfqonnx import __version__
 from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.validate.installed import installed_runtimes, require_runtime
 
-PACKAGES = ("dfqonnx", "torch", "onnx", "onnx-ir", "numpy")
+PACKAGES = ("torch", "onnx", "onnx-ir", "numpy")
 INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
 
 
@@ -45,6 +46,7 @@ def examine() -> tuple[Finding, ...]:
 def _findings() -> Iterator[Finding]:
     fit = sys.version_info >= (3, 11)
     yield Finding("Python", platform.python_version(), fit, "" if fit else "use Python 3.11 or up")
+    yield Finding("dfqonnx", __version__)
     for name in PACKAGES:
         yield _package(name)
     yield _runtime()

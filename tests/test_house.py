@@ -13,11 +13,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
-    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "flow", "cli",
+    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "plan", "flow",
+    "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it
-    "onnx": {"graph", "export", "validate"},
+    "onnx": {"graph", "convert", "export", "validate"},
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
     "torch": {"convert", "synth", "fakequant", "distill", "doctor", "flow"},
@@ -25,6 +26,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "yaml": {"spec"},
     "pydantic": {"spec"},
 }
+LATE = {"onnxruntime", "scipy", "PIL"}  # missing, or slow to load: may stand in a function
 LEAVES = {"__init__.py", "__main__.py"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in LEAVES)
 
@@ -37,22 +39,16 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "absolute imports only"
             if node.module == "dfqonnx":
-                yield from (f"dfqonnx.{alias.name}" for alias in node.names)
+                names = (alias.name for alias in node.names if alias.name != "__version__")
+                yield from (f"dfqonnx.{name}" for name in names)
             else:
                 yield node.module or ""
 
 
-def local_imports(tree: ast.Module) -> list[int]:
-    """Lines of imports that stand inside a function."""
+def local_imports(tree: ast.Module) -> set[str]:
+    """Packages imported inside a function."""
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
-    return sorted(
-        {
-            node.lineno
-            for function in functions
-            for node in ast.walk(function)
-            if isinstance(node, (ast.Import, ast.ImportFrom))
-        }
-    )
+    return {name.split(".")[0] for function in functions for name in imported(function)}
 
 
 def room_of(path: Path) -> str:
@@ -88,7 +84,7 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if room_of(p) != "cli"], ids=name_of)
 def test_imports_stand_on_top_everywhere_but_in_the_command_line(path: Path) -> None:
-    assert local_imports(ast.parse(path.read_text(encoding="utf-8"))) == []
+    assert local_imports(ast.parse(path.read_text(encoding="utf-8"))) <= LATE
 
 
 def test_every_room_has_a_floor() -> None:

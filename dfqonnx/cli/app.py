@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dfqonnx import __version__
 from dfqonnx.cli.audit import audit
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import guard
@@ -31,9 +32,7 @@ for command in (run, inspect, validate, audit, doctor, recipes):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"dfqonnx {version('dfqonnx')}")
+        typer.echo(f"dfqonnx {__version__}")
         raise typer.Exit
 
 
@@ -51,13 +50,16 @@ def _top(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminated)
-    code = guard(
+    sys.exit(command_line(sys.argv[1:] if arguments is None else arguments))
+
+
+def command_line(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    return guard(
         lambda: app(arguments, standalone_mode=False, prog_name="dfqonnx"),
         as_json="--json" in arguments,
     )
-    sys.exit(code)
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

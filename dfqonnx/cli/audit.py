@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
@@ -14,7 +14,7 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.report.model import Audit
+    from dfqonnx.validate.audit import Audit
 
 
 def audit(
@@ -22,6 +22,7 @@ def audit(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if a Conv, Gemm or MatMul is in float.")
     ] = False,
+    provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where it is loaded.")] = "cpu",
     as_json: o.AsJson = False,
 ) -> int:
     """Show which nodes ONNX Runtime runs on integers, which stay in float, and why."""
@@ -30,22 +31,21 @@ def audit(
 
     check_file(model, what="--model")
     require_runtime()
-    from dfqonnx.flow import audit_file
+    from dfqonnx.validate.audit import audit as audit_file
 
-    found = audit_file(model)
+    found = audit_file(model, provider=provider)
     if as_json:
         say_json(dataclasses.asdict(found))
     else:
         _show(found)
-    heavy = [node for node in found.float_nodes if node.op in ("Conv", "Gemm", "MatMul")]
-    return 1 if strict and heavy else 0
+    return 1 if strict and found.float_weighted else 0
 
 
 def _show(found: Audit) -> None:
     console = stdout()
     total = sum(found.integer_nodes.values())
     console.print(f"{total} nodes on integers, {len(found.float_nodes)} in float.")
-    for op, count in found.integer_nodes.items():
+    for op, count in [*found.integer_nodes.items(), *found.conversions.items()]:
         console.print(f"  {op} {count}")
     if not found.float_nodes:
         return

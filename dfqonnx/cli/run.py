@@ -62,26 +62,26 @@ def run(
         target=target,
         budget=None if budget is None else parse_duration(budget),
     )
+    from dfqonnx.preflight import preflight
+
+    preflight(spec)  # before torch is imported: a wrong path is told at once
     if dry_run:
         return _plan(spec, quiet=quiet, as_json=as_json)
     return _work(spec, quiet=quiet, as_json=as_json)
 
 
 def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
-    from dfqonnx import flow
     from dfqonnx.cli.inspect import show_inspection
+    from dfqonnx.plan import plan
 
-    inspection = flow.plan(spec)
-    show_inspection(inspection, quiet=quiet, as_json=as_json)
+    inspection = plan(spec.model, spec.quant, spec.inputs)
+    code = show_inspection(inspection, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")
-    return 0
+    return code
 
 
 def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
-    from dfqonnx.preflight import preflight
-
-    preflight(spec)  # before torch is imported: a wrong path is told at once
     from dfqonnx import flow
 
     with display(quiet=quiet, as_json=as_json) as progress:

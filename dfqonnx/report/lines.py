@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dfqonnx.report.model import Interval, Report
+from dfqonnx.report.model import Report
+from dfqonnx.validate.accuracy import Bounded
 
 Line = tuple[str, str]
 
@@ -12,8 +13,8 @@ Line = tuple[str, str]
 def headline(report: Report) -> str:
     """Return one sentence: what came out."""
     parts = [] if report.bits is None else [f"W{report.bits.weights}A{report.bits.activations}"]
-    if report.drop_points is not None:
-        parts.append(f"top-1 drop {report.drop_points.value:.2f} points")
+    if report.drop is not None:
+        parts.append(f"top-1 drop {report.drop.points.value:.2f} points")
     elif report.agreement.synthetic is not None:
         parts.append(f"agreement {report.agreement.synthetic.value:.1%} on synthetic images")
     if report.size_ratio is not None:
@@ -50,15 +51,15 @@ def _accuracy(report: Report) -> Iterator[Line]:
         )
     for name, facts in (("teacher", report.teacher), ("student", report.student)):
         if facts.top1 is not None:
-            yield f"top-1 of the {name}", _interval(facts.top1, " %")
-    if report.drop_points is not None:
-        yield "drop", _interval(report.drop_points, " points")
+            yield f"top-1 of the {name}", _bounds(facts.top1, " %")
+    if report.drop is not None:
+        yield "drop", _bounds(report.drop.points, " points")
     for name, share in (
         ("evaluation", report.agreement.eval),
         ("synthetic", report.agreement.synthetic),
     ):
         if share is not None:
-            yield f"agreement, {name} images", _interval(_percent(share), " %")
+            yield f"agreement, {name} images", _bounds(share, " %", times=100)
     if report.agreement.sqnr_db is not None:
         yield "signal to noise of the outputs", f"{report.agreement.sqnr_db:.1f} dB"
 
@@ -86,34 +87,22 @@ def _runtime(report: Report) -> Iterator[Line]:
         yield "integer nodes", integers or "none"
         yield "float nodes", str(len(report.audit.float_nodes))
     parity = report.parity
-    if parity.off_vs_torch_levels is not None:
-        yield "file against torch student", f"at most {parity.off_vs_torch_levels:g} levels apart"
-    if parity.on_vs_off_levels is not None:
-        flips = (
-            ""
-            if parity.on_vs_off_flips is None
-            else f", {parity.on_vs_off_flips:.1e} of the codes differ"
-        )
-        yield "optimised against plain", f"at most {parity.on_vs_off_levels:g} levels apart{flips}"
+    for what, levels, flips in (
+        ("file against torch student", parity.off_vs_torch_levels, parity.off_vs_torch_flips),
+        ("deployed against file", parity.on_vs_off_levels, parity.on_vs_off_flips),
+    ):
+        if levels is not None and flips is not None:
+            yield what, f"{flips:.1e} of the codes differ, by {levels} levels at most"
     if parity.top1_same is not None:
-        yield "same class, deployed and torch", f"{parity.top1_same:.2%} of the images"
+        yield (
+            "same class, deployed and trained",
+            f"{parity.top1_same:.2%} of {parity.images} images",
+        )
 
 
-def _interval(interval: Interval, unit: str) -> str:
-    bounds = (
-        ""
-        if interval.low is None or interval.high is None
-        else f" (95 %: {interval.low:.2f} to {interval.high:.2f}"
-        + (f", n = {interval.n})" if interval.n is not None else ")")
-    )
-    return f"{interval.value:.2f}{unit}{bounds}"
-
-
-def _percent(share: Interval) -> Interval:
-    def times(value: float | None) -> float | None:
-        return None if value is None else 100 * value
-
-    return Interval(100 * share.value, times(share.low), times(share.high), share.n)
+def _bounds(found: Bounded, unit: str, *, times: float = 1.0) -> str:
+    low, high = times * found.low, times * found.high
+    return f"{times * found.value:.2f}{unit} (95 %: {low:.2f} to {high:.2f}, n = {found.n})"
 
 
 def _kib(size: int | None) -> str:

@@ -11,27 +11,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from dfqonnx.validate import parity
+from dfqonnx.validate.accuracy import Bounded, Drop
+from dfqonnx.validate.audit import Audit
+from dfqonnx.validate.latency import Latency
 
 SCHEMA = "dfqonnx.report/1"
 Verdict = Literal["pass", "fail", "inconclusive"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A measured value and its 95 % bounds.
-
-    Attributes:
-        value: the point estimate.
-        low: lower bound.
-        high: upper bound.
-        n: how many images it rests on.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,7 @@ class ModelFacts:
     path: str
     sha256: str | None = None
     bytes: int | None = None
-    top1: Interval | None = None
+    top1: Bounded | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +67,8 @@ class Agreement:
         sqnr_db: signal to quantization noise of the outputs, in decibels.
     """
 
-    synthetic: Interval | None = None
-    eval: Interval | None = None
+    synthetic: Bounded | None = None
+    eval: Bounded | None = None
     kl: float | None = None
     sqnr_db: float | None = None
 
@@ -89,54 +77,38 @@ class Agreement:
 class Parity:
     """Is the file what was trained, and does the runtime compute what the file says?
 
+    Differences are counted where they are born (every quantizer on equal inputs), in levels.
+
     Attributes:
-        off_vs_torch_levels: largest difference of the file (optimisation off) from the torch
-            student, in quantization levels.
-        on_vs_off_levels: largest difference of the deployed session (all optimisations) from the
-            one with optimisation off, in quantization levels.
-        on_vs_off_flips: share of codes that differ between these two.
-        top1_same: share of images on which torch student and deployed file choose the same class.
+        off_vs_torch_levels: largest, of the file as written from the torch student.
+        off_vs_torch_flips: share of the codes that differ between these two.
+        on_vs_off_levels: largest, of the deployed session from the file as written.
+        on_vs_off_flips: share of the codes that differ between these two.
+        top1_same: share of images on which deployed file and torch student (without one: the file
+            as written) choose the same class.
+        images: how many were compared.
     """
 
-    off_vs_torch_levels: float | None = None
-    on_vs_off_levels: float | None = None
+    off_vs_torch_levels: int | None = None
+    off_vs_torch_flips: float | None = None
+    on_vs_off_levels: int | None = None
     on_vs_off_flips: float | None = None
     top1_same: float | None = None
+    images: int | None = None
 
-
-@dataclass(frozen=True)
-class FloatNode:
-    """A node that the runtime computes in float, and why."""
-
-    name: str
-    op: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What ONNX Runtime really fused.
-
-    Attributes:
-        integer_nodes: how many nodes of the optimised graph run on integers, by operator.
-        float_nodes: those that do not.
-        provider: execution provider asked.
-    """
-
-    integer_nodes: Mapping[str, int] = field(default_factory=dict)
-    float_nodes: tuple[FloatNode, ...] = ()
-    provider: str = "CPUExecutionProvider"
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Interleaved in one process, medians in milliseconds."""
-
-    teacher_ms: float
-    student_ms: float
-    speedup: float
-    batch: int
-    threads: int
+    @classmethod
+    def of(cls, found: parity.Parity) -> Self:
+        """Sum up what validation found."""
+        torch = found.off_vs_torch
+        same = found.top1_on_vs_torch
+        return cls(
+            off_vs_torch_levels=None if torch is None else torch.largest,
+            off_vs_torch_flips=None if torch is None else torch.fraction,
+            on_vs_off_levels=found.on_vs_off.largest,
+            on_vs_off_flips=found.on_vs_off.fraction,
+            top1_same=found.top1_on_vs_off if same is None else same,
+            images=found.images,
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +152,7 @@ class Report:
         teacher: the float file.
         student: the quantized file.
         bits: None where the student does not say.
-        drop_points: teacher's top-1 minus the student's, paired, in points.
+        drop: teacher's top-1 minus the student's, paired, in points; `drop_points` in the JSON.
         agreement: teacher against student.
         parity: three ways.
         audit: integer and float nodes; None when the runtime could not be asked.
@@ -202,7 +174,7 @@ class Report:
     teacher: ModelFacts
     student: ModelFacts
     bits: Widths | None = None
-    drop_points: Interval | None = None
+    drop: Drop | None = None
     agreement: Agreement = field(default_factory=Agreement)
     parity: Parity = field(default_factory=Parity)
     audit: Audit | None = None
@@ -234,6 +206,8 @@ class Report:
     def to_json(self) -> str:
         """Return the text of `report.json`."""
         content = {"schema": SCHEMA, **dataclasses.asdict(self), "size_ratio": self.size_ratio}
+        drop = content.pop("drop")
+        content["drop_points"] = drop and {**drop.pop("points"), **drop}
         return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
 
 

@@ -1,0 +1,119 @@
+"""Commands that do their work without training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dfqonnx.doctor import Finding
+from dfqonnx.validate import installed
+from tests.cli.conftest import Run
+
+
+def test_help_lists_every_command_and_ends_with_0(dfqonnx: Run) -> None:
+    done = dfqonnx("--help")
+    assert done.code == 0
+    for command in ("run", "inspect", "validate", "audit", "doctor", "recipes"):
+        assert command in done.out
+
+
+def test_without_a_command_the_help_is_shown(dfqonnx: Run) -> None:
+    done = dfqonnx()
+    assert done.code == 0
+    assert "Usage: dfqonnx" in done.out
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "validate", "audit", "doctor", "recipes"])
+def test_every_command_and_option_explains_itself(dfqonnx: Run, command: str) -> None:
+    done = dfqonnx(command, "--help")
+    assert done.code == 0
+    assert "\x1b" not in done.out, "no colour when piped"
+    assert done.err == ""
+
+
+def test_the_version_is_said(dfqonnx: Run) -> None:
+    assert dfqonnx("--version").out.startswith("dfqonnx 0.")
+
+
+def test_inspect_prints_sites_with_bits_and_reasons(dfqonnx: Run, small: Path) -> None:
+    done = dfqonnx("inspect", "--model", small, "--bits", "w4a8")
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert "4 bit" in done.out
+    assert "read by the last layer" in done.out
+
+
+def test_inspect_gives_the_same_as_json(dfqonnx: Run, small: Path) -> None:
+    done = dfqonnx("inspect", "--model", small, "--json")
+    content = json.loads(done.out)
+    assert content["bits"] == "w4a4"
+    assert {site["kind"] for site in content["sites"]} >= {"activation", "weight"}
+
+
+def test_audit_of_a_float_model_finds_its_nodes_in_float(dfqonnx: Run, small: Path) -> None:
+    done = dfqonnx("audit", "--model", small)
+    assert done.code == 0, done.err
+    assert "Conv" in done.out
+    assert dfqonnx("audit", "--model", small, "--strict").code == 1
+    content = json.loads(dfqonnx("audit", "--model", small, "--json").out)
+    assert {node["op"] for node in content["float_nodes"]} >= {"Conv", "Gemm"}
+
+
+def test_doctor_finds_this_machine_fit(dfqonnx: Run) -> None:
+    done = dfqonnx("doctor")
+    assert done.code == 0, done.out
+    assert "Fit to run." in done.out
+    assert json.loads(dfqonnx("doctor", "--json").out)["fit"] is True
+
+
+def test_doctor_says_no_and_ends_with_4_when_something_is_missing(
+    dfqonnx: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = Finding("ONNX Runtime", "missing", False, "pip install 'dfqonnx[cpu]'")
+    monkeypatch.setattr("dfqonnx.doctor.examine", lambda: (finding,))
+    done = dfqonnx("doctor")
+    assert done.code == 4
+    assert "pip install 'dfqonnx[cpu]'" in done.out
+    assert "Not fit" in done.out
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({}, "pip install 'dfqonnx[cpu]'"),
+        (
+            {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"},
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime",
+        ),
+    ],
+    ids=["none", "both"],
+)
+def test_no_or_two_runtimes_stop_a_run_with_the_command_that_repairs_it(
+    dfqonnx: Run,
+    small: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr(installed, "installed_runtimes", lambda: found)
+    done = dfqonnx("run", "--model", small)
+    assert done.code == 4
+    assert words in done.err
+
+
+def test_the_module_runs_as_the_command(root: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dfqonnx", "run", "--model", "none.onnx"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "Error: --model none.onnx: no such file\n"
