@@ -25,15 +25,6 @@ _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 
 @dataclass(frozen=True)
-class ImageShape:
-    """What the model takes: height, width, channels."""
-
-    height: int
-    width: int
-    channels: int
-
-
-@dataclass(frozen=True)
 class EvalData:
     """Labelled images.
 
@@ -60,18 +51,17 @@ class EvalData:
             yield self.images.read(start, stop), self.labels[start:stop]
 
 
-def load_eval_data(path: Path, shape: ImageShape, classes: int | None) -> EvalData:
+def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
     """Open labelled images for a model.
 
     Args:
         path: npz file, tar file or folder.
-        shape: of the model's images.
+        size: height, width and channels of the model's images, see `pixels.image_shape`.
         classes: number of classes, for the range of labels; None skips that check.
 
     Raises:
         UsageError: unreadable, of another form, of a wrong shape, or labels out of range.
     """
-    size = (shape.height, shape.width, shape.channels)
     if not path.exists():
         raise UsageError(f"--eval-data {path}: no such file or folder")
     if path.is_dir():

@@ -12,6 +12,7 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from dfqonnx.errors import UsageError
 
@@ -173,8 +174,6 @@ def decode(data: bytes, size: tuple[int, int, int], *, name: str) -> NDArray[np.
     Raises:
         UsageError: not an image that Pillow reads.
     """
-    from PIL import Image
-
     height, width, channels = size
 
     def fit(image: Image.Image) -> Image.Image:
@@ -193,8 +192,6 @@ def decode(data: bytes, size: tuple[int, int, int], *, name: str) -> NDArray[np.
 
 
 def _open(data: bytes, name: str, use: Callable[..., T]) -> T:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(io.BytesIO(data)) as image:
             return use(image)
