@@ -1,0 +1,82 @@
+"""From what the rooms found to one report: the same for `run` and `validate`.
+
+A gate is a promise of ours that every run is held to; rules about accuracy are the user's to set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from dfqonnx.report.model import Agreement, Gate, ModelFacts, Parity, Report, settle
+from dfqonnx.validate.accuracy import Bounded
+from dfqonnx.validate.comparison import Comparison
+from dfqonnx.validate.parity import Levels
+from dfqonnx.validate.size import FileFacts
+from dfqonnx.validate.validation import Validation
+
+FLIPS = 1e-4  # share of codes that may differ by a level: ties that fall the other way in float32
+
+
+def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
+    """Return the report of a validation; a run adds its own parts with `dataclasses.replace`.
+
+    Args:
+        found: what was measured.
+        kept_float: names of nodes that were left in float on purpose.
+    """
+    nothing = Comparison(0, None, ())
+    labelled, synthetic = found.evaluation or nothing, found.synthetic or nothing
+    closest = labelled if labelled.images else synthetic
+    gates = tuple(_gates(found, kept_float))
+    return Report(
+        verdict=settle(gates),
+        teacher=_facts(found.teacher, labelled.teacher_top1),
+        student=_facts(found.student, labelled.student_top1),
+        drop=labelled.drop,
+        agreement=Agreement(
+            synthetic=synthetic.agreement,
+            eval=labelled.agreement,
+            kl=_first(closest, "kl"),
+            sqnr_db=_first(closest, "sqnr_db"),
+        ),
+        parity=Parity() if found.parity is None else Parity.of(found.parity),
+        audit=found.audit,
+        latency=found.latency,
+        gates=gates,
+        warnings=(found.note,) if found.note else (),
+    )
+
+
+def _facts(file: FileFacts, top1: Bounded | None) -> ModelFacts:
+    return ModelFacts(file.path, file.sha256, file.bytes, top1)
+
+
+def _first(found: Comparison, key: str) -> float | None:
+    """The first output is the one with the classes."""
+    if not found.outputs:
+        return None
+    value = getattr(found.outputs[0], key)
+    return None if value is None else float(value)
+
+
+def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:
+    heavy = [node for node in found.audit.float_weighted if node.name not in kept_float]
+    names = ", ".join(node.name for node in heavy[:3]) + (", ..." if len(heavy) > 3 else "")
+    yield Gate(
+        "every quantized Conv, Gemm and MatMul runs on integers",
+        f"{len(heavy)} in float: {names}" if heavy else "all of them",
+        not heavy,
+    )
+    smaller = found.student.bytes < found.teacher.bytes
+    yield Gate("the file is smaller", f"{found.size_ratio:.3f} of the float file", smaller)
+    if found.parity is None:
+        yield Gate("the runtime computes what the file says", "no images to compare on", None)
+        return
+    yield _levels("the runtime computes what the file says", found.parity.on_vs_off)
+    if found.parity.off_vs_torch is not None:
+        yield _levels("the file is what was trained", found.parity.off_vs_torch)
+
+
+def _levels(rule: str, levels: Levels) -> Gate:
+    words = f"{levels.fraction:.1e} of the codes differ, by {levels.largest} levels at most"
+    return Gate(rule, words, levels.largest <= 1 and levels.fraction <= FLIPS)
