@@ -8,6 +8,7 @@ Nothing here chooses or changes anything; it only measures.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from dfqonnx.validate.session import Port, Provider, Session, runtime_version
 from dfqonnx.validate.size import FileFacts, measure_file
 
 PARITY_IMAGES = 128
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -107,30 +109,21 @@ def validate(
         EnvironmentProblem: the runtime or the provider is missing.
     """
     progress = progress or Silent()
-    cores = os.cpu_count() or 1
-    pair = (
-        Session(teacher, threads=cores, provider=provider),
-        Session(student, threads=cores, provider=provider),
-    )
+    pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
-    units = 3 + (0 if material.data is None else len(material.data))
-    progress.start("validate", units)
-    sample = _sample(pair, material)
-    found_audit = audit(student, provider=provider)
+    progress.start("validate", 3 + (0 if material.data is None else len(material.data)))
+    x = _sample(pair, material)
+    found = audit(student, provider=provider)
     progress.advance()
     parity = None
-    if sample is not None:
-        parity = compare(student, sample, torch_run=material.torch_run, provider=provider)
+    if x is not None:
+        parity = compare(student, x, torch_run=material.torch_run, provider=provider)
     progress.advance()
-    latency = None
-    if latency_seconds > 0 and sample is not None:
+    latency, seconds = None, latency_seconds
+    if seconds > 0 and x is not None:
+        one = x[:1]
         latency = measure_latency(
-            teacher,
-            student,
-            sample[:1],
-            threads=threads,
-            seconds=latency_seconds,
-            provider=provider,
+            teacher, student, one, threads=threads, seconds=seconds, provider=provider
         )
     progress.advance()
     return Validation(
@@ -139,7 +132,7 @@ def validate(
         synthetic=_on_pixels(pair, material),
         evaluation=_on_data(pair, material, progress),
         parity=parity,
-        audit=found_audit,
+        audit=found,
         latency=latency,
         note="" if material.data is None else material.data.note,
         runtime=runtime_version(),
@@ -207,14 +200,20 @@ def _on_data(
 ) -> Comparison | None:
     if material.data is None:
         return None
-    found: tuple[list[Outputs], list[Outputs]] = ([], [])
-    for pixels, _ in material.data.batches(64):
+    data, found = material.data, []
+
+    def one(start: int) -> tuple[Outputs, Outputs]:
+        pixels = data.images.read(start, min(start + _BATCH, len(data)))
         x = _tensor(pair[0], pixels, material.inputs)
-        for session, results in zip(pair, found, strict=True):
-            results.append(session.run_batched({session.inputs[0].name: x}))
-        progress.advance(len(x))
+        teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
+        return teacher, student
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sessions of one thread each, many batches
+        for outputs in pool.map(one, range(0, len(data), _BATCH)):
+            found.append(outputs)
+            progress.advance(len(next(iter(outputs[0].values()))))
     teacher, student = (
-        {name: np.concatenate([r[name] for r in results]) for name in results[0]}
-        for results in found
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*found, strict=True)
     )
-    return measure(teacher, student, material.data.labels)
+    return measure(teacher, student, data.labels)
