@@ -117,7 +117,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         input_shape: of the model's input without the batch; needed when it is no image.
     """
     started = time.perf_counter()
-    target = Net(teacher, taps=student.features).to(device).eval()
+    target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape)
     student.initialise(pool.batches(pool.train[: spec.calibration], spec.batch))

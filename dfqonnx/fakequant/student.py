@@ -53,6 +53,7 @@ class Student(nn.Module):
                 (node, q.site.tensor): q for q in self._quantizers() for node in q.site.consumers
             },
             taps=self.features,
+            channels_last=True,
         )
 
     @property

@@ -62,6 +62,8 @@ class QuantizedOp(nn.Module):
         self._inputs: tuple[str, ...] = tuple(name or "" for name in step.inputs)
         self._source = (source,)  # a tuple: its parameter is registered once, by the student
         weight = tensors[site.weight].detach().clone()
+        if weight.dim() == 4:
+            weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(tensors[site.bias].detach().clone()) if site.bias else None
         own = (site.weight, site.bias)
@@ -142,6 +144,5 @@ class QuantizedOp(nn.Module):
         bias = None
         if self.bias is not None:
             bias = self._bias_codes().cpu().numpy().astype(np.int32)
-        return WeightParams(
-            codes.to(torch.int8).cpu().numpy(), steps.cpu().numpy().astype(np.float32), bias
-        )
+        integers = codes.to(torch.int8).contiguous().cpu().numpy()
+        return WeightParams(integers, steps.cpu().numpy().astype(np.float32), bias)
