@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,7 @@ def network(
 ) -> onnx.ModelProto:
     """Return `body` as a model; weights given by shape are drawn at random."""
     text = (
-        f'<ir_version: 8, opset_import: ["" : {opset}]>\n'
-        f"net ({image}) => ({result}) {{\n{body}\n}}"
+        f'<ir_version: 8, opset_import: ["" : {opset}]>\nnet ({image}) => ({result}) {{\n{body}\n}}'
     )
     proto = parser.parse_model(text)
     draw = np.random.default_rng(seed)
@@ -61,6 +61,12 @@ def save(proto: onnx.ModelProto, folder: Path, name: str = "net.onnx") -> Path:
     path = folder / name
     path.write_bytes(proto.SerializeToString())
     return path
+
+
+@cache
+def real_model(path: Path) -> Model:
+    """Load and normalise once; tests only read it."""
+    return normalise(load(path))
 
 
 def through(proto: onnx.ModelProto, folder: Path) -> tuple[Loaded, Model]:

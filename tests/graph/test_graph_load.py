@@ -16,7 +16,10 @@ from dfqonnx.errors import UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 
-PLAIN = "c = Conv(x, w, b) r = Relu(c) g = GlobalAveragePool(r) f = Flatten(g) y = Gemm<transB=1>(f, k, kb)"
+PLAIN = """
+    c = Conv(x, w, b) r = Relu(c) g = GlobalAveragePool(r) f = Flatten(g)
+    y = Gemm<transB=1>(f, k, kb)
+"""
 WEIGHTS = {"w": (4, 3, 3, 3), "b": (4,), "k": (5, 4), "kb": (5,)}
 
 
@@ -68,14 +71,14 @@ def test_a_truncated_file_is_a_usage_error(tmp_path: Path, share: float) -> None
     path = save(plain(), tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(UsageError, match="truncated|no graph|damaged"):
+    with pytest.raises(UsageError, match=r"truncated|no graph|damaged"):
         load(path)
 
 
 def test_a_tensor_shorter_than_its_shape_is_a_usage_error(tmp_path: Path) -> None:
     proto = plain()
     proto.graph.initializer[0].raw_data = proto.graph.initializer[0].raw_data[:-4]
-    with pytest.raises(UsageError, match="'w' has 428 bytes of data, its shape .* needs 432"):
+    with pytest.raises(UsageError, match=r"'w' has 428 bytes of data, its shape .* needs 432"):
         load(save(proto, tmp_path))
 
 
@@ -117,7 +120,9 @@ def test_batchnorm_in_training_mode_is_refused(tmp_path: Path) -> None:
 def test_control_flow_is_refused(tmp_path: Path) -> None:
     proto = plain()
     branch = helper.make_graph([helper.make_node("Identity", ["y"], ["t"])], "then", [], [])
-    node = helper.make_node("If", ["c"], ["z"], name="choice", then_branch=branch, else_branch=branch)
+    node = helper.make_node(
+        "If", ["c"], ["z"], name="choice", then_branch=branch, else_branch=branch
+    )
     proto.graph.node.append(node)
     with pytest.raises(UnsupportedModel, match=r"choice \(If\): control flow"):
         load(save(proto, tmp_path))
@@ -132,7 +137,7 @@ def test_a_network_whose_weights_are_all_computed_is_refused(tmp_path: Path) -> 
 
 def test_an_open_image_size_is_refused_unless_one_is_given(tmp_path: Path) -> None:
     path = save(plain(image="float[N,3,H,W] x"), tmp_path)
-    with pytest.raises(UnsupportedModel, match="axis 2 .* is free"):
+    with pytest.raises(UnsupportedModel, match=r"axis 2 .* is free"):
         normalise(load(path))
     assert normalise(load(path), image_size=(8, 6)).input_shape == (3, 8, 6)
 
@@ -158,7 +163,7 @@ def test_missing_or_short_external_data_is_a_usage_error(tmp_path: Path) -> None
     path, data = external(tmp_path), tmp_path / "net.data"
     content = data.read_bytes()
     data.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UsageError, match="asks for bytes that net.data does not have"):
+    with pytest.raises(UsageError, match=r"asks for bytes that net.data does not have"):
         load(path)
     data.unlink()
     with pytest.raises(UsageError, match=r"'net.data' is missing"):

@@ -39,6 +39,9 @@ def convert_affines(model: ir.Model) -> bool:
     """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
     changed = False
     for node in list(model.graph):
+        if node.op_type in _OPS and _fold(node):  # into the depthwise Conv made just before
+            changed = True
+            continue
         found = _read(node) if node.op_type in _OPS else None
         if found is None:
             continue
