@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from smallnets import network, save, through
 
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.cost import costs
 from dfqonnx.graph.inspect import inspect_file
 from dfqonnx.spec.inputs import PRESETS
 from dfqonnx.spec.quant import Bits, QuantSpec
+from tests.graph.smallnets import network, save, through
 
 W4A4 = QuantSpec(Bits(4, 4))
 

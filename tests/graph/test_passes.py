@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from smallnets import assert_same, batchnorm, network, only, operators, run, through
 
 from dfqonnx.graph.model import ORIGIN, Model
 from dfqonnx.graph.passes.edit import constant, dims
+from tests.graph.smallnets import assert_same, batchnorm, network, only, operators, run, through
 
 CONV = {"w": (4, 3, 3, 3), "b": (4,)}
 

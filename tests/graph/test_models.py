@@ -7,13 +7,13 @@ from pathlib import Path
 
 import onnx
 import pytest
-from smallnets import assert_same, operators, real_model
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import ORIGIN, Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.passes.edit import constant, dims
+from tests.graph.smallnets import assert_same, operators, real_model
 
 CIFAR_10 = {
     "Conv": 19,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from smallnets import batchnorm, network, real_model, through
 
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.spec.quant import Bits, QuantSpec
 from dfqonnx.spec.sites import ActivationSite, Sites
+from tests.graph.smallnets import batchnorm, network, real_model, through
 
 W4A4 = QuantSpec(Bits(4, 4))
 CONV = {"w": (4, 3, 3, 3), "v": (4, 4, 3, 3), "u": (4, 4, 3, 3), "k": (5, 4)}

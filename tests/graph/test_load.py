@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import external_data_helper, helper
-from smallnets import assert_same, network, run, save, through
 
 from dfqonnx.errors import UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
+from tests.graph.smallnets import assert_same, network, run, save, through
 
 PLAIN = """
     c = Conv(x, w, b) r = Relu(c) g = GlobalAveragePool(r) f = Flatten(g)
