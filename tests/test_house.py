@@ -13,15 +13,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
-    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "plan", "flow",
-    "cli",
+    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "plan",
+    "prepare", "flow", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it
     "onnx": {"graph", "convert", "export", "validate"},
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
-    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "flow"},
+    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "flow"},
     "typer": {"cli"},
     "yaml": {"spec"},
     "pydantic": {"spec"},

@@ -1,0 +1,267 @@
+"""The story: a float ONNX file in, a proven low-bit one out.
+
+    load -> sites -> images -> student -> file -> proof
+
+Everything is written to a staging folder; the output folder is complete or absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dfqonnx import __version__
+from dfqonnx.convert.program import Program, to_program
+from dfqonnx.distill.pool import Pool
+from dfqonnx.distill.train import Distilled, distill
+from dfqonnx.export.exporter import export
+from dfqonnx.export.metadata import describe
+from dfqonnx.export.writer import write
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.load import load
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.sites import choose_sites
+from dfqonnx.outfolder import staged
+from dfqonnx.preflight import preflight
+from dfqonnx.prepare import Inputs, choose_device, open_eval_data, settle_inputs
+from dfqonnx.progress import Progress, Silent
+from dfqonnx.report.build import build
+from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.model import Images as ImageFacts
+from dfqonnx.report.model import Report, Widths
+from dfqonnx.report.write import write_images, write_log, write_report
+from dfqonnx.spec.recipe import write_recipe
+from dfqonnx.spec.run import RunSpec
+from dfqonnx.spec.sites import Sites
+from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.synth.synthesise import Images, synthesise
+from dfqonnx.validate.parity import TorchRun
+from dfqonnx.validate.validation import PARITY_IMAGES, Material, validate
+
+IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Seconds by stage."""
+
+    began: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens inside as `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def total(self) -> dict[str, float]:
+        """Return every stage, and the total since the beginning."""
+        return {**self.seconds, "total": time.perf_counter() - self.began}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every stage of one run reads."""
+
+    spec: RunSpec
+    model: Model
+    teacher: Program
+    sites: Sites
+    inputs: Inputs
+    device: str
+    progress: Progress
+    watch: Stopwatch
+
+
+def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
+    """Quantize a model and prove the result; everything is written to `spec.out`.
+
+    Raises:
+        UsageError: a path, a setting or evaluation data that does not fit.
+        UnsupportedModel: the model cannot be quantized; every offending node is named.
+        EnvironmentProblem: runtime, device, disk or permission.
+    """
+    preflight(spec)
+    case = _open(spec, progress or Silent())
+    data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
+    with staged(spec.out) as folder:
+        images = _synthesise(case)
+        student = Student(case.teacher, case.sites)
+        trained = _distill(case, student, images)
+        path = folder / f"{spec.model.stem}.{spec.quant.bits.label}.onnx"
+        _export(case, student, path)
+        held = _held_out(case, images)
+        material = Material(case.inputs.spec, held, data, _torch_run(case, student, held))
+        with case.watch.stage("validate"):
+            found = validate(spec.model, path, material, progress=case.progress)
+        report = build(found, kept_float={site.node for site in case.sites.floats})
+        report = _complete(case, report, images, path)
+        write_images(images.pixels, folder / "synthetic")
+        recipe = write_recipe(spec.recipe, header=_command(spec))
+        (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        write_log(_events(images, trained), folder / "log.jsonl")
+        return write_report(report, folder)
+
+
+def _open(spec: RunSpec, progress: Progress) -> Case:
+    watch = Stopwatch()
+    device = choose_device(spec.device)
+    model = normalise(load(spec.model))
+    teacher = to_program(model)
+    inputs = settle_inputs(
+        spec.inputs, model, teacher, metadata=model.source.metadata, progress=progress
+    )
+    sites = choose_sites(model, spec.quant, input_signed=inputs.spec.signed)
+    return Case(spec, model, teacher, sites, inputs, device, progress, watch)
+
+
+def _synthesise(case: Case) -> Images:
+    budget = case.spec.budget
+    with case.watch.stage("synthesise"):
+        return synthesise(
+            case.teacher,
+            case.model.statistics,
+            inputs=case.inputs.spec,
+            shape=case.model.input_shape,
+            spec=case.spec.recipe.synth,
+            seed=case.spec.seed,
+            device=case.device,
+            progress=case.progress,
+            budget_seconds=None if budget is None else IMAGE_SHARE * budget,
+        )
+
+
+def _distill(case: Case, student: Student, images: Images) -> Distilled:
+    budget = case.spec.budget
+    with case.watch.stage("distill"):
+        return distill(
+            case.teacher,
+            student,
+            images.pixels,
+            spec=case.spec.recipe.distill,
+            inputs=case.inputs.spec,
+            seed=case.spec.seed,
+            progress=case.progress,
+            device=case.device,
+            budget_seconds=None if budget is None else max(1.0, budget - images.seconds),
+            input_shape=case.model.input_shape,
+        )
+
+
+def _export(case: Case, student: Student, path: Path) -> None:
+    recipe = hashlib.sha256(write_recipe(case.spec.recipe).encode()).hexdigest()
+    metadata = describe(
+        version=__version__,
+        quant=case.spec.quant,
+        seed=case.spec.seed,
+        recipe=recipe[:16],
+        teacher=case.model.source.sha256,
+        inputs=case.inputs.spec,
+    )
+    with case.watch.stage("export"):
+        case.progress.start("export", 1)
+        exported = export(
+            case.model,
+            case.sites,
+            student.qparams(),
+            storage=case.spec.quant.storage,
+            metadata=metadata,
+        )
+        write(exported, path)
+        case.progress.advance()
+
+
+def _held_out(case: Case, images: Images) -> NDArray[np.uint8]:
+    """Return the images that distillation did not train on."""
+    pool = Pool(
+        images.pixels,
+        case.inputs.spec,
+        holdout=case.spec.recipe.distill.holdout,
+        seed=case.spec.seed,
+        device="cpu",
+        shape=case.model.input_shape,
+    )
+    return np.asarray(pool.held.numpy())
+
+
+def _torch_run(case: Case, student: Student, pixels: NDArray[np.uint8]) -> TorchRun | None:
+    """Return what the torch student computes on the images that parity is measured on."""
+    if not len(pixels):
+        return None
+    student.to("cpu").eval()
+    codes: dict[str, list[NDArray[np.uint8]]] = {}
+    logits = []
+    for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), 32):
+        x = to_tensor(part, case.inputs.spec, shape=case.model.input_shape)
+        for name, values in student.codes(x).items():
+            codes.setdefault(name, []).append(values)
+        with torch.no_grad():
+            logits.append(student(x)[0].numpy())
+    joined = {name: np.concatenate(parts) for name, parts in codes.items()}
+    return TorchRun(joined, np.concatenate(logits))
+
+
+def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
+    """Add what only a run knows."""
+    quant = case.spec.quant
+    return dataclasses.replace(
+        report,
+        student=dataclasses.replace(report.student, path=path.name),
+        bits=Widths(quant.bits.weights, quant.bits.activations, quant.ends, quant.stream),
+        seconds=case.watch.total(),
+        peak_rss_mb=peak_rss_mb(),
+        recipe=case.spec.recipe.name,
+        seed=case.spec.seed,
+        preprocess=dataclasses.asdict(case.inputs.spec),
+        preprocess_guessed=case.inputs.guessed,
+        images=ImageFacts(images.source, len(images.pixels), case.model.batchnorm, images.reason),
+        environment=environment(),
+    )
+
+
+def _command(spec: RunSpec) -> str:
+    """Return the command that does the same run again."""
+    words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
+    words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
+    for flag, value in (
+        ("--strict-ends", spec.quant.ends),
+        ("--preprocess", None if spec.inputs is None else spec.inputs.name),
+        ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
+    ):
+        words += [] if value is None else [flag, str(value)]
+    if spec.quant.storage != "auto":
+        words += ["--weight-storage", spec.quant.storage]
+    return shlex.join(words)
+
+
+def _events(images: Images, trained: Distilled) -> Iterator[dict[str, Any]]:
+    yield {
+        "stage": "synthesise",
+        "seconds": images.seconds,
+        "source": images.source,
+        **dataclasses.asdict(images.plan),
+    }
+    for moment in trained.history:
+        yield {"stage": "distill", **dataclasses.asdict(moment)}
+    yield {
+        "stage": "distilled",
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "agreement_before": trained.agreement_before.top1,
+        "agreement_after": trained.agreement_after.top1,
+        "kept": trained.kept,
+        "reason": trained.reason,
+    }
