@@ -36,7 +36,7 @@ def unknown(node: ir.Node, name: str, opset: int | None) -> Offence:
 def misfit(
     known: registry.Operator, node: ir.Node, name: str, ends: tuple[Names, Names]
 ) -> Offence | None:
-    """Return why the node does not fit the operator's signature, or None; `ends` are inputs, outputs."""
+    """Return why the node does not fit the operator, or None; `ends` are its inputs and outputs."""
     inputs, outputs = ends
     given = set(node.attributes)
     reason = None

@@ -11,13 +11,13 @@ from torch import Tensor
 from dfqonnx.convert.registry import Numbers, operator
 
 
-@operator("Relu", 1, 6, 13, 14)
+@operator("Relu", 6, 13, 14)
 def relu(X: Tensor) -> Tensor:
     """Return max(0, x)."""
     return F.relu(X)
 
 
-@operator("LeakyRelu", 1, 6, 16)
+@operator("LeakyRelu", 6, 16)
 def leaky_relu(X: Tensor, *, alpha: float = 0.01) -> Tensor:
     """Return x where x >= 0, else alpha x."""
     return F.leaky_relu(X, alpha)
@@ -51,13 +51,13 @@ def clip(input: Tensor, min: Numbers | None = None, max: Numbers | None = None) 
     return torch.clamp(input, min[0] if min else None, max[0] if max else None)
 
 
-@operator("Sigmoid", 1, 6, 13)
+@operator("Sigmoid", 6, 13)
 def sigmoid(X: Tensor) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
     return torch.sigmoid(X)
 
 
-@operator("HardSigmoid", 1, 6, 22)
+@operator("HardSigmoid", 6, 22)
 def hard_sigmoid(X: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Return max(0, min(1, alpha x + beta))."""
     return torch.clamp(X * alpha + beta, 0.0, 1.0)
@@ -75,13 +75,13 @@ def swish(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     return F.silu(X) if alpha == 1.0 else X * torch.sigmoid(X * alpha)
 
 
-@operator("Tanh", 1, 6, 13)
+@operator("Tanh", 6, 13)
 def tanh(input: Tensor) -> Tensor:
     """Return the hyperbolic tangent."""
     return torch.tanh(input)
 
 
-@operator("Elu", 1, 6, 22)
+@operator("Elu", 6, 22)
 def elu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Return x where x >= 0, else alpha (exp(x) - 1)."""
     return F.elu(X, alpha)
@@ -93,7 +93,7 @@ def celu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     return F.celu(X, alpha)
 
 
-@operator("Selu", 1, 6, 22)
+@operator("Selu", 6, 22)
 def selu(
     X: Tensor, *, alpha: float = 1.6732631921768188, gamma: float = 1.0507010221481323
 ) -> Tensor:

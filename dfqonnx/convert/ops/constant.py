@@ -102,7 +102,14 @@ def bit_cast(input: Tensor, *, to: int) -> Tensor:
     return input.view(dtype_of(to))
 
 
-@operator("Range", 11, 27)
+@operator("Range", 27)
+def range_27(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
+    """Return start, start + delta, ... before limit; half-precision sums are float32 anyway."""
+    del stash_type
+    return range_(start, limit, delta)
+
+
+@operator("Range", 11)
 def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """Return start, start + delta, ... before limit."""
     first, last, step = start.item(), limit.item(), delta.item()

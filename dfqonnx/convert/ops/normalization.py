@@ -55,7 +55,7 @@ def batch_normalization_7(
     return (X - mean) * torch.rsqrt(var + epsilon) * scale + B
 
 
-@operator("InstanceNormalization", 1, 6, 22)
+@operator("InstanceNormalization", 6, 22)
 def instance_normalization(
     input: Tensor,  # (N, C, ...)
     scale: Tensor,  # (C)

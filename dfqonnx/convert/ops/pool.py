@@ -145,7 +145,7 @@ def _window_sum(x: Tensor, window: Window) -> Tensor:
     return y
 
 
-@operator("LpPool", 1, 2, 11, 18, 22)
+@operator("LpPool", 2, 11, 18, 22)
 def lp_pool(
     X: Tensor,  # (N, C, ...)
     *,
@@ -188,7 +188,7 @@ def global_max_pool(X: Tensor) -> Tensor:
     return X.amax(_space(X), keepdim=True)
 
 
-@operator("GlobalLpPool", 1, 2, 22)
+@operator("GlobalLpPool", 2, 22)
 def global_lp_pool(X: Tensor, *, p: int = 2) -> Tensor:
     """Return the p-norm over space, shape (N, C, 1, ...)."""
     norm: Tensor = torch.linalg.vector_norm(X, p, _space(X), keepdim=True)

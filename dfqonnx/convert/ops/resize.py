@@ -6,7 +6,7 @@ An output cell x of an axis with input size n, output size m and scale s lies at
     half_pixel_symmetric  the same, shifted by n/2 (1 - m / (s n))
     pytorch_half_pixel    the same as half_pixel, 0 when m = 1
     asymmetric            x / s
-    align_corners         x (n - 1) / (m - 1), 0 when m = 1
+    align_corners         x (n - 1) / (m - 1), 0 when m = 1 (as ONNX Runtime; ONNX means s n for m)
     tf_crop_and_resize    between the corners of the region of interest
     tf_half_pixel_for_nn  (x + 1/2) / s
 
