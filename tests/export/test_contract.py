@@ -1,0 +1,147 @@
+"""What a user's program sees of the exported file, and what it weighs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from dfqonnx.errors import InternalError
+from dfqonnx.export.exporter import export
+from dfqonnx.export.metadata import describe
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.sites import choose_sites
+from dfqonnx.spec.inputs import PRESETS
+from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.spec.sites import QParams
+from tests.export.ortrun import run
+from tests.export.qnets import Net, chain, export_net, residual
+
+
+def ports(values: list[onnx.ValueInfoProto]) -> list[tuple[str, int, list[int | str]]]:
+    found = []
+    for value in values:
+        tensor = value.type.tensor_type
+        dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        found.append((value.name, tensor.elem_type, dims))
+    return found
+
+
+@pytest.mark.parametrize("batch", ["images", 1, 4])
+def test_names_types_and_axes_of_inputs_and_outputs_are_the_users(
+    batch: str | int, tmp_path: Path
+) -> None:
+    net = Net((batch, 3, 8, 8))
+    a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu")
+    net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 3, 3)), name="relu1"), 8)
+    proto = net.proto(output_shape=(batch, 5))
+    found = export_net(proto, tmp_path)
+    assert ports(list(found.proto.graph.input)) == ports(list(proto.graph.input))
+    assert ports(list(found.proto.graph.output)) == ports(list(proto.graph.output))
+    size = batch if isinstance(batch, int) else 3
+    assert run(found.path, found.x[:size], optimise=True).shape == (size, 5)
+
+
+def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
+    ours = describe(
+        version="1.2.3",
+        quant=QuantSpec(Bits(4, 8), ends=8),
+        seed=3,
+        recipe="abc",
+        teacher="f00",
+        inputs=PRESETS["cifar10"],
+    )
+    found = export_net(chain().proto(), tmp_path, metadata=ours)
+    props = {p.key: p.value for p in found.proto.metadata_props}
+    assert props["author"] == "somebody"
+    assert props["dfqonnx.bits"] == "w4a8"
+    assert props["dfqonnx.strict_ends"] == "8"
+    assert props["dfqonnx.seed"] == "3"
+    assert props["dfqonnx.preprocess"] == PRESETS["cifar10"].to_json()
+    assert found.proto.producer_name == "dfqonnx"
+    assert found.proto.producer_version == "1.2.3"
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    first = export_net(residual().proto(), tmp_path).path.read_bytes()
+    assert export_net(residual().proto(), tmp_path).path.read_bytes() == first
+
+
+def test_the_model_given_to_export_is_left_as_it_was(tmp_path: Path) -> None:
+    found = export_net(residual().proto(), tmp_path)
+    fresh = normalise(load(found.source))
+    assert [n.op_type for n in found.model.ir.graph] == [n.op_type for n in fresh.ir.graph]
+    assert set(found.model.ir.graph.initializers) == set(fresh.ir.graph.initializers)
+
+
+def test_four_bit_weights_need_opset_21_and_int8_storage_opset_13(tmp_path: Path) -> None:
+    packed = export_net(residual().proto(), tmp_path).proto
+    assert (packed.opset_import[0].version, packed.ir_version) == (21, 10)
+    assert {t.data_type for t in packed.graph.initializer if len(t.dims) == 4} == {TensorProto.INT4}
+    found = export_net(residual().proto(), tmp_path, storage="int8")
+    plain = found.proto
+    assert (plain.opset_import[0].version, plain.ir_version) == (13, 8)
+    assert TensorProto.INT4 not in {t.data_type for t in plain.graph.initializer}
+    onnx.checker.check_model(plain, full_check=True)
+    packed_output = run(export_net(residual().proto(), tmp_path).path, found.x, optimise=True)
+    # after the Cast folds both files are one graph
+    np.testing.assert_array_equal(run(plain.SerializeToString(), found.x, optimise=True),
+                                  packed_output)  # fmt: skip
+
+
+def test_an_operator_younger_than_opset_13_keeps_the_file_at_21(tmp_path: Path) -> None:
+    net = Net()
+    a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu")
+    a = net.add("HardSwish", a, name="swish")
+    net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 3, 3)), name="relu1"), 8)
+    found = export_net(net.proto(), tmp_path, storage="int8")
+    assert found.proto.opset_import[0].version == 21
+
+
+def test_only_standard_operators_no_inner_shapes_and_no_constant_twice(tmp_path: Path) -> None:
+    proto = export_net(residual().proto(), tmp_path).proto
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
+    assert [o.domain for o in proto.opset_import] == [""]
+    assert not proto.graph.value_info
+    contents = [(t.data_type, tuple(t.dims), t.raw_data) for t in proto.graph.initializer]
+    assert len(contents) == len(set(contents))
+    assert TensorProto.FLOAT not in {
+        t.data_type for t in proto.graph.initializer if len(t.dims) > 1
+    }
+
+
+def test_scales_and_zero_points_of_activations_have_rank_0(tmp_path: Path) -> None:
+    proto = export_net(residual().proto(), tmp_path).proto
+    ranks = {t.name: len(t.dims) for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "QuantizeLinear":
+            assert [ranks[name] for name in node.input[1:]] == [0, 0]
+
+
+def test_node_names_of_the_user_stay_so_that_the_file_can_be_read_beside_the_old_one(
+    tmp_path: Path,
+) -> None:
+    names = {n.name for n in export_net(residual().proto(), tmp_path).proto.graph.node}
+    assert {"stem", "c1", "add1", "relu1", "widen", "pool", "fc"} <= names
+    assert {"Q image", "Q relu0_out", "Q relu0_out@4"} <= names
+
+
+def test_parameters_that_do_not_fit_are_our_own_mistake_and_say_so(tmp_path: Path) -> None:
+    found = export_net(chain().proto(), tmp_path)
+    sites = choose_sites(found.model, QuantSpec(Bits(2, 4)), input_signed=True)
+    with pytest.raises(InternalError, match=r"leave|codes -?\d+.*grid"):
+        export(found.model, sites, found.params)
+    with pytest.raises(InternalError, match="without parameters"):
+        export(found.model, sites, QParams({}, {}))
+
+
+def test_a_real_resnet20_takes_at_most_a_fifth_of_the_float_file(
+    shared: Path, tmp_path: Path
+) -> None:
+    source = shared / "models" / "cifar10_resnet20_bn.onnx"
+    found = export_net(onnx.load(source), tmp_path)
+    assert found.path.stat().st_size <= 0.20 * source.stat().st_size
