@@ -70,6 +70,7 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
     name_everything(model)
     fold(model)
     _require_layers(model)
+    _require_batch(model.graph.outputs[0])
     image, output = model.graph.inputs[0], model.graph.outputs[0]
     shape = dims(image)
     assert shape is not None
@@ -148,6 +149,23 @@ def _require_layers(model: ir.Model) -> None:
                 for n in layers
             ]
             or [Offence("graph", "", "it has no Conv, Gemm or MatMul")],
+        )
+
+
+def _require_batch(output: ir.Value) -> None:
+    """Refuse a graph whose result does not grow with the batch."""
+    shape, node = dims(output), output.producer()
+    if shape and isinstance(shape[0], int) and node is not None:
+        raise UnsupportedModel(
+            "this model works on one fixed number of images:",
+            [
+                Offence(
+                    str(node.name),
+                    node.op_type,
+                    f"its output {output.name!r} has {shape[0]} rows for any batch",
+                    "export it with a free batch axis",
+                )
+            ],
         )
 
 

@@ -22,7 +22,7 @@ from dfqonnx.graph.passes.clip import bounds
 from dfqonnx.graph.passes.edit import constant, only_consumer, text
 from dfqonnx.graph.passes.scale import output_axis
 
-Role = Literal["layer", "normalisation", "elementwise", "absorbed", "alias", "float"]
+Role = Literal["layer", "normalisation", "elementwise", "absorbed", "alias", "shape", "float"]
 
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 _BINARY = frozenset({"Add", "Mul"})
@@ -96,6 +96,8 @@ def assign_roles(graph: ir.Graph) -> Roles:
 
 
 def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Role, str]:
+    if all(o.dtype is not None and o.dtype != ir.DataType.FLOAT for o in node.outputs):
+        return "shape", ""
     if _absorbed(node, roles):
         return "absorbed", ""
     if tail:

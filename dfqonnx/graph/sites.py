@@ -87,7 +87,7 @@ def _grow_trees(graph: ir.Graph, roles: Roles, quant: QuantSpec) -> list[_Tree]:
     trees = [_Tree(value) for value in graph.inputs]
     for node in graph:
         role = roles.of[node]
-        if role in {"absorbed", "alias"}:
+        if role in {"absorbed", "alias", "shape"}:
             continue
         for value in node.outputs:
             tree = _Tree(roles.end(value))

@@ -4,9 +4,7 @@ The graph is walked with two batch sizes (`probe`). A value that is computed fro
 shapes alone becomes an initializer when both walks agree on it. A Reshape target that grows with
 the batch is written with 0 (copy the axis) or -1 (what remains), which fits any batch.
 
-A model that its exporter fixed to one batch size has that size baked into Reshape targets: there a
-leading entry equal to it, or one that no longer fits the number of elements, is freed likewise. In
-row-major order this stacks the images of a batch on the leading axis.
+Batch sizes that the exporter baked into nodes are freed on the way (`unbake`).
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from dfqonnx.graph.model import BATCH
 from dfqonnx.graph.passes.edit import constant, drop, initializer, set_input
 from dfqonnx.graph.passes.probe import Probe, start, step
+from dfqonnx.graph.passes.unbake import know, unbake
 
 _FEW, _MORE = 5, 7  # the two batch sizes
 
@@ -29,14 +28,9 @@ def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     version = model.graph.opset_imports[""]
     few, more = start(model, _FEW), start(model, _MORE)
     for node in list(model.graph):
-        if node.op_type == "Reshape" and fixed_batch is not None:
-            _free_target(model.graph, node, few, more, fixed_batch=fixed_batch)
+        unbake(node, few, more, fixed_batch=fixed_batch)
         step(few, node, version)
         step(more, node, version)
-        if node.op_type == "Squeeze" and len(node.inputs) == 1:
-            _name_axes(model.graph, node, few, more)
-            step(few, node, version)
-            step(more, node, version)
     changed = _replace_constants(model.graph, few, more)
     for node in model.graph:
         if node.op_type == "Reshape":
@@ -44,44 +38,6 @@ def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     for value in [*model.graph.inputs, *(o for n in model.graph for o in n.outputs)]:
         _set_type(value, few, more)
     return changed
-
-
-def _know(probes: tuple[Probe, ...], value: ir.Value) -> ir.Value:
-    array = constant(value)
-    assert array is not None
-    for probe in probes:
-        probe.set_constant(value, array)
-    return value
-
-
-def _free_target(
-    graph: ir.Graph, node: ir.Node, few: Probe, more: Probe, *, fixed_batch: int
-) -> None:
-    target, shape = few.constants.get(node.inputs[1]), few.shape(node.inputs[0])  # type: ignore[arg-type]
-    if target is None or shape is None or not target.size or node.inputs[0] in few.constants:
-        return
-    other = more.constants.get(node.inputs[1])  # type: ignore[arg-type]
-    if other is None or not np.array_equal(target, other):
-        return  # computed from the batch: right as it is
-    new = target.copy()
-    wanted, fits = int(np.prod(shape)), int(np.prod(target[target > 0]))
-    if shape[0] == few.batch and target[0] == fixed_batch:
-        new[0] = 0
-    elif not (target <= 0).any() and fits != wanted:
-        new[0] = -1
-    else:
-        return
-    value = initializer(graph, f"{node.outputs[0].name}/shape", new)
-    set_input(node, 1, _know((few, more), value))
-
-
-def _name_axes(graph: ir.Graph, node: ir.Node, few: Probe, more: Probe) -> None:
-    """Squeeze without axes would also drop the batch axis of a single image."""
-    shape = few.shape(node.inputs[0])
-    if shape is not None:
-        axes = np.array([a for a, d in enumerate(shape) if d == 1], dtype=np.int64)
-        value = initializer(graph, f"{node.outputs[0].name}/axes", axes)
-        set_input(node, 1, _know((few, more), value))
 
 
 def _replace_constants(graph: ir.Graph, few: Probe, more: Probe) -> bool:
@@ -98,7 +54,7 @@ def _replace_constants(graph: ir.Graph, few: Probe, more: Probe) -> bool:
             value.name = f"{name}/folded"
             new = initializer(graph, str(name), array)
             value.replace_all_uses_with(new)
-            _know((few, more), new)
+            know((few, more), new)
         drop(node)
         changed = True
     return changed
