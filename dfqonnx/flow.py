@@ -36,11 +36,11 @@ from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
 from dfqonnx.preflight import preflight
 from dfqonnx.prepare import Inputs, choose_device, open_eval_data, settle_inputs
-from dfqonnx.progress import Progress, Silent
+from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.model import Images as ImageFacts
-from dfqonnx.report.model import Report, Widths
+from dfqonnx.report.model import Report, widths
 from dfqonnx.report.write import write_images, write_log, write_report
 from dfqonnx.spec.recipe import write_recipe
 from dfqonnx.spec.run import RunSpec
@@ -82,7 +82,7 @@ class Case:
     sites: Sites
     inputs: Inputs
     device: str
-    progress: Progress
+    progress: Remembering
     watch: Stopwatch
 
 
@@ -95,7 +95,7 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: runtime, device, disk or permission.
     """
     preflight(spec)
-    case = _open(spec, progress or Silent())
+    case = _open(spec, Remembering(progress or Silent()))
     data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
     with staged(spec.out) as folder:
         images = _synthesise(case)
@@ -116,7 +116,7 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         return write_report(report, folder)
 
 
-def _open(spec: RunSpec, progress: Progress) -> Case:
+def _open(spec: RunSpec, progress: Remembering) -> Case:
     watch = Stopwatch()
     device = choose_device(spec.device)
     model = normalise(load(spec.model))
@@ -216,11 +216,10 @@ def _torch_run(case: Case, student: Student, pixels: NDArray[np.uint8]) -> Torch
 
 def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
     """Add what only a run knows."""
-    quant = case.spec.quant
     return dataclasses.replace(
         report,
         student=dataclasses.replace(report.student, path=path.name),
-        bits=Widths(quant.bits.weights, quant.bits.activations, quant.ends, quant.stream),
+        bits=widths(case.spec.quant),
         seconds=case.watch.total(),
         peak_rss_mb=peak_rss_mb(),
         recipe=case.spec.recipe.name,
@@ -228,6 +227,7 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
         preprocess=dataclasses.asdict(case.inputs.spec),
         preprocess_guessed=case.inputs.guessed,
         images=ImageFacts(images.source, len(images.pixels), case.model.batchnorm, images.reason),
+        warnings=(*case.progress.warnings, *report.warnings),
         environment=environment(),
     )
 

@@ -39,3 +39,32 @@ class Silent:
 
     def warn(self, message: str) -> None:
         """Ignore."""
+
+
+class Remembering:
+    """A `Progress` that passes everything on and keeps the warnings, for the report.
+
+    Attributes:
+        warnings: every warning so far, in order.
+    """
+
+    def __init__(self, to: Progress) -> None:
+        self._to = to
+        self.warnings: list[str] = []
+
+    def start(self, stage: str, total: int) -> None:
+        """Pass on."""
+        self._to.start(stage, total)
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        """Pass on."""
+        self._to.advance(units, **figures)
+
+    def note(self, message: str) -> None:
+        """Pass on."""
+        self._to.note(message)
+
+    def warn(self, message: str) -> None:
+        """Keep and pass on."""
+        self.warnings.append(message)
+        self._to.warn(message)

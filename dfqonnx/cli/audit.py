@@ -45,8 +45,11 @@ def _show(found: Audit) -> None:
     console = stdout()
     total = sum(found.integer_nodes.values())
     console.print(f"{total} nodes on integers, {len(found.float_nodes)} in float.")
-    for op, count in [*found.integer_nodes.items(), *found.conversions.items()]:
+    for op, count in found.integer_nodes.items():
         console.print(f"  {op} {count}")
+    if found.conversions:
+        counts = ", ".join(f"{op} {count}" for op, count in found.conversions.items())
+        console.print(f"Conversions between the two: {counts}.")
     if not found.float_nodes:
         return
     table = Table("float node", "operator", "why", box=box.SIMPLE, pad_edge=False)

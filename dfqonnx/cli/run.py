@@ -86,32 +86,32 @@ def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = flow.run(spec, progress=progress)
-    show_report(report, quiet=quiet, as_json=as_json, folder=spec.out)
+    show_report(report, quiet=quiet, as_json=as_json)
+    if not (quiet or as_json):
+        _say_what_next(report, spec.out)
     return report.exit_code
 
 
-def show_report(report: Report, *, quiet: bool, as_json: bool, folder: Path | None) -> None:
-    """Print what came out, where it lies and what to do next."""
+def show_report(report: Report, *, quiet: bool, as_json: bool) -> None:
+    """Print what came out."""
     if as_json:
         import json
 
         say_json(json.loads(report.to_json()))
-        return
-    if quiet:
-        return
-    from dfqonnx.report.table import table
+    elif not quiet:
+        from dfqonnx.report.table import table
 
-    console = stdout()
-    console.print(table(report))
-    if folder is None:
-        return
+        stdout().print(table(report))
+
+
+def _say_what_next(report: Report, folder: Path) -> None:
+    """End with what was written, where, and what to do now."""
     student = shlex.quote(str(folder / report.student.path))
     teacher = shlex.quote(report.teacher.path)
     where = f"{len(report.files)} files in {shlex.quote(str(folder))}/, start with report.md"
-    said = f"Wrote {student} ({where})."
     then = (
         f"Next: dfqonnx validate --teacher {teacher} --student {student} --eval-data YOUR_IMAGES"
         if report.student.top1 is None
         else "Next: load it with onnxruntime.InferenceSession, as you load the float file."
     )
-    console.print(said, then, sep="\n", soft_wrap=True)
+    stdout().print(f"Wrote {student} ({where}).", then, sep="\n", soft_wrap=True, markup=False)

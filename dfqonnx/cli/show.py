@@ -54,7 +54,6 @@ class Display:
         self.total = self.done = 0
         self.began = 0.0
         self.figures: dict[str, float] = {}
-        self.warnings: list[str] = []
 
     def start(self, stage: str, total: int) -> None:
         """Begin `stage`, closing the one before."""
@@ -73,8 +72,7 @@ class Display:
         """Show a line that stays, except where only results are wanted."""
 
     def warn(self, message: str) -> None:
-        """Keep a warning and show it."""
-        self.warnings.append(message)
+        """Show a warning."""
         sys.stderr.write(f"Warning: {message}\n")
 
     def finish(self) -> None:
@@ -105,8 +103,7 @@ class Json(Display):
     """Warnings as JSON lines on stderr."""
 
     def warn(self, message: str) -> None:
-        """Keep a warning and write it as JSON."""
-        self.warnings.append(message)
+        """Write a warning as JSON."""
         sys.stderr.write(json.dumps({"warning": message}) + "\n")
 
 
@@ -152,8 +149,7 @@ class Live(Display):
         self.bars.console.print(Text(message))
 
     def warn(self, message: str) -> None:
-        """Keep a warning and print it above the bars."""
-        self.warnings.append(message)
+        """Print a warning above the bars."""
         self.bars.console.print(Text(f"Warning: {message}", style="yellow"))
 
     def _stage(self) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.run import show_report
-from dfqonnx.cli.show import display
+from dfqonnx.cli.show import display, stdout
 
 
 def validate(
@@ -39,9 +39,11 @@ def validate(
         seed=seed,
     )
     check_comparison(spec)
-    from dfqonnx import flow
+    from dfqonnx.verify import verify
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        report = flow.validate(spec, progress=progress)
-    show_report(report, quiet=quiet, as_json=as_json, folder=out)
+        report = verify(spec, progress=progress)
+    show_report(report, quiet=quiet, as_json=as_json)
+    if out is not None and not (quiet or as_json):
+        stdout().print(f"Wrote {out / 'report.json'} and {out / 'report.md'}", soft_wrap=True)
     return report.exit_code

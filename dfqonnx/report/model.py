@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.validate import parity
 from dfqonnx.validate.accuracy import Bounded, Drop
 from dfqonnx.validate.audit import Audit
@@ -209,6 +210,11 @@ class Report:
         drop = content.pop("drop")
         content["drop_points"] = drop and {**drop.pop("points"), **drop}
         return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def widths(quant: QuantSpec) -> Widths:
+    """Return the part of `quant` that a report tells."""
+    return Widths(quant.bits.weights, quant.bits.activations, quant.ends, quant.stream)
 
 
 def settle(gates: tuple[Gate, ...]) -> Verdict:
