@@ -26,6 +26,7 @@ _CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}
 _LAYOUT = {"ReorderInput", "ReorderOutput"}
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"}
 _DECORATION = re.compile(r"(_nchwc|_token_\d+|_matmul|/MatMulAddFusion|_nhwc)+$")
+_STEPS = 4
 WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
 
@@ -82,15 +83,19 @@ def audit(path: Path, *, provider: Provider = "cpu") -> Audit:
     integer: Counter[str] = Counter()
     conversions: Counter[str] = Counter()
     floats: list[FloatNode] = []
+    made = Context(executed)
     for node in executed.graph.node:
         if node.op_type in _CONVERSIONS:
             conversions[node.op_type] += 1
         elif _is_integer(node, types):
             integer[node.op_type] += 1
         elif node.op_type not in _LAYOUT:
-            floats.append(_float_node(node, context))
+            floats.append(_float_node(node, made, context))
     return Audit(
-        dict(sorted(integer.items())), dict(sorted(conversions.items())), tuple(floats), provider
+        dict(sorted(integer.items())),
+        dict(sorted(conversions.items())),
+        tuple(dict.fromkeys(floats)),  # one line for a node that the runtime split up
+        provider,
     )
 
 
@@ -116,15 +121,31 @@ def _types(proto: onnx.ModelProto) -> dict[str, int]:
     return types
 
 
-def _float_node(node: onnx.NodeProto, context: Context) -> FloatNode:
+def _float_node(node: onnx.NodeProto, executed: Context, context: Context) -> FloatNode:
     op = "Conv" if node.op_type == "FusedConv" else node.op_type
+    original = _original(node, op, context) or _behind(node, executed, context)
+    if original is None:
+        return FloatNode(node.name or node.output[0], op, "made by the runtime's own optimiser")
+    name = original.name or original.output[0]
+    return FloatNode(name, original.op_type, explain(original, context))
+
+
+def _original(node: onnx.NodeProto, op: str, context: Context) -> onnx.NodeProto | None:
+    """Return the node of the user's file that `node` is named after."""
     for candidate in (node.name, *node.output):
         for name in (candidate, _DECORATION.sub("", candidate)):
-            original = context.find(name, op)
-            if original is not None:
-                return FloatNode(
-                    original.name or original.output[0],
-                    original.op_type,
-                    explain(original, context),
-                )
-    return FloatNode(node.name or node.output[0], op, "made by the runtime's own optimiser")
+            if name and (found := context.find(name, op)) is not None:
+                return found
+    return None
+
+
+def _behind(node: onnx.NodeProto, executed: Context, context: Context) -> onnx.NodeProto | None:
+    """Return what feeds the next quantizer in the user's file: the runtime split it up."""
+    current: onnx.NodeProto | None = node
+    for _ in range(_STEPS):
+        readers = executed.readers.get(current.output[0], []) if current is not None else []
+        current = readers[0] if readers else None
+        if current is not None and current.op_type == "QuantizeLinear":
+            quantizer = context.find(current.name, "QuantizeLinear")
+            return None if quantizer is None else context.makers.get(quantizer.input[0])
+    return None
