@@ -55,6 +55,7 @@ def path(request: pytest.FixtureRequest, root: Path) -> Path:
 def reference(path: Path, n: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Random images and what ONNX Runtime says to them; fixed-batch files are fed one by one."""
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # initializers that are also inputs are worth a warning to it
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
