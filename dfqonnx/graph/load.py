@@ -16,7 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
-from dfqonnx.errors import UnsupportedModel, UsageError
+from dfqonnx.errors import Offence, UnsupportedModel, UsageError
 from dfqonnx.graph.check import find_offences
 from dfqonnx.graph.model import Source
 
@@ -48,12 +48,14 @@ def load(path: Path) -> Loaded:
     """
     data = _read(path)
     proto = _parse(path, data)
+    _check_text(proto, path)
     external = _read_external(proto, path)
     _check_sizes(proto, path)
     offences = find_offences(proto)
     if offences:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)
     opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 1)
+    _check_structure(proto, path)
     source = Source(
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -149,6 +151,39 @@ def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path
             f"{path}: its data file {location!r} is missing; copy it into {folder} beside the model"
         )
     return file
+
+
+def _check_structure(proto: onnx.ModelProto, path: Path) -> None:
+    """Let the ONNX checker look; IR 3 wants every weight listed as an input, many files do not."""
+    listed = {i.name for i in proto.graph.input}
+    if proto.ir_version < 4:
+        proto.graph.input.extend(
+            onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
+            for t in proto.graph.initializer
+            if t.name not in listed
+        )
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise UnsupportedModel(
+            f"{path}: this model is not valid ONNX:",
+            [Offence("graph", "", reason.strip(), "export it again")],
+        ) from None
+
+
+def _check_text(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are no text: protobuf hands such bytes on as they are."""
+    graph = proto.graph
+    texts = [
+        value.name for group in (graph.initializer, graph.input, graph.output) for value in group
+    ]
+    for node in graph.node:
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+    broken = [text for text in texts if not isinstance(text, str)]
+    if broken:
+        raise UsageError(f"{path}: the name {broken[0]!r} is not text: the file is damaged")
 
 
 def _check_sizes(proto: onnx.ModelProto, path: Path) -> None:

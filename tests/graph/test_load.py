@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 import pytest
 from onnx import external_data_helper, helper
 
-from dfqonnx.errors import UnsupportedModel, UsageError
+from dfqonnx.errors import DfqError, UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 from tests.graph.smallnets import assert_same, network, run, save, through
@@ -223,3 +224,21 @@ def test_local_functions_are_inlined(tmp_path: Path) -> None:
     x = np.ones((2, 3, 8, 8), np.float32)
     assert run(proto.SerializeToString(), x)[0].shape == (2, 4, 6, 6)
     assert_same(proto, model)
+
+
+def test_a_graph_with_a_missing_value_is_refused(tmp_path: Path) -> None:
+    proto = plain()
+    proto.graph.node[1].input[0] = "nowhere"
+    with pytest.raises(UnsupportedModel, match=r"not valid ONNX.*\n.*nowhere"):
+        load(save(proto, tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_file_never_yields_anything_but_our_errors(tmp_path: Path, seed: int) -> None:
+    path = save(plain(opset=11), tmp_path)
+    data, draw = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for place in draw.integers(0, len(data) if seed % 2 else 400, size=4):
+        data[place] = draw.integers(256)
+    path.write_bytes(bytes(data))
+    with contextlib.suppress(DfqError):  # some damage only changes a weight
+        normalise(load(path))

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import ORIGIN, Model
 from dfqonnx.graph.passes.edit import constant, dims
 from tests.graph.smallnets import assert_same, batchnorm, network, only, operators, run, through
@@ -404,6 +405,38 @@ def test_squeeze_without_axes_keeps_the_batch_axis(tmp_path: Path) -> None:
     _, model = through(proto, tmp_path)
     out = run(ir.to_proto(model.ir).SerializeToString(), np.ones((1, 3, 8, 8), np.float32))
     assert out[0].shape == (1, 5)
+
+
+@pytest.mark.parametrize("image", ["float[1,3,8,8] x", "float[N,3,8,8] x"])
+def test_resizing_to_a_size_with_the_batch_in_it_fits_any_batch(tmp_path: Path, image: str) -> None:
+    body = """
+        c = Conv<pads=[1,1,1,1]>(x, w, b) s = Shape(c) n = Slice(s, zero, two)
+        t = Concat<axis=0>(n, size) y = Resize<mode="linear">(c, , , t)
+    """
+    weights = CONV | {"zero": ints(0), "two": ints(2), "size": ints(12, 20)}
+    model = normal(tmp_path, body, weights, image=image)
+    assert operators(model) == {"Conv": 1, "Resize": 1}
+    assert dims(model.ir.graph.outputs[0]) == ("N", 4, 12, 20)
+
+
+def test_resizing_with_a_baked_in_batch_is_freed(tmp_path: Path) -> None:
+    body = "c = Conv<pads=[1,1,1,1]>(x, w, b) y = Resize(c, , , s)"
+    model = normal(tmp_path, body, CONV | {"s": ints(1, 4, 16, 16)}, image="float[1,3,8,8] x")
+    assert dims(model.ir.graph.outputs[0]) == ("N", 4, 16, 16)
+
+
+def test_a_network_that_drops_the_batch_is_refused_at_its_output(tmp_path: Path) -> None:
+    body = "c = Conv(x, w, b) y = Slice(c, zero, one, zero)"
+    proto = network(body, CONV | {"zero": ints(0), "one": ints(1)}, image="float[1,3,8,8] x")
+    with pytest.raises(UnsupportedModel, match="its output 'y' has 1 rows for any batch"):
+        through(proto, tmp_path)
+
+
+def test_shapes_that_do_not_fit_are_refused_by_node(tmp_path: Path) -> None:
+    proto = network("c = Conv(x, w, b) y = MatMul(c, k)", CONV | {"k": (5, 4)})
+    proto.graph.node[1].name = "misfit"
+    with pytest.raises(UnsupportedModel, match=r"misfit \(MatMul\)"):
+        through(proto, tmp_path)
 
 
 def test_half_precision_weights_behind_a_cast_are_folded(tmp_path: Path) -> None:

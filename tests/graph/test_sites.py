@@ -231,6 +231,22 @@ def test_a_value_read_twice_before_its_relu_keeps_its_own_quantizer(tmp_path: Pa
     assert found["r@4"] == "u4 node-input"
 
 
+def test_arithmetic_on_shapes_gets_no_sites(tmp_path: Path) -> None:
+    body = f"""
+        a = {P}(x, w) b = Relu(a) q = Shape(b) n = Slice(q, zero, one) t = Concat<axis=0>(n, rest)
+        e = Expand(ones, t) m = Mul(b, e) c = {P}(m, v) d = Relu(c)
+    """
+    shapes = {
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "rest": np.array([4, 1, 1]),
+        "ones": np.ones((1, 4, 1, 1), np.float32),
+    }
+    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV | shapes)
+    assert not {"q", "n", "t"} & {s.tensor for s in sites.activations}
+    assert not {"@q", "@n", "@t"} & {f.node for f in sites.floats}
+
+
 def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
     wide = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantSpec(Bits(4, 8)))

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import defs, helper, numpy_helper, shape_inference
+from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from dfqonnx.errors import Offence, UnsupportedModel
@@ -25,6 +25,12 @@ from dfqonnx.graph.passes.edit import constant
 
 _RANDOM = frozenset({"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"})
 _SHAPE_DATA = 64  # constants up to this size are shown to shape inference
+_INFERENCE_ERRORS = (
+    RuntimeError,
+    ValueError,
+    shape_inference.InferenceError,
+    checker.ValidationError,
+)
 _MAX_BYTES = 1 << 27  # constants are not grown beyond this
 
 
@@ -135,7 +141,7 @@ def _infer(probe: Probe, node: ir.Node, version: int) -> None:
         found = shape_inference.infer_node_outputs(
             schema, proto, types, input_data=data, opset_imports=imports
         )
-    except (RuntimeError, shape_inference.InferenceError) as error:
+    except _INFERENCE_ERRORS as error:
         raise UnsupportedModel(
             "the shapes of this model do not fit together:",
             [

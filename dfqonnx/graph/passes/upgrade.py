@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
-from onnx import inliner, version_converter
+from onnx import inliner, shape_inference, version_converter
 from onnx_ir.passes import common
 
 from dfqonnx.errors import Offence, UnsupportedModel
 
 OPSET = 21
+_CONVERSION_ERRORS = (
+    RuntimeError,
+    version_converter.ConvertError,
+    shape_inference.InferenceError,
+)
 
 
 def upgrade(proto: onnx.ModelProto) -> ir.Model:
@@ -28,8 +33,8 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
     version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
     if version < OPSET:
         try:
-            proto = version_converter.convert_version(_with_weights_as_inputs(proto), OPSET)
-        except RuntimeError as error:
+            proto = version_converter.convert_version(proto, OPSET)
+        except _CONVERSION_ERRORS as error:
             reason = str(error).split("Assertion")[-1].strip(" :`")
             raise UnsupportedModel(
                 f"this model cannot be brought from opset {version} to {OPSET}:",
@@ -47,23 +52,6 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
                 value.shape = None
     _own_domain_only(model)
     return model
-
-
-def _with_weights_as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Below IR 4 every initializer must also be an input; some exporters leave them out."""
-    if proto.ir_version >= 4:
-        return proto
-    listed = {i.name for i in proto.graph.input}
-    missing = [t for t in proto.graph.initializer if t.name not in listed]
-    if not missing:
-        return proto
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    for tensor in missing:
-        copy.graph.input.append(
-            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        )
-    return copy
 
 
 def _own_domain_only(model: ir.Model) -> None:
