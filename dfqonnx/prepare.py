@@ -56,7 +56,7 @@ def settle_inputs(
 ) -> Inputs:
     """Take what the user asked, else what a file's metadata say, else a guess with a warning."""
     if asked is not None:
-        return Inputs(asked, guessed=False)
+        return Inputs(asked.fitted(model.input_shape), guessed=False)
     if METADATA_KEY in metadata:
         values = json.loads(metadata[METADATA_KEY])
         return Inputs(InputSpec.parse(values, name="metadata"), guessed=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 from dfqonnx.errors import UsageError
@@ -18,6 +18,7 @@ from dfqonnx.errors import UsageError
 Layout = Literal["NCHW", "NHWC"]
 Channels = Literal["RGB", "BGR", "gray"]
 METADATA_KEY = "dfqonnx.preprocess"
+_CHANNEL_COUNTS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,18 @@ class InputSpec:
             raise UsageError(
                 f"preprocess {name}: {error}; scale, mean and std are numbers"
             ) from None
+
+    def fitted(self, shape: tuple[int, ...]) -> Self:
+        """Return the spec with the layout that `shape` (without batch) leaves possible.
+
+        A shape that fits both layouts, or neither, keeps the layout as it is.
+        """
+        if len(shape) != 3:
+            return self
+        first, last = shape[0] in _CHANNEL_COUNTS, shape[-1] in _CHANNEL_COUNTS
+        if first == last:
+            return self
+        return replace(self, layout="NCHW" if first else "NHWC")
 
     def range(self, channel: int) -> tuple[float, float]:
         """Return the tensor values of pixels 0 and 255 in `channel`."""
