@@ -1,3 +1,90 @@
-"""dfqonnx: quantize an ONNX network to 8..2 bits without data, and prove the result."""
+"""dfqonnx: quantize an ONNX network to 8..2 bits without data, and prove the result.
+
+    from pathlib import Path
+    import dfqonnx
+
+    spec = dfqonnx.RunSpec(
+        model=Path("resnet20.onnx"),
+        quant=dfqonnx.QuantSpec(dfqonnx.Bits.parse("4")),
+        out=Path("resnet20-w4a4"),
+        inputs=dfqonnx.read_preprocess("cifar10"),
+        recipe=dfqonnx.read_recipe("default"),
+    )
+    report = dfqonnx.run(spec)
+
+Everything is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dfqonnx.errors import (
+        DfqError,
+        EnvironmentProblem,
+        InternalError,
+        UnsupportedModel,
+        UsageError,
+    )
+    from dfqonnx.flow import run
+    from dfqonnx.planning import preview
+    from dfqonnx.spec.distill import DistillSpec
+    from dfqonnx.spec.inputs import InputSpec
+    from dfqonnx.spec.preprocess import read_preprocess
+    from dfqonnx.spec.quant import Bits, QuantSpec
+    from dfqonnx.spec.recipe import read_recipe
+    from dfqonnx.spec.run import Recipe, RunSpec, ValidateSpec
+    from dfqonnx.spec.synth import SynthSpec
+    from dfqonnx.verification import verify
 
 __version__ = "0.1.0"
+__all__ = [
+    "Bits",
+    "DfqError",
+    "DistillSpec",
+    "EnvironmentProblem",
+    "InputSpec",
+    "InternalError",
+    "QuantSpec",
+    "Recipe",
+    "RunSpec",
+    "SynthSpec",
+    "UnsupportedModel",
+    "UsageError",
+    "ValidateSpec",
+    "preview",
+    "read_preprocess",
+    "read_recipe",
+    "run",
+    "verify",
+]
+
+_HOMES = {
+    "dfqonnx.errors": (
+        "DfqError",
+        "EnvironmentProblem",
+        "InternalError",
+        "UnsupportedModel",
+        "UsageError",
+    ),
+    "dfqonnx.flow": ("run",),
+    "dfqonnx.planning": ("preview",),
+    "dfqonnx.spec.distill": ("DistillSpec",),
+    "dfqonnx.spec.inputs": ("InputSpec",),
+    "dfqonnx.spec.preprocess": ("read_preprocess",),
+    "dfqonnx.spec.quant": ("Bits", "QuantSpec"),
+    "dfqonnx.spec.recipe": ("read_recipe",),
+    "dfqonnx.spec.run": ("Recipe", "RunSpec", "ValidateSpec"),
+    "dfqonnx.spec.synth": ("SynthSpec",),
+    "dfqonnx.verification": ("verify",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module when it is first asked for: torch takes seconds."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'dfqonnx' has no attribute {name!r}")

@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
-    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "plan",
-    "prepare", "flow", "verify", "cli",
+    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "planning",
+    "prepare", "flow", "verification", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it

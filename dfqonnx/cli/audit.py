@@ -6,9 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import say_json, stdout
@@ -52,6 +49,10 @@ def _show(found: Audit) -> None:
         console.print(f"Conversions between the two: {counts}.")
     if not found.float_nodes:
         return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("float node", "operator", "why", box=box.SIMPLE, pad_edge=False)
     for node in found.float_nodes:
         table.add_row(Text(node.name), Text(node.op), Text(node.reason))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from rich.table import Table
-from rich.text import Text
-
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import say_json, stdout
 
@@ -20,6 +17,9 @@ def doctor(as_json: o.AsJson = False) -> int:
     if as_json:
         say_json({"fit": fit, "findings": [dataclasses.asdict(f) for f in findings]})
         return 0 if fit else 4
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table.grid(padding=(0, 2))
     for finding in findings:
         mark = "[green]ok[/green]" if finding.ok else "[bold red]NO[/bold red]"

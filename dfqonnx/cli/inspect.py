@@ -30,9 +30,9 @@ def inspect(
     from dfqonnx.preflight import check_file
 
     check_file(model, what="--model")
-    from dfqonnx.plan import plan
+    from dfqonnx.planning import preview
 
-    return show_inspection(plan(model, quant, inputs), quiet=False, as_json=as_json)
+    return show_inspection(preview(model, quant, inputs), quiet=False, as_json=as_json)
 
 
 def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> int:

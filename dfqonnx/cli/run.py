@@ -72,9 +72,9 @@ def run(
 
 def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
-    from dfqonnx.plan import plan
+    from dfqonnx.planning import preview
 
-    inspection = plan(spec.model, spec.quant, spec.inputs)
+    inspection = preview(spec.model, spec.quant, spec.inputs)
     code = show_inspection(inspection, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")

@@ -39,7 +39,7 @@ def validate(
         seed=seed,
     )
     check_comparison(spec)
-    from dfqonnx.verify import verify
+    from dfqonnx.verification import verify
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = verify(spec, progress=progress)

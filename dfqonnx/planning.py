@@ -14,7 +14,7 @@ from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import QuantSpec
 
 
-def plan(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> Inspection:
+def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> Inspection:
     """Inspect a model, and try whether every node can be trained through.
 
     Returns:
