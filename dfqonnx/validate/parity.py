@@ -59,7 +59,7 @@ class Parity:
         on_vs_off: deployed against as written, fresh flips.
         off_vs_torch: as written against torch, fresh flips.
         on_vs_torch: deployed against torch, fresh flips.
-        top1_on_vs_off: share of images with the same class, end to end.
+        top1_on_vs_off: share of images with the same class, end to end; None without classes.
         top1_on_vs_torch: the same against torch.
         output_on_vs_off: largest difference of an output over the largest output, end to end.
         output_on_vs_torch: the same against torch.
@@ -69,7 +69,7 @@ class Parity:
     on_vs_off: Levels
     off_vs_torch: Levels | None
     on_vs_torch: Levels | None
-    top1_on_vs_off: float
+    top1_on_vs_off: float | None
     top1_on_vs_torch: float | None
     output_on_vs_off: float
     output_on_vs_torch: float | None
@@ -141,8 +141,10 @@ def compare(
     )
 
 
-def same_class(first: Array, second: Array) -> float:
-    """Return the share of rows with the same largest entry."""
+def same_class(first: Array, second: Array) -> float | None:
+    """Return the share of rows (N, K) with the same largest entry; None for other shapes."""
+    if first.ndim != 2:
+        return None
     return float((first.argmax(1) == second.argmax(1)).mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from onnx import TensorProto
 from dfqonnx.errors import InternalError
 from dfqonnx.export.exporter import export
 from dfqonnx.export.metadata import describe
+from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
+from dfqonnx.graph.model import Contract
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.spec.inputs import PRESETS
@@ -44,6 +47,46 @@ def test_names_types_and_axes_of_inputs_and_outputs_are_the_users(
     assert ports(list(found.proto.graph.output)) == ports(list(proto.graph.output))
     size = batch if isinstance(batch, int) else 3
     assert run(found.path, found.x[:size], optimise=True).shape == (size, 5)
+
+
+@pytest.mark.parametrize("ending", ["Conv", "Relu", "Flatten", "Add"])
+def test_an_output_in_the_middle_of_things_keeps_its_name(ending: str, tmp_path: Path) -> None:
+    net = Net()
+    a = net.add("Relu", net.conv("image", "stem", (16, 3, 3, 3), pads=[1] * 4), name="relu0")
+    b = net.conv(a, "c1", (16, 16, 3, 3), pads=[1] * 4)
+    shape: tuple[int | str, ...] = ("N", 16, 8, 8)
+    if ending == "Relu":
+        net.add("Relu", b, name="end")
+    elif ending == "Add":
+        net.add("Add", a, b, name="end")
+    elif ending == "Flatten":
+        net.add("Flatten", b, name="end")
+        shape = ("N", 1024)
+    proto = net.proto(output_shape=shape)
+    found = export_net(proto, tmp_path)
+    assert ports(list(found.proto.graph.output)) == ports(list(proto.graph.output))
+    on, off = (run(found.path, found.x, optimise=o) for o in (True, False))
+    # one level of an 8-bit output, where a sum lies on a tie
+    assert np.abs(on - off).max() <= np.abs(off).max() / 100
+
+
+def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
+    found = export_net(chain().proto(), tmp_path)
+    contract = found.model.contract
+    half = replace(
+        found.model,
+        contract=Contract(
+            tuple(replace(p, dtype=TensorProto.FLOAT16) for p in contract.inputs),
+            tuple(replace(p, dtype=TensorProto.FLOAT16) for p in contract.outputs),
+        ),
+    )
+    path = tmp_path / "half.onnx"
+    write(export(half, found.sites, found.params), path)
+    result = run(path, found.x.astype(np.float16), optimise=True)
+    assert result.dtype == np.float16
+    expected = run(found.path, found.x.astype(np.float16).astype(np.float32), optimise=True)
+    # the same numbers, rounded to half precision at the end
+    np.testing.assert_array_equal(result, expected.astype(np.float16))
 
 
 def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
