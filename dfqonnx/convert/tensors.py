@@ -11,6 +11,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+MOST_ELEMENTS = 2**31  # of a tensor whose size only numbers in the model ask for
+
 DTYPES: Mapping[ir.DataType, torch.dtype] = {
     ir.DataType.FLOAT: torch.float32,
     ir.DataType.DOUBLE: torch.float64,

@@ -93,6 +93,15 @@ def test_file_as_it_is_agrees_with_onnx_runtime(path: Path) -> None:
     check(program, path, n=1 if fixed else 4)
 
 
+def test_nothing_is_read_back_from_the_device(path: Path) -> None:
+    """The meta device has shapes and no values: a read-back, which stalls a GPU, would raise."""
+    model = normalise(load(path))
+    program = to_program(model)
+    net = Net(program, outputs=program.outputs).to("meta")
+    results, _ = net(torch.empty(2, *model.input_shape, device="meta"))
+    assert all(result.device.type == "meta" and result.shape[0] == 2 for result in results)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_file_as_it_is_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
     check(program_from_ir(ir.load(shared / "models" / name)), shared / "models" / name, n=1)

@@ -188,6 +188,21 @@ def test_computed_shapes_stay_on_the_host_and_follow_the_batch() -> None:
     assert list(Net(found).buffers()) == []
 
 
+def test_computed_shapes_need_nothing_from_the_device() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    half (float[N, 2, 4, 4] x) => (float[N, 2, 2, 4] y)
+    <int64 two = {2}, int64[1] axis = {2}, int64[1] first = {0}>
+    {
+        s = Shape <start = 2, end = 3> (x)
+        h = Div (s, two)
+        y = Slice (x, first, h, axis)
+    }
+    """
+    net = Net(program(text))
+    assert net.to("meta")(image().to("meta"))[0].shape == (2, 2, 2, 4)
+
+
 def test_a_shape_that_meets_data_is_moved_to_it() -> None:
     text = """
     <ir_version: 8, opset_import: ["" : 17]>

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.registry import Ints, Numbers, operator
-from dfqonnx.convert.tensors import dtype_of
-
-MOST_ELEMENTS = 2**31  # of a constant that only a shape asks for
+from dfqonnx.convert.tensors import MOST_ELEMENTS, dtype_of
 
 
 @operator("Constant", 1, 9, 11)
@@ -114,6 +112,8 @@ def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """Return start, start + delta, ... before limit."""
     first, last, step = start.item(), limit.item(), delta.item()
     count = max(0, math.ceil((last - first) / step))
+    if count > MOST_ELEMENTS:
+        raise ValueError(f"a range of {count} elements is too large")
     counts = torch.arange(count, device=start.device)
     return (counts * delta + start).to(start.dtype)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.tensors import MOST_ELEMENTS
 
 
 @operator("Reshape", 5, 13, 14, 19, 21, 23, 24, 25)
@@ -74,6 +75,8 @@ def expand(input: Tensor, shape: Ints) -> Tensor:
 @operator("Tile", 6, 13)
 def tile(input: Tensor, repeats: Ints) -> Tensor:
     """Repeat whole axes."""
+    if input.numel() * math.prod(repeats) > MOST_ELEMENTS:
+        raise ValueError(f"tiling shape {tuple(input.shape)} by {repeats} is too large")
     return input.repeat(repeats)
 
 
