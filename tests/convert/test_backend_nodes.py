@@ -68,4 +68,4 @@ def test_every_exclusion_still_matches_a_case() -> None:
 def test_most_backend_cases_of_registered_operators_are_run() -> None:
     names = [case.name for group in backend_cases().values() for case in group]
     ran = [name for name in names if reason_not_to_run(name) is None]
-    assert len(ran) >= 1200  # of about 1,430 that use registered operators only
+    assert len(ran) >= 0.8 * len(names)  # 1,205 of 1,430 with onnx 1.23

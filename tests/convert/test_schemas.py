@@ -17,9 +17,15 @@ NAMES = sorted({OPERATORS[name].op for name in OPERATORS})
 OPTIONAL = onnx.defs.OpSchema.FormalParameterOption
 
 
+def versions(op: str) -> list[int]:
+    """The versions of `op` that the installed onnx knows."""
+    newest = onnx.defs.onnx_opset_version()
+    return [since for since in registry.versions(op) if since <= newest]
+
+
 @pytest.mark.parametrize("op", NAMES)
 def test_operator_matches_its_schema(op: str) -> None:
-    for since in registry.versions(op):
+    for since in versions(op):
         known = OPERATORS[registry.key("", op, since)]
         schema = onnx.defs.get_schema(known.op, known.since, known.domain)
         assert schema.since_version == since
@@ -33,7 +39,7 @@ def test_operator_matches_its_schema(op: str) -> None:
 
 @pytest.mark.parametrize("op", NAMES)
 def test_attribute_defaults_are_those_of_the_schema(op: str) -> None:
-    for since in registry.versions(op):
+    for since in versions(op):
         known = OPERATORS[registry.key("", op, since)]
         schema = onnx.defs.get_schema(known.op, known.since, known.domain)
         parameters = inspect.signature(known.function).parameters
