@@ -24,6 +24,7 @@ from dfqonnx.distill.augment import mixup, move
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss
 from dfqonnx.distill.pool import Pool
+from dfqonnx.distill.prepare import prepare
 from dfqonnx.distill.schedule import default_steps, rate, steps_within
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
@@ -120,8 +121,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape)
-    student.initialise(pool.batches(pool.train[: spec.calibration], spec.batch))
-    before = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    before = prepare(student, teacher, target, pool, spec=spec, seed=seed)
     first = student.save_state()
     total = spec.steps
     if total is None:
@@ -130,12 +130,12 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     progress.start("distill", run.total)
     _train(run, target, student, pool, spec=spec, seed=seed, progress=progress)
     after = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
-    kept = run.step > 0 and not run.reason and (after >= before or not len(pool.held))
+    kept = run.step > 0 and not run.reason and (after.better_than(before) or not len(pool.held))
     if not kept:
         student.load_state(first)
         after = before
         if run.step and not run.reason:
-            run.reason = "training did not raise the agreement on held-out synthetic images"
+            run.reason = "training did not bring held-out synthetic images closer to the teacher"
             progress.warn(run.reason + "; the untrained student is kept")
     seconds = time.perf_counter() - started
     return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))

@@ -36,7 +36,7 @@ class Student(nn.Module):
         super().__init__()
         self.sites = sites
         self.quantizers = nn.ModuleList(Quantizer(site) for site in sites.activations)
-        by_name = {q.site.name: q for q in self._quantizers()}
+        by_name = {q.site.name: q for q in self.activations()}
         steps = {step.node: step for step in program.steps}
         missing = [s.node for s in sites.weights if s.node not in steps or s.input not in by_name]
         if missing:
@@ -47,10 +47,10 @@ class Student(nn.Module):
         )
         self.net = Net(
             program,
-            replace={op.site.node: op for op in self._weighted()},
-            after={q.site.tensor: q for q in self._quantizers() if not q.site.consumers},
+            replace={op.site.node: op for op in self.operators()},
+            after={q.site.tensor: q for q in self.activations() if not q.site.consumers},
             reading={
-                (node, q.site.tensor): q for q in self._quantizers() for node in q.site.consumers
+                (node, q.site.tensor): q for q in self.activations() for node in q.site.consumers
             },
             taps=self.features,
             channels_last=True,
@@ -64,12 +64,14 @@ class Student(nn.Module):
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds of the weighted nodes per image; 0 before the first forward pass."""
-        return sum(op.multiply_adds for op in self._weighted())
+        return sum(op.multiply_adds for op in self.operators())
 
-    def _quantizers(self) -> list[Quantizer]:
+    def activations(self) -> list[Quantizer]:
+        """Return the activation quantizers, in the order of `sites.activations`."""
         return [q for q in self.quantizers if isinstance(q, Quantizer)]
 
-    def _weighted(self) -> list[QuantizedOp]:
+    def operators(self) -> list[QuantizedOp]:
+        """Return the quantized nodes, in the order of `sites.weights`."""
         return [op for op in self.weighted if isinstance(op, QuantizedOp)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,12 +91,12 @@ class Student(nn.Module):
             batches: model input tensors.
             sequential: let a site see quantized activations.
         """
-        for op in self._weighted():
+        for op in self.operators():
             op.reset_steps()
-        seen: dict[str, list[Tensor]] = {q.site.name: [] for q in self._quantizers()}
-        for q in self._quantizers():
+        seen: dict[str, list[Tensor]] = {q.site.name: [] for q in self.activations()}
+        for q in self.activations():
             q.watcher = _settle(q) if sequential else _keep(seen[q.site.name])
-        for op in self._weighted():
+        for op in self.operators():
             op.float_bias = True
         try:
             for batch in batches:
@@ -102,19 +104,19 @@ class Student(nn.Module):
                 if sequential:
                     break
         finally:
-            for q in self._quantizers():
+            for q in self.activations():
                 q.watcher = None
-            for op in self._weighted():
+            for op in self.operators():
                 op.float_bias = False
         if not sequential:
-            for q in self._quantizers():
+            for q in self.activations():
                 q.settle(torch.cat(seen[q.site.name]))
-        for op in self._weighted():
+        for op in self.operators():
             op.guard_bias()
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters by kind: weights, biases, steps (all logarithms)."""
-        ops, quantizers = self._weighted(), self._quantizers()
+        ops, quantizers = self.operators(), self.activations()
         return {
             "weights": [op.weight for op in ops],
             "biases": [op.bias for op in ops if op.bias is not None],
@@ -140,8 +142,8 @@ class Student(nn.Module):
             value.copy_(state[name])
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
-        found = [(f"activation:{q.site.name}", q.log_step) for q in self._quantizers()]
-        for op in self._weighted():
+        found = [(f"activation:{q.site.name}", q.log_step) for q in self.activations()]
+        for op in self.operators():
             found += [(f"{kind}:{op.site.node}", p) for kind, p in op.named_parameters()]
         return found
 
@@ -156,20 +158,20 @@ class Student(nn.Module):
 
             return note
 
-        for q in self._quantizers():
+        for q in self.activations():
             q.watcher = watch(q)
         try:
             self(x)
         finally:
-            for q in self._quantizers():
+            for q in self.activations():
                 q.watcher = None
         return found
 
     def qparams(self) -> QParams:
         """Return exactly the integers and scales that `forward` uses."""
         return QParams(
-            {q.site.name: q.params() for q in self._quantizers()},
-            {op.site.node: op.params() for op in self._weighted()},
+            {q.site.name: q.params() for q in self.activations()},
+            {op.site.node: op.params() for op in self.operators()},
         )
 
 

@@ -49,6 +49,7 @@ class QuantizedOp(nn.Module):
         weight: float parameter behind the codes.
         bias: float parameter behind the int32 codes; None for MatMul.
         log_step: (O,) logarithms of the weight steps.
+        attributes: of the node.
         multiply_adds: per image, known after the first forward pass.
     """
 
@@ -58,7 +59,7 @@ class QuantizedOp(nn.Module):
         super().__init__()
         self.site = site
         self._function = step.function
-        self._attributes = dict(step.attributes)
+        self.attributes = dict(step.attributes)
         self._inputs: tuple[str, ...] = tuple(name or "" for name in step.inputs)
         self._source = (source,)  # a tuple: its parameter is registered once, by the student
         weight = tensors[site.weight].detach().clone()
@@ -95,6 +96,15 @@ class QuantizedOp(nn.Module):
             least = self.bias.reshape(-1).abs() / (self._source[0].step() * BIAS_CODES)
             self.log_step.copy_(self.log_step.maximum(least.clamp_min(1e-30).log()))
 
+    @torch.no_grad()
+    def set(self, weight: Tensor, steps: Tensor, bias: Tensor) -> None:
+        """Set weight, weight steps and, where there is one, the bias."""
+        self.weight.copy_(weight)
+        self.log_step.copy_(steps.log())
+        if self.bias is not None:
+            self.bias.copy_(bias.view(self.bias.shape))
+        self.guard_bias()
+
     def steps(self) -> Tensor:
         """Return the weight steps, (O,)."""
         return self.log_step.exp()
@@ -119,7 +129,7 @@ class QuantizedOp(nn.Module):
             else:
                 extra = self._extra.get(name)
                 arguments.append(getattr(self, extra) if extra else next(given))
-        out: Tensor = self._function(*arguments, **self._attributes)
+        out: Tensor = self._function(*arguments, **self.attributes)
         if not self.multiply_adds and out.shape[0]:
             channel = self.weight.numel() // self.weight.shape[self.site.axis]
             self.multiply_adds = out.numel() // out.shape[0] * channel

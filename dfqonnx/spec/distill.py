@@ -29,6 +29,8 @@ class DistillSpec:
         average: fraction of the schedule, at its end, whose parameters are averaged.
         holdout: images kept from training to measure agreement with the teacher.
         calibration: images that set the quantizers' first steps.
+        damping: candidates for the layer-wise reconstruction before training, the one that agrees
+            best on held-out images is kept; none skips it.
     """
 
     steps: int | None = None
@@ -48,6 +50,7 @@ class DistillSpec:
     average: float = 0.0
     holdout: int = 256
     calibration: int = 512
+    damping: tuple[float, ...] = (0.1, 0.3, 1.0)
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 0:
@@ -62,5 +65,7 @@ class DistillSpec:
         for key in ("warmup", "floor", "mixup", "average"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
+        if any(d <= 0 for d in self.damping):
+            raise UsageError(f"distill.damping {list(self.damping)}: every value must be above 0")
         if not 0 <= self.shift < 0.5:
             raise UsageError(f"distill.shift {self.shift}: must be in 0..0.5, 0.5 excluded")

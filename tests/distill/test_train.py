@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.distill import train
+from dfqonnx.distill import prepare, train
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill, trained_bits
@@ -23,7 +23,9 @@ from dfqonnx.spec.quant import Bits
 from dfqonnx.spec.sites import QParams, Sites
 
 INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-SPEC = DistillSpec(steps=60, batch=64, weight_rate=2e-3, step_rate=5e-3, holdout=64, average=0.3)
+SPEC = DistillSpec(
+    steps=60, batch=64, weight_rate=2e-3, step_rate=5e-3, holdout=64, average=0.3, damping=()
+)
 Tiny = tuple[Program, Sites]
 
 
@@ -76,8 +78,7 @@ def test_a_student_agrees_more_with_its_teacher_after_training(
     result = run(tiny[0], student, images)
     assert result.kept
     assert result.steps == 60
-    assert result.agreement_after > result.agreement_before
-    assert result.agreement_after.negative_kl > result.agreement_before.negative_kl
+    assert result.agreement_after.kl < 0.95 * result.agreement_before.kl
     assert result.history[-1].loss < result.history[0].loss
     assert result.seconds > 0
 
@@ -106,6 +107,31 @@ def test_no_steps_only_initialise(tiny: Tiny, student: Student, images: np.ndarr
     assert result.agreement_before.top1 > 0.3  # chance is 0.1
 
 
+def test_reconstruction_brings_the_student_closer_without_a_step(
+    tiny: Tiny, student: Student, images: np.ndarray
+) -> None:
+    plain = run(tiny[0], Student(*tiny), images, dataclasses.replace(SPEC, steps=0))
+    spec = dataclasses.replace(SPEC, steps=0, damping=(0.1, 1.0))
+    rebuilt = run(tiny[0], student, images, spec)
+    # 3-bit weights: about half of the divergence is rounding that neighbours can make up for
+    assert rebuilt.agreement_after.kl < 0.9 * plain.agreement_after.kl
+
+
+def test_a_reconstruction_that_does_harm_is_thrown_away(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(student: Student, *_: object, **__: object) -> None:
+        with torch.no_grad():
+            for weight in student.parts()["weights"]:
+                weight.zero_()
+
+    plain = Student(*tiny)
+    run(tiny[0], plain, images, dataclasses.replace(SPEC, steps=0))
+    monkeypatch.setattr(prepare, "reconstruct", spoil)
+    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, damping=(0.3,)))
+    assert same(student.qparams(), plain.qparams())
+
+
 def test_a_training_that_does_harm_is_thrown_away(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
@@ -114,7 +140,7 @@ def test_a_training_that_does_harm_is_thrown_away(
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
     assert result.agreement_after == result.agreement_before
-    assert "agreement" in result.reason
+    assert "closer" in result.reason
     assert progress.warnings
     untrained = Student(*tiny)
     run(tiny[0], untrained, images, dataclasses.replace(SPEC, steps=0))

@@ -1,0 +1,52 @@
+"""The student before its first training step: steps by search, weights by reconstruction.
+
+The damping of the reconstruction is chosen by divergence from the teacher on held-out synthetic
+images; the plain rounding is one of the candidates.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from dfqonnx.convert.net import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.pool import Pool
+from dfqonnx.fakequant.reconstruct import reconstruct
+from dfqonnx.fakequant.student import Student
+from dfqonnx.spec.distill import DistillSpec
+
+
+def prepare(
+    student: Student,
+    teacher: Program,
+    target: Net,
+    pool: Pool,
+    *,
+    spec: DistillSpec,
+    seed: int,
+) -> Agreement:
+    """Initialise `student` in place and return its held-out agreement.
+
+    Args:
+        student: the quantized copy.
+        teacher: the float program.
+        target: the same as a module.
+        pool: synthetic images.
+        spec: the recipe.
+        seed: of the positions that reconstruction looks at.
+    """
+    chosen = pool.train[: spec.calibration]
+    student.initialise(pool.batches(chosen, spec.batch))
+    best = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    plain = kept = student.save_state()
+    for damping in spec.damping:
+        student.load_state(plain)
+        generator = torch.Generator().manual_seed(seed)
+        batch = pool.tensor(chosen[: 2 * spec.batch])
+        reconstruct(student, teacher, batch, generator=generator, damping=damping)
+        found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+        if found.better_than(best):
+            best, kept = found, student.save_state()
+    student.load_state(kept)
+    return best

@@ -1,0 +1,172 @@
+"""Layer-wise reconstruction in closed form: weights that answer quantized inputs as the teacher.
+
+With x the student's (quantized) inputs of a node and y the teacher's outputs at the same positions,
+both less their means, H = x x^T and damping d = `damping` mean diag H:
+
+    refit      W* = W + (y x^T - W H) (H + d I)^-1               least squares, held near W
+    steps      s = argmin_s sum diag(H) (W* - W')^2              per channel, over clipping ratios
+    rounding   column by column, largest diag H first; the error of a column is spread over those
+               still free: W_j -= e_i U_ij / U_ii, U^T U = (H + d I)^-1
+    bias       b = mean y - W' mean x
+
+Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
+Frantar et al., "GPTQ", 2023, for rounding with one Cholesky factor. Nodes are taken in order of
+execution, each seeing what the ones before it have become: one pass over one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfqonnx.convert.net import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.fakequant.patches import Positions
+from dfqonnx.fakequant.student import Student
+from dfqonnx.fakequant.weighted import QuantizedOp
+
+LEAST_POSITIONS, MOST_POSITIONS = 4096, 16384
+
+
+class _Look(nn.Module):
+    """Keeps a value at random positions and passes it on."""
+
+    def __init__(self, op: QuantizedOp, generator: torch.Generator) -> None:
+        super().__init__()
+        self.op, self.generator = (op,), generator
+
+    def forward(self, y: Tensor) -> Tensor:
+        op = self.op[0]
+        size = op.weight.numel() // op.weight.shape[op.site.axis]
+        count = min(MOST_POSITIONS, max(LEAST_POSITIONS, 8 * size))
+        self.positions = Positions(op.site, op.attributes, y, count=count, generator=self.generator)
+        self.seen = self.positions.outputs(y)
+        return y
+
+
+@torch.no_grad()
+def reconstruct(
+    student: Student,
+    teacher: Program,
+    batch: Tensor,
+    *,
+    generator: torch.Generator,
+    damping: float = 0.01,
+) -> None:
+    """Set weights, weight steps and biases of an initialised student in place.
+
+    Args:
+        student: its activation steps are set and stay.
+        teacher: the float program.
+        batch: model inputs.
+        generator: CPU randomness, for positions.
+        damping: how firmly the weights are held; larger trusts the batch less.
+    """
+    looks = {}
+    for op in student.operators():
+        if op.site.op != "Conv" or op.weight.dim() == 4:
+            looks[op.site.node] = _Look(op, generator)
+    after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
+    Net(teacher, after=after, channels_last=True).to(batch.device)(batch)
+    hooks = [
+        op.register_forward_pre_hook(_settle(looks[op.site.node], damping))
+        for op in student.operators()
+        if op.site.node in looks
+    ]
+    try:
+        student(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _settle(look: _Look, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
+    def hook(op: Any, values: tuple[Tensor, ...]) -> None:
+        x = look.positions.inputs(values[0], op.weight)  # (G, M, P)
+        matrix = _as_matrix(op.weight, op.site.op, op.site.axis, look.positions.groups)
+        limits = (op.site.grid.lo, op.site.grid.hi)
+        codes, steps, bias = solve(matrix, x, look.seen, limits, damping=damping)
+        del look.seen
+        weight = _as_weight(codes * steps, op.weight, op.site.op, op.site.axis)
+        op.set(weight, steps.reshape(-1), bias.reshape(-1))
+
+    return hook
+
+
+def _as_matrix(weight: Tensor, op: str, axis: int, groups: int) -> Tensor:
+    """Return (G, O/g, M)."""
+    rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)
+    return rows.reshape(groups, -1, rows.shape[1])
+
+
+def _as_weight(matrix: Tensor, weight: Tensor, op: str, axis: int) -> Tensor:
+    rows = matrix.reshape(weight.shape[axis], -1)
+    moved = weight.movedim(axis, 0)
+    return rows.reshape(moved.shape).movedim(0, axis)
+
+
+def solve(
+    weight: Tensor, x: Tensor, y: Tensor, limits: tuple[int, int], *, damping: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (codes, steps, bias) for one node.
+
+    Args:
+        weight: (G, O, M).
+        x: quantized inputs, (G, M, P).
+        y: wanted outputs, (G, O, P).
+        limits: smallest and largest code.
+        damping: see the module.
+
+    Returns:
+        codes (G, O, M) as float, steps (G, O, 1), bias (G, O).
+    """
+    weight, x, y = weight.double(), x.double(), y.double()
+    x_mean, y_mean = x.mean(2, keepdim=True), y.mean(2, keepdim=True)
+    x, y = x - x_mean, y - y_mean
+    hessian = x @ x.transpose(1, 2) / x.shape[2]  # (G, M, M)
+    diagonal = hessian.diagonal(dim1=1, dim2=2)  # (G, M)
+    ridge = damping * diagonal.mean(1).clamp_min(1e-12)  # (G,)
+    held = hessian + ridge[:, None, None] * torch.eye(
+        hessian.shape[1], dtype=hessian.dtype, device=x.device
+    )
+    cross = y @ x.transpose(1, 2) / x.shape[2]  # (G, O, M)
+    target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
+    steps = _steps(target, diagonal + ridge[:, None], limits)  # (G, O, 1)
+    codes = _round(target, held, steps, limits)
+    bias = (y_mean - (codes * steps) @ x_mean).squeeze(2)
+    return codes.float(), steps.float(), bias.float()
+
+
+def _steps(weight: Tensor, importance: Tensor, limits: tuple[int, int]) -> Tensor:
+    """Return the steps (G, O, 1) of least weighted squared error."""
+    widest = (weight.amax(2) / limits[1]).maximum(weight.amin(2) / limits[0])
+    widest = widest.clamp_min(1e-8)[..., None]  # (G, O, 1)
+    best, chosen = torch.full_like(widest, torch.inf), widest
+    for k in range(61):
+        step = widest * (0.25 + 0.75 * k / 60)
+        back = (weight / step).round_().clamp_(*limits).mul_(step)
+        error = ((back - weight).square_() * importance[:, None]).sum(2, keepdim=True)
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, step, chosen)
+    return chosen
+
+
+def _round(weight: Tensor, held: Tensor, steps: Tensor, limits: tuple[int, int]) -> Tensor:
+    """Return codes (G, O, M), rounding column by column and spreading each error."""
+    order = held.diagonal(dim1=1, dim2=2).argsort(1, descending=True)  # (G, M)
+    back = order.argsort(1)
+    held = held.take_along_dim(order[:, :, None], 1).take_along_dim(order[:, None, :], 2)
+    free = weight.take_along_dim(order[:, None, :], 2).clone()  # (G, O, M)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(held))
+    upper = torch.linalg.cholesky(inverse, upper=True)  # (G, M, M)
+    codes = torch.empty_like(free)
+    for column in range(free.shape[2]):
+        value = free[:, :, column]
+        code = (value / steps[..., 0]).round().clamp(*limits)
+        codes[:, :, column] = code
+        error = (value - code * steps[..., 0]) / upper[:, column, column, None]  # (G, O)
+        free[:, :, column + 1 :] -= error[..., None] * upper[:, None, column, column + 1 :]
+    return codes.take_along_dim(back[:, None, :], 2)
