@@ -90,7 +90,7 @@ def _improve(
         optimiser.step()
         with torch.no_grad():
             canvas.copy_(canvas.clamp(*limit))
-        studio.progress.advance(1, loss=float(loss), statistics=float(distance))
+        studio.progress.advance(1, loss=loss.item(), statistics=distance.item())
     return canvas.detach()
 
 

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfqonnx.convert.net import Net
+from dfqonnx.errors import UsageError
+from dfqonnx.graph.model import Model
+from dfqonnx.progress import Silent
+from dfqonnx.spec.inputs import PRESETS, InputSpec
+from dfqonnx.spec.synth import SynthSpec
+from dfqonnx.synth.effort import Size, measure, plan
+from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.synth.statistics import Targets
+from dfqonnx.synth.synthesise import Images, synthesise
+from tests.synth.tiny import program, tiny
+
+SPEC = SynthSpec(images=32, batch=16, first=6, following=3)
+INPUTS = PRESETS["cifar10"]
+
+
+def make(
+    model: Model, *, inputs: InputSpec = INPUTS, spec: SynthSpec = SPEC, seed: int = 0
+) -> Images:
+    return synthesise(
+        program(model),
+        model.statistics,
+        inputs=inputs.fitted(model.input_shape),
+        shape=model.input_shape,
+        spec=spec,
+        seed=seed,
+        device="cpu",
+        progress=Silent(),
+    )
+
+
+def distance(model: Model, pixels: np.ndarray) -> float:
+    targets = Targets(model.statistics, torch.device("cpu"))
+    net = Net(program(model), taps=tuple(targets.mean))
+    with torch.no_grad():
+        return targets.loss(net(to_tensor(torch.from_numpy(pixels), INPUTS))[1]).item()
+
+
+def test_optimised_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    start = make(model, spec=SynthSpec(source="leaves", images=16))
+    spec = SynthSpec(images=16, batch=16, first=40, following=0, procedural=0.0)
+    assert distance(model, make(model, spec=spec).pixels) < 0.5 * distance(model, start.pixels)
+
+
+def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    first, again, other = make(model), make(model), make(model, seed=1)
+    assert np.array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_statistics_may_be_absent(tmp_path: Path) -> None:
+    model = tiny(tmp_path, norm=False)
+    assert not model.statistics
+    images = make(model)
+    assert images.pixels.shape == (32, 16, 16, 3)
+    assert images.source == "optimised"
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("NHWC", 3), ("NCHW", 1), ("NHWC", 1)])
+def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int) -> None:
+    model = tiny(tmp_path, layout=layout, channels=channels)
+    images = make(model, inputs=PRESETS["minus-one-one"])
+    assert images.pixels.shape == (32, 16, 16, channels)
+    assert images.pixels.dtype == np.uint8
+
+
+def test_gradients_reach_the_pixels_only(tmp_path: Path) -> None:
+    teacher = program(tiny(tmp_path))
+    before = {name: tensor.clone() for name, tensor in teacher.tensors.items()}
+    make(tiny(tmp_path))
+    for name, tensor in teacher.tensors.items():
+        assert not tensor.requires_grad
+        assert torch.equal(tensor, before[name])
+
+
+def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"leaf.*leaves, noise, optimised"):
+        make(tiny(tmp_path), spec=SynthSpec(source="leaf"))
+
+
+def test_a_size_is_counted_by_hand(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    size = measure(program(model), model.input_shape)
+    conv, gemm = 6 * 16 * 16 * 27, 6 * 5
+    assert size == Size(conv + gemm, 6 * 16 * 16 + 5)
+
+
+def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
+    small = plan(SynthSpec(), Size(41_000_000, 200_000), (3, 32, 32))
+    large = plan(SynthSpec(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
+    assert small.images == 2048
+    assert small.optimised == 1024
+    assert large.batch < small.batch
+    assert large.steps * large.batch < small.steps * small.batch
+    assert large.first >= 8
+
+
+def test_the_recipe_s_numbers_win() -> None:
+    chosen = plan(SPEC, Size(10**12, 10**9), (3, 224, 224))
+    assert (chosen.images, chosen.first, chosen.following) == (32, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"images": 1}, {"rate": 0.0}, {"procedural": 1.5}, {"jitter": 0.5}, {"smooth": -1.0}],
+)
+def test_a_spec_out_of_range_names_its_key(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"synth.{next(iter(wrong))}"):
+        SynthSpec(**wrong)
