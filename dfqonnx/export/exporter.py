@@ -53,7 +53,7 @@ def export(
     _insert_weights(surgery, sites, qparams, storage)
     restore(surgery, model.contract)
     tidy(edited)
-    opset, edited.ir_version = choose_opset(edited.graph, packed=packed)
+    opset, edited.ir_version = choose_opset(edited, packed=packed)
     edited.opset_imports.clear()
     edited.opset_imports[""] = opset
     edited.producer_name = "dfqonnx"

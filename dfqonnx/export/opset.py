@@ -22,8 +22,14 @@ _UNCHANGED = frozenset({
 })  # fmt: skip
 
 
-def choose_opset(graph: ir.Graph, *, packed: bool) -> tuple[int, int]:
-    """Return opset and IR version for `graph`; `packed` says that it holds INT4 tensors."""
+def choose_opset(model: ir.Model, *, packed: bool) -> tuple[int, int]:
+    """Return opset and IR version for `model`; `packed` says that it holds INT4 tensors.
+
+    A graph that was normalised at an opset above 21 keeps it: it may hold newer operators.
+    """
+    graph, own = model.graph, model.opset_imports.get("", OPSET)
+    if own > OPSET:
+        return own, max(IR_VERSION, model.ir_version)
     if not packed and all(_fits(node) for node in graph):
         return OLD_OPSET, OLD_IR_VERSION
     return OPSET, IR_VERSION

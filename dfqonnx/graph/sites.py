@@ -5,11 +5,13 @@ A *root* is a value that some node computes (behind its absorbed Relu), or the n
 a tensor in the tree asks for a width:
 
     layer (Conv, Gemm, MatMul)           bits.activations; the stream's 8 for first and last layers
-    elementwise, normalisation           the stream's 8, for its inputs and for its own output
+    elementwise, normalisation           the stream's 8; so does an elementwise node for an output
+                                         that nobody reads
 
 One width in the whole tree: one site at the root. Mixed: the root carries the widest, and each
 tensor gets a second, narrower reading for the layers that want it. That is how a W4A4 network keeps
-an 8-bit residual stream while its Conv read 4 bits. A Conv that nobody asks anything of still gets
+an 8-bit residual stream while its Conv read 4 bits; a sum that only such Conv read (behind a
+projection shortcut) is rounded once, at their width. A Conv that nobody asks anything of still gets
 8 bits at its output, because ONNX Runtime fuses no Conv without one; a last Gemm needs none.
 """
 
@@ -33,13 +35,12 @@ class _Tree:
     root: ir.Value
     aliases: list[tuple[ir.Value, ir.Node]] = field(default_factory=list)
     readings: list[tuple[ir.Value, ir.Node, int]] = field(default_factory=list)
-    own: int | None = None  # width that the producer itself asks for
+    own: int | None = None  # width that the producer asks for where nobody reads
 
     @property
     def bits(self) -> int | None:
         """The widest of all demands; None without any."""
-        widths = [bits for _, _, bits in self.readings]
-        return max([*widths, self.own] if self.own else widths, default=None)
+        return max((bits for _, _, bits in self.readings), default=self.own)
 
 
 def choose_sites(model: Model, quant: QuantSpec, *, input_signed: bool) -> Sites:
@@ -151,7 +152,7 @@ def _role_of(tree: _Tree, roles: Roles) -> str:
     if not readers:
         return "output"
     streams = any(roles.of[n] == "elementwise" for n in readers)
-    return "stream" if streams or tree.own is not None else "node-input"
+    return "stream" if streams else "node-input"
 
 
 def _weight_sites(
