@@ -122,7 +122,12 @@ def _open(spec: RunSpec, progress: Remembering) -> Case:
     model = normalise(load(spec.model))
     teacher = to_program(model)
     inputs = settle_inputs(
-        spec.inputs, model, teacher, metadata=model.source.metadata, progress=progress
+        spec.inputs,
+        model,
+        teacher,
+        metadata=model.source.metadata,
+        seed=spec.seed,
+        progress=progress,
     )
     sites = choose_sites(model, spec.quant, input_signed=inputs.spec.signed)
     return Case(spec, model, teacher, sites, inputs, device, progress, watch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from dfqonnx.convert.program import Program
 from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.graph.model import Model
 from dfqonnx.progress import Progress
-from dfqonnx.spec.inputs import METADATA_KEY, InputSpec
+from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.run import Device
+from dfqonnx.synth.guess import guess_inputs
+from dfqonnx.synth.pixels import image_size
 from dfqonnx.validate.data import EvalData, load_eval_data
 from dfqonnx.validate.pixels import image_shape
 
@@ -52,21 +53,37 @@ def settle_inputs(
     teacher: Program,
     *,
     metadata: Mapping[str, str],
+    seed: int,
     progress: Progress,
 ) -> Inputs:
-    """Take what the user asked, else what a file's metadata say, else a guess with a warning."""
+    """Take what the user asked, else what a file's metadata say, else a guess with a warning.
+
+    Args:
+        asked: from `--preprocess`.
+        model: the teacher's graph.
+        teacher: the teacher in torch, which a guess tries out.
+        metadata: of the file that may know.
+        seed: of the guess.
+        progress: told of a guess.
+
+    Raises:
+        UsageError: what was asked does not fit the model.
+    """
     if asked is not None:
-        return Inputs(asked.fitted(model.input_shape), guessed=False)
-    if METADATA_KEY in metadata:
-        values = json.loads(metadata[METADATA_KEY])
-        return Inputs(InputSpec.parse(values, name="metadata"), guessed=False)
-    spec = _guess(model.input_shape)
-    progress.warn(
-        f"--preprocess was not given; {spec.name} is assumed (scale {spec.scale:g}, mean"
-        f" {_numbers(spec.mean)}, std {_numbers(spec.std)}, {spec.layout}, {spec.channels}). If the"
-        " model was trained otherwise, say so: results depend on it."
+        spec = asked.fitted(model.input_shape)
+        image_size(model.input_shape, spec)  # refuses what cannot fit
+        return Inputs(spec, guessed=False)
+    guess = guess_inputs(
+        teacher, model.statistics, shape=model.input_shape, metadata=metadata, seed=seed
     )
-    return Inputs(spec, guessed=True)
+    spec = guess.inputs
+    if not guess.certain:
+        progress.warn(
+            f"--preprocess was not given; {spec.name!r} is assumed (scale {spec.scale:g}, mean"
+            f" {_numbers(spec.mean)}, std {_numbers(spec.std)}, {spec.layout}, {spec.channels}):"
+            f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
+        )
+    return Inputs(spec, guessed=not guess.certain)
 
 
 def open_eval_data(path: Path | None, model: Model, inputs: InputSpec) -> EvalData | None:
@@ -85,20 +102,6 @@ def classes(model: Model) -> int | None:
     shape = model.contract.outputs[0].shape
     last = shape[-1] if shape is not None and len(shape) == 2 else None
     return last if isinstance(last, int) and last > 0 else None
-
-
-def _guess(shape: tuple[int, ...]) -> InputSpec:
-    """Read the layout off the shape, and take pixels to about -2..2."""
-    last = len(shape) == 3 and shape[-1] in (1, 3) and shape[0] not in (1, 3)
-    channels = 1 if len(shape) != 3 else shape[-1] if last else shape[0]
-    return InputSpec(
-        "guess",
-        255.0,
-        (0.5,),
-        (0.25,),
-        "NHWC" if last else "NCHW",
-        "gray" if channels == 1 else "RGB",
-    )
 
 
 def _numbers(values: tuple[float, ...]) -> str:

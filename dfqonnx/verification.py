@@ -50,7 +50,9 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
     metadata = read_metadata(spec.student)
     model = normalise(load(spec.teacher))
     teacher = to_program(model)
-    inputs = settle_inputs(spec.inputs, model, teacher, metadata=metadata, progress=progress)
+    inputs = settle_inputs(
+        spec.inputs, model, teacher, metadata=metadata, seed=spec.seed, progress=progress
+    )
     data = open_eval_data(spec.eval_data, model, inputs.spec)
     pixels = None if data else _pixels(model, teacher, inputs, seed=spec.seed, progress=progress)
     found = validate(

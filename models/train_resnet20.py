@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import pickle
 import time
 import warnings
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -202,7 +204,7 @@ def train(
 
 
 def export(net: nn.Module, path: Path) -> None:
-    """Write the ONNX file: BatchNormalization kept, batch size free."""
+    """Write the ONNX file: BatchNormalization kept, batch size free, preprocessing told."""
     net.to("cpu").eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces the end of this exporter
@@ -218,6 +220,10 @@ def export(net: nn.Module, path: Path) -> None:
             training=torch.onnx.TrainingMode.EVAL,
             dynamo=False,
         )
+    model = onnx.load(path)
+    told = {"scale": 255, "mean": MEAN, "std": STD, "layout": "NCHW", "channels": "RGB"}
+    onnx.helper.set_model_props(model, {"dfqonnx.preprocess": json.dumps(told)})
+    onnx.save(model, path)
 
 
 def main() -> None:

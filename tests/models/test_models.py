@@ -46,7 +46,7 @@ def test_every_onnx_file_has_a_manifest_entry() -> None:
     assert {path.name for path in MODELS.glob("*.onnx")} == {facts["file"] for facts in MANIFEST}
 
 
-def operators(path: Path) -> list[tuple[str, dict]]:
+def operators(model: onnx.ModelProto) -> list[tuple[str, dict]]:
     """Operators and attributes in order, less what carries no meaning.
 
     Identity only shares initializers that happen to be equal; training_mode 0 is the default.
@@ -60,7 +60,7 @@ def operators(path: Path) -> list[tuple[str, dict]]:
                 if not (a.name == "training_mode" and a.i == 0)
             },
         )
-        for node in onnx.load(path).graph.node
+        for node in model.graph.node
         if node.op_type != "Identity"
     ]
 
@@ -78,7 +78,11 @@ def test_one_training_step_runs_and_the_export_has_the_shipped_graph(
     script.train(net, script.normalise(images), labels, phases=phases, size=4)
     assert not torch.equal(before, net.fc.weight)
     script.export(net, tmp_path / "again.onnx")
-    assert operators(tmp_path / "again.onnx") == operators(MODELS / "resnet20.onnx")
+    again, shipped = (onnx.load(tmp_path / "again.onnx"), onnx.load(MODELS / "resnet20.onnx"))
+    assert operators(again) == operators(shipped)
+    assert again.metadata_props == shipped.metadata_props
+    assert [i.name for i in again.graph.input] == [i.name for i in shipped.graph.input]
+    assert again.graph.output == shipped.graph.output
 
 
 @pytest.mark.parametrize("form", ["npz", "binary", "python"])
