@@ -19,7 +19,7 @@ long: their rounding is not vectorised.)
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,26 @@ def _like(gradient: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(value).copy_(gradient)
 
 
+class Rule(NamedTuple):
+    """How a fake quantizer clips.
+
+    Attributes:
+        low: qn, smallest code minus the zero point.
+        high: qp, largest code minus the zero point.
+        g: factor on the step's gradient.
+        rectify: whether a Relu is part of it: nothing passes back to values below 0.
+    """
+
+    low: int
+    high: int
+    g: float = 1.0
+    rectify: bool = False
+
+
 class _PerTensor(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, step: Tensor, rule: tuple[int, int, float]) -> Tensor:
-        out = (value / step).round_().clamp_(*rule[:2]).mul_(step)
+    def forward(ctx: Any, value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+        out = (value / step).round_().clamp_(rule.low, rule.high).mul_(step)
         ctx.save_for_backward(value, step, out)
         ctx.rule = rule
         return out
@@ -49,7 +65,8 @@ class _PerTensor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         value, step, out = ctx.saved_tensors
-        low, high, g = ctx.rule[0] - 0.5, ctx.rule[1] + 0.5, ctx.rule[2]
+        low = 0.0 if ctx.rule.rectify else ctx.rule.low - 0.5
+        high, g = ctx.rule.high + 0.5, ctx.rule.g
         gradient = _like(gradient, value)
         if value.is_cuda:  # no scalar leaves the device
             inside = (value > low * step) & (value < high * step)
@@ -63,8 +80,8 @@ class _PerTensor(torch.autograd.Function):
 
 class _PerChannel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, step: Tensor, rule: tuple[int, int, float]) -> Tensor:
-        out = (value / step).round_().clamp_(*rule[:2]).mul_(step)
+    def forward(ctx: Any, value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+        out = (value / step).round_().clamp_(rule.low, rule.high).mul_(step)
         ctx.save_for_backward(value, step, out)
         ctx.rule = rule
         return out
@@ -72,7 +89,7 @@ class _PerChannel(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         value, step, out = ctx.saved_tensors
-        low, high, g = ctx.rule[0] - 0.5, ctx.rule[1] + 0.5, ctx.rule[2]
+        low, high, g = ctx.rule.low - 0.5, ctx.rule.high + 0.5, ctx.rule.g
         inside = (value > low * step) & (value < high * step)
         passed = gradient * inside
         slope = (gradient * out).sub_(passed * value)
@@ -81,28 +98,26 @@ class _PerChannel(torch.autograd.Function):
         return passed, total * g / step, None
 
 
-def per_tensor(value: Tensor, step: Tensor, limits: tuple[int, int], *, g: float = 1.0) -> Tensor:
+def per_tensor(value: Tensor, step: Tensor, rule: Rule) -> Tensor:
     """Fake-quantize with one step.
 
     Args:
         value: any shape.
         step: positive scalar tensor, learnable.
-        limits: (qn, qp), codes minus the zero point.
-        g: factor on the step's gradient.
+        rule: how it clips.
     """
-    return _PerTensor.apply(value, step, (*limits, g))  # type: ignore[no-any-return, no-untyped-call]
+    return _PerTensor.apply(value, step, rule)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def per_channel(value: Tensor, step: Tensor, limits: tuple[int, int], *, g: float = 1.0) -> Tensor:
+def per_channel(value: Tensor, step: Tensor, rule: Rule) -> Tensor:
     """Fake-quantize with one step per channel.
 
     Args:
         value: a weight, for example (O, I, kH, kW).
         step: positive, of the same rank, size 1 on every axis but the channels': (O, 1, 1, 1).
-        limits: (qn, qp), codes minus the zero point.
-        g: factor on the steps' gradient.
+        rule: how it clips.
     """
-    return _PerChannel.apply(value, step, (*limits, g))  # type: ignore[no-any-return, no-untyped-call]
+    return _PerChannel.apply(value, step, rule)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def gradient_factor(count: int, qp: int) -> float:
@@ -119,12 +134,14 @@ class Quantizer(nn.Module):
 
     Attributes:
         site: the decision that it carries out.
+        rectify: whether it stands for the Relu (or the Clip of its ceiling) before it, too.
         log_step: scalar parameter.
     """
 
-    def __init__(self, site: ActivationSite) -> None:
+    def __init__(self, site: ActivationSite, *, rectify: bool = False) -> None:
         super().__init__()
         self.site = site
+        self.rectify = rectify
         self.log_step = nn.Parameter(torch.zeros(()))
         self.watcher: Any = None
 
@@ -148,14 +165,16 @@ class Quantizer(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """Return `value` on the grid."""
         if self.watcher is not None:
+            value = value.clamp(0.0, self.site.ceiling) if self.rectify else value
             answer = self.watcher(value)
             if answer is not None:
                 return answer  # type: ignore[no-any-return]
         step = self.step()
         grid = self.site.grid if self.site.ceiling is None else self.grid()
-        limits = (grid.lo - grid.zero_point, grid.hi - grid.zero_point)
+        low, high = grid.lo - grid.zero_point, grid.hi - grid.zero_point
         count = value.numel() // max(1, value.shape[0] if value.dim() else 1)
-        return per_tensor(value, step, limits, g=gradient_factor(count, limits[1]))
+        g = gradient_factor(count, high)
+        return per_tensor(value, step, Rule(low, high, g, self.rectify))
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ execution, each seeing what the ones before it have become: one pass over one ba
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from dfqonnx.fakequant.patches import Positions
 from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 
+WITHIN = 0.45  # of a step: safely inside the rounding interval
 LEAST_POSITIONS, MOST_POSITIONS = 4096, 16384
 
 
@@ -86,32 +88,61 @@ def reconstruct(
 def _settle(look: _Look, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
     def hook(op: Any, values: tuple[Tensor, ...]) -> None:
         x = look.positions.inputs(values[0], op.weight)  # (G, M, P)
-        matrix = _as_matrix(op.weight, op.site.op, op.site.axis, look.positions.groups)
+        matrix = _as_matrix(op.weight, op.site.axis, look.positions.groups)
         limits = (op.site.grid.lo, op.site.grid.hi)
-        codes, steps, bias = solve(matrix, x, look.seen, limits, damping=damping)
+        found = solve(matrix, x, look.seen, limits, damping=damping)
         del look.seen
-        weight = _as_weight(codes * steps, op.weight, op.site.op, op.site.axis)
-        op.set(weight, steps.reshape(-1), bias.reshape(-1))
+        weight = _as_weight(found.latent(), op.weight, op.site.axis)
+        op.set(weight, found.steps.reshape(-1), found.bias.reshape(-1))
 
     return hook
 
 
-def _as_matrix(weight: Tensor, op: str, axis: int, groups: int) -> Tensor:
+def _as_matrix(weight: Tensor, axis: int, groups: int) -> Tensor:
     """Return (G, O/g, M)."""
     rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)
     return rows.reshape(groups, -1, rows.shape[1])
 
 
-def _as_weight(matrix: Tensor, weight: Tensor, op: str, axis: int) -> Tensor:
+def _as_weight(matrix: Tensor, weight: Tensor, axis: int) -> Tensor:
     rows = matrix.reshape(weight.shape[axis], -1)
     moved = weight.movedim(axis, 0)
     return rows.reshape(moved.shape).movedim(0, axis)
 
 
+@dataclass(frozen=True)
+class Solution:
+    """One reconstructed node.
+
+    Attributes:
+        codes: (G, O, M) integers.
+        steps: (G, O, 1).
+        bias: (G, O).
+        refit: (G, O, M) the least-squares weights before rounding.
+    """
+
+    codes: Tensor
+    steps: Tensor
+    bias: Tensor
+    refit: Tensor
+
+    def weight(self) -> Tensor:
+        """Return what the codes stand for."""
+        return self.codes * self.steps
+
+    def latent(self) -> Tensor:
+        """Return the point nearest the refit that still rounds to the codes.
+
+        Training starts from it: a weight that was close to another code can get there.
+        """
+        off = (self.refit / self.steps - self.codes).clamp(-WITHIN, WITHIN)
+        return (self.codes + off) * self.steps
+
+
 def solve(
     weight: Tensor, x: Tensor, y: Tensor, limits: tuple[int, int], *, damping: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (codes, steps, bias) for one node.
+) -> Solution:
+    """Return the quantized weight and the bias of one node.
 
     Args:
         weight: (G, O, M).
@@ -119,9 +150,6 @@ def solve(
         y: wanted outputs, (G, O, P).
         limits: smallest and largest code.
         damping: see the module.
-
-    Returns:
-        codes (G, O, M) as float, steps (G, O, 1), bias (G, O).
     """
     weight, x, y = weight.double(), x.double(), y.double()
     x_mean, y_mean = x.mean(2, keepdim=True), y.mean(2, keepdim=True)
@@ -137,7 +165,7 @@ def solve(
     steps = _steps(target, diagonal + ridge[:, None], limits)  # (G, O, 1)
     codes = _round(target, held, steps, limits)
     bias = (y_mean - (codes * steps) @ x_mean).squeeze(2)
-    return codes.float(), steps.float(), bias.float()
+    return Solution(codes.float(), steps.float(), bias.float(), target.float())
 
 
 def _steps(weight: Tensor, importance: Tensor, limits: tuple[int, int]) -> Tensor:

@@ -35,7 +35,10 @@ class Student(nn.Module):
     def __init__(self, program: Program, sites: Sites) -> None:
         super().__init__()
         self.sites = sites
-        self.quantizers = nn.ModuleList(Quantizer(site) for site in sites.activations)
+        absorbed = absorbed_nodes(program, sites)
+        self.quantizers = nn.ModuleList(
+            Quantizer(site, rectify=site.name in absorbed) for site in sites.activations
+        )
         by_name = {q.site.name: q for q in self.activations()}
         steps = {step.node: step for step in program.steps}
         missing = [s.node for s in sites.weights if s.node not in steps or s.input not in by_name]
@@ -47,7 +50,8 @@ class Student(nn.Module):
         )
         self.net = Net(
             program,
-            replace={op.site.node: op for op in self.operators()},
+            replace={op.site.node: op for op in self.operators()}
+            | {node: nn.Identity() for node in absorbed.values()},
             after={q.site.tensor: q for q in self.activations() if not q.site.consumers},
             reading={
                 (node, q.site.tensor): q for q in self.activations() for node in q.site.consumers
@@ -173,6 +177,23 @@ class Student(nn.Module):
             {q.site.name: q.params() for q in self.activations()},
             {op.site.node: op.params() for op in self.operators()},
         )
+
+
+def absorbed_nodes(program: Program, sites: Sites) -> dict[str, str]:
+    """Return {site name: node} for every Relu, and Clip from 0, that its quantizer makes needless.
+
+    Codes of an unsigned site start at real 0, and a ceiling is where its Clip ends: quantizing
+    before or after such a node gives the same codes. Leaving it out saves two passes over memory.
+    """
+    makers = {step.outputs[0]: step for step in program.steps}
+    found = {}
+    for site in sites.activations:
+        maker = makers.get(site.tensor)
+        if site.consumers or site.grid.signed or maker is None:
+            continue
+        if maker.op == "Relu" or (maker.op == "Clip" and site.ceiling is not None):
+            found[site.name] = maker.node
+    return found
 
 
 def _keep(samples: list[Tensor]) -> Callable[[Tensor], Tensor]:

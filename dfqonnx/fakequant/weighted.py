@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.fakequant.fake import Quantizer, gradient_factor, per_channel
+from dfqonnx.fakequant.fake import Quantizer, Rule, gradient_factor, per_channel
 from dfqonnx.fakequant.scale import weight_steps
 from dfqonnx.numerics import quantize
 from dfqonnx.spec.sites import WeightParams, WeightSite
@@ -115,8 +115,8 @@ class QuantizedOp(nn.Module):
 
     def forward(self, *values: Tensor) -> Tensor:
         """Run the operator on the node's non-initializer inputs."""
-        limits = (self.site.grid.lo, self.site.grid.hi)
-        weight = per_channel(self.weight, self.steps().view(self._shape), limits, g=self._g)
+        rule = Rule(self.site.grid.lo, self.site.grid.hi, self._g)
+        weight = per_channel(self.weight, self.steps().view(self._shape), rule)
         given = iter(values)
         arguments: list[Tensor | None] = []
         for name in self._inputs:

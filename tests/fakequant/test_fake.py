@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqonnx.fakequant.fake import Quantizer, capped, per_channel, per_tensor
+from dfqonnx.fakequant.fake import Quantizer, Rule, capped, per_channel, per_tensor
 from dfqonnx.fakequant.inner import inner
 from dfqonnx.numerics import dequantize, quantize
 from dfqonnx.spec.quant import Grid
@@ -86,7 +86,7 @@ def test_a_weight_equals_onnx_runtime_per_channel_bit_for_bit(axis: int) -> None
     steps = values(w.shape[axis], seed=2).abs() * 0.02 + 0.001
     shape = [1, 1, 1, 1]
     shape[axis] = -1
-    mine = per_channel(w, steps.view(shape), (-128, 127))
+    mine = per_channel(w, steps.view(shape), Rule(-128, 127))
     expected = run_qdq(w.numpy(), steps.numpy(), np.zeros(len(steps), np.int8), axis)
     assert np.array_equal(mine.numpy(), expected)
 
@@ -113,7 +113,7 @@ def test_the_gradients_equal_the_closed_form(qn: int, qp: int) -> None:
     x = values(2, 3, 4, 5).requires_grad_()
     s = torch.tensor(2.0 / qp, requires_grad=True)
     d = values(2, 3, 4, 5, seed=1)
-    per_tensor(x, s, (qn, qp), g=0.25).backward(d)
+    per_tensor(x, s, Rule(qn, qp, 0.25)).backward(d)
     dx, ds = closed_form(x.detach().double().numpy(), float(s.detach()), qn, qp, d.double().numpy())
     assert x.grad is not None
     assert s.grad is not None
@@ -130,8 +130,8 @@ def test_the_gradients_equal_those_of_the_kernel_in_torch(grid: Grid) -> None:
         v = x.clone().requires_grad_()
         s = torch.tensor([0.21], requires_grad=True)
         if own:
-            limits = (grid.lo - grid.zero_point, grid.hi - grid.zero_point)
-            out = per_tensor(v, s, limits, g=0.1)
+            rule = Rule(grid.lo - grid.zero_point, grid.hi - grid.zero_point, 0.1)
+            out = per_tensor(v, s, rule)
         else:
             zero = torch.tensor([float(grid.zero_point)])
             out = torch._fake_quantize_learnable_per_tensor_affine(
@@ -152,7 +152,7 @@ def test_the_per_channel_gradients_equal_those_of_the_kernel_in_torch(axis: int)
     shape[axis] = channels
     steps = values(channels, seed=3).abs() * 0.1 + 0.05
     v, s = x.clone().requires_grad_(), steps.clone().requires_grad_()
-    per_channel(v, s.view(shape), (-8, 7), g=0.1).backward(d)
+    per_channel(v, s.view(shape), Rule(-8, 7, 0.1)).backward(d)
     v2, s2 = x.clone().requires_grad_(), steps.clone().requires_grad_()
     torch._fake_quantize_learnable_per_channel_affine(
         v2, s2, torch.zeros(channels), axis, -8, 7, 0.1
@@ -172,7 +172,7 @@ def test_memory_order_changes_no_gradient(layout: str) -> None:
     results = []
     for v in (x.detach().requires_grad_(), x.detach().contiguous().requires_grad_()):
         s = torch.tensor(0.3, requires_grad=True)
-        per_tensor(v, s, (-8, 7)).backward(d)
+        per_tensor(v, s, Rule(-8, 7)).backward(d)
         results.append((v.grad, s.grad))
     assert torch.equal(results[0][0], results[1][0])
     # the same 288 float32 terms in another order
@@ -206,6 +206,20 @@ def test_a_ceiling_counts_from_the_zero_point() -> None:
     assert capped(site, 0.1) == Grid(8, 0, 138, 128)
 
 
+def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
+    x, d = values(4, 6, 5, 5), values(4, 6, 5, 5, seed=1)
+    results = []
+    for rectify in (True, False):
+        v, s = x.clone().requires_grad_(), torch.tensor(0.2, requires_grad=True)
+        out = per_tensor(v if rectify else v.relu(), s, Rule(0, 7, 0.5, rectify))
+        out.backward(d)
+        results.append((out.detach(), v.grad, s.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    # 600 float32 terms, those below 0 left out on one side
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-4, atol=1e-4)
+
+
 def test_a_step_stays_positive_however_hard_it_is_pulled_down() -> None:
     q = quantizer(Grid.activation(4, signed=False), 0.1)
     optimizer = torch.optim.SGD(q.parameters(), lr=10.0)
@@ -223,7 +237,7 @@ def test_a_cuda_device_gives_the_same_values_and_gradients() -> None:
     for device in ("cpu", "cuda"):
         v = x.to(device).requires_grad_()
         s = torch.tensor(0.3, device=device, requires_grad=True)
-        out = per_tensor(v, s, (0, 15))
+        out = per_tensor(v, s, Rule(0, 15))
         out.backward(d.to(device))
         results.append((out.detach().cpu(), v.grad.cpu(), s.grad.cpu()))
     assert torch.equal(results[0][0], results[1][0])

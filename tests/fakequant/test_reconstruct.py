@@ -65,8 +65,8 @@ def test_a_gemm_is_its_matrix_product() -> None:
     torch.testing.assert_close(w[None] @ positions.inputs(x, w), positions.outputs(y))
 
 
-def output_error(codes: Tensor, steps: Tensor, bias: Tensor, x: Tensor, y: Tensor) -> float:
-    return float(((codes * steps) @ x + bias[..., None] - y).square().mean())
+def output_error(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor) -> float:
+    return float((weight @ x + bias[..., None] - y).square().mean())
 
 
 def test_rounding_comes_close_to_the_best_of_all_codes() -> None:
@@ -74,14 +74,14 @@ def test_rounding_comes_close_to_the_best_of_all_codes() -> None:
     x = x + 2 * x.roll(1, 1)  # correlated inputs
     w = torch.randn(1, 1, 4, generator=seeded(1))
     y = w @ x + 0.7
-    codes, steps, bias = solve(w, x, y, (-4, 3), damping=1e-6)
-    mine = output_error(codes, steps, bias, x, y)
+    found = solve(w, x, y, (-4, 3), damping=1e-6)
+    mine, steps = output_error(found.weight(), found.bias, x, y), found.steps
     every = torch.tensor(list(itertools.product(range(-4, 4), repeat=4))).float()  # (4096, 4)
     outputs = (every * steps[0]) @ x[0]  # (4096, P)
     off = outputs - outputs.mean(1, keepdim=True) - (y[0] - y[0].mean())
     best = float(off.square().mean(1).min())
-    plain = (w / steps).round().clamp(-4, 3)
-    nearest = output_error(plain, steps, (y - (plain * steps) @ x).mean(2), x, y)
+    plain = (w / steps).round().clamp(-4, 3) * steps
+    nearest = output_error(plain, (y - plain @ x).mean(2), x, y)
     assert mine <= nearest
     assert mine <= 2.0 * best  # greedy against exhaustive, at the same steps
 
@@ -90,8 +90,8 @@ def test_the_bias_makes_the_mean_output_exact() -> None:
     x = torch.rand(2, 9, 500, generator=seeded())
     w = torch.randn(2, 3, 9, generator=seeded(1))
     y = w @ x + torch.randn(2, 3, 1, generator=seeded(2))
-    codes, steps, bias = solve(w, x, y, (-2, 1), damping=0.1)
-    mean = ((codes * steps) @ x + bias[..., None]).mean(2)
+    found = solve(w, x, y, (-2, 1), damping=0.1)
+    mean = (found.weight() @ x + found.bias[..., None]).mean(2)
     torch.testing.assert_close(mean, y.mean(2), rtol=1e-4, atol=1e-4)  # float32 sums of 500 terms
 
 
@@ -100,19 +100,29 @@ def test_the_refit_makes_up_for_inputs_that_were_distorted() -> None:
     w = torch.randn(1, 4, 6, generator=seeded(1))
     y = w @ x
     distorted = 0.5 * x  # as a clipping quantizer might
-    codes, steps, bias = solve(w, distorted, y, (-128, 127), damping=1e-6)
+    found = solve(w, distorted, y, (-128, 127), damping=1e-6)
     # eight bits: the weights double, and little error is left
-    assert output_error(codes, steps, bias, distorted, y) < 1e-3 * float(y.var())
+    assert output_error(found.weight(), found.bias, distorted, y) < 1e-3 * float(y.var())
 
 
 def test_dead_inputs_and_constant_outputs_give_finite_numbers() -> None:
     x, w = torch.zeros(1, 5, 64), torch.randn(1, 3, 5, generator=seeded())
-    for part in solve(w, x, torch.ones(1, 3, 64), (-8, 7), damping=0.1):
+    goal = torch.ones(1, 3, 64)
+    found = solve(w, x, goal, (-8, 7), damping=0.1)
+    for part in (found.codes, found.steps, found.bias, found.latent()):
         assert torch.isfinite(part).all()
-    codes, steps, bias = solve(torch.zeros(1, 3, 5), x, torch.ones(1, 3, 64), (-8, 7), damping=0.1)
-    assert (steps > 0).all()
-    assert torch.equal(codes, torch.zeros_like(codes))
-    torch.testing.assert_close(bias, torch.ones(1, 3))
+    dead = solve(torch.zeros(1, 3, 5), x, goal, (-8, 7), damping=0.1)
+    assert (dead.steps > 0).all()
+    assert torch.equal(dead.codes, torch.zeros_like(dead.codes))
+    torch.testing.assert_close(dead.bias, torch.ones(1, 3))
+
+
+def test_latent_weights_round_to_the_codes() -> None:
+    x, w = torch.rand(1, 8, 200, generator=seeded()), torch.randn(1, 4, 8, generator=seeded(1))
+    found = solve(w, x, w @ x, (-4, 3), damping=0.1)
+    latent = found.latent()
+    assert torch.equal((latent / found.steps).round().clamp(-4, 3), found.codes)
+    assert (latent - found.refit).norm() < (found.weight() - found.refit).norm()
 
 
 def test_a_whole_student_comes_closer_to_its_teacher(tiny: Tiny, images: Tensor) -> None:

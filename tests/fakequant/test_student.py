@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.errors import InternalError
-from dfqonnx.fakequant.student import Student
+from dfqonnx.fakequant.student import Student, absorbed_nodes
 from dfqonnx.numerics import dequantize, quantize
 from dfqonnx.spec.quant import Grid
 from dfqonnx.spec.sites import ActivationParams, QParams, Sites
@@ -65,6 +65,10 @@ def test_the_sites_of_the_tiny_network_are_the_hard_ones(tiny: Tiny) -> None:
     assert any(s.feature for s in sites.activations)
     assert sites.aliases
     assert len(sites.weights) == 5
+
+
+def test_relus_and_clips_before_unsigned_sites_are_absorbed(tiny: Tiny) -> None:
+    assert set(absorbed_nodes(*tiny).values()) == {"relu6", "relu1", "relu2", "relu3"}
 
 
 def test_forward_equals_a_network_rebuilt_from_qparams_bit_for_bit(
