@@ -20,6 +20,7 @@ class Pool:
     Attributes:
         train: (N, H, W, C) uint8.
         held: (M, H, W, C) uint8, never trained on.
+        held_at: their places among the images given.
         movable: whether the model reads images, so that flips and shifts make sense.
     """
 
@@ -41,6 +42,7 @@ class Pool:
         order = np.random.default_rng(seed).permutation(len(images))
         kept = min(holdout, len(images) // 8)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        self.held_at: tuple[int, ...] = tuple(order[:kept].tolist())
         self.held = pixels[torch.from_numpy(order[:kept])]
         self.train = pixels[torch.from_numpy(order[kept:])]
         self._inputs, self._shape = inputs, shape

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from dfqonnx.report.sections import Disagreement, Seen, Training
+from dfqonnx.spec.portrait import Place, Portrait
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.validate import parity
 from dfqonnx.validate.accuracy import Bounded, Drop
@@ -20,6 +23,7 @@ from dfqonnx.validate.audit import Audit
 from dfqonnx.validate.latency import Latency
 
 SCHEMA = "dfqonnx.report/1"
+_NUMBERS = re.compile(r"\[\s+-?\d[-+.,\deE\s]*\]")  # a list of numbers goes on one line
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 
@@ -113,18 +117,42 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A rule that must hold.
+class Measured:
+    """What one of the user's rules was held against, in the rule's own unit.
 
     Attributes:
-        rule: what it says, such as `no Conv or Gemm in float`.
+        value: estimate.
+        low: of its interval; the estimate itself where it is exact.
+        high: of its interval.
+        n: images, turns, or 1 where it is exact.
+        needed: how many images would decide an open rule; None where it is decided, or where no
+            number of them would.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A rule that must hold: a promise of ours, or one that the user asked for.
+
+    Attributes:
+        rule: what it says, such as `no Conv or Gemm in float`, or `drop<=1.0`.
         value: what was found, in words.
         holds: None where the data does not settle it.
+        asked: whether the user set it.
+        measured: the figures; None for promises, and where nothing was measured.
     """
 
     rule: str
     value: str
     holds: bool | None
+    asked: bool = False
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -166,9 +194,16 @@ class Report:
         preprocess_guessed: whether dfqonnx chose it.
         images: what the student was trained on.
         gates: every rule that was checked.
+        strict_gates: whether an open gate ends with exit code 1 as well.
         warnings: what the user should know.
         environment: versions, processor, threads.
         files: everything that was written, relative to the output folder.
+        command: that does the same again.
+        training: None where nothing was trained.
+        disagreement: where the two part, on evaluation images, else on synthetic ones.
+        seen: held-out synthetic images as both see them.
+        portrait: noise per layer, values on their grids.
+        graph: the normalised graph, in order.
     """
 
     verdict: Verdict
@@ -188,14 +223,26 @@ class Report:
     preprocess_guessed: bool | None = None
     images: Images | None = None
     gates: tuple[Gate, ...] = ()
+    strict_gates: bool = False
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    command: str | None = None
+    training: Training | None = None
+    disagreement: Disagreement | None = None
+    seen: Seen | None = None
+    portrait: Portrait | None = None
+    graph: tuple[Place, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 unless a gate failed; an open question is not a failure."""
-        return 1 if self.verdict == "fail" else 0
+        """0 unless a gate failed; an open one fails only with `--strict-gates`."""
+        return 1 if self.verdict == "fail" or (self.strict_gates and self.is_open) else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some gate is not decided."""
+        return any(gate.holds is None for gate in self.gates)
 
     @property
     def size_ratio(self) -> float | None:
@@ -209,7 +256,8 @@ class Report:
         content = {"schema": SCHEMA, **dataclasses.asdict(self), "size_ratio": self.size_ratio}
         drop = content.pop("drop")
         content["drop_points"] = drop and {**drop.pop("points"), **drop}
-        return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(_finite(content), indent=2, allow_nan=False)
+        return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def widths(quant: QuantSpec) -> Widths:

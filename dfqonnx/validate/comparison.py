@@ -38,6 +38,14 @@ class OutputDistance:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """What both choose, image by image."""
+
+    teacher: tuple[int, ...]
+    student: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Teacher against student on one set of images.
 
@@ -48,6 +56,7 @@ class Comparison:
         teacher_top1: in percent; None without labels.
         student_top1: in percent; None without labels.
         drop: paired; None without labels.
+        classes: the teacher's and the student's class of every image; None without classes.
     """
 
     images: int
@@ -56,6 +65,7 @@ class Comparison:
     teacher_top1: Bounded | None = None
     student_top1: Bounded | None = None
     drop: Drop | None = None
+    classes: Classes | None = None
 
 
 def measure(
@@ -65,8 +75,11 @@ def measure(
     first, second = next(iter(teacher.values())), next(iter(student.values()))
     classes = first.ndim == 2 and first.shape[1] > 1
     outputs = tuple(_distance(name, teacher[name], student[name]) for name in teacher)
-    if labels is None or not classes:
-        return Comparison(len(first), agreement(first, second) if classes else None, outputs)
+    if not classes:
+        return Comparison(len(first), None, outputs)
+    chosen = Classes(*(tuple(part.argmax(1).tolist()) for part in (first, second)))
+    if labels is None:
+        return Comparison(len(first), agreement(first, second), outputs, classes=chosen)
     return Comparison(
         len(first),
         agreement(first, second),
@@ -74,6 +87,7 @@ def measure(
         top1(first, labels),
         top1(second, labels),
         drop(first, second, labels),
+        chosen,
     )
 
 
