@@ -14,7 +14,7 @@ RUN useradd --create-home --uid 1000 dfqonnx
 WORKDIR /opt/dfqonnx
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 # An empty package stands in for the code: the dependencies' layer is rebuilt only when they change.
-RUN mkdir dfqonnx && touch dfqonnx/__init__.py
+RUN mkdir dfqonnx && echo '__version__ = "0"' > dfqonnx/__init__.py
 
 FROM base AS cpu
 ARG PIP_EXTRA_INDEX_URL

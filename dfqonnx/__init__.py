@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from dfqonnx.flow import run
-    from dfqonnx.planning import preview
+    from dfqonnx.planning import plan, preview
     from dfqonnx.spec.distill import DistillSpec
     from dfqonnx.spec.inputs import InputSpec
     from dfqonnx.spec.preprocess import read_preprocess
@@ -54,6 +54,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "ValidateSpec",
+    "plan",
     "preview",
     "read_preprocess",
     "read_recipe",
@@ -70,7 +71,7 @@ _HOMES = {
         "UsageError",
     ),
     "dfqonnx.flow": ("run",),
-    "dfqonnx.planning": ("preview",),
+    "dfqonnx.planning": ("plan", "preview"),
     "dfqonnx.spec.distill": ("DistillSpec",),
     "dfqonnx.spec.inputs": ("InputSpec",),
     "dfqonnx.spec.preprocess": ("read_preprocess",),

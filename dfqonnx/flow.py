@@ -152,6 +152,7 @@ def _synthesise(case: Case) -> Images:
 def _distill(case: Case, student: Student, images: Images) -> Distilled:
     budget = case.spec.budget
     with case.watch.stage("distill"):
+        case.progress.start("initialise", 1)
         return distill(
             case.teacher,
             student,

@@ -10,8 +10,37 @@ from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.inspect import Inspection, inspect_file
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
+from dfqonnx.preflight import preflight
+from dfqonnx.prepare import choose_device, open_eval_data, settle_inputs
+from dfqonnx.progress import Progress, Silent
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import QuantSpec
+from dfqonnx.spec.run import RunSpec
+
+
+def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
+    """Check everything that a run would check, and say what it would do; nothing is written.
+
+    Raises:
+        UsageError: a path, a setting or evaluation data that does not fit.
+        EnvironmentProblem: runtime, device, disk or permission.
+    """
+    preflight(spec)
+    choose_device(spec.device)
+    found = preview(spec.model, spec.quant, spec.inputs)
+    if found.refusals:
+        return found
+    model = normalise(load(spec.model))
+    inputs = settle_inputs(
+        spec.inputs,
+        model,
+        to_program(model),
+        metadata=model.source.metadata,
+        seed=spec.seed,
+        progress=progress or Silent(),
+    )
+    open_eval_data(spec.eval_data, model, inputs.spec)
+    return found
 
 
 def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> Inspection:

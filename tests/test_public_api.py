@@ -13,7 +13,7 @@ import dfqonnx
 PROMISED = {
     "Bits", "DfqError", "DistillSpec", "EnvironmentProblem", "InputSpec", "InternalError",
     "QuantSpec", "Recipe", "RunSpec", "SynthSpec", "UnsupportedModel", "UsageError",
-    "ValidateSpec", "preview", "read_preprocess", "read_recipe", "run", "verify",
+    "ValidateSpec", "plan", "preview", "read_preprocess", "read_recipe", "run", "verify",
 }  # fmt: skip
 
 

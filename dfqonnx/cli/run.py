@@ -72,9 +72,10 @@ def run(
 
 def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
-    from dfqonnx.planning import preview
+    from dfqonnx.planning import plan
 
-    inspection = preview(spec.model, spec.quant, spec.inputs)
+    with display(quiet=quiet, as_json=as_json) as progress:
+        inspection = plan(spec, progress=progress)
     code = show_inspection(inspection, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")

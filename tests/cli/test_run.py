@@ -127,6 +127,11 @@ def test_a_dry_run_writes_nothing(dfqonnx: Run, small: Path, quick: Path, tmp_pa
     assert done.code == 0
     assert "nothing was written" in done.out
     assert set(tmp_path.iterdir()) == before
+    wrong = {"x": np.zeros((4, 16, 16, 3), np.uint8), "y": np.zeros(4, np.int64)}
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    refused = quantize(dfqonnx, small, quick, "--dry-run", "--eval-data", "wrong.npz")
+    assert refused.code == 2
+    assert "wrong.npz" in refused.err
 
 
 def test_a_full_disk_ends_with_4_and_leaves_nothing(
