@@ -32,7 +32,7 @@ def optimise(studio: Studio) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
     targets = Targets(studio.statistics, studio.device)
-    net = Net(studio.teacher, taps=tuple(targets.mean)).to(studio.device)
+    net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
     start = _starts(studio)
     done = 0
     while done < plan.optimised:

@@ -16,6 +16,7 @@ BatchNormalization has mean beta and variance gamma^2 var / (var + eps) on the t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,9 +61,32 @@ class Targets:
 
 def moments(value: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance per channel of a value (N, C, ...), each (C,)."""
-    rest = [axis for axis in range(value.dim()) if axis != 1]
-    variance, mean = torch.var_mean(value, dim=rest, correction=0)
+    mean, variance = _Moments.apply(value)  # type: ignore[no-untyped-call]
     return mean, variance
+
+
+class _Moments(torch.autograd.Function):
+    """Mean m and E[y^2] - m^2, with both gradients in one pass over y.
+
+    d loss / d y = (g_m + 2 g_v (y - m)) / n. Several times faster on a CPU than `var_mean`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> tuple[Tensor, Tensor]:
+        rest = [axis for axis in range(value.dim()) if axis != 1]
+        mean = value.mean(rest)
+        variance = (value * value).mean(rest) - mean * mean
+        ctx.save_for_backward(value, mean)
+        return mean, variance.clamp_min(0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        value, mean = ctx.saved_tensors
+        count = value.numel() // value.shape[1]
+        per_mean, per_variance = gradients[0] / count, 2.0 * gradients[1] / count
+        view = (1, -1, *[1] * (value.dim() - 2))
+        offset = (per_mean - per_variance * mean).view(view)
+        return torch.addcmul(offset, value, per_variance.view(view))
 
 
 def gaussian_distance(

@@ -42,6 +42,12 @@ def test_moments_are_taken_over_all_axes_but_channels() -> None:
     torch.testing.assert_close(variance, expected.var(1, correction=0))
 
 
+def test_the_gradient_of_the_moments_is_right() -> None:
+    values = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # numerical differences in float64: gradcheck's own tolerance
+    assert torch.autograd.gradcheck(moments, (values.requires_grad_(True),))
+
+
 def test_rescaling_a_channel_does_not_change_its_distance() -> None:
     mean, variance, aim, wide = torch.tensor([[0.2], [0.9], [0.5], [2.0]])
     scaled = gaussian_distance(10 * mean, 100 * variance, 10 * aim, 100 * wide)
