@@ -24,6 +24,7 @@ from dfqonnx.prepare import Inputs, open_eval_data, settle_inputs
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.gates import judged
 from dfqonnx.report.model import Report, widths
 from dfqonnx.report.write import write_report
 from dfqonnx.spec.quant import Bits, QuantSpec
@@ -70,6 +71,7 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
         warnings=(*progress.warnings, *report.warnings),
         environment=environment(),
     )
+    report = judged(report, spec.gates, strict=spec.strict_gates)
     if spec.out is None:
         return report
     with staged(spec.out) as folder:

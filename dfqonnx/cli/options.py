@@ -32,6 +32,24 @@ EvalData = Annotated[
         "y, or a folder or tar of images with labels.csv.",
     ),
 ]
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="RULE",
+        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'size<=0.2x', "
+        "'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given several times. Ends with 1 "
+        "if one fails; everything is written all the same.",
+    ),
+]
+StrictGates = Annotated[
+    bool,
+    typer.Option(
+        "--strict-gates",
+        help="End with 1 as well if a rule cannot be decided: its interval straddles the bound, "
+        "or there was nothing to measure it on.",
+    ),
+]
 StrictEnds = Annotated[
     int | None,
     typer.Option("--strict-ends", help="Weight bits of the first and last layer, such as 8."),

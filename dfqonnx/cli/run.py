@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfqonnx.cli import options as o
+from dfqonnx.cli.ci import tell_ci
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def run(
     seed: o.Seed = 0,
     device: o.DeviceOption = "auto",
     target: o.TargetOption = "ort-cpu",
+    gate: o.Gates = None,
+    strict_gates: o.StrictGates = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
     ] = False,
@@ -44,23 +47,23 @@ def run(
     as_json: o.AsJson = False,
 ) -> int:
     """Quantize a model: make images, train, export, prove. Ends with 1 if a gate fails."""
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.quant import Bits, QuantSpec
-    from dfqonnx.spec.recipe import read_recipe
-    from dfqonnx.spec.run import RunSpec, parse_duration
+    from dfqonnx.spec.request import run_request
 
-    quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
-    spec = RunSpec(
-        model=model,
-        quant=quant,
-        out=out or Path(f"{model.stem}-{quant.bits.label}"),
-        inputs=None if preprocess is None else read_preprocess(preprocess),
-        recipe=read_recipe(recipe),
+    spec = run_request(
+        model,
+        bits,
+        preprocess=preprocess,
         eval_data=eval_data,
+        recipe=recipe,
+        gates=gate or (),
+        strict_gates=strict_gates,
+        out=out,
         seed=seed,
+        budget=budget,
+        strict_ends=strict_ends,
+        weight_storage=weight_storage,
         device=device,
         target=target,
-        budget=None if budget is None else parse_duration(budget),
     )
     from dfqonnx.preflight import preflight
 
@@ -90,6 +93,7 @@ def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
     show_report(report, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         _say_what_next(report, spec.out)
+    tell_ci(report, spec.out)
     return report.exit_code
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dfqonnx.cli import options as o
+from dfqonnx.cli.ci import tell_ci
 from dfqonnx.cli.run import show_report
 from dfqonnx.cli.show import display, stdout
 
@@ -22,19 +23,22 @@ def validate(
         typer.Option("--out", "-o", help="Also write report.json and report.md to this folder."),
     ] = None,
     seed: o.Seed = 0,
+    gate: o.Gates = None,
+    strict_gates: o.StrictGates = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
     """Measure agreement, accuracy, parity, what was fused, size and speed. 1 if a gate fails."""
     from dfqonnx.preflight import check_comparison
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.run import ValidateSpec
+    from dfqonnx.spec.request import validate_request
 
-    spec = ValidateSpec(
-        teacher=teacher,
-        student=student,
+    spec = validate_request(
+        teacher,
+        student,
+        preprocess=preprocess,
         eval_data=eval_data,
-        inputs=None if preprocess is None else read_preprocess(preprocess),
+        gates=gate or (),
+        strict_gates=strict_gates,
         out=out,
         seed=seed,
     )
@@ -46,4 +50,5 @@ def validate(
     show_report(report, quiet=quiet, as_json=as_json)
     if out is not None and not (quiet or as_json):
         stdout().print(f"Wrote {out / 'report.json'} and {out / 'report.md'}", soft_wrap=True)
+    tell_ci(report, out)
     return report.exit_code

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dfqonnx.report.junit import junit
 from dfqonnx.report.markdown import markdown
 from dfqonnx.report.model import Report
 
@@ -20,7 +21,13 @@ SHEET_IMAGES, SHEET_PIXELS = 64, 1024
 
 
 def write_report(report: Report, folder: Path) -> Report:
-    """Write report.md, then report.json, and return the report with every file named."""
+    """Write junit.xml (where the user set gates), report.md and report.json.
+
+    Returns:
+        the report with every file named.
+    """
+    if any(gate.asked for gate in report.gates):
+        (folder / "junit.xml").write_text(junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     report = dataclasses.replace(report, files=tuple(sorted({*names, "report.md", "report.json"})))
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")

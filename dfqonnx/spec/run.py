@@ -9,6 +9,7 @@ from typing import Literal
 
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.distill import DistillSpec
+from dfqonnx.spec.gates import Rule
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.spec.synth import SynthSpec
@@ -50,6 +51,8 @@ class RunSpec:
         target: runtime the file is for.
         budget: wall-clock seconds that images and training may take together; None lets the
             recipe decide from the model's multiply-adds, the same on every machine.
+        gates: rules that the result must keep to.
+        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
     """
 
     model: Path
@@ -62,6 +65,8 @@ class RunSpec:
     device: Device = "auto"
     target: Target = "ort-cpu"
     budget: float | None = None
+    gates: tuple[Rule, ...] = ()
+    strict_gates: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -81,6 +86,8 @@ class ValidateSpec:
         eval_data: labelled images (npz, folder or tar).
         out: folder for report.json and report.md; None writes nothing.
         seed: of the synthetic images that stand in where there are no others.
+        gates: rules that the student must keep to.
+        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
     """
 
     teacher: Path
@@ -89,6 +96,8 @@ class ValidateSpec:
     eval_data: Path | None = None
     out: Path | None = None
     seed: int = 0
+    gates: tuple[Rule, ...] = ()
+    strict_gates: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -29,6 +29,7 @@ class Latency:
         high: its upper quartile.
         batch: images in a run.
         threads: of the runtime.
+        turns: how many ratios the median and the quartiles are taken from.
     """
 
     teacher_ms: float
@@ -38,6 +39,7 @@ class Latency:
     high: float
     batch: int
     threads: int
+    turns: int = 1
 
 
 def measure_latency(
@@ -77,6 +79,7 @@ def measure_latency(
         float(high),
         batch,
         threads,
+        turns,
     )
 
 

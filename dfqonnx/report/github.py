@@ -1,0 +1,103 @@
+"""What GitHub's runners read from a step: annotations, the summary page, outputs.
+
+    ::error title=TITLE::MESSAGE        a line of the log that becomes an annotation
+    GITHUB_STEP_SUMMARY                 file that Markdown is appended to, 1 MiB a step at most
+    GITHUB_OUTPUT                       file that `name=value` lines are appended to
+
+Messages escape %, CR and LF as %25, %0D, %0A; titles also `:` and `,`. Other runners that set the
+same variables (Forgejo, Gitea, act) are served alike.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dfqonnx.report.junit import fails
+from dfqonnx.report.lines import headline
+from dfqonnx.report.markdown import markdown
+from dfqonnx.report.model import Report
+
+SUMMARY_BYTES = 2**20
+_CUT = "\n\n(cut here: the summary page holds no more; report.md is whole)\n"
+
+
+def remarks(report: Report) -> Iterator[str]:
+    """Yield a line for every gate that fails or is open, and one that sums up."""
+    for gate in report.gates:
+        if gate.holds is not True:
+            kind = "error" if fails(gate, report) else "warning"
+            word = "inconclusive" if gate.holds is None else "fails"
+            yield _line(kind, f"gate {word}: {gate.rule}", gate.value)
+    yield _line("notice", f"dfqonnx {report.verdict}", f"{report.student.path}: {headline(report)}")
+
+
+def tell(report: Report, folder: Path | None, variables: Mapping[str, str]) -> None:
+    """Append the summary and the outputs to the files that `variables` name.
+
+    Args:
+        report: what came out.
+        folder: that the report was written to; None when it was not.
+        variables: the environment.
+
+    Raises:
+        OSError: a file that is named cannot be written.
+    """
+    if path := variables.get("GITHUB_STEP_SUMMARY"):
+        _append(path, _short(markdown(report) + "\n"))
+    if path := variables.get("GITHUB_OUTPUT"):
+        _append(path, "".join(_assignment(k, v) for k, v in outputs(report, folder)))
+
+
+def outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
+    """Return what later steps may read, as (name, value); what is unknown is empty."""
+    student = Path(report.student.path)
+    if folder is not None and student.name in report.files:
+        student = folder / student
+    written = {name: folder / name for name in report.files} if folder is not None else {}
+    agreement = report.agreement.eval or report.agreement.synthetic
+    figures = {
+        "drop": None if report.drop is None else report.drop.points.value,
+        "agreement": None if agreement is None else agreement.value,
+        "size": report.size_ratio,
+        "speedup": None if report.latency is None else report.latency.speedup,
+        "float-nodes": None if report.audit is None else len(report.audit.float_nodes),
+    }
+    return [
+        ("verdict", report.verdict),
+        ("student", str(student)),
+        ("folder", "" if folder is None else str(folder)),
+        ("report", str(written.get("report.json", ""))),
+        ("junit", str(written.get("junit.xml", ""))),
+        *((name, "" if value is None else f"{value:.6g}") for name, value in figures.items()),
+    ]
+
+
+def _line(kind: str, title: str, message: str) -> str:
+    name = _escape(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={name}::{_escape(message)}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _short(page: str) -> str:
+    data = page.encode()
+    if len(data) <= SUMMARY_BYTES:
+        return page
+    return data[: SUMMARY_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
+
+
+def _assignment(name: str, value: str) -> str:
+    """A value with a line break stands between two lines that it cannot contain."""
+    if "\n" not in value and "\r" not in value:
+        return f"{name}={value}\n"
+    fence = f"end-{secrets.token_hex(16)}"
+    return f"{name}<<{fence}\n{value}\n{fence}\n"
+
+
+def _append(path: str, text: str) -> None:
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)

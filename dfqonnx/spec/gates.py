@@ -1,0 +1,200 @@
+"""Gates: rules that a user sets for a result, such as `drop<=1.0`.
+
+    rule   := metric operator number [unit]         blanks are allowed between the parts
+    metric := drop | top1 | agreement | size | speedup | float_nodes
+
+| metric | what | units | operators |
+| --- | --- | --- | --- |
+| drop | teacher's top-1 minus the student's in points; needs labels | points, pp | < <= > >= |
+| top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
+| agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
+| size | the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
+| speedup | float model's time over the student's | x | < <= > >= |
+| float_nodes | nodes that the runtime runs in float | | all |
+
+`==` and `!=` are for what is counted, not estimated. A rule is read before anything slow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dfqonnx.errors import UsageError
+
+Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
+Quantity = Literal["drop", "top1", "agreement", "size", "bytes", "speedup", "float_nodes"]
+EXAMPLE = "drop<=1.0"
+
+_OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")
+_BOUNDS: tuple[Operator, ...] = ("<=", ">=", "<", ">")
+_MEANT: Mapping[str, Operator] = {
+    "=": "==", "=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "≠": "!=", "<>": "!=", "===": "==",
+}  # fmt: skip
+_PART = re.compile(r"\s*([A-Za-z_][\w.-]*)?\s*([<>=!≤≥≠]+)?\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?)?\s*")
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """How a metric is written: its units as factors to the unit that it is kept in."""
+
+    units: Mapping[str, float]
+    operators: tuple[Operator, ...] = _BOUNDS
+    highest: float | None = None
+    whole: bool = False
+
+
+_BYTES = {"B": 1.0, "KB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20}
+METRICS: Mapping[str, _Metric] = {
+    "drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
+    "top1": _Metric({"": 1, "%": 1}, highest=100),
+    "agreement": _Metric({"": 1, "%": 0.01}, highest=1),
+    "size": _Metric({"x": 1, "%": 0.01, **_BYTES}, _OPERATORS),
+    "speedup": _Metric({"": 1, "x": 1}),
+    "float_nodes": _Metric({"": 1}, _OPERATORS, whole=True),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One gate, as the user wrote it.
+
+    Attributes:
+        text: without blanks.
+        quantity: what is held against the bound; `size` is a ratio, `bytes` a number of bytes.
+        operator: how.
+        bound: in points (drop), percent (top1), 0..1 (agreement), a ratio (size, speedup), bytes,
+            or nodes.
+    """
+
+    text: str
+    quantity: Quantity
+    operator: Operator
+    bound: float
+
+
+def parse_gates(texts: Iterable[str | Rule]) -> tuple[Rule, ...]:
+    """Read every rule of `texts`; one that is read already is kept as it is.
+
+    Raises:
+        UsageError: a rule cannot be read; the message points at the character.
+    """
+    return tuple(text if isinstance(text, Rule) else parse_gate(text) for text in texts)
+
+
+def parse_gate(text: str) -> Rule:
+    """Read one rule.
+
+    >>> parse_gate("agreement >= 97%")
+    Rule(text='agreement>=97%', quantity='agreement', operator='>=', bound=0.97)
+
+    Raises:
+        UsageError: it cannot be read; the message points at the character.
+    """
+    parts = _PART.match(text)
+    assert parts is not None  # every part is optional
+    name, operator = _metric(text, parts), _operator(text, parts)
+    number, metric = _number(text, parts), METRICS[name]
+    at = parts.end()
+    unit = text[at:].strip()
+    if unit not in metric.units:
+        raise _wrong(text, (at, max(1, len(unit))), *_unit_words(name, unit))
+    start = parts.start(3)
+    bound = number * metric.units[unit]
+    if operator not in metric.operators:
+        words = f"{name} is measured with an interval, so {operator} cannot be decided"
+        raise _wrong(text, (parts.start(2), 2), words, f"Use one of: {' '.join(metric.operators)}")
+    if metric.highest is not None and abs(bound) > metric.highest:
+        hint = " or 97%" if name == "agreement" else ""
+        words = f"{name} cannot be beyond {metric.highest:g}"
+        example = {"agreement": 0.97, "drop": 1.0, "top1": 91}[name]
+        raise _wrong(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
+    if bound < 0 and name != "drop":
+        raise _wrong(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
+    if metric.whole and bound != int(bound):
+        raise _wrong(text, (start, len(parts[3])), f"{name} is counted", "Give a whole number")
+    return Rule("".join(text.split()), _quantity(name, unit), operator, bound)
+
+
+def _metric(text: str, parts: re.Match[str]) -> str:
+    name = parts[1] or ""
+    if name in METRICS:
+        return name
+    at = parts.start(1) if name else len(text) - len(text.lstrip())
+    if not name:
+        found = f"starts with {text.strip()[0]!r}" if text.strip() else "is empty"
+        raise _wrong(text, (at, 1), f"a rule begins with a metric, this one {found}", _known())
+    near = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise _wrong(text, (at, len(name)), f"unknown metric {name!r}{hint}", _known())
+
+
+def _operator(text: str, parts: re.Match[str]) -> Operator:
+    found = parts[2] or ""
+    for operator in _OPERATORS:
+        if found == operator:
+            return operator
+    usual = f"Operators: {' '.join(_OPERATORS)}"
+    if not found:
+        at = parts.end(1)
+        if at == len(text.rstrip()):
+            quotes = f"quote the whole rule, the shell reads < and > itself: --gate '{EXAMPLE}'"
+            raise _wrong(text, (at, 1), "the rule ends after the metric", f"{usual}; {quotes}")
+        raise _wrong(text, (at, 1), "an operator is expected here", usual)
+    meant = _MEANT.get(found)
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    raise _wrong(text, (parts.start(2), len(found)), f"unknown operator {found!r}{hint}", usual)
+
+
+def _number(text: str, parts: re.Match[str]) -> float:
+    found = parts[3]
+    if found is None:
+        at = parts.end(2)
+        at += len(text[at:]) - len(text[at:].lstrip())
+        raise _wrong(text, (at, 1), "a number is expected here", f"For example {EXAMPLE}")
+    try:
+        number = float(found)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    advice = f"For example {EXAMPLE}; decimals after a point"
+    raise _wrong(text, (parts.start(3), len(found)), f"{found!r} is no number", advice)
+
+
+def _unit_words(name: str, unit: str) -> tuple[str, str]:
+    metric = METRICS[name]
+    known = [u for u in metric.units if u]
+    folded = {u.lower(): u for u in known}
+    if not unit:
+        words = f"{name} needs a unit"
+    elif unit.lower() in folded:
+        words = f"unknown unit {unit!r}; did you mean {folded[unit.lower()]!r}?"
+    elif name == "drop" and unit == "%":
+        words = "a drop is the difference of two percentages: it is counted in points, not in %"
+    else:
+        words = f"unknown unit {unit!r}"
+    bare = " or none" if "" in metric.units else ""
+    return words, f"{name} takes {', '.join(known)}{bare}" if known else f"{name} has no unit"
+
+
+def _quantity(name: str, unit: str) -> Quantity:
+    if name == "size" and unit in _BYTES:
+        return "bytes"
+    known: tuple[Quantity, ...] = ("drop", "top1", "agreement", "size", "speedup", "float_nodes")
+    return next(quantity for quantity in known if quantity == name)
+
+
+def _known() -> str:
+    return f"Metrics: {', '.join(METRICS)}"
+
+
+def _wrong(text: str, where: tuple[int, int], words: str, advice: str) -> UsageError:
+    """Return the error with the rule repeated and `where`, (start, length), marked below it."""
+    at, length = where
+    line = text.replace("\n", " ").replace("\t", " ")
+    return UsageError(f"--gate {text!r}: {words}\n  {line}\n  {' ' * at}{'^' * length}\n{advice}.")

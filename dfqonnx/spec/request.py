@@ -1,0 +1,90 @@
+"""From what a person writes to what a run is given: shared by the command line and `quantize`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfqonnx.spec.gates import Rule, parse_gates
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.preprocess import read_preprocess
+from dfqonnx.spec.quant import Bits, QuantSpec, Storage
+from dfqonnx.spec.recipe import read_recipe
+from dfqonnx.spec.run import Device, Recipe, RunSpec, Target, ValidateSpec, parse_duration
+
+Preprocess = str | Path | InputSpec | None
+Gates = Sequence[str | Rule]
+
+
+def run_request(
+    model: str | Path,
+    bits: str | int | Bits,
+    *,
+    preprocess: Preprocess = None,
+    eval_data: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    gates: Gates = (),
+    strict_gates: bool = False,
+    out: str | Path | None = None,
+    seed: int = 0,
+    budget: str | float | None = None,
+    strict_ends: int | None = None,
+    weight_storage: Storage = "auto",
+    device: Device = "auto",
+    target: Target = "ort-cpu",
+) -> RunSpec:
+    """Return the run that is asked for.
+
+    Raises:
+        UsageError: some text cannot be read, or a value is out of range.
+    """
+    widths = bits if isinstance(bits, Bits) else Bits.parse(str(bits))
+    model = Path(model)
+    return RunSpec(
+        model=model,
+        quant=QuantSpec(widths, ends=strict_ends, storage=weight_storage),
+        out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
+        inputs=_inputs(preprocess),
+        recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe)),
+        eval_data=None if eval_data is None else Path(eval_data),
+        seed=seed,
+        device=device,
+        target=target,
+        budget=parse_duration(budget) if isinstance(budget, str) else budget,
+        gates=parse_gates(gates),
+        strict_gates=strict_gates,
+    )
+
+
+def validate_request(
+    teacher: str | Path,
+    student: str | Path,
+    *,
+    preprocess: Preprocess = None,
+    eval_data: str | Path | None = None,
+    gates: Gates = (),
+    strict_gates: bool = False,
+    out: str | Path | None = None,
+    seed: int = 0,
+) -> ValidateSpec:
+    """Return the comparison that is asked for.
+
+    Raises:
+        UsageError: some text cannot be read, or a value is out of range.
+    """
+    return ValidateSpec(
+        teacher=Path(teacher),
+        student=Path(student),
+        inputs=_inputs(preprocess),
+        eval_data=None if eval_data is None else Path(eval_data),
+        out=None if out is None else Path(out),
+        seed=seed,
+        gates=parse_gates(gates),
+        strict_gates=strict_gates,
+    )
+
+
+def _inputs(preprocess: Preprocess) -> InputSpec | None:
+    if preprocess is None or isinstance(preprocess, InputSpec):
+        return preprocess
+    return read_preprocess(str(preprocess))
