@@ -74,7 +74,10 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     name, reason = choose_source(spec, shape)
     source = SOURCES[name]
     size = measure(teacher, shape)
-    scale = 1.0 if budget_seconds is None else _scale(teacher, shape, budget_seconds, device)
+    scale = 1.0
+    if budget_seconds is not None:
+        per_second = optimisation_rate(teacher, shape, torch.device(device))
+        scale = budget_seconds * per_second * 2.0 * size.work / WORK
     chosen = plan(spec, size, shape, scale=scale)
     if name != "optimised":
         chosen = replace(chosen, optimised=0)
@@ -104,10 +107,3 @@ def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:
         form = "x".join(map(str, shape)) or "scalar"
         return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
     return "optimised", "images optimised through the teacher"
-
-
-def _scale(teacher: Program, shape: tuple[int, ...], seconds: float, device: str) -> float:
-    """Return the work that fits `seconds` on this machine, relative to the default."""
-    size = measure(teacher, shape)
-    per_second = optimisation_rate(teacher, shape, torch.device(device))
-    return seconds * per_second / (WORK / (2.0 * max(1, size.multiply_adds)))
