@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SHOWN = 8  # nodes of one fault that a message names
+
 
 class DfqError(Exception):
     """Root of every error that dfqonnx raises on purpose."""
@@ -53,7 +55,27 @@ class UnsupportedModel(DfqError):
 
     def __init__(self, message: str, offences: Sequence[Offence] = ()) -> None:
         self.offences = tuple(offences)
-        super().__init__("\n".join([message, *(f"  - {offence}" for offence in offences)]))
+        super().__init__("\n".join([message, *(f"  - {line}" for line in summary(offences))]))
+
+
+def summary(offences: Sequence[Offence]) -> list[str]:
+    """Return one line per offence; many nodes with one fault share a line.
+
+    >>> summary([Offence(f"n{i}", "Foo", "unknown") for i in range(12)])
+    ['12 nodes (Foo): unknown: n0, n1, n2, n3, n4, n5, n6, n7, ... (--json names all)']
+    """
+    groups: dict[tuple[str, str, str], list[Offence]] = {}
+    for offence in offences:
+        groups.setdefault((offence.op, offence.reason, offence.advice), []).append(offence)
+    lines = []
+    for (op, reason, advice), group in groups.items():
+        if len(group) <= 3:
+            lines += map(str, group)
+            continue
+        names = ", ".join(offence.node for offence in group[:SHOWN])
+        more = ", ... (--json names all)" if len(group) > SHOWN else ""
+        lines.append(str(Offence(f"{len(group)} nodes", op, f"{reason}: {names}{more}", advice)))
+    return lines
 
 
 class EnvironmentProblem(DfqError):

@@ -11,8 +11,9 @@ from dfqonnx.graph.inspect import Inspection, inspect_file
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.preflight import preflight
-from dfqonnx.prepare import choose_device, open_eval_data, settle_inputs
+from dfqonnx.prepare import choose_device
 from dfqonnx.progress import Progress, Silent
+from dfqonnx.settle import open_eval_data, settle_inputs
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.spec.run import RunSpec
@@ -34,7 +35,6 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     inputs = settle_inputs(
         spec.inputs,
         model,
-        to_program(model),
         metadata=model.source.metadata,
         seed=spec.seed,
         progress=progress or Silent(),
@@ -58,6 +58,5 @@ def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> I
     try:
         to_program(normalise(load(model)))
     except UnsupportedModel as error:
-        reasons = tuple(str(offence) for offence in error.offences) or (str(error),)
-        return replace(found, refusals=reasons)
+        return replace(found, refusals=error.offences)
     return found

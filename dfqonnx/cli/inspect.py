@@ -42,8 +42,9 @@ def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> in
         UnsupportedModel: refused, and a person is to read the reasons.
     """
     if inspection.refusals and not as_json:
-        reasons = "".join(f"\n  - {refusal}" for refusal in inspection.refusals)
-        raise UnsupportedModel(f"{inspection.path}: this model cannot be quantized:{reasons}")
+        raise UnsupportedModel(
+            f"{inspection.path}: this model cannot be quantized:", inspection.refusals
+        )
     if as_json:
         say_json(dataclasses.asdict(inspection))
     elif not quiet:

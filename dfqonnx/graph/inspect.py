@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfqonnx.errors import UnsupportedModel
+from dfqonnx.errors import Offence, UnsupportedModel, summary
 from dfqonnx.graph.cost import Cost, costs, file_bytes
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
@@ -78,7 +78,7 @@ class Inspection:
     costs: tuple[Cost, ...] = ()
     sites: tuple[SiteLine, ...] = ()
     estimated_bytes: int = 0
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Offence, ...] = ()
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""
@@ -94,7 +94,7 @@ def inspect_file(path: Path, quant: QuantSpec, inputs: InputSpec | None = None) 
     try:
         model = normalise(load(path))
     except UnsupportedModel as error:
-        reasons = tuple(str(o) for o in error.offences) or (str(error),)
+        reasons = error.offences or (Offence("graph", "", str(error)),)
         return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
     sites = choose_sites(model, quant, input_signed=inputs is None or inputs.signed)
     return inspect(model, sites, quant)
@@ -147,7 +147,8 @@ def _why(site: ActivationSite) -> str:
 
 def _lines(found: Inspection) -> list[str]:
     if found.refusals:
-        return [f"{found.path}: cannot be quantized:", *(f"  - {r}" for r in found.refusals)]
+        reasons = (f"  - {line}" for line in summary(found.refusals))
+        return [f"{found.path}: cannot be quantized:", *reasons]
     operators = ", ".join(f"{name} {count}" for name, count in (found.operators or {}).items())
     lines = [
         f"model        {found.path} ({found.bytes / 1e6:.2f} MB, opset {found.opset}"

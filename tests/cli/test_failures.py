@@ -61,6 +61,20 @@ def test_every_offending_node_is_in_the_json(capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_many_nodes_with_one_fault_share_a_line_and_the_json_has_them_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = [errors.Offence(f"n{i}", "Foo", "unknown") for i in range(100)]
+    problem = errors.UnsupportedModel("no", [*many, errors.Offence("m", "Bar", "odd")])
+    guard(thrower(problem), as_json=False)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  - 100 nodes (Foo): unknown: n0, n1, n2, n3, n4, n5, n6, n7, ... (--json names all)",
+        "  - m (Bar): odd",
+    ]
+    guard(thrower(problem), as_json=True)
+    assert len(json.loads(capsys.readouterr().err)["error"]["offences"]) == 101
+
+
 def test_a_bug_becomes_one_message_and_its_traceback_is_saved(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
