@@ -25,6 +25,7 @@ from dfqonnx import __version__
 from dfqonnx.convert.program import Program, to_program
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill
+from dfqonnx.exhibit import HeldOut, exhibit, look
 from dfqonnx.export.exporter import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.writer import write
@@ -35,13 +36,15 @@ from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
 from dfqonnx.preflight import preflight
-from dfqonnx.prepare import Inputs, choose_device, open_eval_data, settle_inputs
+from dfqonnx.prepare import choose_device
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.gates import judged
 from dfqonnx.report.model import Images as ImageFacts
 from dfqonnx.report.model import Report, widths
 from dfqonnx.report.write import write_images, write_log, write_report
+from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.recipe import write_recipe
 from dfqonnx.spec.run import RunSpec
 from dfqonnx.spec.sites import Sites
@@ -104,16 +107,26 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         path = folder / f"{spec.model.stem}.{spec.quant.bits.label}.onnx"
         _export(case, student, path)
         held = _held_out(case, images)
-        material = Material(case.inputs.spec, held, data, _torch_run(case, student, held))
+        torch_run = _torch_run(case, student, held.pixels)
+        material = Material(case.inputs.spec, held.pixels, data, torch_run)
         with case.watch.stage("validate"):
             found = validate(spec.model, path, material, progress=case.progress)
         report = build(found, kept_float={site.node for site in case.sites.floats})
         report = _complete(case, report, images, path)
-        write_images(images.pixels, folder / "synthetic")
+        report = judged(report, spec.gates, strict=spec.strict_gates)
+        report = exhibit(
+            report,
+            case.model,
+            trained,
+            held,
+            classes=None if found.synthetic is None else found.synthetic.classes,
+            portrait=look(student, case.teacher, case.model, held=held, inputs=case.inputs.spec),
+        )
+        write_images(images.pixels, folder / "synthetic", held=held.at)
         recipe = write_recipe(spec.recipe, header=_command(spec))
         (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
         write_log(_events(images, trained), folder / "log.jsonl")
-        return write_report(report, folder)
+        return write_report(report, folder, pixels=images.pixels)
 
 
 def _open(spec: RunSpec, progress: Remembering) -> Case:
@@ -124,7 +137,6 @@ def _open(spec: RunSpec, progress: Remembering) -> Case:
     inputs = settle_inputs(
         spec.inputs,
         model,
-        teacher,
         metadata=model.source.metadata,
         seed=spec.seed,
         progress=progress,
@@ -190,7 +202,7 @@ def _export(case: Case, student: Student, path: Path) -> None:
         case.progress.advance()
 
 
-def _held_out(case: Case, images: Images) -> NDArray[np.uint8]:
+def _held_out(case: Case, images: Images) -> HeldOut:
     """Return the images that distillation did not train on."""
     pool = Pool(
         images.pixels,
@@ -200,7 +212,7 @@ def _held_out(case: Case, images: Images) -> NDArray[np.uint8]:
         device="cpu",
         shape=case.model.input_shape,
     )
-    return np.asarray(pool.held.numpy())
+    return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
 
 
 def _torch_run(case: Case, student: Student, pixels: NDArray[np.uint8]) -> TorchRun | None:
@@ -235,6 +247,7 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
         images=ImageFacts(images.source, len(images.pixels), case.model.batchnorm, images.reason),
         warnings=(*case.progress.warnings, *report.warnings),
         environment=environment(),
+        command=_command(case.spec),
     )
 
 
@@ -250,6 +263,9 @@ def _command(spec: RunSpec) -> str:
         words += [] if value is None else [flag, str(value)]
     if spec.quant.storage != "auto":
         words += ["--weight-storage", spec.quant.storage]
+    for rule in spec.gates:
+        words += ["--gate", rule.text]
+    words += ["--strict-gates"] if spec.strict_gates else []
     return shlex.join(words)
 
 

@@ -14,19 +14,19 @@ PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
     "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "prepare",
-    "planning", "flow", "verification", "cli",
+    "planning", "exhibit", "flow", "verification", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it
     "onnx": {"graph", "convert", "export", "validate"},
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
-    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "flow"},
+    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "flow"},
     "typer": {"cli"},
     "yaml": {"spec"},
     "pydantic": {"spec", "report"},
 }
-LATE = {"onnxruntime", "scipy", "PIL"}  # missing, or slow to load: may stand in a function
+LATE = {"onnxruntime", "scipy", "PIL", "jinja2", "matplotlib", "netron"}  # missing, or slow to load
 LEAVES = {"__init__.py", "__main__.py"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in LEAVES)
 

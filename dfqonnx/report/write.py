@@ -13,15 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dfqonnx.report.html.page import render
 from dfqonnx.report.junit import junit
 from dfqonnx.report.markdown import markdown
 from dfqonnx.report.model import Report
 
+OWN = ("report.html", "report.md", "report.json")
 SHEET_IMAGES, SHEET_PIXELS = 64, 1024
 
 
-def write_report(report: Report, folder: Path) -> Report:
-    """Write junit.xml (where the user set gates), report.md and report.json.
+def write_report(
+    report: Report, folder: Path, *, pixels: NDArray[np.uint8] | None = None
+) -> Report:
+    """Write junit.xml (where the user set gates), report.html, report.md and report.json.
+
+    Args:
+        report: what is written.
+        folder: of the output.
+        pixels: synthetic images (N, H, W, C) for the page.
 
     Returns:
         the report with every file named.
@@ -29,7 +38,8 @@ def write_report(report: Report, folder: Path) -> Report:
     if any(gate.asked for gate in report.gates):
         (folder / "junit.xml").write_text(junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    report = dataclasses.replace(report, files=tuple(sorted({*names, "report.md", "report.json"})))
+    report = dataclasses.replace(report, files=tuple(sorted({*names, *OWN})))
+    (folder / "report.html").write_text(render(report, pixels), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     return report

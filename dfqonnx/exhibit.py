@@ -1,0 +1,80 @@
+"""What the page shows of a run beside its figures, gathered from the rooms as values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dfqonnx.convert.program import Program
+from dfqonnx.distill.train import Distilled
+from dfqonnx.fakequant.portrait import images_for, portray
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.outline import outline
+from dfqonnx.report.model import Report
+from dfqonnx.report.sections import Moment, Seen, Training
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.portrait import Portrait
+from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.validate.accuracy import share
+from dfqonnx.validate.comparison import Classes
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Synthetic images that nothing was trained on.
+
+    Attributes:
+        pixels: uint8 (N, H, W, C).
+        at: their places among all images of the run.
+    """
+
+    pixels: NDArray[np.uint8]
+    at: tuple[int, ...]
+
+
+def exhibit(
+    report: Report,
+    model: Model,
+    trained: Distilled,
+    held: HeldOut,
+    *,
+    classes: Classes | None,
+    portrait: Portrait | None,
+) -> Report:
+    """Return `report` with training, classes, portrait and graph."""
+    return dataclasses.replace(
+        report,
+        training=_training(trained, len(held.pixels)),
+        seen=None if classes is None else Seen(held.at, classes.teacher, classes.student),
+        portrait=portrait,
+        graph=outline(model),
+    )
+
+
+def look(
+    student: Student, teacher: Program, model: Model, *, held: HeldOut, inputs: InputSpec
+) -> Portrait | None:
+    """Return the student's portrait, on the CPU; None without images."""
+    student.to("cpu").eval()
+    pixels = held.pixels[: images_for(student.multiply_adds)]
+    if not len(pixels):
+        return None
+    x = to_tensor(torch.from_numpy(pixels), inputs, shape=model.input_shape)
+    return portray(student, teacher, x)
+
+
+def _training(trained: Distilled, images: int) -> Training:
+    before = trained.agreement_before
+    return Training(
+        trained.steps,
+        trained.kept,
+        trained.reason,
+        share(round(before.top1 * images), images) if images else None,
+        before.kl if images else None,
+        trained.agreement_after.kl if images else None,
+        tuple(Moment(m.step, m.seconds, m.loss, m.rate) for m in trained.history),
+    )

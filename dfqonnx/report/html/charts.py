@@ -1,0 +1,109 @@
+"""The page's charts, drawn by matplotlib: intervals, noise per layer, training, values on grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfqonnx.report.html import drawing as d
+from dfqonnx.report.sections import Moment
+from dfqonnx.spec.portrait import LayerPortrait, Occupancy
+from dfqonnx.validate.accuracy import Bounded
+
+MOST_LINES = 32  # a grid with more levels is drawn as a band
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A share in percent with its interval; `ours` marks the result itself."""
+
+    label: str
+    found: Bounded
+    ours: bool
+
+
+def intervals(rows: Sequence[Whisker]) -> str:
+    """Draw estimates with their 95 % intervals, one row each, on one percent axis."""
+    fig = d.figure(360, 34 + 34 * len(rows))
+    ax = d.axes(fig, 8, 24, top=8, right=14)
+    ax.grid(visible=False)
+    ax.grid(axis="x", color=d.RULE, linewidth=0.7)
+    for y, row in enumerate(rows):
+        colour, found = d.FIRST if row.ours else d.SECOND, row.found
+        ax.plot([found.low, found.high], [y, y], color=colour, linewidth=2)
+        ax.plot([found.value], [y], "o", color=colour, markersize=6)
+        left = found.value < (min(r.found.low for r in rows) + max(r.found.high for r in rows)) / 2
+        ax.annotate(
+            f"{row.label} {found.value:.1f} %",
+            (found.low if left else found.high, y),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            fontsize=10,
+        )
+    ax.set_ylim(len(rows) - 0.6, -0.8)
+    ax.set_yticks([])
+    return d.svg(fig, "Estimates with 95 percent intervals")
+
+
+def noise(layers: Sequence[LayerPortrait], targets: Sequence[str]) -> str:
+    """Draw each layer's signal to noise, in the network and alone; a bar leads to its node."""
+    fig = d.figure(max(360, 52 + 18 * len(layers)), 190)
+    ax = d.axes(fig, 34, 34)
+    x = np.arange(1, len(layers) + 1)
+    total = [np.nan if layer.sqnr_db is None else layer.sqnr_db for layer in layers]
+    alone = [np.nan if layer.own_db is None else layer.own_db for layer in layers]
+    bars = ax.bar(x, np.nan_to_num(total), width=0.7, color=d.FIRST)
+    for bar, target in zip(bars, targets, strict=True):
+        bar.set_url(target)
+    ax.plot(x, alone, "o", color=d.SECOND, markersize=5)
+    ax.set_xlim(0.3, len(layers) + 0.7)
+    step = 1 if len(layers) <= 24 else 5
+    ax.set_xticks([k for k in x if k == 1 or k % step == 0])
+    ax.set_xlabel("layer", loc="right")
+    ax.set_ylabel("dB")
+    return d.svg(fig, "Signal to quantization noise of every layer, in decibels")
+
+
+def training(history: Sequence[Moment]) -> str:
+    """Draw the loss over the steps, and below it the learning rate."""
+    fig = d.figure(360, 220)
+    upper, lower = d.axes(fig, 44, 92), d.axes(fig, 44, 34, top=142)
+    steps = [moment.step for moment in history]
+    upper.plot(steps, [moment.loss for moment in history], color=d.FIRST, linewidth=1.8)
+    upper.set_yscale("log")
+    upper.yaxis.set_minor_formatter("{x:g}")
+    upper.yaxis.set_major_formatter("{x:g}")
+    upper.tick_params(which="minor", length=0, labelsize=8)
+    upper.set_ylabel("loss")
+    upper.set_xticklabels([])
+    lower.plot(steps, [moment.rate for moment in history], color=d.SECOND, linewidth=1.8)
+    lower.set_ylim(0, 1.08)
+    lower.set_yticks([0, 1])
+    lower.set_ylabel("rate")
+    lower.set_xlabel("step", loc="right")
+    return d.svg(fig, "Training loss and learning rate by step")
+
+
+def values(found: Occupancy) -> str:
+    """Draw a histogram over its grid; heights are square roots, so that tails can be seen."""
+    h = found.histogram
+    fig = d.figure(200, 76)
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    edges = h.first + h.width * np.arange(len(h.counts) + 1)
+    heights = np.sqrt(np.asarray(h.counts, dtype=np.float64))
+    top = max(1.0, float(heights.max(initial=0)))
+    left, right = found.lo - 0.5, found.hi + 0.5
+    for low, high in ((edges[0], left), (right, edges[-1])):
+        ax.fill_between([low, high], 0, top, color=d.BAD, alpha=0.12, linewidth=0)
+    ax.stairs(heights, edges, fill=True, color=d.FIRST, alpha=0.75, linewidth=0)
+    if found.hi - found.lo < MOST_LINES:
+        levels = np.arange(found.lo, found.hi + 1)
+        ax.vlines(levels, 0, top, color=d.INK, linewidth=0.5, alpha=0.35)
+    ax.plot([edges[0], edges[-1]], [0, 0], color=d.MUTED, linewidth=1)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(-0.02 * top, top)
+    return d.svg(fig, f"Values on a grid of {found.hi - found.lo + 1} levels")

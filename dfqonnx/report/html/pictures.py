@@ -1,0 +1,99 @@
+"""Synthetic images for the page: small ones as they are, large ones scaled down, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfqonnx.report.sections import Seen
+
+KEPT_SIDE, SIDE = 64, 96  # up to the first, images stay as they are; larger ones get the second
+MOST_CLASSES, EACH = 20, 8
+MOST_DISAGREEING = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image with both classes."""
+
+    source: str
+    place: int
+    teacher: int
+    student: int
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both choose the same class."""
+        return self.teacher == self.student
+
+
+@dataclass(frozen=True)
+class Row:
+    """Images that the teacher puts into one class, and how many of them there are."""
+
+    label: int
+    count: int
+    agreed: int
+    pictures: tuple[Picture, ...]
+
+
+def load_pixels(folder: Path) -> NDArray[np.uint8] | None:
+    """Return the images of an output folder, (N, H, W, C); None when they are not there."""
+    path = folder / "synthetic" / "images.npz"
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            pixels = np.asarray(found["x"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
+
+
+def by_class(seen: Seen, pixels: NDArray[np.uint8]) -> tuple[Row, ...]:
+    """Return the most frequent classes in their order, each with its first images."""
+    counts = Counter(seen.teacher)
+    shown = sorted(label for label, _ in counts.most_common(MOST_CLASSES))
+    rows = []
+    for label in shown:
+        at = [k for k, teacher in enumerate(seen.teacher) if teacher == label]
+        agreed = sum(seen.student[k] == label for k in at)
+        pictures = tuple(_picture(seen, pixels, k) for k in at[:EACH])
+        rows.append(Row(label, counts[label], agreed, pictures))
+    return tuple(rows)
+
+
+def disagreeing(seen: Seen, pixels: NDArray[np.uint8]) -> tuple[Picture, ...]:
+    """Return the first images on which the two part."""
+    both = zip(seen.teacher, seen.student, strict=True)
+    at = [k for k, (teacher, student) in enumerate(both) if teacher != student]
+    return tuple(_picture(seen, pixels, k) for k in at[:MOST_DISAGREEING])
+
+
+def fits(seen: Seen, pixels: NDArray[np.uint8]) -> bool:
+    """Tell whether the places in `seen` exist: the images may have been replaced."""
+    return all(0 <= place < len(pixels) for place in seen.images)
+
+
+def _picture(seen: Seen, pixels: NDArray[np.uint8], k: int) -> Picture:
+    place = seen.images[k]
+    return Picture(data_uri(pixels[place]), place, seen.teacher[k], seen.student[k])
+
+
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return an image (H, W, C) as a data URI: PNG when small, JPEG when scaled down."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
+    out = io.BytesIO()
+    if max(image.size) <= KEPT_SIDE:
+        image.save(out, format="PNG")
+        kind = "png"
+    else:
+        image.thumbnail((SIDE, SIDE))
+        image.save(out, format="JPEG", quality=82)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

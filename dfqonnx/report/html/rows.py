@@ -1,0 +1,153 @@
+"""Rows of the page's tables: the three models side by side, layers, and every node's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dfqonnx.report.html.charts import Whisker
+from dfqonnx.report.model import Report
+from dfqonnx.spec.portrait import LayerPortrait
+from dfqonnx.validate.accuracy import Bounded
+
+EQUAL = "as dfqonnx"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One fact of the float model, the untrained student and the student; empty is unknown."""
+
+    what: str
+    teacher: str
+    untrained: str
+    student: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the graph.
+
+    Attributes:
+        number: its place in the order, from 1; `#n<number>` is its anchor.
+        name: as in the file.
+        op: operator.
+        reads: (number, name) of the nodes before it.
+        layer: bits and noise, for a weighted node.
+        multiply_adds: for one image.
+        parameters: that it owns.
+        why: why it stayed in float; empty when it did not.
+    """
+
+    number: int
+    name: str
+    op: str
+    reads: tuple[tuple[int, str], ...]
+    layer: LayerPortrait | None
+    multiply_adds: int
+    parameters: int
+    why: str
+
+
+def nodes(report: Report) -> tuple[Node, ...]:
+    """Return every node in graph order."""
+    numbers = {place.node: k for k, place in enumerate(report.graph, 1)}
+    layers = {} if report.portrait is None else {p.node: p for p in report.portrait.layers}
+    floats = {} if report.audit is None else {n.name: n.reason for n in report.audit.float_nodes}
+    return tuple(
+        Node(
+            numbers[place.node],
+            place.node,
+            place.op,
+            tuple((numbers[name], name) for name in place.reads if name in numbers),
+            layers.get(place.node),
+            place.multiply_adds,
+            place.parameters,
+            floats.get(place.node, ""),
+        )
+        for place in report.graph
+    )
+
+
+def sides(report: Report) -> Iterator[Side]:
+    """Yield what is known of the three models."""
+    yield from _accuracy(report)
+    teacher, student = report.teacher, report.student
+    if report.bits is not None:
+        label = f"W{report.bits.weights}A{report.bits.activations}"
+        yield Side("bits", "float", label, label)
+    if teacher.bytes and student.bytes is not None:
+        ratio = f"{student.bytes / teacher.bytes:.3f} of the float file"
+        yield Side("size", kib(teacher.bytes), EQUAL, kib(student.bytes), ratio)
+    if report.latency is not None:
+        t = report.latency
+        threads = "1 thread" if t.threads == 1 else f"{t.threads} threads"
+        note = f"{t.speedup:.2f} times as fast ({t.low:.2f} to {t.high:.2f})"
+        yield Side(
+            f"latency, batch {t.batch}, {threads}",
+            f"{t.teacher_ms:.2f} ms",
+            EQUAL,
+            f"{t.student_ms:.2f} ms",
+            note,
+        )
+
+
+def _accuracy(report: Report) -> Iterator[Side]:
+    if report.teacher.top1 is not None and report.student.top1 is not None:
+        note = "" if report.drop is None else f"drop {span(report.drop.points)} points"
+        teacher, student = span(report.teacher.top1, " %"), span(report.student.top1, " %")
+        yield Side("top-1, labelled images", teacher, "", student, note)
+    if report.agreement.eval is not None:
+        yield Side("float model's class, evaluation images", "", "", percent(report.agreement.eval))
+    training = report.training
+    if report.agreement.synthetic is not None:
+        before = training.untrained if training is not None else None
+        yield Side(
+            "float model's class, held-out synthetic images",
+            "",
+            "" if before is None else percent(before),
+            percent(report.agreement.synthetic),
+        )
+    if training is not None and training.trained_kl is not None:
+        before_kl = "" if training.untrained_kl is None else f"{training.untrained_kl:.3f} nats"
+        after = f"{training.trained_kl:.3f} nats"
+        yield Side("divergence from the float model, there", "", before_kl, after)
+
+
+def whiskers(report: Report) -> tuple[Whisker, ...]:
+    """Return the shares that have intervals, in reading order."""
+    found: list[Whisker] = []
+    if report.teacher.top1 is not None and report.student.top1 is not None:
+        found.append(Whisker("top-1, float", report.teacher.top1, ours=False))
+        found.append(Whisker("top-1, dfqonnx", report.student.top1, ours=True))
+        return tuple(found)
+    if trained(report) and report.training is not None and report.training.untrained is not None:
+        found.append(Whisker("untrained", times100(report.training.untrained), ours=False))
+    if report.agreement.synthetic is not None:
+        found.append(Whisker("dfqonnx", times100(report.agreement.synthetic), ours=True))
+    return tuple(found)
+
+
+def trained(report: Report) -> bool:
+    """Tell whether there is an untrained student to compare with."""
+    return report.training is not None and report.training.steps > 0 and report.training.kept
+
+
+def times100(found: Bounded) -> Bounded:
+    """Return a share in percent."""
+    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+
+
+def percent(found: Bounded) -> str:
+    """Return a share and its interval in percent."""
+    return span(times100(found), " %")
+
+
+def span(found: Bounded, unit: str = "") -> str:
+    """Return an estimate and its interval."""
+    return f"{found.value:.2f}{unit} ({found.low:.2f} to {found.high:.2f}, n = {found.n:,})"
+
+
+def kib(size: int) -> str:
+    """Return a size for reading."""
+    return f"{size / 1024:,.0f} KiB" if size < 10 * 2**20 else f"{size / 2**20:,.1f} MiB"
