@@ -71,7 +71,9 @@ def portray(student: Student, teacher: Program, x: Tensor) -> Portrait:
             for quantizer in chains[op.site.input]:
                 value = quantizer(value)
             alone = op(value)
-        layers.append(_layer(op, outputs[node], alone, goal[makes[node]], chains[op.site.input]))
+        layers.append(
+            _layer(op, outputs[node], alone, goal[makes[node]], chain=chains[op.site.input])
+        )
     activations = [_activation(q, *seen[q.site.name], goal) for q in student.activations()]
     return Portrait(len(x), tuple(layers), tuple(activations))
 
@@ -120,6 +122,7 @@ def _layer(
     output: Tensor,
     alone: Tensor | None,
     goal: Tensor,
+    *,
     chain: tuple[Quantizer, ...],
 ) -> LayerPortrait:
     site, grid = op.site, op.site.grid
@@ -127,7 +130,7 @@ def _layer(
     shape[site.axis] = -1
     steps = op.steps()
     in_steps = op.weight / steps.view(shape)
-    weight = _occupancy(in_steps, grid.lo, grid.hi, grid.bits, float(steps.median()))
+    weight = _occupancy(in_steps, grid.lo, grid.hi, bits=grid.bits, scale=float(steps.median()))
     own = None if alone is None else sqnr_db(goal, alone)
     bits = chain[-1].site.grid.bits
     total = sqnr_db(goal, output)
@@ -139,12 +142,12 @@ def _activation(
 ) -> ActivationPortrait:
     grid, step = q.grid(), float(q.step())
     lo, hi = grid.lo - grid.zero_point, grid.hi - grid.zero_point
-    values = _occupancy(value / step, lo, hi, grid.bits, step)
+    values = _occupancy(value / step, lo, hi, bits=grid.bits, scale=step)
     site, decibels = q.site, sqnr_db(goal[q.site.tensor], result)
     return ActivationPortrait(site.name, site.tensor, site.role, grid.bits, decibels, values)
 
 
-def _occupancy(in_steps: Tensor, lo: int, hi: int, bits: int, scale: float) -> Occupancy:
+def _occupancy(in_steps: Tensor, lo: int, hi: int, *, bits: int, scale: float) -> Occupancy:
     values = in_steps.detach().float().flatten()
     outside = (values < lo - 0.5) | (values > hi + 0.5)
     clipped = float(outside.float().mean()) if len(values) else 0.0

@@ -41,7 +41,7 @@ def render(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
 
     Args:
         report: what it shows.
-        pixels: the synthetic images (N, H, W, C) that `report.seen` speaks of; None leaves them out.
+        pixels: synthetic images (N, H, W, C) that `report.seen` speaks of; None leaves them out.
     """
     places = rows.nodes(report)
     return fill(
