@@ -43,8 +43,8 @@ def prepare(
     for damping in spec.damping:
         student.load_state(plain)
         generator = torch.Generator().manual_seed(seed)
-        batch = pool.tensor(chosen[: 2 * spec.batch])
-        reconstruct(student, teacher, batch, generator=generator, damping=damping)
+        x = pool.tensor(chosen[: 2 * spec.batch])
+        reconstruct(student, teacher, x, generator=generator, damping=damping)
         found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
         if found.better_than(best):
             best, kept = found, student.save_state()

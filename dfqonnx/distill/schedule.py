@@ -12,6 +12,9 @@ import math
 from dfqonnx.spec.quant import Bits
 
 LEAST, MOST = 100, 4000
+LEAST_BATCH = 8
+BYTES = 20  # measured per number: 16 on ResNet-20, 21 on MobileNetV1
+MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
 
 
@@ -40,6 +43,19 @@ def default_steps(multiply_adds: int, bits: Bits, batch: int) -> int:
     """
     cost = 4.0 * max(1, multiply_adds) * batch
     return int(min(MOST, max(LEAST, WORK * effort(bits) / cost)))
+
+
+def fitting_batch(batch: int, numbers: int, *, memory: int = MEMORY) -> int:
+    """Return the largest power-of-two fraction of `batch` whose training fits into memory.
+
+    Args:
+        batch: images wanted per step.
+        numbers: numbers per image that pass activation quantizers.
+        memory: bytes.
+    """
+    while batch > LEAST_BATCH and batch * numbers * BYTES > memory:
+        batch = (batch + 1) // 2
+    return batch
 
 
 def steps_within(seconds: float, done: int, per_step: float) -> int:

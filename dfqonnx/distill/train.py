@@ -8,6 +8,7 @@ returned is the better, on held-out synthetic images, of the trained and the unt
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
-from dfqonnx.distill.schedule import default_steps, rate, steps_within
+from dfqonnx.distill.schedule import default_steps, fitting_batch, rate, steps_within
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
@@ -121,6 +122,10 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape)
+    batch = fitting_batch(spec.batch, student.measure(pool.tensor(pool.train[:1])))
+    if batch != spec.batch:
+        progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
+        spec = dataclasses.replace(spec, batch=batch)
     before = prepare(student, teacher, target, pool, spec=spec, seed=seed)
     first = student.save_state()
     total = spec.steps

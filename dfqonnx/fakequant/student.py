@@ -118,6 +118,27 @@ class Student(nn.Module):
         for op in self.operators():
             op.guard_bias()
 
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> int:
+        """Return how many numbers per image pass the activation quantizers; counts multiply-adds.
+
+        Training keeps about four of each: a node's output, what the quantizer makes of it, and
+        their gradients.
+        """
+        counts: list[int] = []
+
+        def watch(value: Tensor) -> None:
+            counts.append(value.numel() // value.shape[0])
+
+        for q in self.activations():
+            q.watcher = watch
+        try:
+            self(x)
+        finally:
+            for q in self.activations():
+                q.watcher = None
+        return sum(counts)
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters by kind: weights, biases, steps (all logarithms)."""
         ops, quantizers = self.operators(), self.activations()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dfqonnx.distill.schedule import LEAST, MOST, default_steps, rate, steps_within
+from dfqonnx.distill.schedule import LEAST, MOST, default_steps, fitting_batch, rate, steps_within
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.distill import DistillSpec
 from dfqonnx.spec.quant import Bits
@@ -41,6 +41,13 @@ def test_a_budget_becomes_steps() -> None:
     assert steps_within(10.0, 5, 0.5) == 25
     assert steps_within(-1.0, 5, 0.5) == 6  # one more, to end cleanly
     assert steps_within(10.0, 0, 0.0) > 1000
+
+
+def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
+    assert fitting_batch(128, 364_000) == 128  # ResNet-20
+    assert fitting_batch(128, 1_411_000) == 32  # MobileNetV1 0.25 at 224 x 224
+    assert fitting_batch(128, 10**9) == 8
+    assert fitting_batch(4, 10**9) == 4
 
 
 @pytest.mark.parametrize(

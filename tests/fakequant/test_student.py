@@ -231,6 +231,11 @@ def test_multiply_adds_are_counted_per_image(student: Student) -> None:
     assert student.multiply_adds == convolutions + 5 * c
 
 
+def test_numbers_at_quantizers_are_counted_per_image(student: Student, images: Tensor) -> None:
+    expected = sum(codes[0].size for codes in student.codes(images[:2]).values())
+    assert student.measure(images[:2]) == expected
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_student_hands_over_the_same_integers(student: Student, images: Tensor) -> None:
