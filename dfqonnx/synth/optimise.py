@@ -3,9 +3,9 @@
     loss = statistics KL(batch || BatchNormalization) + classes KL(labels || teacher) + smooth TV
 
 Adam on the normalised pixels, its rate falling along a cosine; every step sees a random flip and
-shift, and pixels are clamped to the valid range. What is known decides the terms: without
-statistics, or without logits of the form (N, K), the term is left out. Gradients reach the pixels
-only. Source: DeepInversion (CVPR 2020) for the loss; the start and the few steps are ours.
+shift, and pixels are clamped to the valid range. Without statistics those of dead leaves stand in;
+without logits of the form (N, K) there is no class term. Gradients reach the pixels only. Source:
+DeepInversion (CVPR 2020) for the loss; the start and the few steps are ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dfqonnx.convert.net import Net
 from dfqonnx.synth.leaves import leaves
 from dfqonnx.synth.objectives import class_loss, soft_labels, total_variation
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
+from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.source import SOURCES, Studio
 from dfqonnx.synth.statistics import Targets
 
@@ -31,9 +32,12 @@ LAST = 0.1  # final rate over first
 def optimise(studio: Studio) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
-    targets = Targets(studio.statistics, studio.device)
-    net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
     start = _starts(studio)
+    statistics = studio.statistics or pseudo_statistics(
+        studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
+    )
+    targets = Targets(statistics, studio.device)
+    net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
     done = 0
     while done < plan.optimised:
         batch = min(plan.batch, plan.optimised - done)

@@ -14,6 +14,7 @@ from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.spec.synth import SynthSpec
 from dfqonnx.synth.effort import Size, measure, plan
 from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.statistics import Targets
 from dfqonnx.synth.synthesise import Images, synthesise
 from tests.synth.tiny import program, tiny
@@ -64,6 +65,19 @@ def test_statistics_may_be_absent(tmp_path: Path) -> None:
     images = make(model)
     assert images.pixels.shape == (32, 16, 16, 3)
     assert images.source == "optimised"
+
+
+def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> None:
+    model = tiny(tmp_path, norm=False)
+    pixels = torch.from_numpy(make(model).pixels)
+    cpu = torch.device("cpu")
+    found = pseudo_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
+    (name,) = found
+    _, taps = Net(program(model), taps=(name,))(to_tensor(pixels, INPUTS))
+    values = taps[name].detach().transpose(0, 1).reshape(6, -1)
+    # float32 sums over 8192 values, in another order
+    np.testing.assert_allclose(found[name].mean, values.mean(1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[name].variance, values.var(1, correction=0), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("layout", "channels"), [("NHWC", 3), ("NCHW", 1), ("NHWC", 1)])
