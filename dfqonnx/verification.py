@@ -1,7 +1,8 @@
-"""Hold a quantized file against its float teacher: `dfqonnx validate`.
+"""Hold a quantized file against its float teacher: `dfqonnx validate`. Needs no torch.
 
-Without evaluation data both are compared on procedural images, which need nothing from the user:
-they show parity, integer kernels, speed and rough agreement, not accuracy.
+Without evaluation data both are compared on the images that the student's own run kept from
+training, where they lie beside it, else on procedural ones: they show parity, integer kernels,
+speed and rough agreement, not accuracy.
 """
 
 from __future__ import annotations
@@ -13,28 +14,26 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.convert.program import Program, to_program
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
 from dfqonnx.preflight import check_comparison
-from dfqonnx.prepare import Inputs, open_eval_data, settle_inputs
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.gates import judged
 from dfqonnx.report.model import Report, widths
 from dfqonnx.report.write import write_report
+from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
+from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.quant import Bits, QuantSpec
 from dfqonnx.spec.run import ValidateSpec
-from dfqonnx.spec.synth import SynthSpec
-from dfqonnx.synth.synthesise import synthesise
 from dfqonnx.validate.metadata import read_metadata
+from dfqonnx.validate.ownimages import held_out_images
+from dfqonnx.validate.procedural import procedural
 from dfqonnx.validate.validation import Material, validate
-
-IMAGES = 256
 
 
 def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
@@ -50,12 +49,15 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
     check_comparison(spec)
     metadata = read_metadata(spec.student)
     model = normalise(load(spec.teacher))
-    teacher = to_program(model)
     inputs = settle_inputs(
-        spec.inputs, model, teacher, metadata=metadata, seed=spec.seed, progress=progress
+        spec.inputs,
+        model,
+        metadata={**model.source.metadata, **metadata},  # the student knows better
+        seed=spec.seed,
+        progress=progress,
     )
     data = open_eval_data(spec.eval_data, model, inputs.spec)
-    pixels = None if data else _pixels(model, teacher, inputs, seed=spec.seed, progress=progress)
+    pixels = None if data else _pixels(spec, model, inputs, progress)
     found = validate(
         spec.teacher, spec.student, Material(inputs.spec, pixels, data), progress=progress
     )
@@ -79,20 +81,17 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
 
 
 def _pixels(
-    model: Model, teacher: Program, inputs: Inputs, *, seed: int, progress: Progress
+    spec: ValidateSpec, model: Model, inputs: Inputs, progress: Progress
 ) -> NDArray[np.uint8]:
-    source = "leaves" if len(model.input_shape) == 3 else "noise"
-    images = synthesise(
-        teacher,
-        {},
-        inputs=inputs.spec,
-        shape=model.input_shape,
-        spec=SynthSpec(source=source, images=IMAGES),
-        seed=seed,
-        device="cpu",
-        progress=progress,
-    )
-    return images.pixels
+    size = image_size(model.input_shape, inputs.spec)
+    own = held_out_images(spec.student, size)
+    if own is not None:
+        progress.note(f"compared on {len(own)} images that the student's run kept from training")
+        return own
+    rng = np.random.default_rng(spec.seed)
+    pixels = procedural(size, rng=rng, photo=len(model.input_shape) == 3)
+    progress.note(f"compared on {len(pixels)} procedural images")
+    return pixels
 
 
 def _quant(metadata: Mapping[str, str]) -> QuantSpec | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,16 @@ def write_report(
     return report
 
 
-def write_images(pixels: NDArray[np.uint8], folder: Path) -> None:
-    """Write synthetic images (N, H, W, C) as `images.npz` and a contact sheet."""
+def write_images(pixels: NDArray[np.uint8], folder: Path, *, held: Sequence[int] = ()) -> None:
+    """Write synthetic images (N, H, W, C) as `images.npz` and a contact sheet.
+
+    Args:
+        pixels: all images of a run.
+        folder: made where it is missing.
+        held: places of those that nothing was trained on; `validate` measures on them again.
+    """
     folder.mkdir(exist_ok=True)
-    np.savez_compressed(folder / "images.npz", x=pixels)
+    np.savez_compressed(folder / "images.npz", x=pixels, held=np.array(held, np.int64))
     contact_sheet(pixels).save(folder / "contact-sheet.png")
 
 

@@ -3,7 +3,7 @@
     tensor = (pixels / scale - mean) / std        pixels = round((tensor std + mean) scale)
 
 Pixels are uint8 (N, H, W, C), channels RGB or gray. Mean and std are in the model's channel order.
-A model that reads no image (rank 1 or 2 without the batch) sees its values as a one-channel image.
+`spec/imagesize` tells how large they are.
 """
 
 from __future__ import annotations
@@ -51,36 +51,6 @@ def limits(spec: InputSpec, channels: int, device: torch.device) -> tuple[Tensor
     pairs = torch.tensor([spec.range(c) for c in range(channels)], device=device)  # (C, 2)
     low, high = pairs.view(1, channels, 1, 1, 2).unbind(-1)
     return low, high
-
-
-def image_size(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int]:
-    """Return (H, W, C) of the pixels of a model whose input is `shape` without the batch axis.
-
-    Raises:
-        UsageError: the channels do not fit `spec`.
-    """
-    if len(shape) == 1:
-        return 1, shape[0], 1
-    if len(shape) == 2:
-        return shape[0], shape[1], 1
-    if len(shape) > 3:
-        return shape[0], _product(shape[1:]), 1
-    height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
-    gray = spec.channels == "gray"
-    if len(spec.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
-        raise UsageError(
-            f"preprocess {spec.name}: {spec.channels}, {spec.layout}, {len(spec.mean)} means do not"
-            f" fit a model whose input is {'x'.join(map(str, shape))}, read as {channels} channels;"
-            " check layout and channels"
-        )
-    return height, width, channels
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
 
 
 def _constants(spec: InputSpec, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:

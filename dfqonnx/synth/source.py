@@ -15,11 +15,11 @@ from torch import Generator, Tensor
 from dfqonnx.convert.program import Program
 from dfqonnx.progress import Progress
 from dfqonnx.registry import Registry
+from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import ChannelStatistics
 from dfqonnx.spec.synth import SynthSpec
 from dfqonnx.synth.effort import Plan
-from dfqonnx.synth.pixels import image_size
 
 
 @dataclass(frozen=True)

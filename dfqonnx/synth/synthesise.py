@@ -14,11 +14,11 @@ import dfqonnx.synth.optimise  # noqa: F401  (files its source)
 import dfqonnx.synth.procedural  # noqa: F401  (files its sources)
 from dfqonnx.convert.program import Program
 from dfqonnx.progress import Progress
+from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import ChannelStatistics
 from dfqonnx.spec.synth import AUTO, SynthSpec
 from dfqonnx.synth.effort import WORK, Plan, measure, optimisation_rate, plan
-from dfqonnx.synth.pixels import image_size
 from dfqonnx.synth.source import SOURCES, Studio
 
 

@@ -7,7 +7,8 @@ import torch
 
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.inputs import PRESETS, InputSpec
-from dfqonnx.synth.pixels import image_size, limits, to_pixels, to_tensor
+from dfqonnx.spec.imagesize import image_size
+from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
 
 GENERATOR = torch.Generator().manual_seed(0)
 PIXELS = torch.randint(0, 256, (2, 4, 5, 3), generator=GENERATOR).to(torch.uint8)

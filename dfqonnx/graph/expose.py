@@ -1,0 +1,67 @@
+"""The normalised graph with more outputs, as bytes that a runtime loads: what happens inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.passes.edit import constant
+
+
+@dataclass(frozen=True)
+class FirstLayer:
+    """The first weighted layer with a bias.
+
+    Attributes:
+        output: name of the value before any activation.
+        bias: float32, one per output channel.
+    """
+
+    output: str
+    bias: NDArray[np.float32]
+
+
+def expose(model: Model, names: Iterable[str]) -> bytes:
+    """Return the model as an ONNX file whose outputs are exactly the values `names`.
+
+    What is not needed for them is left out.
+    """
+    wanted = list(dict.fromkeys(names))
+    proto: onnx.ModelProto = ir.to_proto(model.ir)
+    graph = proto.graph
+    needed, kept = set(wanted), []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    del graph.output[:]
+    graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted
+    )
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in tensors]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    return bytes(proto.SerializeToString())
+
+
+def first_layer(model: Model) -> FirstLayer | None:
+    """Return the first Conv or Gemm; None where it has no bias that says anything."""
+    for node in model.ir.graph:
+        if node.op_type not in {"Conv", "Gemm"} or len(node.inputs) < 3:
+            continue
+        bias = constant(node.inputs[2])
+        name = node.outputs[0].name
+        if bias is None or name is None or bias.size < 2 or not bias.any():
+            return None
+        return FirstLayer(name, bias.astype(np.float32).ravel())
+    return None

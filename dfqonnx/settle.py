@@ -1,0 +1,110 @@
+"""What is settled before any work: the input specification and the evaluation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dfqonnx.graph.expose import expose, first_layer
+from dfqonnx.graph.model import Model
+from dfqonnx.progress import Progress
+from dfqonnx.spec.guess import NOISE, Guess, candidates, recorded
+from dfqonnx.spec.imagesize import image_size
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.validate.data import EvalData, load_eval_data
+from dfqonnx.validate.guess import likeliest_scale, nearest_statistics, probes
+from dfqonnx.validate.pixels import image_shape
+from dfqonnx.validate.procedural import procedural
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How pixels become the model's tensor, and who says so.
+
+    Attributes:
+        spec: the specification.
+        guessed: whether nobody said and dfqonnx guessed.
+    """
+
+    spec: InputSpec
+    guessed: bool
+
+
+def settle_inputs(
+    asked: InputSpec | None,
+    model: Model,
+    *,
+    metadata: Mapping[str, str],
+    seed: int,
+    progress: Progress,
+) -> Inputs:
+    """Take what the user asked, else what a file's metadata say, else a guess with a warning.
+
+    Args:
+        asked: from `--preprocess`.
+        model: the teacher's graph, which a guess tries out.
+        metadata: of the file that may know.
+        seed: of the guess.
+        progress: told of a guess.
+
+    Raises:
+        UsageError: what was asked does not fit the model.
+    """
+    if asked is not None:
+        spec = asked.fitted(model.input_shape)
+        image_size(model.input_shape, spec)  # refuses what cannot fit
+        return Inputs(spec, guessed=False)
+    guess = recorded(metadata) or guess_inputs(model, seed=seed)
+    spec = guess.inputs
+    if not guess.certain:
+        progress.warn(
+            f"--preprocess was not given; {spec.name!r} is assumed (scale {spec.scale:g}, mean"
+            f" {_numbers(spec.mean)}, std {_numbers(spec.std)}, {spec.layout}, {spec.channels}):"
+            f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
+        )
+    return Inputs(spec, guessed=not guess.certain)
+
+
+def guess_inputs(model: Model, *, seed: int) -> Guess:
+    """Return the likeliest input specification of a model that says nothing of itself."""
+    shape = model.input_shape
+    if len(shape) != 3:
+        return Guess(NOISE, "the model reads no image; values between -4 and 4 are assumed", False)
+    specs = candidates(shape)
+    if len(specs) == 1:
+        return Guess(specs[0], "the only preset that fits the input's shape", False)
+    size = image_size(shape, specs[0])
+    pixels = procedural(size, rng=np.random.default_rng(seed), count=probes(size))
+    if model.statistics:
+        opened = expose(model, model.statistics)
+        return nearest_statistics(opened, model.statistics, pixels, specs)
+    layer = first_layer(model)
+    if layer is None or not math.isfinite(float(layer.bias.std())):
+        return Guess(specs[0], "the usual one for an input of this form", False)
+    return likeliest_scale(expose(model, [layer.output]), layer.bias, pixels, specs)
+
+
+def open_eval_data(path: Path | None, model: Model, inputs: InputSpec) -> EvalData | None:
+    """Open labelled images and check that they fit the model, before anything slow.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if path is None:
+        return None
+    return load_eval_data(path, image_shape(model.input_shape, inputs), classes(model))
+
+
+def classes(model: Model) -> int | None:
+    """Return how many classes the output has; None where it has no (N, K) form."""
+    shape = model.contract.outputs[0].shape
+    last = shape[-1] if shape is not None and len(shape) == 2 else None
+    return last if isinstance(last, int) and last > 0 else None
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)
