@@ -16,6 +16,15 @@ from dfqonnx.convert.ops.window import padded, resolve
 from dfqonnx.spec.sites import WeightSite
 
 
+def is_matrix_product(site: WeightSite, attributes: Mapping[str, Any], weight: Tensor) -> bool:
+    """Tell whether the node is a product of the kind this module can write down."""
+    if site.op == "Conv":
+        return weight.dim() == 4
+    plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
+    inner_first = site.axis == (0 if attributes.get("transB") else 1)  # x W, not W x
+    return weight.dim() == 2 and plain and inner_first and not attributes.get("transA")
+
+
 class Positions:
     """P random output positions of one node, the same for every tensor of that batch.
 

@@ -11,7 +11,8 @@ both less their means, H = x x^T and damping d = `damping` mean diag H:
 
 Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
 Frantar et al., "GPTQ", 2023, for rounding with one Cholesky factor. Nodes are taken in order of
-execution, each seeing what the ones before it have become: one pass over one batch.
+execution, each seeing what the ones before it have become: one pass over one batch. Nodes with more
+than `LARGEST` inputs per output keep their plain rounding: H would not fit into memory.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from torch import Tensor, nn
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.fakequant.patches import Positions
+from dfqonnx.fakequant.patches import Positions, is_matrix_product
 from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 
 WITHIN = 0.45  # of a step: safely inside the rounding interval
+LARGEST = 8192
 LEAST_POSITIONS, MOST_POSITIONS = 4096, 16384
 
 
@@ -42,8 +44,7 @@ class _Look(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         op = self.op[0]
-        size = op.weight.numel() // op.weight.shape[op.site.axis]
-        count = min(MOST_POSITIONS, max(LEAST_POSITIONS, 8 * size))
+        count = min(MOST_POSITIONS, max(LEAST_POSITIONS, 8 * op.fan_in))
         self.positions = Positions(op.site, op.attributes, y, count=count, generator=self.generator)
         self.seen = self.positions.outputs(y)
         return y
@@ -69,7 +70,7 @@ def reconstruct(
     """
     looks = {}
     for op in student.operators():
-        if op.site.op != "Conv" or op.weight.dim() == 4:
+        if op.fan_in <= LARGEST and is_matrix_product(op.site, op.attributes, op.weight):
             looks[op.site.node] = _Look(op, generator)
     after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
     Net(teacher, after=after, channels_last=True).to(batch.device)(batch)

@@ -78,10 +78,15 @@ class QuantizedOp(nn.Module):
         self._shape = [1] * weight.dim()
         self._shape[site.axis] = weight.shape[site.axis]
         self.log_step = nn.Parameter(torch.zeros(weight.shape[site.axis]))
-        self._g = gradient_factor(weight.numel() // weight.shape[site.axis], site.grid.hi)
+        self._g = gradient_factor(self.fan_in, site.grid.hi)
         self.multiply_adds = 0
         self.float_bias = False  # while the input's step is not known
         self.reset_steps()
+
+    @property
+    def fan_in(self) -> int:
+        """Weights per output channel."""
+        return self.weight.numel() // self.weight.shape[self.site.axis]
 
     @torch.no_grad()
     def reset_steps(self) -> None:
@@ -131,8 +136,7 @@ class QuantizedOp(nn.Module):
                 arguments.append(getattr(self, extra) if extra else next(given))
         out: Tensor = self._function(*arguments, **self.attributes)
         if not self.multiply_adds and out.shape[0]:
-            channel = self.weight.numel() // self.weight.shape[self.site.axis]
-            self.multiply_adds = out.numel() // out.shape[0] * channel
+            self.multiply_adds = out.numel() // out.shape[0] * self.fan_in
         return out
 
     def _rounded_bias(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.ops.conv import conv
 from dfqonnx.convert.program import Program
-from dfqonnx.fakequant.patches import Positions
+from dfqonnx.fakequant.patches import Positions, is_matrix_product
 from dfqonnx.fakequant.reconstruct import reconstruct, solve
 from dfqonnx.fakequant.student import Student
 from dfqonnx.spec.quant import Grid
@@ -63,6 +63,18 @@ def test_a_gemm_is_its_matrix_product() -> None:
     positions = Positions(site("Gemm"), {}, y, count=100, generator=seeded())
     # float32 sums of 5 terms in another order
     torch.testing.assert_close(w[None] @ positions.inputs(x, w), positions.outputs(y))
+
+
+def test_products_of_another_kind_are_recognised() -> None:
+    w = torch.zeros(4, 5)
+    assert is_matrix_product(site("Gemm"), {"transB": 1}, w)
+    assert is_matrix_product(site("MatMul", 1), {}, w)
+    assert is_matrix_product(site("Conv"), {}, torch.zeros(1, 1, 3, 3))
+    assert not is_matrix_product(site("Gemm"), {"transB": 1, "transA": 1}, w)
+    assert not is_matrix_product(site("Gemm"), {"transB": 1, "alpha": 2.0}, w)
+    assert not is_matrix_product(site("MatMul", 0), {}, w)
+    assert not is_matrix_product(site("MatMul", 1), {}, torch.zeros(2, 4, 5))
+    assert not is_matrix_product(site("Conv"), {}, torch.zeros(1, 1, 3))
 
 
 def output_error(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor) -> float:
