@@ -1,16 +1,13 @@
 """dfqonnx: quantize an ONNX network to 8..2 bits without data, and prove the result.
 
-    from pathlib import Path
     import dfqonnx
 
-    spec = dfqonnx.RunSpec(
-        model=Path("resnet20.onnx"),
-        quant=dfqonnx.QuantSpec(dfqonnx.Bits.parse("4")),
-        out=Path("resnet20-w4a4"),
-        inputs=dfqonnx.read_preprocess("cifar10"),
-        recipe=dfqonnx.read_recipe("default"),
-    )
-    report = dfqonnx.run(spec)
+    result = dfqonnx.quantize("resnet20.onnx", "w4a4", gates=["size<=0.2x", "float_nodes==0"])
+    print(result.verdict, result.student, result.report.latency)
+
+`quantize` and `Result` are enough for most; `run(RunSpec(...))` is the same with every setting
+checked before, `verify(ValidateSpec(...))` holds a file against its float teacher, and
+`dfqonnx.testing.assert_quantized` does so in a test suite.
 
 Everything is imported when it is first asked for.
 """
@@ -21,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfqonnx.api import quantize
     from dfqonnx.errors import (
         DfqError,
         EnvironmentProblem,
@@ -30,7 +28,9 @@ if TYPE_CHECKING:
     )
     from dfqonnx.flow import run
     from dfqonnx.planning import plan, preview
+    from dfqonnx.report.result import Result
     from dfqonnx.spec.distill import DistillSpec
+    from dfqonnx.spec.gates import Rule, parse_gate
     from dfqonnx.spec.inputs import InputSpec
     from dfqonnx.spec.preprocess import read_preprocess
     from dfqonnx.spec.quant import Bits, QuantSpec
@@ -49,13 +49,17 @@ __all__ = [
     "InternalError",
     "QuantSpec",
     "Recipe",
+    "Result",
+    "Rule",
     "RunSpec",
     "SynthSpec",
     "UnsupportedModel",
     "UsageError",
     "ValidateSpec",
+    "parse_gate",
     "plan",
     "preview",
+    "quantize",
     "read_preprocess",
     "read_recipe",
     "run",
@@ -63,6 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "dfqonnx.api": ("quantize",),
     "dfqonnx.errors": (
         "DfqError",
         "EnvironmentProblem",
@@ -72,7 +77,9 @@ _HOMES = {
     ),
     "dfqonnx.flow": ("run",),
     "dfqonnx.planning": ("plan", "preview"),
+    "dfqonnx.report.result": ("Result",),
     "dfqonnx.spec.distill": ("DistillSpec",),
+    "dfqonnx.spec.gates": ("Rule", "parse_gate"),
     "dfqonnx.spec.inputs": ("InputSpec",),
     "dfqonnx.spec.preprocess": ("read_preprocess",),
     "dfqonnx.spec.quant": ("Bits", "QuantSpec"),

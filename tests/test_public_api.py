@@ -12,8 +12,9 @@ import dfqonnx
 
 PROMISED = {
     "Bits", "DfqError", "DistillSpec", "EnvironmentProblem", "InputSpec", "InternalError",
-    "QuantSpec", "Recipe", "RunSpec", "SynthSpec", "UnsupportedModel", "UsageError",
-    "ValidateSpec", "plan", "preview", "read_preprocess", "read_recipe", "run", "verify",
+    "QuantSpec", "Recipe", "Result", "Rule", "RunSpec", "SynthSpec", "UnsupportedModel",
+    "UsageError", "ValidateSpec", "parse_gate", "plan", "preview", "quantize", "read_preprocess",
+    "read_recipe", "run", "verify",
 }  # fmt: skip
 
 

@@ -20,7 +20,11 @@ def validate(
     preprocess: o.Preprocess = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write report.json and report.md to this folder."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write the reports (with --gate junit.xml, too) to this folder.",
+        ),
     ] = None,
     seed: o.Seed = 0,
     gate: o.Gates = None,
@@ -49,6 +53,7 @@ def validate(
         report = verify(spec, progress=progress)
     show_report(report, quiet=quiet, as_json=as_json)
     if out is not None and not (quiet or as_json):
-        stdout().print(f"Wrote {out / 'report.json'} and {out / 'report.md'}", soft_wrap=True)
+        names = ", ".join(str(out / name) for name in report.files)
+        stdout().print(f"Wrote {names}", soft_wrap=True, markup=False)
     tell_ci(report, out)
     return report.exit_code

@@ -78,6 +78,12 @@ def judge(rule: Rule, report: Report) -> Gate:
     return Gate(rule.text, words, holds, True, Measured(f.value, f.low, f.high, f.n, needed))
 
 
+def broken(report: Report) -> tuple[Gate, ...]:
+    """Return the gates that make the command end with 1."""
+    strict = report.strict_gates
+    return tuple(g for g in report.gates if g.holds is False or (strict and g.holds is None))
+
+
 def decide(rule: Rule, low: float, high: float) -> bool | None:
     """Tell whether all (True), none (False) or a part (None) of low..high keeps to `rule`."""
     ends = {_HOLDS[rule.operator](end, rule.bound) for end in (low, high)}

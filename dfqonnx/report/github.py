@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dfqonnx.report.junit import fails
+from dfqonnx.report.gates import broken
 from dfqonnx.report.lines import headline
 from dfqonnx.report.markdown import markdown
 from dfqonnx.report.model import Report
@@ -25,9 +25,10 @@ _CUT = "\n\n(cut here: the summary page holds no more; report.md is whole)\n"
 
 def remarks(report: Report) -> Iterator[str]:
     """Yield a line for every gate that fails or is open, and one that sums up."""
+    failing = broken(report)
     for gate in report.gates:
         if gate.holds is not True:
-            kind = "error" if fails(gate, report) else "warning"
+            kind = "error" if gate in failing else "warning"
             word = "inconclusive" if gate.holds is None else "fails"
             yield _line(kind, f"gate {word}: {gate.rule}", gate.value)
     yield _line("notice", f"dfqonnx {report.verdict}", f"{report.student.path}: {headline(report)}")

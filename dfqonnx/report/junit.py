@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+from dfqonnx.report.gates import broken
 from dfqonnx.report.lines import headline
 from dfqonnx.report.model import Gate, Report
 
@@ -26,8 +27,8 @@ def junit(report: Report, *, now: datetime | None = None) -> str:
         report: with its gates judged.
         now: for the time stamp.
     """
-    broken = [gate for gate in report.gates if fails(gate, report)]
-    idle = [gate for gate in report.gates if gate.holds is None and gate not in broken]
+    failing = broken(report)
+    idle = [gate for gate in report.gates if gate.holds is None and gate not in failing]
     root = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         root,
@@ -39,7 +40,7 @@ def junit(report: Report, *, now: datetime | None = None) -> str:
             "timestamp": f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
             "hostname": _clean(platform.node() or "localhost"),
             "tests": str(len(report.gates)),
-            "failures": str(len(broken)),
+            "failures": str(len(failing)),
             "errors": "0",
             "skipped": str(len(idle)),
             "time": f"{report.seconds.get('total', 0.0):.3f}",
@@ -49,16 +50,12 @@ def junit(report: Report, *, now: datetime | None = None) -> str:
     for name, value in _facts(report):
         ElementTree.SubElement(properties, "property", name=name, value=_clean(value))
     for gate in report.gates:
-        _case(suite, gate, failing=gate in broken)
+        _case(suite, gate, failing=gate in failing)
     ElementTree.SubElement(suite, "system-out").text = _clean(headline(report))
     ElementTree.SubElement(suite, "system-err").text = _clean("\n".join(report.warnings))
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def fails(gate: Gate, report: Report) -> bool:
-    """Tell whether `gate` makes the command end with 1."""
-    return gate.holds is False or (gate.holds is None and report.strict_gates)
+    text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode()
+    return f"{text}\n"
 
 
 def _case(suite: ElementTree.Element, gate: Gate, *, failing: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dfqonnx.report.lines import headline, lines
 from dfqonnx.report.model import Report
 
-_MARK = {True: "holds", False: "FAILS", None: "open"}
+_MARK = {True: "holds", False: "FAILS", None: "inconclusive"}
 
 
 def markdown(report: Report) -> str:

@@ -28,5 +28,5 @@ def table(report: Report) -> RenderableType:
 
 def _mark(holds: bool | None) -> tuple[str, str]:
     if holds is None:
-        return "open", "yellow"
+        return "inconclusive", "yellow"
     return ("holds", "") if holds else ("FAILS", "red")

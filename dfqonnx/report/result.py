@@ -1,0 +1,72 @@
+"""What `dfqonnx.quantize` returns: the report, and where everything lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dfqonnx.report.gates import broken
+from dfqonnx.report.model import Gate, Report, Verdict
+from dfqonnx.report.read import read_report
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: plain values and paths, nothing that needs a pickle.
+
+    Attributes:
+        folder: the output folder.
+        report: everything that was measured, as in `report.json`.
+    """
+
+    folder: Path
+    report: Report
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Return the result of an earlier run from its output folder.
+
+        Raises:
+            UsageError: the folder has no report that this version reads.
+        """
+        return cls(Path(folder), read_report(Path(folder)))
+
+    @property
+    def student(self) -> Path:
+        """The quantized ONNX file."""
+        return self.folder / self.report.student.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that was written."""
+        return tuple(self.folder / name for name in self.report.files)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`pass`, `fail`, or `inconclusive` where no gate fails but some cannot be decided."""
+        return self.report.verdict
+
+    @property
+    def passed(self) -> bool:
+        """Whether the command line would end with 0."""
+        return self.report.exit_code == 0
+
+    @property
+    def failures(self) -> tuple[Gate, ...]:
+        """The gates that stand against `passed`."""
+        return broken(self.report)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `to_json` writes, as dictionaries, lists, strings and numbers."""
+        return {
+            "folder": str(self.folder),
+            "student": str(self.student),
+            "files": [str(path) for path in self.files],
+            "report": json.loads(self.report.to_json()),
+        }
+
+    def to_json(self) -> str:
+        """Return paths and report as JSON; unknown values are null."""
+        return json.dumps(self.to_dict(), indent=2)
