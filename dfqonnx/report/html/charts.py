@@ -12,6 +12,7 @@ from dfqonnx.report.sections import Moment
 from dfqonnx.spec.portrait import LayerPortrait, Occupancy
 from dfqonnx.validate.accuracy import Bounded
 
+SPIKE = 1.5  # a single bin, that of zeros, is cut off when it is that much higher than the others
 MOST_LINES = 32  # a grid with more levels is drawn as a band
 
 
@@ -50,7 +51,7 @@ def intervals(rows: Sequence[Whisker]) -> str:
 
 def noise(layers: Sequence[LayerPortrait], targets: Sequence[str]) -> str:
     """Draw each layer's signal to noise, in the network and alone; a bar leads to its node."""
-    fig = d.figure(max(360, 52 + 18 * len(layers)), 190)
+    fig = d.figure(max(760, 52 + 18 * len(layers)), 190)
     ax = d.axes(fig, 34, 34)
     x = np.arange(1, len(layers) + 1)
     total = [np.nan if layer.sqnr_db is None else layer.sqnr_db for layer in layers]
@@ -95,7 +96,8 @@ def values(found: Occupancy) -> str:
     ax.set_axis_off()
     edges = h.first + h.width * np.arange(len(h.counts) + 1)
     heights = np.sqrt(np.asarray(h.counts, dtype=np.float64))
-    top = max(1.0, float(heights.max(initial=0)))
+    second, most = np.sort(heights)[-2:] if len(heights) > 1 else (1.0, 1.0)
+    top = max(1.0, float(min(most, SPIKE * second)))
     left, right = found.lo - 0.5, found.hi + 0.5
     for low, high in ((edges[0], left), (right, edges[-1])):
         ax.fill_between([low, high], 0, top, color=d.BAD, alpha=0.12, linewidth=0)

@@ -10,18 +10,26 @@ from dfqonnx.report.model import Report
 from dfqonnx.spec.portrait import LayerPortrait
 from dfqonnx.validate.accuracy import Bounded
 
-EQUAL = "as dfqonnx"
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure, and its interval or what it means; empty is unknown."""
+
+    value: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One fact of the float model, the untrained student and the student; empty is unknown."""
+    """One fact of the float model, the untrained student and the student."""
 
     what: str
-    teacher: str
-    untrained: str
-    student: str
-    note: str = ""
+    teacher: Fact
+    untrained: Fact
+    student: Fact
+
+
+EQUAL = Fact("as dfqonnx")
 
 
 @dataclass(frozen=True)
@@ -74,44 +82,46 @@ def sides(report: Report) -> Iterator[Side]:
     yield from _accuracy(report)
     teacher, student = report.teacher, report.student
     if report.bits is not None:
-        label = f"W{report.bits.weights}A{report.bits.activations}"
-        yield Side("bits", "float", label, label)
+        label = Fact(f"W{report.bits.weights}A{report.bits.activations}")
+        yield Side("bits", Fact("float"), label, label)
     if teacher.bytes and student.bytes is not None:
         ratio = f"{student.bytes / teacher.bytes:.3f} of the float file"
-        yield Side("size", kib(teacher.bytes), EQUAL, kib(student.bytes), ratio)
+        yield Side("size", Fact(kib(teacher.bytes)), EQUAL, Fact(kib(student.bytes), ratio))
     if report.latency is not None:
         t = report.latency
         threads = "1 thread" if t.threads == 1 else f"{t.threads} threads"
-        note = f"{t.speedup:.2f} times as fast ({t.low:.2f} to {t.high:.2f})"
+        note = f"{t.speedup:.2f} times as fast, quartiles {t.low:.2f} to {t.high:.2f}"
         yield Side(
             f"latency, batch {t.batch}, {threads}",
-            f"{t.teacher_ms:.2f} ms",
+            Fact(f"{t.teacher_ms:.2f} ms"),
             EQUAL,
-            f"{t.student_ms:.2f} ms",
-            note,
+            Fact(f"{t.student_ms:.2f} ms", note),
         )
 
 
 def _accuracy(report: Report) -> Iterator[Side]:
     if report.teacher.top1 is not None and report.student.top1 is not None:
-        note = "" if report.drop is None else f"drop {span(report.drop.points)} points"
-        teacher, student = span(report.teacher.top1, " %"), span(report.student.top1, " %")
-        yield Side("top-1, labelled images", teacher, "", student, note)
+        top1 = _bounded(report.teacher.top1), _bounded(report.student.top1)
+        yield Side("top-1, labelled images", top1[0], Fact(), top1[1])
+    if report.drop is not None:
+        points = report.drop.points
+        drop = Fact(f"{points.value:.2f} points", _between(points))
+        yield Side("top-1 lost, image by image", Fact(), Fact(), drop)
     if report.agreement.eval is not None:
-        yield Side("float model's class, evaluation images", "", "", percent(report.agreement.eval))
+        share = _bounded(times100(report.agreement.eval))
+        yield Side("same class as float, labelled images", Fact(), Fact(), share)
     training = report.training
     if report.agreement.synthetic is not None:
         before = training.untrained if training is not None else None
         yield Side(
-            "float model's class, held-out synthetic images",
-            "",
-            "" if before is None else percent(before),
-            percent(report.agreement.synthetic),
+            "same class as float, held-out synthetic images",
+            Fact(),
+            Fact() if before is None else _bounded(times100(before)),
+            _bounded(times100(report.agreement.synthetic)),
         )
     if training is not None and training.trained_kl is not None:
-        before_kl = "" if training.untrained_kl is None else f"{training.untrained_kl:.3f} nats"
-        after = f"{training.trained_kl:.3f} nats"
-        yield Side("divergence from the float model, there", "", before_kl, after)
+        before_kl = Fact() if training.untrained_kl is None else _nats(training.untrained_kl)
+        yield Side("divergence from float, there", Fact(), before_kl, _nats(training.trained_kl))
 
 
 def whiskers(report: Report) -> tuple[Whisker, ...]:
@@ -138,14 +148,16 @@ def times100(found: Bounded) -> Bounded:
     return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
-def percent(found: Bounded) -> str:
-    """Return a share and its interval in percent."""
-    return span(times100(found), " %")
+def _bounded(found: Bounded) -> Fact:
+    return Fact(f"{found.value:.2f} %", _between(found))
 
 
-def span(found: Bounded, unit: str = "") -> str:
-    """Return an estimate and its interval."""
-    return f"{found.value:.2f}{unit} ({found.low:.2f} to {found.high:.2f}, n = {found.n:,})"
+def _between(found: Bounded) -> str:
+    return f"{found.low:.2f} to {found.high:.2f}, n = {found.n:,}"
+
+
+def _nats(value: float) -> Fact:
+    return Fact(f"{value:.3f} nats")
 
 
 def kib(size: int) -> str:
