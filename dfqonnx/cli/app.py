@@ -15,8 +15,10 @@ from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import guard
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
+from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
 from dfqonnx.cli.validate import validate
+from dfqonnx.cli.view import view
 
 app = typer.Typer(
     name="dfqonnx",
@@ -26,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
 )
-for command in (run, inspect, validate, audit, doctor, recipes):
+for command in (run, inspect, validate, audit, report, view, doctor, recipes):
     app.command()(command)
 
 

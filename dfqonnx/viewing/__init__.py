@@ -1,0 +1,1 @@
+"""Netron on a teacher and its student, with what is known of every node."""
