@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.errors import UsageError
 
 if TYPE_CHECKING:
     from dfqonnx.validate.audit import Audit
 
 
 def audit(
-    model: o.Model,
+    files: Annotated[list[Path] | None, typer.Argument(help="ONNX files.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="One more.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if a Conv, Gemm or MatMul is in float.")
     ] = False,
@@ -26,16 +29,24 @@ def audit(
     from dfqonnx.preflight import check_file
     from dfqonnx.validate.installed import require_runtime
 
-    check_file(model, what="--model")
+    paths = [*(files or ()), *([] if model is None else [model])]
+    if not paths:
+        raise UsageError("audit: which file? dfqonnx audit FILE.onnx, or --model FILE.onnx")
+    for path in paths:
+        check_file(path, what="--model")
     require_runtime()
     from dfqonnx.validate.audit import audit as audit_file
 
-    found = audit_file(model, provider=provider)
+    found = {str(path): audit_file(path, provider=provider) for path in paths}
     if as_json:
-        say_json(dataclasses.asdict(found))
+        plain = [{"file": path, **dataclasses.asdict(one)} for path, one in found.items()]
+        say_json(plain[0] if len(paths) == 1 else plain)
     else:
-        _show(found)
-    return 1 if strict and found.float_weighted else 0
+        for path, one in found.items():
+            if len(found) > 1:
+                stdout().print(f"{path}:", markup=False)
+            _show(one)
+    return 1 if strict and any(one.float_weighted for one in found.values()) else 0
 
 
 def _show(found: Audit) -> None:

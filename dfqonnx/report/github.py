@@ -85,7 +85,7 @@ def _escape(text: str) -> str:
 
 
 def _short(page: str) -> str:
-    data = page.encode()
+    data = page.encode(errors="replace")
     if len(data) <= SUMMARY_BYTES:
         return page
     return data[: SUMMARY_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
@@ -100,5 +100,5 @@ def _assignment(name: str, value: str) -> str:
 
 
 def _append(path: str, text: str) -> None:
-    with Path(path).open("a", encoding="utf-8") as file:
+    with Path(path).open("a", encoding="utf-8", errors="replace") as file:
         file.write(text)
