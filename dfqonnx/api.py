@@ -31,24 +31,19 @@ def quantize(
     target: Target = "ort-cpu",
     progress: Progress | None = None,
 ) -> Result:
-    """Quantize an ONNX model without data and prove the result.
+    """Quantize an ONNX model without data and prove the result; `Result` says how it went.
 
-        result = dfqonnx.quantize("resnet20.onnx", "w4a4", gates=["agreement>=0.9", "size<=0.2x"])
-        result.verdict, result.student, result.report.latency
-
-    A gate that does not hold raises nothing: look at `passed`. Everything is written either way.
+    A gate that does not hold raises nothing (look at `passed`), and everything is still written.
 
     Args:
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `Bits`.
-        preprocess: how pixels become the input: a preset, a YAML file or a specification; None
-            takes what the file says of itself, else guesses and warns.
+        preprocess: preset, YAML file or `InputSpec`; None reads the file's metadata, else guesses.
         eval_data: labelled images to measure on (npz, folder or tar); never trained on.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
         gates: rules for the result, such as "drop<=1.0".
         strict_gates: whether a rule that cannot be decided stands against `passed` as well.
-        out: output folder, complete or absent at the end; None takes `<model>-<bits>` in the
-            current folder.
+        out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
         seed: of every random choice.
         budget: time for images and training together: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
@@ -57,13 +52,8 @@ def quantize(
         target: runtime that the file is for.
         progress: told of every stage; None is silent.
 
-    Returns:
-        the report and the paths of what was written.
-
     Raises:
-        UsageError: an argument, a path or evaluation data that does not fit.
-        UnsupportedModel: the model cannot be quantized; every offending node is named.
-        EnvironmentProblem: runtime, device, disk or permission.
+        DfqError: a wrong argument, an unsupported model, a missing runtime; see `dfqonnx.errors`.
     """
     spec = run_request(
         model,

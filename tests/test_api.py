@@ -1,0 +1,165 @@
+"""`dfqonnx.quantize` and `dfqonnx.testing`: the command line's power from Python."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import dfqonnx
+from dfqonnx.cli.run import run as command
+from dfqonnx.testing import InconclusiveGate, assert_quantized
+from tests.cli.networks import SMALL, WEIGHTS, model_from
+
+RECIPE = dfqonnx.Recipe(
+    "quick",
+    synth=dfqonnx.SynthSpec(source="leaves", images=64),
+    distill=dfqonnx.DistillSpec(steps=2, batch=16, holdout=8),
+)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("api") / "small.onnx"
+    onnx.save(model_from(SMALL, **WEIGHTS), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(teacher: Path) -> dfqonnx.Result:
+    return dfqonnx.quantize(
+        teacher,
+        "w4a8",
+        preprocess="zero-one",
+        recipe=RECIPE,
+        gates=["size<=1000x", dfqonnx.parse_gate("drop<=1")],
+        out=teacher.parent / "out",
+    )
+
+
+def test_a_result_holds_report_and_paths(result: dfqonnx.Result, teacher: Path) -> None:
+    assert result.student == teacher.parent / "out" / "small.w4a8.onnx"
+    assert all(path.is_file() for path in result.files)
+    assert result.student in result.files
+    assert result.report.bits is not None
+    assert (result.report.bits.weights, result.report.bits.activations) == (4, 8)
+    assert result.verdict == "inconclusive"  # no labels for the drop
+    assert result.passed
+    assert result.failures == ()
+
+
+def test_a_result_is_json_and_can_be_read_back_without_a_pickle(result: dfqonnx.Result) -> None:
+    content = json.loads(result.to_json())
+    assert content == result.to_dict()
+    assert content["student"] == str(result.student)
+    assert content["report"] == json.loads((result.folder / "report.json").read_text())
+    again = dfqonnx.Result.read(result.folder)
+    assert again.to_dict() == content
+    pickles = [path for path in result.files if path.read_bytes()[:2] == pickle.dumps(0)[:2]]
+    assert not pickles
+    with np.load(result.folder / "synthetic" / "images.npz", allow_pickle=False) as images:
+        assert images["x"].dtype == np.uint8
+
+
+def test_a_gate_that_fails_raises_nothing_and_is_named(teacher: Path, tmp_path: Path) -> None:
+    found = dfqonnx.quantize(
+        str(teacher),
+        4,
+        preprocess=dfqonnx.read_preprocess("zero-one"),
+        recipe=RECIPE,
+        gates=["size<=0.0001x"],
+        out=str(tmp_path / "out"),
+    )
+    assert not found.passed
+    assert [gate.rule for gate in found.failures] == ["size<=0.0001x"]
+    assert (tmp_path / "out" / "junit.xml").is_file()
+
+
+def test_without_out_the_folder_is_named_after_model_and_bits(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = dfqonnx.quantize(teacher, preprocess="zero-one", recipe=RECIPE)
+    assert found.folder == Path("small-w4a4")
+    assert (tmp_path / "small-w4a4" / "small.w4a4.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"bits": "w1a4"}, "not supported"),
+        ({"gates": ["drp<=1"]}, "did you mean 'drop'"),
+        ({"recipe": "defalt"}, "did you mean 'default'|Did you mean 'default'"),
+        ({"preprocess": "imagnet"}, "Did you mean 'imagenet'"),
+        ({"budget": "soon"}, "write 30s, 10m or 1h"),
+        ({"eval_data": "none.npz"}, "no such file"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(
+    teacher: Path, tmp_path: Path, wrong: dict[str, object], words: str
+) -> None:
+    arguments = {"recipe": RECIPE, "out": tmp_path / "out", **wrong}
+    with pytest.raises(dfqonnx.UsageError, match=words):
+        dfqonnx.quantize(teacher, **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_quantize_takes_everything_that_the_command_takes() -> None:
+    ours = set(inspect.signature(dfqonnx.quantize).parameters)
+    shown = {"dry_run", "quiet", "as_json"}  # how the command line shows, not what is done
+    theirs = {name.replace("gate", "gates") if name == "gate" else name
+              for name in inspect.signature(command).parameters}  # fmt: skip
+    assert theirs - shown <= ours
+
+
+def test_a_file_that_keeps_its_rules_passes_and_gives_its_report(
+    result: dfqonnx.Result, teacher: Path
+) -> None:
+    report = assert_quantized(result.student, teacher=teacher, gates=["size<=1000x"])
+    assert report.agreement.synthetic is not None
+
+
+def test_a_file_that_breaks_a_rule_fails_with_every_rule_listed(
+    result: dfqonnx.Result, teacher: Path
+) -> None:
+    with pytest.raises(AssertionError) as caught:
+        assert_quantized(
+            result.student, teacher=teacher, gates=["float_nodes<=99", "size<=0.0001x", "drop<=1"]
+        )
+    head, first, *rest = str(caught.value).splitlines()
+    assert head.startswith(f"{result.student} does not keep 1 of 5 gates (teacher {teacher})")
+    assert first.split()[:2] == ["FAIL", "size<=0.0001x"]
+    assert [line.split()[0] for line in rest] == ["pass", "pass", "pass", "inconclusive"]
+
+
+def test_a_rule_that_cannot_be_decided_warns_or_with_strict_fails(
+    result: dfqonnx.Result, teacher: Path
+) -> None:
+    with pytest.warns(InconclusiveGate, match="drop<=1: needs labelled images"):
+        assert_quantized(result.student, teacher=teacher, gates=["drop<=1"])
+    with pytest.raises(AssertionError, match="inconclusive"):
+        assert_quantized(result.student, teacher=teacher, gates=["drop<=1"], strict=True)
+
+
+def test_labels_decide(result: dfqonnx.Result, teacher: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (200, 8, 8, 3), np.uint8), rng.integers(0, 4, 200)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = assert_quantized(
+            result.student,
+            teacher=teacher,
+            gates=["drop<=60"],
+            eval_data=tmp_path / "data.npz",
+        )
+    assert report.drop is not None
+    assert report.drop.points.n == 200
