@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from dfqonnx.spec.gates import parse_gate
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = "synth: {source: leaves, images: 64}\ndistill: {steps: 2, batch: 16, holdout: 8}\n"
@@ -177,3 +178,12 @@ def test_the_hook_refuses_a_file_that_runs_in_float(place: Place) -> None:
         done = place.shell(f"{hook['entry']} small.onnx")
         assert done.returncode == 1
         assert "Conv" in done.stdout
+
+
+def test_every_rule_that_the_documents_show_can_be_read(root: Path) -> None:
+    pages = [root / "README.md", root / "action.yml", root / "docs" / "ci" / "gitlab.yml"]
+    text = "\n".join(page.read_text() for page in pages)
+    rules = re.findall(r"\b(?:drop|top1|agreement|size|speedup|float_nodes)[<>=]=?[\w.%]+", text)
+    assert len(rules) > 10
+    for rule in rules:
+        parse_gate(rule)
