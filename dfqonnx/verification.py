@@ -61,7 +61,7 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
     found = validate(
         spec.teacher, spec.student, Material(inputs.spec, pixels, data), progress=progress
     )
-    quant = _quant(metadata)
+    quant = told_quant(metadata)
     report = build(found, kept_float=_floats(model, quant, inputs))
     report = dataclasses.replace(
         report,
@@ -94,7 +94,7 @@ def _pixels(
     return pixels
 
 
-def _quant(metadata: Mapping[str, str]) -> QuantSpec | None:
+def told_quant(metadata: Mapping[str, str]) -> QuantSpec | None:
     """Return the widths that the student's own metadata tell."""
     if "dfqonnx.bits" not in metadata:
         return None

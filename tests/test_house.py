@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
     "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "settle",
-    "prepare", "planning", "exhibit", "flow", "api", "verification", "viewing", "testing", "cli",
+    "prepare", "planning", "exhibit", "flow", "api", "verification", "viewing",
+    "comparing", "testing", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it

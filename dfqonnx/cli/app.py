@@ -11,6 +11,7 @@ import typer
 
 from dfqonnx import __version__
 from dfqonnx.cli.audit import audit
+from dfqonnx.cli.compare import compare
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import guard
 from dfqonnx.cli.inspect import inspect
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
 )
-for command in (run, inspect, validate, audit, report, view, doctor, recipes):
+for command in (run, inspect, validate, audit, compare, report, view, doctor, recipes):
     app.command()(command)
 
 

@@ -56,7 +56,7 @@ def portray(student: Student, teacher: Program, x: Tensor) -> Portrait:
         )
         for op in student.operators()
     }
-    makes = {op.site.node: steps[op.site.node].outputs[0] for op in student.operators()}
+    makes = {op.site.node: str(steps[op.site.node].outputs[0]) for op in student.operators()}
     taps = [q.site.tensor for q in student.activations()]
     taps += [*makes.values(), *(name for names in reads.values() for name in names)]
     goal = Net(teacher, taps=dict.fromkeys(taps), channels_last=True).to(x.device)(x)[1]
@@ -110,7 +110,7 @@ def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[Non
 def _chains(student: Student) -> dict[str, tuple[Quantizer, ...]]:
     """Return by site name every quantizer that a tensor passes on its way to that reading."""
     makers = {q.site.tensor: q for q in student.activations() if not q.site.consumers}
-    found = {}
+    found: dict[str, tuple[Quantizer, ...]] = {}
     for q in student.activations():
         first = makers.get(q.site.tensor)
         found[q.site.name] = (q,) if first is None or first is q else (first, q)

@@ -32,8 +32,8 @@ def _layer(layer: LayerPortrait) -> dict[str, str]:
         {
             "dfqonnx.bits": f"weights {layer.bits}, input {layer.input_bits}",
             "dfqonnx.sqnr": _decibels(layer.sqnr_db),
-            "dfqonnx.sqnr_alone": _decibels(layer.own_db),
-            "dfqonnx.clipped_weights": f"{100 * layer.weight.clipped:.2f} %",
+            "dfqonnx.alone": _decibels(layer.own_db),
+            "dfqonnx.clipped": f"{100 * layer.weight.clipped:.2f} %",
         }
     )
 

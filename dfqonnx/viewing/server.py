@@ -6,6 +6,7 @@ policy that lets the page talk to this server only: Netron's reports of usage st
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -25,13 +26,12 @@ def keep_home() -> None:
         handler.send_header("Content-Security-Policy", POLICY)
         plain(handler)
 
-    BaseHTTPRequestHandler.end_headers = end_headers  # type: ignore[method-assign]
+    BaseHTTPRequestHandler.end_headers = end_headers  # type: ignore[method-assign, assignment]
 
 
 def main(path: str, port: str) -> None:
     """Serve until interrupted."""
-    import netron
-
+    netron = importlib.import_module("netron")
     logging.basicConfig(level=logging.ERROR)
     keep_home()
     netron.start(path, address=(HOST, int(port)), browse=False)

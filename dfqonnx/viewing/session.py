@@ -77,7 +77,9 @@ def served(shown: Shown) -> Iterator[Addresses]:
             yield Addresses(found["student"], found["student"], None)
             return
         names = [shown.teacher.name if shown.teacher else "", shown.student.name]
-        page = fill("view.html", sources=list(zip(names, [found["teacher"], found["student"]], strict=True)))
+        page = fill(
+            "view.html", sources=list(zip(names, [found["teacher"], found["student"]], strict=True))
+        )
         address = stack.enter_context(_page(page))
         yield Addresses(address, found["student"], found["teacher"])
 

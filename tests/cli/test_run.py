@@ -45,6 +45,7 @@ def test_a_run_writes_the_whole_folder_and_says_so(
     written = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert written == {
         "small.w4a4.onnx",
+        "report.html",
         "report.json",
         "report.md",
         "recipe.yaml",
@@ -56,7 +57,7 @@ def test_a_run_writes_the_whole_folder_and_says_so(
     assert set(report["files"]) == written
     assert report["bits"]["weights"] == 4
     assert report["seconds"].keys() >= {"synthesise", "distill", "export", "validate", "total"}
-    assert "Wrote small-w4a4/small.w4a4.onnx (7 files" in done.out
+    assert "Wrote small-w4a4/small.w4a4.onnx (8 files" in done.out
     assert done.out.splitlines()[-1].startswith("Next: dfqonnx validate --teacher")
     assert done.code == report["verdict"].count("fail")
     onnx.checker.check_model(out / "small.w4a4.onnx", full_check=True)
@@ -105,7 +106,11 @@ def test_validate_without_data_compares_on_procedural_images_and_writes_when_ask
     student = tmp_path / "small-w4a4" / "small.w4a4.onnx"
     done = dfqonnx("validate", "--teacher", small, "--student", student, "--out", "proof")
     assert "agreement" in done.out
-    assert {p.name for p in (tmp_path / "proof").iterdir()} == {"report.json", "report.md"}
+    assert {p.name for p in (tmp_path / "proof").iterdir()} == {
+        "report.html",
+        "report.json",
+        "report.md",
+    }
     swapped = dfqonnx("validate", "--teacher", student, "--student", small)
     assert swapped.code == 3
     assert "already quantized" in swapped.err

@@ -25,6 +25,20 @@ class Whisker:
     ours: bool
 
 
+@dataclass(frozen=True)
+class Point:
+    """A student: its number, its size over the float file's, a share in percent."""
+
+    label: str
+    size: float
+    found: Bounded
+
+
+def times100(found: Bounded) -> Bounded:
+    """Return a share in percent."""
+    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+
+
 def intervals(rows: Sequence[Whisker]) -> str:
     """Draw estimates with their 95 % intervals, one row each, on one percent axis."""
     fig = d.figure(360, 34 + 34 * len(rows))
@@ -47,6 +61,22 @@ def intervals(rows: Sequence[Whisker]) -> str:
     ax.set_ylim(len(rows) - 0.6, -0.8)
     ax.set_yticks([])
     return d.svg(fig, "Estimates with 95 percent intervals")
+
+
+def scatter(points: Sequence[Point]) -> str:
+    """Draw shares with their intervals against sizes, each with its number."""
+    fig = d.figure(360, 220)
+    ax = d.axes(fig, 40, 36, right=14)
+    for point in points:
+        found = point.found
+        ax.plot([point.size] * 2, [found.low, found.high], color=d.SECOND, linewidth=1.5)
+        ax.plot([point.size], [found.value], "o", color=d.FIRST, markersize=5)
+        at = (point.size, found.value)
+        ax.annotate(point.label, at, xytext=(6, 3), textcoords="offset points")
+    ax.set_xlim(0, 1.12 * max(point.size for point in points))
+    ax.set_xlabel("size", loc="right")
+    ax.set_ylabel("percent")
+    return d.svg(fig, "Percent against size over the float file")
 
 
 def noise(layers: Sequence[LayerPortrait], targets: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dfqonnx.report.html.charts import Whisker
+from dfqonnx.report.html.charts import Whisker, times100
 from dfqonnx.report.model import Report
 from dfqonnx.spec.portrait import LayerPortrait
 from dfqonnx.validate.accuracy import Bounded
@@ -141,11 +141,6 @@ def whiskers(report: Report) -> tuple[Whisker, ...]:
 def trained(report: Report) -> bool:
     """Tell whether there is an untrained student to compare with."""
     return report.training is not None and report.training.steps > 0 and report.training.kept
-
-
-def times100(found: Bounded) -> Bounded:
-    """Return a share in percent."""
-    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
 def _bounded(found: Bounded) -> Fact:

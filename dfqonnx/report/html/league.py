@@ -1,0 +1,63 @@
+"""The page of `dfqonnx compare`: one sortable table, one chart of size against closeness."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from dfqonnx.errors import EnvironmentProblem
+from dfqonnx.report.html import charts, drawing
+from dfqonnx.report.html.page import NO_CHARTS, fill
+from dfqonnx.report.league import HEADINGS, League, standings
+
+
+def render_league(league: League) -> str:
+    """Return the page."""
+    lines = standings(league)
+    return fill(
+        "league.html",
+        league=league,
+        lines=lines,
+        headings=[name for name in HEADINGS if any(line.cells[name] for line in lines)],
+        chart=_chart(league),
+        able=importlib.util.find_spec("matplotlib") is not None,
+        no_charts=NO_CHARTS,
+    )
+
+
+def write_page(league: League, path: Path) -> None:
+    """Write the page to `path`, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(render_league(league), encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise EnvironmentProblem(f"--out {path}: cannot be written ({error.strerror})") from None
+
+
+def _chart(league: League) -> str:
+    """Draw every student's size against its accuracy, or its agreement without labels."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return ""
+    from matplotlib import rc_context
+
+    points = []
+    for number, entry in enumerate(league.entries, 1):
+        report = entry.report
+        if report is None or report.size_ratio is None:
+            continue
+        share = report.student.top1
+        if share is None and report.agreement.synthetic is not None:
+            share = charts.times100(report.agreement.synthetic)
+        if share is not None:
+            points.append(charts.Point(str(number), report.size_ratio, share))
+    if not points:
+        return ""
+    with rc_context(drawing.settings()):  # type: ignore[arg-type]
+        return charts.scatter(points)
