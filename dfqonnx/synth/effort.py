@@ -23,7 +23,7 @@ from dfqonnx.spec.synth import SynthSpec
 
 WORK = 5.1e12  # of all optimisation steps together, in multiply-adds
 TRAFFIC = 150  # multiply-adds that take as long as one activation
-BATCH_BYTES = 600e6  # activations that a step keeps for its backward pass
+BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 128e6  # pixels of all images together
 IMAGES, LEAST = 2048, 128  # images by default, and where time is short
 FIRST, FOLLOWING = 60, 30  # steps where the work allows them
