@@ -34,6 +34,7 @@ from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits
 
 REPORT_EVERY = 25
+CHECK_EVERY = 100  # a measurement costs about one step
 PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
 
 
@@ -46,12 +47,14 @@ class Moment:
         seconds: since training began.
         loss: mean since the last moment.
         rate: learning rate over its peak.
+        agreement: top-1 agreement on held-out images when it was last measured; None before.
     """
 
     step: int
     seconds: float
     loss: float
     rate: float
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Run:
     budget: float | None
     step: int = 0
     lost: int = 0
+    agreement: float | None = None
     losses: list[float] = field(default_factory=list)
     history: list[Moment] = field(default_factory=list)
     reason: str = ""
@@ -200,6 +204,9 @@ def _train(
         optimizer.step()
         if spec.average and done >= 1.0 - spec.average:
             mean.add()
+        if run.step % CHECK_EVERY == 0 and len(pool.held):
+            held = pool.batches(pool.held, spec.batch)
+            run.agreement = measure_agreement(student, teacher, held).top1
         _tell(run, value, now, since=training, progress=progress)
     mean.apply()
 
@@ -229,7 +236,8 @@ def _optimizer(
 
 def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progress) -> None:
     run.losses.append(loss)
-    progress.advance(1, loss=loss)
+    figures = {} if run.agreement is None else {"agreement": run.agreement}
+    progress.advance(1, loss=loss, **figures)
     spent = time.perf_counter() - since
     if run.budget is not None and (run.step == 5 or run.step % REPORT_EVERY == 0):
         left = run.budget - (time.perf_counter() - run.started)
@@ -237,5 +245,5 @@ def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progres
         progress.start("distill", run.total)
         progress.advance(run.step)
     if run.step % REPORT_EVERY == 0 or run.step == run.total:
-        run.history.append(Moment(run.step, spent, float(np.mean(run.losses)), now))
+        run.history.append(Moment(run.step, spent, float(np.mean(run.losses)), now, run.agreement))
         run.losses.clear()

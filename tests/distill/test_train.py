@@ -181,6 +181,15 @@ def test_progress_hears_of_every_step(tiny: Tiny, student: Student, images: np.n
     assert progress.done == 7
 
 
+def test_agreement_on_held_out_images_is_part_of_the_course(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "CHECK_EVERY", 10)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=50))
+    assert [m.step for m in result.history] == [25, 50]
+    assert all(m.agreement is not None and 0 <= m.agreement <= 1 for m in result.history)
+
+
 def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
     assert trained_bits(student) == Bits(3, 3)
 
