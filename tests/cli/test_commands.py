@@ -18,7 +18,7 @@ from tests.cli.conftest import Run
 def test_help_lists_every_command_and_ends_with_0(dfqonnx: Run) -> None:
     done = dfqonnx("--help")
     assert done.code == 0
-    for command in ("run", "inspect", "validate", "audit", "doctor", "recipes"):
+    for command in ("run", "inspect", "validate", "audit", "compare", "report", "view", "doctor"):
         assert command in done.out
 
 
@@ -28,7 +28,9 @@ def test_without_a_command_the_help_is_shown(dfqonnx: Run) -> None:
     assert "Usage: dfqonnx" in done.out
 
 
-@pytest.mark.parametrize("command", ["run", "inspect", "validate", "audit", "doctor", "recipes"])
+@pytest.mark.parametrize(
+    "command", ["run", "inspect", "validate", "audit", "compare", "report", "view", "doctor"]
+)
 def test_every_command_and_option_explains_itself(dfqonnx: Run, command: str) -> None:
     done = dfqonnx(command, "--help")
     assert done.code == 0

@@ -87,7 +87,7 @@ def _picture(seen: Seen, pixels: NDArray[np.uint8], k: int) -> Picture:
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
     """Return an image (H, W, C) as a data URI: PNG when small, JPEG when scaled down."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
+    image = Image.fromarray(pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0])
     out = io.BytesIO()
     if max(image.size) <= KEPT_SIDE:
         image.save(out, format="PNG")
