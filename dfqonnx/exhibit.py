@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.train import Distilled
-from dfqonnx.fakequant.portrait import images_for, portray
+from dfqonnx.fakequant.portrait import portray
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.outline import outline
@@ -21,6 +21,8 @@ from dfqonnx.spec.portrait import Portrait
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.validate.accuracy import share
 from dfqonnx.validate.comparison import Classes
+
+IMAGES = 64  # that a portrait is made from, where the network is small
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ def look(
 ) -> Portrait | None:
     """Return the student's portrait, on the CPU; None without images."""
     student.to("cpu").eval()
-    pixels = held.pixels[: images_for(student.multiply_adds)]
+    pixels = held.pixels[:IMAGES]
     if not len(pixels):
         return None
     x = to_tensor(torch.from_numpy(pixels), inputs, shape=model.input_shape)

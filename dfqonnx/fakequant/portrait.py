@@ -4,14 +4,15 @@
 
 per node output, teacher t against student s, twice: in the network, where the noise of every
 earlier node arrives too, and alone, where the node reads the teacher's values (rounded by its own
-quantizer). The second says who makes the noise, the first how much is there.
+quantizer). The second says who makes the noise, the first how much is there. Images pass a few at a
+time and only sums are kept, so that memory stays small.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,23 +22,39 @@ from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.fakequant.fake import Quantizer
 from dfqonnx.fakequant.student import Student
+from dfqonnx.fakequant.tally import Energy, Tally
 from dfqonnx.fakequant.weighted import QuantizedOp
-from dfqonnx.spec.portrait import (
-    ActivationPortrait,
-    Histogram,
-    LayerPortrait,
-    Occupancy,
-    Portrait,
-)
+from dfqonnx.spec.portrait import ActivationPortrait, LayerPortrait, Portrait
 
-BINS, MARGIN = 64, 8  # over a full grid; beyond each of its ends
-MOST_IMAGES, LEAST_IMAGES = 64, 4
-WORK = 4e9  # multiply-adds that looking may cost, per pass
+CHUNK = 4  # images at once
+WORK = 3e7  # values to look at, all images together; a chunk is the least
 
 
-def images_for(multiply_adds: int) -> int:
-    """Return how many images of a network of that cost are looked at."""
-    return int(min(MOST_IMAGES, max(LEAST_IMAGES, WORK // max(1, multiply_adds))))
+@dataclass(frozen=True)
+class _Scene:
+    """Student and teacher made ready to be looked at.
+
+    Attributes:
+        student: as it is.
+        teacher: with taps at everything that is compared.
+        makes: node -> tensor that it makes.
+        reads: node -> tensor that it reads, where it reads only one.
+        chains: site -> quantizers that a tensor passes on its way to that reading.
+        together: energies of node outputs in the network.
+        alone: energies of node outputs on the teacher's values.
+        sites: energies of quantized tensors.
+        tallies: of what arrives at the sites.
+    """
+
+    student: Student
+    teacher: Net
+    makes: Mapping[str, str]
+    reads: Mapping[str, str]
+    chains: Mapping[str, tuple[Quantizer, ...]]
+    together: dict[str, Energy] = field(default_factory=dict)
+    alone: dict[str, Energy] = field(default_factory=dict)
+    sites: dict[str, Energy] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -47,35 +64,66 @@ def portray(student: Student, teacher: Program, x: Tensor) -> Portrait:
     Args:
         student: trained, on the device of `x`.
         teacher: the float program.
-        x: model inputs, (N, ...).
+        x: model inputs, (N, ...); of a large network only the first ones are used.
     """
+    scene = _scene(student, teacher, x.device)
+    images, most = 0, len(x)
+    while images < most:
+        part = x[images : min(images + CHUNK, most)]
+        values = _look(scene, part)
+        images += len(part)
+        most = min(most, max(CHUNK, int(WORK * len(part) / max(1, values))))
+    layers = tuple(
+        _layer(scene, op) for op in student.operators() if op.site.node in scene.together
+    )
+    activations = tuple(
+        _activation(scene, q) for q in student.activations() if q.site.name in scene.sites
+    )
+    return Portrait(images, layers, activations)
+
+
+def _scene(student: Student, teacher: Program, device: torch.device) -> _Scene:
     steps = {step.node: step for step in teacher.steps}
-    reads = {
-        op.site.node: tuple(
-            name for name in steps[op.site.node].inputs if name and name not in teacher.tensors
-        )
-        for op in student.operators()
-    }
-    makes = {op.site.node: str(steps[op.site.node].outputs[0]) for op in student.operators()}
-    taps = [q.site.tensor for q in student.activations()]
-    taps += [*makes.values(), *(name for names in reads.values() for name in names)]
-    goal = Net(teacher, taps=dict.fromkeys(taps), channels_last=True).to(x.device)(x)[1]
-    outputs, seen = _watch(student, x)
-    chains = _chains(student)
-    layers = []
+    makes, reads = {}, {}
     for op in student.operators():
-        node, (name, *others) = op.site.node, reads[op.site.node]
-        alone = None
-        if not others:
-            value = goal[name]
-            for quantizer in chains[op.site.input]:
+        step = steps[op.site.node]
+        makes[op.site.node] = str(step.outputs[0])
+        data = [name for name in step.inputs if name and name not in teacher.tensors]
+        if len(data) == 1:
+            reads[op.site.node] = data[0]
+    taps = [q.site.tensor for q in student.activations()] + [*makes.values(), *reads.values()]
+    net = Net(teacher, taps=dict.fromkeys(taps), channels_last=True).to(device)
+    makers = {q.site.tensor: q for q in student.activations() if not q.site.consumers}
+    chains: dict[str, tuple[Quantizer, ...]] = {}
+    for q in student.activations():
+        first = makers.get(q.site.tensor, q)
+        chains[q.site.name] = (q,) if first is q else (first, q)
+    return _Scene(student, net, makes, reads, chains)
+
+
+def _look(scene: _Scene, x: Tensor) -> int:
+    """Add a few images to all sums; return how many values were looked at."""
+    goal = scene.teacher(x)[1]
+    outputs, seen = _watch(scene.student, x)
+    for op in scene.student.operators():
+        node = op.site.node
+        if node not in outputs:  # no way from it to the logits
+            continue
+        scene.together.setdefault(node, Energy()).add(goal[scene.makes[node]], outputs[node])
+        if node in scene.reads:
+            value = goal[scene.reads[node]]
+            for quantizer in scene.chains[op.site.input]:
                 value = quantizer(value)
-            alone = op(value)
-        layers.append(
-            _layer(op, outputs[node], alone, goal[makes[node]], chain=chains[op.site.input])
-        )
-    activations = [_activation(q, *seen[q.site.name], goal) for q in student.activations()]
-    return Portrait(len(x), tuple(layers), tuple(activations))
+            scene.alone.setdefault(node, Energy()).add(goal[scene.makes[node]], op(value))
+    for q in scene.student.activations():
+        if q.site.name in seen:
+            arrives, leaves = seen[q.site.name]
+            scene.sites.setdefault(q.site.name, Energy()).add(goal[q.site.tensor], leaves)
+            grid = q.grid()
+            lo, hi = grid.lo - grid.zero_point, grid.hi - grid.zero_point
+            tally = scene.tallies.setdefault(q.site.name, Tally(lo, hi, grid.bits))
+            tally.add(arrives / q.step())
+    return sum(value.numel() for value in goal.values())
 
 
 def _watch(
@@ -107,69 +155,25 @@ def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[Non
             handle.remove()
 
 
-def _chains(student: Student) -> dict[str, tuple[Quantizer, ...]]:
-    """Return by site name every quantizer that a tensor passes on its way to that reading."""
-    makers = {q.site.tensor: q for q in student.activations() if not q.site.consumers}
-    found: dict[str, tuple[Quantizer, ...]] = {}
-    for q in student.activations():
-        first = makers.get(q.site.tensor)
-        found[q.site.name] = (q,) if first is None or first is q else (first, q)
-    return found
-
-
-def _layer(
-    op: QuantizedOp,
-    output: Tensor,
-    alone: Tensor | None,
-    goal: Tensor,
-    *,
-    chain: tuple[Quantizer, ...],
-) -> LayerPortrait:
-    site, grid = op.site, op.site.grid
+def _layer(scene: _Scene, op: QuantizedOp) -> LayerPortrait:
+    site, steps = op.site, op.steps()
     shape = [1] * op.weight.dim()
     shape[site.axis] = -1
-    steps = op.steps()
-    in_steps = op.weight / steps.view(shape)
-    weight = _occupancy(in_steps, grid.lo, grid.hi, bits=grid.bits, scale=float(steps.median()))
-    own = None if alone is None else sqnr_db(goal, alone)
-    bits = chain[-1].site.grid.bits
-    total = sqnr_db(goal, output)
-    return LayerPortrait(site.node, site.op, grid.bits, bits, total, own, weight)
+    tally = Tally(site.grid.lo, site.grid.hi, site.grid.bits)
+    tally.add(op.weight / steps.view(shape))
+    alone = scene.alone.get(site.node)
+    return LayerPortrait(
+        site.node,
+        site.op,
+        site.grid.bits,
+        scene.chains[site.input][-1].site.grid.bits,
+        scene.together[site.node].decibels,
+        None if alone is None else alone.decibels,
+        tally.occupancy(float(steps.median())),
+    )
 
 
-def _activation(
-    q: Quantizer, value: Tensor, result: Tensor, goal: Mapping[str, Tensor]
-) -> ActivationPortrait:
-    grid, step = q.grid(), float(q.step())
-    lo, hi = grid.lo - grid.zero_point, grid.hi - grid.zero_point
-    values = _occupancy(value / step, lo, hi, bits=grid.bits, scale=step)
-    site, decibels = q.site, sqnr_db(goal[q.site.tensor], result)
-    return ActivationPortrait(site.name, site.tensor, site.role, grid.bits, decibels, values)
-
-
-def _occupancy(in_steps: Tensor, lo: int, hi: int, *, bits: int, scale: float) -> Occupancy:
-    values = in_steps.detach().float().flatten()
-    outside = (values < lo - 0.5) | (values > hi + 0.5)
-    clipped = float(outside.float().mean()) if len(values) else 0.0
-    return Occupancy(lo, hi, scale, clipped, histogram(values, lo, hi, bits))
-
-
-def histogram(values: Tensor, lo: int, hi: int, bits: int) -> Histogram:
-    """Count `values`, in steps, over a grid from `lo` to `hi` and a margin on both sides."""
-    width = 2.0**bits / BINS
-    bins = math.ceil((hi - lo + 1) / width) + 2 * MARGIN
-    first = lo - 0.5 - MARGIN * width
-    places = ((values - first) / width).floor()
-    below, above = int((places < 0).sum()), int((places >= bins).sum())
-    inside = places[(places >= 0) & (places < bins)].long()
-    counts = torch.bincount(inside, minlength=bins).tolist()
-    return Histogram(first, width, tuple(counts), below, above)
-
-
-def sqnr_db(goal: Tensor, found: Tensor) -> float | None:
-    """Return the signal to quantization noise ratio in decibels; None without noise or signal."""
-    signal = float(goal.double().square().sum())
-    noise = float((goal - found).double().square().sum())
-    if noise <= 0 or signal <= 0 or not math.isfinite(signal + noise):
-        return None
-    return 10 * math.log10(signal / noise)
+def _activation(scene: _Scene, q: Quantizer) -> ActivationPortrait:
+    name, step = q.site.name, float(q.step())
+    decibels, values = scene.sites[name].decibels, scene.tallies[name].occupancy(step)
+    return ActivationPortrait(name, q.site.tensor, q.site.role, q.site.grid.bits, decibels, values)

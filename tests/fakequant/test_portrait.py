@@ -11,8 +11,10 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.fakequant.portrait import histogram, images_for, portray, sqnr_db
+from dfqonnx.fakequant import portrait
+from dfqonnx.fakequant.portrait import portray
 from dfqonnx.fakequant.student import Student
+from dfqonnx.fakequant.tally import histogram, sqnr_db
 from dfqonnx.spec.portrait import Histogram
 from dfqonnx.spec.sites import Sites
 
@@ -51,10 +53,14 @@ def test_the_ratio_is_that_of_energies_and_unknown_without_noise_or_signal() -> 
     assert sqnr_db(goal, torch.full((2,), math.nan)) is None
 
 
-def test_large_networks_are_looked_at_on_fewer_images() -> None:
-    assert images_for(1) == 64
-    assert images_for(4 * 10**8) == 10
-    assert images_for(10**12) == 4
+def test_large_networks_are_looked_at_on_fewer_images(
+    tiny: Tiny, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = Student(*tiny)
+    student.initialise([images])
+    assert portray(student, tiny[0], images).images == len(images)
+    monkeypatch.setattr(portrait, "WORK", 10.0)
+    assert portray(student, tiny[0], images).images == portrait.CHUNK
 
 
 @pytest.fixture
