@@ -113,7 +113,7 @@ def _say_what_next(report: Report, folder: Path) -> None:
     """End with what was written, where, and what to do now."""
     student = shlex.quote(str(folder / report.student.path))
     teacher = shlex.quote(report.teacher.path)
-    where = f"{len(report.files)} files in {shlex.quote(str(folder))}/, start with report.md"
+    where = f"{len(report.files)} files in {shlex.quote(str(folder))}/, start with report.html"
     then = (
         f"Next: dfqonnx validate --teacher {teacher} --student {student} --eval-data YOUR_IMAGES"
         if report.student.top1 is None

@@ -36,7 +36,9 @@ def view(
         if shown.note:
             console.print(f"Note: {shown.note}.", markup=False)
         if at.teacher is not None:
-            console.print(f"float model      {at.teacher}", f"quantized model  {at.student}", sep="\n")
+            console.print(
+                f"float model      {at.teacher}", f"quantized model  {at.student}", sep="\n"
+            )
         console.print(f"Open {at.page} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(at.page)
