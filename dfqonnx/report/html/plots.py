@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ def draw(report: Report, places: Sequence[rows.Node]) -> Plots:
     """Return the charts of a report."""
     if importlib.util.find_spec("matplotlib") is None:
         return Plots(able=False)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
     from matplotlib import rc_context
 
     with rc_context(drawing.settings()):  # type: ignore[arg-type]
