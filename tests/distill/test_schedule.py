@@ -28,7 +28,12 @@ def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits(
     small, large = default_steps(4 * 10**7, Bits(4, 4), 128), default_steps(10**9, Bits(4, 4), 128)
     assert LEAST <= large < small <= MOST
     assert default_steps(4 * 10**7, Bits(3, 3), 128) > small
-    assert default_steps(4 * 10**7, Bits(8, 8), 128) < small
+    assert default_steps(4 * 10**7, Bits(6, 6), 128) < small
+
+
+def test_eight_bits_are_not_trained() -> None:
+    assert default_steps(4 * 10**7, Bits(8, 8), 128) == 0
+    assert default_steps(4 * 10**7, Bits(4, 8), 128) > 0
 
 
 def test_the_default_depends_on_nothing_but_its_arguments() -> None:
