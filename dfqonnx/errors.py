@@ -67,7 +67,7 @@ def summary(offences: Sequence[Offence]) -> list[str]:
     groups: dict[tuple[str, str, str], list[Offence]] = {}
     for offence in offences:
         groups.setdefault((offence.op, offence.reason, offence.advice), []).append(offence)
-    lines = []
+    lines: list[str] = []
     for (op, reason, advice), group in groups.items():
         if len(group) <= 3:
             lines += map(str, group)

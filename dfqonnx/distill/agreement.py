@@ -27,6 +27,10 @@ class Agreement:
         """Tell by divergence: on a few hundred images `top1` is too coarse to choose by."""
         return self.kl < other.kl
 
+    def worse_than(self, other: Agreement) -> bool:
+        """Tell whether both measures are worse; one alone is within the noise of a small set."""
+        return self.kl > other.kl and self.top1 < other.top1
+
 
 @torch.no_grad()
 def measure_agreement(

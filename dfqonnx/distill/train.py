@@ -2,8 +2,9 @@
 
     loss = kd KL(teacher || student) T^2 + logits MSE + features blocks' normalised MSE
 
-The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. What is
-returned is the better, on held-out synthetic images, of the trained and the untrained student.
+The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. The
+untrained student comes back if training left it worse, by class and by divergence, on held-out
+synthetic images.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     progress.start("distill", run.total)
     _train(run, target, student, pool, spec=spec, seed=seed, progress=progress)
     after = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
-    kept = run.step > 0 and not run.reason and (after.better_than(before) or not len(pool.held))
+    kept = run.step > 0 and not run.reason and not after.worse_than(before)
     if not kept:
         student.load_state(first)
         after = before
