@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from dfqonnx import __version__
 from dfqonnx.convert.program import Program, to_program
@@ -38,6 +36,7 @@ from dfqonnx.outfolder import staged
 from dfqonnx.preflight import preflight
 from dfqonnx.prepare import choose_device
 from dfqonnx.progress import Progress, Remembering, Silent
+from dfqonnx.replay import replay, same_classes
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.gates import judged
@@ -48,10 +47,8 @@ from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.recipe import write_recipe
 from dfqonnx.spec.run import RunSpec
 from dfqonnx.spec.sites import Sites
-from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.synthesise import Images, synthesise
-from dfqonnx.validate.parity import TorchRun
-from dfqonnx.validate.validation import PARITY_IMAGES, Material, validate
+from dfqonnx.validate.validation import Material, validate
 
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
 
@@ -107,11 +104,14 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         path = folder / f"{spec.model.stem}.{spec.quant.bits.label}.onnx"
         _export(case, student, path)
         held = _held_out(case, images)
-        torch_run = _torch_run(case, student, held.pixels)
-        material = Material(case.inputs.spec, held.pixels, data, torch_run)
         with case.watch.stage("validate"):
+            inputs, shape = case.inputs.spec, case.model.input_shape
+            torch_run = replay(student, held.pixels, inputs, shape=shape)
+            material = Material(inputs, held.pixels, data, torch_run)
             found = validate(spec.model, path, material, progress=case.progress)
+            same = same_classes(student, data, found, inputs, shape=shape)
         report = build(found, kept_float={site.node for site in case.sites.floats})
+        report = report.compared(same, images=0 if data is None else len(data))
         report = _complete(case, report, images, path)
         report = judged(report, spec.gates, strict=spec.strict_gates)
         report = exhibit(
@@ -213,23 +213,6 @@ def _held_out(case: Case, images: Images) -> HeldOut:
         shape=case.model.input_shape,
     )
     return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
-
-
-def _torch_run(case: Case, student: Student, pixels: NDArray[np.uint8]) -> TorchRun | None:
-    """Return what the torch student computes on the images that parity is measured on."""
-    if not len(pixels):
-        return None
-    student.to("cpu").eval()
-    codes: dict[str, list[NDArray[np.uint8]]] = {}
-    logits = []
-    for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), 32):
-        x = to_tensor(part, case.inputs.spec, shape=case.model.input_shape)
-        for name, values in student.codes(x).items():
-            codes.setdefault(name, []).append(values)
-        with torch.no_grad():
-            logits.append(student(x)[0].numpy())
-    joined = {name: np.concatenate(parts) for name, parts in codes.items()}
-    return TorchRun(joined, np.concatenate(logits))
 
 
 def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:

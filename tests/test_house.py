@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
     "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "settle",
-    "prepare", "planning", "exhibit", "flow", "api", "verification", "viewing",
+    "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
     "comparing", "testing", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
@@ -22,7 +22,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "onnx": {"graph", "convert", "export", "validate"},
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
-    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "flow"},
+    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "replay"},
     "typer": {"cli"},
     "yaml": {"spec"},
     "pydantic": {"spec", "report"},

@@ -98,6 +98,11 @@ def _runtime(report: Report) -> Iterator[Line]:
             "same class, deployed and trained",
             f"{parity.top1_same:.2%} of {parity.images} images",
         )
+    if parity.eval_same is not None:
+        yield (
+            "same class, evaluation images",
+            f"{parity.eval_same:.2%} of {parity.eval_images} images",
+        )
 
 
 def _bounds(found: Bounded, unit: str, *, times: float = 1.0) -> str:

@@ -92,6 +92,9 @@ class Parity:
         top1_same: share of images on which deployed file and torch student (without one: the file
             as written) choose the same class.
         images: how many were compared.
+        eval_same: share of the evaluation images on which deployed file and torch student choose
+            the same class.
+        eval_images: how many those are.
     """
 
     off_vs_torch_levels: int | None = None
@@ -100,6 +103,8 @@ class Parity:
     on_vs_off_flips: float | None = None
     top1_same: float | None = None
     images: int | None = None
+    eval_same: float | None = None
+    eval_images: int | None = None
 
     @classmethod
     def of(cls, found: parity.Parity) -> Self:
@@ -250,6 +255,13 @@ class Report:
         if not self.teacher.bytes or self.student.bytes is None:
             return None
         return self.student.bytes / self.teacher.bytes
+
+    def compared(self, same: float | None, *, images: int) -> Self:
+        """Return the report with the share of evaluation images classed alike in torch."""
+        if same is None:
+            return self
+        parity = dataclasses.replace(self.parity, eval_same=same, eval_images=images)
+        return dataclasses.replace(self, parity=parity)
 
     def to_json(self) -> str:
         """Return the text of `report.json`."""

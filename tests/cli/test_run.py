@@ -88,6 +88,7 @@ def test_labelled_images_are_measured_and_the_file_remembers_its_preprocessing(
     report = json.loads(done.out)
     assert report["drop_points"]["n"] == 20
     assert report["student"]["top1"]["n"] == 20
+    assert (report["parity"]["eval_images"], report["parity"]["eval_same"]) == (20, 1.0)
     student = tmp_path / "small-w4a4" / "small.w4a4.onnx"
     again = dfqonnx(
         "validate", "--teacher", small, "--student", student, "--eval-data", "data.npz", "--json"

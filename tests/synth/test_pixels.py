@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dfqonnx.errors import UsageError
-from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.spec.imagesize import image_size
+from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
 
 GENERATOR = torch.Generator().manual_seed(0)
