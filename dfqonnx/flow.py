@@ -176,6 +176,7 @@ def _distill(case: Case, student: Student, images: Images) -> Distilled:
             device=case.device,
             budget_seconds=None if budget is None else max(1.0, budget - images.seconds),
             input_shape=case.model.input_shape,
+            kinds=images.kinds,
         )
 
 
@@ -211,6 +212,7 @@ def _held_out(case: Case, images: Images) -> HeldOut:
         seed=case.spec.seed,
         device="cpu",
         shape=case.model.input_shape,
+        kinds=images.kinds,
     )
     return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
 

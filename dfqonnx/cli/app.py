@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,7 +14,7 @@ from dfqonnx import __version__
 from dfqonnx.cli.audit import audit
 from dfqonnx.cli.compare import compare
 from dfqonnx.cli.doctor import doctor
-from dfqonnx.cli.failures import guard
+from dfqonnx.cli.failures import INTERRUPTED, guard
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
@@ -54,7 +55,12 @@ def _top(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(command_line(sys.argv[1:] if arguments is None else arguments))
+    code = command_line(sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED:  # CPython may insist on dying of the signal after it was handled
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def command_line(arguments: list[str]) -> int:

@@ -33,6 +33,7 @@ class Pool:
         seed: int,
         device: str,
         shape: tuple[int, ...] | None = None,
+        kinds: NDArray[np.int64] | None = None,
     ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) < 2:
             raise UsageError(
@@ -40,11 +41,16 @@ class Pool:
                 " uint8 images (N, H, W, C)"
             )
         order = np.random.default_rng(seed).permutation(len(images))
-        kept = min(holdout, len(images) // 8)
+        parts = _by_kind(order, kinds)
+        kept = [min(holdout // len(parts), len(part) // 8) for part in parts]
+        held = _alternate([part[:k] for part, k in zip(parts, kept, strict=True)])
+        rest = [part[k:] for part, k in zip(parts, kept, strict=True)]
+        train = _alternate(rest)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        self.held_at: tuple[int, ...] = tuple(order[:kept].tolist())
-        self.held = pixels[torch.from_numpy(order[:kept])]
-        self.train = pixels[torch.from_numpy(order[kept:])]
+        self.held_at: tuple[int, ...] = tuple(held.tolist())
+        self.held = pixels[torch.from_numpy(held)]
+        self.train = pixels[torch.from_numpy(train)]
+        self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
         self._inputs, self._shape = inputs, shape
         self.movable = shape is None or len(shape) == 3
 
@@ -53,15 +59,39 @@ class Pool:
         return to_tensor(pixels, self._inputs, shape=self._shape)
 
     def draw(self, batch: int, generator: Generator) -> Iterator[Tensor]:
-        """Yield uint8 batches forever; every image once before any comes again."""
-        left = torch.empty(0, dtype=torch.long)
+        """Yield uint8 batches forever, kinds in equal shares.
+
+        Of a kind every image comes once before any comes again.
+        """
+        count = len(self._members)
+        sizes = [batch // count + (i < batch % count) for i in range(count)]
+        left = [torch.empty(0, dtype=torch.long) for _ in self._members]
         while True:
-            while len(left) < batch:
-                left = torch.cat([left, torch.randperm(len(self.train), generator=generator)])
-            chosen, left = left[:batch], left[batch:]
-            yield self.train[chosen.to(self.train.device)]
+            chosen = []
+            for i, (members, size) in enumerate(zip(self._members, sizes, strict=True)):
+                while len(left[i]) < size:
+                    order = torch.randperm(len(members), generator=generator)
+                    left[i] = torch.cat([left[i], members[order]])
+                chosen.append(left[i][:size])
+                left[i] = left[i][size:]
+            yield self.train[torch.cat(chosen).to(self.train.device)]
 
     def batches(self, pixels: Tensor, batch: int) -> Iterator[Tensor]:
         """Yield model inputs of `pixels` in order."""
         for part in torch.split(pixels, batch):
             yield self.tensor(part)
+
+
+def _by_kind(order: NDArray[np.int64], kinds: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
+    """Split an order by kind; a kind with too few images for a share of its own joins the rest."""
+    if kinds is None:
+        return [order]
+    parts = [order[kinds[order] == kind] for kind in np.unique(kinds)]
+    return parts if min(map(len, parts)) >= 16 else [order]
+
+
+def _alternate(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Join parts one from each in turn; what is left of the longer ones follows."""
+    least = min(map(len, parts))
+    turns = np.stack([part[:least] for part in parts], 1).reshape(-1)
+    return np.concatenate([turns, *(part[least:] for part in parts)])

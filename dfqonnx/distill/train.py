@@ -108,6 +108,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     device: str = "cpu",
     budget_seconds: float | None = None,
     input_shape: tuple[int, ...] | None = None,
+    kinds: NDArray[np.int64] | None = None,
 ) -> Distilled:
     """Initialise and train `student` in place.
 
@@ -122,15 +123,21 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         device: where to train; the student ends there.
         budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
         input_shape: of the model's input without the batch; needed when it is no image.
+        kinds: of every image; batches hold equal shares of each kind.
     """
     started = time.perf_counter()
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
-    pool = Pool(images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape)
-    batch = fitting_batch(spec.batch, student.measure(pool.tensor(pool.train[:1])))
-    if batch != spec.batch:
-        progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
-        spec = dataclasses.replace(spec, batch=batch)
+    pool = Pool(
+        images,
+        inputs,
+        holdout=spec.holdout,
+        seed=seed,
+        device=device,
+        shape=input_shape,
+        kinds=kinds,
+    )
+    spec = _fitted(spec, student, pool, progress)
     before = prepare(student, teacher, target, pool, spec=spec, seed=seed)
     first = student.save_state()
     total = spec.steps
@@ -145,10 +152,19 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         student.load_state(first)
         after = before
         if run.step and not run.reason:
-            run.reason = "training did not bring held-out synthetic images closer to the teacher"
+            run.reason = "training left held-out synthetic images further from the teacher"
             progress.warn(run.reason + "; the untrained student is kept")
     seconds = time.perf_counter() - started
     return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))
+
+
+def _fitted(spec: DistillSpec, student: Student, pool: Pool, progress: Progress) -> DistillSpec:
+    """Return `spec` with a batch that memory holds."""
+    batch = fitting_batch(spec.batch, student.measure(pool.tensor(pool.train[:1])))
+    if batch == spec.batch:
+        return spec
+    progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
+    return dataclasses.replace(spec, batch=batch)
 
 
 def trained_bits(student: Student) -> Bits:

@@ -31,7 +31,7 @@ class SynthSpec:
 
     source: str = AUTO
     images: int | None = None
-    procedural: float = 0.5
+    procedural: float = 0.8
     batch: int = 256
     first: int | None = None
     following: int | None = None

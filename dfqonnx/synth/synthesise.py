@@ -32,6 +32,8 @@ class Images:
         reason: why that source; empty when the recipe named it.
         plan: how many images and steps.
         seconds: wall clock.
+        kinds: int64 (N): 1 for images that the teacher improved, 0 for those as painted; training
+            draws from both evenly, however many there are of each.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,6 +41,7 @@ class Images:
     reason: str
     plan: Plan
     seconds: float
+    kinds: NDArray[np.int64]
 
 
 def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -96,7 +99,8 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     pixels = torch.cat(list(source(studio)))
     order = torch.randperm(len(pixels), generator=studio.generator)
     seconds = time.perf_counter() - started
-    return Images(pixels[order].numpy(), name, reason, chosen, seconds)
+    kinds = (order < chosen.optimised).long().numpy()
+    return Images(pixels[order].numpy(), name, reason, chosen, seconds, kinds)
 
 
 def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:

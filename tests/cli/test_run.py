@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_no_file_under_its_final_name(
     time.sleep(0.2)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == code, said
+    assert process.returncode == code, (said, err)
     assert out == ""
     names = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".dfqonnx-partial")}
     assert names == {"small.onnx", "long.yaml"}

@@ -140,7 +140,7 @@ def test_a_training_that_does_harm_is_thrown_away(
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
     assert result.agreement_after == result.agreement_before
-    assert "closer" in result.reason
+    assert "further" in result.reason
     assert progress.warnings
     untrained = Student(*tiny)
     run(tiny[0], untrained, images, dataclasses.replace(SPEC, steps=0))

@@ -112,7 +112,7 @@ def test_a_size_is_counted_by_hand(tmp_path: Path) -> None:
 def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
     small = plan(SynthSpec(), Size(41_000_000, 200_000), (3, 32, 32))
     large = plan(SynthSpec(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
-    assert small.images == 2048
+    assert small.images == 5120
     assert small.optimised == 1024
     assert large.batch < small.batch
     assert large.steps * large.batch < small.steps * small.batch
