@@ -21,8 +21,8 @@ from dfqonnx.preflight import check_eval_data, check_file
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment
+from dfqonnx.report.facts import ModelFacts, widths
 from dfqonnx.report.league import Entry, League
-from dfqonnx.report.model import ModelFacts, widths
 from dfqonnx.report.read import read_report
 from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.compare import CompareSpec

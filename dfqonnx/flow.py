@@ -39,9 +39,10 @@ from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.replay import replay, same_classes
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.facts import Images as ImageFacts
+from dfqonnx.report.facts import widths
 from dfqonnx.report.gates import judged
-from dfqonnx.report.model import Images as ImageFacts
-from dfqonnx.report.model import Report, widths
+from dfqonnx.report.model import Report
 from dfqonnx.report.write import write_images, write_log, write_report
 from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.recipe import write_recipe

@@ -15,8 +15,9 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from dfqonnx.report.gate import Gate
 from dfqonnx.report.gates import broken
-from dfqonnx.report.model import Gate, Report
+from dfqonnx.report.model import Report
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.request import Gates, validate_request
 from dfqonnx.verification import verify

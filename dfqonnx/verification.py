@@ -23,8 +23,9 @@ from dfqonnx.preflight import check_comparison
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.facts import widths
 from dfqonnx.report.gates import judged
-from dfqonnx.report.model import Report, widths
+from dfqonnx.report.model import Report
 from dfqonnx.report.write import write_report
 from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.imagesize import image_size

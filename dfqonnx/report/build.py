@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from dfqonnx.report.model import Agreement, Gate, ModelFacts, Parity, Report, settle
+from dfqonnx.report.facts import Agreement, ModelFacts, Parity
+from dfqonnx.report.gate import Gate, settle
+from dfqonnx.report.model import Report
 from dfqonnx.report.sections import disagreement
 from dfqonnx.validate.accuracy import Bounded
 from dfqonnx.validate.comparison import Comparison

@@ -24,7 +24,8 @@ import operator
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
-from dfqonnx.report.model import Gate, Measured, Report, settle
+from dfqonnx.report.gate import Gate, Measured, settle
+from dfqonnx.report.model import Report
 from dfqonnx.spec.gates import Operator, Quantity, Rule
 from dfqonnx.validate.accuracy import Bounded, Drop
 

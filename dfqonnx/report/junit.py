@@ -12,9 +12,10 @@ import re
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+from dfqonnx.report.gate import Gate
 from dfqonnx.report.gates import broken
 from dfqonnx.report.lines import headline
-from dfqonnx.report.model import Gate, Report
+from dfqonnx.report.model import Report
 
 SUITE = "dfqonnx"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dfqonnx.report.model import ModelFacts, Report
+from dfqonnx.report.facts import ModelFacts
+from dfqonnx.report.model import Report
 
 SCHEMA = "dfqonnx.comparison/1"
 

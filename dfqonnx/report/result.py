@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from dfqonnx.report.gate import Gate, Verdict
 from dfqonnx.report.gates import broken
-from dfqonnx.report.model import Gate, Report, Verdict
+from dfqonnx.report.model import Report
 from dfqonnx.report.read import read_report
 
 

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from dfqonnx.report import model as m
+from dfqonnx.report.gate import settle
 from dfqonnx.report.lines import headline, lines
 from dfqonnx.report.markdown import markdown
 from dfqonnx.report.table import table
@@ -94,7 +95,7 @@ def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
 def test_one_broken_gate_fails_and_one_open_gate_leaves_it_open(
     holds: tuple[bool | None, ...], verdict: str, code: int
 ) -> None:
-    settled = m.settle(tuple(m.Gate("rule", "value", h) for h in holds))
+    settled = settle(tuple(m.Gate("rule", "value", h) for h in holds))
     assert settled == verdict
     assert m.Report(settled, m.ModelFacts("a"), m.ModelFacts("b")).exit_code == code
 
