@@ -15,14 +15,15 @@ FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
     "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "settle",
     "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
-    "comparing", "testing", "cli",
+    "comparing", "resembling", "testing", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it
     "onnx": {"graph", "convert", "export", "validate"},
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
-    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "replay"},
+    "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "replay",
+              "resembling"},
     "typer": {"cli"},
     "yaml": {"spec"},
     "pydantic": {"spec", "report"},

@@ -19,6 +19,7 @@ from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
+from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
 )
-for command in (run, inspect, validate, audit, compare, report, view, doctor, recipes):
+for command in (run, inspect, validate, audit, compare, report, view, similarity, doctor, recipes):
     app.command()(command)
 
 

@@ -39,6 +39,7 @@ class FolderImages:
     folder: Path
     names: tuple[str, ...]
     size: tuple[int, int, int]
+    flag: str = "--eval-data"  # that the user gave the folder with
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop`."""
@@ -56,7 +57,7 @@ class FolderImages:
             return (self.folder / name).read_bytes()
         except OSError as error:
             raise UsageError(
-                f"--eval-data {self.folder}: image {name!r} cannot be read: {error.strerror}"
+                f"{self.flag} {self.folder}: image {name!r} cannot be read: {error.strerror}"
             ) from None
 
 
@@ -196,7 +197,7 @@ def _open(data: bytes, name: str, use: Callable[..., T]) -> T:
         with Image.open(io.BytesIO(data)) as image:
             return use(image)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise UsageError(f"--eval-data {name}: not a readable image ({error})") from None
+        raise UsageError(f"{name}: not a readable image ({error})") from None
 
 
 def _note(name: str, data: bytes, size: tuple[int, int, int]) -> str:
