@@ -1,0 +1,89 @@
+"""RESULTS.md from reports: means and spreads worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
+    report: dict[str, Any] = {
+        "schema": "dfqonnx.report/1",
+        "teacher": {"path": "somewhere/net.onnx", "top1": {"value": 91.5}},
+        "bits": {"weights": 4, "activations": 4, "ends": None, "stream": 8},
+        "drop_points": None if drop is None else {"value": drop, "n": 10000},
+        "recipe": "default",
+        "seed": seed,
+        "seconds": {"total": 100.0 + seed},
+        "peak_rss_mb": 1000.0,
+        "environment": {"processor": "a | processor", "cores": 2},
+        "images": {"divergence": 0.01},
+        "training": {"steps": 300},
+    }
+    report |= more
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "recipe.yaml").write_text("name: default\nscale: quick\ndistill: {batch: 128}\n")
+
+
+def page(root: Path, *places: Path) -> list[str]:
+    words = [sys.executable, root / "pipelines" / "results.py", *places]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
+    root: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "a", 0, 0.5)
+    write(tmp_path / "b", 1, 0.8)
+    write(tmp_path / "deep" / "c", 2, 0.2, images=None)
+    lines = page(root, tmp_path)
+    assert "## net (91.50 % in float)" in lines
+    (row,) = [line for line in lines if line.startswith("| default")]
+    # (0.5 + 0.8 + 0.2) / 3 = 0.5; 300 steps of 128 = 38,400; (100 + 101 + 102) / 3 = 101
+    assert cells(row) == [
+        "default", "quick", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "3", "10,000",
+        "300", "38,400", "0.0100", "101", "1,000", "a",
+    ]  # fmt: skip
+    assert "- a: a | processor, 2 cores" in lines
+
+
+def test_what_is_missing_is_a_dash_and_every_convention_has_its_own_row(
+    root: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "a", 0, None, training=None, images=None, seconds={}, peak_rss_mb=None)
+    write(tmp_path / "b", 0, 1.5, bits={"weights": 4, "activations": 4, "ends": 8, "stream": 8})
+    write(tmp_path / "c", 0, 0.0, bits={"weights": 8, "activations": 8, "ends": None, "stream": 8})
+    write(tmp_path / "d", 0, 2.0, recipe="aaa")
+    (tmp_path / "a" / "recipe.yaml").unlink()
+    rows = [cells(line) for line in page(root, tmp_path) if line.startswith(("| default", "| aaa"))]
+    assert [row[:6] for row in rows] == [
+        ["default", "quick", "W8A8", "like the others", "8", "0.00"],
+        ["default", "-", "W4A4", "like the others", "8", "-"],
+        ["aaa", "quick", "W4A4", "like the others", "8", "2.00"],
+        ["default", "quick", "W4A4", "8", "8", "1.50"],
+    ]
+    (bare,) = [row for row in rows if row[1] == "-"]
+    assert bare[5:13] == ["-", "1", "-", "-", "-", "-", "-", "-"]
+
+
+def test_the_same_seed_twice_counts_once_and_the_last_one_wins(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "1", 0, 9.0)
+    write(tmp_path / "2", 0, 1.0)
+    (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
+    assert cells(row)[5:7] == ["1.00", "1"]
+
+
+def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
+    words = [sys.executable, root / "pipelines" / "results.py", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{tmp_path}: no report.json" in done.stderr
