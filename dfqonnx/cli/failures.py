@@ -41,6 +41,8 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
     except MemoryError:
         return _tell(ENVIRONMENT, "out of memory; try a smaller model", as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last line: a bug becomes a message
+        if "allocate" in str(error) and "memory" in str(error):  # torch says it so
+            return _tell(ENVIRONMENT, "out of memory; try a smaller model", as_json=as_json)
         return _usage_or_bug(error, as_json=as_json)
     if code == INTERRUPTED:
         return _tell(INTERRUPTED, "interrupted; no partial file is left", as_json=as_json)

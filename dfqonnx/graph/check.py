@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import onnx
@@ -10,6 +11,7 @@ from onnx import defs
 from dfqonnx.errors import Offence
 
 MIN_OPSET = 7
+_MOST_INPUT = 2**31  # numbers in the input tensor
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _QUANTIZED = frozenset(
@@ -85,6 +87,14 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
             f"its shape has {len(tensor.shape.dim)} dimensions",
             "declare it as batch x channels x height x width",
         )
+    elif math.prod(max(d.dim_value, 1) for d in tensor.shape.dim) > _MOST_INPUT:
+        shape = " x ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
+        yield Offence(
+            inputs[0].name,
+            "input",
+            f"its shape {shape} is more than any machine holds",
+            "export with the image and batch size that it is used with",
+        )
 
 
 def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
@@ -102,7 +112,9 @@ def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
             f"operators of domain {node.domain!r} are not known",
             "export with standard ai.onnx operators",
         )
-    elif version and not defs.has(node.op_type, max_inclusive_version=max(version, 1)):
+    elif version in range(1, defs.onnx_opset_version() + 1) and not defs.has(
+        node.op_type, max_inclusive_version=version
+    ):
         yield Offence(
             name,
             node.op_type,

@@ -1,0 +1,65 @@
+"""Does a stored tensor hold what it claims? Asked before anything allocates what it claims.
+
+    bytes of raw data = ceil(elements x bits / 8)          elements = product of the dimensions
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from onnx import TensorProto, helper
+
+from dfqonnx.errors import UsageError
+
+_BITS = {
+    8: ("UINT8", "INT8", "BOOL", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"),
+    16: ("UINT16", "INT16", "FLOAT16", "BFLOAT16"),
+    32: ("FLOAT", "INT32", "UINT32"),
+    64: ("DOUBLE", "INT64", "UINT64", "COMPLEX64"),
+    128: ("COMPLEX128",),
+    4: ("UINT4", "INT4", "FLOAT4E2M1"),
+    2: ("UINT2", "INT2"),
+}
+_KINDS = {
+    TensorProto.DataType.Value(name): bits
+    for bits, names in _BITS.items()
+    for name in names
+    if name in TensorProto.DataType.keys()  # noqa: SIM118  an enum, not a dict
+}
+_KINDS |= {TensorProto.DataType.Value("FLOAT8E8M0"): 8} if "FLOAT8E8M0" in dir(TensorProto) else {}
+
+
+def check_tensor(tensor: TensorProto, path: Path) -> None:
+    """Check type, dimensions and amount of data.
+
+    Raises:
+        UsageError: they do not belong together.
+    """
+    where = f"{path}: tensor {tensor.name!r}"
+    dims = list(tensor.dims)
+    if tensor.data_type == TensorProto.STRING:
+        return
+    bits = _KINDS.get(tensor.data_type)
+    if bits is None:
+        raise UsageError(
+            f"{where} has element type {tensor.data_type}, which ONNX does not know: the file is"
+            " damaged, or from a newer ONNX (upgrade the onnx package)"
+        )
+    if any(size < 0 for size in dims):
+        raise UsageError(f"{where} has the shape {dims}: the file is damaged")
+    elements = math.prod(dims)
+    if tensor.HasField("raw_data"):
+        expected, actual, what = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
+    else:
+        field = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
+        packed = elements * bits / 32 if bits < 8 else elements
+        wide = tensor.data_type in {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
+        loose = bits < 8 and len(field) in {elements, -(-elements * bits // 8)}
+        expected = len(field) if loose else math.ceil(packed) * (2 if wide else 1)
+        actual, what = len(field), "numbers"
+    if expected != actual:
+        raise UsageError(
+            f"{where} has {actual} {what} of data, its shape {dims} needs {expected}: the file"
+            " is damaged"
+        )
