@@ -32,6 +32,14 @@ EvalData = Annotated[
         "y, or a folder or tar of images with labels.csv.",
     ),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        help="How much of a paper's budget: quick (what is taken where a recipe has it), paper, "
+        "or another that the recipe names.",
+    ),
+]
 Gates = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -15,25 +14,41 @@ def recipes(
     name: Annotated[
         str | None, typer.Argument(help="Print this recipe in full, every default included.")
     ] = None,
+    scale: o.Scale = None,
     as_json: o.AsJson = False,
 ) -> int:
     """List the shipped recipes, or print one to start your own from."""
-    from dfqonnx.spec.recipe import read_recipe, shipped_recipes, write_recipe
+    from dfqonnx.spec.recipe import (
+        read_recipe,
+        recipe_scales,
+        recipe_values,
+        shipped_recipes,
+        write_recipe,
+    )
 
     if name is not None:
-        recipe = read_recipe(name)
+        recipe = read_recipe(name, scale=scale)
         if as_json:
-            say_json(dataclasses.asdict(recipe))
+            say_json(recipe_values(recipe))
         else:
             typer.echo(write_recipe(recipe), nl=False)
         return 0
     shipped = shipped_recipes()
     if as_json:
-        say_json([dataclasses.asdict(recipe) for recipe in shipped.values()])
+        say_json([recipe_values(recipe) for recipe in shipped.values()])
         return 0
-    width = max(map(len, shipped))
+    width = max(map(len, shipped)) + 2
     console = stdout()
     for known, recipe in shipped.items():
-        console.print(f"{known:<{width}}  {recipe.about}", markup=False)
+        console.print(f"{known:<{width}}{recipe.about}", markup=False, soft_wrap=True)
+        facts = {
+            "paper": recipe.paper,
+            "needs": ", ".join(recipe.needs),
+            "cost": recipe.cost,
+            "scales": ", ".join(recipe_scales(known)),
+        }
+        for key, value in facts.items():
+            if value:
+                console.print(f"{'':{width}}{key}: {value}", markup=False, soft_wrap=True)
     console.print("Use one with: dfqonnx run --recipe NAME; print one: dfqonnx recipes NAME")
     return 0

@@ -25,6 +25,7 @@ def run(
     recipe: Annotated[
         str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
     ] = "default",
+    scale: o.Scale = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Time for images and training together: 30s, 10m, 1h."),
@@ -55,6 +56,7 @@ def run(
         preprocess=preprocess,
         eval_data=eval_data,
         recipe=recipe,
+        scale=scale,
         gates=gate or (),
         strict_gates=strict_gates,
         out=out,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from dfqonnx.spec.distill import OptimiserSpec
 from dfqonnx.spec.quant import Bits
 
 LEAST, MOST = 200, 4000
@@ -25,6 +26,13 @@ def rate(done: float, *, warmup: float, floor: float) -> float:
         return done / warmup
     fall = (done - warmup) / max(1.0 - warmup, 1e-9)
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * fall))
+
+
+def rate_at(done: float, spec: OptimiserSpec) -> float:
+    """Return the learning rate over its peak as the recipe says; see `rate` for the cosine."""
+    if spec.fall == "cosine" or done < spec.warmup:
+        return rate(done, warmup=spec.warmup, floor=spec.floor)
+    return float(0.1 ** sum(done > milestone for milestone in spec.milestones))
 
 
 def effort(bits: Bits) -> float:

@@ -1,6 +1,6 @@
 """Distillation: the student learns the teacher's outputs on synthetic images.
 
-    loss = kd KL(teacher || student) T^2 + logits MSE + features blocks' normalised MSE
+    loss = kd KL(teacher || student) T^2 + features blocks' normalised MSE + ... (`objective`)
 
 The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. The
 untrained student comes back if training left it worse, by class and by divergence, on held-out
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,10 +23,11 @@ from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.augment import mixup, move
 from dfqonnx.distill.average import TailMean
-from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss
+from dfqonnx.distill.objective import Answers, total
+from dfqonnx.distill.optimiser import optimiser
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
-from dfqonnx.distill.schedule import default_steps, fitting_batch, rate, steps_within
+from dfqonnx.distill.schedule import default_steps, fitting_batch, rate_at, steps_within
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
@@ -140,10 +140,10 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     spec = _fitted(spec, student, pool, progress)
     before = prepare(student, teacher, target, pool, spec=spec, seed=seed)
     first = student.save_state()
-    total = spec.steps
-    if total is None:
-        total = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
-    run = _Run(started, total, budget_seconds if spec.steps != 0 else None)
+    steps = spec.steps
+    if steps is None:
+        steps = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
+    run = _Run(started, steps, budget_seconds if spec.steps != 0 else None)
     progress.start("distill", run.total)
     _train(run, target, student, pool, spec=spec, seed=seed, progress=progress)
     after = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
@@ -188,14 +188,14 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     parts = student.parts()
     everything = [p for kind in parts.values() for p in kind]
-    optimizer = _optimizer(parts, spec)
+    optimizer = optimiser(parts, spec.optimiser)
     peaks = [group["lr"] for group in optimizer.param_groups]
     mean = TailMean(everything)
     batches = pool.draw(spec.batch, generator)
     training = time.perf_counter()
     while run.step < run.total:
         done = run.step / run.total
-        now = rate(done + 1.0 / run.total, warmup=spec.warmup, floor=spec.floor)
+        now = rate_at(done + 1.0 / run.total, spec.optimiser)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * now
         pixels = next(batches)
@@ -216,8 +216,8 @@ def _train(
         run.lost = 0
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if spec.clip:
-            torch.nn.utils.clip_grad_norm_(everything, spec.clip)
+        if spec.optimiser.clip:
+            torch.nn.utils.clip_grad_norm_(everything, spec.optimiser.clip)
         optimizer.step()
         if spec.average and done >= 1.0 - spec.average:
             mean.add()
@@ -232,23 +232,7 @@ def _loss(student: Student, teacher: Net, x: Tensor, spec: DistillSpec) -> Tenso
     with torch.no_grad():
         goal, goal_blocks = teacher(x)
     out, blocks = student(x)
-    loss = spec.kd * kd_loss(out, goal, spec.temperature)
-    if spec.logits:
-        loss = loss + spec.logits * logit_loss(out, goal)
-    if spec.features and blocks:
-        loss = loss + spec.features * feature_loss(blocks, goal_blocks)
-    return loss
-
-
-def _optimizer(
-    parts: Mapping[str, list[torch.nn.Parameter]], spec: DistillSpec
-) -> torch.optim.Optimizer:
-    groups = [
-        {"params": parts["weights"], "lr": spec.weight_rate},
-        {"params": parts["biases"], "lr": spec.weight_rate},
-        {"params": parts["steps"], "lr": spec.step_rate},
-    ]
-    return torch.optim.Adam([g for g in groups if g["params"]], fused=True)
+    return total(spec.losses, Answers(out, goal, blocks, goal_blocks, spec.temperature))
 
 
 def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progress) -> None:

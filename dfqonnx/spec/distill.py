@@ -1,10 +1,77 @@
-"""How the student is trained."""
+"""How the student is trained.
+
+    losses: {kd: 1.0, features: 1.0}
+    optimiser: {kind: adam, weight_rate: 4e-4, ...}      (`OptimiserSpec`)
+
+The quantizer is the same for every recipe: learned steps per output channel of a weight and per
+activation tensor. A step times the largest code is a clip: papers with learned clips train the same
+freedom.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from dfqonnx.errors import UsageError
+from dfqonnx.spec.losses import STUDENT_LOSSES
+from dfqonnx.spec.terms import Term, read_terms
+
+Kind = Literal["adam", "sgd"]
+Fall = Literal["cosine", "constant", "steps"]
+
+
+def _student_terms(values: Any) -> tuple[Term, ...]:
+    return read_terms(values, STUDENT_LOSSES, where="distill.losses")
+
+
+StudentTerms = Annotated[tuple[Term, ...], BeforeValidator(_student_terms)]
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """What moves the student's parameters.
+
+    Attributes:
+        kind: adam, or sgd with Nesterov momentum.
+        weight_rate: peak learning rate of weights and biases.
+        step_rate: peak learning rate of the quantizers' logarithmic steps.
+        momentum: of sgd, on weights and biases.
+        decay: weight decay, on weights only.
+        warmup: fraction of the schedule that the rates rise over.
+        fall: along a cosine, not at all, or by 10 at each milestone.
+        milestones: as fractions of the schedule.
+        floor: final rate over peak rate of a cosine.
+        clip: largest gradient norm; 0 does not clip.
+    """
+
+    kind: Kind = "adam"
+    weight_rate: float = 4e-4
+    step_rate: float = 4e-3
+    momentum: float = 0.9
+    decay: float = 0.0
+    warmup: float = 0.1
+    fall: Fall = "cosine"
+    milestones: tuple[float, ...] = ()
+    floor: float = 0.01
+    clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("weight_rate", "step_rate"):
+            if getattr(self, key) <= 0:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be above 0")
+        for key in ("clip", "decay"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be 0 or more")
+        for key in ("warmup", "floor", "momentum"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be in 0..1")
+        if any(not 0 < m < 1 for m in self.milestones):
+            raise UsageError(
+                f"distill.optimiser.milestones {list(self.milestones)}: must be in 0..1"
+            )
 
 
 @dataclass(frozen=True)
@@ -14,15 +81,9 @@ class DistillSpec:
     Attributes:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
         batch: images per step.
-        weight_rate: peak learning rate of weights and biases (Adam).
-        step_rate: peak learning rate of the quantizers' logarithmic steps.
-        warmup: fraction of the schedule that the rates rise over.
-        floor: final rate over peak rate.
-        clip: largest gradient norm; 0 does not clip.
-        temperature: T of the distillation loss.
-        kd: weight of KL(teacher || student) T^2.
-        logits: weight of the logits' mean squared error.
-        features: weight of the blocks' normalised error.
+        temperature: T of the distillation losses.
+        losses: name -> weight.
+        optimiser: what moves the parameters.
         flip: mirror images left to right.
         shift: largest shift, as a fraction of the image's side.
         mixup: fraction of images blended with another one.
@@ -35,15 +96,9 @@ class DistillSpec:
 
     steps: int | None = None
     batch: int = 128
-    weight_rate: float = 4e-4
-    step_rate: float = 4e-3
-    warmup: float = 0.1
-    floor: float = 0.01
-    clip: float = 0.0
     temperature: float = 4.0
-    kd: float = 1.0
-    logits: float = 0.0
-    features: float = 1.0
+    losses: StudentTerms = (Term("kd", 1.0), Term("features", 1.0))
+    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     flip: bool = True
     shift: float = 0.125
     mixup: float = 0.5
@@ -53,16 +108,15 @@ class DistillSpec:
     damping: tuple[float, ...] = (0.1, 0.3, 1.0)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "losses", _student_terms(self.losses))
         if self.steps is not None and self.steps < 0:
             raise UsageError(f"distill.steps {self.steps}: must be 0 or more")
-        positive = ("batch", "weight_rate", "step_rate", "temperature", "calibration")
-        for key in positive:
+        for key in ("batch", "temperature", "calibration"):
             if getattr(self, key) <= 0:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be above 0")
-        for key in ("clip", "kd", "logits", "features", "holdout"):
-            if getattr(self, key) < 0:
-                raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("warmup", "floor", "mixup", "average"):
+        if self.holdout < 0:
+            raise UsageError(f"distill.holdout {self.holdout}: must be 0 or more")
+        for key in ("mixup", "average"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
         if any(d <= 0 for d in self.damping):

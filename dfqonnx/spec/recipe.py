@@ -1,8 +1,14 @@
 """Recipes: YAML files under `pipelines/`, read into frozen specs and written back.
 
     about: one line
+    paper: who published it
+    needs: [statistics, classes, student]
+    cost: one line
     synth:   {...}      the fields of SynthSpec; those left out keep their defaults
     distill: {...}      the fields of DistillSpec
+    scales:             what changes at a scale: laid over the keys above, mapping by mapping
+      quick: {...}      taken unless another is asked for
+      paper: {...}
 
 A key that no spec knows is refused, with the nearest one that exists.
 """
@@ -13,14 +19,17 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.spec.run import Recipe
+from dfqonnx.spec.terms import Term
 from dfqonnx.spec.yamlfile import read_mapping
+
+QUICK, SCALES = "quick", "scales"
 
 
 def recipe_folder() -> Path:
@@ -42,15 +51,19 @@ def shipped_recipes() -> dict[str, Recipe]:
     return {path.stem: read_recipe_file(path) for path in paths}
 
 
-def read_recipe(text: str) -> Recipe:
+def read_recipe(text: str, *, scale: str | None = None) -> Recipe:
     """Return the recipe that `text` names: a shipped one, or a YAML file.
 
+    Args:
+        text: name or path.
+        scale: one of the recipe's own; `quick` where it has that one and none is asked for.
+
     Raises:
-        UsageError: no such recipe or file, or a key or value that does not fit.
+        UsageError: no such recipe, scale or file, or a key or value that does not fit.
     """
     path = Path(text)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return read_recipe_file(path)
+        return read_recipe_file(path, scale=scale)
     names = [shipped.stem for shipped in sorted(recipe_folder().glob("*.yaml"))]
     if text not in names:
         near = difflib.get_close_matches(text, names, n=1)
@@ -59,35 +72,86 @@ def read_recipe(text: str) -> Recipe:
             f"--recipe {text!r}: no such recipe.{hint} Shipped: {', '.join(names)}; or give a "
             "YAML file."
         )
-    return read_recipe_file(recipe_folder() / f"{text}.yaml")
+    return read_recipe_file(recipe_folder() / f"{text}.yaml", scale=scale)
 
 
-def read_recipe_file(path: Path) -> Recipe:
+def read_recipe_file(path: Path, *, scale: str | None = None) -> Recipe:
     """Return the recipe in `path`; its name is the file's stem unless the file says another.
 
     Raises:
         UsageError: an unknown key, or a value of the wrong kind or out of range.
     """
-    values = read_mapping(path, what="recipe")
     where = f"recipe {path}"
+    values = _at_scale(read_mapping(path, what="recipe"), scale, where=where)
     for trail, key, known in _strangers(Recipe, values, ()):
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(
-            f"{where}: unknown key {'.'.join((*trail, key))!r}{hint} Known here: {', '.join(known)}"
-        )
+        advice = _advice(key, known)
+        raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
     try:
         return TypeAdapter(Recipe).validate_python({"name": path.stem, **values})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {place} = {first['input']!r}: {first['msg']}") from None
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def recipe_scales(name: str) -> tuple[str, ...]:
+    """Return the scales of a shipped recipe."""
+    values = read_mapping(recipe_folder() / f"{name}.yaml", what="recipe")
+    return tuple(values.get(SCALES, ()))
+
+
+def _at_scale(values: dict[str, Any], scale: str | None, *, where: str) -> dict[str, Any]:
+    """Return the values with those of a scale laid over them."""
+    rest = {key: value for key, value in values.items() if key != SCALES}
+    scales = values.get(SCALES, {})
+    if not isinstance(scales, Mapping) or not all(isinstance(v, Mapping) for v in scales.values()):
+        raise UsageError(f"{where}: {SCALES} = {scales!r}: expected a mapping for each scale")
+    for name, overlay in scales.items():
+        for trail, key, known in _strangers(Recipe, overlay, (SCALES, str(name))):
+            advice = _advice(key, known)
+            raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
+    if scale is None:
+        return _overlaid({"scale": QUICK, **rest}, scales[QUICK]) if QUICK in scales else rest
+    if scale not in scales:
+        known = ", ".join(map(str, scales)) or "none"
+        raise UsageError(f"{where}: no scale {scale!r}; it has: {known}")
+    return _overlaid({**rest, "scale": scale}, scales[scale])
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with `above` laid over it; mappings are joined key by key."""
+    joined = dict(below)
+    for key, value in above.items():
+        old = joined.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        joined[key] = _overlaid(old, value) if both else value
+    return joined
+
+
+def _advice(key: str, known: list[str]) -> str:
+    """Return the nearest key here, else where in a recipe that very key belongs."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not near:
+        places = [place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key]
+        hint = f"; did you mean {places[0]!r}?" if places else ""
+    return f"{hint} Known here: {', '.join(known)}"
+
+
+def _places(cls: type, trail: tuple[str, ...]) -> Iterator[str]:
+    """Yield every key of a recipe with all the keys above it."""
+    for key, kind in get_type_hints(cls).items():
+        yield ".".join((*trail, key))
+        if _is_spec(kind):
+            yield from _places(kind, (*trail, key))
 
 
 def write_recipe(recipe: Recipe, *, header: str = "") -> str:
     """Return the fully resolved YAML text, `header` above it as comment lines."""
     comments = "".join(f"# {line}\n" for line in header.splitlines())
-    return comments + yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False, width=100)
+    return comments + yaml.safe_dump(recipe_values(recipe), sort_keys=False, width=100)
 
 
 def _strangers(
@@ -99,18 +163,28 @@ def _strangers(
     for key, value in values.items():
         if key not in known:
             yield trail, str(key), known
-        elif isinstance(value, Mapping):
-            inner = next((t for t in (hints[key], *get_args(hints[key])) if _is_spec(t)), None)
-            if inner is not None:
-                yield from _strangers(inner, value, (*trail, key))
+        elif isinstance(value, Mapping) and _is_spec(hints[key]):
+            yield from _strangers(hints[key], value, (*trail, key))
 
 
 def _is_spec(kind: Any) -> bool:
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as YAML and JSON write it."""
+    values: dict[str, Any] = _plain(recipe)
+    return values
+
+
 def _plain(value: Any) -> Any:
-    """Tuples become lists: YAML has no tuples."""
+    """Specs become mappings, tuples lists; terms a mapping from name to weight."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(item, Term) for item in value):
+            return {term.name: term.written for term in value}
+        return [_plain(item) for item in value]
+    return value

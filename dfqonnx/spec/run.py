@@ -16,6 +16,7 @@ from dfqonnx.spec.synth import SynthSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 Target = Literal["ort-cpu"]
+Need = Literal["statistics", "classes", "student"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,21 @@ class Recipe:
     Attributes:
         name: the file's stem.
         about: one line for `dfqonnx recipes`.
+        paper: who published it, and where.
+        needs: what it cannot do without: BatchNormalization `statistics` in the file, a teacher
+            that tells `classes` apart, a `student` to play against.
+        cost: one line: how long it takes.
+        scale: which of the file's scales this is; empty where it has none.
         synth: the images.
         distill: the training; `steps: 0` trains nothing.
     """
 
     name: str = "default"
     about: str = ""
+    paper: str = ""
+    needs: tuple[Need, ...] = ()
+    cost: str = ""
+    scale: str = ""
     synth: SynthSpec = field(default_factory=SynthSpec)
     distill: DistillSpec = field(default_factory=DistillSpec)
 

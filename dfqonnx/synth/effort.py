@@ -114,9 +114,10 @@ def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 
         shape: of one input, without the batch axis.
         scale: work relative to the default, for runs with a budget.
     """
-    free = spec.first is None and spec.following is None
-    first = FIRST if spec.first is None else spec.first
-    following = FOLLOWING if spec.following is None else spec.following
+    pixels = spec.pixels
+    free = pixels.first is None and pixels.following is None
+    first = FIRST if pixels.first is None else pixels.first
+    following = FOLLOWING if pixels.following is None else pixels.following
     bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
     batch = max(8, min(spec.batch, int(BATCH_BYTES / bytes_kept)))
     affordable = scale * WORK / (2.0 * size.work)  # images times steps

@@ -1,11 +1,12 @@
 """Images optimised through the teacher, batch by batch, starting from dead leaves.
 
-    loss = statistics KL(batch || BatchNormalization) + classes KL(labels || teacher) + smooth TV
+    loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
 
-Adam on the normalised pixels, its rate falling along a cosine; every step sees a random flip and
-shift, and pixels are clamped to the valid range. Without statistics those of dead leaves stand in;
-without logits of the form (N, K) there is no class term. Gradients reach the pixels only. Source:
-DeepInversion (CVPR 2020) for the loss; the start and the few steps are ours.
+or what else a recipe's `losses` name. Adam on the normalised pixels, its rate falling along a
+cosine; every step sees a random flip and shift, and pixels are clamped to the valid range. Without
+statistics those of dead leaves stand in; without logits of the form (N, K) there is no class term.
+Gradients reach the pixels only. Source: DeepInversion (CVPR 2020) for the loss; the start and the
+few steps are ours.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.synth.leaves import leaves
-from dfqonnx.synth.objectives import class_loss, soft_labels, total_variation
+from dfqonnx.synth.objective import Objective, Seen, distance
+from dfqonnx.synth.objectives import soft_labels
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
 from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.source import SOURCES, Studio
 from dfqonnx.synth.statistics import Targets
-
-BETAS = (0.5, 0.9)  # quick to forget: every step sees another shift
-LAST = 0.1  # final rate over first
 
 
 @SOURCES.add("optimised")
@@ -71,37 +70,34 @@ def _improve(
     studio: Studio,
 ) -> Tensor:
     """Return the canvas (B, C, H, W) after `steps` of Adam."""
-    spec, generator = studio.spec, studio.generator
+    spec, pixels, generator = studio.spec, studio.spec.pixels, studio.generator
     limit = limits(studio.inputs, canvas.shape[1], studio.device)
     canvas = canvas.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([canvas], lr=spec.rate, betas=BETAS)
-    labels: Tensor | None = None
+    optimiser = torch.optim.Adam([canvas], lr=pixels.rate, betas=pixels.betas)
+    objective = Objective(spec.losses)
+    soft: Tensor | None = None
     for step in range(steps):
         fall = 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimiser.param_groups[0]["lr"] = spec.rate * (LAST + (1 - LAST) * fall)
+        optimiser.param_groups[0]["lr"] = pixels.rate * (pixels.last + (1 - pixels.last) * fall)
         logits, taps = net(_fed(_jitter(canvas, studio), studio))
-        if labels is None and spec.classes and logits.dim() == 2 and logits.shape[1] > 1:
-            labels = soft_labels(
+        if soft is None and objective.needs("soft") and logits.dim() == 2 and logits.shape[1] > 1:
+            soft = soft_labels(
                 len(canvas), logits.shape[1], boundary=spec.boundary, generator=generator
             ).to(studio.device)
-        loss = spec.smooth * total_variation(canvas)
-        distance = targets.loss(taps) if len(targets) else loss.new_zeros(())
-        loss = loss + spec.statistics * distance
-        if labels is not None:
-            loss = loss + spec.classes * class_loss(logits, labels)
+        loss, found = objective(Seen(canvas, logits, taps, targets, soft=soft))
         (canvas.grad,) = torch.autograd.grad(loss, canvas)
         canvas.grad.nan_to_num_(0.0, 0.0, 0.0)
         optimiser.step()
         with torch.no_grad():
             canvas.copy_(canvas.clamp(*limit))
-        studio.progress.advance(1, loss=loss.item(), statistics=distance.item())
+        studio.progress.advance(1, loss=loss.item(), statistics=distance(found).item())
     return canvas.detach()
 
 
 def _jitter(canvas: Tensor, studio: Studio) -> Tensor:
     """Return the canvas, flipped and shifted as a whole, wrapping around."""
-    most_down = round(studio.spec.jitter * canvas.shape[2])
-    most_across = round(studio.spec.jitter * canvas.shape[3])
+    most_down = round(studio.spec.pixels.jitter * canvas.shape[2])
+    most_across = round(studio.spec.pixels.jitter * canvas.shape[3])
     down = int(torch.randint(-most_down, most_down + 1, (), generator=studio.generator))
     across = int(torch.randint(-most_across, most_across + 1, (), generator=studio.generator))
     flip = bool(torch.rand((), generator=studio.generator) < 0.5)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import dfqonnx.synth.losses  # noqa: F401  (files them all)
 import dfqonnx.synth.optimise  # noqa: F401  (files its source)
 import dfqonnx.synth.procedural  # noqa: F401  (files its sources)
 from dfqonnx.convert.program import Program

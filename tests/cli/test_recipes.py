@@ -11,6 +11,7 @@ import pytest
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.recipe import read_recipe, recipe_folder, shipped_recipes, write_recipe
 from dfqonnx.spec.run import Recipe
+from dfqonnx.spec.terms import Term
 from tests.cli.conftest import Run
 
 
@@ -43,9 +44,9 @@ def test_a_recipe_written_in_full_reads_back_the_same(tmp_path: Path) -> None:
 
 
 def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
-    recipe = read_recipe(written(tmp_path, "distill: {weight_rate: 1e-3}\n"))
+    recipe = read_recipe(written(tmp_path, "distill: {optimiser: {weight_rate: 1e-3}}\n"))
     assert recipe.name == "mine"
-    assert recipe.distill.weight_rate == 0.001
+    assert recipe.distill.optimiser.weight_rate == 0.001
     assert recipe.distill.batch == Recipe().distill.batch
     assert recipe.synth == Recipe().synth
 
@@ -60,6 +61,14 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("distill: {batch: 1.5}\n", "distill.batch = 1.5"),
         ("distill: {steps: -1}\n", "must be 0 or more"),
         ("distill: 3\n", "distill = 3"),
+        ("distill: {weight_rate: 1}\n", "did you mean 'distill.optimiser.weight_rate'?"),
+        ("synth: {losses: {labls: 1}}\n", "unknown loss 'labls'; did you mean 'labels'?"),
+        ("synth: {losses: [labels]}\n", "expected `name: weight` pairs"),
+        ("synth: {losses: {smooth: much}}\n", "synth.losses.smooth.weight = 'much'"),
+        ("synth: {losses: {smooth: {wieght: 1}}}\n", "did you mean 'weight'?"),
+        ("scales: {quick: {distil: {}}}\n", "unknown key 'scales.quick.distil'; did you mean"),
+        ("scales: 3\n", "scales = 3"),
+        ("needs: [luck]\n", "needs.0 = 'luck'"),
     ],
 )
 def test_a_wrong_recipe_says_where_and_what(text: str, words: str, tmp_path: Path) -> None:
@@ -68,14 +77,36 @@ def test_a_wrong_recipe_says_where_and_what(text: str, words: str, tmp_path: Pat
     assert words in str(caught.value)
 
 
+SCALED = """
+synth: {images: 64, losses: {labels: 1, smooth: 2}}
+scales:
+  quick: {distill: {steps: 3}, synth: {losses: {smooth: 1e-3}}}
+  paper: {cost: a day, distill: {steps: 1000}}
+"""
+
+
+def test_a_scale_is_laid_over_the_recipe_and_quick_is_the_one_taken(tmp_path: Path) -> None:
+    path = written(tmp_path, SCALED)
+    quick, paper = read_recipe(path), read_recipe(path, scale="paper")
+    assert (quick.scale, quick.distill.steps, quick.synth.images) == ("quick", 3, 64)
+    assert quick.synth.losses == (Term("labels", 1.0), Term("smooth", 0.001))
+    assert (paper.scale, paper.distill.steps, paper.cost) == ("paper", 1000, "a day")
+    assert paper.synth.losses == (Term("labels", 1.0), Term("smooth", 2.0))
+    with pytest.raises(UsageError, match=r"no scale 'paer'; it has: quick, paper"):
+        read_recipe(path, scale="paer")
+    with pytest.raises(UsageError, match=r"no scale 'quick'; it has: none"):
+        read_recipe("ptq", scale="quick")
+
+
 def test_the_command_lists_them_and_prints_one_that_runs_again(
     dfqonnx: Run, tmp_path: Path
 ) -> None:
     listed = dfqonnx("recipes")
     assert listed.code == 0
-    assert [line.split()[0] for line in listed.out.splitlines()][:2] == ["default", "ptq"]
+    assert {"default", "ptq"} <= {line.split(" ")[0] for line in listed.out.splitlines()}
     printed = dfqonnx("recipes", "ptq")
     assert read_recipe(written(tmp_path, printed.out)).distill == read_recipe("ptq").distill
     as_json = json.loads(dfqonnx("recipes", "--json").out)
-    assert [recipe["name"] for recipe in as_json][:2] == ["default", "ptq"]
+    assert {"default", "ptq"} <= {recipe["name"] for recipe in as_json}
+    assert as_json[0]["synth"]["losses"]
     assert dfqonnx("recipes", "pqt").code == 2

@@ -10,21 +10,26 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.distill import prepare, train
+from dfqonnx.distill import objective, prepare, train
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill, trained_bits
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Silent
-from dfqonnx.spec.distill import DistillSpec
+from dfqonnx.spec.distill import DistillSpec, OptimiserSpec
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits
 from dfqonnx.spec.sites import QParams, Sites
 
 INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillSpec(
-    steps=60, batch=64, weight_rate=2e-3, step_rate=5e-3, holdout=64, average=0.3, damping=()
+    steps=60,
+    batch=64,
+    holdout=64,
+    average=0.3,
+    damping=(),
+    optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3),
 )
 Tiny = tuple[Program, Sites]
 
@@ -136,7 +141,8 @@ def test_a_training_that_does_harm_is_thrown_away(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
     progress = Listening()
-    wild = dataclasses.replace(SPEC, steps=5, weight_rate=10.0, warmup=0.0, average=0.0)
+    fast = OptimiserSpec(weight_rate=10.0, warmup=0.0)
+    wild = dataclasses.replace(SPEC, steps=5, optimiser=fast, average=0.0)
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
     assert result.agreement_after == result.agreement_before
@@ -153,7 +159,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
     def broken(out: Tensor, goal: Tensor, temperature: float) -> Tensor:
         return out.sum() * torch.nan
 
-    monkeypatch.setattr(train, "kd_loss", broken)
+    monkeypatch.setattr(objective, "kd_loss", broken)
     progress = Listening()
     result = run(tiny[0], student, images, progress=progress)
     assert result.steps == train.PATIENCE

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import Model
 from dfqonnx.progress import Silent
 from dfqonnx.spec.inputs import PRESETS, InputSpec
-from dfqonnx.spec.synth import SynthSpec
+from dfqonnx.spec.synth import GameSpec, GeneratorSpec, PixelSpec, SynthSpec
 from dfqonnx.synth.effort import Size, measure, plan
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.pseudo import pseudo_statistics
@@ -19,7 +20,7 @@ from dfqonnx.synth.statistics import Targets
 from dfqonnx.synth.synthesise import Images, synthesise
 from tests.synth.tiny import program, tiny
 
-SPEC = SynthSpec(images=32, batch=16, first=6, following=3)
+SPEC = SynthSpec(images=32, batch=16, pixels=PixelSpec(first=6, following=3))
 INPUTS = PRESETS["cifar10"]
 
 
@@ -48,7 +49,8 @@ def distance(model: Model, pixels: np.ndarray) -> float:
 def test_optimised_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
     model = tiny(tmp_path)
     start = make(model, spec=SynthSpec(source="leaves", images=16))
-    spec = SynthSpec(images=16, batch=16, first=40, following=0, procedural=0.0)
+    pixels = PixelSpec(first=40, following=0)
+    spec = SynthSpec(images=16, batch=16, pixels=pixels, procedural=0.0)
     assert distance(model, make(model, spec=spec).pixels) < 0.5 * distance(model, start.pixels)
 
 
@@ -125,9 +127,17 @@ def test_the_recipe_s_numbers_win() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"images": 1}, {"rate": 0.0}, {"procedural": 1.5}, {"jitter": 0.5}, {"smooth": -1.0}],
+    ("kind", "place", "wrong"),
+    [
+        (SynthSpec, "synth", {"images": 1}),
+        (SynthSpec, "synth", {"procedural": 1.5}),
+        (SynthSpec, "synth.losses", {"losses": {"smooth": -1.0}}),
+        (PixelSpec, "synth.pixels.rate", {"rate": 0.0}),
+        (PixelSpec, "synth.pixels.jitter", {"jitter": 0.5}),
+        (GeneratorSpec, "synth.generator.betas", {"betas": (0.9, 1.0)}),
+        (GameSpec, "synth.game.students", {"students": 0}),
+    ],
 )
-def test_a_spec_out_of_range_names_its_key(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=f"synth.{next(iter(wrong))}"):
-        SynthSpec(**wrong)
+def test_a_spec_out_of_range_names_its_key(kind: type, place: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=place):
+        kind(**wrong)
