@@ -190,7 +190,7 @@ class Quantizer(nn.Module):
 def capped(site: ActivationSite, step: float) -> Grid:
     """Return the site's grid under its ceiling for a given step."""
     grid = site.grid
-    if site.ceiling is None:
+    if site.ceiling is None or math.isinf(site.ceiling):
         return grid
     top = int((torch.tensor(site.ceiling) / torch.tensor(step)).round()) + grid.zero_point
     return Grid(grid.bits, grid.lo, max(grid.lo + 1, min(grid.hi, top)), grid.zero_point)

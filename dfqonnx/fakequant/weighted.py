@@ -84,6 +84,11 @@ class QuantizedOp(nn.Module):
         self.reset_steps()
 
     @property
+    def reads(self) -> str:
+        """Name of the value that the node reads: behind a pooling, not the site's own."""
+        return self._inputs[0]
+
+    @property
     def fan_in(self) -> int:
         """Weights per output channel."""
         return self.weight.numel() // self.weight.shape[self.site.axis]

@@ -34,7 +34,8 @@ class ActivationSite:
             at the producer and every consumer sees it. A non-empty site reads a tensor that is
             already quantized, more finely, at its producer.
         ceiling: real upper bound of a fused Clip (6.0 for ReLU6): codes also stay at or below
-            `rint(ceiling / scale)`. None without one.
+            `rint(ceiling / scale)`. None without one; infinite where equalisation took it away, so
+            that the Clip is written as a Relu.
         role: `input`, `stream` (elementwise operand), `node-input` (feeds Conv/Gemm/MatMul),
             `classifier-input` or `output`.
         feature: whether the tensor closes a block (a residual sum, or an activation where there
