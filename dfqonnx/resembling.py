@@ -26,7 +26,7 @@ from dfqonnx.settle import settle_inputs
 from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.similarity import SimilaritySpec
-from dfqonnx.spec.synth import SynthSpec
+from dfqonnx.spec.synth import PixelSpec, SynthSpec
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.similarity import Likeness, likeness
 from dfqonnx.synth.synthesise import synthesise
@@ -39,7 +39,7 @@ REFERENCES = {
     "noise": SynthSpec(source="noise", images=REFERENCE_IMAGES),
     "dead leaves": SynthSpec(source="leaves", images=REFERENCE_IMAGES),
     "images optimised through this model": SynthSpec(
-        source="optimised", images=REFERENCE_IMAGES, procedural=0.0, first=30, following=30
+        source="optimised", images=REFERENCE_IMAGES, procedural=0.0, pixels=PixelSpec(30, 30)
     ),
 }
 
