@@ -41,8 +41,9 @@ class PixelSpec:
         rate: learning rate on normalised pixels (Adam).
         betas: Adam's.
         fall: how the rate falls: along a cosine, not at all, or when the loss stops falling.
-        last: final rate over first.
-        start: what a batch begins as.
+        last: final rate over first; the least one where it falls at a plateau.
+        patience: steps without a lower loss before the rate falls to a tenth (`fall: plateau`).
+        start: what a batch begins as: dead leaves, or noise N(0, 1) on normalised pixels.
         jitter: largest shift while optimising, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
         clamp: keep every pixel in its valid range while optimising; it is at the end in any case.
@@ -54,6 +55,7 @@ class PixelSpec:
     betas: tuple[float, float] = (0.5, 0.9)
     fall: Falling = "cosine"
     last: float = 0.1
+    patience: int = 50
     start: Start = "leaves"
     jitter: float = 0.0625
     flip: bool = True
@@ -65,6 +67,8 @@ class PixelSpec:
             if value is not None and value < 0:
                 raise UsageError(f"synth.pixels.{key} {value}: must be 0 or more")
         _rate(self.rate, self.betas, where="synth.pixels")
+        if self.patience < 1:
+            raise UsageError(f"synth.pixels.patience {self.patience}: must be 1 or more")
         if not 0 <= self.last <= 1:
             raise UsageError(f"synth.pixels.last {self.last}: must be in 0..1")
         if not 0 <= self.jitter < 0.5:

@@ -19,7 +19,7 @@ LEAST, MOST = 0.3, 0.7  # a two-class label gives its first class this share
 
 def soft_labels(n: int, classes: int, *, boundary: float, generator: Generator) -> Tensor:
     """Return random labels (N, K), each row a distribution; `boundary` of them name two classes."""
-    first = _balanced(n, classes, generator)
+    first = balanced_labels(n, classes, generator)
     other = (first + torch.randint(1, max(2, classes), (n,), generator=generator)) % classes
     share = LEAST + (MOST - LEAST) * torch.rand(n, 1, generator=generator)
     share = torch.where(torch.rand(n, 1, generator=generator) < boundary, share, 1.0)
@@ -44,7 +44,7 @@ def total_variation(images: Tensor) -> Tensor:
     return total
 
 
-def _balanced(n: int, classes: int, generator: Generator) -> Tensor:
+def balanced_labels(n: int, classes: int, generator: Generator) -> Tensor:
     """Return n classes in random order, every class as often as every other, give or take one."""
     rounds = -(-n // classes)
     return torch.cat([torch.randperm(classes, generator=generator) for _ in range(rounds)])[:n]
