@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dfqonnx import __version__
-from dfqonnx.convert.program import Program, to_program
+from dfqonnx.convert.program import Program, narrow, to_program
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill
 from dfqonnx.exhibit import HeldOut, exhibit, look
@@ -34,7 +34,7 @@ from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
 from dfqonnx.preflight import preflight
-from dfqonnx.prepare import choose_device
+from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.replay import replay, same_classes
 from dfqonnx.report.build import build
@@ -133,8 +133,9 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
 def _open(spec: RunSpec, progress: Remembering) -> Case:
     watch = Stopwatch()
     device = choose_device(spec.device)
-    model = normalise(load(spec.model))
+    model = narrow(normalise(load(spec.model)))
     teacher = to_program(model)
+    check_teacher(spec.model, teacher, model.input_shape)
     inputs = settle_inputs(
         spec.inputs,
         model,

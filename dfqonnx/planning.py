@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from dfqonnx.convert.program import to_program
+from dfqonnx.convert.program import narrow, to_program
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.inspect import Inspection, inspect_file
+from dfqonnx.graph.inspect import Inspection, inspect, refusal
 from dfqonnx.graph.load import load
+from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.sites import choose_sites
 from dfqonnx.preflight import preflight
-from dfqonnx.prepare import choose_device
+from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Silent
 from dfqonnx.settle import open_eval_data, settle_inputs
 from dfqonnx.spec.inputs import InputSpec
@@ -28,10 +29,9 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     """
     preflight(spec)
     choose_device(spec.device)
-    found = preview(spec.model, spec.quant, spec.inputs)
-    if found.refusals:
+    found, model = _look(spec.model, spec.quant, spec.inputs)
+    if model is None:
         return found
-    model = normalise(load(spec.model))
     inputs = settle_inputs(
         spec.inputs,
         model,
@@ -52,11 +52,17 @@ def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> I
     Raises:
         UsageError: the file cannot be read.
     """
-    found = inspect_file(model, quant, inputs)
-    if found.refusals:
-        return found
+    return _look(model, quant, inputs)[0]
+
+
+def _look(
+    path: Path, quant: QuantSpec, inputs: InputSpec | None
+) -> tuple[Inspection, Model | None]:
+    """Return what `run` will find, by its own steps; the model is None where it is refused."""
     try:
-        to_program(normalise(load(model)))
+        model = narrow(normalise(load(path)))
+        check_teacher(path, to_program(model), model.input_shape)
     except UnsupportedModel as error:
-        return replace(found, refusals=error.offences)
-    return found
+        return refusal(path, quant, error), None
+    sites = choose_sites(model, quant, input_signed=inputs is None or inputs.signed)
+    return inspect(model, sites, quant), model

@@ -18,9 +18,10 @@ from torch import Tensor
 from dfqonnx.convert.reader import Reader
 from dfqonnx.convert.step import Step
 from dfqonnx.errors import UnsupportedModel
+from dfqonnx.graph.cut import cut
 from dfqonnx.graph.model import Model
 
-__all__ = ["Program", "Step", "program_from_ir", "to_program"]
+__all__ = ["Program", "Step", "narrow", "program_from_ir", "to_program"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Program:
     Attributes:
         inputs: names of the values fed at run time.
         outputs: names of the model's outputs.
-        logits: the value that distillation compares.
+        logits: the first of the values that distillation compares.
+        targets: all of them.
         steps: in an order that can be executed.
         tensors: constants by value name.
         host: names of the values that are computed on the CPU.
@@ -42,6 +44,7 @@ class Program:
     steps: tuple[Step, ...]
     tensors: Mapping[str, Tensor]
     host: frozenset[str] = frozenset()
+    targets: tuple[str, ...] = ()
 
     def step(self, node: str) -> Step:
         """Return the step of a node.
@@ -56,39 +59,83 @@ class Program:
 
 
 def to_program(model: Model) -> Program:
-    """Translate a normalised model.
+    """Translate what leads to the targets of a normalised model.
 
     Raises:
         UnsupportedModel: naming every node that cannot be translated.
     """
-    return program_from_ir(model.ir, logits=model.logits)
+    return program_from_ir(model.ir, targets=model.targets)
 
 
-def program_from_ir(model: ir.Model, *, logits: str | None = None) -> Program:
-    """Translate an onnx_ir model; `logits` is its first output unless named.
+def narrow(model: Model) -> Model:
+    """Return the model with its targets moved in front of the nodes that cannot be translated.
+
+    Raises:
+        UnsupportedModel: nothing that could be quantized stands before them; names them.
+    """
+    offences = _read(model.ir).offences
+    if not offences:
+        return model
+    return cut(model, {o.node: o.reason for o in offences})
+
+
+def program_from_ir(
+    model: ir.Model, *, logits: str | None = None, targets: tuple[str, ...] = ()
+) -> Program:
+    """Translate an onnx_ir model; its targets are its outputs unless named, or one of them.
+
+    Nodes that lead to no target are left out where they cannot be translated.
 
     Raises:
         UnsupportedModel: naming every node that cannot be translated.
     """
     graph = model.graph
-    reader = Reader(dict(graph.opset_imports))
-    inputs = tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
-    for name in inputs:
-        reader.feed(name)
-    for name, value in graph.initializers.items():
-        reader.constant(name, value)
-    for index, node in enumerate(graph):
-        reader.node(node, name=node.name or f"{node.op_type}_{index}")
-    if reader.offences:
-        count = len(reader.offences)
-        what = "node" if count == 1 else "nodes"
-        raise UnsupportedModel(f"{count} {what} cannot be translated", reader.offences)
     outputs = tuple(str(value.name) for value in graph.outputs)
+    targets = targets or ((logits,) if logits else outputs)
+    reader = _read(model)
+    needed = _leading_to(graph, set(targets))
+    offences = [o for o in reader.offences if o.node in needed]
+    if offences:
+        count = len(offences)
+        what = "node" if count == 1 else "nodes"
+        raise UnsupportedModel(f"{count} {what} cannot be translated", offences)
+    made = {*reader.tensors, *_inputs(graph), *(n for s in reader.steps for n in s.writes())}
     return Program(
-        inputs=inputs,
-        outputs=outputs,
-        logits=logits or outputs[0],
+        inputs=_inputs(graph),
+        outputs=tuple(name for name in outputs if name in made),
+        logits=targets[0],
+        targets=targets,
         steps=tuple(reader.steps),
         tensors=reader.tensors,
         host=frozenset(reader.host),
     )
+
+
+def _inputs(graph: ir.Graph) -> tuple[str, ...]:
+    return tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
+
+
+def _read(model: ir.Model) -> Reader:
+    graph = model.graph
+    reader = Reader(dict(graph.opset_imports))
+    for name in _inputs(graph):
+        reader.feed(name)
+    for name, value in graph.initializers.items():
+        reader.constant(name, value)
+    for index, node in enumerate(graph):
+        reader.node(node, name=_name(node, index))
+    return reader
+
+
+def _name(node: ir.Node, index: int) -> str:
+    return node.name or f"{node.op_type}_{index}"
+
+
+def _leading_to(graph: ir.Graph, wanted: set[str]) -> set[str]:
+    """Return the names of the nodes that `wanted` values are computed from."""
+    found = set()
+    for index, node in reversed(list(enumerate(graph))):
+        if any(str(value.name) in wanted for value in node.outputs):
+            found.add(_name(node, index))
+            wanted = wanted | {str(value.name) for value in node.inputs if value is not None}
+    return found

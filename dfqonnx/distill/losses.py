@@ -22,6 +22,11 @@ from dfqonnx.fakequant.inner import inner
 LEAST_VARIANCE = 1e-8
 
 
+def holds_classes(output: Tensor) -> bool:
+    """Tell whether rows are scores of classes, (N, K) with K above 1; others are just values."""
+    return output.dim() == 2 and output.shape[1] > 1
+
+
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return the distillation loss of logits (N, K), or (..., K) taken as rows."""
     s = functional.log_softmax(student.flatten(0, -2) / temperature, dim=-1)  # (N, K)

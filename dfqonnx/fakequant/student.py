@@ -28,13 +28,14 @@ class Student(nn.Module):
 
     Attributes:
         sites: the decision that it carries out.
+        targets: names of the values that distillation compares; `forward` returns the first.
         quantizers: one per activation site, in the order of `sites.activations`.
         weighted: one per weight site, in the order of `sites.weights`.
     """
 
     def __init__(self, program: Program, sites: Sites) -> None:
         super().__init__()
-        self.sites = sites
+        self.sites, self.targets = sites, program.targets
         absorbed = absorbed_nodes(program, sites)
         self.quantizers = nn.ModuleList(
             Quantizer(site, rectify=site.name in absorbed) for site in sites.activations
@@ -62,8 +63,9 @@ class Student(nn.Module):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the tensors that close a block."""
-        return tuple(s.tensor for s in self.sites.activations if s.feature and not s.consumers)
+        """Names of the tensors that close a block, and of the targets behind the first."""
+        blocks = (s.tensor for s in self.sites.activations if s.feature and not s.consumers)
+        return tuple(dict.fromkeys((*blocks, *self.targets[1:])))
 
     @property
     def multiply_adds(self) -> int:
@@ -113,6 +115,9 @@ class Student(nn.Module):
             for op in self.operators():
                 op.float_bias = False
         if not sequential:
+            unseen = [name for name, samples in seen.items() if not samples]
+            if unseen:
+                raise InternalError(f"no way leads from sites {unseen[:3]} to any target")
             for q in self.activations():
                 q.settle(torch.cat(seen[q.site.name]))
         for op in self.operators():

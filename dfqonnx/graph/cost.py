@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.passes.edit import constant, dims
+from dfqonnx.graph.passes.sizes import concrete
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.spec.sites import Sites
 
@@ -65,7 +66,7 @@ def _multiply_adds(node: ir.Node) -> int:
 
 
 def _per_image(value: ir.Value | None) -> int:
-    shape = dims(value) or ()
+    shape = concrete(value) or ()
     return math.prod(d for d in shape[1:] if isinstance(d, int))
 
 

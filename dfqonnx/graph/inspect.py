@@ -94,10 +94,15 @@ def inspect_file(path: Path, quant: QuantSpec, inputs: InputSpec | None = None) 
     try:
         model = normalise(load(path))
     except UnsupportedModel as error:
-        reasons = error.offences or (Offence("graph", "", str(error)),)
-        return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
+        return refusal(path, quant, error)
     sites = choose_sites(model, quant, input_signed=inputs is None or inputs.signed)
     return inspect(model, sites, quant)
+
+
+def refusal(path: Path, quant: QuantSpec, error: UnsupportedModel) -> Inspection:
+    """Return what is said of a model that cannot be quantized."""
+    reasons = error.offences or (Offence("graph", "", str(error)),)
+    return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
 
 
 def inspect(model: Model, sites: Sites, quant: QuantSpec) -> Inspection:

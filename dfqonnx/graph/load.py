@@ -7,7 +7,6 @@ quantized is an `UnsupportedModel` that names every offending node.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from onnx import external_data_helper
 from dfqonnx.errors import Offence, UnsupportedModel, UsageError
 from dfqonnx.graph.check import find_offences
 from dfqonnx.graph.model import Source
+from dfqonnx.graph.passes.legacy import modernise
+from dfqonnx.graph.tensors import check_tensor
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -29,6 +30,7 @@ _SIGNATURES = (
     (0, b"\x80\x02", "a Python pickle (perhaps a PyTorch checkpoint: export it to ONNX first)"),
     (0, b"version https://git-lfs", "a Git LFS pointer: fetch the real file first"),
 )
+_SHOWN = 200  # characters of a file name that a message repeats
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def load(path: Path) -> Loaded:
     proto = _parse(path, data)
     _check_text(proto, path)
     external = _read_external(proto, path)
-    _check_sizes(proto, path)
+    for tensor in _tensors(proto):
+        check_tensor(tensor, path)
+    modernise(proto)
     offences = find_offences(proto)
     if offences:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)
@@ -140,15 +144,23 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> int:
 
 
 def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:
-    file = (folder / location).resolve()
+    shown = location if len(location) <= _SHOWN else f"{location[:_SHOWN]}..."
+    try:
+        file = (folder / location).resolve()
+        there = file.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        raise UsageError(
+            f"{path}: tensor {tensor!r} names a data file that cannot be one ({shown!r}):"
+            " the file is damaged"
+        ) from None
     if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
         raise UsageError(
-            f"{path}: tensor {tensor!r} points to data outside the model's folder ({location!r});"
+            f"{path}: tensor {tensor!r} points to data outside the model's folder ({shown!r});"
             " for safety only files in the same folder are read"
         )
-    if not file.is_file():
+    if not there:
         raise UsageError(
-            f"{path}: its data file {location!r} is missing; copy it into {folder} beside the model"
+            f"{path}: its data file {shown!r} is missing; copy it into {folder} beside the model"
         )
     return file
 
@@ -184,25 +196,3 @@ def _check_text(proto: onnx.ModelProto, path: Path) -> None:
     broken = [text for text in texts if not isinstance(text, str)]
     if broken:
         raise UsageError(f"{path}: the name {broken[0]!r} is not text: the file is damaged")
-
-
-def _check_sizes(proto: onnx.ModelProto, path: Path) -> None:
-    """Refuse tensors whose data do not fill their shape."""
-    for tensor in proto.graph.initializer:
-        if not tensor.HasField("raw_data"):
-            continue
-        try:
-            item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        except (KeyError, TypeError):
-            continue
-        expected, actual = math.prod(tensor.dims) * item, len(tensor.raw_data)
-        sub_byte = tensor.data_type in {
-            onnx.TensorProto.INT4,
-            onnx.TensorProto.UINT4,
-            onnx.TensorProto.FLOAT4E2M1,
-        }
-        if expected != actual and not sub_byte and item > 0 and tensor.data_type < 21:
-            raise UsageError(
-                f"{path}: tensor {tensor.name!r} has {actual} bytes of data, its shape"
-                f" {list(tensor.dims)} needs {expected}: the file is damaged"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -13,6 +13,7 @@ from dfqonnx.spec.sites import ChannelStatistics
 BatchNormState = Literal["present", "partly", "absent"]
 Dim = int | str | None
 ORIGIN = "dfqonnx.origin"  # node metadata: the operator that this node replaces
+OPAQUE = "dfqonnx.opaque"  # key in `Node.meta`: why the node cannot be computed
 BATCH = "N"  # name of the free batch axis
 
 
@@ -75,7 +76,11 @@ class Model:
         input: name of the image input.
         input_shape: its shape without the batch axis, in the model's own layout.
         output: name of the (first) output.
-        logits: the value that distillation compares: the input of a final Softmax, else `output`.
+        logits: the first target.
+        targets: the values that distillation compares, see `graph.cut`.
+        opaque: nodes that cannot be computed, and layers behind them: node name -> reason.
+        free: axes of the input that the file leaves open, the batch axis (0) not among them;
+            `input_shape` has the sizes chosen for them.
     """
 
     ir: ir.Model
@@ -88,3 +93,6 @@ class Model:
     input_shape: tuple[int, ...]
     output: str
     logits: str
+    targets: tuple[str, ...] = ()
+    opaque: Mapping[str, str] = field(default_factory=dict)
+    free: tuple[int, ...] = ()

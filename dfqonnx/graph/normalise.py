@@ -9,8 +9,9 @@ import onnx
 import onnx_ir as ir
 
 from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.graph.cut import cut
 from dfqonnx.graph.load import Loaded
-from dfqonnx.graph.model import BATCH, Contract, Model, Port
+from dfqonnx.graph.model import OPAQUE, Contract, Model, Port
 from dfqonnx.graph.passes.affine import convert_affines, fold_affines
 from dfqonnx.graph.passes.batchnorm import (
     batchnorm_state,
@@ -26,9 +27,12 @@ from dfqonnx.graph.passes.head import convert_head
 from dfqonnx.graph.passes.identity import remove_identities
 from dfqonnx.graph.passes.own import name_everything, own_parameters
 from dfqonnx.graph.passes.pooling import to_global_pools
-from dfqonnx.graph.passes.reshapes import RESHAPES, merge_reshapes
+from dfqonnx.graph.passes.real import to_float32
+from dfqonnx.graph.passes.reshapes import merge_reshapes
+from dfqonnx.graph.passes.sizes import SIZES, choose_sizes
 from dfqonnx.graph.passes.upgrade import upgrade
 from dfqonnx.graph.passes.windows import explicit_pads, fold_pads
+from dfqonnx.graph.require import require_finite, require_measure
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _SHAPING = (remove_identities, explicit_pads, fold_pads, to_gemm, fold_affines)
@@ -49,15 +53,18 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
 
     Args:
         loaded: what `load` returned.
-        image_size: sizes for axes (other than the batch) that the file leaves free, in order.
+        image_size: height and width for an input that leaves them open (one number: both); None
+            takes usual ones.
 
     Raises:
-        UnsupportedModel: shapes do not fit, axes are free, or no layer has constant weights.
+        UnsupportedModel: shapes do not fit, or no layer has constant weights.
+        UsageError: `image_size` does not fit the input.
     """
     contract = _contract(loaded.proto)
     model = upgrade(loaded.proto)
-    _free_batch(model, image_size)
+    to_float32(model)
     model.graph.sort()
+    free = choose_sizes(model, image_size).free
     fold(model, fixed_batch=contract.batch)
     for shaping in _SHAPING:
         shaping(model)
@@ -68,13 +75,13 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         finishing(model)
     own_parameters(model)
     name_everything(model)
-    fold(model)
+    fold(model, fixed_batch=contract.batch)
     _require_layers(model)
-    _require_batch(model.graph.outputs[0])
+    require_finite(model.graph)
+    require_measure(model.graph)
+    _note_fixed_rows(model.graph, contract)
     image, output = model.graph.inputs[0], model.graph.outputs[0]
-    shape = dims(image)
-    assert shape is not None
-    return Model(
+    found = Model(
         ir=model,
         source=loaded.source,
         contract=contract,
@@ -87,10 +94,13 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         batchnorm=state,
         batchnorm_nodes=count,
         input=str(image.name),
-        input_shape=tuple(int(d) for d in shape[1:] if isinstance(d, int)),
+        input_shape=image.meta[SIZES].chosen,
         output=str(output.name),
-        logits=str(_logits(output).name),
+        logits=str(output.name),
+        opaque={str(n.name): n.meta[OPAQUE] for n in model.graph if OPAQUE in n.meta},
+        free=free,
     )
+    return cut(found)
 
 
 def _contract(proto: onnx.ModelProto) -> Contract:
@@ -109,35 +119,6 @@ def _port(info: onnx.ValueInfoProto) -> Port:
     return Port(info.name, tensor.elem_type, shape)
 
 
-def _free_batch(model: ir.Model, image_size: tuple[int, ...] | None) -> None:
-    """Name the batch axis and fill other free axes from `image_size`."""
-    image = model.graph.inputs[0]
-    shape = dims(image)
-    assert shape is not None
-    sizes = list(image_size or ())
-    known: list[int | str] = [BATCH]
-    for axis, size in enumerate(shape[1:], start=1):
-        if isinstance(size, int) and size > 0:
-            known.append(size)
-        elif sizes:
-            known.append(sizes.pop(0))
-        else:
-            raise UnsupportedModel(
-                "this model leaves its image size open:",
-                [
-                    Offence(
-                        str(image.name),
-                        "input",
-                        f"axis {axis} of {list(shape)} is free",
-                        "export it with the image size that it is used with",
-                    )
-                ],
-            )
-    image.shape = ir.Shape(known)
-    for output in model.graph.outputs:
-        output.shape = None
-
-
 def _require_layers(model: ir.Model) -> None:
     nodes = list(model.graph)
     layers = [n for n in nodes if n.op_type in WEIGHTED]
@@ -152,30 +133,29 @@ def _require_layers(model: ir.Model) -> None:
         )
 
 
-def _require_batch(output: ir.Value) -> None:
-    """Refuse a graph whose result does not grow with the batch."""
-    shape, node = dims(output), output.producer()
-    if shape and isinstance(shape[0], int) and node is not None:
-        raise UnsupportedModel(
-            "this model works on one fixed number of images:",
-            [
-                Offence(
-                    str(node.name),
-                    node.op_type,
-                    f"its output {output.name!r} has {shape[0]} rows for any batch",
-                    "export it with a free batch axis",
+def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
+    """Where a result stops growing with the batch, the trained part ends.
+
+    Raises:
+        UnsupportedModel: in a file that claims to take any batch.
+    """
+    growing = set(graph.inputs)
+    for node in graph:
+        if not any(i in growing for i in node.inputs):
+            continue
+        outputs = [(o, dims(o)) for o in node.outputs if o.dtype == ir.DataType.FLOAT]
+        fixed = [(o, shape) for o, shape in outputs if shape and _all_fixed(shape)]
+        growing.update(o for o in node.outputs if all(o is not value for value, _ in fixed))
+        for value, shape in fixed:
+            reason = f"its output {value.name!r} has {shape[0]} rows for any batch"
+            node.meta[OPAQUE] = reason
+            if contract.batch is None:
+                offence = Offence(
+                    str(node.name), node.op_type, reason, "export it with a free batch axis"
                 )
-            ],
-        )
+                message = "this model works on one fixed number of images:"
+                raise UnsupportedModel(message, [offence])
 
 
-def _logits(output: ir.Value) -> ir.Value:
-    """Return the input of a final Softmax, reshapes in between skipped; else the output."""
-    value = output
-    while (node := value.producer()) is not None and node.inputs[0] is not None:
-        if node.op_type in {"Softmax", "LogSoftmax"}:
-            return node.inputs[0]
-        if node.op_type not in RESHAPES:
-            break
-        value = node.inputs[0]
-    return output
+def _all_fixed(shape: tuple[int | str | None, ...]) -> bool:
+    return all(isinstance(d, int) for d in shape)

@@ -11,7 +11,7 @@ float          everything else, with the reason
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,10 +69,20 @@ class Roles:
         return value
 
 
-def assign_roles(graph: ir.Graph) -> Roles:
-    """Give every node its role; layers are judged first, since the rest depends on them."""
+def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Roles:
+    """Give every node its role; layers are judged first, since the rest depends on them.
+
+    Args:
+        graph: the normalised graph.
+        opaque: nodes that cannot be computed, or stand behind one, with the reason.
+    """
     nodes = list(graph)
-    layers = {n for n in nodes if _is_layer(n) and ORIGIN not in n.metadata_props}
+    blind = opaque or {}
+    layers = {
+        n
+        for n in nodes
+        if is_layer(n) and ORIGIN not in n.metadata_props and str(n.name) not in blind
+    }
     behind = _downstream(nodes, layers)
     before = _upstream(nodes, layers)
     tail = frozenset(n for n in nodes if n not in before and n not in layers)
@@ -83,6 +93,8 @@ def assign_roles(graph: ir.Graph) -> Roles:
             roles[node] = "layer"
             continue
         role, reason = _judge(node, roles, tail=node in tail)
+        if role == "float":
+            reason = blind.get(str(node.name), reason)
         roles[node] = role
         if role == "float":
             reasons[node] = reason
@@ -102,7 +114,7 @@ def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Ro
         return "absorbed", ""
     if tail:
         return "float", _BEHIND
-    if _is_layer(node):
+    if is_layer(node):
         return "normalisation", ""
     if node.op_type in _ALIAS or _is_plain_pad(node) or _is_nearest(node):
         return "alias", ""
@@ -118,7 +130,8 @@ def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Ro
     return "float", _NO_KERNEL.get(node.op_type, default)
 
 
-def _is_layer(node: ir.Node) -> bool:
+def is_layer(node: ir.Node) -> bool:
+    """Tell whether the node multiplies by a constant weight in a way that integers can."""
     if node.op_type not in _LAYERS:
         return False
     weight = constant(node.inputs[1])

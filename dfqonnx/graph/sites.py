@@ -46,7 +46,7 @@ class _Tree:
 def choose_sites(model: Model, quant: QuantSpec, *, input_signed: bool) -> Sites:
     """Decide for every tensor of `model` whether and how it is quantized."""
     graph = model.ir.graph
-    roles = assign_roles(graph)
+    roles = assign_roles(graph, model.opaque)
     trees = _grow_trees(graph, roles, quant)
     positive = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationSite] = []

@@ -34,6 +34,8 @@ class Training:
         untrained_kl: its divergence from the teacher there, in nats.
         trained_kl: that of the student as it was left.
         history: the course of the loss.
+        untrained_error: error of the outputs without classes before training, over their power.
+        trained_error: that of the student as it was left.
     """
 
     steps: int
@@ -43,6 +45,8 @@ class Training:
     untrained_kl: float | None = None
     trained_kl: float | None = None
     history: tuple[Moment, ...] = ()
+    untrained_error: float | None = None
+    trained_error: float | None = None
 
 
 @dataclass(frozen=True)

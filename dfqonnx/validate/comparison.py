@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,29 +12,14 @@ from dfqonnx.validate.accuracy import (
     Bounded,
     Drop,
     agreement,
-    divergence,
     drop,
-    sqnr_db,
     top1,
 )
+from dfqonnx.validate.outputs import OutputDistance, compare
 from dfqonnx.validate.session import Array
 
+__all__ = ["Classes", "Comparison", "OutputDistance", "Outputs", "measure"]
 Outputs = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class OutputDistance:
-    """How far one output of the student is from the teacher's.
-
-    Attributes:
-        name: of the output.
-        kl: mean Kullback-Leibler divergence in nats; None where it is not (N, K).
-        sqnr_db: signal to quantization noise in decibels; None when infinite.
-    """
-
-    name: str
-    kl: float | None
-    sqnr_db: float | None
 
 
 @dataclass(frozen=True)
@@ -69,16 +54,29 @@ class Comparison:
 
 
 def measure(
-    teacher: Outputs, student: Outputs, labels: NDArray[np.int64] | None = None
+    teacher: Outputs,
+    student: Outputs,
+    labels: NDArray[np.int64] | None = None,
+    *,
+    image: Sequence[int | None] | None = None,
 ) -> Comparison:
-    """Compare outputs by name; the first output of two axes holds the classes."""
-    first, second = next(iter(teacher.values())), next(iter(student.values()))
-    classes = first.ndim == 2 and first.shape[1] > 1
-    outputs = tuple(_distance(name, teacher[name], student[name]) for name in teacher)
-    if not classes:
-        return Comparison(len(first), None, outputs)
+    """Compare outputs by name; the first one with scores (N, K) holds the classes.
+
+    Args:
+        teacher: outputs by name, images first.
+        student: the same.
+        labels: int64 (N).
+        image: shape of the input without the batch axis.
+    """
+    shared = [name for name in teacher if name in student]
+    outputs = tuple(compare(name, teacher[name], student[name], image) for name in shared)
+    images = max((len(teacher[name]) for name in shared), default=0)
+    scores = next((found.name for found in outputs if found.kind == "classes"), None)
+    if scores is None:
+        return Comparison(images, None, outputs)
+    first, second = teacher[scores], student[scores]
     chosen = Classes(*(tuple(part.argmax(1).tolist()) for part in (first, second)))
-    if labels is None:
+    if labels is None or len(labels) != len(first):
         return Comparison(len(first), agreement(first, second), outputs, classes=chosen)
     return Comparison(
         len(first),
@@ -89,11 +87,3 @@ def measure(
         drop(first, second, labels),
         chosen,
     )
-
-
-def _distance(
-    name: str, teacher: NDArray[np.float32], student: NDArray[np.float32]
-) -> OutputDistance:
-    decibels = sqnr_db(teacher, student)
-    kl = divergence(teacher, student) if teacher.ndim == 2 and teacher.shape[1] > 1 else None
-    return OutputDistance(name, kl, decibels if np.isfinite(decibels) else None)

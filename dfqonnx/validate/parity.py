@@ -19,6 +19,8 @@ from dfqonnx.errors import InternalError
 from dfqonnx.validate.forced import CodeTensor, expose, feed_name, find_codes, force
 from dfqonnx.validate.session import Array, Provider, Session
 
+_REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+
 
 @dataclass(frozen=True)
 class SiteFlips:
@@ -126,7 +128,7 @@ def compare(
             torch = {code.value: given[code.site][start : start + step] for code in codes}
             tallies[1].add(bench.forced(bench.reference, part, torch, step), torch)
             tallies[2].add(bench.forced(bench.deployed, part, torch, step), torch)
-    on = next(iter(Session(path, provider=provider).run_batched({bench.input: x}).values()))
+    on = Session(path, provider=provider).run_batched({bench.input: x}, size=step)[bench.output]
     off_output = np.concatenate(written)
     logits = None if torch_run is None else torch_run.logits
     return Parity(
@@ -136,21 +138,30 @@ def compare(
         same_class(on, off_output),
         None if logits is None else same_class(on, logits),
         output_difference(on, off_output),
-        None if logits is None else output_difference(on, logits),
+        None if logits is None or on.shape != logits.shape else output_difference(on, logits),
         len(x),
     )
 
 
 def same_class(first: Array, second: Array) -> float | None:
     """Return the share of rows (N, K) with the same largest entry; None for other shapes."""
-    if first.ndim != 2:
+    if first.ndim != 2 or first.shape != second.shape or first.shape[1] < 2:
         return None
     return float((first.argmax(1) == second.argmax(1)).mean())
 
 
 def output_difference(first: Array, second: Array) -> float:
     """Return the largest absolute difference over the largest magnitude of `second`."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
     return float(np.abs(first - second).max() / max(float(np.abs(second).max()), 1e-30))
+
+
+def _first_output(proto: onnx.ModelProto) -> str:
+    """Return the first output with class scores (N, K), else the first real one, else the first."""
+    ports = [(o.name, o.type.tensor_type) for o in proto.graph.output]
+    real = [(name, kind) for name, kind in ports if kind.elem_type in _REAL]
+    scores = [name for name, kind in real if len(kind.shape.dim) == 2]
+    return str((scores or [name for name, _ in (*real, *ports)])[0])
 
 
 class _Bench:
@@ -165,7 +176,7 @@ class _Bench:
     ) -> None:
         exposed = expose(proto, codes).SerializeToString()
         self.codes = codes
-        self.input, self.output = proto.graph.input[0].name, proto.graph.output[0].name
+        self.input, self.output = proto.graph.input[0].name, _first_output(proto)
         self.written = Session(exposed, optimisation="off", provider=provider)
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)

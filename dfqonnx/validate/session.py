@@ -24,7 +24,12 @@ Provider = Literal["cpu", "cuda"]
 Array = NDArray[Any]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_FLOATS = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64}
+_TYPES = {
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
 _ERRORS_ONLY = 3
 
 
@@ -109,7 +114,8 @@ class Session:
 
     def bound(self, feeds: Mapping[str, Array]) -> Callable[[], object]:
         """Return a call that runs on `feeds` and does nothing else, for timing."""
-        return partial(self._session.run, None, dict(feeds))
+        typed = {name: self._typed(name, array) for name, array in feeds.items()}
+        return partial(self._session.run, None, typed)
 
     def run_batched(
         self, feeds: Mapping[str, Array], *, size: int = 64, outputs: Sequence[str] | None = None
@@ -120,6 +126,10 @@ class Session:
             feeds: arrays of equal length.
             size: images at once where the model leaves it free.
             outputs: names wanted; all when None.
+
+        Returns:
+            outputs by name; one whose pieces do not fit together (a list whose length depends on
+            what is seen) is left out.
         """
         names = list(outputs or (port.name for port in self.outputs))
         feeds = {name: self._typed(name, array) for name, array in feeds.items()}
@@ -131,13 +141,17 @@ class Session:
             count = len(next(iter(piece.values())))
             if self.batch and count < step:
                 piece = {name: _fill(array, step) for name, array in piece.items()}
-            pieces.append([array[:count] for array in self.run(piece, names)])
-        joined = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-        return dict(zip(names, joined, strict=True))
+            pieces.append([np.atleast_1d(array)[:count] for array in self.run(piece, names)])
+        joined = {
+            n: _join(parts) for n, parts in zip(names, zip(*pieces, strict=True), strict=True)
+        }
+        return {name: array for name, array in joined.items() if array is not None}
 
     def _typed(self, name: str, array: Array) -> Array:
-        """Return float `array` in the float type that the input has."""
-        wanted = next((_FLOATS.get(p.dtype) for p in self.inputs if p.name == name), None)
+        """Return `array` in the type that the input has; pixels are rounded."""
+        wanted = next((_TYPES.get(p.dtype) for p in self.inputs if p.name == name), None)
+        if wanted is np.uint8 and array.dtype.kind == "f":
+            array = array.round().clip(0, 255)
         return array if wanted is None else array.astype(wanted, copy=False)
 
 
@@ -163,6 +177,12 @@ def _runtime() -> Any:
 def _port(value: Any) -> Port:
     shape = tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape or ())
     return Port(value.name, value.type, shape)
+
+
+def _join(parts: Sequence[Array]) -> Array | None:
+    if len({part.shape[1:] for part in parts}) > 1:
+        return None
+    return np.concatenate(parts)
 
 
 def _fill(array: Array, length: int) -> Array:

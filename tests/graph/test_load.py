@@ -15,6 +15,7 @@ from onnx import external_data_helper, helper
 from dfqonnx.errors import DfqError, UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.passes.edit import dims
 from tests.graph.smallnets import assert_same, network, run, save, through
 
 PLAIN = """
@@ -91,7 +92,7 @@ REFUSED = [
     (PLAIN, WEIGHTS, {"image": "float[N,3,8,8] x, float[N,3,8,8] z"}, "one image input.*'x', 'z'"),
     (PLAIN, WEIGHTS, {"opset": 6}, "opset 6 is older than 7"),
     ("c = Conv(x, w) y = my.domain.Magic(c)", WEIGHTS, {}, "domain 'my.domain'"),
-    ("c = Conv(x, w) y = Affine(c)", WEIGHTS, {}, r"\(Affine\): opset 17 of ONNX has no such"),
+    ("c = Conv(x, w) y = GRUUnit(c)", WEIGHTS, {}, r"\(GRUUnit\): opset 17 of ONNX has no such"),
 ]  # fmt: skip
 
 
@@ -104,10 +105,10 @@ def test_models_that_cannot_be_quantized_are_refused_by_node(
 
 
 def test_every_offending_node_is_named_at_once(tmp_path: Path) -> None:
-    body = "c = Conv(x, w) q = DequantizeLinear(c, s) y = Affine(q)"
+    body = "c = Conv(x, w) q = DequantizeLinear(c, s) y = GRUUnit(q)"
     with pytest.raises(UnsupportedModel) as refusal:
         load(save(network(body, {"w": (4, 3, 3, 3), "s": ()}), tmp_path))
-    assert [o.op for o in refusal.value.offences] == ["DequantizeLinear", "Affine"]
+    assert [o.op for o in refusal.value.offences] == ["DequantizeLinear", "GRUUnit"]
     assert "already quantized" in str(refusal.value)
 
 
@@ -136,11 +137,28 @@ def test_a_network_whose_weights_are_all_computed_is_refused(tmp_path: Path) -> 
         normalise(load(save(proto, tmp_path)))
 
 
-def test_an_open_image_size_is_refused_unless_one_is_given(tmp_path: Path) -> None:
+def test_an_open_image_size_is_chosen_and_stays_open(tmp_path: Path) -> None:
     path = save(plain(image="float[N,3,H,W] x"), tmp_path)
-    with pytest.raises(UnsupportedModel, match=r"axis 2 .* is free"):
-        normalise(load(path))
+    usual = normalise(load(path))
+    assert usual.input_shape == (3, 224, 224)
+    assert usual.free == (2, 3)
     assert normalise(load(path), image_size=(8, 6)).input_shape == (3, 8, 6)
+    assert normalise(load(path), image_size=(64,)).input_shape == (3, 64, 64)
+    assert dims(usual.ir.graph.inputs[0]) == ("N", 3, None, None)
+
+
+@pytest.mark.parametrize("size", [(8, 6, 4), (0,), (-8, 8)])
+def test_an_image_size_that_does_not_fit_is_a_mistake(tmp_path: Path, size: tuple[int]) -> None:
+    path = save(plain(image="float[N,3,H,W] x"), tmp_path)
+    with pytest.raises(UsageError, match="does not fit the model's input"):
+        normalise(load(path), image_size=size)
+
+
+def test_an_image_size_that_contradicts_the_file_is_a_mistake(tmp_path: Path) -> None:
+    path = save(plain(), tmp_path)
+    assert normalise(load(path), image_size=(8, 8)).input_shape == (3, 8, 8)
+    with pytest.raises(UsageError, match="--image-size 16x16 does not fit the model's input"):
+        normalise(load(path), image_size=(16, 16))
 
 
 def external(tmp_path: Path) -> Path:

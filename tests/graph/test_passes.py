@@ -427,9 +427,17 @@ def test_resizing_with_a_baked_in_batch_is_freed(tmp_path: Path) -> None:
 
 def test_a_network_that_drops_the_batch_is_refused_at_its_output(tmp_path: Path) -> None:
     body = "c = Conv(x, w, b) y = Slice(c, zero, one, zero)"
-    proto = network(body, CONV | {"zero": ints(0), "one": ints(1)}, image="float[1,3,8,8] x")
+    proto = network(body, CONV | {"zero": ints(0), "one": ints(1)})
     with pytest.raises(UnsupportedModel, match="its output 'y' has 1 rows for any batch"):
         through(proto, tmp_path)
+
+
+def test_a_network_of_one_image_is_cut_where_it_drops_the_batch(tmp_path: Path) -> None:
+    body = "c = Conv(x, w, b) y = Slice(c, zero, one, zero)"
+    proto = network(body, CONV | {"zero": ints(0), "one": ints(1)}, image="float[1,3,8,8] x")
+    _, model = through(proto, tmp_path)
+    assert model.targets == ("c",)
+    assert "1 rows for any batch" in next(iter(model.opaque.values()))
 
 
 def test_shapes_that_do_not_fit_are_refused_by_node(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.model import BATCH
-from dfqonnx.graph.passes.edit import constant, drop, initializer, set_input
-from dfqonnx.graph.passes.probe import Probe, start, step
+from dfqonnx.errors import UnsupportedModel
+from dfqonnx.graph.model import BATCH, OPAQUE
+from dfqonnx.graph.passes.edit import constant, dims, drop, initializer, set_input
+from dfqonnx.graph.passes.probe import Probe, start, step, walk
+from dfqonnx.graph.passes.sizes import CONCRETE, SIZES, settle_sizes
 from dfqonnx.graph.passes.unbake import know, unbake
 
 _FEW, _MORE = 5, 7  # the two batch sizes
@@ -26,11 +28,13 @@ _FEW, _MORE = 5, 7  # the two batch sizes
 def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     """Fold constants and set shapes; `fixed_batch` is the size baked into the file."""
     version = model.graph.opset_imports[""]
-    few, more = start(model, _FEW), start(model, _MORE)
-    for node in list(model.graph):
-        unbake(node, few, more, fixed_batch=fixed_batch)
-        step(few, node, version)
-        step(more, node, version)
+    try:
+        few, more = _walk_both(model, version, fixed_batch)
+    except UnsupportedModel:
+        if not model.graph.inputs[0].meta[SIZES].free:
+            raise
+        settle_sizes(model)  # the file declares open axes, but its graph takes one size only
+        few, more = _walk_both(model, version, fixed_batch)
     changed = _replace_constants(model.graph, few, more)
     for node in model.graph:
         if node.op_type == "Reshape":
@@ -38,6 +42,35 @@ def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     for value in [*model.graph.inputs, *(o for n in model.graph for o in n.outputs)]:
         _set_type(value, few, more)
     return changed
+
+
+def _walk_both(model: ir.Model, version: int, fixed_batch: int | None) -> tuple[Probe, Probe]:
+    """Walk with both batch sizes, both image sizes; a node that fits no batch is noted as opaque.
+
+    Raises:
+        UnsupportedModel: the shapes do not fit, at the batch that the file is fixed to either.
+    """
+    sizes = model.graph.inputs[0].meta[SIZES]
+    few, more = start(model, _FEW, sizes.chosen), start(model, _MORE, sizes.other)
+    own: Probe | None = None
+    for node in list(model.graph):
+        unbake(node, few, more, fixed_batch=fixed_batch)
+        try:
+            step(few, node, version)
+            step(more, node, version)
+        except UnsupportedModel as error:
+            if fixed_batch is None:
+                raise
+            if own is None:
+                own = start(model, fixed_batch, sizes.chosen)
+                walk(own, model.graph, version)  # raises where the file itself does not fit
+            reason = error.offences[0].reason
+            node.meta[OPAQUE] = f"it fits a batch of {fixed_batch} only ({reason})"
+            for probe in (few, more):
+                for value in node.outputs:
+                    probe.types.pop(value, None)
+                    probe.constants.pop(value, None)
+    return few, more
 
 
 def _replace_constants(graph: ir.Graph, few: Probe, more: Probe) -> bool:
@@ -96,6 +129,9 @@ def _set_type(value: ir.Value, few: Probe, more: Probe) -> None:
         value.type = ir.TensorType(ir.DataType(dtype))
     if one is not None and two is not None and len(one) == len(two):
         value.shape = ir.Shape([_dim(a, b) for a, b in zip(one, two, strict=True)])
+        value.meta[CONCRETE] = tuple(
+            d if isinstance(d, str) else a for d, a in zip(dims(value) or (), one, strict=True)
+        )
 
 
 def _dim(a: int, b: int) -> int | str | None:

@@ -68,12 +68,11 @@ class Probe:
         self.types[value] = helper.make_tensor_type_proto(dtype, array.shape)
 
 
-def start(model: ir.Model, batch: int) -> Probe:
-    """Return a probe that knows inputs and initializers."""
+def start(model: ir.Model, batch: int, sizes: Iterable[int]) -> Probe:
+    """Return a probe that knows the input, of shape (batch, *sizes), and initializers."""
     probe = Probe(batch)
     for value in model.graph.inputs:
-        assert value.shape is not None
-        shape = [batch, *(int(d) for d in value.shape[1:] if isinstance(d, int))]
+        shape = [batch, *sizes]
         probe.types[value] = helper.make_tensor_type_proto(int(value.dtype or 1), shape)
     for value in model.graph.initializers.values():
         array = constant(value)
@@ -106,8 +105,10 @@ def step(probe: Probe, node: ir.Node, version: int) -> None:
     if node.op_type == "Size" and (shape := probe.shape(node.inputs[0])) is not None:
         probe.set_constant(node.outputs[0], np.array(np.prod(shape), dtype=np.int64))
         return
-    _infer(probe, node, version)
     given = [i for i in node.inputs if i is not None]
+    if any(i not in probe.types for i in given):
+        return  # it stands behind a node that works on another batch only
+    _infer(probe, node, version)
     if node.op_type not in _RANDOM and all(i in probe.constants for i in given):
         _evaluate(probe, node, version)
 

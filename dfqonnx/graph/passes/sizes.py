@@ -1,0 +1,132 @@
+"""Sizes for input axes that a file leaves open: one to work with, another to compare with.
+
+    float[N, 3, H, W] x      chosen (3, 224, 224), other (3, 448, 448)
+
+`fold` walks the graph with both. What is the same at both sizes is a constant; what is not stays
+computed, so that the exported file takes every size that the user's file takes. The other size is
+twice the chosen one, since whatever divides an image (pooling, upsampling) then divides it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from dfqonnx.errors import UsageError
+from dfqonnx.graph.model import BATCH
+from dfqonnx.graph.passes.edit import constant, dims, integer
+
+SIZES = "dfqonnx.sizes"  # key in the input's `meta`
+CONCRETE = "dfqonnx.concrete"  # key in a value's `meta`: its shape at the chosen size, batch as 0
+IMAGE, SIGNAL = 224, 256  # per open axis of an image, of anything else
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The input's shape without the batch axis.
+
+    Attributes:
+        chosen: to work with.
+        other: to compare with; equal to `chosen` where nothing is open.
+        free: the open axes, counted with the batch axis as 0.
+    """
+
+    chosen: tuple[int, ...]
+    other: tuple[int, ...]
+    free: tuple[int, ...]
+
+
+def choose_sizes(model: ir.Model, image_size: tuple[int, ...] | None) -> Sizes:
+    """Name the batch axis, choose sizes for open ones, and note them at the input.
+
+    Args:
+        model: as read from the file.
+        image_size: height and width, or one number for every open axis; None takes a usual one.
+
+    Raises:
+        UsageError: `image_size` does not fit the input.
+    """
+    image = model.graph.inputs[0]
+    shape = dims(image)
+    assert shape is not None
+    known = {axis: d for axis, d in enumerate(shape) if axis and isinstance(d, int) and d > 0}
+    open_axes = [axis for axis in range(1, len(shape)) if axis not in known]
+    channel = _channel_axis(image) if len(shape) == 4 else 0
+    if channel in open_axes and (count := _channels(model)) is not None:
+        known[channel] = count
+        open_axes.remove(channel)
+    asked = _asked(image_size, shape, known, open_axes, channel=channel)
+    chosen = {**known, **asked}
+    other = {axis: 2 * d if axis in open_axes else d for axis, d in chosen.items()}
+    sizes = Sizes(_in_order(chosen), _in_order(other), tuple(open_axes))
+    image.shape = ir.Shape(
+        [BATCH, *(f"D{axis}" if axis in open_axes else chosen[axis] for axis in sorted(chosen))]
+    )
+    image.meta[SIZES] = sizes
+    for output in model.graph.outputs:
+        output.shape = None
+    return sizes
+
+
+def settle_sizes(model: ir.Model) -> None:
+    """Give up open axes: from now on the input has the chosen size."""
+    image = model.graph.inputs[0]
+    sizes = image.meta[SIZES]
+    image.meta[SIZES] = Sizes(sizes.chosen, sizes.chosen, ())
+    image.shape = ir.Shape([BATCH, *sizes.chosen])
+
+
+def concrete(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+    """Return a value's shape at the chosen input size; the batch stands as it does in `dims`."""
+    noted = None if value is None else value.meta.get(CONCRETE)
+    return dims(value) if noted is None else tuple(noted)
+
+
+def _asked(
+    image_size: tuple[int, ...] | None,
+    shape: tuple[int | str | None, ...],
+    known: dict[int, int],
+    open_axes: list[int],
+    *,
+    channel: int,
+) -> dict[int, int]:
+    usual = IMAGE if len(shape) == 4 else SIGNAL
+    if image_size is None:
+        return dict.fromkeys(open_axes, usual)
+    if len(image_size) == 1:
+        sizes = dict.fromkeys(open_axes or [a for a in known if a != channel], image_size[0])
+    else:
+        axes = [a for a in range(1, len(shape)) if a != channel]
+        sizes = dict(zip(axes, image_size, strict=False)) if len(axes) == len(image_size) else {}
+    wrong = not sizes or any(known.get(axis, size) != size for axis, size in sizes.items())
+    if wrong or min(image_size) < 1:
+        given = "x".join(map(str, image_size))
+        form = "x".join("?" if d is None else str(d) for d in shape)
+        raise UsageError(f"--image-size {given} does not fit the model's input {form}")
+    return {axis: size for axis, size in sizes.items() if axis in open_axes}
+
+
+def _in_order(sizes: dict[int, int]) -> tuple[int, ...]:
+    return tuple(sizes[axis] for axis in sorted(sizes))
+
+
+def _channel_axis(image: ir.Value) -> int:
+    """Return 3 where the image is turned from N H W C before it is read, else 1."""
+    shape = dims(image)
+    if shape is not None and shape[1] not in {1, 3} and shape[3] in {1, 3}:
+        return 3
+    for node, _ in image.uses():
+        perm = node.attributes.get("perm")
+        if node.op_type == "Transpose" and perm is not None and perm.as_ints()[1] == 3:
+            return 3
+    return 1
+
+
+def _channels(model: ir.Model) -> int | None:
+    """Return how many channels the first Conv reads."""
+    for node in model.graph:
+        weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+        if weight is not None:
+            return int(weight.shape[1]) * integer(node, "group", 1)
+    return None
