@@ -45,7 +45,7 @@ Gates = Annotated[
     typer.Option(
         "--gate",
         metavar="RULE",
-        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'size<=0.2x', "
+        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'sqnr>=20', 'size<=0.2x', "
         "'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given several times. Ends with 1 "
         "if one fails; everything is written all the same.",
     ),

@@ -5,7 +5,7 @@ A gate is a promise of ours that every run is held to; rules about accuracy are 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from dfqonnx.report.facts import Agreement, ModelFacts, Parity
 from dfqonnx.report.gate import Gate, settle
@@ -39,8 +39,9 @@ def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
         agreement=Agreement(
             synthetic=synthetic.agreement,
             eval=labelled.agreement,
-            kl=_first(closest, "kl"),
-            sqnr_db=_first(closest, "sqnr_db"),
+            kl=_least(closest, "kl", worst=max),
+            sqnr_db=_least(closest, "sqnr_db", worst=min),
+            outputs=closest.outputs,
         ),
         parity=Parity() if found.parity is None else Parity.of(found.parity),
         audit=found.audit,
@@ -57,12 +58,11 @@ def _facts(file: FileFacts, top1: Bounded | None) -> ModelFacts:
     return ModelFacts(file.path, file.sha256, file.bytes, top1)
 
 
-def _first(found: Comparison, key: str) -> float | None:
-    """The first output is the one with the classes."""
-    if not found.outputs:
-        return None
-    value = getattr(found.outputs[0], key)
-    return None if value is None else float(value)
+def _least(found: Comparison, key: str, *, worst: Callable[[list[float]], float]) -> float | None:
+    """Return the figure of the worst output that has it."""
+    values = [getattr(output, key) for output in found.outputs]
+    known = [float(value) for value in values if value is not None]
+    return worst(known) if known else None
 
 
 def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:

@@ -8,6 +8,7 @@ from typing import Self
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.validate import parity
 from dfqonnx.validate.accuracy import Bounded
+from dfqonnx.validate.outputs import OutputDistance
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,15 @@ class Agreement:
         synthetic: on synthetic images held out from training.
         eval: on the evaluation images.
         kl: mean Kullback-Leibler divergence of the student's classes from the teacher's, in nats.
-        sqnr_db: signal to quantization noise of the outputs, in decibels.
+        sqnr_db: signal to quantization noise of the worst output, in decibels.
+        outputs: every output, compared by what it is; on evaluation images where there are some.
     """
 
     synthetic: Bounded | None = None
     eval: Bounded | None = None
     kl: float | None = None
     sqnr_db: float | None = None
+    outputs: tuple[OutputDistance, ...] = ()
 
 
 @dataclass(frozen=True)

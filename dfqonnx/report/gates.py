@@ -9,6 +9,7 @@ nothing was measured. Intervals, all two-sided:
     speedup              the quartiles of the turns: half of all turns lie between them. More turns
                          do not narrow them, because they show the machine, not the lack of turns
     size, float_nodes    exact
+    sqnr, psnr, iou      of all images together, so exact on these; the worst output counts
 
 How many images would decide: the least n at which the interval clears the bound if the shares seen
 so far stay. Wilson's interval leaves out b exactly when the score test rejects it, so
@@ -165,6 +166,29 @@ def _agreement(report: Report) -> Found:
     return Found(found, words, lambda bound: images_for_share(share, bound, n))
 
 
+def _sqnr(report: Report) -> Found:
+    return _worst(report, "sqnr_db", " dB", "no output has a signal to noise ratio")
+
+
+def _psnr(report: Report) -> Found:
+    return _worst(report, "psnr_db", " dB", "no output is an image")
+
+
+def _iou(report: Report) -> Found:
+    return _worst(report, "iou", "", "no output is a mask of classes")
+
+
+def _worst(report: Report, key: str, unit: str, nothing: str) -> Found:
+    outputs = report.agreement.outputs
+    known = [(float(v), o.name) for o in outputs if (v := getattr(o, key)) is not None]
+    if not known and key.endswith("_db") and outputs and all(o.exact for o in outputs):
+        return Found(_exact(math.inf), "infinite: every output equals the teacher's")
+    if not known:
+        return Found(None, nothing)
+    value, name = min(known)
+    return Found(_exact(value), f"{value:.2f}{unit} on output {name}")
+
+
 def _size(report: Report) -> Found:
     ratio = report.size_ratio
     if ratio is None:
@@ -204,6 +228,9 @@ _FINDERS: Mapping[Quantity, Callable[[Report], Found]] = {
     "drop": _drop,
     "top1": _top1,
     "agreement": _agreement,
+    "sqnr": _sqnr,
+    "psnr": _psnr,
+    "iou": _iou,
     "size": _size,
     "bytes": _bytes,
     "speedup": _speedup,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dfqonnx.report.model import Report
 from dfqonnx.validate.accuracy import Bounded
+from dfqonnx.validate.outputs import OutputDistance
 
 Line = tuple[str, str]
 
@@ -17,6 +18,8 @@ def headline(report: Report) -> str:
         parts.append(f"top-1 drop {report.drop.points.value:.2f} points")
     elif report.agreement.synthetic is not None:
         parts.append(f"agreement {report.agreement.synthetic.value:.1%} on synthetic images")
+    elif (worst := worst_output(report)) is not None:
+        parts.append(f"SQNR {worst.sqnr_db:.1f} dB on output {worst.name}")
     if report.size_ratio is not None:
         parts.append(f"{report.size_ratio:.2f} of the size")
     if report.latency is not None:
@@ -60,8 +63,34 @@ def _accuracy(report: Report) -> Iterator[Line]:
     ):
         if share is not None:
             yield f"agreement, {name} images", _bounds(share, " %", times=100)
-    if report.agreement.sqnr_db is not None:
-        yield "signal to noise of the outputs", f"{report.agreement.sqnr_db:.1f} dB"
+    for output in report.agreement.outputs:
+        yield f"output {output.name}", output_words(output)
+
+
+def output_words(output: OutputDistance) -> str:
+    """Return how far one output is from the teacher's, as a person reads it."""
+    if output.kind == "varying":
+        return "not compared: its length depends on what is seen"
+    if output.exact:
+        return "equal to the teacher's"
+    parts = []
+    if output.kind == "mask" and output.same is not None:
+        parts.append(f"same class at {output.same:.2%} of the pixels")
+    if output.kind == "labels" and output.same is not None:
+        parts.append(f"{output.same:.2%} of its entries are equal")
+    if output.iou is not None:
+        parts.append(f"mean IoU {output.iou:.3f}")
+    if output.psnr_db is not None:
+        parts.append(f"PSNR {output.psnr_db:.1f} dB")
+    if output.sqnr_db is not None:
+        parts.append(f"SQNR {output.sqnr_db:.1f} dB")
+    return ", ".join(parts) or "not compared"
+
+
+def worst_output(report: Report) -> OutputDistance | None:
+    """Return the output with the lowest SQNR."""
+    known = [o for o in report.agreement.outputs if o.sqnr_db is not None]
+    return min(known, key=lambda output: output.sqnr_db or 0.0, default=None)
 
 
 def _file(report: Report) -> Iterator[Line]:

@@ -1,13 +1,16 @@
 """Gates: rules that a user sets for a result, such as `drop<=1.0`.
 
     rule   := metric operator number [unit]         blanks are allowed between the parts
-    metric := drop | top1 | agreement | size | speedup | float_nodes
+    metric := drop | top1 | agreement | sqnr | psnr | iou | size | speedup | float_nodes
 
 | metric | what | units | operators |
 | --- | --- | --- | --- |
 | drop | teacher's top-1 minus the student's in points; needs labels | points, pp | < <= > >= |
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
+| sqnr | signal to noise of the worst output, decibels | dB | < <= > >= |
+| psnr | peak signal to noise of the worst image output, decibels | dB | < <= > >= |
+| iou | mean intersection over union of the worst mask, 0..1 | % | < <= > >= |
 | size | the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
 | speedup | float model's time over the student's | x | < <= > >= |
 | float_nodes | nodes that the runtime runs in float | | all |
@@ -22,12 +25,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dfqonnx.errors import UsageError
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
-Quantity = Literal["drop", "top1", "agreement", "size", "bytes", "speedup", "float_nodes"]
+Quantity = Literal[
+    "drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes", "speedup", "float_nodes"
+]  # fmt: skip
 EXAMPLE = "drop<=1.0"
 
 _OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")
@@ -53,6 +58,9 @@ METRICS: Mapping[str, _Metric] = {
     "drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
     "top1": _Metric({"": 1, "%": 1}, highest=100),
     "agreement": _Metric({"": 1, "%": 0.01}, highest=1),
+    "sqnr": _Metric({"": 1, "dB": 1}),
+    "psnr": _Metric({"": 1, "dB": 1}),
+    "iou": _Metric({"": 1, "%": 0.01}, highest=1),
     "size": _Metric({"x": 1, "%": 0.01, **_BYTES}, _OPERATORS),
     "speedup": _Metric({"": 1, "x": 1}),
     "float_nodes": _Metric({"": 1}, _OPERATORS, whole=True),
@@ -109,11 +117,11 @@ def parse_gate(text: str) -> Rule:
         words = f"{name} is measured with an interval, so {operator} cannot be decided"
         raise _wrong(text, (parts.start(2), 2), words, f"Use one of: {' '.join(metric.operators)}")
     if metric.highest is not None and abs(bound) > metric.highest:
-        hint = " or 97%" if name == "agreement" else ""
+        hint = " or 97%" if name in {"agreement", "iou"} else ""
         words = f"{name} cannot be beyond {metric.highest:g}"
-        example = {"agreement": 0.97, "drop": 1.0, "top1": 91}[name]
+        example = {"agreement": 0.97, "drop": 1.0, "top1": 91, "iou": 0.97}[name]
         raise _wrong(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
-    if bound < 0 and name != "drop":
+    if bound < 0 and name not in {"drop", "sqnr", "psnr"}:
         raise _wrong(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
     if metric.whole and bound != int(bound):
         raise _wrong(text, (start, len(parts[3])), f"{name} is counted", "Give a whole number")
@@ -185,8 +193,7 @@ def _unit_words(name: str, unit: str) -> tuple[str, str]:
 def _quantity(name: str, unit: str) -> Quantity:
     if name == "size" and unit in _BYTES:
         return "bytes"
-    known: tuple[Quantity, ...] = ("drop", "top1", "agreement", "size", "speedup", "float_nodes")
-    return next(quantity for quantity in known if quantity == name)
+    return next(quantity for quantity in get_args(Quantity) if quantity == name)
 
 
 def _known() -> str:
