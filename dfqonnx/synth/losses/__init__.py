@@ -4,10 +4,28 @@ from dfqonnx.synth.losses import (
     adversarial,
     classes,
     cluster,
+    competition,
     entropy,
+    focal,
     gaussian,
     margin,
+    norm,
+    priors,
+    sample,
     smooth,
 )
 
-__all__ = ["adversarial", "classes", "cluster", "entropy", "gaussian", "margin", "smooth"]
+__all__ = [
+    "adversarial",
+    "classes",
+    "cluster",
+    "competition",
+    "entropy",
+    "focal",
+    "gaussian",
+    "margin",
+    "norm",
+    "priors",
+    "sample",
+    "smooth",
+]

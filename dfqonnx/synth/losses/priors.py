@@ -3,7 +3,7 @@
 blur          mean (x - g * x)^2, g a Gaussian of 3 x 3 places and deviation 1, edges repeated.
               The prior of The Knowledge Within (CVPR 2020) as far as it is known: its exact form
               was not found
-smooth-norm   |d_x| + |d_y| + |d_/| + |d_\\|, the Euclidean norms of all differences of
+smooth-norm   |dx| + |dy| + |dxy| + |dyx|, the Euclidean norms of all differences of
               neighbours across, down and on both diagonals (DeepInversion, CVPR 2020)
 """
 
@@ -20,7 +20,7 @@ from dfqonnx.synth.objective import Seen, image_loss
 def blur(seen: Seen) -> Tensor:
     """Return the mean squared difference of images (B, C, H, W) from their blurred copies."""
     images = seen.images
-    line = torch.exp(-0.5 * torch.tensor([-1.0, 0.0, 1.0], device=images.device).square())
+    line = torch.exp(-0.5 * images.new_tensor([-1.0, 0.0, 1.0]).square())
     kernel = torch.outer(line, line) / line.sum().square()  # (3, 3)
     channels = images.shape[1]
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
