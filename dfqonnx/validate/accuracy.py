@@ -99,7 +99,7 @@ def agreement(teacher: Floats, student: Floats) -> Bounded:
 
 def divergence(teacher: Floats, student: Floats) -> float:
     """Return the mean Kullback-Leibler divergence KL(teacher || student) in nats."""
-    log_p, log_q = _log_probabilities(teacher), _log_probabilities(student)
+    log_p, log_q = log_probabilities(teacher), log_probabilities(student)
     return float((np.exp(log_p) * (log_p - log_q)).sum(1).mean())
 
 
@@ -110,7 +110,7 @@ def sqnr_db(teacher: Floats, student: Floats) -> float:
     return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
 
 
-def _log_probabilities(outputs: Floats) -> Floats:
+def log_probabilities(outputs: Floats) -> Floats:
     """Return log-probabilities of logits, or of probabilities where rows already are some."""
     from scipy.special import log_softmax
 
