@@ -13,7 +13,8 @@ from dfqonnx.spec.distill import OptimiserSpec
 from dfqonnx.spec.quant import Bits
 
 LEAST, MOST = 200, 4000
-LEAST_BATCH = 8
+STRETCH = 1.5  # of the work, to come nearer to LEAST
+LEAST_BATCH = 1
 BYTES = 20  # measured per number: 16 on ResNet-20, 21 on MobileNetV1
 MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
@@ -57,7 +58,8 @@ def default_steps(multiply_adds: int, bits: Bits, batch: int) -> int:
     if not work:
         return 0
     cost = 4.0 * max(1, multiply_adds) * batch
-    return int(min(MOST, max(LEAST, work / cost)))
+    steps = work / cost
+    return max(1, int(min(MOST, max(steps, min(LEAST, STRETCH * steps)))))
 
 
 def fitting_batch(batch: int, numbers: int, *, memory: int = MEMORY) -> int:

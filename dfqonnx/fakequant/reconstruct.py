@@ -73,7 +73,8 @@ def reconstruct(
         if op.fan_in <= LARGEST and is_matrix_product(op.site, op.attributes, op.weight):
             looks[op.site.node] = _Look(op, generator)
     after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
-    Net(teacher, after=after, channels_last=True).to(batch.device)(batch)
+    net = Net(teacher, after=after, outputs=teacher.targets, channels_last=True)
+    net.to(batch.device)(batch)
     hooks = [
         op.register_forward_pre_hook(_settle(looks[op.site.node], damping))
         for op in student.operators()

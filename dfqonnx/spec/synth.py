@@ -82,19 +82,22 @@ class GeneratorSpec:
     Attributes:
         architecture: name of a generator.
         latent: length of the random vector.
+        slim: factor on the published numbers of channels.
         conditional: whether it is told which class to make.
         iterations: steps before the student trains; with an opponent `float`, against that one.
         alone: how many of these, the first ones, leave out the terms that need an opponent.
         batch: images of one step.
         rate: learning rate (Adam).
         betas: Adam's.
-        fall: of the rate, over these and the game's steps together.
-        milestones: where `fall: steps` divides the rate by 10, as fractions of all steps.
+        fall: of the rate: over the student's training where the generator goes on learning in it,
+            else over `iterations`.
+        milestones: where `fall: steps` divides the rate by 10, as fractions.
         kept: npz file of a generator trained before, which is then used as it is.
     """
 
     architecture: str = "gdfq"
     latent: int = 100
+    slim: float = 1.0
     conditional: bool = True
     iterations: int = 800
     alone: int = 0
@@ -112,6 +115,8 @@ class GeneratorSpec:
                     f"synth.generator.{key} {getattr(self, key)}: must be {least} or more"
                 )
         _rate(self.rate, self.betas, where="synth.generator")
+        if not 0 < self.slim <= 4:
+            raise UsageError(f"synth.generator.slim {self.slim}: must be above 0, 4 at most")
         if any(not 0 < m < 1 for m in self.milestones):
             raise UsageError(f"synth.generator.milestones {list(self.milestones)}: must be in 0..1")
 
@@ -128,6 +133,8 @@ class GameSpec:
         students: how many quantized copies train; the one that agrees best is kept.
         student_steps: steps of the student for each of the generator, while the student trains; 0
             leaves the generator as it is by then.
+        fresh: whether students draw every batch anew from a generator that learns no more, instead
+            of from `images` drawn once; from one that goes on learning they always do.
         rate: learning rate of a float opponent (SGD, Nesterov momentum 0.9).
         decay: weight decay of a float opponent.
     """
@@ -136,6 +143,7 @@ class GameSpec:
     generators: int = 1
     students: int = 1
     student_steps: int = 0
+    fresh: bool = False
     rate: float = 0.1
     decay: float = 5e-4
 
@@ -158,6 +166,7 @@ class SynthSpec:
             to optimise for, and noise for inputs that are not images.
         images: how many in all, procedural ones included.
         procedural: share of them that stays procedural when a teacher optimises the others.
+        effort: work relative to what the model's cost suggests; images and steps follow.
         batch: images optimised together; less where memory asks for it.
         boundary: share of images that ask for two classes at once.
         losses: name -> weight; what images are made to lower.
@@ -169,6 +178,7 @@ class SynthSpec:
     source: str = AUTO
     images: int | None = None
     procedural: float = 0.8
+    effort: float = 1.0
     batch: int = 256
     boundary: float = 0.4
     losses: ImageTerms = (
@@ -186,6 +196,8 @@ class SynthSpec:
             value = getattr(self, key)
             if value is not None and value < 2:
                 raise UsageError(f"synth.{key} {value}: must be 2 or more")
+        if not 0 < self.effort <= 100:
+            raise UsageError(f"synth.effort {self.effort}: must be above 0, 100 at most")
         for key in ("procedural", "boundary"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"synth.{key} {getattr(self, key)}: must be in 0..1")

@@ -25,8 +25,11 @@ WORK = 5.1e12  # of all optimisation steps together, in multiply-adds
 TRAFFIC = 150  # multiply-adds that take as long as one activation
 BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 128e6  # pixels of all images together
+PASS = 6e11  # multiply-adds of one forward pass over all images
 IMAGES, LEAST = 5120, 128  # images by default, and where time is short
+FEWEST = 16  # images, however large the network
 FIRST, FOLLOWING = 60, 30  # steps where the work allows them
+LEAST_STEPS = 8  # of the first batch; below, nothing is optimised
 SHARE = 0.6  # of an optimisation step that is spent in the teacher's two passes
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -105,6 +108,12 @@ def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.de
     return SHARE * batch / seconds
 
 
+def fitting(size: Size, shape: tuple[int, ...]) -> int:
+    """Return how many images of `shape` may be optimised together, for memory's sake."""
+    bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
+    return max(8, int(BATCH_BYTES / bytes_kept))
+
+
 def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 1.0) -> Plan:
     """Return the counts for one run.
 
@@ -118,22 +127,23 @@ def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 
     free = pixels.first is None and pixels.following is None
     first = FIRST if pixels.first is None else pixels.first
     following = FOLLOWING if pixels.following is None else pixels.following
-    bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
-    batch = max(8, min(spec.batch, int(BATCH_BYTES / bytes_kept)))
+    batch = min(spec.batch, fitting(size, shape))
     affordable = scale * WORK / (2.0 * size.work)  # images times steps
-    images = spec.images or _images(shape, scale)
+    images = spec.images or _images(shape, scale, size)
     optimised = round(images * (1.0 - spec.procedural))
     if spec.images is None and free:
         optimised = min(optimised, max(batch, int(affordable / FOLLOWING)))
+        optimised = optimised if affordable >= FEWEST * LEAST_STEPS else 0
     batch = max(1, min(batch, optimised))
     if free and optimised:
         batches = -(-optimised // batch)
         fit = min(1.0, affordable / (batch * (FIRST + FOLLOWING * (batches - 1))))
-        first, following = max(8, round(FIRST * fit)), max(4, round(FOLLOWING * fit))
+        first, following = max(LEAST_STEPS, round(FIRST * fit)), max(4, round(FOLLOWING * fit))
     return Plan(images, optimised, batch, first, following)
 
 
-def _images(shape: tuple[int, ...], scale: float) -> int:
+def _images(shape: tuple[int, ...], scale: float, size: Size) -> int:
     """Return how many images there are room and time for."""
     room = min(IMAGES * min(4.0, max(1.0, scale)), POOL_BYTES / prod(shape))
-    return max(LEAST, int(room * min(1.0, scale)))
+    affordable = max(FEWEST, int(PASS * scale / size.work))
+    return min(affordable, max(LEAST, int(room * min(1.0, scale))))
