@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional
 
+from dfqonnx.distill.attention import attention_loss
+from dfqonnx.distill.decoupled import decoupled_loss
 from dfqonnx.distill.losses import (
     feature_loss,
     holds_classes,
@@ -41,6 +44,11 @@ class Answers:
     goals: Mapping[str, Tensor]
     temperature: float
     labels: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """The classes (N,) that count as right: those asked for, else the teacher's."""
+        return self.teacher.argmax(1) if self.labels is None else self.labels
 
 
 StudentLoss = Callable[..., Tensor]
@@ -78,3 +86,28 @@ def logits(answers: Answers) -> Tensor:
 def features(answers: Answers) -> Tensor:
     """Return the blocks' normalised error; 0 without blocks."""
     return feature_loss(answers.blocks, answers.goals)
+
+
+@STUDENT_LOSSES.add("class")
+def class_(answers: Answers) -> Tensor:
+    """Return cross-entropy to the class asked for; without one, to the teacher's own."""
+    return functional.cross_entropy(answers.student, answers.targets)
+
+
+@STUDENT_LOSSES.add("dkd")
+def dkd(answers: Answers, *, target: float = 1.0, others: float = 8.0) -> Tensor:
+    """Return the decoupled distillation loss of `distill/decoupled`."""
+    return decoupled_loss(
+        answers.student,
+        answers.teacher,
+        answers.targets,
+        temperature=answers.temperature,
+        target=target,
+        others=others,
+    )
+
+
+@STUDENT_LOSSES.add("attention")
+def attention(answers: Answers) -> Tensor:
+    """Return the blocks' channel-attention loss; 0 without blocks."""
+    return attention_loss(answers.blocks, answers.goals)

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from dfqonnx.registry import Registry
-from dfqonnx.spec.losses import IMAGE_LOSSES as KNOWN
 from dfqonnx.spec.terms import Term
 from dfqonnx.synth.statistics import Targets
 
 ImageLoss = Callable[..., Tensor]
+L = TypeVar("L", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,17 @@ class Entry:
 IMAGE_LOSSES: Registry[Entry] = Registry("image loss")
 
 
-def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[ImageLoss], ImageLoss]:
+def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
     """File a function of `Seen`, or a class whose instances are such functions.
 
     Args:
         name: in recipes; `spec/losses` describes it.
-        needs: fields of `Seen` that it cannot do without: labels, soft, features, students; and
-            `statistics`, for targets that hold any.
+        needs: fields of `Seen` that it cannot do without: labels, soft, features, students;
+            `statistics`, for targets that hold any; `classes`, for logits (B, K) with K above 1.
     """
 
-    def file(loss: ImageLoss) -> ImageLoss:
-        make = loss if isinstance(loss, type) else lambda: loss
+    def file(loss: L) -> L:
+        make: Callable[[], ImageLoss] = loss if isinstance(loss, type) else lambda: loss
         IMAGE_LOSSES.add(name)(Entry(make, tuple(needs)))
         return loss
 
@@ -119,11 +120,6 @@ class Objective:
         return seen.images.new_zeros(()) if total is None else total, found
 
 
-def settings_of(name: str) -> Mapping[str, float]:
-    """Return a loss's settings and their defaults, as recipes know them."""
-    return KNOWN[name].settings
-
-
 def distance(found: Mapping[str, Tensor]) -> Tensor:
     """Return the loss on statistics among `found`, for display; 0 without one."""
     for name, value in found.items():
@@ -135,5 +131,7 @@ def distance(found: Mapping[str, Tensor]) -> Tensor:
 def _there(seen: Seen, need: str) -> bool:
     if need == "statistics":
         return len(seen.targets) > 0
+    if need == "classes":
+        return seen.logits.dim() == 2 and seen.logits.shape[1] > 1
     value = getattr(seen, need)
     return value is not None and (not isinstance(value, tuple) or len(value) > 0)

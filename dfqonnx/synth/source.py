@@ -1,12 +1,13 @@
 """Sources: things that yield images for a teacher. One file each, filed here by name.
 
-A source is a function `Studio -> Iterator[Tensor]` that yields uint8 images (B, H, W, C). It takes
-everything it may use from its `Studio`; it draws all randomness from the studio's generator.
+A source is a function `Studio -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes what it
+may use from its `Studio`; it draws all randomness from the studio's generator. One whose result is
+a `Live` can be drawn from again, and goes on learning while a student trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,8 @@ class Studio:
         generator: CPU randomness.
         device: where to compute.
         progress: told of every step.
+        opponents: fixed networks, from model inputs to logits, where no student will be trained.
+        seconds: wall clock; None lets recipe and network decide.
     """
 
     teacher: Program
@@ -47,6 +50,8 @@ class Studio:
     generator: Generator
     device: torch.device
     progress: Progress
+    opponents: tuple[Callable[[Tensor], Tensor], ...] = ()
+    seconds: float | None = None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -54,5 +59,5 @@ class Studio:
         return image_size(self.shape, self.inputs)
 
 
-Source = Callable[[Studio], Iterator[Tensor]]
+Source = Callable[[Studio], Iterable[Tensor]]
 SOURCES: Registry[Source] = Registry("source")

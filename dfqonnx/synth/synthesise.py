@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+import dfqonnx.synth.generate  # noqa: F401  (files its source)
+import dfqonnx.synth.generators  # noqa: F401  (files them all)
 import dfqonnx.synth.losses  # noqa: F401  (files them all)
 import dfqonnx.synth.optimise  # noqa: F401  (files its source)
 import dfqonnx.synth.procedural  # noqa: F401  (files its sources)
@@ -20,6 +23,7 @@ from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import ChannelStatistics
 from dfqonnx.spec.synth import AUTO, SynthSpec
 from dfqonnx.synth.effort import WORK, Plan, measure, optimisation_rate, plan
+from dfqonnx.synth.live import Live
 from dfqonnx.synth.source import SOURCES, Studio
 
 
@@ -35,6 +39,7 @@ class Images:
         seconds: wall clock.
         kinds: int64 (N): 1 for images that the teacher improved, 0 for those as painted; training
             draws from both evenly, however many there are of each.
+        live: the generators that made them, for more; None where there were none.
     """
 
     pixels: NDArray[np.uint8]
@@ -43,6 +48,7 @@ class Images:
     plan: Plan
     seconds: float
     kinds: NDArray[np.int64]
+    live: Live | None = None
 
 
 def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -56,6 +62,7 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     device: str,
     progress: Progress,
     budget_seconds: float | None = None,
+    opponents: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> Images:
     """Make images for a teacher.
 
@@ -69,6 +76,8 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         device: where torch works.
         progress: told of every step.
         budget_seconds: wall clock; None lets recipe and network decide.
+        opponents: fixed networks, from model inputs to logits, for recipes whose generator plays
+            against a student where none is trained.
 
     Raises:
         UsageError: unknown source, or `inputs` does not fit `shape`.
@@ -76,13 +85,15 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     started = time.perf_counter()
     image_size(shape, inputs)
     name, reason = choose_source(spec, shape)
-    source = SOURCES[name]
     size = measure(teacher, shape)
-    scale = 1.0
+    scale = spec.effort
     if budget_seconds is not None:
         per_second = optimisation_rate(teacher, shape, torch.device(device))
         scale = budget_seconds * per_second * 2.0 * size.work / WORK
     chosen = plan(spec, size, shape, scale=scale)
+    if name == "optimised" and not chosen.optimised and spec.procedural < 1.0:
+        name, reason = "leaves", "dead leaves: this network is too large to optimise images through"
+    source = SOURCES[name]
     if name != "optimised":
         chosen = replace(chosen, optimised=0)
     progress.start("synthesise", max(1, chosen.steps))
@@ -96,15 +107,19 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         torch.Generator().manual_seed(seed),
         torch.device(device),
         progress,
+        tuple(opponents),
+        budget_seconds,
     )
-    pixels = torch.cat(list(source(studio)))
+    made = source(studio)
+    pixels = torch.cat(list(made))
     order = torch.randperm(len(pixels), generator=studio.generator)
     seconds = time.perf_counter() - started
     if chosen.optimised:
         painted = len(pixels) - chosen.optimised
         reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
+    live = made if isinstance(made, Live) else None
     kinds = (order < chosen.optimised).long().numpy()
-    return Images(pixels[order].numpy(), name, reason, chosen, seconds, kinds)
+    return Images(pixels[order].numpy(), name, reason, chosen, seconds, kinds, live)
 
 
 def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:
