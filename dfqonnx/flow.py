@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +21,14 @@ import numpy as np
 
 from dfqonnx import __version__
 from dfqonnx.convert.program import Program, narrow, to_program
+from dfqonnx.distill.datafree import rework
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill
 from dfqonnx.exhibit import HeldOut, exhibit, look
 from dfqonnx.export.exporter import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.writer import write
+from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
@@ -100,8 +102,9 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
     data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
     with staged(spec.out) as folder:
         images = _synthesise(case)
+        case, expected = _reworked(case)
         student = Student(case.teacher, case.sites)
-        trained = _distill(case, student, images)
+        trained = _distill(case, student, images, expected)
         path = folder / f"{spec.model.stem}.{spec.quant.bits.label}.onnx"
         _export(case, student, path)
         held = _held_out(case, images)
@@ -163,7 +166,24 @@ def _synthesise(case: Case) -> Images:
         )
 
 
-def _distill(case: Case, student: Student, images: Images) -> Distilled:
+def _reworked(case: Case) -> tuple[Case, Mapping[str, Expected]]:
+    """Return the case with the float network that the student is to be a copy of."""
+    made = rework(
+        case.teacher,
+        case.sites,
+        case.model.statistics,
+        spec=case.spec.recipe.distill.prepare,
+        inputs=case.inputs.spec,
+        shape=case.model.input_shape,
+    )
+    if made.note:
+        case.progress.note(made.note)
+    return dataclasses.replace(case, teacher=made.program, sites=made.sites), made.expected
+
+
+def _distill(
+    case: Case, student: Student, images: Images, expected: Mapping[str, Expected]
+) -> Distilled:
     budget = case.spec.budget
     with case.watch.stage("distill"):
         case.progress.start("initialise", 1)
@@ -179,6 +199,7 @@ def _distill(case: Case, student: Student, images: Images) -> Distilled:
             budget_seconds=None if budget is None else max(1.0, budget - images.seconds),
             input_shape=case.model.input_shape,
             kinds=images.kinds,
+            expected=expected,
         )
 
 

@@ -6,14 +6,19 @@ images; the plain rounding is one of the candidates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.datafree import settle
 from dfqonnx.distill.pool import Pool
+from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.reconstruct import reconstruct
 from dfqonnx.fakequant.student import Student
+from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
 
 
@@ -25,6 +30,8 @@ def prepare(
     *,
     spec: DistillSpec,
     seed: int,
+    expected: Mapping[str, Expected] | None = None,
+    progress: Progress | None = None,
 ) -> Agreement:
     """Initialise `student` in place and return its held-out agreement.
 
@@ -35,9 +42,20 @@ def prepare(
         pool: synthetic images.
         spec: the recipe.
         seed: of the positions that reconstruction looks at.
+        expected: what values are on the training data, where it is known and wanted.
+        progress: told what was done without images.
     """
     chosen = pool.train[: spec.calibration]
     student.initialise(pool.batches(chosen, spec.batch))
+    done = settle(
+        student,
+        teacher,
+        pool.batches(chosen, spec.batch),
+        spec=spec.prepare,
+        expected=expected or {},
+    )
+    if done and progress is not None:
+        progress.note(done)
     best = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
     plain = kept = student.save_state()
     for damping in spec.damping:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,7 @@ from dfqonnx.distill.optimiser import optimiser
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
 from dfqonnx.distill.schedule import default_steps, fitting_batch, rate_at, steps_within
+from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
@@ -109,6 +111,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     budget_seconds: float | None = None,
     input_shape: tuple[int, ...] | None = None,
     kinds: NDArray[np.int64] | None = None,
+    expected: Mapping[str, Expected] | None = None,
 ) -> Distilled:
     """Initialise and train `student` in place.
 
@@ -124,6 +127,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
         input_shape: of the model's input without the batch; needed when it is no image.
         kinds: of every image; batches hold equal shares of each kind.
+        expected: what values are on the training data, for what `spec.prepare` asks.
     """
     started = time.perf_counter()
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
@@ -138,7 +142,16 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         kinds=kinds,
     )
     spec = _fitted(spec, student, pool, progress)
-    before = prepare(student, teacher, target, pool, spec=spec, seed=seed)
+    before = prepare(
+        student,
+        teacher,
+        target,
+        pool,
+        spec=spec,
+        seed=seed,
+        expected=expected,
+        progress=progress,
+    )
     first = student.save_state()
     steps = spec.steps
     if steps is None:

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator
 
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.losses import STUDENT_LOSSES
+from dfqonnx.spec.prepare import PrepareSpec
 from dfqonnx.spec.terms import Term, read_terms
 
 Kind = Literal["adam", "sgd"]
@@ -92,6 +93,7 @@ class DistillSpec:
         calibration: images that set the quantizers' first steps.
         damping: candidates for the layer-wise reconstruction before training, the one that agrees
             best on held-out images is kept; none skips it.
+        prepare: what is done before that without looking at any image.
     """
 
     steps: int | None = None
@@ -106,6 +108,7 @@ class DistillSpec:
     holdout: int = 256
     calibration: int = 512
     damping: tuple[float, ...] = (0.1, 0.3, 1.0)
+    prepare: PrepareSpec = field(default_factory=PrepareSpec)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))
@@ -121,5 +124,7 @@ class DistillSpec:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
         if any(d <= 0 for d in self.damping):
             raise UsageError(f"distill.damping {list(self.damping)}: every value must be above 0")
+        if self.prepare.absorb and not self.prepare.equalise:
+            raise UsageError("distill.prepare.absorb: needs equalise: true beside it")
         if not 0 <= self.shift < 0.5:
             raise UsageError(f"distill.shift {self.shift}: must be in 0..0.5, 0.5 excluded")

@@ -1,0 +1,112 @@
+"""Data-free quantization before training: the float network reworked, then the student settled.
+
+    equalise -> absorb          float network in, float network with the same outputs out
+    ranges -> correct           steps of the activations, biases of the initialised student
+
+The parts are in `fakequant`; each says its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from dfqonnx.convert.program import Program
+from dfqonnx.fakequant.absorb import absorb, moved_biases
+from dfqonnx.fakequant.correct import correct_biases, measured_means, set_ranges
+from dfqonnx.fakequant.equalise import Statistics, equalise
+from dfqonnx.fakequant.expect import Expected, expect
+from dfqonnx.fakequant.student import Student
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.prepare import PrepareSpec
+from dfqonnx.spec.sites import Sites
+
+
+@dataclass(frozen=True)
+class Reworked:
+    """The float network that the student is a copy of.
+
+    Attributes:
+        program: the network.
+        sites: its quantizers.
+        expected: what its values are on the training data, by name, where it is known and asked.
+        note: what was done, in words; empty where nothing was.
+    """
+
+    program: Program
+    sites: Sites
+    expected: Mapping[str, Expected] = field(default_factory=dict)
+    note: str = ""
+
+
+def rework(
+    program: Program,
+    sites: Sites,
+    statistics: Statistics,
+    *,
+    spec: PrepareSpec,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+) -> Reworked:
+    """Return the network that quantizes best among those with the same outputs.
+
+    Args:
+        program: the float network; left as it is.
+        sites: its quantizers.
+        statistics: what BatchNormalization knew, by value name.
+        spec: which parts are wanted.
+        inputs: how pixels become the network's input.
+        shape: of one input, without the batch axis.
+    """
+    note = ""
+    if spec.equalise:
+        found = equalise(program, sites, statistics)
+        note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
+        if found.relaxed:
+            note += f", {len(found.relaxed)} ceilings gone"
+        if spec.absorb:
+            before = found.program.tensors
+            found = absorb(found)
+            note += f", {moved_biases(before, found)} high biases absorbed"
+        program, sites, statistics = found.program, found.sites, found.statistics
+    expected: Mapping[str, Expected] = {}
+    if spec.correct or spec.ranges == "batchnorm":
+        expected = expect(program, statistics, inputs, shape)
+    return Reworked(program, sites, expected, note)
+
+
+def settle(
+    student: Student,
+    teacher: Program,
+    batches: Iterable[Tensor],
+    *,
+    spec: PrepareSpec,
+    expected: Mapping[str, Expected],
+) -> str:
+    """Set ranges and biases of an initialised student in place; return what was done, in words.
+
+    Args:
+        student: every step is set.
+        teacher: the float network that it is a copy of.
+        batches: model inputs, for the means that statistics do not tell.
+        spec: which parts are wanted.
+        expected: see `Reworked`.
+    """
+    done = []
+    if spec.ranges == "batchnorm":
+        known = set_ranges(student, expected)
+        rest = len(student.activations()) - known
+        done.append(f"{known} ranges from BatchNormalization, {rest} from images")
+    if spec.correct:
+        names = list(dict.fromkeys(op.reads for op in student.operators()))
+        means = {name: expected[name].mean for name in names if name in expected}
+        missing = [name for name in names if name not in means]
+        measured = measured_means(teacher, missing, batches) if missing else {}
+        correct_biases(student, {**means, **measured})
+        done.append(
+            f"biases corrected, means of {len(means)} values from BatchNormalization,"
+            f" {len(measured)} from images"
+        )
+    return "; ".join(done)
