@@ -9,7 +9,7 @@ from dfqonnx.progress import Progress
 from dfqonnx.report.result import Result
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits, Storage
-from dfqonnx.spec.request import Gates, run_request
+from dfqonnx.spec.request import Gates, ImageSize, run_request
 from dfqonnx.spec.run import Device, Recipe, Target
 
 
@@ -24,6 +24,7 @@ def quantize(
     strict_gates: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
+    image_size: ImageSize = None,
     budget: str | float | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
@@ -45,6 +46,8 @@ def quantize(
         strict_gates: whether a rule that cannot be decided stands against `passed` as well.
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
         seed: of every random choice.
+        image_size: for a model that leaves its image size open: "240x320", (240, 320), or one
+            number for both; None takes 224.
         budget: time for images and training together: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
@@ -65,6 +68,7 @@ def quantize(
         strict_gates=strict_gates,
         out=out,
         seed=seed,
+        image_size=image_size,
         budget=budget,
         strict_ends=strict_ends,
         weight_storage=weight_storage,

@@ -29,7 +29,7 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     """
     preflight(spec)
     choose_device(spec.device)
-    found, model = _look(spec.model, spec.quant, spec.inputs)
+    found, model = _look(spec.model, spec.quant, spec.inputs, spec.image_size)
     if model is None:
         return found
     inputs = settle_inputs(
@@ -43,7 +43,13 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     return found
 
 
-def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> Inspection:
+def preview(
+    model: Path,
+    quant: QuantSpec,
+    inputs: InputSpec | None = None,
+    *,
+    image_size: tuple[int, ...] | None = None,
+) -> Inspection:
     """Inspect a model, and try whether every node can be trained through.
 
     Returns:
@@ -52,15 +58,15 @@ def preview(model: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> I
     Raises:
         UsageError: the file cannot be read.
     """
-    return _look(model, quant, inputs)[0]
+    return _look(model, quant, inputs, image_size)[0]
 
 
 def _look(
-    path: Path, quant: QuantSpec, inputs: InputSpec | None
+    path: Path, quant: QuantSpec, inputs: InputSpec | None, image_size: tuple[int, ...] | None
 ) -> tuple[Inspection, Model | None]:
     """Return what `run` will find, by its own steps; the model is None where it is refused."""
     try:
-        model = narrow(normalise(load(path)))
+        model = narrow(normalise(load(path), image_size=image_size))
         check_teacher(path, to_program(model), model.input_shape)
     except UnsupportedModel as error:
         return refusal(path, quant, error), None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
+from dfqonnx.errors import UsageError
 from dfqonnx.graph.expose import expose, first_layer
 from dfqonnx.graph.model import Model
 from dfqonnx.progress import Progress
 from dfqonnx.spec.guess import NOISE, Guess, candidates, recorded
 from dfqonnx.spec.imagesize import image_size
-from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.validate.data import EvalData, load_eval_data
 from dfqonnx.validate.guess import likeliest_scale, nearest_statistics, probes
 from dfqonnx.validate.pixels import image_shape
@@ -54,6 +56,9 @@ def settle_inputs(
     Raises:
         UsageError: what was asked does not fit the model.
     """
+    _tell_size(model, progress)
+    if whole_pixels(model):
+        return _raw(asked, model)
     if asked is not None:
         spec = asked.fitted(model.input_shape)
         image_size(model.input_shape, spec)  # refuses what cannot fit
@@ -67,6 +72,37 @@ def settle_inputs(
             f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
         )
     return Inputs(spec, guessed=not guess.certain)
+
+
+def whole_pixels(model: Model) -> bool:
+    """Tell whether the user's file reads pixels 0..255 as integers."""
+    return model.contract.inputs[0].dtype == int(ir.DataType.UINT8)
+
+
+def _raw(asked: InputSpec | None, model: Model) -> Inputs:
+    spec = PRESETS["raw"].fitted(model.input_shape)
+    shape = model.input_shape
+    if len(shape) == 3 and 1 in {shape[0], shape[-1]} and 3 not in {shape[0], shape[-1]}:
+        spec = replace(spec, channels="gray")
+    if asked is not None:
+        asked = asked.fitted(model.input_shape)
+        if (asked.scale, set(asked.mean), set(asked.std)) != (1.0, {0.0}, {1.0}):
+            raise UsageError(
+                f"--preprocess {asked.name}: this model reads integer pixels 0 to 255 and scales"
+                " them itself; use --preprocess raw, or leave it out"
+            )
+        spec = asked
+    image_size(model.input_shape, spec)  # refuses what cannot fit
+    return Inputs(spec, guessed=False)
+
+
+def _tell_size(model: Model, progress: Progress) -> None:
+    if model.free:
+        size = "x".join(map(str, model.input_shape))
+        progress.note(
+            f"the model leaves its input size open; images of {size} are made and measured, and the"
+            " file stays open (--image-size sets another)"
+        )
 
 
 def guess_inputs(model: Model, *, seed: int) -> Guess:

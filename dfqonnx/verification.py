@@ -49,7 +49,7 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
     progress = Remembering(progress or Silent())
     check_comparison(spec)
     metadata = read_metadata(spec.student)
-    model = normalise(load(spec.teacher))
+    model = normalise(load(spec.teacher), image_size=spec.image_size or told_size(metadata))
     inputs = settle_inputs(
         spec.inputs,
         model,
@@ -93,6 +93,15 @@ def _pixels(
     pixels = procedural(size, rng=rng, photo=len(model.input_shape) == 3)
     progress.note(f"compared on {len(pixels)} procedural images")
     return pixels
+
+
+def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Return the image size that the student was trained at, where its file leaves it open."""
+    shape = metadata.get("dfqonnx.input_shape", "")
+    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
+    if len(sizes) != 3:
+        return sizes or None
+    return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
 
 
 def told_quant(metadata: Mapping[str, str]) -> QuantSpec | None:

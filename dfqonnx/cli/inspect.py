@@ -17,6 +17,7 @@ def inspect(
     model: o.Model,
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
+    image_size: o.ImageSize = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
     as_json: o.AsJson = False,
@@ -24,6 +25,7 @@ def inspect(
     """Show operators, BatchNorm state, quantizer sites with bits and reasons, costs and size."""
     from dfqonnx.spec.preprocess import read_preprocess
     from dfqonnx.spec.quant import Bits, QuantSpec
+    from dfqonnx.spec.request import read_image_size
 
     quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
     inputs = None if preprocess is None else read_preprocess(preprocess)
@@ -32,7 +34,11 @@ def inspect(
     check_file(model, what="--model")
     from dfqonnx.planning import preview
 
-    return show_inspection(preview(model, quant, inputs), quiet=False, as_json=as_json)
+    return show_inspection(
+        preview(model, quant, inputs, image_size=read_image_size(image_size)),
+        quiet=False,
+        as_json=as_json,
+    )
 
 
 def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> int:

@@ -45,9 +45,9 @@ Gates = Annotated[
     typer.Option(
         "--gate",
         metavar="RULE",
-        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'sqnr>=20', 'size<=0.2x', "
-        "'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given several times. Ends with 1 "
-        "if one fails; everything is written all the same.",
+        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'sqnr>=20', "
+        "'size<=0.2x', 'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given several times. "
+        "Ends with 1 if one fails; everything is written all the same.",
     ),
 ]
 StrictGates = Annotated[
@@ -67,6 +67,15 @@ WeightStorage = Annotated[
     typer.Option(
         help="auto packs weights of 4 bits and fewer as INT4; int8 keeps INT8 containers, "
         "which older ONNX Runtimes load too."
+    ),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="HxW",
+        help="Height and width of the images, for a model that leaves them open: 240x320, or one "
+        "number for both. The exported file leaves them open as well.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]

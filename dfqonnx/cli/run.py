@@ -21,6 +21,7 @@ def run(
     model: o.Model,
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
+    image_size: o.ImageSize = None,
     eval_data: o.EvalData = None,
     recipe: Annotated[
         str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
@@ -54,6 +55,7 @@ def run(
         model,
         bits,
         preprocess=preprocess,
+        image_size=image_size,
         eval_data=eval_data,
         recipe=recipe,
         scale=scale,

@@ -18,6 +18,7 @@ def validate(
     student: Annotated[Path, typer.Option("--student", "-s", help="The quantized ONNX file.")],
     eval_data: o.EvalData = None,
     preprocess: o.Preprocess = None,
+    image_size: o.ImageSize = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -40,6 +41,7 @@ def validate(
         teacher,
         student,
         preprocess=preprocess,
+        image_size=image_size,
         eval_data=eval_data,
         gates=gate or (),
         strict_gates=strict_gates,

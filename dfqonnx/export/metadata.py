@@ -20,6 +20,7 @@ def describe(
     recipe: str,
     teacher: str,
     inputs: InputSpec | None,
+    image_size: tuple[int, ...] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of an exported file.
 
@@ -30,6 +31,7 @@ def describe(
         recipe: hash of the resolved recipe.
         teacher: sha256 of the float file.
         inputs: how pixels become the model's tensor, where known.
+        image_size: shape of the input (no batch) that a model with open axes was trained at.
     """
     ends = "" if quant.ends is None else str(quant.ends)
     values = {
@@ -40,6 +42,7 @@ def describe(
         "seed": str(seed),
         "recipe": recipe,
         "teacher": teacher,
+        "input_shape": "x".join(map(str, image_size or ())),
     }
     found = {PREFIX + key: value for key, value in values.items() if value}
     if inputs is not None:

@@ -28,6 +28,15 @@ _QUANTIZED = frozenset(
     }
 )
 _STANDARD = frozenset({"", "ai.onnx"})
+_READABLE = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.UINT8,
+    }
+)
 
 
 def find_offences(proto: onnx.ModelProto) -> tuple[Offence, ...]:
@@ -75,10 +84,13 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
         yield Offence(inputs[0].name, "input", "it is not a tensor")
         return
     tensor = kind.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
+    if tensor.elem_type not in _READABLE:
         name = onnx.TensorProto.DataType.Name(tensor.elem_type)
         yield Offence(
-            inputs[0].name, "input", f"its type is {name}, FLOAT is expected", "export in float32"
+            inputs[0].name,
+            "input",
+            f"its type is {name}, a real one or UINT8 is expected",
+            "export in float32",
         )
     if not tensor.HasField("shape") or not 2 <= len(tensor.shape.dim) <= 5:
         yield Offence(

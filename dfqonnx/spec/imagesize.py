@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from dfqonnx.errors import UsageError
 from dfqonnx.spec.inputs import InputSpec
@@ -31,3 +32,22 @@ def image_size(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int]:
             " check layout and channels"
         )
     return height, width, channels
+
+
+def parse_image_size(text: str) -> tuple[int, ...]:
+    """Return height and width written as `240x320`, or one number for both.
+
+    >>> parse_image_size("240x320")
+    (240, 320)
+
+    Raises:
+        UsageError: another form, or a size that no image has.
+    """
+    match = re.fullmatch(r"(\d{1,6})(?:[x,](\d{1,6}))?", text.strip().lower())
+    sizes = () if match is None else tuple(int(part) for part in match.groups() if part)
+    if not sizes or min(sizes) < 1:
+        raise UsageError(
+            f"--image-size: cannot read {text!r}; write HEIGHTxWIDTH, such as 240x320, or one"
+            " number for both"
+        )
+    return sizes

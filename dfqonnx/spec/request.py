@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfqonnx.spec.gates import Rule, parse_gates
+from dfqonnx.spec.imagesize import parse_image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.preprocess import read_preprocess
 from dfqonnx.spec.quant import Bits, QuantSpec, Storage
@@ -14,6 +15,7 @@ from dfqonnx.spec.run import Device, Recipe, RunSpec, Target, ValidateSpec, pars
 
 Preprocess = str | Path | InputSpec | None
 Gates = Sequence[str | Rule]
+ImageSize = str | int | Sequence[int] | None
 
 
 def run_request(
@@ -28,6 +30,7 @@ def run_request(
     strict_gates: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
+    image_size: ImageSize = None,
     budget: str | float | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
@@ -54,6 +57,7 @@ def run_request(
         budget=parse_duration(budget) if isinstance(budget, str) else budget,
         gates=parse_gates(gates),
         strict_gates=strict_gates,
+        image_size=read_image_size(image_size),
     )
 
 
@@ -67,6 +71,7 @@ def validate_request(
     strict_gates: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
+    image_size: ImageSize = None,
 ) -> ValidateSpec:
     """Return the comparison that is asked for.
 
@@ -82,6 +87,7 @@ def validate_request(
         seed=seed,
         gates=parse_gates(gates),
         strict_gates=strict_gates,
+        image_size=read_image_size(image_size),
     )
 
 
@@ -89,3 +95,15 @@ def _inputs(preprocess: Preprocess) -> InputSpec | None:
     if preprocess is None or isinstance(preprocess, InputSpec):
         return preprocess
     return read_preprocess(str(preprocess))
+
+
+def read_image_size(given: ImageSize) -> tuple[int, ...] | None:
+    """Return (height, width), (both,) or None from a text, a number or a pair.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if given is None:
+        return None
+    text = str(given) if isinstance(given, (str, int)) else "x".join(map(str, given))
+    return parse_image_size(text)

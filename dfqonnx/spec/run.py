@@ -63,6 +63,8 @@ class RunSpec:
             recipe decide from the model's multiply-adds, the same on every machine.
         gates: rules that the result must keep to.
         strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
+        image_size: height and width for an input that leaves them open (one number: both); None
+            takes usual ones.
     """
 
     model: Path
@@ -77,6 +79,7 @@ class RunSpec:
     budget: float | None = None
     gates: tuple[Rule, ...] = ()
     strict_gates: bool = False
+    image_size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -98,6 +101,8 @@ class ValidateSpec:
         seed: of the synthetic images that stand in where there are no others.
         gates: rules that the student must keep to.
         strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
+        image_size: height and width for an input that leaves them open (one number: both); None
+            takes usual ones.
     """
 
     teacher: Path
@@ -108,6 +113,7 @@ class ValidateSpec:
     seed: int = 0
     gates: tuple[Rule, ...] = ()
     strict_gates: bool = False
+    image_size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
