@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,9 +44,10 @@ from dfqonnx.report.facts import Images as ImageFacts
 from dfqonnx.report.facts import widths
 from dfqonnx.report.gates import judged
 from dfqonnx.report.model import Report
-from dfqonnx.report.write import write_images, write_log, write_report
+from dfqonnx.report.write import write_arrays, write_images, write_log, write_report
 from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
 from dfqonnx.spec.recipe import write_recipe
+from dfqonnx.spec.request import command_of
 from dfqonnx.spec.run import RunSpec
 from dfqonnx.spec.sites import Sites
 from dfqonnx.synth.synthesise import Images, synthesise
@@ -127,7 +127,9 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
             portrait=look(student, case.teacher, case.model, held=held, inputs=case.inputs.spec),
         )
         write_images(images.pixels, folder / "synthetic", held=held.at)
-        recipe = write_recipe(spec.recipe, header=_command(spec))
+        if images.live is not None:
+            write_arrays(images.live.state(), folder / "synthetic" / "generator.npz")
+        recipe = write_recipe(spec.recipe, header=command_of(spec))
         (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
         write_log(_events(images, trained), folder / "log.jsonl")
         return write_report(report, folder, pixels=images.pixels)
@@ -136,7 +138,7 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
 def _open(spec: RunSpec, progress: Remembering) -> Case:
     watch = Stopwatch()
     device = choose_device(spec.device)
-    model = narrow(normalise(load(spec.model)))
+    model = narrow(normalise(load(spec.model), image_size=spec.image_size))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
     inputs = settle_inputs(
@@ -200,6 +202,7 @@ def _distill(
             input_shape=case.model.input_shape,
             kinds=images.kinds,
             expected=expected,
+            live=images.live,
         )
 
 
@@ -212,6 +215,7 @@ def _export(case: Case, student: Student, path: Path) -> None:
         recipe=recipe[:16],
         teacher=case.model.source.sha256,
         inputs=case.inputs.spec,
+        image_size=case.model.input_shape if case.model.free else None,
     )
     with case.watch.stage("export"):
         case.progress.start("export", 1)
@@ -255,26 +259,8 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
         images=ImageFacts(images.source, len(images.pixels), case.model.batchnorm, images.reason),
         warnings=(*case.progress.warnings, *report.warnings),
         environment=environment(),
-        command=_command(case.spec),
+        command=command_of(case.spec),
     )
-
-
-def _command(spec: RunSpec) -> str:
-    """Return the command that does the same run again."""
-    words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
-    words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
-    for flag, value in (
-        ("--strict-ends", spec.quant.ends),
-        ("--preprocess", None if spec.inputs is None else spec.inputs.name),
-        ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
-    ):
-        words += [] if value is None else [flag, str(value)]
-    if spec.quant.storage != "auto":
-        words += ["--weight-storage", spec.quant.storage]
-    for rule in spec.gates:
-        words += ["--gate", rule.text]
-    words += ["--strict-gates"] if spec.strict_gates else []
-    return shlex.join(words)
 
 
 def _events(images: Images, trained: Distilled) -> Iterator[dict[str, Any]]:

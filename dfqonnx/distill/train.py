@@ -2,6 +2,9 @@
 
     loss = kd KL(teacher || student) T^2 + features blocks' normalised MSE + ... (`objective`)
 
+With several students (`game.students`) each sees batches of its own, and the one that agrees best
+on held-out images is kept. Generators that learn on step between the students' steps.
+
 The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. The
 untrained student comes back if training left it worse, by class and by divergence, on held-out
 synthetic images.
@@ -17,24 +20,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.augment import mixup, move
-from dfqonnx.distill.average import TailMean
-from dfqonnx.distill.objective import Answers, total
-from dfqonnx.distill.optimiser import optimiser
+from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
 from dfqonnx.distill.schedule import default_steps, fitting_batch, rate_at, steps_within
+from dfqonnx.distill.trainee import Trainee
 from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits
+from dfqonnx.synth.live import Live
 
 REPORT_EVERY = 25
 CHECK_EVERY = 100  # a measurement costs about one step
@@ -112,6 +113,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     input_shape: tuple[int, ...] | None = None,
     kinds: NDArray[np.int64] | None = None,
     expected: Mapping[str, Expected] | None = None,
+    live: Live | None = None,
 ) -> Distilled:
     """Initialise and train `student` in place.
 
@@ -128,8 +130,11 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         input_shape: of the model's input without the batch; needed when it is no image.
         kinds: of every image; batches hold equal shares of each kind.
         expected: what values are on the training data, for what `spec.prepare` asks.
+        live: generators to draw every batch from, which may learn on; None takes `images`.
     """
     started = time.perf_counter()
+    if live is not None and not (live.game.student_steps or live.game.fresh):
+        live = None
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     pool = Pool(
@@ -158,8 +163,9 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         steps = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
     run = _Run(started, steps, budget_seconds if spec.steps != 0 else None)
     progress.start("distill", run.total)
-    _train(run, target, student, pool, spec=spec, seed=seed, progress=progress)
-    after = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
+    _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
+    after = _best(trainees, target, pool, spec.batch)
     kept = run.step > 0 and not run.reason and not after.worse_than(before)
     if not kept:
         student.load_state(first)
@@ -188,64 +194,79 @@ def trained_bits(student: Student) -> Bits:
     return Bits(min(weights, default=8), min(activations, default=8))
 
 
-def _train(
-    run: _Run,
-    teacher: Net,
+def _classmates(
     student: Student,
+    teacher: Program,
+    target: Net,
     pool: Pool,
     *,
     spec: DistillSpec,
     seed: int,
+    live: Live | None,
+) -> list[Trainee]:
+    """Return `student` and its fellows, equal so far, each with batches of its own."""
+    fellows = [student]
+    for _ in range(1, 1 if live is None else live.game.students):
+        fellow = Student(teacher, student.sites)
+        fellow.load_state(student.save_state())
+        fellows.append(fellow.to(next(student.parameters()).device))
+    return [
+        Trainee(
+            fellow,
+            target,
+            spec,
+            feed(pool, live, spec, torch.Generator().manual_seed(seed + 7919 * index)),
+        )
+        for index, fellow in enumerate(fellows)
+    ]
+
+
+def _train(
+    run: _Run,
+    trainees: list[Trainee],
+    teacher: Net,
+    pool: Pool,
+    *,
+    spec: DistillSpec,
+    live: Live | None,
     progress: Progress,
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    parts = student.parts()
-    everything = [p for kind in parts.values() for p in kind]
-    optimizer = optimiser(parts, spec.optimiser)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    mean = TailMean(everything)
-    batches = pool.draw(spec.batch, generator)
     training = time.perf_counter()
     while run.step < run.total:
         done = run.step / run.total
         now = rate_at(done + 1.0 / run.total, spec.optimiser)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * now
-        pixels = next(batches)
-        if pool.movable:
-            pixels = move(pixels, flip=spec.flip, shift=spec.shift, generator=generator)
-        x = mixup(pool.tensor(pixels), fraction=spec.mixup, generator=generator)
-        loss = _loss(student, teacher, x, spec)
-        value = float(loss.detach())
+        if live is not None and live.due(run.step):
+            live.play(trainees, done=done)
+        averaged = bool(spec.average) and done >= 1.0 - spec.average
+        value = float(np.mean([t.step(now, averaged=averaged) for t in trainees]))
         run.step += 1
         if not np.isfinite(value):
             run.lost += 1
-            optimizer.zero_grad(set_to_none=True)
             if run.lost >= PATIENCE:
                 run.reason = f"the loss was not finite in {PATIENCE} steps in a row"
                 progress.warn(f"{run.reason}, at step {run.step}; the untrained student is kept")
                 return
             continue
         run.lost = 0
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if spec.optimiser.clip:
-            torch.nn.utils.clip_grad_norm_(everything, spec.optimiser.clip)
-        optimizer.step()
-        if spec.average and done >= 1.0 - spec.average:
-            mean.add()
         if run.step % CHECK_EVERY == 0 and len(pool.held):
             held = pool.batches(pool.held, spec.batch)
-            run.agreement = measure_agreement(student, teacher, held).top1
+            run.agreement = measure_agreement(trainees[0].student, teacher, held).top1
         _tell(run, value, now, since=training, progress=progress)
-    mean.apply()
+    for trainee in trainees:
+        trainee.mean.apply()
 
 
-def _loss(student: Student, teacher: Net, x: Tensor, spec: DistillSpec) -> Tensor:
-    with torch.no_grad():
-        goal, goal_blocks = teacher(x)
-    out, blocks = student(x)
-    return total(spec.losses, Answers(out, goal, blocks, goal_blocks, spec.temperature))
+def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agreement:
+    """Give the first student the parameters of the one that agrees best; return how well."""
+    found = [
+        measure_agreement(t.student, teacher, pool.batches(pool.held, batch)) for t in trainees
+    ]
+    best = 0
+    for index, agreement in enumerate(found):
+        best = index if agreement.better_than(found[best]) else best
+    if best:
+        trainees[0].student.load_state(trainees[best].student.save_state())
+    return found[best]
 
 
 def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progress) -> None:

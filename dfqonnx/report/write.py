@@ -58,6 +58,12 @@ def write_images(pixels: NDArray[np.uint8], folder: Path, *, held: Sequence[int]
     contact_sheet(pixels).save(folder / "contact-sheet.png")
 
 
+def write_arrays(arrays: Mapping[str, NDArray[np.generic]], path: Path) -> None:
+    """Write arrays by name as npz, without pickles."""
+    keyed: dict[str, Any] = dict(arrays)
+    np.savez_compressed(path, **keyed)
+
+
 def contact_sheet(pixels: NDArray[np.uint8]) -> Image.Image:
     """Return the first images side by side in a square, enlarged where they are small."""
     shown = pixels[:SHEET_IMAGES]

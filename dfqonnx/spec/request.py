@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +90,25 @@ def validate_request(
         strict_gates=strict_gates,
         image_size=read_image_size(image_size),
     )
+
+
+def command_of(spec: RunSpec) -> str:
+    """Return the command that does the same run again."""
+    words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
+    words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
+    for flag, value in (
+        ("--strict-ends", spec.quant.ends),
+        ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
+        ("--preprocess", None if spec.inputs is None else spec.inputs.name),
+        ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
+    ):
+        words += [] if value is None else [flag, str(value)]
+    if spec.quant.storage != "auto":
+        words += ["--weight-storage", spec.quant.storage]
+    for rule in spec.gates:
+        words += ["--gate", rule.text]
+    words += ["--strict-gates"] if spec.strict_gates else []
+    return shlex.join(words)
 
 
 def _inputs(preprocess: Preprocess) -> InputSpec | None:

@@ -40,6 +40,7 @@ class Live:
     Attributes:
         game: how they play.
         batch: images of one step of a generator.
+        layout: axis order of what it draws.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Live:
         generator: Generator,
     ) -> None:
         self.game, self.batch = game, batch
+        self.layout = judge.layout
         self._makers, self._judge = list(makers), judge
         self._inputs, self._spec, self._images = inputs, spec, images
         self._generator = generator
@@ -68,6 +70,10 @@ class Live:
         x = self._judge.fed(torch.cat([images for images, _ in parts]))
         labels = [told for _, told in parts if told is not None]
         return Drawn(x.detach(), torch.cat(labels) if len(labels) == len(parts) else None)
+
+    def due(self, step: int) -> bool:
+        """Tell whether the generators step before the student's step number `step`, from 0."""
+        return self.game.student_steps > 0 and step % self.game.student_steps == 0
 
     def play(self, opponents: Sequence[Opponent], *, done: float) -> dict[str, float]:
         """Improve against students in training, of which a fraction is `done`."""
