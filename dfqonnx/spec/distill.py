@@ -88,6 +88,8 @@ class DistillSpec:
         flip: mirror images left to right.
         shift: largest shift, as a fraction of the image's side.
         mixup: fraction of images blended with another one.
+        perturb: train also on images moved this far, in every normalised pixel, to where the
+            student errs more (HAST); 0 does not.
         average: fraction of the schedule, at its end, whose parameters are averaged.
         holdout: images kept from training to measure agreement with the teacher.
         calibration: images that set the quantizers' first steps.
@@ -104,6 +106,7 @@ class DistillSpec:
     flip: bool = True
     shift: float = 0.125
     mixup: float = 0.5
+    perturb: float = 0.0
     average: float = 0.0
     holdout: int = 256
     calibration: int = 512
@@ -117,8 +120,9 @@ class DistillSpec:
         for key in ("batch", "temperature", "calibration"):
             if getattr(self, key) <= 0:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be above 0")
-        if self.holdout < 0:
-            raise UsageError(f"distill.holdout {self.holdout}: must be 0 or more")
+        for key in ("holdout", "perturb"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
         for key in ("mixup", "average"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
