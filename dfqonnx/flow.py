@@ -21,6 +21,7 @@ import numpy as np
 from dfqonnx import __version__
 from dfqonnx.convert.program import Program, narrow, to_program
 from dfqonnx.distill.datafree import rework
+from dfqonnx.distill.opponent import opponents
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill
 from dfqonnx.exhibit import HeldOut, exhibit, look
@@ -45,7 +46,8 @@ from dfqonnx.report.facts import widths
 from dfqonnx.report.gates import judged
 from dfqonnx.report.model import Report
 from dfqonnx.report.write import write_arrays, write_images, write_log, write_report
-from dfqonnx.settle import Inputs, open_eval_data, settle_inputs
+from dfqonnx.settle import Inputs, offers, open_eval_data, settle_inputs
+from dfqonnx.spec.needs import check_needs
 from dfqonnx.spec.recipe import write_recipe
 from dfqonnx.spec.request import command_of
 from dfqonnx.spec.run import RunSpec
@@ -139,6 +141,7 @@ def _open(spec: RunSpec, progress: Remembering) -> Case:
     watch = Stopwatch()
     device = choose_device(spec.device)
     model = narrow(normalise(load(spec.model), image_size=spec.image_size))
+    check_needs(spec.recipe, spec.model, there=offers(model))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
     inputs = settle_inputs(
@@ -165,6 +168,15 @@ def _synthesise(case: Case) -> Images:
             device=case.device,
             progress=case.progress,
             budget_seconds=None if budget is None else IMAGE_SHARE * budget,
+            opponents=opponents(
+                case.teacher,
+                case.sites,
+                spec=case.spec.recipe.synth,
+                inputs=case.inputs.spec,
+                shape=case.model.input_shape,
+                seed=case.spec.seed,
+                device=case.device,
+            ),
         )
 
 
@@ -256,7 +268,13 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
         seed=case.spec.seed,
         preprocess=dataclasses.asdict(case.inputs.spec),
         preprocess_guessed=case.inputs.guessed,
-        images=ImageFacts(images.source, len(images.pixels), case.model.batchnorm, images.reason),
+        images=ImageFacts(
+            images.source,
+            len(images.pixels),
+            case.model.batchnorm,
+            images.reason,
+            images.divergence,
+        ),
         warnings=(*case.progress.warnings, *report.warnings),
         environment=environment(),
         command=command_of(case.spec),

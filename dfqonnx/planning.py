@@ -14,8 +14,9 @@ from dfqonnx.graph.sites import choose_sites
 from dfqonnx.preflight import preflight
 from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Silent
-from dfqonnx.settle import open_eval_data, settle_inputs
+from dfqonnx.settle import offers, open_eval_data, settle_inputs
 from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.needs import check_needs
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.spec.run import RunSpec
 
@@ -32,6 +33,7 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     found, model = _look(spec.model, spec.quant, spec.inputs, spec.image_size)
     if model is None:
         return found
+    check_needs(spec.recipe, spec.model, there=offers(model))
     inputs = settle_inputs(
         spec.inputs,
         model,

@@ -17,6 +17,7 @@ from dfqonnx.progress import Progress
 from dfqonnx.spec.guess import NOISE, Guess, candidates, recorded
 from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import PRESETS, InputSpec
+from dfqonnx.spec.run import Need
 from dfqonnx.validate.data import EvalData, load_eval_data
 from dfqonnx.validate.guess import likeliest_scale, nearest_statistics, probes
 from dfqonnx.validate.pixels import image_shape
@@ -144,3 +145,15 @@ def classes(model: Model) -> int | None:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
+
+
+def offers(model: Model) -> frozenset[Need]:
+    """Return what a recipe finds in a model that is to be trained."""
+    found: set[Need] = {"student"}
+    if model.statistics:
+        found.add("statistics")
+    shapes = {value.name: value.shape for node in model.ir.graph for value in node.outputs}
+    shape = shapes.get(model.logits)
+    if shape is not None and len(shape) == 2 and shape[1] != 1:
+        found.add("classes")
+    return frozenset(found)
