@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
-    "distill", "export", "validate", "report", "outfolder", "preflight", "doctor", "settle",
+    "distill", "export", "validate", "estimate", "report", "outfolder", "preflight", "doctor", "settle",
     "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
     "comparing", "resembling", "testing", "cli",
 ]  # fmt: skip

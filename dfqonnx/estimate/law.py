@@ -1,6 +1,7 @@
 """From noise to drop: a law of three coefficients, and how far it errs on networks it never saw.
 
-    drop = e^a ratio^b certainty^c         points; ratio and certainty as in `noise`
+    x = e^a ratio^b certainty^c         ratio and certainty as in `noise`
+    drop = A (1 - e^(-x / A))           points; A = 75, what a network has to lose
 
 The same noise costs a hesitant network more (c < 0): its certainty on painted images tells how far
 its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), which is
@@ -33,7 +34,7 @@ Floats = NDArray[np.float64]
 UNIT = 0.5  # points: below it the scale is straight
 COVERAGE = 0.9
 LEAST = 1e-5  # of a ratio
-MOST = 90.0  # points: what there is to lose
+MOST = 75.0  # points: what there is to lose
 START = (4.0, 1.0, -1.0)
 
 
@@ -162,5 +163,8 @@ def _solve(students: Sequence[Known], basis: Basis) -> Floats:
     from scipy.optimize import least_squares
 
     rows, goal = _rows(figures(known, basis) for known in students), _drops(students)
-    found = least_squares(lambda c: _scaled(c, rows) - goal, START)
-    return np.asarray(found.x, np.float64)
+
+    def errors(coefficients: Floats) -> Floats:
+        return _scaled(coefficients, rows) - goal
+
+    return np.asarray(least_squares(errors, START).x, np.float64)

@@ -5,8 +5,9 @@ classes, rho the correlation of the two, and the student's scale left free:
 
     ratio = (1 - rho^2) / rho^2         power of the noise over power of the signal
 
-    painted images    rho = <t', s'> / sqrt(<t', t'> <s', s'>),   t' = t - mean_w t, s' = s - mean_w s,
-                      sums over classes and images, weights w
+    painted images    rho = <t', s'> / sqrt(<t', t'> <s', s'>)
+                      t' = t - mean_w t, s' = s - mean_w s;
+                      summed over classes and images, weights w
     real images       rho = mean over images of cos(t_i, s_i)
 
 What a network answers to painted images is half one and the same vector whatever the image, so its
