@@ -189,9 +189,8 @@ def _reworked(case: Case) -> tuple[Case, Mapping[str, Expected]]:
         spec=case.spec.recipe.distill.prepare,
         inputs=case.inputs.spec,
         shape=case.model.input_shape,
+        progress=case.progress,
     )
-    if made.note:
-        case.progress.note(made.note)
     return dataclasses.replace(case, teacher=made.program, sites=made.sites), made.expected
 
 

@@ -19,6 +19,7 @@ from dfqonnx.fakequant.correct import correct_biases, measured_means, set_ranges
 from dfqonnx.fakequant.equalise import Statistics, equalise
 from dfqonnx.fakequant.expect import Expected, expect
 from dfqonnx.fakequant.student import Student
+from dfqonnx.progress import Progress
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.prepare import PrepareSpec
 from dfqonnx.spec.sites import Sites
@@ -32,13 +33,11 @@ class Reworked:
         program: the network.
         sites: its quantizers.
         expected: what its values are on the training data, by name, where it is known and asked.
-        note: what was done, in words; empty where nothing was.
     """
 
     program: Program
     sites: Sites
     expected: Mapping[str, Expected] = field(default_factory=dict)
-    note: str = ""
 
 
 def rework(
@@ -49,6 +48,7 @@ def rework(
     spec: PrepareSpec,
     inputs: InputSpec,
     shape: tuple[int, ...],
+    progress: Progress,
 ) -> Reworked:
     """Return the network that quantizes best among those with the same outputs.
 
@@ -59,8 +59,8 @@ def rework(
         spec: which parts are wanted.
         inputs: how pixels become the network's input.
         shape: of one input, without the batch axis.
+        progress: told what was done.
     """
-    note = ""
     if spec.equalise:
         found = equalise(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
@@ -70,11 +70,12 @@ def rework(
             before = found.program.tensors
             found = absorb(found)
             note += f", {moved_biases(before, found)} high biases absorbed"
+        progress.note(note)
         program, sites, statistics = found.program, found.sites, found.statistics
     expected: Mapping[str, Expected] = {}
     if spec.correct or spec.ranges == "batchnorm":
         expected = expect(program, statistics, inputs, shape)
-    return Reworked(program, sites, expected, note)
+    return Reworked(program, sites, expected)
 
 
 def settle(

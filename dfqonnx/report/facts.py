@@ -116,12 +116,15 @@ class Images:
         count: how many.
         batchnorm: state of the teacher's statistics: present, partly, absent.
         guided_by: what steered them, in words.
+        divergence: from the training data, as BatchNormalization remembers it, in nats, mean over
+            layers (`dfqonnx similarity`); None where the file has no statistics.
     """
 
     source: str
     count: int
     batchnorm: str
     guided_by: str = ""
+    divergence: float | None = None
 
 
 def widths(quant: QuantSpec) -> Widths:

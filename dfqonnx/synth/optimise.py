@@ -83,7 +83,8 @@ def _improve(
     objective = Objective(studio.spec.losses)
     wishes: Wishes | None = None
     for step in range(steps):
-        logits, taps = net(_fed(_jitter(canvas, studio), studio))
+        moved = _fed(_jitter(canvas, studio), studio)
+        logits, taps = net(moved)
         wishes = wishes or wish(len(canvas), logits, objective, studio=studio)
         seen = Seen(
             canvas,
@@ -92,6 +93,7 @@ def _improve(
             targets,
             labels=wishes.labels,
             soft=wishes.soft,
+            students=tuple(opponent(moved) for opponent in studio.opponents),
             generator=studio.generator,
         )
         loss, found = objective(seen)

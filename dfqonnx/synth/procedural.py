@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.pixels import to_pixels
 from dfqonnx.synth.source import SOURCES, Studio
 
 NOISE_CHUNK = 256
@@ -34,3 +35,15 @@ def noise(studio: Studio) -> Iterator[Tensor]:
         count = min(NOISE_CHUNK, studio.plan.images - first)
         values = torch.randn(count, *size, generator=studio.generator)
         yield (values * (127.5 / 4) + 127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+@SOURCES.add("gaussian")
+def gaussian(studio: Studio) -> Iterator[Tensor]:
+    """Yield x ~ N(0, 1) on normalised pixels, as papers do, cut to valid pixels."""
+    height, width, channels = studio.size
+    form = (
+        (height, width, channels) if studio.inputs.layout == "NHWC" else (channels, height, width)
+    )
+    for first in range(0, studio.plan.images, NOISE_CHUNK):
+        count = min(NOISE_CHUNK, studio.plan.images - first)
+        yield to_pixels(torch.randn(count, *form, generator=studio.generator), studio.inputs)

@@ -22,9 +22,13 @@ from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import ChannelStatistics
 from dfqonnx.spec.synth import AUTO, SynthSpec
-from dfqonnx.synth.effort import WORK, Plan, measure, optimisation_rate, plan
+from dfqonnx.synth.effort import WORK, Plan, fitting, measure, optimisation_rate, plan
 from dfqonnx.synth.live import Live
+from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.synth.similarity import likeness
 from dfqonnx.synth.source import SOURCES, Studio
+
+MEASURED = 1024  # images that tell how far all are from the training data
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Images:
         kinds: int64 (N): 1 for images that the teacher improved, 0 for those as painted; training
             draws from both evenly, however many there are of each.
         live: the generators that made them, for more; None where there were none.
+        divergence: from the training data, in nats, mean over layers; None without statistics.
     """
 
     pixels: NDArray[np.uint8]
@@ -49,6 +54,7 @@ class Images:
     seconds: float
     kinds: NDArray[np.int64]
     live: Live | None = None
+    divergence: float | None = None
 
 
 def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -119,7 +125,19 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
     live = made if isinstance(made, Live) else None
     kinds = (order < chosen.optimised).long().numpy()
-    return Images(pixels[order].numpy(), name, reason, chosen, seconds, kinds, live)
+    pixels = pixels[order]
+    far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
+    return Images(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
+
+
+def _divergence(pixels: Tensor, studio: Studio, *, batch: int) -> float | None:
+    """Return how far images are from the training data, by the first thousand."""
+    if not studio.statistics:
+        return None
+    parts = torch.split(pixels[:MEASURED], batch)
+    batches = (to_tensor(part, studio.inputs, shape=studio.shape) for part in parts)
+    found = likeness(studio.teacher, studio.statistics, batches, device=studio.device)
+    return found.divergence if found.layers else None
 
 
 def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:

@@ -1,0 +1,62 @@
+"""A student to optimise images against before any is trained: the teacher, plainly rounded.
+
+Its steps come from dead leaves, drawn without the network. Adaptive DeepInversion asks a student in
+training; images are made once here, so it is the student as it will begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.program import Program
+from dfqonnx.fakequant.student import Student
+from dfqonnx.spec.imagesize import image_size
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.sites import Sites
+from dfqonnx.spec.synth import SynthSpec
+from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.pixels import to_tensor
+
+IMAGES = 64
+
+
+def opponents(
+    teacher: Program,
+    sites: Sites,
+    *,
+    spec: SynthSpec,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+    seed: int,
+    device: str,
+) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """Return the rounded network where a recipe optimises images against it, else nothing.
+
+    It goes from model inputs to logits; its parameters take no gradient.
+
+    Args:
+        teacher: the float network.
+        sites: its quantizers.
+        spec: the recipe.
+        inputs: how pixels become the network's input.
+        shape: of one input, without the batch axis.
+        seed: of the dead leaves.
+        device: where to compute.
+    """
+    if not spec.weight("competition"):
+        return ()
+    height, width, channels = image_size(shape, inputs)
+    generator = torch.Generator().manual_seed(seed)
+    chunks = leaves(IMAGES, height=height, width=width, channels=channels, generator=generator)
+    student = Student(teacher, sites).to(device)
+    student.initialise([to_tensor(torch.cat(list(chunks)).to(device), inputs)])
+    student.requires_grad_(False)
+
+    def answer(x: Tensor) -> Tensor:
+        logits: Tensor = student(x)[0]
+        return logits
+
+    return (answer,)
