@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
-    "distill", "export", "validate", "estimate", "report", "outfolder", "preflight", "doctor", "settle",
-    "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
+    "distill", "export", "validate", "estimate", "report", "outfolder", "preflight", "doctor",
+    "settle", "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
     "comparing", "resembling", "testing", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}

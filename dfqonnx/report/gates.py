@@ -5,6 +5,7 @@ when all of it lies on the other side, and is inconclusive when the interval str
 nothing was measured. Intervals, all two-sided:
 
     drop                 95 %, paired (Bonett and Price), see validate/accuracy
+    estimated_drop       90 %, conformal on networks left out, see estimate/law
     top1, agreement      95 %, Wilson
     speedup              the quartiles of the turns: half of all turns lie between them. More turns
                          do not narrow them, because they show the machine, not the lack of turns
@@ -26,6 +27,7 @@ from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
 from dfqonnx.report.gate import Gate, Measured, settle
+from dfqonnx.report.estimated import told
 from dfqonnx.report.model import Report
 from dfqonnx.spec.gates import Operator, Quantity, Rule
 from dfqonnx.validate.accuracy import Bounded, Drop
@@ -124,6 +126,8 @@ def images_for_drop(drop: Drop, bound: float) -> int | None:
 def _what_would_decide(rule: Rule, figures: Bounded, needed: int | None) -> str:
     if rule.quantity == "speedup":
         return "the bound lies between the quartiles: measure on a quieter machine"
+    if rule.quantity == "estimated_drop":
+        return "the bound lies in the interval: labelled images decide (--eval-data)"
     if needed is None:
         return "the estimate lies on the bound: no number of images decides"
     return f"not decided by n = {figures.n:,}; about {needed:,} images would, if the shares stay"
@@ -142,6 +146,16 @@ def _drop(report: Report) -> Found:
         return Found(None, NO_LABELS)
     words = _interval(drop.points, ".2f", " points", f"n = {drop.points.n:,}")
     return Found(drop.points, words, lambda bound: images_for_drop(drop, bound))
+
+
+def _estimated_drop(report: Report) -> Found:
+    found = report.estimate
+    if found is None:
+        return Found(None, "the drop was not estimated")
+    if found.value is None or found.low is None or found.high is None:
+        return Found(None, f"the drop cannot be estimated: {found.reason}")
+    words = f"{told(found)}, from {found.basis}"
+    return Found(Bounded(found.value, found.low, found.high, found.images), words)
 
 
 def _top1(report: Report) -> Found:
@@ -226,6 +240,7 @@ def _exact(value: float) -> Bounded:
 
 _FINDERS: Mapping[Quantity, Callable[[Report], Found]] = {
     "drop": _drop,
+    "estimated_drop": _estimated_drop,
     "top1": _top1,
     "agreement": _agreement,
     "sqnr": _sqnr,

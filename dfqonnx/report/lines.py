@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dfqonnx.report.estimated import line
 from dfqonnx.report.model import Report
 from dfqonnx.validate.accuracy import Bounded
 from dfqonnx.validate.outputs import OutputDistance
@@ -57,6 +58,8 @@ def _accuracy(report: Report) -> Iterator[Line]:
             yield f"top-1 of the {name}", _bounds(facts.top1, " %")
     if report.drop is not None:
         yield "drop", _bounds(report.drop.points, " points")
+    if report.estimate is not None:
+        yield "drop, estimated without labels", line(report.estimate, report.drop)
     for name, share in (
         ("evaluation", report.agreement.eval),
         ("synthetic", report.agreement.synthetic),

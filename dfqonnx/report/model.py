@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from dfqonnx.estimate.instrument import Estimate
 from dfqonnx.report.facts import Agreement, Images, ModelFacts, Parity, Widths
 from dfqonnx.report.gate import Gate, Verdict
 from dfqonnx.report.sections import Disagreement, Seen, Training
@@ -36,6 +37,7 @@ class Report:
         student: the quantized file.
         bits: None where the student does not say.
         drop: teacher's top-1 minus the student's, paired, in points; `drop_points` in the JSON.
+        estimate: the drop as told without labels; None where nobody estimated.
         agreement: teacher against student.
         parity: three ways.
         audit: integer and float nodes; None when the runtime could not be asked.
@@ -65,6 +67,7 @@ class Report:
     student: ModelFacts
     bits: Widths | None = None
     drop: Drop | None = None
+    estimate: Estimate | None = None
     agreement: Agreement = field(default_factory=Agreement)
     parity: Parity = field(default_factory=Parity)
     audit: Audit | None = None

@@ -1,11 +1,12 @@
 """Gates: rules that a user sets for a result, such as `drop<=1.0`.
 
     rule   := metric operator number [unit]         blanks are allowed between the parts
-    metric := drop | top1 | agreement | sqnr | psnr | iou | size | speedup | float_nodes
+    metric := drop | estimated_drop | top1 | agreement | sqnr | psnr | iou | size | speedup | float_nodes
 
 | metric | what | units | operators |
 | --- | --- | --- | --- |
 | drop | teacher's top-1 minus the student's in points; needs labels | points, pp | < <= > >= |
+| estimated_drop | the same as far as it can be told without labels | points, pp | < <= > >= |
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
 | sqnr | signal to noise of the worst output, decibels | dB | < <= > >= |
@@ -31,7 +32,7 @@ from dfqonnx.errors import UsageError
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
-    "drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes", "speedup", "float_nodes"
+    "drop", "estimated_drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes", "speedup", "float_nodes"
 ]  # fmt: skip
 EXAMPLE = "drop<=1.0"
 
@@ -56,6 +57,7 @@ class _Metric:
 _BYTES = {"B": 1.0, "KB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20}
 METRICS: Mapping[str, _Metric] = {
     "drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
+    "estimated_drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
     "top1": _Metric({"": 1, "%": 1}, highest=100),
     "agreement": _Metric({"": 1, "%": 0.01}, highest=1),
     "sqnr": _Metric({"": 1, "dB": 1}),
@@ -75,7 +77,7 @@ class Rule:
         text: without blanks.
         quantity: what is held against the bound; `size` is a ratio, `bytes` a number of bytes.
         operator: how.
-        bound: in points (drop), percent (top1), 0..1 (agreement), a ratio (size, speedup), bytes,
+        bound: in points (drops), percent (top1), 0..1 (agreement), a ratio (size, speedup), bytes,
             or nodes.
     """
 
@@ -119,9 +121,9 @@ def parse_gate(text: str) -> Rule:
     if metric.highest is not None and abs(bound) > metric.highest:
         hint = " or 97%" if name in {"agreement", "iou"} else ""
         words = f"{name} cannot be beyond {metric.highest:g}"
-        example = {"agreement": 0.97, "drop": 1.0, "top1": 91, "iou": 0.97}[name]
+        example = {"agreement": 0.97, "top1": 91, "iou": 0.97}.get(name, 1.0)
         raise _wrong(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
-    if bound < 0 and name not in {"drop", "sqnr", "psnr"}:
+    if bound < 0 and name not in {"drop", "estimated_drop", "sqnr", "psnr"}:
         raise _wrong(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
     if metric.whole and bound != int(bound):
         raise _wrong(text, (start, len(parts[3])), f"{name} is counted", "Give a whole number")
@@ -182,7 +184,7 @@ def _unit_words(name: str, unit: str) -> tuple[str, str]:
         words = f"{name} needs a unit"
     elif unit.lower() in folded:
         words = f"unknown unit {unit!r}; did you mean {folded[unit.lower()]!r}?"
-    elif name == "drop" and unit == "%":
+    elif name.endswith("drop") and unit == "%":
         words = "a drop is the difference of two percentages: it is counted in points, not in %"
     else:
         words = f"unknown unit {unit!r}"
