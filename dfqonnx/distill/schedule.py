@@ -33,7 +33,8 @@ def rate_at(done: float, spec: OptimiserSpec) -> float:
     """Return the learning rate over its peak as the recipe says; see `rate` for the cosine."""
     if spec.fall == "cosine" or done < spec.warmup:
         return rate(done, warmup=spec.warmup, floor=spec.floor)
-    return float(0.1 ** sum(done > milestone for milestone in spec.milestones))
+    passed = sum(done > milestone for milestone in spec.milestones)
+    return float(0.1**passed) if spec.fall == "steps" else 1.0
 
 
 def effort(bits: Bits) -> float:

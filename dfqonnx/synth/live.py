@@ -96,7 +96,7 @@ class Live:
         arrays: dict[str, NDArray[np.generic]] = {}
         for index, maker in enumerate(self._makers):
             for name, value in maker.network.state_dict().items():
-                arrays[f"{index}.{name}"] = value.detach().cpu().numpy()
+                arrays[f"{index}.{name}"] = value.detach().cpu().numpy().copy()
         return arrays
 
     def __iter__(self) -> Iterator[Tensor]:
