@@ -9,7 +9,7 @@ values live on the CPU whatever the device, so that a computed Reshape needs no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -64,7 +64,7 @@ def to_program(model: Model) -> Program:
     Raises:
         UnsupportedModel: naming every node that cannot be translated.
     """
-    return program_from_ir(model.ir, targets=model.targets)
+    return program_from_ir(model.ir, targets=model.targets, opaque=frozenset(model.opaque))
 
 
 def narrow(model: Model) -> Model:
@@ -80,11 +80,15 @@ def narrow(model: Model) -> Model:
 
 
 def program_from_ir(
-    model: ir.Model, *, logits: str | None = None, targets: tuple[str, ...] = ()
+    model: ir.Model,
+    *,
+    logits: str | None = None,
+    targets: tuple[str, ...] = (),
+    opaque: frozenset[str] = frozenset(),
 ) -> Program:
     """Translate an onnx_ir model; its targets are its outputs unless named, or one of them.
 
-    Nodes that lead to no target are left out where they cannot be translated.
+    Nodes named `opaque`, and what cannot be translated and leads to no target, are left out.
 
     Raises:
         UnsupportedModel: naming every node that cannot be translated.
@@ -93,19 +97,21 @@ def program_from_ir(
     outputs = tuple(str(value.name) for value in graph.outputs)
     targets = targets or ((logits,) if logits else outputs)
     reader = _read(model)
-    needed = _leading_to(graph, set(targets))
+    needed = _leading_to(graph, targets)
     offences = [o for o in reader.offences if o.node in needed]
     if offences:
         count = len(offences)
         what = "node" if count == 1 else "nodes"
         raise UnsupportedModel(f"{count} {what} cannot be translated", offences)
-    made = {*reader.tensors, *_inputs(graph), *(n for s in reader.steps for n in s.writes())}
+    bad = {*opaque, *(o.node for o in reader.offences)}
+    whole = [name for name in outputs if not bad & _leading_to(graph, (name,))]
+    needed |= _leading_to(graph, whole)
     return Program(
         inputs=_inputs(graph),
-        outputs=tuple(name for name in outputs if name in made),
+        outputs=tuple(whole),
         logits=targets[0],
         targets=targets,
-        steps=tuple(reader.steps),
+        steps=tuple(step for step in reader.steps if step.node in needed),
         tensors=reader.tensors,
         host=frozenset(reader.host),
     )
@@ -131,11 +137,11 @@ def _name(node: ir.Node, index: int) -> str:
     return node.name or f"{node.op_type}_{index}"
 
 
-def _leading_to(graph: ir.Graph, wanted: set[str]) -> set[str]:
-    """Return the names of the nodes that `wanted` values are computed from."""
-    found = set()
+def _leading_to(graph: ir.Graph, values: Iterable[str]) -> set[str]:
+    """Return the names of the nodes that `values` are computed from."""
+    found, wanted = set(), set(values)
     for index, node in reversed(list(enumerate(graph))):
         if any(str(value.name) in wanted for value in node.outputs):
             found.add(_name(node, index))
-            wanted = wanted | {str(value.name) for value in node.inputs if value is not None}
+            wanted.update(str(value.name) for value in node.inputs if value is not None)
     return found

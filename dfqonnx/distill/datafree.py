@@ -1,6 +1,6 @@
 """Data-free quantization before training: the float network reworked, then the student settled.
 
-    equalise -> absorb          float network in, float network with the same outputs out
+    even -> equalise -> absorb  float network in, float network with the same outputs out
     ranges -> correct           steps of the activations, biases of the initialised student
 
 The parts are in `fakequant`; each says its source.
@@ -11,18 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
 from dfqonnx.fakequant.absorb import absorb, moved_biases
 from dfqonnx.fakequant.correct import correct_biases, measured_means, set_ranges
 from dfqonnx.fakequant.equalise import Statistics, equalise
+from dfqonnx.fakequant.even import even, find_pairs
 from dfqonnx.fakequant.expect import Expected, expect
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
+from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.prepare import PrepareSpec
 from dfqonnx.spec.sites import Sites
+from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.pixels import to_tensor
+
+_PAINTED = 4  # images that tell the spread of channels
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ def rework(
         shape: of one input, without the batch axis.
         progress: told what was done.
     """
+    program, evened = even(program, _paint(inputs, shape)) if find_pairs(program) else (program, 0)
+    if evened:
+        progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
     if spec.equalise:
         found = equalise(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
@@ -76,6 +86,14 @@ def rework(
     if spec.correct or spec.ranges == "batchnorm":
         expected = expect(program, statistics, inputs, shape)
     return Reworked(program, sites, expected)
+
+
+def _paint(inputs: InputSpec, shape: tuple[int, ...]) -> Tensor:
+    """Return a few dead leaves as model inputs."""
+    height, width, channels = image_size(shape, inputs)
+    generator = torch.Generator().manual_seed(0)
+    images = leaves(_PAINTED, height=height, width=width, channels=channels, generator=generator)
+    return to_tensor(torch.cat(list(images)), inputs, shape=shape)
 
 
 def settle(

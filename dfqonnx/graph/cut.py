@@ -136,7 +136,12 @@ def _by_image(value: ir.Value) -> ir.Value | None:
 
 def _classes_first(values: Iterable[ir.Value]) -> list[ir.Value]:
     """Class scores (N, K) lead, if there are any; else the order of the outputs."""
-    return sorted(values, key=lambda v: not (v.shape is not None and len(v.shape) == 2))
+
+    def other(value: ir.Value) -> bool:
+        shape = dims(value)
+        return shape is None or len(shape) != 2 or shape[1] == 1
+
+    return sorted(values, key=other)
 
 
 def _behind(node: ir.Node) -> str:

@@ -93,8 +93,8 @@ def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Ro
             roles[node] = "layer"
             continue
         role, reason = _judge(node, roles, tail=node in tail)
-        if role == "float":
-            reason = blind.get(str(node.name), reason)
+        if str(node.name) in blind:
+            role, reason = "float", blind[str(node.name)]
         roles[node] = role
         if role == "float":
             reasons[node] = reason
@@ -110,7 +110,7 @@ def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Ro
 def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Role, str]:
     if all(o.dtype is not None and o.dtype != ir.DataType.FLOAT for o in node.outputs):
         return "shape", ""
-    if _absorbed(node, roles):
+    if _absorbed(node, roles, tail=tail):
         return "absorbed", ""
     if tail:
         return "float", _BEHIND
@@ -144,7 +144,7 @@ def is_layer(node: ir.Node) -> bool:
     return node.op_type != "Gemm" or (output_axis(node) == 0 and row is not None and row.ndim == 1)
 
 
-def _absorbed(node: ir.Node, roles: dict[ir.Node, Role]) -> bool:
+def _absorbed(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> bool:
     if node.op_type != "Relu" and ceiling_of(node) is None:
         return False
     source = node.inputs[0]
@@ -153,7 +153,7 @@ def _absorbed(node: ir.Node, roles: dict[ir.Node, Role]) -> bool:
         return False
     role = roles.get(producer)
     sums = role == "elementwise" and producer.op_type == "Add"
-    return role in {"layer", "normalisation"} or sums
+    return role in {"layer", "normalisation"} or sums or (role == "float" and not tail)
 
 
 def ceiling_of(node: ir.Node) -> float | None:

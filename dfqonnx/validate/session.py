@@ -128,8 +128,8 @@ class Session:
             outputs: names wanted; all when None.
 
         Returns:
-            outputs by name; one whose pieces do not fit together (a list whose length depends on
-            what is seen) is left out.
+            outputs by name; one whose pieces do not fit together (images not on the first axis, or
+            a list whose length depends on what is seen) as a row of all its values.
         """
         names = list(outputs or (port.name for port in self.outputs))
         feeds = {name: self._typed(name, array) for name, array in feeds.items()}
@@ -141,11 +141,10 @@ class Session:
             count = len(next(iter(piece.values())))
             if self.batch and count < step:
                 piece = {name: _fill(array, step) for name, array in piece.items()}
-            pieces.append([np.atleast_1d(array)[:count] for array in self.run(piece, names)])
-        joined = {
-            n: _join(parts) for n, parts in zip(names, zip(*pieces, strict=True), strict=True)
-        }
-        return {name: array for name, array in joined.items() if array is not None}
+            fed = len(next(iter(piece.values())))
+            pieces.append([_first(array, count, fed) for array in self.run(piece, names)])
+        joined = [_join(parts) for parts in zip(*pieces, strict=True)]
+        return dict(zip(names, joined, strict=True))
 
     def _typed(self, name: str, array: Array) -> Array:
         """Return `array` in the type that the input has; pixels are rounded."""
@@ -179,9 +178,15 @@ def _port(value: Any) -> Port:
     return Port(value.name, value.type, shape)
 
 
-def _join(parts: Sequence[Array]) -> Array | None:
+def _first(array: Array, count: int, fed: int) -> Array:
+    """Return the rows of the first `count` of the images fed; all where rows are no images."""
+    array = np.atleast_1d(array)
+    return array[:count] if len(array) == fed else array
+
+
+def _join(parts: Sequence[Array]) -> Array:
     if len({part.shape[1:] for part in parts}) > 1:
-        return None
+        parts = [part.ravel() for part in parts]
     return np.concatenate(parts)
 
 

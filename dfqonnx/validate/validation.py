@@ -192,7 +192,7 @@ def _on_pixels(pair: tuple[Session, Session], material: Material) -> Comparison 
         return None
     x = _tensor(pair[0], material.pixels, material.inputs)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
-    return measure(teacher, student, image=pair[0].inputs[0].shape[1:])
+    return measure(teacher, student, image=x.shape[1:])
 
 
 def _on_data(
@@ -216,4 +216,5 @@ def _on_data(
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*found, strict=True)
     )
-    return measure(teacher, student, data.labels, image=pair[0].inputs[0].shape[1:])
+    image = _tensor(pair[0], data.images.read(0, 1), material.inputs).shape[1:]
+    return measure(teacher, student, data.labels, image=image)
