@@ -15,7 +15,7 @@ FLOORS = [
     "errors", "registry", "progress", "spec", "numerics", "graph", "convert", "synth", "fakequant",
     "distill", "export", "validate", "estimate", "report", "outfolder", "preflight", "doctor",
     "settle", "prepare", "planning", "exhibit", "replay", "flow", "api", "verification", "viewing",
-    "comparing", "resembling", "testing", "cli",
+    "comparing", "resembling", "outimages", "dreaming", "testing", "cli",
 ]  # fmt: skip
 SIBLINGS = {"synth", "fakequant", "export", "validate"}
 FENCES = {  # third party -> the only rooms that may import it
@@ -23,7 +23,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "onnx_ir": {"graph", "convert", "export", "flow"},
     "onnxruntime": {"validate"},
     "torch": {"convert", "synth", "fakequant", "distill", "doctor", "prepare", "exhibit", "replay",
-              "resembling"},
+              "resembling", "dreaming"},
     "typer": {"cli"},
     "yaml": {"spec"},
     "pydantic": {"spec", "report"},

@@ -20,6 +20,7 @@ from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
 from dfqonnx.cli.similarity import similarity
+from dfqonnx.cli.synth import synth
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 
@@ -31,7 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
 )
-for command in (run, inspect, validate, audit, compare, report, view, similarity, doctor, recipes):
+MEASURES = (inspect, validate, audit, compare, report, view)
+for command in (run, *MEASURES, synth, similarity, doctor, recipes):
     app.command()(command)
 
 

@@ -32,6 +32,7 @@ def opponents(
     shape: tuple[int, ...],
     seed: int,
     device: str,
+    alone: bool = False,
 ) -> tuple[Callable[[Tensor], Tensor], ...]:
     """Return the rounded network where a recipe optimises images against it, else nothing.
 
@@ -45,8 +46,10 @@ def opponents(
         shape: of one input, without the batch axis.
         seed: of the dead leaves.
         device: where to compute.
+        alone: no student will be trained, so a generator has none to play against either.
     """
-    if not spec.weight("competition"):
+    played = alone and spec.game.opponent == "student" and spec.weight("adversarial") > 0
+    if not (spec.weight("competition") or played):
         return ()
     height, width, channels = image_size(shape, inputs)
     generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,120 @@
+"""`dfqonnx synth`: images for a network, kept as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dfqonnx.cli import options as o
+from dfqonnx.cli.show import display, say_json, stdout
+
+if TYPE_CHECKING:
+    from dfqonnx.dreaming import Dreamt
+    from dfqonnx.spec.dream import DreamSpec
+
+
+def synth(
+    model: o.Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="NAME.npz (x uint8 NHWC, y the network's classes), NAME.npy (one float32 array, "
+            "as other toolchains calibrate with), or a folder for PNG files.",
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
+    ] = "default",
+    scale: o.Scale = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", help="How many; the recipe's own number if not.")
+    ] = None,
+    layout: Annotated[
+        Literal["NHWC", "NCHW"] | None,
+        typer.Option(help="Axes of an npy; the model's own when not given."),
+    ] = None,
+    preprocessed: Annotated[
+        bool,
+        typer.Option("--preprocessed", help="An npy holds what the model reads, not 0..255."),
+    ] = False,
+    preprocess: o.Preprocess = None,
+    seed: o.Seed = 0,
+    device: o.DeviceOption = "auto",
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+) -> int:
+    """Make images as a recipe would for a model, and keep them; a contact sheet lies beside."""
+    from dfqonnx.spec.dream import DreamSpec
+    from dfqonnx.spec.preprocess import read_preprocess
+    from dfqonnx.spec.recipe import read_recipe
+
+    spec = DreamSpec(
+        model=model,
+        out=out,
+        recipe=read_recipe(recipe, scale=scale),
+        count=count,
+        layout=layout,
+        preprocessed=preprocessed,
+        inputs=None if preprocess is None else read_preprocess(preprocess),
+        seed=seed,
+        device=device,
+    )
+    from dfqonnx.outimages import check_images_out
+    from dfqonnx.preflight import check_file
+
+    check_file(model, what="--model")  # before torch is imported
+    check_images_out(spec)
+    from dfqonnx.dreaming import dream
+
+    with display(quiet=quiet, as_json=as_json) as progress:
+        found = dream(spec, progress=progress)
+    if as_json:
+        content = dataclasses.asdict(found)
+        places = {key: None if found_ is None else str(found_) for key, found_ in _places(found)}
+        say_json({**content, **places, "recipe": spec.recipe.name, "scale": spec.recipe.scale})
+    elif not quiet:
+        _show(found, spec)
+    return 0
+
+
+def _places(found: Dreamt) -> list[tuple[str, Path | None]]:
+    return [("out", found.out), ("sheet", found.sheet), ("generator", found.generator)]
+
+
+def _show(found: Dreamt, spec: DreamSpec) -> None:
+    console = stdout()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    height, width, channels = found.size
+    guided = f" ({found.guided_by})" if found.guided_by else ""
+    say(
+        f"{found.count:,} images of {height} x {width} x {channels}, source {found.source}{guided},"
+        f" in {found.seconds:.0f} s"
+    )
+    if found.classes:
+        most, least = max(found.classes.values()), min(found.classes.values())
+        say(f"The network sees {len(found.classes)} classes in them, {least} to {most} images each")
+    if found.divergence is not None:
+        say(
+            f"Divergence from the training data: {found.divergence:.4f} nats a layer (0 is equal)"
+        )
+    if found.generator is not None:
+        say(f"Generator: {found.generator} (a recipe uses it again: synth.generator.kept)")
+    say(f"Wrote {found.out}, contact sheet {found.sheet}.")
+    model, out = shlex.quote(str(spec.model)), shlex.quote(str(spec.out))
+    if spec.kind == "npy":
+        say(f"Next: numpy.load({str(spec.out)!r}) wherever calibration data is asked for.")
+    elif found.divergence is not None:
+        say(f"Next: look at the sheet, then dfqonnx similarity --model {model} --images {out}")
+    else:
+        say(
+            f"Next: look at the sheet, then dfqonnx run --model {model} --recipe {spec.recipe.name}"
+        )
