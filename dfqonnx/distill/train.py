@@ -138,43 +138,41 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     pool = Pool(
-        images,
-        inputs,
-        holdout=spec.holdout,
-        seed=seed,
-        device=device,
-        shape=input_shape,
+        images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape,
         kinds=kinds,
-    )
+    )  # fmt: skip
     spec = _fitted(spec, student, pool, progress)
     before = prepare(
-        student,
-        teacher,
-        target,
-        pool,
-        spec=spec,
-        seed=seed,
-        expected=expected,
-        progress=progress,
+        student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
     )
     first = student.save_state()
-    steps = spec.steps
-    if steps is None:
-        steps = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
-    run = _Run(started, steps, budget_seconds if spec.steps != 0 else None)
+    run = _begun(student, spec, started, budget_seconds)
     progress.start("distill", run.total)
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
     _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
     after = _best(trainees, target, pool, spec.batch)
-    kept = run.step > 0 and not run.reason and not after.worse_than(before)
+    kept = _kept(run, before, after, progress)
     if not kept:
         student.load_state(first)
         after = before
-        if run.step and not run.reason:
-            run.reason = "training left held-out synthetic images further from the teacher"
-            progress.warn(run.reason + "; the untrained student is kept")
     seconds = time.perf_counter() - started
     return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))
+
+
+def _begun(student: Student, spec: DistillSpec, started: float, budget: float | None) -> _Run:
+    """Return a run with its number of steps."""
+    steps = spec.steps
+    if steps is None:
+        steps = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
+    return _Run(started, steps, budget if spec.steps != 0 else None)
+
+
+def _kept(run: _Run, before: Agreement, after: Agreement, progress: Progress) -> bool:
+    """Tell whether the trained parameters are to be kept; `run` gets the reason where not."""
+    if run.step and not run.reason and after.worse_than(before):
+        run.reason = "training left held-out synthetic images further from the teacher"
+        progress.warn(run.reason + "; the untrained student is kept")
+    return run.step > 0 and not run.reason
 
 
 def _fitted(spec: DistillSpec, student: Student, pool: Pool, progress: Progress) -> DistillSpec:

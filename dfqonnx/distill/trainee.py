@@ -44,7 +44,8 @@ class Trainee:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the student's logits: a generator's opponent."""
-        return self.student(x)[0]
+        logits: Tensor = self.student(x)[0]
+        return logits
 
     def step(self, rate: float, *, averaged: bool) -> float:
         """Take one step and return its loss; one that is not finite changes nothing.

@@ -115,8 +115,8 @@ def _at_scale(values: dict[str, Any], scale: str | None, *, where: str) -> dict[
     if scale is None:
         return _overlaid({"scale": QUICK, **rest}, scales[QUICK]) if QUICK in scales else rest
     if scale not in scales:
-        known = ", ".join(map(str, scales)) or "none"
-        raise UsageError(f"{where}: no scale {scale!r}; it has: {known}")
+        has = ", ".join(map(str, scales)) or "none"
+        raise UsageError(f"{where}: no scale {scale!r}; it has: {has}")
     return _overlaid({**rest, "scale": scale}, scales[scale])
 
 
@@ -125,8 +125,10 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     joined = dict(below)
     for key, value in above.items():
         old = joined.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        joined[key] = _overlaid(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            joined[key] = _overlaid(old, value)
+        else:
+            joined[key] = value
     return joined
 
 

@@ -28,7 +28,12 @@ def find_classifier(teacher: Program) -> Classifier | None:
         if teacher.logits not in step.outputs or step.op != "Gemm":
             continue
         features, weight = step.inputs[:2]
-        if features is None or weight not in teacher.tensors or step.attributes.get("transA"):
+        if (
+            features is None
+            or weight is None
+            or weight not in teacher.tensors
+            or step.attributes.get("transA")
+        ):
             return None
         rows = teacher.tensors[weight]
         return Classifier(features, rows if step.attributes.get("transB") else rows.T)

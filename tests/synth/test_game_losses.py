@@ -155,7 +155,7 @@ def test_margin_is_a_hinge_on_the_angle_to_the_class_s_row() -> None:
 def test_a_feature_on_its_centre_gives_a_finite_gradient_away_from_it() -> None:
     features = torch.tensor([[1.0, 1e-2], [1.0, 0.0]], requires_grad=True)
     given = seen(features=features, centres=torch.eye(2), labels=torch.tensor([0, 0]))
-    IMAGE_LOSSES["margin"].make()(given, angle=0.3).backward()
+    IMAGE_LOSSES["margin"].make()(given, angle=0.3).backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
     assert features.grad[0, 1] < 0  # a step against it turns the feature further away
