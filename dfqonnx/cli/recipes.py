@@ -15,6 +15,9 @@ def recipes(
         str | None, typer.Argument(help="Print this recipe in full, every default included.")
     ] = None,
     scale: o.Scale = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of recipe files, for editors.")
+    ] = False,
     as_json: o.AsJson = False,
 ) -> int:
     """List the shipped recipes, or print one to start your own from."""
@@ -26,6 +29,11 @@ def recipes(
         write_recipe,
     )
 
+    if schema:
+        from dfqonnx.spec.schema import schema_text
+
+        typer.echo(schema_text(), nl=False)
+        return 0
     if name is not None:
         recipe = read_recipe(name, scale=scale)
         if as_json:
