@@ -100,18 +100,9 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     source = SOURCES[name]
     progress.start("synthesise", max(1, chosen.steps))
     studio = Studio(
-        teacher,
-        statistics,
-        inputs,
-        shape,
-        spec,
-        chosen,
-        torch.Generator().manual_seed(seed),
-        torch.device(device),
-        progress,
-        tuple(opponents),
-        budget_seconds,
-    )
+        teacher, statistics, inputs, shape, spec, chosen, torch.Generator().manual_seed(seed),
+        torch.device(device), progress, tuple(opponents), budget_seconds,
+    )  # fmt: skip
     made = source(studio)
     pixels = torch.cat(list(made))
     order = torch.randperm(len(pixels), generator=studio.generator)
