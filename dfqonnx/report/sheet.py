@@ -24,6 +24,7 @@ def sheet_by_class(
     *,
     rows: int = ROWS,
     columns: int = COLUMNS,
+    wide: int = WIDE,
 ) -> Image.Image:
     """Return the first images of the most frequent classes, a row for each.
 
@@ -32,13 +33,14 @@ def sheet_by_class(
         classes: of each, as the network sees it.
         rows: at most.
         columns: at most.
+        wide: pixels that it is enlarged up to.
     """
     ranked = [c for c, _ in Counter(classes.tolist()).most_common(rows)]
     lines = [pixels[np.flatnonzero(classes == c)[:columns]] for c in sorted(ranked)]
     height, width = pixels.shape[1:3]
-    factor = max(1, WIDE // (columns * (width + GAP)))
-    tall, wide = height * factor + GAP, width * factor + GAP
-    sheet = Image.new("RGB", (MARGIN + columns * wide, len(lines) * tall), PAPER)
+    factor = max(1, wide // (columns * (width + GAP)))
+    tall, broad = height * factor + GAP, width * factor + GAP
+    sheet = Image.new("RGB", (MARGIN + columns * broad, len(lines) * tall), PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, (number, line) in enumerate(zip(sorted(ranked), lines, strict=True)):
         draw.text((2, row * tall + tall // 2 - 6), str(number), fill=INK)
@@ -46,7 +48,7 @@ def sheet_by_class(
             tile = picture(image).resize(
                 (width * factor, height * factor), Image.Resampling.NEAREST
             )
-            sheet.paste(tile, (MARGIN + column * wide, row * tall))
+            sheet.paste(tile, (MARGIN + column * broad, row * tall))
     return sheet
 
 

@@ -1,0 +1,133 @@
+"""What each recipe dreams: docs/sources.md and its contact sheets, from the folders of runs.
+
+    python pipelines/pictures.py RUNS...
+
+Of runs with the same recipe the first found is shown. A sheet has a row for each class as the
+float network sees it; its colours are reduced to 256, so that the files stay small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dfqonnx.report.sheet import sheet_by_class
+from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.recipe import shipped_recipes
+from dfqonnx.validate.pixels import to_tensor
+from dfqonnx.validate.session import Session
+
+ROOT = Path(__file__).parents[1]
+ROWS, COLUMNS, LOOKED_AT = 10, 5, 512
+LARGEST = 150_000  # bytes of a sheet
+ACROSS = 3  # pictures side by side
+HEAD = """# What each recipe dreams
+
+Images that the recipes make for `models/resnet20.onnx` at `quick` scale, made by `python pipelines/pictures.py RUNS...` from the
+output folders of runs. A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
+BatchNormalization remembers of the training data, in nats a layer: the CIFAR-10 test set scores 0.0007, Gaussian noise 0.9
+(`dfqonnx similarity`). What they are worth for training stands in [RESULTS.md](../pipelines/RESULTS.md).
+
+Draw them for your own network with `dfqonnx synth --model M --recipe NAME -n 128 --out images.npz`.
+"""  # noqa: E501 (paragraphs)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One recipe's sheet."""
+
+    recipe: str
+    scale: str
+    about: str
+    divergence: float | None
+    count: int
+    sheet: Image.Image
+
+
+def find(places: Sequence[Path]) -> dict[str, Path]:
+    """Return a run's folder for every recipe that has images.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    found: dict[str, Path] = {}
+    for place in places:
+        for report in sorted(place.rglob("report.json")):
+            if (report.parent / "synthetic" / "images.npz").is_file():
+                name = json.loads(report.read_text(encoding="utf-8")).get("recipe") or "?"
+                found.setdefault(name, report.parent)
+    if not found:
+        raise SystemExit("no run with images there; give output folders of `dfqonnx run`")
+    return found
+
+
+def look(folder: Path, about: str) -> Picture:
+    """Return the sheet of one run."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    with np.load(folder / "synthetic" / "images.npz", allow_pickle=False) as file:
+        pixels = file["x"]
+    shown = pixels[:LOOKED_AT]
+    preprocess = {**report["preprocess"]}
+    for key in ("mean", "std"):
+        preprocess[key] = tuple(preprocess[key])
+    session = Session(Path(report["teacher"]["path"]))
+    port = session.inputs[0]
+    x = to_tensor(shown, InputSpec(**preprocess), shape=port.shape[1:])
+    logits = next(iter(session.run_batched({port.name: x}).values()))
+    sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
+    images = report.get("images") or {}
+    return Picture(
+        recipe=report["recipe"],
+        scale=report.get("scale") or "",
+        about=about,
+        divergence=images.get("divergence"),
+        count=len(pixels),
+        sheet=sheet,
+    )
+
+
+def write(pictures: Iterable[Picture], docs: Path) -> None:
+    """Write every sheet and the page.
+
+    Raises:
+        SystemExit: a sheet is too large.
+    """
+    (docs / "images").mkdir(parents=True, exist_ok=True)
+    cells = []
+    for picture in pictures:
+        path = docs / "images" / f"source-{picture.recipe}.png"
+        few = picture.sheet.quantize(256, dither=Image.Dither.NONE)
+        few.save(path, format="PNG", optimize=True)
+        if path.stat().st_size > LARGEST:
+            raise SystemExit(f"{path}: {path.stat().st_size} bytes; {LARGEST} at most")
+        far = "" if picture.divergence is None else f"{picture.divergence:.3f}, "
+        words = f"**{picture.recipe}** ({far}{picture.count:,} images)<br>{picture.about}"
+        cells.append(f"![{picture.recipe}](images/{path.name})<br>{words}")
+    lines = [HEAD, "\n"]
+    for first in range(0, len(cells), ACROSS):
+        row = cells[first : first + ACROSS]
+        row += [""] * (ACROSS - len(row))
+        lines.append("| " + " | ".join(row) + " |\n")
+        if not first:
+            lines.append("| " + " | ".join(["---"] * ACROSS) + " |\n")
+    (docs / "sources.md").write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="output folders, or folders of them")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    arguments = parser.parse_args()
+    known = shipped_recipes()
+    folders = find(arguments.runs)
+    names = sorted(folders, key=lambda name: (name != "default", name))
+    shown = [look(folders[name], known[name].about if name in known else "") for name in names]
+    write(shown, arguments.docs)

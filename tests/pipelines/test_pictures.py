@@ -1,0 +1,50 @@
+"""docs/sources.md from the folders of runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from PIL import Image
+
+from dfqonnx.spec.inputs import PRESETS
+from tests.cli.networks import SMALL, WEIGHTS, model_from
+
+
+def test_every_recipe_gets_a_small_sheet_and_a_place_on_the_page(
+    root: Path, tmp_path: Path
+) -> None:
+    onnx.save(model_from(SMALL, **WEIGHTS), tmp_path / "small.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    for folder, recipe in (("one", "default"), ("two", "default"), ("three", "mine")):
+        (tmp_path / "runs" / folder / "synthetic").mkdir(parents=True)
+        report = {
+            "recipe": recipe,
+            "teacher": {"path": str(tmp_path / "small.onnx")},
+            "preprocess": dataclasses.asdict(PRESETS["zero-one"]),
+            "images": {"divergence": 0.125},
+        }
+        (tmp_path / "runs" / folder / "report.json").write_text(json.dumps(report))
+        np.savez(tmp_path / "runs" / folder / "synthetic" / "images.npz", x=pixels)
+    words = [
+        sys.executable,
+        "pipelines/pictures.py",
+        tmp_path / "runs",
+        "--docs",
+        tmp_path / "docs",
+    ]
+    subprocess.run(words, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+    page = (tmp_path / "docs" / "sources.md").read_text()
+    row = next(line for line in page.splitlines() if "source-default" in line)
+    assert "**default** (0.125, 40 images)<br>optimised images" in row
+    assert row.index("source-default.png") < row.index("source-mine.png")
+    for name in ("default", "mine"):
+        with Image.open(tmp_path / "docs" / "images" / f"source-{name}.png") as sheet:
+            assert sheet.mode == "P"
+            assert sheet.width <= 24 + 360
