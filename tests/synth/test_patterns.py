@@ -9,9 +9,19 @@ from dfqonnx.synth.composite import composites, masks
 from dfqonnx.synth.patterns import Weave, patterns
 
 
-def weave(n: int, *, seed: int = 0, height: int = 32, width: int = 32, channels: int = 3, **how: Weave) -> torch.Tensor:
+def weave(
+    n: int,
+    *,
+    seed: int = 0,
+    height: int = 32,
+    width: int = 32,
+    channels: int = 3,
+    weave: Weave | None = None,
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    chunks = patterns(n, height=height, width=width, channels=channels, generator=generator, **how: Weave) -> torch.Tensor
+    chunks = patterns(
+        n, height=height, width=width, channels=channels, generator=generator, weave=weave
+    )
     return torch.cat(list(chunks))
 
 
