@@ -20,6 +20,7 @@ def quantize(
     preprocess: str | Path | InputSpec | None = None,
     eval_data: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
+    scale: str | None = None,
     gates: Gates = (),
     strict_gates: bool = False,
     out: str | Path | None = None,
@@ -42,6 +43,7 @@ def quantize(
         preprocess: preset, YAML file or `InputSpec`; None reads the file's metadata, else guesses.
         eval_data: labelled images to measure on (npz, folder or tar); never trained on.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
+        scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
         strict_gates: whether a rule that cannot be decided stands against `passed` as well.
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
@@ -59,20 +61,9 @@ def quantize(
         DfqError: a wrong argument, an unsupported model, a missing runtime; see `dfqonnx.errors`.
     """
     spec = run_request(
-        model,
-        bits,
-        preprocess=preprocess,
-        eval_data=eval_data,
-        recipe=recipe,
-        gates=gates,
-        strict_gates=strict_gates,
-        out=out,
-        seed=seed,
-        image_size=image_size,
-        budget=budget,
-        strict_ends=strict_ends,
-        weight_storage=weight_storage,
-        device=device,
+        model, bits, preprocess=preprocess, eval_data=eval_data, recipe=recipe, scale=scale,
+        gates=gates, strict_gates=strict_gates, out=out, seed=seed, image_size=image_size,
+        budget=budget, strict_ends=strict_ends, weight_storage=weight_storage, device=device,
         target=target,
-    )
+    )  # fmt: skip
     return Result(spec.out, flow.run(spec, progress=progress))

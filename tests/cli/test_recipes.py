@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from dfqonnx.errors import UsageError
-from dfqonnx.spec.recipe import read_recipe, recipe_folder, shipped_recipes, write_recipe
+from dfqonnx.spec.needs import check_needs, nearest_recipe
+from dfqonnx.spec.recipe import (
+    read_recipe,
+    recipe_folder,
+    recipe_scales,
+    shipped_recipes,
+    write_recipe,
+)
 from dfqonnx.spec.run import Recipe
 from dfqonnx.spec.terms import Term
 from tests.cli.conftest import Run
@@ -110,3 +117,50 @@ def test_the_command_lists_them_and_prints_one_that_runs_again(
     assert {"default", "ptq"} <= {recipe["name"] for recipe in as_json}
     assert as_json[0]["synth"]["losses"]
     assert dfqonnx("recipes", "pqt").code == 2
+
+
+PAPERS = ("dfqf", "dfq-akd", "clusterq", "lrq", "gdfq")
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_paper_s_recipe_has_both_scales_and_says_what_it_needs(name: str) -> None:
+    assert recipe_scales(name) == ("paper", "quick")
+    quick, paper = read_recipe(name), read_recipe(name, scale="paper")
+    assert quick.scale == "quick"
+    assert quick.paper
+    assert quick.cost != paper.cost
+    assert "statistics" in quick.needs
+    assert (quick.distill.steps or 0) < (paper.distill.steps or 0)
+    assert quick.synth.source == paper.synth.source == "generator"
+    assert paper.synth.generator.slim == 1.0  # published numbers of channels
+
+
+def test_the_published_numbers_of_dfqf_and_dfq_akd_stand_in_their_recipes() -> None:
+    dfqf = read_recipe("dfqf", scale="paper")
+    losses = {term.name: term.weight for term in dfqf.synth.losses}
+    assert losses == {
+        "confidence": 1, "balance": 40, "batchnorm-pseudo-kl": 0.1, "adversarial": 5,
+    }  # fmt: skip
+    assert dfqf.synth.generator.iterations == 200 * 120
+    assert dfqf.distill.steps == 40 * 391
+    akd = read_recipe("dfq-akd", scale="paper")
+    assert akd.synth.generator.iterations == 50 * 400
+    assert akd.distill.steps == 200 * 400 * 10
+    assert (akd.synth.game.generators, akd.synth.game.students) == (2, 2)
+    assert akd.synth.weight("batchnorm-kl-sum") == 0.01
+
+
+def test_a_model_without_statistics_is_told_the_nearest_recipe_that_works() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_needs(read_recipe("dfqf"), Path("m.onnx"), there={"classes", "student"})
+    words = str(caught.value)
+    assert "--recipe dfqf needs statistics, and m.onnx has no BatchNormalization" in words
+    assert "--recipe default" in words
+    check_needs(read_recipe("dfqf"), Path("m.onnx"), there={"classes", "statistics"})
+    for recipe in shipped_recipes().values():
+        assert not nearest_recipe(recipe, ()).needs
+
+
+def test_the_default_recipe_needs_nothing() -> None:
+    assert not read_recipe("default").needs
+    assert nearest_recipe(read_recipe("default"), ()).name == "default"
