@@ -1,0 +1,114 @@
+"""Every shipped recipe, at each of its scales, with its numbers cut down: images, then training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dfqonnx.convert.program import to_program
+from dfqonnx.distill.datafree import rework
+from dfqonnx.distill.opponent import opponents
+from dfqonnx.distill.train import distill
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.sites import choose_sites
+from dfqonnx.progress import Silent
+from dfqonnx.spec.inputs import PRESETS
+from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.spec.recipe import read_recipe, recipe_folder, recipe_scales
+from dfqonnx.spec.run import Recipe
+from dfqonnx.synth.synthesise import synthesise
+from tests.synth.tiny import tiny
+
+RECIPES = [
+    (path.stem, scale)
+    for path in sorted(recipe_folder().glob("*.yaml"))
+    for scale in recipe_scales(path.stem) or (None,)
+]
+INPUTS = PRESETS["cifar10"]
+
+
+def cut(recipe: Recipe) -> Recipe:
+    """The recipe with few images and steps; what it does stays."""
+    few = dataclasses.replace
+    synth, training = recipe.synth, recipe.distill
+    return few(
+        recipe,
+        synth=few(
+            synth,
+            images=24,
+            batch=12,
+            pixels=few(synth.pixels, first=3, following=2),
+            generator=few(synth.generator, iterations=2, alone=1, batch=10, slim=0.1, latent=8),
+        ),
+        distill=few(
+            training,
+            steps=0 if training.steps == 0 else 3,
+            batch=8,
+            holdout=4,
+            calibration=8,
+        ),
+    )
+
+
+@pytest.mark.parametrize(("name", "scale"), RECIPES)
+def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
+    name: str, scale: str | None, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    recipe = cut(read_recipe(name, scale=scale))
+    model = tiny(tmp_path)
+    teacher = to_program(model)
+    before = {key: value.clone() for key, value in teacher.tensors.items()}
+    known = {key: value.mean.copy() for key, value in model.statistics.items()}
+    sites = choose_sites(model, QuantSpec(Bits(4, 4)), input_signed=INPUTS.signed)
+    shape = model.input_shape
+    against = opponents(
+        teacher, sites, spec=recipe.synth, inputs=INPUTS, shape=shape, seed=0, device="cpu"
+    )
+    images = synthesise(
+        teacher,
+        model.statistics,
+        inputs=INPUTS,
+        shape=shape,
+        spec=recipe.synth,
+        seed=0,
+        device="cpu",
+        progress=Silent(),
+        opponents=against,
+    )
+    assert images.pixels.shape == (24, 16, 16, 3)
+    assert images.divergence is not None
+    assert math.isfinite(images.divergence)
+    made = rework(
+        teacher,
+        sites,
+        model.statistics,
+        spec=recipe.distill.prepare,
+        inputs=INPUTS,
+        shape=shape,
+        progress=Silent(),
+    )
+    student = Student(made.program, made.sites)
+    done = distill(
+        made.program,
+        student,
+        images.pixels,
+        spec=recipe.distill,
+        inputs=INPUTS,
+        seed=0,
+        progress=Silent(),
+        input_shape=shape,
+        kinds=images.kinds,
+        expected=made.expected,
+        live=images.live,
+    )
+    assert done.steps == recipe.distill.steps
+    assert "finite" not in done.reason
+    for key, value in teacher.tensors.items():
+        assert torch.equal(value, before[key]), key
+    for key, value in model.statistics.items():
+        assert (value.mean == known[key]).all(), key
