@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from dfqonnx.spec.distill import OptimiserSpec
 from dfqonnx.spec.quant import Bits
 
@@ -18,6 +20,8 @@ LEAST_BATCH = 1
 BYTES = 20  # measured per number: 16 on ResNet-20, 21 on MobileNetV1
 MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
+NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
+NEEDED = 0.5  # its work relative to w4a4
 
 
 def rate(done: float, *, warmup: float, floor: float) -> float:
@@ -47,20 +51,26 @@ def effort(bits: Bits) -> float:
     return {2: 2.5, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4, 8: 0.0}[narrow]
 
 
-def default_steps(multiply_adds: int, bits: Bits, batch: int) -> int:
+def default_steps(multiply_adds: int, bits: Bits, batch: int, *, needy: bool = False) -> int:
     """Return the steps of a run without a budget.
 
     Args:
         multiply_adds: of one image through the network.
         bits: widths trained.
         batch: images per step.
+        needy: whether outputs that are no classes are still far off, so that eight bits train too.
     """
-    work = WORK * effort(bits)
+    work = WORK * max(effort(bits), NEEDED if needy else 0.0)
     if not work:
         return 0
     cost = 4.0 * max(1, multiply_adds) * batch
     steps = work / cost
     return max(1, int(min(MOST, max(steps, min(LEAST, STRETCH * steps)))))
+
+
+def room(device: torch.device) -> int:
+    """Return the bytes that a training step may take: half of what a GPU has free, else `MEMORY`."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
 
 
 def fitting_batch(batch: int, numbers: int, *, memory: int = MEMORY) -> int:

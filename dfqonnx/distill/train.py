@@ -27,7 +27,14 @@ from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
-from dfqonnx.distill.schedule import default_steps, fitting_batch, rate_at, steps_within
+from dfqonnx.distill.schedule import (
+    NEEDY,
+    default_steps,
+    fitting_batch,
+    rate_at,
+    room,
+    steps_within,
+)
 from dfqonnx.distill.trainee import Trainee
 from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
@@ -146,7 +153,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
     )
     first = student.save_state()
-    run = _begun(student, spec, started, budget_seconds)
+    run = _begun(student, spec, before, started=started, budget=budget_seconds)
     progress.start("distill", run.total)
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
     _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
@@ -159,11 +166,20 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))
 
 
-def _begun(student: Student, spec: DistillSpec, started: float, budget: float | None) -> _Run:
+def _begun(
+    student: Student,
+    spec: DistillSpec,
+    before: Agreement,
+    *,
+    started: float,
+    budget: float | None,
+) -> _Run:
     """Return a run with its number of steps."""
     steps = spec.steps
     if steps is None:
-        steps = default_steps(student.multiply_adds, trained_bits(student), spec.batch)
+        needy = before.error is not None and before.error > NEEDY
+        bits = trained_bits(student)
+        steps = default_steps(student.multiply_adds, bits, spec.batch, needy=needy)
     return _Run(started, steps, budget if spec.steps != 0 else None)
 
 
@@ -177,7 +193,8 @@ def _kept(run: _Run, before: Agreement, after: Agreement, progress: Progress) ->
 
 def _fitted(spec: DistillSpec, student: Student, pool: Pool, progress: Progress) -> DistillSpec:
     """Return `spec` with a batch that memory holds."""
-    batch = fitting_batch(spec.batch, student.measure(pool.tensor(pool.train[:1])))
+    x = pool.tensor(pool.train[:1])
+    batch = fitting_batch(spec.batch, student.measure(x), memory=room(x.device))
     if batch == spec.batch:
         return spec
     progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
