@@ -70,7 +70,7 @@ def total(terms: Iterable[Term], answers: Answers) -> Tensor:
 
 @STUDENT_LOSSES.add("kd")
 def kd(answers: Answers) -> Tensor:
-    """Return KL(teacher || student) T^2; the normalised error where the teacher names no classes."""
+    """Return KL(teacher || student) T^2; without classes the normalised error."""
     if not holds_classes(answers.teacher):
         return normalised_error(answers.student, answers.teacher)
     return kd_loss(answers.student, answers.teacher, answers.temperature)

@@ -69,7 +69,7 @@ def default_steps(multiply_adds: int, bits: Bits, batch: int, *, needy: bool = F
 
 
 def room(device: torch.device) -> int:
-    """Return the bytes that a training step may take: half of what a GPU has free, else `MEMORY`."""
+    """Return the bytes that a training step may take: half of a GPU's free ones, else `MEMORY`."""
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
 
 

@@ -29,6 +29,8 @@ from dfqonnx.synth.pseudo import IMAGES, pseudo_statistics
 from dfqonnx.synth.source import SOURCES, Studio
 from dfqonnx.synth.statistics import Targets
 
+ROOM = 4  # times the memory that optimising pixels takes
+
 
 @SOURCES.add("generator")
 def generate(studio: Studio) -> Live:
@@ -70,13 +72,24 @@ def generate(studio: Studio) -> Live:
         inputs=studio.inputs,
         spec=spec,
         game=game,
-        batch=min(spec.batch, fitting(measure(studio.teacher, studio.shape), studio.shape)),
+        batch=_batch(studio),
         images=studio.plan.images,
         generator=studio.generator,
     )
     if not spec.kept:
         _train(live, judge, studio)
     return live
+
+
+def _batch(studio: Studio) -> int:
+    """Return how many images of a step memory holds: of the recipe's, as many as there is room."""
+    wanted = studio.spec.generator.batch
+    fit = ROOM * fitting(measure(studio.teacher, studio.shape), studio.shape)
+    if studio.device.type == "cuda":
+        fit = wanted
+    if fit < wanted:
+        studio.progress.note(f"{fit} images per step of a generator instead of {wanted}")
+    return min(fit, wanted)
 
 
 def _train(live: Live, judge: Judge, studio: Studio) -> None:
@@ -90,7 +103,8 @@ def _train(live: Live, judge: Judge, studio: Studio) -> None:
             generator=studio.generator,
             device=studio.device,
         )
-    given: Sequence[Opponent] = studio.opponents if adversary is None else (adversary,)
+    given: Sequence[Opponent] = studio.opponents if game.opponent == "student" else ()
+    given = given if adversary is None else (adversary,)
     started = time.perf_counter()
     studio.progress.start("synthesise", max(1, spec.iterations))
     falls = spec.fall if game.student_steps == 0 else "constant"  # else it falls in the game

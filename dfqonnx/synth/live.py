@@ -76,8 +76,9 @@ class Live:
         return self.game.student_steps > 0 and step % self.game.student_steps == 0
 
     def play(self, opponents: Sequence[Opponent], *, done: float) -> dict[str, float]:
-        """Improve against students in training, of which a fraction is `done`."""
-        return self.improve(opponents, rate=fallen(done, self._spec.fall, self._spec.milestones))
+        """Improve while students train, of which a fraction is `done`; against them, if so said."""
+        rate = fallen(done, self._spec.fall, self._spec.milestones)
+        return self.improve(opponents if self.game.opponent == "student" else (), rate=rate)
 
     def improve(self, opponents: Sequence[Opponent], *, rate: float = 1.0) -> dict[str, float]:
         """Let every generator take one step; return the figures of the last.
@@ -90,6 +91,14 @@ class Live:
         for maker in self._makers:
             figures = maker.step(opponents, batch=self.batch, rate=rate)
         return figures
+
+    @property
+    def about(self) -> str:
+        """One line for the report."""
+        count, spec = len(self._makers), self._spec
+        many = f"{count} {spec.architecture} generators" if count > 1 else ""
+        trained = "trained before" if spec.kept else f"{spec.iterations} steps"
+        return f"{many or f'a {spec.architecture} generator'}, {trained}"
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return everything that `GeneratorSpec.kept` needs to use them again, by name."""

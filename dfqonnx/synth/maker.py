@@ -104,6 +104,7 @@ class Maker:
         x = judge.fed(images)
         logits, taps = judge.net(x)
         plain = judge.classifier
+        asked = opponents if self._objective.needs("students") else ()
         seen = Seen(
             images,
             logits,
@@ -112,7 +113,7 @@ class Maker:
             labels=labels,
             features=None if plain is None else taps[plain.features],
             centres=None if plain is None else plain.rows,
-            students=tuple(opponent(x) for opponent in opponents),
+            students=tuple(opponent(x) for opponent in asked),
             generator=self._generator,
         )
         loss, found = self._objective(seen)

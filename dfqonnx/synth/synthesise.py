@@ -114,6 +114,7 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
             f" {second} patterns"
         )
     live = made if isinstance(made, Live) else None
+    reason = live.about if live is not None else reason
     kinds = _kinds(name, chosen, len(pixels))[order].numpy()
     pixels = pixels[order]
     far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))

@@ -168,7 +168,8 @@ def test_images_of_an_unconditional_generator_have_no_labels(tmp_path: Path) -> 
 def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
     told = Told()
     spec = dataclasses.replace(SPEC, losses={"class": 1.0, "adversarial": 1.0})  # type: ignore[arg-type]
-    make(tiny(tmp_path), changed(spec, alone=3), told=told, opponents=(Opponent(),))
+    against = GameSpec(opponent="student")
+    make(tiny(tmp_path), changed(spec, game=against, alone=3), told=told, opponents=(Opponent(),))
     assert ["adversarial" in figures for figures in told.figures] == [False] * 3 + [True]
 
 
