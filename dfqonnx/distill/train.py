@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.course import Course, Moment
 from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
@@ -33,7 +34,6 @@ from dfqonnx.distill.schedule import (
     fitting_batch,
     rate_at,
     room,
-    steps_within,
 )
 from dfqonnx.distill.trainee import Trainee
 from dfqonnx.fakequant.expect import Expected
@@ -44,28 +44,8 @@ from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits
 from dfqonnx.synth.live import Live
 
-REPORT_EVERY = 25
 CHECK_EVERY = 100  # a measurement costs about one step
 PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The state of training after `step` steps.
-
-    Attributes:
-        step: steps done.
-        seconds: since training began.
-        loss: mean since the last moment.
-        rate: learning rate over its peak.
-        agreement: top-1 agreement on held-out images when it was last measured; None before.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    rate: float
-    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,21 +69,6 @@ class Distilled:
     kept: bool
     reason: str
     history: tuple[Moment, ...]
-
-
-@dataclass
-class _Run:
-    """What the loop hands from step to step."""
-
-    started: float
-    total: int
-    budget: float | None
-    step: int = 0
-    lost: int = 0
-    agreement: float | None = None
-    losses: list[float] = field(default_factory=list)
-    history: list[Moment] = field(default_factory=list)
-    reason: str = ""
 
 
 def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -173,17 +138,17 @@ def _begun(
     *,
     started: float,
     budget: float | None,
-) -> _Run:
+) -> Course:
     """Return a run with its number of steps."""
     steps = spec.steps
     if steps is None:
         needy = before.error is not None and before.error > NEEDY
         bits = trained_bits(student)
         steps = default_steps(student.multiply_adds, bits, spec.batch, needy=needy)
-    return _Run(started, steps, budget if spec.steps != 0 else None)
+    return Course(started, steps, budget if spec.steps != 0 else None)
 
 
-def _kept(run: _Run, before: Agreement, after: Agreement, progress: Progress) -> bool:
+def _kept(run: Course, before: Agreement, after: Agreement, progress: Progress) -> bool:
     """Tell whether the trained parameters are to be kept; `run` gets the reason where not."""
     if run.step and not run.reason and after.worse_than(before):
         run.reason = "training left held-out synthetic images further from the teacher"
@@ -237,7 +202,7 @@ def _classmates(
 
 
 def _train(
-    run: _Run,
+    run: Course,
     trainees: list[Trainee],
     teacher: Net,
     pool: Pool,
@@ -266,7 +231,7 @@ def _train(
         if run.step % CHECK_EVERY == 0 and len(pool.held):
             held = pool.batches(pool.held, spec.batch)
             run.agreement = measure_agreement(trainees[0].student, teacher, held).top1
-        _tell(run, value, now, since=training, progress=progress)
+        run.tell(value, now, since=training, progress=progress)
     for trainee in trainees:
         trainee.mean.apply()
 
@@ -282,18 +247,3 @@ def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agre
     if best:
         trainees[0].student.load_state(trainees[best].student.save_state())
     return found[best]
-
-
-def _tell(run: _Run, loss: float, now: float, *, since: float, progress: Progress) -> None:
-    run.losses.append(loss)
-    figures = {} if run.agreement is None else {"agreement": run.agreement}
-    progress.advance(1, loss=loss, **figures)
-    spent = time.perf_counter() - since
-    if run.budget is not None and (run.step == 5 or run.step % REPORT_EVERY == 0):
-        left = run.budget - (time.perf_counter() - run.started)
-        run.total = steps_within(left, run.step, spent / run.step)
-        progress.start("distill", run.total)
-        progress.advance(run.step)
-    if run.step % REPORT_EVERY == 0 or run.step == run.total:
-        run.history.append(Moment(run.step, spent, float(np.mean(run.losses)), now, run.agreement))
-        run.losses.clear()
