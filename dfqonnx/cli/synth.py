@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,11 @@ from dfqonnx.cli.show import display, say_json, stdout
 if TYPE_CHECKING:
     from dfqonnx.dreaming import Dreamt
     from dfqonnx.spec.dream import DreamSpec
+
+Layout = Annotated[
+    Literal["NHWC", "NCHW"] | None,
+    typer.Option(help="Axes of an npy; the model's own when not given."),
+]
 
 
 def synth(
@@ -35,10 +40,7 @@ def synth(
     count: Annotated[
         int | None, typer.Option("--count", "-n", help="How many; the recipe's own number if not.")
     ] = None,
-    layout: Annotated[
-        Literal["NHWC", "NCHW"] | None,
-        typer.Option(help="Axes of an npy; the model's own when not given."),
-    ] = None,
+    layout: Layout = None,
     preprocessed: Annotated[
         bool,
         typer.Option("--preprocessed", help="An npy holds what the model reads, not 0..255."),
@@ -75,16 +77,17 @@ def synth(
     with display(quiet=quiet, as_json=as_json) as progress:
         found = dream(spec, progress=progress)
     if as_json:
-        content = dataclasses.asdict(found)
-        places = {key: None if found_ is None else str(found_) for key, found_ in _places(found)}
-        say_json({**content, **places, "recipe": spec.recipe.name, "scale": spec.recipe.scale})
+        say_json(_content(found, spec))
     elif not quiet:
         _show(found, spec)
     return 0
 
 
-def _places(found: Dreamt) -> list[tuple[str, Path | None]]:
-    return [("out", found.out), ("sheet", found.sheet), ("generator", found.generator)]
+def _content(found: Dreamt, spec: DreamSpec) -> dict[str, Any]:
+    content = dataclasses.asdict(found)
+    for key in ("out", "sheet", "generator"):
+        content[key] = None if content[key] is None else str(content[key])
+    return {**content, "recipe": spec.recipe.name, "scale": spec.recipe.scale}
 
 
 def _show(found: Dreamt, spec: DreamSpec) -> None:
@@ -103,9 +106,7 @@ def _show(found: Dreamt, spec: DreamSpec) -> None:
         most, least = max(found.classes.values()), min(found.classes.values())
         say(f"The network sees {len(found.classes)} classes in them, {least} to {most} images each")
     if found.divergence is not None:
-        say(
-            f"Divergence from the training data: {found.divergence:.4f} nats a layer (0 is equal)"
-        )
+        say(f"Divergence from the training data: {found.divergence:.4f} nats a layer (0 is equal)")
     if found.generator is not None:
         say(f"Generator: {found.generator} (a recipe uses it again: synth.generator.kept)")
     say(f"Wrote {found.out}, contact sheet {found.sheet}.")

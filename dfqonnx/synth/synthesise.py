@@ -104,8 +104,8 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         torch.device(device), progress, tuple(opponents), budget_seconds,
     )  # fmt: skip
     made = source(studio)
-    pixels = torch.cat(list(made))
-    order = torch.randperm(len(pixels), generator=studio.generator)
+    drawn = torch.cat(list(made))
+    order = torch.randperm(len(drawn), generator=studio.generator)
     seconds = time.perf_counter() - started
     if chosen.optimised:
         first, second = shares(chosen)
@@ -115,8 +115,7 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         )
     live = made if isinstance(made, Live) else None
     reason = live.about if live is not None else reason
-    kinds = _kinds(name, chosen, len(pixels))[order].numpy()
-    pixels = pixels[order]
+    kinds, pixels = _kinds(name, chosen, len(drawn))[order].numpy(), drawn[order]
     far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
     return Images(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
 
