@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
@@ -22,8 +23,11 @@ class Classifier:
     rows: Tensor
 
 
-def find_classifier(teacher: Program) -> Classifier | None:
-    """Return the layer that gives the logits; None where that is no Gemm with its own weight."""
+def find_classifier(teacher: Program, device: torch.device) -> Classifier | None:
+    """Return the layer that gives the logits, its rows on `device`.
+
+    None where that is no Gemm with a weight of its own.
+    """
     for step in teacher.steps:
         if teacher.logits not in step.outputs or step.op != "Gemm":
             continue
@@ -35,6 +39,6 @@ def find_classifier(teacher: Program) -> Classifier | None:
             or step.attributes.get("transA")
         ):
             return None
-        rows = teacher.tensors[weight]
+        rows = teacher.tensors[weight].to(device)
         return Classifier(features, rows if step.attributes.get("transB") else rows.T)
     return None

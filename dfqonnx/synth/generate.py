@@ -138,7 +138,7 @@ def _judge(studio: Studio) -> Judge:
             device=studio.device,
         )
     targets = Targets(statistics, studio.device)
-    classifier = find_classifier(studio.teacher)
+    classifier = find_classifier(studio.teacher, studio.device)
     taps = dict.fromkeys(targets.mean)
     if classifier is not None:
         taps[classifier.features] = None
