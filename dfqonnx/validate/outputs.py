@@ -65,19 +65,29 @@ def kind_of(output: Array, image: Sequence[int | None] | None = None) -> Kind:
         output: its values, images first.
         image: shape of the model's input without the batch axis.
     """
+    return _kind_and_axis(output, image)[0]
+
+
+def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[Kind, int]:
+    """Return the kind and the axis of classes or channels."""
     if output.dtype.kind in "iub":
-        return "labels"
+        return "labels", 1
     if output.ndim == 2 and output.shape[1] > 1:
-        return "classes"
+        return "classes", 1
     if output.ndim != 4 or image is None or len(image) != 3:
-        return "values"
-    channels, (height, width) = _as_image(output.shape[1:])
-    rows, columns = _as_image(tuple(d or 0 for d in image))[1]
-    if channels in _COLOURS and height * columns == width * rows and height >= rows > 1:
-        return "image"
-    if channels > 1 and (height, width) == (rows, columns) and height > 1:
-        return "mask"
-    return "values"
+        return "values", 1
+    first, second, third = (d or 0 for d in image)
+    rows, columns = (
+        (first, second) if third in _COLOURS and first not in _COLOURS else (second, third)
+    )
+    for axis in (1, 3):
+        channels = output.shape[axis]
+        height, width = (output.shape[a] for a in (1, 2, 3) if a != axis)
+        if channels in _COLOURS and height * columns == width * rows and height >= rows > 1:
+            return "image", axis
+        if channels > 1 and (height, width) == (rows, columns) and height > 1:
+            return "mask", axis
+    return "values", 1
 
 
 def compare(
@@ -86,7 +96,7 @@ def compare(
     """Return how far the student's values of one output are from the teacher's."""
     if teacher.shape != student.shape or not teacher.size or teacher.dtype.kind not in "iubf":
         return OutputDistance(name, None, None, "varying")
-    kind = kind_of(teacher, image)
+    kind, axis = _kind_and_axis(teacher, image)
     if kind == "labels":
         share, found = float((teacher == student).mean()), mean_iou(teacher, student)
         return OutputDistance(name, None, None, kind, share == 1.0, share, found)
@@ -95,7 +105,6 @@ def compare(
     same: float | None = None
     iou: float | None = None
     if kind in {"classes", "mask"}:
-        axis = 1 if kind == "classes" else _channel_axis(teacher.shape[1:])
         chosen = teacher.argmax(axis), student.argmax(axis)
         same = float((chosen[0] == chosen[1]).mean())
         iou = mean_iou(*chosen) if kind == "mask" else None
@@ -130,17 +139,3 @@ def mean_iou(teacher: Array, student: Array) -> float | None:
         first, second = teacher == label, student == label
         found.append(float((first & second).sum()) / float((first | second).sum()))
     return float(np.mean(found))
-
-
-def _as_image(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
-    """Return channels and (height, width) of C H W or H W C."""
-    if _channel_axis(shape) == 1:
-        return shape[0], (shape[1], shape[2])
-    return shape[2], (shape[0], shape[1])
-
-
-def _channel_axis(shape: tuple[int, ...]) -> int:
-    """Return the axis, counted with the batch, that is least like a side of an image."""
-    if shape[2] in _COLOURS and shape[0] not in _COLOURS:
-        return 3
-    return 3 if shape[0] == shape[1] != shape[2] and shape[0] > shape[2] else 1
