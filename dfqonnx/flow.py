@@ -263,7 +263,7 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
         bits=widths(case.spec.quant),
         seconds=case.watch.total(),
         peak_rss_mb=peak_rss_mb(),
-        recipe=case.spec.recipe.name,
+        recipe=case.spec.recipe.title,
         seed=case.spec.seed,
         preprocess=dataclasses.asdict(case.inputs.spec),
         preprocess_guessed=case.inputs.guessed,

@@ -44,6 +44,11 @@ class Recipe:
     synth: SynthSpec = field(default_factory=SynthSpec)
     distill: DistillSpec = field(default_factory=DistillSpec)
 
+    @property
+    def title(self) -> str:
+        """Name and scale, for reports."""
+        return f"{self.name} at {self.scale} scale" if self.scale else self.name
+
 
 @dataclass(frozen=True)
 class RunSpec:
