@@ -1,11 +1,16 @@
-"""Where torch works."""
+"""Where torch works, and whether both torch and ONNX Runtime accept the teacher."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from dfqonnx.errors import EnvironmentProblem
+from dfqonnx.convert.program import Program
+from dfqonnx.convert.rehearse import rehearse
+from dfqonnx.errors import EnvironmentProblem, Offence, UnsupportedModel, UsageError
 from dfqonnx.spec.run import Device
+from dfqonnx.validate.session import Session
 
 
 def choose_device(wanted: Device) -> str:
@@ -20,3 +25,25 @@ def choose_device(wanted: Device) -> str:
             "--device cuda: torch finds no CUDA device; check `dfqonnx doctor`, or use --device cpu"
         )
     return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
+    """Find out before anything slow whether the float network can be executed.
+
+    Args:
+        path: the user's file.
+        program: what is trained.
+        shape: of its input without the batch axis.
+
+    Raises:
+        UnsupportedModel: ONNX Runtime does not load it, or a node does not accept what reaches it.
+    """
+    rehearse(program, shape)
+    try:
+        Session(path, optimisation="off")
+    except UsageError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UnsupportedModel(
+            f"{path}: the float model itself does not run:",
+            [Offence("graph", "", reason, "export it again, and try it in ONNX Runtime")],
+        ) from None

@@ -1,6 +1,6 @@
 """Does a stored tensor hold what it claims? Asked before anything allocates what it claims.
 
-    bytes of raw data = ceil(elements x bits / 8)          elements = product of the dimensions
+bytes of raw data = ceil(elements x bits / 8)          elements = product of the dimensions
 """
 
 from __future__ import annotations
