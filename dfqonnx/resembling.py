@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfqonnx.convert.program import Program, to_program
+from dfqonnx.convert.program import Program, narrow, to_program
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
@@ -120,7 +120,7 @@ def resemble(spec: SimilaritySpec, *, progress: Progress | None = None) -> Simil
     progress = progress or Silent()
     check_file(spec.model, what="--model")
     device = choose_device(spec.device)
-    model = normalise(load(spec.model))
+    model = narrow(normalise(load(spec.model)))
     if not model.statistics:
         raise UnsupportedModel(_nothing_to_hold_against(spec))
     inputs = settle_inputs(

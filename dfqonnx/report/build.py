@@ -14,6 +14,7 @@ from dfqonnx.report.sections import disagreement
 from dfqonnx.validate.accuracy import Bounded
 from dfqonnx.validate.comparison import Comparison
 from dfqonnx.validate.parity import Levels
+from dfqonnx.validate.reasons import FLOAT_WEIGHT
 from dfqonnx.validate.size import FileFacts
 from dfqonnx.validate.validation import Validation
 
@@ -67,7 +68,11 @@ def _least(found: Comparison, key: str, *, worst: Callable[[list[float]], float]
 
 
 def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:
-    heavy = [node for node in found.audit.float_weighted if node.name not in kept_float]
+    heavy = [
+        node
+        for node in found.audit.float_weighted
+        if node.name not in kept_float and node.reason != FLOAT_WEIGHT
+    ]
     names = ", ".join(node.name for node in heavy[:3]) + (", ..." if len(heavy) > 3 else "")
     yield Gate(
         "every quantized Conv, Gemm and MatMul runs on integers",

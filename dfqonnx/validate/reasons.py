@@ -13,6 +13,7 @@ from onnx import TensorProto
 _OUTPUT_NEEDED = {"Conv", "Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid",
                   "LeakyRelu", "Softmax"}  # fmt: skip
 _FUSED = {*_OUTPUT_NEEDED, "Gemm", "MatMul"}
+FLOAT_WEIGHT = "its weight is float"
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
 _ABSORBED = {"Relu", "Clip"}
 
@@ -64,7 +65,7 @@ def explain(node: onnx.NodeProto, context: Context) -> str:
     data = [n for n in node.input[:2] if n and n not in context.initializers]
     missing = [n for n in data if not context.dequantized(n)]
     if node.op_type in {"Conv", "Gemm", "MatMul"} and node.input[1] in context.initializers:
-        return "its weight is float"
+        return FLOAT_WEIGHT
     if missing:
         return f"its input {missing[0]!r} is not quantized"
     if any(_width(n, context) in _FOUR_BITS for n in data):
