@@ -11,6 +11,7 @@ import pytest
 
 from dfqonnx import flow
 from dfqonnx.convert.program import narrow
+from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.planning import preview
@@ -19,7 +20,7 @@ from dfqonnx.spec.distill import DistillSpec
 from dfqonnx.spec.quant import Bits, QuantSpec
 from dfqonnx.spec.run import Recipe, RunSpec
 from dfqonnx.spec.synth import SynthSpec
-from tests.models.kinds import KINDS, half
+from tests.models.kinds import KINDS, Kind, half
 
 SHORT = Recipe(
     synth=SynthSpec(source="leaves", images=32), distill=DistillSpec(steps=0, damping=())
@@ -130,3 +131,30 @@ def test_integer_pixels_are_fed_as_integers(tmp_path: Path) -> None:
         tmp_path / "out-8" / report.student.path, providers=["CPUExecutionProvider"]
     )
     assert session.get_inputs()[0].type == "tensor(uint8)"
+
+
+def test_a_network_that_begins_with_what_cannot_be_computed_is_refused_by_node(
+    tmp_path: Path,
+) -> None:
+    kind = Kind(
+        """
+    q, hidden, cell = LSTM<hidden_size=4>(x, lw, lr, lb)
+    z = Squeeze(q, one)
+    y = MatMul(z, wo)""",
+        "float[N,M,6] y",
+        targets=(),
+        kinds=(),
+        weights={"lw": (1, 16, 8), "lr": (1, 16, 4), "lb": (1, 32), "wo": (4, 6)},
+        constants={"one": np.array([1], np.int64)},
+        image="float[N,5,8] x",
+        backbone=False,
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(kind.model(), path)
+    found = preview(path, QuantSpec(Bits.parse("8")))
+    assert [offence.op for offence in found.refusals] == ["LSTM"]
+    assert found.refusals[0].advice
+    spec = RunSpec(path, QuantSpec(Bits.parse("8")), tmp_path / "out", recipe=SHORT)
+    with pytest.raises(UnsupportedModel, match="LSTM"):
+        flow.run(spec)
+    assert not (tmp_path / "out").exists()
