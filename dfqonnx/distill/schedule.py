@@ -21,7 +21,7 @@ BYTES = 20  # measured per number: 16 on ResNet-20, 21 on MobileNetV1
 MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
-NEEDED = 0.5  # its work relative to w4a4
+NEEDED = 0.3  # its work relative to w4a4
 
 
 def rate(done: float, *, warmup: float, floor: float) -> float:
