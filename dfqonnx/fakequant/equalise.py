@@ -7,8 +7,10 @@ For a pair of layers, channel i with r1 = max |W1[i]| and r2 = max |W2[:, i]|:
 so both have the range sqrt(r1 r2), and the float network computes what it did: what stands between
 is positively homogeneous. A layer is in two pairs, so all pairs are swept until nothing moves.
 
-Where a ReLU6 stands between, its ceiling has to go first. It may where next to nothing lies above:
-x ~ N(m, v) as BatchNormalization says, E[max(x - 6, 0)^2] at most `SPILL` of E[max(x, 0)^2].
+Where a ReLU6 stands between, its ceiling has to go first, and that changes the network: by noise
+over signal E[max(x - 6, 0)^2] / E[max(x, 0)^2], x ~ N(m, v) as BatchNormalization says. Noise of
+layers adds up, so ceilings go in the order of their noise until it reaches `SPILL`. (Taking all 27
+of MobileNetV1 0.25, as the paper does with MobileNetV2, leaves 7 dB of its logits.)
 
 Source: Nagel, van Baalen, Blankevoort and Welling, "Data-Free Quantization Through Weight
 Equalization and Bias Correction", ICCV 2019, sections 4.1 and 5.1.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -30,7 +33,7 @@ from dfqonnx.spec.sites import ChannelStatistics, Sites
 SWEEPS = 50
 STILL = 1e-5  # a sweep whose factors are all this close to 1 is the last
 MOST = 1e8  # largest factor of one sweep, and its inverse the least
-SPILL = 0.01
+SPILL = 1e-3  # 30 dB, all ceilings together
 Statistics = Mapping[str, ChannelStatistics]
 
 
@@ -87,18 +90,19 @@ def equalise(program: Program, sites: Sites, statistics: Statistics) -> Equalise
 
 
 def needless_ceilings(program: Program, sites: Sites, statistics: Statistics) -> set[str]:
-    """Return the nodes Clip(0, c) above whose ceiling next to nothing lies."""
+    """Return the nodes Clip(0, c) above whose ceilings next to nothing lies, all together."""
     ceilings = {site.tensor: site.ceiling for site in sites.activations if not site.consumers}
-    found = set()
+    noise: dict[str, float] = {}
     for step in program.steps:
         ceiling = ceilings.get(str(step.outputs[0]))
         known = statistics.get(str(step.inputs[0]))
         if step.op == "Clip" and ceiling is not None and known is not None:
             mean, variance = torch.as_tensor(known.mean), torch.as_tensor(known.variance)
-            spilled = above(mean - ceiling, variance).sum()
-            if float(spilled) <= SPILL * float(above(mean, variance).sum()):
-                found.add(step.node)
-    return found
+            spilled = float(above(mean - ceiling, variance).sum())
+            noise[step.node] = spilled / max(1e-24, float(above(mean, variance).sum()))
+    ranked = sorted(noise, key=lambda node: noise[node])
+    totals = accumulate(noise[node] for node in ranked)
+    return {node for node, total in zip(ranked, totals, strict=True) if total <= SPILL}
 
 
 def above(mean: Tensor, variance: Tensor) -> Tensor:
