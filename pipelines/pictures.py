@@ -1,8 +1,9 @@
 """What each recipe dreams: docs/sources.md and its contact sheets, from the folders of runs.
 
-    python pipelines/pictures.py RUNS...
+    python pipelines/pictures.py RUNS... [--draw 64]
 
-Of runs with the same recipe the first found is shown. A sheet has a row for each class as the
+Of runs with the same recipe the first found is shown; recipes without a run are drawn anew with
+`--draw`, for models/resnet20.onnx at their usual scale. A sheet has a row for each class as the
 float network sees it; its colours are reduced to 256, so that the files stay small.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +20,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dfqonnx.dreaming import dream
 from dfqonnx.report.sheet import sheet_by_class
-from dfqonnx.spec.inputs import InputSpec
+from dfqonnx.spec.dream import DreamSpec
+from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.spec.recipe import shipped_recipes
+from dfqonnx.spec.run import Recipe
 from dfqonnx.validate.pixels import to_tensor
 from dfqonnx.validate.session import Session
 
 ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "models" / "resnet20.onnx"
 ROWS, COLUMNS, LOOKED_AT = 10, 5, 512
 LARGEST = 150_000  # bytes of a sheet
 ACROSS = 3  # pictures side by side
 HEAD = """# What each recipe dreams
 
-Images that the recipes make for `models/resnet20.onnx` at `quick` scale, made by `python pipelines/pictures.py RUNS...` from the
-output folders of runs. A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale: from the output folders of runs, or a few drawn for this
+page (`python pipelines/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
 7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
 BatchNormalization remembers of the training data, in nats a layer: the CIFAR-10 test set scores 0.0007, Gaussian noise 0.9
 (`dfqonnx similarity`). What they are worth for training stands in [RESULTS.md](../pipelines/RESULTS.md).
@@ -53,19 +59,13 @@ class Picture:
 
 
 def find(places: Sequence[Path]) -> dict[str, Path]:
-    """Return a run's folder for every recipe that has images.
-
-    Raises:
-        SystemExit: there is none.
-    """
+    """Return a run's folder for every recipe that has images."""
     found: dict[str, Path] = {}
     for place in places:
         for report in sorted(place.rglob("report.json")):
             if (report.parent / "synthetic" / "images.npz").is_file():
                 name = json.loads(report.read_text(encoding="utf-8")).get("recipe") or "?"
                 found.setdefault(name, report.parent)
-    if not found:
-        raise SystemExit("no run with images there; give output folders of `dfqonnx run`")
     return found
 
 
@@ -91,6 +91,24 @@ def look(folder: Path, about: str) -> Picture:
         divergence=images.get("divergence"),
         count=len(pixels),
         sheet=sheet,
+    )
+
+
+def draw(recipe: Recipe, count: int) -> Picture:
+    """Return the sheet of images drawn for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "images.npz"
+        inputs = PRESETS["cifar10"]
+        made = dream(DreamSpec(MODEL, out, recipe=recipe, count=count, inputs=inputs))
+        with np.load(out, allow_pickle=False) as file:
+            pixels, classes = file["x"], file["y"]
+    return Picture(
+        recipe=recipe.name,
+        scale=recipe.scale,
+        about=recipe.about,
+        divergence=made.divergence,
+        count=len(pixels),
+        sheet=sheet_by_class(pixels, classes, rows=ROWS, columns=COLUMNS, wide=360),
     )
 
 
@@ -123,11 +141,17 @@ def write(pictures: Iterable[Picture], docs: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="output folders, or folders of them")
+    parser.add_argument("runs", nargs="*", type=Path, help="output folders, or folders of them")
+    parser.add_argument("--draw", type=int, help="images of every recipe that has no run")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
     known = shipped_recipes()
     folders = find(arguments.runs)
-    names = sorted(folders, key=lambda name: (name != "default", name))
-    shown = [look(folders[name], known[name].about if name in known else "") for name in names]
-    write(shown, arguments.docs)
+    shown = [look(run, known[name].about if name in known else "") for name, run in folders.items()]
+    if arguments.draw:
+        shown += [draw(known[name], arguments.draw) for name in known if name not in folders]
+    if not shown:
+        raise SystemExit(
+            "no run with images there; give output folders of `dfqonnx run`, or --draw"
+        )
+    write(sorted(shown, key=lambda p: (p.recipe != "default", p.recipe)), arguments.docs)
