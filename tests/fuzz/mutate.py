@@ -272,7 +272,7 @@ def external_data_elsewhere(draw: Draw, proto: onnx.ModelProto) -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     place = _pick(draw, (f"../{OUTSIDE}/secret.data", "link.data", "linked/secret.data", "net.data",
                          "/etc/passwd", "/dev/zero", "/dev/stdin", "", ".", "net\0.data", "a/../..",
-                         "~/secret", "x" * 5000, "net.onnx", "/proc/self/environ", "pipe"))  # fmt: skip
+                         "~/secret", "x" * 5000, "net.onnx", "/proc/self/environ"))  # fmt: skip
     tensor.external_data.add(key="location", value=place)
     for key in ("offset", "length"):
         if draw.random() < 0.5:
@@ -286,7 +286,9 @@ def weights_in_a_constant(draw: Draw, proto: onnx.ModelProto) -> None:
         node = proto.graph.node.add(op_type="Constant", output=[tensor.name])
         attribute = node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR)
         attribute.t.CopyFrom(tensor)
-        external_data_elsewhere(draw, onnx.ModelProto(graph=onnx.GraphProto(initializer=[attribute.t])))
+        external_data_elsewhere(
+            draw, onnx.ModelProto(graph=onnx.GraphProto(initializer=[attribute.t]))
+        )
         proto.graph.initializer.remove(tensor)
 
 

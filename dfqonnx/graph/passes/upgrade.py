@@ -29,7 +29,7 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
     """
     metadata = {p.key: p.value for p in proto.metadata_props}
     if proto.functions:
-        proto = inliner.inline_local_functions(proto)
+        proto = _inlined(proto)
     version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
     if version < OPSET:
         try:
@@ -52,6 +52,16 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
                 value.shape = None
     _own_domain_only(model)
     return model
+
+
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return inliner.inline_local_functions(proto)
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedModel(
+            "the local functions of this model cannot be inlined:",
+            [Offence("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
+        ) from None
 
 
 def _own_domain_only(model: ir.Model) -> None:
