@@ -123,7 +123,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
     _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
     after = _best(trainees, target, pool, spec.batch)
-    kept = _kept(run, before, after, progress)
+    kept = _kept(run, before, after, spec.gain, progress=progress)
     if not kept:
         student.load_state(first)
         after = before
@@ -148,11 +148,17 @@ def _begun(
     return Course(started, steps, budget if spec.steps != 0 else None)
 
 
-def _kept(run: Course, before: Agreement, after: Agreement, progress: Progress) -> bool:
+def _kept(
+    run: Course, before: Agreement, after: Agreement, gain: float, *, progress: Progress
+) -> bool:
     """Tell whether the trained parameters are to be kept; `run` gets the reason where not."""
-    if run.step and not run.reason and after.worse_than(before):
-        run.reason = "training left held-out synthetic images further from the teacher"
-        progress.warn(run.reason + "; the untrained student is kept")
+    if run.step and not run.reason:
+        if after.worse_than(before):
+            run.reason = "training left held-out synthetic images further from the teacher"
+        elif gain and after.distance > (1.0 - gain) * before.distance:
+            run.reason = f"training gained less than {gain:.0%} on held-out synthetic images"
+        if run.reason:
+            progress.warn(run.reason + "; the untrained student is kept")
     return run.step > 0 and not run.reason
 
 

@@ -92,6 +92,8 @@ class DistillSpec:
             student errs more (HAST); 0 does not.
         average: fraction of the schedule, at its end, whose parameters are averaged.
         holdout: images kept from training to measure agreement with the teacher.
+        gain: share by which training must lower the distance on held-out images to be kept; 0 keeps
+            it unless classes and divergence both got worse.
         calibration: images that set the quantizers' first steps.
         damping: candidates for the layer-wise reconstruction before training, the one that agrees
             best on held-out images is kept; none skips it.
@@ -109,6 +111,7 @@ class DistillSpec:
     perturb: float = 0.0
     average: float = 0.0
     holdout: int = 256
+    gain: float = 0.0
     calibration: int = 512
     damping: tuple[float, ...] = (0.1, 0.3, 1.0)
     prepare: PrepareSpec = field(default_factory=PrepareSpec)
@@ -123,7 +126,7 @@ class DistillSpec:
         for key in ("holdout", "perturb"):
             if getattr(self, key) < 0:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("mixup", "average"):
+        for key in ("mixup", "average", "gain"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
         if any(d <= 0 for d in self.damping):

@@ -153,6 +153,17 @@ def test_a_training_that_does_harm_is_thrown_away(
     assert same(student.qparams(), untrained.qparams())
 
 
+@pytest.mark.parametrize(("gain", "kept"), [(0.01, True), (0.99, False)])
+def test_a_training_that_gains_too_little_is_thrown_away(
+    tiny: Tiny, student: Student, images: np.ndarray, gain: float, kept: bool
+) -> None:
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, gain=gain))
+    assert result.kept == kept
+    better = result.agreement_after.distance < result.agreement_before.distance
+    assert better == kept
+    assert ("gained less than 99%" in result.reason) != kept
+
+
 def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
     tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
