@@ -8,10 +8,11 @@ machine: a step costs about four forward passes (teacher one, student three) per
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
-from dfqonnx.spec.distill import OptimiserSpec
+from dfqonnx.spec.distill import DistillSpec, OptimiserSpec
 from dfqonnx.spec.quant import Bits
 
 LEAST, MOST = 200, 4000
@@ -22,6 +23,7 @@ MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
 NEEDED = 0.3  # its work relative to w4a4
+GENTLE = 0.1  # of the rates, at eight bits: steps are so short that little is to be moved
 
 
 def rate(done: float, *, warmup: float, floor: float) -> float:
@@ -49,6 +51,21 @@ def effort(bits: Bits) -> float:
     """
     narrow = min(bits.weights, bits.activations)
     return {2: 2.5, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4, 8: 0.0}[narrow]
+
+
+def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
+    """Return the recipe with the rates of eight bits, where it leaves the schedule open.
+
+    Measured on a detector at w8a8 that starts at 18.0 dB: 19.3 after 100 steps at a sixteenth of the
+    rates, 18.7 after 60 at a quarter, and 12.6 after 20 at half of them.
+    """
+    if spec.steps is not None or min(bits.weights, bits.activations) < 8:
+        return spec
+    rates = spec.optimiser
+    gentle = replace(
+        rates, weight_rate=GENTLE * rates.weight_rate, step_rate=GENTLE * rates.step_rate
+    )
+    return replace(spec, optimiser=gentle)
 
 
 def default_steps(multiply_adds: int, bits: Bits, batch: int, *, needy: bool = False) -> int:

@@ -32,6 +32,7 @@ from dfqonnx.distill.schedule import (
     NEEDY,
     default_steps,
     fitting_batch,
+    gently,
     rate_at,
     room,
 )
@@ -120,6 +121,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     first = student.save_state()
     run = _begun(student, spec, before, started=started, budget=budget_seconds)
     progress.start("distill", run.total)
+    spec = gently(spec, trained_bits(student))
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
     _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
     after = _best(trainees, target, pool, spec.batch)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from dfqonnx.distill.schedule import (
+    GENTLE,
     LEAST,
     MOST,
     STRETCH,
     WORK,
     default_steps,
     fitting_batch,
+    gently,
     rate,
     steps_within,
 )
@@ -73,3 +75,12 @@ def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
 def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"distill.{key}"):
         DistillSpec(**{key: value})
+
+
+def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> None:
+    assert default_steps(4 * 10**7, Bits(8, 8), 128, needy=True) > 0
+    spec = DistillSpec()
+    gentle = gently(spec, Bits(8, 8)).optimiser
+    assert gentle.weight_rate == pytest.approx(GENTLE * spec.optimiser.weight_rate)
+    assert gently(spec, Bits(4, 8)) == spec
+    assert gently(DistillSpec(steps=9), Bits(8, 8)) == DistillSpec(steps=9)
