@@ -56,8 +56,8 @@ def effort(bits: Bits) -> float:
 def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
     """Return the recipe with the rates of eight bits, where it leaves the schedule open.
 
-    Measured on a detector at w8a8 that starts at 18.0 dB: 19.3 after 100 steps at a sixteenth of the
-    rates, 18.7 after 60 at a quarter, and 12.6 after 20 at half of them.
+    Measured on a detector at w8a8 that starts at 18.0 dB: 19.3 after 100 steps at a sixteenth of
+    the rates, 18.7 after 60 at a quarter, and 12.6 after 20 at half of them.
     """
     if spec.steps is not None or min(bits.weights, bits.activations) < 8:
         return spec
