@@ -40,7 +40,9 @@ Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale: from 
 page (`python pipelines/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
 7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
 BatchNormalization remembers of the training data, in nats a layer: the CIFAR-10 test set scores 0.0007, Gaussian noise 0.9
-(`dfqonnx similarity`). What they are worth for training stands in [RESULTS.md](../pipelines/RESULTS.md).
+(`dfqonnx similarity`). At `quick` scale most recipes begin with
+dead leaves (`dfq` shows them untouched) and have steps for texture and colour, not for new shapes; `--scale paper` begins with noise.
+What images are worth for training stands in [RESULTS.md](../pipelines/RESULTS.md).
 
 Draw them for your own network with `dfqonnx synth --model M --recipe NAME -n 128 --out images.npz`.
 """  # noqa: E501 (paragraphs)
