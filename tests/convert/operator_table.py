@@ -50,10 +50,11 @@ Written by `python -m tests.convert.operator_table`; a test compares it with wha
 
 {operators} operators of `ai.onnx` in {versions} versions. A file of opset 7 to {newest} is brought
 to opset 21 (or keeps its own, when newer). *Cases* are ONNX's own backend node tests (onnx {onnx})
-for the operator: how many are there, and how many pass within their own tolerance. {passed} of {total}
-pass; the others are listed below with the reason. *In the student* says how a node of this kind
-between two layers is treated for ONNX Runtime CPU; behind the last layer everything stays as it is.
-An operator that is not listed does not refuse a model if it stands behind the last layer.
+for the operator: how many are there, and how many pass within their own tolerance. {passed} of
+{total} pass; the others are listed below with the reason. *In the student* says how a node
+of this kind between two layers is treated for ONNX Runtime CPU; behind the last layer everything
+stays as it is. An operator that is not listed does not refuse a model if it stands behind the last
+layer.
 
 | operator | versions (by opset) | cases | passed | in the student |
 | --- | --- | ---: | ---: | --- |

@@ -2,6 +2,9 @@
 
 Local functions are inlined first, initializers listed as graph inputs become plain initializers,
 stale value types are forgotten and Constant nodes become initializers.
+
+Upsample and the first Resize (opset 10) map  x_in = floor(x_out / scale); the adapters leave the
+newer default, half pixels, which is another function for every mode but doubling by nearest.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from onnx_ir.passes import common
 from dfqonnx.errors import Offence, UnsupportedModel
 
 OPSET = 21
+_HALF_PIXELS = 11  # first opset whose Resize has other coordinates than Upsample
 _CONVERSION_ERRORS = (
     RuntimeError,
     version_converter.ConvertError,
@@ -41,6 +45,8 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
                 [Offence("graph", "", reason, f"export again at opset {OPSET} or near")],
             ) from None
     model = ir.from_proto(proto)
+    if version < _HALF_PIXELS:
+        _resize_as_before(model)
     model.metadata_props.update(metadata)
     weights = [i for i in model.graph.inputs if i.name in model.graph.initializers]
     for value in weights:
@@ -62,6 +68,16 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
             "the local functions of this model cannot be inlined:",
             [Offence("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
         ) from None
+
+
+def _resize_as_before(model: ir.Model) -> None:
+    for node in model.graph:
+        if node.op_type == "Resize":
+            for name, value in (
+                ("coordinate_transformation_mode", "asymmetric"),
+                ("nearest_mode", "floor"),
+            ):
+                node.attributes[name] = ir.AttrString(name, value)
 
 
 def _own_domain_only(model: ir.Model) -> None:

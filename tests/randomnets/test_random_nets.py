@@ -1,0 +1,94 @@
+"""Any network that the parts compose: imported, quantized and exported, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dfqonnx.convert.net import Net
+from dfqonnx.convert.program import narrow, to_program
+from dfqonnx.convert.rehearse import rehearse
+from dfqonnx.export.exporter import export
+from dfqonnx.export.writer import write
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.sites import choose_sites
+from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.validate.parity import TorchRun, compare
+from dfqonnx.validate.session import Session
+from tests.randomnets.grow import PARTS, grow, pixels
+
+IMAGES = 8
+NETWORKS = {
+    "parts": st.lists(st.sampled_from(sorted(PARTS)), min_size=1, max_size=7),
+    "seed": st.integers(0, 2**20),
+    "opset": st.sampled_from([7, 8, 9, 10, 11, 12, 13, 15, 17, 18, 19, 20, 21, 22, 23, 24, 25]),
+    "batch": st.sampled_from(["N", "N", 1, 4]),
+    "bits": st.sampled_from(["4", "8", "w4a8", "w2a4"]),
+}
+SETTLED = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) -> None:
+    torch.set_num_threads(1)
+    proto = grow(parts, seed=seed, opset=opset, batch=batch)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "net.onnx"
+        onnx.save(proto, path)
+        x = pixels(proto, IMAGES)
+        expected = Session(path, optimisation="off").run_batched({"x": x})
+        model = narrow(normalise(load(path)))
+        program = to_program(model)
+        rehearse(program, model.input_shape)
+        with torch.no_grad():
+            (found,), _ = Net(program, outputs=program.outputs)(torch.from_numpy(x))
+        (wanted,) = expected.values()
+        # float32 sums in another order, BatchNorm and constants folded: 1e-4 of the largest value
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+        sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
+        student = Student(program, sites).eval()
+        student.initialise([torch.from_numpy(x)])
+        target = Path(name) / "net.q.onnx"
+        write(export(model, sites, student.qparams()), target)
+        with torch.no_grad():
+            fed = torch.from_numpy(x)
+            run = TorchRun(student.codes(fed), student(fed)[0].numpy())
+        parity = compare(target, x, torch_run=run)
+    assert parity is not None
+    assert parity.off_vs_torch is not None
+    # equal codes in, a value near a tie between two codes out: one level, and rarely
+    assert parity.off_vs_torch.largest <= 1, parity.off_vs_torch
+    assert parity.off_vs_torch.fraction <= 0.01, parity.off_vs_torch
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 11])
+def test_an_upsampled_image_keeps_the_coordinates_of_its_opset(opset: int) -> None:
+    for seed in (1, 2, 3, 4):  # nearest and linear; by 2, 3 and 1.5
+        check(["resize"], seed, opset, "N", "8")
+
+
+@settings(SETTLED, max_examples=25)
+@given(**NETWORKS)
+def test_any_small_network_is_imported_quantized_and_exported_faithfully(
+    parts: list[str], seed: int, opset: int, batch: int | str, bits: str
+) -> None:
+    check(parts, seed, opset, batch, bits)
+
+
+@pytest.mark.slow
+@settings(SETTLED, max_examples=500)
+@given(**NETWORKS)
+def test_five_hundred_networks_are_imported_quantized_and_exported_faithfully(
+    parts: list[str], seed: int, opset: int, batch: int | str, bits: str
+) -> None:
+    check(parts, seed, opset, batch, bits)
