@@ -37,6 +37,9 @@ def lines(report: Report) -> Iterator[Line]:
         images = report.images
         guided = f"; {images.guided_by}" if images.guided_by else ""
         yield "images", f"{images.count} {images.source} (BatchNorm {images.batchnorm}{guided})"
+        if images.divergence is not None:
+            far = f"{images.divergence:.4f} nats a layer (what BatchNorm remembers; 0 is the same)"
+            yield "images from training data", far
     if report.recipe is not None:
         yield "recipe", f"{report.recipe}, seed {report.seed}"
     if report.seconds:
