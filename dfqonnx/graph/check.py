@@ -28,6 +28,16 @@ _QUANTIZED = frozenset(
     }
 )
 _STANDARD = frozenset({"", "ai.onnx"})
+_STATIC = (
+    "export with a fixed image size and by tracing (torch.onnx.export without scripting), or let a"
+    " simplifier (onnxsim) decide the branch"
+)
+_EVALUATE = "export in evaluation mode: model.eval() in PyTorch, training=False in Keras"
+_DOMAINS = {
+    "com.microsoft": "ONNX Runtime wrote them when it optimised: take the file from before that",
+    "org.pytorch.aten": "export without ATEN fallback, at a newer opset",
+    "ai.onnx.ml": "leave the scikit-learn part out of the export",
+}
 _READABLE = frozenset(
     {
         onnx.TensorProto.FLOAT,
@@ -45,8 +55,10 @@ def find_offences(proto: onnx.ModelProto) -> tuple[Offence, ...]:
     found = [*_versions(proto, version), *_inputs(proto)]
     local = {(f.domain, f.name) for f in proto.functions}
     nodes = [*proto.graph.node, *(n for f in proto.functions for n in f.node)]
+    stored = {t.name for t in proto.graph.initializer}
     for index, node in enumerate(nodes):
-        if (node.domain, node.op_type) not in local:
+        unpacks = node.op_type == "DequantizeLinear" and stored.issuperset(node.input)
+        if (node.domain, node.op_type) not in local and not unpacks:  # weights kept as integers
             found += _node(node, index, version)
     if not any(n.op_type in WEIGHTED for n in nodes) and not found:
         found.append(
@@ -112,17 +124,16 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
 def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
     name = node.name or f"node {index} with output {_first(node.output)}"
     if node.op_type in _CONTROL_FLOW:
-        yield Offence(name, node.op_type, "control flow cannot be quantized", "export a static one")
+        yield Offence(name, node.op_type, "control flow cannot be quantized", _STATIC)
     elif node.op_type in _QUANTIZED:
-        yield Offence(
-            name, node.op_type, "the model is already quantized", "start from the float model"
-        )
+        advice = "start from the float model that it was made from"
+        yield Offence(name, node.op_type, "the model is already quantized", advice)
     elif node.domain not in _STANDARD:
         yield Offence(
             name,
             node.op_type,
             f"operators of domain {node.domain!r} are not known",
-            "export with standard ai.onnx operators",
+            _DOMAINS.get(node.domain, "export with standard ai.onnx operators"),
         )
     elif version in range(1, defs.onnx_opset_version() + 1) and not defs.has(
         node.op_type, max_inclusive_version=version
@@ -134,9 +145,7 @@ def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
             "export again with a current exporter",
         )
     elif node.op_type == "BatchNormalization" and _trains(node):
-        yield Offence(
-            name, node.op_type, "it is in training mode", "export the model in evaluation mode"
-        )
+        yield Offence(name, node.op_type, "it is in training mode", _EVALUATE)
 
 
 def _trains(node: onnx.NodeProto) -> bool:

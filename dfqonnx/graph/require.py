@@ -29,11 +29,12 @@ def require_finite(graph: ir.Graph) -> None:
     """Look at every floating-point constant that a node computes with.
 
     Raises:
-        UnsupportedModel: naming each node that reads one that is not finite, or huge.
+        UnsupportedModel: naming each node that reads one that is not finite, or huge, and each
+            Conv whose bias has another length than it has outputs.
     """
-    offences = [offence for node in graph for offence in _offences(node)]
+    offences = [offence for node in graph for offence in (*_offences(node), *_misfits(node))]
     if offences:
-        raise UnsupportedModel("this model holds numbers that cannot be computed with:", offences)
+        raise UnsupportedModel("this model holds constants that cannot be computed with:", offences)
 
 
 def require_measure(graph: ir.Graph) -> None:
@@ -72,3 +73,13 @@ def _offences(node: ir.Node) -> Iterator[Offence]:
                 f" or above {LARGEST:g}",
                 _ADVICE,
             )
+
+
+def _misfits(node: ir.Node) -> Iterator[Offence]:
+    """Neither shape inference nor a runtime that loads the file looks at the length of a bias."""
+    if node.op_type != "Conv" or len(node.inputs) < 3:
+        return
+    weight, bias = dims(node.inputs[1]), dims(node.inputs[2])
+    if weight and bias is not None and node.inputs[2] is not None and bias != weight[:1]:
+        reason = f"its bias has the shape {list(bias)}, for {weight[0]} output channels"
+        yield Offence(str(node.name), node.op_type, reason, "the file is damaged: export it again")

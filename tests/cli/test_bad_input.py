@@ -27,10 +27,12 @@ def truncated(path: Path) -> None:
 
 NO_CONV = """<ir_version: 8, opset_import: ["": 17]>
 g (float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu(x) }"""
-INTEGER_INPUT = SMALL.replace("float[N,3,8,8] x", "uint8[N,3,8,8] i").replace(
+INTEGER_INPUT = SMALL.replace("float[N,3,8,8] x", "int64[N,3,8,8] i").replace(
     "a = Conv", "x = Cast<to=1>(i)\n    a = Conv"
 )
-UNSUPPORTED = SMALL.replace("r = Relu(a)", "r = RandomNormalLike(a)")
+UNSUPPORTED = SMALL.replace("(x, w, b)", "(n, w, b)").replace(
+    "a = Conv", "n = RandomNormalLike(x)\n    a = Conv"
+)
 FOREIGN = SMALL.replace('"": 17', '"": 17, "com.example": 1').replace(
     "r = Relu(a)", "r = com.example.Magic(a)"
 )
@@ -43,7 +45,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "a JPEG": (lambda path: path.write_bytes(JPEG), 2, "JPEG"),
     "text": (lambda path: path.write_text("hello, world\n" * 9), 2, "not a"),
     "without Conv": (onnx_file(NO_CONV), 3, "no Conv, Gemm or MatMul"),
-    "with integer input": (onnx_file(INTEGER_INPUT, **WEIGHTS), 3, "UINT8"),
+    "with integer input": (onnx_file(INTEGER_INPUT, **WEIGHTS), 3, "INT64"),
     "with an unknown operator": (onnx_file(UNSUPPORTED, **WEIGHTS), 3, "RandomNormalLike"),
     "with an operator of a foreign domain": (onnx_file(FOREIGN, **WEIGHTS), 3, "Magic"),
 }
