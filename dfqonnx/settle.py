@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.expose import expose, first_layer
@@ -58,7 +57,7 @@ def settle_inputs(
         UsageError: what was asked does not fit the model.
     """
     _tell_size(model, progress)
-    if whole_pixels(model):
+    if model.contract.reads_pixels:
         return _raw(asked, model)
     if asked is not None:
         spec = asked.fitted(model.input_shape)
@@ -73,11 +72,6 @@ def settle_inputs(
             f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
         )
     return Inputs(spec, guessed=not guess.certain)
-
-
-def whole_pixels(model: Model) -> bool:
-    """Tell whether the user's file reads pixels 0..255 as integers."""
-    return model.contract.inputs[0].dtype == int(ir.DataType.UINT8)
 
 
 def _raw(asked: InputSpec | None, model: Model) -> Inputs:

@@ -60,6 +60,11 @@ class Contract:
         shape = self.inputs[0].shape
         return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the user's file reads pixels 0..255 as integers."""
+        return self.inputs[0].dtype == int(ir.DataType.UINT8)
+
 
 @dataclass(frozen=True)
 class Model:
