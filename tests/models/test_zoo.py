@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from dfqonnx.convert.program import narrow
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.sites import choose_sites
+from dfqonnx.planning import preview
 from dfqonnx.spec.distill import DistillSpec
+from dfqonnx.spec.quant import Bits, QuantSpec
 from dfqonnx.spec.recipe import read_recipe
 from dfqonnx.spec.run import Recipe
 from dfqonnx.spec.synth import SynthSpec
 from tests.conftest import SHARED
-from tests.models.zoo import Outcome, find_models, quantize
+from tests.models.zoo import Outcome, find_models, input_spec, quantize
 
 pytestmark = pytest.mark.slow
+KINDS = ("weight", "activation", "float")
 BOUNDS = {"agreement": 0.97, "sqnr": 20.0}
 BRIEF = Recipe(
     name="brief", synth=SynthSpec(effort=0.05), distill=DistillSpec(steps=4, damping=(0.3,))
@@ -63,3 +70,17 @@ def test_four_bit_weights_end_without_error(path: Path, shared: Path, tmp_path: 
     assert outcome.report.exit_code == 0
     assert outcome.report.training is not None
     assert outcome.report.training.steps == 4
+
+
+@pytest.mark.parametrize("path", picked(), ids=lambda path: path.stem)
+def test_inspect_agrees_with_what_a_run_decides(path: Path, shared: Path) -> None:
+    quant = QuantSpec(Bits.parse("8"))
+    spec = input_spec(path, shared)
+    found = preview(path, quant, spec)
+    assert not found.refusals
+    model = narrow(normalise(load(path)))
+    sites = choose_sites(model, quant, input_signed=spec is None or spec.signed)
+    told = {kind: [line.name for line in found.sites if line.kind == kind] for kind in KINDS}
+    assert told["weight"] == [site.node for site in sites.weights]
+    assert told["activation"] == [site.name for site in sites.activations]
+    assert told["float"] == [site.node for site in sites.floats]

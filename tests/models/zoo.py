@@ -133,6 +133,8 @@ def real_images(shared: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] |
         for row in rows[:: max(1, len(rows) // count)][:count]:
             member = tar.extractfile(row["file"])
             assert member is not None
-            image = Image.open(member).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            image = (
+                Image.open(member).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            )
             found.append(np.asarray(image))
     return np.stack(found)
