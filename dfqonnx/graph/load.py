@@ -7,11 +7,13 @@ quantized is an `UnsupportedModel` that names every offending node.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
@@ -19,7 +21,7 @@ from dfqonnx.errors import Offence, UnsupportedModel, UsageError
 from dfqonnx.graph.check import find_offences
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.legacy import modernise
-from dfqonnx.graph.tensors import check_tensor
+from dfqonnx.graph.tensors import check_tensor, without
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -30,15 +32,25 @@ _SIGNATURES = (
     (0, b"\x80\x02", "a Python pickle (perhaps a PyTorch checkpoint: export it to ONNX first)"),
     (0, b"version https://git-lfs", "a Git LFS pointer: fetch the real file first"),
 )
+_TOO_MUCH = 2**30  # bytes of a data file whose large tensors are mapped, not read
+_LARGE = 2**16  # numbers in such a tensor
 _SHOWN = 200  # characters of a file name that a message repeats
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked model as it stands in the file, external data read in."""
+    """A checked model as it stands in the file.
+
+    Attributes:
+        proto: the model, external data read in.
+        source: where it comes from.
+        outside: initializers of a model too large for one protobuf message (2 GB), by name: their
+            data are mapped from their file when somebody asks for them.
+    """
 
     proto: onnx.ModelProto
     source: Source
+    outside: Mapping[str, ir.ExternalTensor] = field(default_factory=dict)
 
 
 def load(path: Path) -> Loaded:
@@ -51,15 +63,16 @@ def load(path: Path) -> Loaded:
     data = _read(path)
     proto = _parse(path, data)
     _check_text(proto, path)
-    external = _read_external(proto, path)
+    external, outside = _read_external(proto, path)
     for tensor in _tensors(proto):
-        check_tensor(tensor, path)
+        if tensor.name not in outside:
+            check_tensor(tensor, path)
     modernise(proto)
     offences = find_offences(proto)
     if offences:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)
     opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 1)
-    _check_structure(proto, path)
+    _check_structure(proto, path, outside)
     source = Source(
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -68,7 +81,7 @@ def load(path: Path) -> Loaded:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         metadata={p.key: p.value for p in proto.metadata_props},
     )
-    return Loaded(proto, source)
+    return Loaded(proto, source, outside)
 
 
 def _read(path: Path) -> bytes:
@@ -115,10 +128,16 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 yield from attribute.tensors
 
 
-def _read_external(proto: onnx.ModelProto, path: Path) -> int:
-    """Read data kept beside the model into it; return the size of the files it came from."""
+def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, ir.ExternalTensor]]:
+    """Read data kept beside the model into it.
+
+    Returns:
+        the size of the files it came from, and what stays outside because it is too much.
+    """
     folder = path.resolve().parent
     sizes: dict[Path, int] = {}
+    outside: dict[str, ir.ExternalTensor] = {}
+    large = {t.name for t in proto.graph.initializer if math.prod(t.dims) >= _LARGE}
     for tensor in _tensors(proto):
         if not external_data_helper.uses_external_data(tensor):
             continue
@@ -135,12 +154,24 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> int:
                 f"{path}: tensor {tensor.name!r} asks for bytes that {file.name} does not have"
                 f" ({sizes[file]} bytes): it is truncated, or belongs to another model"
             )
+        if sizes[file] > _TOO_MUCH and tensor.name in large:
+            check_tensor(tensor, path, stored=length)
+            outside[tensor.name] = ir.ExternalTensor(
+                str(file.relative_to(folder)),
+                offset,
+                length,
+                ir.DataType(tensor.data_type),
+                shape=ir.Shape(tensor.dims),
+                name=tensor.name,
+                base_dir=folder,
+            )
+            continue
         with file.open("rb") as handle:
             handle.seek(offset)
             tensor.raw_data = handle.read(length)
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
-    return sum(sizes.values())
+    return sum(sizes.values()), outside
 
 
 def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:
@@ -165,7 +196,9 @@ def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path
     return file
 
 
-def _check_structure(proto: onnx.ModelProto, path: Path) -> None:
+def _check_structure(
+    proto: onnx.ModelProto, path: Path, outside: Mapping[str, ir.ExternalTensor]
+) -> None:
     """Let the ONNX checker look; IR 3 wants every weight listed as an input, many files do not."""
     listed = {i.name for i in proto.graph.input}
     if proto.ir_version < 4:
@@ -175,7 +208,7 @@ def _check_structure(proto: onnx.ModelProto, path: Path) -> None:
             if t.name not in listed
         )
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(without(proto, outside))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise UnsupportedModel(

@@ -61,7 +61,7 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         UsageError: `image_size` does not fit the input.
     """
     contract = _contract(loaded.proto)
-    model = upgrade(loaded.proto)
+    model = upgrade(loaded.proto, loaded.outside)
     to_float32(model)
     model.graph.sort()
     free = choose_sizes(model, image_size).free

@@ -6,9 +6,10 @@ bytes of raw data = ceil(elements x bits / 8)          elements = product of the
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from pathlib import Path
 
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from dfqonnx.errors import UsageError
 
@@ -30,8 +31,8 @@ _KINDS = {
 _KINDS |= {TensorProto.DataType.Value("FLOAT8E8M0"): 8} if "FLOAT8E8M0" in dir(TensorProto) else {}
 
 
-def check_tensor(tensor: TensorProto, path: Path) -> None:
-    """Check type, dimensions and amount of data.
+def check_tensor(tensor: TensorProto, path: Path, *, stored: int | None = None) -> None:
+    """Check type, dimensions and amount of data (`stored` bytes, where they lie elsewhere).
 
     Raises:
         UsageError: they do not belong together.
@@ -49,7 +50,9 @@ def check_tensor(tensor: TensorProto, path: Path) -> None:
     if any(size < 0 for size in dims):
         raise UsageError(f"{where} has the shape {dims}: the file is damaged")
     elements = math.prod(dims)
-    if tensor.HasField("raw_data"):
+    if stored is not None:
+        expected, actual, what = -(-elements * bits // 8), stored, "bytes"
+    elif tensor.HasField("raw_data"):
         expected, actual, what = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
         field = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
@@ -63,3 +66,24 @@ def check_tensor(tensor: TensorProto, path: Path) -> None:
             f"{where} has {actual} {what} of data, its shape {dims} needs {expected}: the file"
             " is damaged"
         )
+
+
+def without(proto: ModelProto, names: Container[str]) -> ModelProto:
+    """Return `proto` with the initializers `names` as plain graph inputs; itself without any.
+
+    So a model of more than 2 GB, which no protobuf message holds, passes checker and converter.
+    """
+    if not any(tensor.name in names for tensor in proto.graph.initializer):
+        return proto
+    light = ModelProto()
+    light.CopyFrom(proto)
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(kept)
+    listed = {value.name for value in light.graph.input}
+    light.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in proto.graph.initializer
+        if tensor.name in names and tensor.name not in listed
+    )
+    return light

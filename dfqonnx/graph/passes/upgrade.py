@@ -9,12 +9,15 @@ newer default, half pixels, which is another function for every mode but doublin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 import onnx_ir as ir
 from onnx import inliner, shape_inference, version_converter
 from onnx_ir.passes import common
 
 from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.graph.tensors import without
 
 OPSET = 21
 _HALF_PIXELS = 11  # first opset whose Resize has other coordinates than Upsample
@@ -25,13 +28,21 @@ _CONVERSION_ERRORS = (
 )
 
 
-def upgrade(proto: onnx.ModelProto) -> ir.Model:
+def upgrade(
+    proto: onnx.ModelProto, outside: Mapping[str, ir.ExternalTensor] | None = None
+) -> ir.Model:
     """Return `proto` as a graph of opset 21 (or its own, when newer).
+
+    Args:
+        proto: the model.
+        outside: initializers whose data are too much for a protobuf message.
 
     Raises:
         UnsupportedModel: the converter has no adapter for some operator.
     """
+    outside = outside or {}
     metadata = {p.key: p.value for p in proto.metadata_props}
+    proto = without(proto, outside)
     if proto.functions:
         proto = _inlined(proto)
     version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
@@ -48,6 +59,10 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
     if version < _HALF_PIXELS:
         _resize_as_before(model)
     model.metadata_props.update(metadata)
+    for value in [i for i in model.graph.inputs if i.name in outside]:
+        model.graph.inputs.remove(value)
+        value.const_value = _mapped(outside[str(value.name)])
+        model.graph.register_initializer(value)
     weights = [i for i in model.graph.inputs if i.name in model.graph.initializers]
     for value in weights:
         model.graph.inputs.remove(value)
@@ -58,6 +73,16 @@ def upgrade(proto: onnx.ModelProto) -> ir.Model:
                 value.shape = None
     _own_domain_only(model)
     return model
+
+
+def _mapped(tensor: ir.ExternalTensor) -> ir.LazyTensor:
+    """Return a tensor that is written as data, not as a reference to the user's file."""
+    return ir.LazyTensor(
+        lambda: ir.tensor(tensor.numpy()),
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        name=tensor.name,
+    )
 
 
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
