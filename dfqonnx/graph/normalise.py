@@ -5,6 +5,8 @@ Passes run in the order written here; every one keeps what the graph computes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 import onnx_ir as ir
 
@@ -84,7 +86,7 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
     found = Model(
         ir=model,
         source=loaded.source,
-        contract=contract,
+        contract=_corrected(contract, model.graph),
         statistics={
             str(v.name): v.meta[STATISTICS]
             for n in model.graph
@@ -114,7 +116,8 @@ def _port(info: onnx.ValueInfoProto) -> Port:
     if not tensor.HasField("shape"):
         return Port(info.name, tensor.elem_type, None)
     shape = tuple(
-        d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or None
+        for d in tensor.shape.dim
     )
     return Port(info.name, tensor.elem_type, shape)
 
@@ -131,6 +134,26 @@ def _require_layers(model: ir.Model) -> None:
             ]
             or [Offence("graph", "", "it has no Conv, Gemm or MatMul")],
         )
+
+
+def _corrected(contract: Contract, graph: ir.Graph) -> Contract:
+    """Replace what a file declares of its outputs where the graph computes something else.
+
+    Runtimes only warn of such a declaration; the exported file would not be valid with it.
+    """
+    outputs = []
+    for port, value in zip(contract.outputs, graph.outputs, strict=True):
+        computed, declared = dims(value), port.shape
+        if computed is not None and declared is not None:
+            if len(computed) != len(declared):
+                declared = tuple(d if isinstance(d, int) else None for d in computed)
+            pairs = zip(computed, declared, strict=True)
+            wrong = [isinstance(c, int) and isinstance(d, int) and c != d for c, d in pairs]
+            declared = tuple(
+                c if w else d for c, d, w in zip(computed, declared, wrong, strict=True)
+            )
+        outputs.append(replace(port, shape=declared))
+    return replace(contract, outputs=tuple(outputs))
 
 
 def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:

@@ -43,7 +43,10 @@ def main(folder: Path, first: int, last: int) -> None:
     inner = furnish(folder)
     for seed in range(first, last):
         path, done = mutant(seed, inner)
-        found = forked(path, run=seed % RUN_EVERY == 0)
+        small = (
+            "huge" not in done and "another_input" not in done
+        )  # an honest large image takes long
+        found = forked(path, run=small and seed % RUN_EVERY == 0)
         print(json.dumps({"seed": seed, "done": done, **found}), flush=True)  # noqa: T201
 
 
