@@ -42,9 +42,8 @@ def rehearse(program: Program, shape: tuple[int, ...]) -> None:
                 "the shapes of this model do not fit together:",
                 [Offence(step.node, step.op, _reason(error), "export it again")],
             ) from None
-        for name, value in zip(step.outputs, found, strict=False):
-            if name is not None:
-                values[name] = value
+        born = zip(step.outputs, found, strict=False)
+        values.update({name: value for name, value in born if name is not None})
 
 
 @torch.no_grad()

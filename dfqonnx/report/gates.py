@@ -26,8 +26,8 @@ import operator
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
-from dfqonnx.report.gate import Gate, Measured, settle
 from dfqonnx.report.estimated import told
+from dfqonnx.report.gate import Gate, Measured, settle
 from dfqonnx.report.model import Report
 from dfqonnx.spec.gates import Operator, Quantity, Rule
 from dfqonnx.validate.accuracy import Bounded, Drop

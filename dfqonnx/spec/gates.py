@@ -1,7 +1,7 @@
 """Gates: rules that a user sets for a result, such as `drop<=1.0`.
 
     rule   := metric operator number [unit]         blanks are allowed between the parts
-    metric := drop | estimated_drop | top1 | agreement | sqnr | psnr | iou | size | speedup | float_nodes
+    metric := one of the table
 
 | metric | what | units | operators |
 | --- | --- | --- | --- |
@@ -32,8 +32,18 @@ from dfqonnx.errors import UsageError
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
-    "drop", "estimated_drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes", "speedup", "float_nodes"
-]  # fmt: skip
+    "drop",
+    "estimated_drop",
+    "top1",
+    "agreement",
+    "sqnr",
+    "psnr",
+    "iou",
+    "size",
+    "bytes",
+    "speedup",
+    "float_nodes",
+]
 EXAMPLE = "drop<=1.0"
 
 _OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")
