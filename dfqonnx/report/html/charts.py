@@ -1,4 +1,4 @@
-"""The page's charts, drawn by matplotlib: intervals, noise per layer, training, values on grids."""
+"""The page's charts, drawn by matplotlib: intervals, noise, training, values, the estimate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfqonnx.estimate.instrument import Estimate
+from dfqonnx.estimate.law import UNIT, Trial
 from dfqonnx.report.html import drawing as d
 from dfqonnx.report.sections import Moment
 from dfqonnx.spec.portrait import LayerPortrait, Occupancy
@@ -139,3 +141,40 @@ def values(found: Occupancy) -> str:
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(-0.02 * top, top)
     return d.svg(fig, f"Values on a grid of {found.hi - found.lo + 1} levels")
+
+
+def calibration(known: Sequence[Trial], found: Estimate, true: float | None) -> str:
+    """Draw true drops against those predicted of networks left out, and this student's interval.
+
+    Args:
+        known: students of the calibration.
+        found: the estimate.
+        true: this student's drop as measured; None without labels.
+    """
+    assert found.value is not None
+    fig = d.figure(360, 250)
+    ax = d.axes(fig, 40, 36, right=14)
+    ticks = (-1, 0, 1, 2, 5, 10, 20, 50, 100)
+
+    def scaled(points: float) -> float:
+        return float(np.arcsinh(points / UNIT))
+
+    ends = scaled(-1), scaled(100)
+    ax.plot(ends, ends, color=d.RULE, linewidth=1.2)
+    x, y = (
+        [scaled(v) for v in row]
+        for row in ([t.value for t in known], [t.student.drop for t in known])
+    )
+    ax.plot(x, y, "o", color=d.SECOND, markersize=3.5, alpha=0.55)
+    here = scaled(found.value)
+    ax.plot([here] * 2, [scaled(found.low or 0), scaled(found.high or 0)], color=d.FIRST, lw=4)
+    if true is not None:
+        ax.plot([here], [scaled(true)], "o", color=d.INK, markersize=6)
+    for axis, label in ((ax.xaxis, "estimated, points"), (ax.yaxis, "true, points")):
+        axis.set_ticks([scaled(tick) for tick in ticks], [f"{tick}" for tick in ticks])
+        axis.set_label_text(label)
+    ax.xaxis.set_label_coords(1, -0.12)
+    ax.xaxis.label.set_horizontalalignment("right")
+    ax.set_xlim(*ends)
+    ax.set_ylim(*ends)
+    return d.svg(fig, "True against estimated drops, in points")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx import __version__
+from dfqonnx.report.estimated import line, standing
 from dfqonnx.report.html import pictures, rows
 from dfqonnx.report.html.plots import draw
 from dfqonnx.report.lines import headline
@@ -57,6 +58,9 @@ def render(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
         plots=draw(report, places),
         gallery=_gallery(report, pixels),
         facts=tuple(_facts(report)),
+        estimated=None
+        if report.estimate is None
+        else (line(report.estimate, report.drop), standing(report.estimate)),
         no_charts=NO_CHARTS,
     )
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dfqonnx.estimate.law import Basis, shipped_trials
 from dfqonnx.report.html import charts, drawing, rows
 from dfqonnx.report.model import Report
 from dfqonnx.spec.portrait import Occupancy
@@ -46,6 +47,7 @@ class Plots:
 
     able: bool
     intervals: str = ""
+    estimate: str = ""
     noise: str = ""
     training: str = ""
     weights: tuple[Grid, ...] = ()
@@ -68,6 +70,7 @@ def draw(report: Report, places: Sequence[rows.Node]) -> Plots:
         return Plots(
             able=True,
             intervals=charts.intervals(shares) if shares else "",
+            estimate=_estimate(report),
             noise=charts.noise(
                 [node.layer for node in layers if node.layer is not None],
                 [f"#n{node.number}" for node in layers],
@@ -79,6 +82,15 @@ def draw(report: Report, places: Sequence[rows.Node]) -> Plots:
             activations=activations,
             left_out=_left_out(report),
         )
+
+
+def _estimate(report: Report) -> str:
+    found = report.estimate
+    if found is None or found.value is None:
+        return ""
+    basis: Basis = "real" if "real" in found.basis else "painted"
+    true = None if report.drop is None else report.drop.points.value
+    return charts.calibration(shipped_trials(basis), found, true)
 
 
 def _weights(places: Sequence[rows.Node]) -> tuple[Grid, ...]:

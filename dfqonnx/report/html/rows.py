@@ -107,6 +107,11 @@ def _accuracy(report: Report) -> Iterator[Side]:
         points = report.drop.points
         drop = Fact(f"{points.value:.2f} points", _between(points))
         yield Side("top-1 lost, image by image", Fact(), Fact(), drop)
+    estimate = report.estimate
+    if estimate is not None and estimate.value is not None:
+        note = f"90 %: {estimate.low:.2f} to {estimate.high:.2f}, from {estimate.basis}"
+        told = Fact(f"{estimate.value:.2f} points", note)
+        yield Side("top-1 lost, told without labels", Fact(), Fact(), told)
     if report.agreement.eval is not None:
         share = _bounded(times100(report.agreement.eval))
         yield Side("same class as float, labelled images", Fact(), Fact(), share)
