@@ -19,6 +19,7 @@ def quantize(
     *,
     preprocess: str | Path | InputSpec | None = None,
     eval_data: str | Path | None = None,
+    images: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     scale: str | None = None,
     gates: Gates = (),
@@ -42,6 +43,8 @@ def quantize(
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `Bits`.
         preprocess: preset, YAML file or `InputSpec`; None reads the file's metadata, else guesses.
         eval_data: labelled images to measure on (npz, folder or tar); never trained on.
+        images: real images without labels (folder or npz): they sharpen the estimated drop and are
+            never trained on.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
         scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
@@ -61,9 +64,9 @@ def quantize(
         DfqError: a wrong argument, an unsupported model, a missing runtime; see `dfqonnx.errors`.
     """
     spec = run_request(
-        model, bits, preprocess=preprocess, eval_data=eval_data, recipe=recipe, scale=scale,
-        gates=gates, strict_gates=strict_gates, out=out, seed=seed, image_size=image_size,
-        budget=budget, strict_ends=strict_ends, weight_storage=weight_storage, device=device,
-        target=target,
+        model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
+        scale=scale, gates=gates, strict_gates=strict_gates, out=out, seed=seed,
+        image_size=image_size, budget=budget, strict_ends=strict_ends,
+        weight_storage=weight_storage, device=device, target=target,
     )  # fmt: skip
     return Result(spec.out, flow.run(spec, progress=progress))

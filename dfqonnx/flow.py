@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from dfqonnx.distill.datafree import rework
 from dfqonnx.distill.opponent import opponents
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill
+from dfqonnx.estimating import estimate, open_real
 from dfqonnx.exhibit import HeldOut, exhibit, look
 from dfqonnx.export.exporter import export
 from dfqonnx.export.metadata import describe
@@ -52,29 +51,11 @@ from dfqonnx.spec.recipe import write_recipe
 from dfqonnx.spec.request import command_of
 from dfqonnx.spec.run import RunSpec
 from dfqonnx.spec.sites import Sites
+from dfqonnx.stopwatch import Stopwatch
 from dfqonnx.synth.synthesise import Images, synthesise
 from dfqonnx.validate.validation import Material, validate
 
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
-
-
-@dataclass(frozen=True)
-class Stopwatch:
-    """Seconds by stage."""
-
-    began: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count what happens inside as `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-    def total(self) -> dict[str, float]:
-        """Return every stage, and the total since the beginning."""
-        return {**self.seconds, "total": time.perf_counter() - self.began}
 
 
 @dataclass(frozen=True)
@@ -102,6 +83,7 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
     preflight(spec)
     case = _open(spec, Remembering(progress or Silent()))
     data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
+    real = open_real(spec.images, case.model, case.inputs.spec)
     with staged(spec.out) as folder:
         images = _synthesise(case)
         case, expected = _reworked(case)
@@ -116,9 +98,10 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
             material = Material(inputs, held.pixels, data, torch_run)
             found = validate(spec.model, path, material, progress=case.progress)
             same = same_classes(student, data, found, inputs, shape=shape)
+            told = estimate(spec.model, path, case.model, inputs, real=real)
         report = build(found, kept_float={site.node for site in case.sites.floats})
         report = report.compared(same, images=0 if data is None else len(data))
-        report = _complete(case, report, images, path)
+        report = dataclasses.replace(_complete(case, report, images, path), estimate=told)
         report = judged(report, spec.gates, strict=spec.strict_gates)
         report = exhibit(
             report,

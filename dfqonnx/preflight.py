@@ -25,6 +25,7 @@ def preflight(spec: RunSpec) -> None:
     check_file(spec.model, what="--model")
     if spec.eval_data is not None:
         check_eval_data(spec.eval_data)
+    check_images(spec.images)
     check_out(spec.out)
     check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size)
     require_runtime()
@@ -41,6 +42,7 @@ def check_comparison(spec: ValidateSpec) -> None:
     check_file(spec.student, what="--student")
     if spec.eval_data is not None:
         check_eval_data(spec.eval_data)
+    check_images(spec.images)
     if spec.out is not None:
         check_out(spec.out)
     require_runtime()
@@ -78,6 +80,19 @@ def check_eval_data(path: Path) -> None:
         raise UsageError(
             f"--eval-data {path}: expected an npz (x uint8 NHWC, y), a tar or a folder of images"
         )
+
+
+def check_images(path: Path | None) -> None:
+    """Refuse unlabelled images that are neither npz nor folder; None is fine.
+
+    Raises:
+        UsageError: missing or of another kind.
+    """
+    if path is None or path.is_dir():
+        return
+    check_file(path, what="--images")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
 
 
 def check_space(out: Path, *, needed: int) -> None:

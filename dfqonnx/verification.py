@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.estimating import estimate, open_real
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
@@ -58,14 +59,17 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
         progress=progress,
     )
     data = open_eval_data(spec.eval_data, model, inputs.spec)
+    real = open_real(spec.images, model, inputs.spec)
     pixels = None if data else _pixels(spec, model, inputs, progress)
     found = validate(
         spec.teacher, spec.student, Material(inputs.spec, pixels, data), progress=progress
     )
     quant = told_quant(metadata)
+    told = estimate(spec.teacher, spec.student, model, inputs.spec, real=real)
     report = build(found, kept_float=_floats(model, quant, inputs))
     report = dataclasses.replace(
         report,
+        estimate=told,
         bits=None if quant is None else widths(quant),
         seconds={"total": time.perf_counter() - began},
         peak_rss_mb=peak_rss_mb(),

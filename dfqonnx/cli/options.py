@@ -32,6 +32,14 @@ EvalData = Annotated[
         "y, or a folder or tar of images with labels.csv.",
     ),
 ]
+RealImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="A few dozen real images without labels (folder or npz with x): they sharpen the "
+        "estimated drop, and are never trained on.",
+    ),
+]
 Scale = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,7 @@ def run(
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
     eval_data: o.EvalData = None,
+    images: o.RealImages = None,
     recipe: Annotated[
         str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
     ] = "default",
@@ -57,6 +58,7 @@ def run(
         preprocess=preprocess,
         image_size=image_size,
         eval_data=eval_data,
+        images=images,
         recipe=recipe,
         scale=scale,
         gates=gate or (),

@@ -17,6 +17,7 @@ def validate(
     teacher: Annotated[Path, typer.Option("--teacher", "-t", help="The float ONNX file.")],
     student: Annotated[Path, typer.Option("--student", "-s", help="The quantized ONNX file.")],
     eval_data: o.EvalData = None,
+    images: o.RealImages = None,
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
     out: Annotated[
@@ -43,6 +44,7 @@ def validate(
         preprocess=preprocess,
         image_size=image_size,
         eval_data=eval_data,
+        images=images,
         gates=gate or (),
         strict_gates=strict_gates,
         out=out,

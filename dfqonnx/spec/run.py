@@ -61,6 +61,8 @@ class RunSpec:
         inputs: how pixels become the model's tensor; None lets the run find out and warn.
         recipe: source of images and training schedule.
         eval_data: labelled images to measure on (npz, folder or tar); never trained on.
+        images: real images without labels (folder or npz) that sharpen the estimated drop; never
+            trained on.
         seed: of every random choice.
         device: where torch works; `auto` takes CUDA where present.
         target: runtime the file is for.
@@ -78,6 +80,7 @@ class RunSpec:
     inputs: InputSpec | None = None
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None
+    images: Path | None = None
     seed: int = 0
     device: Device = "auto"
     target: Target = "ort-cpu"
@@ -102,6 +105,7 @@ class ValidateSpec:
         student: the quantized ONNX file.
         inputs: how pixels become the tensor; None reads the student's metadata.
         eval_data: labelled images (npz, folder or tar).
+        images: real images without labels (folder or npz) that sharpen the estimated drop.
         out: folder for report.json and report.md; None writes nothing.
         seed: of the synthetic images that stand in where there are no others.
         gates: rules that the student must keep to.
@@ -114,6 +118,7 @@ class ValidateSpec:
     student: Path
     inputs: InputSpec | None = None
     eval_data: Path | None = None
+    images: Path | None = None
     out: Path | None = None
     seed: int = 0
     gates: tuple[Rule, ...] = ()
