@@ -109,7 +109,12 @@ def guess_inputs(model: Model, *, seed: int) -> Guess:
     if len(specs) == 1:
         return Guess(specs[0], "the only preset that fits the input's shape", False)
     size = image_size(shape, specs[0])
-    pixels = procedural(size, rng=np.random.default_rng(seed), count=probes(size))
+    count = probes(size)
+    if not count:
+        return Guess(
+            specs[0], "the usual one; images of this size are too large to try more", False
+        )
+    pixels = procedural(size, rng=np.random.default_rng(seed), count=count)
     if model.statistics:
         opened = expose(model, model.statistics)
         return nearest_statistics(opened, model.statistics, pixels, specs)

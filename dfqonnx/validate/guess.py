@@ -36,8 +36,9 @@ Judge = Callable[[Mapping[str, Array]], float]
 
 
 def probes(shape: tuple[int, int, int]) -> int:
-    """Return how many images (H, W, C) to show."""
-    return max(8, min(PROBES, PROBE_VALUES // math.prod(shape)))
+    """Return how many images (H, W, C) to show; none where one is more than all should be."""
+    frame = math.prod(shape)
+    return 0 if frame > PROBE_VALUES else max(8, min(PROBES, PROBE_VALUES // frame))
 
 
 def nearest_statistics(

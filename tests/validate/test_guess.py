@@ -92,3 +92,13 @@ def test_what_an_exposed_value_does_not_need_is_left_out(resnet: Model) -> None:
     opened = onnx.load_from_string(expose(resnet, [layer.output]))
     assert [node.op_type for node in opened.graph.node] == ["Conv"]
     assert len(opened.graph.initializer) == 2
+
+
+def test_images_too_large_to_try_several_presets_are_not_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfqonnx.validate.guess.PROBE_VALUES", 16)
+    monkeypatch.setattr("dfqonnx.settle.procedural", None)  # must not be called
+    guess = guess_inputs(tiny(tmp_path), seed=0)
+    assert "too large" in guess.reason
+    assert not guess.certain
