@@ -20,7 +20,7 @@ from dfqonnx.spec.terms import Term, read_terms
 
 AUTO = "auto"
 Falling = Literal["cosine", "constant", "plateau", "steps"]
-Start = Literal["composites", "leaves", "noise"]
+Start = Literal["leaves", "noise"]
 Opponent = Literal["none", "float", "student"]
 
 
@@ -43,8 +43,7 @@ class PixelSpec:
         fall: how the rate falls: along a cosine, not at all, or when the loss stops falling.
         last: final rate over first; the least one where it falls at a plateau.
         patience: steps without a lower loss before the rate falls to a tenth (`fall: plateau`).
-        start: what a batch begins as: composites of dead leaves and patterns, dead leaves, or noise
-            N(0, 1) on normalised pixels.
+        start: what a batch begins as: dead leaves, or noise N(0, 1) on normalised pixels.
         jitter: largest shift while optimising, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
         clamp: keep every pixel in its valid range while optimising; it is at the end in any case.
@@ -57,7 +56,7 @@ class PixelSpec:
     fall: Falling = "cosine"
     last: float = 0.1
     patience: int = 50
-    start: Start = "composites"
+    start: Start = "leaves"
     jitter: float = 0.0625
     flip: bool = True
     clamp: bool = True

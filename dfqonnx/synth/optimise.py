@@ -1,4 +1,4 @@
-"""Images optimised through the teacher, batch by batch, starting from composites of painted ones.
+"""Images optimised through the teacher, batch by batch, starting from dead leaves.
 
     loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
 
@@ -21,32 +21,22 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.spec.synth import PixelSpec
-from dfqonnx.synth.composite import composites
-from dfqonnx.synth.leaves import leaves as leaves_of
+from dfqonnx.synth.leaves import leaves
 from dfqonnx.synth.objective import Objective, Seen, distance
 from dfqonnx.synth.objectives import balanced_labels, soft_labels
-from dfqonnx.synth.patterns import patterns as patterns_of
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
-from dfqonnx.synth.procedural import paint, paintings
 from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.source import SOURCES, Studio
 from dfqonnx.synth.statistics import Targets
-
-MATERIAL = 512  # images that composites are cut from where a recipe keeps no procedural ones
 
 
 @SOURCES.add("optimised")
 def optimise(studio: Studio) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
-    leaves, patterns = paintings(studio)
-    start = _starts(studio, leaves, patterns)
+    start = _starts(studio)
     statistics = studio.statistics or pseudo_statistics(
-        studio.teacher,
-        leaves if len(leaves) else start,
-        studio.inputs,
-        batch=plan.batch,
-        device=studio.device,
+        studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )
     targets = Targets(statistics, studio.device)
     net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
@@ -60,20 +50,20 @@ def optimise(studio: Studio) -> Iterator[Tensor]:
         canvas = _improve(canvas, steps, net, targets, studio=studio)
         yield to_pixels(_fed(canvas, studio), studio.inputs).cpu()
         done += batch
-    yield leaves
-    yield patterns
+    yield start[done:]
 
 
-def _starts(studio: Studio, leaves: Tensor, patterns: Tensor) -> Tensor:
-    """Return the images that are optimised as they begin, (plan.optimised, H, W, C)."""
-    count = studio.plan.optimised
-    if studio.spec.pixels.start != "composites":
-        return paint(leaves_of, count, studio)
-    parts = torch.cat([leaves, patterns])
-    if not len(parts):
-        half = min(MATERIAL, count) // 2 + 1
-        parts = torch.cat([paint(leaves_of, half, studio), paint(patterns_of, half, studio)])
-    return composites(count, parts, generator=studio.generator)
+def _starts(studio: Studio) -> Tensor:
+    """Return every image before optimisation, (N, H, W, C)."""
+    height, width, channels = studio.size
+    chunks = leaves(
+        studio.plan.images,
+        height=height,
+        width=width,
+        channels=channels,
+        generator=studio.generator,
+    )
+    return torch.cat(list(chunks))
 
 
 def _improve(

@@ -15,6 +15,7 @@ import dfqonnx.synth.generate  # noqa: F401  (files its source)
 import dfqonnx.synth.generators  # noqa: F401  (files them all)
 import dfqonnx.synth.losses  # noqa: F401  (files them all)
 import dfqonnx.synth.optimise  # noqa: F401  (files its source)
+import dfqonnx.synth.procedural  # noqa: F401  (files its sources)
 from dfqonnx.convert.program import Program
 from dfqonnx.progress import Progress
 from dfqonnx.spec.imagesize import image_size
@@ -24,11 +25,9 @@ from dfqonnx.spec.synth import AUTO, SynthSpec
 from dfqonnx.synth.effort import WORK, Plan, Size, fitting, measure, optimisation_rate, plan
 from dfqonnx.synth.live import Live
 from dfqonnx.synth.pixels import to_tensor
-from dfqonnx.synth.procedural import shares
 from dfqonnx.synth.similarity import likeness
 from dfqonnx.synth.source import SOURCES, Studio
 
-MIXED = frozenset({"optimised", "painted"})  # sources that yield several kinds of images
 MEASURED = 1024  # images that tell how far all are from the training data
 
 
@@ -42,8 +41,8 @@ class Images:
         reason: why that source; empty when the recipe named it.
         plan: how many images and steps.
         seconds: wall clock.
-        kinds: int64 (N): 0 for dead leaves, 1 for images that the teacher improved, 2 for patterns;
-            training draws from all evenly, however many there are of each.
+        kinds: int64 (N): 1 for images that the teacher improved, 0 for those as painted; training
+            draws from both evenly, however many there are of each.
         live: the generators that made them, for more; None where there were none.
         divergence: from the training data, in nats, mean over layers; None without statistics.
     """
@@ -108,14 +107,11 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     order = torch.randperm(len(drawn), generator=studio.generator)
     seconds = time.perf_counter() - started
     if chosen.optimised:
-        first, second = shares(chosen)
-        reason = (
-            f"{chosen.optimised} improved through the teacher, {first} dead leaves,"
-            f" {second} patterns"
-        )
+        painted = len(drawn) - chosen.optimised
+        reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
     live = made if isinstance(made, Live) else None
     reason = live.about if live is not None else reason
-    kinds, pixels = _kinds(name, chosen, len(drawn))[order].numpy(), drawn[order]
+    kinds, pixels = (order < chosen.optimised).long().numpy(), drawn[order]
     far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
     return Images(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
 
@@ -127,17 +123,8 @@ def _decided(
     name, reason = choose_source(spec, shape)
     chosen = plan(spec, size, shape, scale=scale)
     if name == "optimised" and not chosen.optimised and spec.procedural < 1.0:
-        name = "painted"
-        reason = "dead leaves and patterns: this network is too large to optimise images through"
+        name, reason = "leaves", "dead leaves: this network is too large to optimise images through"
     return name, reason, chosen if name == "optimised" else replace(chosen, optimised=0)
-
-
-def _kinds(name: str, chosen: Plan, count: int) -> Tensor:
-    """Return the kind of every image in the order in which its source yields it, int64 (N)."""
-    if name not in MIXED:
-        return torch.zeros(count, dtype=torch.long)
-    first, second = shares(chosen)
-    return torch.tensor([1] * chosen.optimised + [0] * first + [2] * second)
 
 
 def _divergence(pixels: Tensor, studio: Studio, *, batch: int) -> float | None:
