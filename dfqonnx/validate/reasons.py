@@ -51,8 +51,8 @@ class Context:
     def quantized_after(self, name: str) -> bool:
         """Tell whether all readers of `name` (behind a Relu or Clip) are QuantizeLinear."""
         readers = self.readers.get(name, [])
-        if len(readers) == 1 and readers[0].op_type in _ABSORBED:
-            return self.quantized_after(readers[0].output[0])
+        while len(readers) == 1 and readers[0].op_type in _ABSORBED:
+            readers = self.readers.get(readers[0].output[0], [])
         return bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
 
 

@@ -95,8 +95,7 @@ def convert_leftovers(model: ir.Model) -> bool:
     changed = False
     for node in list(model.graph):
         parts = _parameters(node) if node.op_type == "BatchNormalization" else None
-        shape = dims(node.inputs[0])
-        if parts is not None and shape is not None:
+        if parts is not None and dims(node.inputs[0]) is not None:
             changed |= to_depthwise(node, *_affine(node, parts))
     return changed
 

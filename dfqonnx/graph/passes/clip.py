@@ -1,6 +1,7 @@
 """One spelling for clamps.
 
 Clip(x, 0, inf) = Max(x, 0) = Relu(x)        Min(Max(x, lo), hi) = Clip(x, lo, hi)
+Min(Relu(x), hi) = Clip(x, 0, hi)            where the Relu has no other reader
 """
 
 from __future__ import annotations
@@ -58,12 +59,15 @@ def _from_extremum(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _merge(node: ir.Node) -> bool:
-    """Clip after Clip: the second one alone, with the tighter bounds."""
+    """Clip after Clip or Relu: the second one alone, with the tighter bounds."""
     source = node.inputs[0]
     before = source.producer() if source is not None else None
-    if source is None or before is None or before.op_type != "Clip" or node.graph is None:
+    if source is None or before is None or node.graph is None:
         return False
-    inner, outer = bounds(before), bounds(node)
+    if before.op_type not in {"Clip", "Relu"}:
+        return False
+    inner = bounds(before) if before.op_type == "Clip" else (0.0, float("inf"))
+    outer = bounds(node)
     if inner is None or outer is None or only_consumer(source) is not node:
         return False
     low, high = max(inner[0], outer[0]), min(inner[1], outer[1])

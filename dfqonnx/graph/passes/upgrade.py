@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
-from onnx import inliner, shape_inference, version_converter
+from onnx import checker, inliner, shape_inference, version_converter
 from onnx_ir.passes import common
 
 from dfqonnx.errors import Offence, UnsupportedModel
@@ -23,6 +23,7 @@ OPSET = 21
 _HALF_PIXELS = 11  # first opset whose Resize has other coordinates than Upsample
 _CONVERSION_ERRORS = (
     RuntimeError,
+    checker.ValidationError,
     version_converter.ConvertError,
     shape_inference.InferenceError,
 )
@@ -88,7 +89,7 @@ def _mapped(tensor: ir.ExternalTensor) -> ir.LazyTensor:
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(proto)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, checker.ValidationError) as error:
         raise UnsupportedModel(
             "the local functions of this model cannot be inlined:",
             [Offence("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
