@@ -66,9 +66,11 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         parity = compare(target, x, torch_run=run)
     assert parity is not None
     assert parity.off_vs_torch is not None
-    # equal codes in, a value near a tie between two codes out: one level, and rarely
+    # equal codes in, a value near a tie between two codes out: one level, and rarely; but halfway
+    # between two codes, where interpolation puts many pixels, is a tie, which float32 breaks anyhow
+    rarely = 0.1 if "resize" in parts else 0.01
     assert parity.off_vs_torch.largest <= 1, parity.off_vs_torch
-    assert parity.off_vs_torch.fraction <= 0.01, parity.off_vs_torch
+    assert parity.off_vs_torch.fraction <= rarely, parity.off_vs_torch
 
 
 @pytest.mark.parametrize("opset", [7, 9, 10, 11])
