@@ -168,7 +168,7 @@ def lines(made: list[Made], entries: tuple[Entry, ...]) -> Iterator[str]:
             continue
         report = json.loads(entry.report.to_json())
         size = report["student"]["bytes"] / report["teacher"]["bytes"]
-        drop, agreement = report["drop_points"]["value"], 100 * report["agreement"]["eval"]
+        drop, agreement = report["drop_points"]["value"], 100 * report["agreement"]["eval"]["value"]
         yield (
             f"| {one.name} | {drop:.2f} | {agreement:.2f} % | {cost} | {size:.3f}"
             f" | {report['latency']['speedup']:.2f}x | {len(report['audit']['float_nodes'])} |"
