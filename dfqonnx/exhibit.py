@@ -19,7 +19,7 @@ from dfqonnx.report.sections import Moment, Seen, Training
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.portrait import Portrait
 from dfqonnx.synth.pixels import to_tensor
-from dfqonnx.validate.accuracy import share
+from dfqonnx.validate.accuracy import Bounded, share
 from dfqonnx.validate.comparison import Classes
 
 IMAGES = 64  # that a portrait is made from, where the network is small
@@ -46,11 +46,12 @@ def exhibit(
     *,
     classes: Classes | None,
     portrait: Portrait | None,
+    untrained: Bounded | None = None,
 ) -> Report:
-    """Return `report` with training, classes, portrait and graph."""
+    """Return `report` with training (and the untrained top-1), classes, portrait and graph."""
     return dataclasses.replace(
         report,
-        training=_training(trained, len(held.pixels)),
+        training=_training(trained, len(held.pixels), untrained),
         seen=None if classes is None else Seen(held.at, classes.teacher, classes.student),
         portrait=portrait,
         graph=outline(model),
@@ -69,7 +70,7 @@ def look(
     return portray(student, teacher, x)
 
 
-def _training(trained: Distilled, images: int) -> Training:
+def _training(trained: Distilled, images: int, top1: Bounded | None) -> Training:
     before = trained.agreement_before
     return Training(
         trained.steps,
@@ -81,4 +82,5 @@ def _training(trained: Distilled, images: int) -> Training:
         tuple(Moment(m.step, m.seconds, m.loss, m.rate) for m in trained.history),
         before.error if images else None,
         trained.agreement_after.error if images else None,
+        top1,
     )

@@ -37,7 +37,7 @@ from dfqonnx.outfolder import staged
 from dfqonnx.preflight import preflight
 from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Remembering, Silent
-from dfqonnx.replay import replay, same_classes
+from dfqonnx.replay import replay, same_classes, untrained_top1
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.facts import Images as ImageFacts
@@ -98,6 +98,9 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
             material = Material(inputs, held.pixels, data, torch_run)
             found = validate(spec.model, path, material, progress=case.progress)
             same = same_classes(student, data, found, inputs, shape=shape)
+            plain = None
+            if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
+                plain = untrained_top1(student, trained.untrained, data, inputs, shape=shape)
             told = estimate(spec.model, path, case.model, inputs, real=real)
         report = build(found, kept_float={site.node for site in case.sites.floats})
         report = report.compared(same, images=0 if data is None else len(data))
@@ -110,6 +113,7 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
             held,
             classes=None if found.synthetic is None else found.synthetic.classes,
             portrait=look(student, case.teacher, case.model, held=held, inputs=case.inputs.spec),
+            untrained=plain,
         )
         write_images(images.pixels, folder / "synthetic", held=held.at)
         if images.live is not None:

@@ -1,14 +1,21 @@
-"""What the torch student computes on the images that its exported file is compared on."""
+"""What the torch student computes on the images that its exported file is compared on.
+
+The untrained student is asked as well, so that a report can say what training brought.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dfqonnx.fakequant.student import Student
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.synth.pixels import to_tensor
+from dfqonnx.validate.accuracy import Bounded, share
 from dfqonnx.validate.data import EvalData
 from dfqonnx.validate.parity import TorchRun
 from dfqonnx.validate.validation import PARITY_IMAGES, Validation
@@ -38,7 +45,6 @@ def replay(
     return TorchRun(joined, np.concatenate(logits))
 
 
-@torch.no_grad()
 def same_classes(
     student: Student,
     data: EvalData | None,
@@ -53,9 +59,40 @@ def same_classes(
     """
     if data is None or found.evaluation is None or found.evaluation.classes is None:
         return None
+    chosen = _classes(student, data, inputs, shape=shape)
+    return float((chosen == np.array(found.evaluation.classes.student)).mean())
+
+
+def untrained_top1(
+    student: Student,
+    untrained: Mapping[str, Tensor],
+    data: EvalData | None,
+    inputs: InputSpec,
+    *,
+    shape: tuple[int, ...],
+) -> Bounded | None:
+    """Return the labelled accuracy, in percent, of `student` with its parameters before training.
+
+    The student keeps those that it has. None without evaluation data.
+    """
+    if data is None:
+        return None
+    kept = student.save_state()
+    student.load_state(untrained)
+    chosen = _classes(student, data, inputs, shape=shape)
+    student.load_state(kept)
+    found = share(int((chosen == data.labels).sum()), len(data))
+    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+
+
+@torch.no_grad()
+def _classes(
+    student: Student, data: EvalData, inputs: InputSpec, *, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return the student's class of every evaluation image; it is left on the CPU."""
     student.to("cpu").eval()
     chosen = [
         student(to_tensor(torch.from_numpy(pixels), inputs, shape=shape))[0].argmax(1).numpy()
         for pixels, _ in data.batches(_CLASS_BATCH)
     ]
-    return float((np.concatenate(chosen) == np.array(found.evaluation.classes.student)).mean())
+    return np.concatenate(chosen)

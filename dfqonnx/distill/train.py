@@ -15,11 +15,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
@@ -61,6 +62,7 @@ class Distilled:
         kept: whether the trained parameters were kept.
         reason: why they were not, or why training ended early; empty otherwise.
         history: the course of the loss.
+        untrained: the parameters before the first step, see `Student.save_state`.
     """
 
     steps: int
@@ -70,6 +72,7 @@ class Distilled:
     kept: bool
     reason: str
     history: tuple[Moment, ...]
+    untrained: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -130,7 +133,8 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         student.load_state(first)
         after = before
     seconds = time.perf_counter() - started
-    return Distilled(run.step, seconds, before, after, kept, run.reason, tuple(run.history))
+    history = tuple(run.history)
+    return Distilled(run.step, seconds, before, after, kept, run.reason, history, first)
 
 
 def _begun(

@@ -55,6 +55,7 @@ def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
         disagreement=disagreement(
             "evaluation" if labelled.images else "synthetic", closest.classes
         ),
+        class_names=found.class_names,
     )
 
 

@@ -15,17 +15,40 @@ Line = tuple[str, str]
 def headline(report: Report) -> str:
     """Return one sentence: what came out."""
     parts = [] if report.bits is None else [f"W{report.bits.weights}A{report.bits.activations}"]
-    if report.drop is not None:
-        parts.append(f"top-1 drop {report.drop.points.value:.2f} points")
-    elif report.agreement.synthetic is not None:
-        parts.append(f"agreement {report.agreement.synthetic.value:.1%} on synthetic images")
-    elif (worst := worst_output(report)) is not None:
-        parts.append(f"SQNR {worst.sqnr_db:.1f} dB on output {worst.name}")
+    parts += _closeness(report)
     if report.size_ratio is not None:
         parts.append(f"{report.size_ratio:.2f} of the size")
     if report.latency is not None:
         parts.append(f"{report.latency.speedup:.1f} times the speed")
     return f"{report.verdict}: " + ", ".join(parts or ["nothing was measured"])
+
+
+def _closeness(report: Report) -> Iterator[str]:
+    """Yield how close the student is: the drop; without labels what comes nearest to it."""
+    if report.drop is not None:
+        yield f"top-1 drop {report.drop.points.value:.2f} points"
+        return
+    told = report.estimate
+    if told is not None and told.value is not None:
+        yield f"top-1 drop {told.low:.1f} to {told.high:.1f} points, told without labels"
+    if report.agreement.synthetic is not None:
+        yield f"agreement {report.agreement.synthetic.value:.1%} on synthetic images"
+    elif (worst := worst_output(report)) is not None:
+        yield f"SQNR {worst.sqnr_db:.1f} dB on output {worst.name}"
+
+
+def ungated(report: Report) -> str:
+    """Say what the verdict stands for where the user set no rule; empty where one was set."""
+    if any(gate.asked for gate in report.gates):
+        return ""
+    words = "No rule was set: the verdict covers the file, not its accuracy."
+    if report.drop is not None:
+        return words
+    if report.estimate is not None and report.estimate.value is not None:
+        return f"{words} Without labels, agreement and the estimated drop are all that is known."
+    if report.agreement.eval is None and report.agreement.synthetic is None:
+        return f"{words} Without labels, the distance of the outputs is all that is known."
+    return f"{words} Without labels, agreement is all that is known."
 
 
 def lines(report: Report) -> Iterator[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfqonnx.report.lines import headline, lines
+from dfqonnx.report.lines import headline, lines, ungated
 from dfqonnx.report.model import Report
 
 _MARK = {True: "holds", False: "FAILS", None: "inconclusive"}
@@ -19,6 +19,7 @@ def _head(report: Report) -> list[str]:
     return [
         f"# {report.student.path}",
         f"**{headline(report)}**",
+        ungated(report),
         f"Made from `{report.teacher.path}`.",
         "\n".join(["| | |", "| --- | --- |", *rows]) if rows else "",
         f"## Warnings\n\n{warnings}" if warnings else "",

@@ -57,6 +57,7 @@ class Report:
         command: that does the same again.
         training: None where nothing was trained.
         disagreement: where the two part, on evaluation images, else on synthetic ones.
+        class_names: in label order; empty where nobody says.
         seen: held-out synthetic images as both see them.
         portrait: noise per layer, values on their grids.
         graph: the normalised graph, in order.
@@ -87,6 +88,7 @@ class Report:
     command: str | None = None
     training: Training | None = None
     disagreement: Disagreement | None = None
+    class_names: tuple[str, ...] = ()
     seen: Seen | None = None
     portrait: Portrait | None = None
     graph: tuple[Place, ...] = ()

@@ -36,6 +36,7 @@ class Training:
         history: the course of the loss.
         untrained_error: error of the outputs without classes before training, over their power.
         trained_error: that of the student as it was left.
+        untrained_top1: labelled accuracy before training, in percent; None without labels.
     """
 
     steps: int
@@ -47,6 +48,7 @@ class Training:
     history: tuple[Moment, ...] = ()
     untrained_error: float | None = None
     trained_error: float | None = None
+    untrained_top1: Bounded | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dfqonnx.report.lines import headline, lines
+from dfqonnx.report.lines import headline, lines, ungated
 from dfqonnx.report.model import Report
 
 _COLOUR = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
@@ -23,7 +23,9 @@ def table(report: Report) -> RenderableType:
     for gate in report.gates:
         mark, style = _mark(gate.holds)
         facts.add_row(f"gate {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
-    return Group(Text(headline(report), style=_COLOUR[report.verdict]), facts)
+    parts: list[RenderableType] = [Text(headline(report), style=_COLOUR[report.verdict]), facts]
+    words = ungated(report)
+    return Group(*parts, Text(words, style="dim")) if words else Group(*parts)
 
 
 def _mark(holds: bool | None) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Labelled images to measure on: never to train, calibrate or choose with.
 
-    FILE.npz         x uint8 (N, H, W, C) or (N, H, W), y integers (N)
+    FILE.npz         x uint8 (N, H, W, C) or (N, H, W), y integers (N), class_names text (K) or none
     FILE.tar, DIR    images and a labels.csv with the columns file, label
     DIR              sub-folders 0 .. K-1 with images
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.errors import UsageError
 from dfqonnx.validate.imagefiles import FolderImages, Images, TarImages, read_labels
-from dfqonnx.validate.npz import read_npz
+from dfqonnx.validate.npz import read_names, read_npz
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
@@ -33,12 +33,14 @@ class EvalData:
         labels: int64 (N).
         images: gives uint8 (n, H, W, C) for a range of positions.
         note: what was done to the images to fit the model; empty when nothing.
+        class_names: in label order; empty where nobody says.
     """
 
     source: Path
     labels: NDArray[np.int64]
     images: Images
     note: str = ""
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -64,6 +66,7 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
     """
     if not path.exists():
         raise UsageError(f"--eval-data {path}: no such file or folder")
+    called: tuple[str, ...] = ()
     if path.is_dir():
         names, labels = read_labels(path)
         images: Images = FolderImages(path, names, size)
@@ -71,13 +74,14 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
         images, labels = TarImages.open(path, size)
     elif path.suffix.lower() == ".npz":
         images, labels = read_npz(path, size)
+        called = read_names(path)
     else:
         raise UsageError(
             f"--eval-data {path}: unknown kind {path.suffix!r}; give an .npz file (x uint8 NHWC,"
             " y), a folder or a .tar of images with labels.csv"
         )
     _check_labels(path, labels, classes)
-    return EvalData(path, labels, images, images.note())
+    return EvalData(path, labels, images, images.note(), called)
 
 
 def _check_labels(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Evaluation images in an npz file: x uint8 (N, H, W, C), y integers (N)."""
+"""Evaluation images in an npz file: x uint8 (N, H, W, C), y integers (N), perhaps class names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.errors import UsageError
+
+NAMES = ("class_names", "classes", "names")  # arrays that may hold the names, in label order
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,18 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
             return found["x"], found["y"]
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise UsageError(f"--eval-data {path}: not a readable npz file ({error})") from None
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the classes in label order; empty where the file has none."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = (found[key] for key in NAMES if key in found.files)
+            names = next((a for a in arrays if a.ndim == 1 and a.dtype.kind in "US"), None)
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError):  # an array of objects, too
+        return ()
+    return () if names is None else tuple(map(_text, names.tolist()))
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name

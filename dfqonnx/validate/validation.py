@@ -46,6 +46,7 @@ class Validation:
         note: what was done to evaluation images to fit the model.
         runtime: version of ONNX Runtime.
         provider: where everything ran.
+        class_names: in label order, as the evaluation data give them; empty where they do not.
     """
 
     teacher: FileFacts
@@ -58,6 +59,7 @@ class Validation:
     note: str
     runtime: str
     provider: Provider
+    class_names: tuple[str, ...] = ()
 
     @property
     def size_ratio(self) -> float:
@@ -137,6 +139,7 @@ def validate(
         note="" if material.data is None else material.data.note,
         runtime=runtime_version(),
         provider=provider,
+        class_names=() if material.data is None else material.data.class_names,
     )
 
 

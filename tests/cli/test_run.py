@@ -88,6 +88,8 @@ def test_labelled_images_are_measured_and_the_file_remembers_its_preprocessing(
     report = json.loads(done.out)
     assert report["drop_points"]["n"] == 20
     assert report["student"]["top1"]["n"] == 20
+    plain = report["training"]["untrained_top1"]
+    assert plain["n"] == 20 if report["training"]["kept"] else plain is None
     assert (report["parity"]["eval_images"], report["parity"]["eval_same"]) == (20, 1.0)
     student = tmp_path / "small-w4a4" / "small.w4a4.onnx"
     again = dfqonnx(

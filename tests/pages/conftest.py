@@ -74,8 +74,10 @@ def full_report(layers: int = 4) -> m.Report:
             0.2,
             0.05,
             tuple(s.Moment(25 * k, 2.0 * k, 1.0 / k, 0.9**k) for k in range(1, 5)),
+            untrained_top1=Bounded(85.5, 84.8, 86.2, 10_000),
         ),
         disagreement=s.disagreement("synthetic", Classes((0, 1, 2) * 4, (0, 1, 1) * 4)),
+        class_names=("cat", EVIL, "dog"),
         seen=s.Seen(tuple(range(12)), (0, 1, 2) * 4, (0, 1, 1) * 4),
         portrait=p.Portrait(
             64,

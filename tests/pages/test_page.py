@@ -43,6 +43,17 @@ def test_the_page_of_a_report_is_the_same_from_its_folder_alone(folder: Path) ->
     assert report == dataclasses.replace(full_report(), files=report.files)
 
 
+def test_classes_are_called_by_name_where_names_are_known() -> None:
+    page = render(full_report())
+    assert 'data-value="2">dog</td>' in page
+    unnamed = render(dataclasses.replace(full_report(), class_names=()))
+    assert 'data-value="2">2</td>' in unnamed
+
+
+def test_the_untrained_student_stands_beside_the_trained_one_with_its_labelled_accuracy() -> None:
+    assert "<span>85.50 %</span>" in render(full_report())
+
+
 def test_no_name_out_of_a_model_becomes_a_tag_or_an_attribute() -> None:
     found = Tags(render(full_report())).tags
     assert not [tag for tag in found if "onerror" in tag[1] or tag[1].get("src") == "x"]

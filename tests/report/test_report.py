@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -11,9 +12,10 @@ import sys
 import pytest
 from rich.console import Console
 
+from dfqonnx.estimate.instrument import Estimate
 from dfqonnx.report import model as m
 from dfqonnx.report.gate import settle
-from dfqonnx.report.lines import headline, lines
+from dfqonnx.report.lines import headline, lines, ungated
 from dfqonnx.report.markdown import markdown
 from dfqonnx.report.table import table
 from dfqonnx.validate import parity
@@ -144,3 +146,26 @@ def test_reports_need_no_torch_and_start_no_runtime() -> None:
         "assert not {'torch', 'onnxruntime'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_verdict_without_rules_says_what_it_covers() -> None:
+    assert "not its accuracy" in ungated(FULL)
+    assert "is all that is known" not in ungated(FULL), "labels were given"
+    told = Estimate(0.7, 0.3, 1.4, "512 painted images")
+    blind = dataclasses.replace(FULL, drop=None)
+    assert "agreement is all that is known" in ungated(blind)
+    seen = dataclasses.replace(blind, estimate=told)
+    assert "agreement and the estimated drop are all" in ungated(seen)
+    assert "agreement and the estimated drop are all" in markdown(seen)
+    assert "the distance of the outputs is all" in ungated(EMPTY)
+    asked = dataclasses.replace(FULL, gates=(m.Gate("drop<=1", "0.7", None, asked=True),))
+    assert ungated(asked) == ""
+
+
+def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() -> None:
+    told = Estimate(0.7, 0.3, 1.4, "512 painted images")
+    both = dataclasses.replace(FULL, estimate=told)
+    assert "top-1 drop 0.70 points" in headline(both)
+    assert "told without labels" not in headline(both)
+    blind = headline(dataclasses.replace(both, drop=None))
+    assert "top-1 drop 0.3 to 1.4 points, told without labels, agreement 97.0%" in blind

@@ -48,6 +48,20 @@ def test_an_npz_is_used_as_it_is(tmp_path: Path) -> None:
     assert data.note == ""
 
 
+@pytest.mark.parametrize("key", ["class_names", "classes", "names"])
+def test_names_of_classes_are_read_from_the_npz(key: str, tmp_path: Path) -> None:
+    names = np.array(["cat", "dög"])
+    path = npz(tmp_path, x=pixels(), y=np.zeros(5, int), **{key: names})
+    assert load_eval_data(path, SIZE, 2).class_names == ("cat", "dög")
+
+
+def test_what_is_no_list_of_names_is_passed_over(tmp_path: Path) -> None:
+    path = npz(tmp_path, x=pixels(), y=np.zeros(5, int), classes=np.arange(2))
+    assert load_eval_data(path, SIZE, 2).class_names == ()
+    path = npz(tmp_path, x=pixels(), y=np.zeros(5, int), names=np.array(["a", None], dtype=object))
+    assert load_eval_data(path, SIZE, 2).class_names == ()
+
+
 def test_a_folder_with_labels_a_folder_of_classes_and_a_tar_give_the_same_pixels(
     tmp_path: Path,
 ) -> None:

@@ -21,7 +21,7 @@ from dfqonnx import __version__
 from dfqonnx.report.estimated import line, standing
 from dfqonnx.report.html import pictures, rows
 from dfqonnx.report.html.plots import draw
-from dfqonnx.report.lines import headline
+from dfqonnx.report.lines import headline, ungated
 from dfqonnx.report.model import Report
 
 HERE = Path(__file__).parent
@@ -49,6 +49,7 @@ def render(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
         "page.html",
         report=report,
         title=Path(report.student.path).name,
+        ungated=ungated(report),
         headline=headline(report).partition(": ")[2],
         sides=tuple(rows.sides(report)),
         trained=rows.trained(report),

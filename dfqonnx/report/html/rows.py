@@ -102,7 +102,9 @@ def sides(report: Report) -> Iterator[Side]:
 def _accuracy(report: Report) -> Iterator[Side]:
     if report.teacher.top1 is not None and report.student.top1 is not None:
         top1 = _bounded(report.teacher.top1), _bounded(report.student.top1)
-        yield Side("top-1, labelled images", top1[0], Fact(), top1[1])
+        before = None if report.training is None else report.training.untrained_top1
+        middle = Fact() if before is None else _bounded(before)
+        yield Side("top-1, labelled images", top1[0], middle, top1[1])
     if report.drop is not None:
         points = report.drop.points
         drop = Fact(f"{points.value:.2f} points", _between(points))
@@ -134,6 +136,9 @@ def whiskers(report: Report) -> tuple[Whisker, ...]:
     found: list[Whisker] = []
     if report.teacher.top1 is not None and report.student.top1 is not None:
         found.append(Whisker("top-1, float", report.teacher.top1, ours=False))
+        plain = None if report.training is None else report.training.untrained_top1
+        if trained(report) and plain is not None:
+            found.append(Whisker("top-1, untrained", plain, ours=False))
         found.append(Whisker("top-1, dfqonnx", report.student.top1, ours=True))
         return tuple(found)
     if trained(report) and report.training is not None and report.training.untrained is not None:
