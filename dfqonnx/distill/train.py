@@ -117,12 +117,12 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape,
         kinds=kinds,
     )  # fmt: skip
-    spec = _fitted(spec, student, pool, progress)
+    spec, numbers = _fitted(spec, student, pool, progress)
     before = prepare(
         student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
     )
     first = student.save_state()
-    run = _begun(student, spec, before, started=started, budget=budget_seconds)
+    run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     progress.start("distill", run.total)
     spec = gently(spec, trained_bits(student))
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
@@ -141,16 +141,18 @@ def _begun(
     student: Student,
     spec: DistillSpec,
     before: Agreement,
+    numbers: int,
     *,
     started: float,
     budget: float | None,
 ) -> Course:
-    """Return a run with its number of steps."""
+    """Return a run with its number of steps; an image moves `numbers` through quantizers."""
     steps = spec.steps
     if steps is None:
         needy = before.error is not None and before.error > NEEDY
         bits = trained_bits(student)
-        steps = default_steps(student.multiply_adds, bits, spec.batch, needy=needy)
+        macs = student.multiply_adds
+        steps = default_steps(macs, bits, spec.batch, numbers=numbers, needy=needy)
     return Course(started, steps, budget if spec.steps != 0 else None)
 
 
@@ -168,14 +170,17 @@ def _kept(
     return run.step > 0 and not run.reason
 
 
-def _fitted(spec: DistillSpec, student: Student, pool: Pool, progress: Progress) -> DistillSpec:
-    """Return `spec` with a batch that memory holds."""
+def _fitted(
+    spec: DistillSpec, student: Student, pool: Pool, progress: Progress
+) -> tuple[DistillSpec, int]:
+    """Return `spec` with a batch that memory holds, and the numbers that an image moves."""
     x = pool.tensor(pool.train[:1])
-    batch = fitting_batch(spec.batch, student.measure(x), memory=room(x.device))
+    numbers = student.measure(x)
+    batch = fitting_batch(spec.batch, numbers, memory=room(x.device))
     if batch == spec.batch:
-        return spec
+        return spec, numbers
     progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
-    return dataclasses.replace(spec, batch=batch)
+    return dataclasses.replace(spec, batch=batch), numbers
 
 
 def trained_bits(student: Student) -> Bits:

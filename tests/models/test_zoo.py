@@ -16,20 +16,14 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.planning import preview
-from dfqonnx.spec.distill import DistillSpec
 from dfqonnx.spec.quant import Bits, QuantSpec
 from dfqonnx.spec.recipe import read_recipe
-from dfqonnx.spec.run import Recipe
-from dfqonnx.spec.synth import SynthSpec
 from tests.conftest import SHARED
 from tests.models.zoo import Outcome, find_models, input_spec, quantize
 
 pytestmark = pytest.mark.slow
 KINDS = ("weight", "activation", "float")
 BOUNDS = {"agreement": 0.97, "sqnr": 20.0}
-BRIEF = Recipe(
-    name="brief", synth=SynthSpec(effort=0.05), distill=DistillSpec(steps=4, damping=(0.3,))
-)
 MODELS = find_models(SHARED) if (SHARED / "models").is_dir() else []
 PICKED = [name for name in os.environ.get("DFQONNX_ZOO", "").split(",") if name]
 
@@ -65,11 +59,11 @@ def test_without_training_every_model_ends(path: Path, shared: Path, tmp_path: P
 
 @pytest.mark.parametrize("path", picked(), ids=lambda path: path.stem)
 def test_four_bit_weights_end_without_error(path: Path, shared: Path, tmp_path: Path) -> None:
-    outcome = quantize(path, shared, tmp_path / "out", bits="w4a8", recipe=BRIEF)
-    tell(outcome, "w4a8 brief")
+    outcome = quantize(path, shared, tmp_path / "out", bits="w4a8", recipe=read_recipe("default"))
+    tell(outcome, "w4a8 default")
     assert outcome.report.exit_code == 0
     assert outcome.report.training is not None
-    assert outcome.report.training.steps == 4
+    assert outcome.report.training.steps > 0
 
 
 @pytest.mark.parametrize("path", picked(), ids=lambda path: path.stem)
