@@ -27,6 +27,7 @@ WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
 MOST_WORK = 4.8e13  # the same, numbers moved included: twice what ResNet-20 takes
 TRAFFIC = 120
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
+NEEDY_KL = 0.01  # nats above which a classifier is, too: 0.02 on MobileNetV1 0.25, 0.003 elsewhere
 NEEDED = 0.3  # its work relative to w4a4
 GENTLE = 0.1  # of the rates, at eight bits: steps are so short that little is to be moved
 
@@ -73,6 +74,11 @@ def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
     return replace(spec, optimiser=gentle)
 
 
+def is_needy(error: float | None, kl: float | None) -> bool:
+    """Tell whether a student stands so far off before training that eight bits are trained, too."""
+    return (error or 0.0) > NEEDY or (kl or 0.0) > NEEDY_KL
+
+
 def default_steps(
     multiply_adds: int, bits: Bits, batch: int, *, numbers: int = 0, needy: bool = False
 ) -> int:
@@ -83,7 +89,7 @@ def default_steps(
         bits: widths trained.
         batch: images per step.
         numbers: per image that pass activation quantizers.
-        needy: whether outputs that are no classes are still far off, so that eight bits train too.
+        needy: whether outputs are still far off, so that eight bits train too.
     """
     share = max(effort(bits), NEEDED if needy else 0.0)
     if not share:

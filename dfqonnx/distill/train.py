@@ -30,10 +30,10 @@ from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
 from dfqonnx.distill.schedule import (
-    NEEDY,
     default_steps,
     fitting_batch,
     gently,
+    is_needy,
     rate_at,
     room,
 )
@@ -149,7 +149,7 @@ def _begun(
     """Return a run with its number of steps; an image moves `numbers` through quantizers."""
     steps = spec.steps
     if steps is None:
-        needy = before.error is not None and before.error > NEEDY
+        needy = is_needy(before.error, before.kl)
         bits = trained_bits(student)
         macs = student.multiply_adds
         steps = default_steps(macs, bits, spec.batch, numbers=numbers, needy=needy)

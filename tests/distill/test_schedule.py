@@ -15,6 +15,7 @@ from dfqonnx.distill.schedule import (
     default_steps,
     fitting_batch,
     gently,
+    is_needy,
     rate,
     steps_within,
 )
@@ -89,6 +90,10 @@ def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
 
 def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> None:
     assert default_steps(4 * 10**7, Bits(8, 8), 128, needy=True) > 0
+    assert is_needy(None, 0.02)
+    assert is_needy(0.01, None)
+    assert not is_needy(None, 0.003)
+    assert not is_needy(1e-4, None)
     spec = DistillSpec()
     gentle = gently(spec, Bits(8, 8)).optimiser
     assert gentle.weight_rate == pytest.approx(GENTLE * spec.optimiser.weight_rate)
