@@ -38,6 +38,7 @@ from dfqonnx.distill.schedule import (
     room,
 )
 from dfqonnx.distill.trainee import Trainee
+from dfqonnx.distill.witness import Witness
 from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
@@ -122,13 +123,14 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
     )
     first = student.save_state()
+    witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     progress.start("distill", run.total)
     spec = gently(spec, trained_bits(student))
     trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
     _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
     after = _best(trainees, target, pool, spec.batch)
-    kept = _kept(run, before, after, spec.gain, progress=progress)
+    kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
     if not kept:
         student.load_state(first)
         after = before
@@ -157,14 +159,14 @@ def _begun(
 
 
 def _kept(
-    run: Course, before: Agreement, after: Agreement, gain: float, *, progress: Progress
+    run: Course, before: Agreement, after: Agreement, *, objection: bool, progress: Progress
 ) -> bool:
     """Tell whether the trained parameters are to be kept; `run` gets the reason where not."""
     if run.step and not run.reason:
         if after.worse_than(before):
             run.reason = "training left held-out synthetic images further from the teacher"
-        elif gain and after.distance > (1.0 - gain) * before.distance:
-            run.reason = f"training gained less than {gain:.0%} on held-out synthetic images"
+        elif objection:
+            run.reason = "training left painted images further from the teacher"
         if run.reason:
             progress.warn(run.reason + "; the untrained student is kept")
     return run.step > 0 and not run.reason

@@ -92,8 +92,8 @@ class DistillSpec:
             student errs more (HAST); 0 does not.
         average: fraction of the schedule, at its end, whose parameters are averaged.
         holdout: images kept from training to measure agreement with the teacher.
-        gain: share by which training must lower the distance on held-out images to be kept; 0 keeps
-            it unless classes and divergence both got worse.
+        witness: dead leaves, from outside of what is trained on, that training must not take the
+            student away from its teacher on; 0 asks none.
         calibration: images that set the quantizers' first steps.
         damping: candidates for the layer-wise reconstruction before training, the one that agrees
             best on held-out images is kept; none skips it.
@@ -111,7 +111,7 @@ class DistillSpec:
     perturb: float = 0.0
     average: float = 0.0
     holdout: int = 256
-    gain: float = 0.0
+    witness: int = 0
     calibration: int = 512
     damping: tuple[float, ...] = (0.1, 0.3, 1.0)
     prepare: PrepareSpec = field(default_factory=PrepareSpec)
@@ -123,10 +123,10 @@ class DistillSpec:
         for key in ("batch", "temperature", "calibration"):
             if getattr(self, key) <= 0:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be above 0")
-        for key in ("holdout", "perturb"):
+        for key in ("holdout", "perturb", "witness"):
             if getattr(self, key) < 0:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("mixup", "average", "gain"):
+        for key in ("mixup", "average"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
         if any(d <= 0 for d in self.damping):

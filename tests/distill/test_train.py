@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.distill import objective, prepare, train
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill, trained_bits
+from dfqonnx.distill.witness import Witness
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Silent
@@ -153,15 +155,32 @@ def test_a_training_that_does_harm_is_thrown_away(
     assert same(student.qparams(), untrained.qparams())
 
 
-@pytest.mark.parametrize(("gain", "kept"), [(0.01, True), (0.99, False)])
-def test_a_training_that_gains_too_little_is_thrown_away(
-    tiny: Tiny, student: Student, images: np.ndarray, gain: float, kept: bool
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_training_that_a_witness_objects_to_is_thrown_away(
+    tiny: Tiny,
+    student: Student,
+    images: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    objects: bool,
 ) -> None:
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, gain=gain))
-    assert result.kept == kept
-    better = result.agreement_after.distance < result.agreement_before.distance
-    assert better == kept
-    assert ("gained less than 99%" in result.reason) != kept
+    monkeypatch.setattr(Witness, "objects", lambda self, student: objects)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, witness=16))
+    assert result.kept != objects
+    assert ("painted images" in result.reason) == objects
+
+
+def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
+    student = Student(*tiny)
+    pool = Pool(images, INPUTS, holdout=8, seed=0, device="cpu")
+    target = Net(tiny[0], taps=student.features, channels_last=True)
+    student.initialise(pool.batches(pool.train, 32))
+    witness = Witness(student, target, pool, count=16, batch=8, seed=0)
+    assert not witness.objects(student), "nothing has changed"
+    with torch.no_grad():
+        for weight in student.parts()["weights"]:
+            weight.zero_()
+    assert witness.objects(student)
+    assert not Witness(student, target, pool, count=0, batch=8, seed=0).objects(student)
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
