@@ -134,8 +134,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     if not kept:
         student.load_state(first)
         after = before
-    seconds = time.perf_counter() - started
-    history = tuple(run.history)
+    seconds, history = time.perf_counter() - started, tuple(run.history)
     return Distilled(run.step, seconds, before, after, kept, run.reason, history, first)
 
 
