@@ -28,6 +28,7 @@ Made by `python pipelines/results.py RUNS...` from the reports of runs; edit not
 | column | what |
 | --- | --- |
 | drop | the float model's top-1 minus the quantized one's, in points; mean over seeds (least .. most) |
+| untrained | the same drop before the first training step, mean over seeds; it is the drop where training was given up |
 | n | labelled images that it was measured on; no run used them for anything else |
 | ends | weight bits of the first and last layer |
 | stream | bits of the residual stream, the network's input and the classifier's input |
@@ -36,8 +37,8 @@ Made by `python pipelines/results.py RUNS...` from the reports of runs; edit not
 | seconds, peak MiB | of the whole run; mean over seeds |
 """  # noqa: E501 (rows of a table)
 COLUMNS = (
-    "recipe", "scale", "bits", "ends", "stream", "drop", "seeds", "n", "steps", "images seen",
-    "divergence", "seconds", "peak MiB", "machine",
+    "recipe", "scale", "bits", "ends", "stream", "drop", "untrained", "seeds", "n", "steps",
+    "images seen", "divergence", "seconds", "peak MiB", "machine",
 )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ class Run:
     seed: int
     teacher: float | None
     drop: float | None
+    untrained: float | None
     n: int | None
     steps: int | None
     seen: int | None
@@ -85,7 +87,7 @@ def read(path: Path) -> Run:
         seen = steps * batch
     row = Row(
         model=Path(_at(report, "teacher", "path") or "?").stem,
-        recipe=report.get("recipe") or DASH,
+        recipe=(report.get("recipe") or DASH).partition(" at ")[0],
         scale=report.get("scale") or recipe.get("scale") or DASH,
         bits=f"W{bits['weights']}A{bits['activations']}" if bits else DASH,
         ends=("like the others" if ends is None else str(ends)) if bits else DASH,
@@ -97,6 +99,7 @@ def read(path: Path) -> Run:
         seed=report.get("seed") or 0,
         teacher=_at(report, "teacher", "top1", "value"),
         drop=_at(report, "drop_points", "value"),
+        untrained=_untrained(report),
         n=_at(report, "drop_points", "n"),
         steps=steps,
         seen=seen,
@@ -148,7 +151,8 @@ def _cells(row: Row, runs: list[Run], letters: dict[str, str]) -> list[str]:
         drop = f"{statistics.fmean(drops):.2f}"
         drop += f" ({min(drops):.2f} .. {max(drops):.2f})" if len(drops) > 1 else ""
     return [
-        row.recipe, row.scale, row.bits, row.ends, row.stream, drop, str(len(runs)),
+        row.recipe, row.scale, row.bits, row.ends, row.stream, drop,
+        _figure((run.untrained for run in runs), ".2f"), str(len(runs)),
         _figure((run.n for run in runs), ",.0f"),
         _figure((run.steps for run in runs), ",.0f"),
         _figure((run.seen for run in runs), ",.0f"),
@@ -190,6 +194,18 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _untrained(report: dict[str, Any]) -> float | None:
+    """Return the drop before training; None where nothing was trained or nobody measured it."""
+    if not _at(report, "training", "steps"):
+        return None
+    if not _at(report, "training", "kept"):
+        found = _at(report, "drop_points", "value")
+        return found if isinstance(found, float) else None
+    teacher = _at(report, "teacher", "top1", "value")
+    before = _at(report, "training", "untrained_top1", "value")
+    return None if teacher is None or before is None else teacher - before
 
 
 def _machine(environment: dict[str, Any]) -> str:

@@ -15,13 +15,13 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
         "teacher": {"path": "somewhere/net.onnx", "top1": {"value": 91.5}},
         "bits": {"weights": 4, "activations": 4, "ends": None, "stream": 8},
         "drop_points": None if drop is None else {"value": drop, "n": 10000},
-        "recipe": "default",
+        "recipe": "default at quick scale",
         "seed": seed,
         "seconds": {"total": 100.0 + seed},
         "peak_rss_mb": 1000.0,
         "environment": {"processor": "a | processor", "cores": 2},
         "images": {"divergence": 0.01},
-        "training": {"steps": 300},
+        "training": {"steps": 300, "kept": True, "untrained_top1": {"value": 90.25}},
     }
     report |= more
     folder.mkdir(parents=True)
@@ -48,10 +48,10 @@ def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
     lines = page(root, tmp_path)
     assert "## net (91.50 % in float)" in lines
     (row,) = [line for line in lines if line.startswith("| default")]
-    # (0.5 + 0.8 + 0.2) / 3 = 0.5; 300 steps of 128 = 38,400; (100 + 101 + 102) / 3 = 101
+    # (0.5 + 0.8 + 0.2) / 3 = 0.5; 91.5 - 90.25 = 1.25; 300 steps of 128 = 38,400; (100 + 101 + 102) / 3 = 101
     assert cells(row) == [
-        "default", "quick", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "3", "10,000",
-        "300", "38,400", "0.0100", "101", "1,000", "a",
+        "default", "quick", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "1.25", "3",
+        "10,000", "300", "38,400", "0.0100", "101", "1,000", "a",
     ]  # fmt: skip
     assert "- a: a | processor, 2 cores" in lines
 
@@ -72,14 +72,20 @@ def test_what_is_missing_is_a_dash_and_every_convention_has_its_own_row(
         ["default", "quick", "W4A4", "8", "8", "1.50"],
     ]
     (bare,) = [row for row in rows if row[1] == "-"]
-    assert bare[5:13] == ["-", "1", "-", "-", "-", "-", "-", "-"]
+    assert bare[5:14] == ["-", "-", "1", "-", "-", "-", "-", "-", "-"]
+
+
+def test_a_training_that_was_given_up_leaves_the_untrained_drop(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a", 0, 1.1, training={"steps": 200, "kept": False, "untrained_top1": None})
+    (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
+    assert cells(row)[5:7] == ["1.10", "1.10"]
 
 
 def test_the_same_seed_twice_counts_once_and_the_last_one_wins(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "1", 0, 9.0)
     write(tmp_path / "2", 0, 1.0)
     (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
-    assert cells(row)[5:7] == ["1.00", "1"]
+    assert cells(row)[5:8] == ["1.00", "1.25", "1"]
 
 
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
