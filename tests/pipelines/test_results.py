@@ -48,7 +48,8 @@ def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
     lines = page(root, tmp_path)
     assert "## net (91.50 % in float)" in lines
     (row,) = [line for line in lines if line.startswith("| default")]
-    # (0.5 + 0.8 + 0.2) / 3 = 0.5; 91.5 - 90.25 = 1.25; 300 steps of 128 = 38,400; (100 + 101 + 102) / 3 = 101
+    # (0.5 + 0.8 + 0.2) / 3 = 0.5; 91.5 - 90.25 = 1.25; (100 + 101 + 102) / 3 = 101
+    # 300 steps of 128 = 38,400
     assert cells(row) == [
         "default", "quick", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "1.25", "3",
         "10,000", "300", "38,400", "0.0100", "101", "1,000", "a",
