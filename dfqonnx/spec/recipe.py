@@ -138,7 +138,7 @@ def _advice(key: str, known: list[str]) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if not near:
         places = [place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key]
-        hint = f"; did you mean {places[0]!r}?" if places else ""
+        hint = f"; did you mean {places[0]!r}?" if places else "."
     return f"{hint} Known here: {', '.join(known)}"
 
 

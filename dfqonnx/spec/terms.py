@@ -103,5 +103,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'? Known here: ...`, for the end of a message."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"{hint} Known here: {', '.join(names)}"

@@ -63,7 +63,7 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     [
         ("distil: {steps: 1}\n", "unknown key 'distil'; did you mean 'distill'?"),
         ("distill: {stpes: 1}\n", "unknown key 'distill.stpes'; did you mean 'steps'?"),
-        ("synth: {zzz: 1}\n", "unknown key 'synth.zzz' Known here: source,"),
+        ("synth: {zzz: 1}\n", "unknown key 'synth.zzz'. Known here: source,"),
         ("distill: {steps: many}\n", "distill.steps = 'many'"),
         ("distill: {batch: 1.5}\n", "distill.batch = 1.5"),
         ("distill: {steps: -1}\n", "must be 0 or more"),
