@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from dfqonnx.dreaming import dream
@@ -65,15 +66,14 @@ def find(places: Sequence[Path]) -> dict[str, Path]:
     for place in places:
         for report in sorted(place.rglob("report.json")):
             if (report.parent / "synthetic" / "images.npz").is_file():
-                name = _recipe(json.loads(report.read_text(encoding="utf-8")))
-                found.setdefault(name, report.parent)
+                found.setdefault(_recipe(report.parent), report.parent)
     return found
 
 
-def _recipe(report: dict[str, Any]) -> str:
-    """Return the name out of "dfqf at quick scale"."""
-    name: str = (report.get("recipe") or "?").partition(" at ")[0]
-    return name
+def _recipe(folder: Path) -> str:
+    """Return the name of a run's recipe; its report may say the scale, too."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return str(recipe["name"])
 
 
 def look(folder: Path, about: str) -> Picture:
@@ -92,7 +92,7 @@ def look(folder: Path, about: str) -> Picture:
     sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
     images = report.get("images") or {}
     return Picture(
-        recipe=_recipe(report),
+        recipe=_recipe(folder),
         about=about,
         divergence=images.get("divergence"),
         count=len(pixels),

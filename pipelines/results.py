@@ -87,7 +87,7 @@ def read(path: Path) -> Run:
         seen = steps * batch
     row = Row(
         model=Path(_at(report, "teacher", "path") or "?").stem,
-        recipe=(report.get("recipe") or DASH).partition(" at ")[0],
+        recipe=recipe.get("name") or report.get("recipe") or DASH,
         scale=report.get("scale") or recipe.get("scale") or DASH,
         bits=f"W{bits['weights']}A{bits['activations']}" if bits else DASH,
         ends=("like the others" if ends is None else str(ends)) if bits else DASH,

@@ -57,7 +57,7 @@ def _execute(step: Step, program: Program, values: dict[str, Tensor]) -> tuple[T
         value = values[name] if name in values else program.tensors[name]
         if position in step.host:
             if value.is_meta:
-                raise NotImplementedError
+                raise NotImplementedError  # as the meta device itself says that data decide
             arguments.append(numbers(value))
         else:
             arguments.append(value if on_host else value.to("meta"))

@@ -26,7 +26,7 @@ from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.prepare import PrepareSpec
 from dfqonnx.spec.sites import Sites
-from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.pixels import to_tensor
 
 _PAINTED = 4  # images that tell the spread of channels
@@ -90,10 +90,8 @@ def rework(
 
 def _paint(inputs: InputSpec, shape: tuple[int, ...]) -> Tensor:
     """Return a few dead leaves as model inputs."""
-    height, width, channels = image_size(shape, inputs)
-    generator = torch.Generator().manual_seed(0)
-    images = leaves(_PAINTED, height=height, width=width, channels=channels, generator=generator)
-    return to_tensor(torch.cat(list(images)), inputs, shape=shape)
+    images = painted(_PAINTED, image_size(shape, inputs), torch.Generator().manual_seed(0))
+    return to_tensor(images, inputs, shape=shape)
 
 
 def settle(

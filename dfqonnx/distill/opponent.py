@@ -17,7 +17,7 @@ from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import Sites
 from dfqonnx.spec.synth import SynthSpec
-from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.pixels import to_tensor
 
 IMAGES = 64
@@ -51,11 +51,9 @@ def opponents(
     played = alone and spec.game.opponent == "student" and spec.weight("adversarial") > 0
     if not (spec.weight("competition") or played):
         return ()
-    height, width, channels = image_size(shape, inputs)
-    generator = torch.Generator().manual_seed(seed)
-    chunks = leaves(IMAGES, height=height, width=width, channels=channels, generator=generator)
+    images = painted(IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed))
     student = Student(teacher, sites).to(device)
-    student.initialise([to_tensor(torch.cat(list(chunks)).to(device), inputs)])
+    student.initialise([to_tensor(images.to(device), inputs)])
     student.requires_grad_(False)
 
     def answer(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from dfqonnx.convert.net import Net
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.pool import Pool
 from dfqonnx.fakequant.student import Student
-from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.leaves import painted
 
 
 class Witness:
@@ -40,10 +40,8 @@ class Witness:
         if count and pool.movable:
             _, height, width, channels = pool.train.shape
             generator = torch.Generator().manual_seed(seed)
-            painted = leaves(
-                count, height=height, width=width, channels=channels, generator=generator
-            )
-            self._images = torch.cat(list(painted)).to(pool.train.device)  # (count, H, W, C)
+            images = painted(count, (height, width, channels), generator)
+            self._images = images.to(pool.train.device)  # (count, H, W, C)
             self._before = self._agreement(student)
 
     def objects(self, student: Student) -> bool:

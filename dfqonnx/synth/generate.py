@@ -22,7 +22,7 @@ from dfqonnx.synth.effort import fitting, measure
 from dfqonnx.synth.fall import fallen
 from dfqonnx.synth.generator import Canvas, Form, build
 from dfqonnx.synth.kept import load_kept
-from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.live import Live
 from dfqonnx.synth.maker import Judge, Maker, Opponent
 from dfqonnx.synth.pseudo import IMAGES, pseudo_statistics
@@ -126,13 +126,9 @@ def _train(live: Live, judge: Judge, studio: Studio) -> None:
 def _judge(studio: Studio) -> Judge:
     statistics = studio.statistics
     if not statistics:
-        height, width, channels = studio.size
-        painted = leaves(
-            IMAGES, height=height, width=width, channels=channels, generator=studio.generator
-        )
         statistics = pseudo_statistics(
             studio.teacher,
-            torch.cat(list(painted)),
+            painted(IMAGES, studio.size, studio.generator),
             studio.inputs,
             batch=studio.plan.batch,
             device=studio.device,

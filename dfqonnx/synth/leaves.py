@@ -88,6 +88,13 @@ def leaves(
         yield (images.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
+def painted(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
+    """Return all of `leaves` at once, uint8 (n, H, W, C), of `size` (H, W, C)."""
+    height, width, channels = size
+    chunks = leaves(n, height=height, width=width, channels=channels, generator=generator)
+    return torch.cat(list(chunks))
+
+
 def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -> Tensor:
     """Return noise (..., H, W) of amplitude f^-slope, mean 0 and variance 1 in each plane."""
     height, width = shape[-2:]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.spec.synth import PixelSpec
-from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.objective import Objective, Seen, distance
 from dfqonnx.synth.objectives import balanced_labels, soft_labels
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
@@ -34,7 +34,7 @@ from dfqonnx.synth.statistics import Targets
 def optimise(studio: Studio) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
-    start = _starts(studio)
+    start = painted(studio.plan.images, studio.size, studio.generator)
     statistics = studio.statistics or pseudo_statistics(
         studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )
@@ -51,19 +51,6 @@ def optimise(studio: Studio) -> Iterator[Tensor]:
         yield to_pixels(_fed(canvas, studio), studio.inputs).cpu()
         done += batch
     yield start[done:]
-
-
-def _starts(studio: Studio) -> Tensor:
-    """Return every image before optimisation, (N, H, W, C)."""
-    height, width, channels = studio.size
-    chunks = leaves(
-        studio.plan.images,
-        height=height,
-        width=width,
-        channels=channels,
-        generator=studio.generator,
-    )
-    return torch.cat(list(chunks))
 
 
 def _improve(

@@ -25,12 +25,12 @@ def test_every_recipe_gets_a_small_sheet_and_a_place_on_the_page(
     for folder, recipe in (("one", "default"), ("two", "default"), ("three", "mine")):
         (tmp_path / "runs" / folder / "synthetic").mkdir(parents=True)
         report = {
-            "recipe": recipe,
             "teacher": {"path": str(tmp_path / "small.onnx")},
             "preprocess": dataclasses.asdict(PRESETS["zero-one"]),
             "images": {"divergence": 0.125},
         }
         (tmp_path / "runs" / folder / "report.json").write_text(json.dumps(report))
+        (tmp_path / "runs" / folder / "recipe.yaml").write_text(f"name: {recipe}\n")
         np.savez(tmp_path / "runs" / folder / "synthetic" / "images.npz", x=pixels)
     words = [
         sys.executable,

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 
 def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report: dict[str, Any] = {
@@ -26,7 +28,8 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report |= more
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(report))
-    (folder / "recipe.yaml").write_text("name: default\nscale: quick\ndistill: {batch: 128}\n")
+    recipe = {"name": more.get("name", "default"), "scale": "quick", "distill": {"batch": 128}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
 def page(root: Path, *places: Path) -> list[str]:
@@ -60,10 +63,19 @@ def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
 def test_what_is_missing_is_a_dash_and_every_convention_has_its_own_row(
     root: Path, tmp_path: Path
 ) -> None:
-    write(tmp_path / "a", 0, None, training=None, images=None, seconds={}, peak_rss_mb=None)
+    write(
+        tmp_path / "a",
+        0,
+        None,
+        recipe="default",
+        training=None,
+        images=None,
+        seconds={},
+        peak_rss_mb=None,
+    )
     write(tmp_path / "b", 0, 1.5, bits={"weights": 4, "activations": 4, "ends": 8, "stream": 8})
     write(tmp_path / "c", 0, 0.0, bits={"weights": 8, "activations": 8, "ends": None, "stream": 8})
-    write(tmp_path / "d", 0, 2.0, recipe="aaa")
+    write(tmp_path / "d", 0, 2.0, name="aaa")
     (tmp_path / "a" / "recipe.yaml").unlink()
     rows = [cells(line) for line in page(root, tmp_path) if line.startswith(("| default", "| aaa"))]
     assert [row[:6] for row in rows] == [
