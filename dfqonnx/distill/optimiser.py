@@ -22,7 +22,8 @@ def optimiser(
         parts: `weights`, `biases` and `steps`.
         spec: the recipe.
     """
-    rates = {"weights": spec.weight_rate, "biases": spec.weight_rate, "steps": spec.step_rate}
+    weight_rate, step_rate = spec.rates()
+    rates = {"weights": weight_rate, "biases": weight_rate, "steps": step_rate}
     groups = [
         {
             "params": parts[kind],

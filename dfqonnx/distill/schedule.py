@@ -27,6 +27,7 @@ MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
 WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
 MOST_WORK = 4.8e13  # the same, numbers moved included: twice what ResNet-20 takes
 TRAFFIC = 120
+ROUNDED = 0.8  # of the schedule: all weights stand on their codes from here on
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
 NEEDY_KL = 0.01  # nats above which a classifier is, too: 0.02 on MobileNetV1 0.25, 0.003 elsewhere
 NEEDED = 0.3  # its work relative to w4a4
@@ -50,6 +51,11 @@ def rate_at(done: float, spec: OptimiserSpec) -> float:
     return float(0.1**passed) if spec.fall == "steps" else 1.0
 
 
+def width_at(done: float) -> float:
+    """Return how wide the ramp between two codes still is (`fakequant/gradual`), 1 to 0."""
+    return max(0.0, 1.0 - done / ROUNDED)
+
+
 def effort(bits: Bits) -> float:
     """Return training work relative to w4a4: fewer bits need more, eight need none.
 
@@ -68,10 +74,8 @@ def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
     """
     if spec.steps is not None or min(bits.weights, bits.activations) < 8:
         return spec
-    rates = spec.optimiser
-    gentle = replace(
-        rates, weight_rate=GENTLE * rates.weight_rate, step_rate=GENTLE * rates.step_rate
-    )
+    weight_rate, step_rate = (GENTLE * rate for rate in spec.optimiser.rates())
+    gentle = replace(spec.optimiser, weight_rate=weight_rate, step_rate=step_rate)
     return replace(spec, optimiser=gentle)
 
 

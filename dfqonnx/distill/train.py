@@ -48,6 +48,7 @@ from dfqonnx.spec.quant import Bits
 from dfqonnx.synth.live import Live
 
 CHECK_EVERY = 100  # a measurement costs about one step
+SAMPLE = 256  # images that tell the means of values
 PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
 
 
@@ -126,10 +127,12 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     progress.start("distill", run.total)
-    spec = gently(spec, trained_bits(student))
-    trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
-    _train(run, trainees, target, pool, spec=spec, live=live, progress=progress)
-    after = _best(trainees, target, pool, spec.batch)
+    after = before
+    if run.total:
+        spec = gently(spec, trained_bits(student))
+        trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
+        _train(run, trainees, pool, spec=spec, live=live, progress=progress)
+        after = _best(trainees, target, pool, spec.batch)
     kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
     if not kept:
         student.load_state(first)
@@ -213,7 +216,8 @@ def _classmates(
             fellow,
             target,
             spec,
-            feed(pool, live, spec, torch.Generator().manual_seed(seed + 7919 * index)),
+            batches=feed(pool, live, spec, torch.Generator().manual_seed(seed + 7919 * index)),
+            sample=pool.batches(pool.train[:SAMPLE], spec.batch),
         )
         for index, fellow in enumerate(fellows)
     ]
@@ -222,7 +226,6 @@ def _classmates(
 def _train(
     run: Course,
     trainees: list[Trainee],
-    teacher: Net,
     pool: Pool,
     *,
     spec: DistillSpec,
@@ -232,11 +235,10 @@ def _train(
     training = time.perf_counter()
     while run.step < run.total:
         done = run.step / run.total
-        now = rate_at(done + 1.0 / run.total, spec.optimiser)
+        ahead = done + 1.0 / run.total
         if live is not None and live.due(run.step):
             live.play(trainees, done=done)
-        averaged = bool(spec.average) and done >= 1.0 - spec.average
-        value = float(np.mean([t.step(now, averaged=averaged) for t in trainees]))
+        value = float(np.mean([t.step(done, ahead) for t in trainees]))
         run.step += 1
         if not np.isfinite(value):
             run.lost += 1
@@ -248,14 +250,14 @@ def _train(
         run.lost = 0
         if run.step % CHECK_EVERY == 0 and len(pool.held):
             held = pool.batches(pool.held, spec.batch)
-            run.agreement = measure_agreement(trainees[0].student, teacher, held).top1
-        run.tell(value, now, since=training, progress=progress)
-    for trainee in trainees:
-        trainee.mean.apply()
+            run.agreement = trainees[0].agreement(held).top1
+        run.tell(value, rate_at(ahead, spec.optimiser), since=training, progress=progress)
 
 
 def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agreement:
     """Give the first student the parameters of the one that agrees best; return how well."""
+    for trainee in trainees:
+        trainee.settle()
     found = [
         measure_agreement(t.student, teacher, pool.batches(pool.held, batch)) for t in trainees
     ]

@@ -10,7 +10,7 @@ weight is 0 anyway, and float32 holds codes up to 2^24 exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class QuantizedOp(nn.Module):
         bias: float parameter behind the int32 codes; None for MatMul.
         log_step: (O,) logarithms of the weight steps.
         attributes: of the node.
+        shape: of the steps beside the weight.
+        form: while another form of weight and bias is trained (`gradual`), what returns them.
         multiply_adds: per image, known after the first forward pass.
     """
 
@@ -75,12 +77,13 @@ class QuantizedOp(nn.Module):
         }
         for name, buffer in self._extra.items():
             self.register_buffer(buffer, tensors[name].detach().clone())
-        self._shape = [1] * weight.dim()
-        self._shape[site.axis] = weight.shape[site.axis]
+        self.shape = [1] * weight.dim()
+        self.shape[site.axis] = weight.shape[site.axis]
         self.log_step = nn.Parameter(torch.zeros(weight.shape[site.axis]))
         self._g = gradient_factor(self.fan_in, site.grid.hi)
         self.multiply_adds = 0
         self.float_bias = False  # while the input's step is not known
+        self.form: Callable[[], tuple[Tensor, Tensor | None]] | None = None
         self.reset_steps()
 
     @property
@@ -123,33 +126,41 @@ class QuantizedOp(nn.Module):
         """Return s_x s_w, (O,)."""
         return (self._source[0].step() * self.steps()).detach()
 
+    def rounded_weight(self) -> Tensor:
+        """Return w'."""
+        rule = Rule(self.site.grid.lo, self.site.grid.hi, self._g)
+        return per_channel(self.weight, self.steps().view(self.shape), rule)
+
     def forward(self, *values: Tensor) -> Tensor:
         """Run the operator on the node's non-initializer inputs."""
-        rule = Rule(self.site.grid.lo, self.site.grid.hi, self._g)
-        weight = per_channel(self.weight, self.steps().view(self._shape), rule)
+        weight, bias = (self.rounded_weight(), self.bias) if self.form is None else self.form()
+        out = self.run(values, weight, None if bias is None else self._on_grid(bias))
+        if not self.multiply_adds and out.shape[0]:
+            self.multiply_adds = out.numel() // out.shape[0] * self.fan_in
+        return out
+
+    def run(self, values: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the operator's output for a weight and a bias."""
         given = iter(values)
         arguments: list[Tensor | None] = []
         for name in self._inputs:
             if name == self.site.weight:
                 arguments.append(weight)
             elif self.bias is not None and name == self.site.bias:
-                arguments.append(self._rounded_bias())
+                arguments.append(bias)
             elif not name:
                 arguments.append(None)
             else:
                 extra = self._extra.get(name)
                 arguments.append(getattr(self, extra) if extra else next(given))
         out: Tensor = self._function(*arguments, **self.attributes)
-        if not self.multiply_adds and out.shape[0]:
-            self.multiply_adds = out.numel() // out.shape[0] * self.fan_in
         return out
 
-    def _rounded_bias(self) -> Tensor:
-        assert self.bias is not None
+    def _on_grid(self, bias: Tensor) -> Tensor:
         if self.float_bias:
-            return self.bias
-        scale = self.bias_scale().view(self.bias.shape)
-        return _OnGrid.apply(self.bias, scale)  # type: ignore[no-any-return, no-untyped-call]
+            return bias
+        scale = self.bias_scale().view(bias.shape)
+        return _OnGrid.apply(bias, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     def _bias_codes(self) -> Tensor:
         assert self.bias is not None
@@ -159,7 +170,7 @@ class QuantizedOp(nn.Module):
     def params(self) -> WeightParams:
         """Return exactly what `forward` uses."""
         steps = self.steps()
-        codes = quantize(self.weight, steps.view(self._shape), self.site.grid)
+        codes = quantize(self.weight, steps.view(self.shape), self.site.grid)
         bias = None
         if self.bias is not None:
             bias = self._bias_codes().cpu().numpy().astype(np.int32)

@@ -1,7 +1,7 @@
 """How the student is trained.
 
     losses: {kd: 1.0, features: 1.0}
-    optimiser: {kind: adam, weight_rate: 4e-4, ...}      (`OptimiserSpec`)
+    optimiser: {kind: adam, rounding: gradual, ...}      (`OptimiserSpec`)
 
 The quantizer is the same for every recipe: learned steps per output channel of a weight and per
 activation tensor. A step times the largest code is a clip: papers with learned clips train the same
@@ -22,6 +22,8 @@ from dfqonnx.spec.terms import Term, read_terms
 
 Kind = Literal["adam", "sgd"]
 Fall = Literal["cosine", "constant", "steps"]
+Rounding = Literal["gradual", "straight"]
+RATES: dict[Rounding, tuple[float, float]] = {"gradual": (1e-2, 1e-2), "straight": (4e-4, 4e-3)}
 
 
 def _student_terms(values: Any) -> tuple[Term, ...]:
@@ -37,8 +39,11 @@ class OptimiserSpec:
 
     Attributes:
         kind: adam, or sgd with Nesterov momentum.
-        weight_rate: peak learning rate of weights and biases.
-        step_rate: peak learning rate of the quantizers' logarithmic steps.
+        rounding: gradual trains codes that become whole numbers on the way (`fakequant/gradual`);
+            straight rounds from the first step on and lets gradients pass (LSQ), as papers do.
+        weight_rate: peak learning rate of weights and biases: gradual counts them in codes and in
+            tenths of an output's deviation, straight as they stand; None is 1e-2 or 4e-4.
+        step_rate: peak learning rate of the quantizers' logarithmic steps; None is 1e-2 or 4e-3.
         momentum: of sgd, on weights and biases.
         decay: weight decay, on weights only.
         warmup: fraction of the schedule that the rates rise over.
@@ -49,8 +54,9 @@ class OptimiserSpec:
     """
 
     kind: Kind = "adam"
-    weight_rate: float = 4e-4
-    step_rate: float = 4e-3
+    rounding: Rounding = "gradual"
+    weight_rate: float | None = None
+    step_rate: float | None = None
     momentum: float = 0.9
     decay: float = 0.0
     warmup: float = 0.1
@@ -61,8 +67,9 @@ class OptimiserSpec:
 
     def __post_init__(self) -> None:
         for key in ("weight_rate", "step_rate"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be above 0")
+            value = getattr(self, key)
+            if value is not None and value <= 0:
+                raise UsageError(f"distill.optimiser.{key} {value}: must be above 0")
         for key in ("clip", "decay"):
             if getattr(self, key) < 0:
                 raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be 0 or more")
@@ -73,6 +80,11 @@ class OptimiserSpec:
             raise UsageError(
                 f"distill.optimiser.milestones {list(self.milestones)}: must be in 0..1"
             )
+
+    def rates(self) -> tuple[float, float]:
+        """Return the peak rates of weights and of steps."""
+        weights, steps = RATES[self.rounding]
+        return self.weight_rate or weights, self.step_rate or steps
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,6 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     assert not is_needy(1e-4, None)
     spec = DistillSpec()
     gentle = gently(spec, Bits(8, 8)).optimiser
-    assert gentle.weight_rate == pytest.approx(GENTLE * spec.optimiser.weight_rate)
+    assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimiser.rates()])
     assert gently(spec, Bits(4, 8)) == spec
     assert gently(DistillSpec(steps=9), Bits(8, 8)) == DistillSpec(steps=9)

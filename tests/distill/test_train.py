@@ -19,7 +19,7 @@ from dfqonnx.distill.witness import Witness
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Silent
-from dfqonnx.spec.distill import DistillSpec, OptimiserSpec
+from dfqonnx.spec.distill import DistillSpec, OptimiserSpec, Rounding
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.quant import Bits
 from dfqonnx.spec.sites import QParams, Sites
@@ -79,14 +79,17 @@ def same(a: QParams, b: QParams) -> bool:
     )
 
 
+@pytest.mark.parametrize("rounding", ["gradual", "straight"])
 def test_a_student_agrees_more_with_its_teacher_after_training(
-    tiny: Tiny, student: Student, images: np.ndarray
+    tiny: Tiny, student: Student, images: np.ndarray, rounding: Rounding
 ) -> None:
-    result = run(tiny[0], student, images)
+    optimiser = dataclasses.replace(SPEC.optimiser, rounding=rounding)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, optimiser=optimiser))
     assert result.kept
     assert result.steps == 60
     assert result.agreement_after.kl < 0.95 * result.agreement_before.kl
-    assert result.history[-1].loss < result.history[0].loss
+    falls = result.history[-1].loss < result.history[0].loss
+    assert falls == (rounding == "straight")  # gradual: least before the last weights are rounded
     assert result.seconds > 0
 
 
