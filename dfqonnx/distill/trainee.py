@@ -80,6 +80,8 @@ class Trainee:
         if self._spec.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(self._everything, self._spec.optimiser.clip)
         self._optimiser.step()
+        if self._soft is not None:
+            self._soft.pull(self._peaks[0] * rate)
         if self._spec.average and done >= 1.0 - self._spec.average:
             self.mean.add()
         return value

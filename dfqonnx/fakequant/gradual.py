@@ -3,11 +3,13 @@
 With latent codes v = w / s, kept in place of the weight, and a width u that falls from 1 to 0:
 
     code    c = floor v + clip((v - floor v - 1/2) / u + 1/2, 0, 1)        u = 1: v;  u = 0: round v
-    weight  w' = s c          dw'/ds = c;   dw'/dv = s inside the ramp, 0 where it is decided
+    weight  w' = s c          dw'/ds = c;   dw'/dv = s on the ramp and a little beside it, else 0
     bias    b' = b + 0.1 d t + <w0', P> - <w', P>,    P = E[patches of x],   d the output's spread
 
 - Weights go from real numbers to codes while all others make up for it; a rounding with a
   straight-through gradient flips codes to and fro instead, and leads depthwise networks away.
+- Where gradients hold a code between two whole numbers, a pull towards the nearer one grows as u
+  falls, v += rate (1 - u) (c - floor v - 1/2): else all that are left would be rounded at the end.
 - s is a gain of its channel. As a step under weights that stand on its grid (LSQ) it has next to no
   gradient (round(w/s) - w/s), and Adam makes full strides out of the noise in it.
 - The trained offset t starts at 0. Whatever weights and gains do, the mean of the output stays:
@@ -30,6 +32,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.numerics import quantize
 
+BESIDE = 0.1  # of a code, beside the ramp, from where a weight can still come back
 OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
 
@@ -50,9 +53,9 @@ class _Soft(torch.autograd.Function):
         inside = None
         if width > 0.0:
             base = bounded.floor()
-            above = (bounded - base).sub_(0.5).div_(width).add_(0.5)
-            inside = (above >= 0) & (above <= 1) & (latent >= low) & (latent <= high)
-            code = base.add_(above.clamp_(0.0, 1.0)).clamp_(low, high)
+            middle = (bounded - base).sub_(0.5)
+            inside = (middle.abs() <= 0.5 * width + BESIDE) & ((latent - bounded).abs() <= 0.5)
+            code = base.add_(middle.div_(width).add_(0.5).clamp_(0.0, 1.0)).clamp_(low, high)
         else:
             code = bounded.round_()
         ctx.save_for_backward(code, step, *(() if inside is None else (inside,)))
@@ -121,6 +124,19 @@ class Gradual(nn.Module):
         return weight, self.get_buffer("_start") + moved
 
     @torch.no_grad()
+    def pull(self, rate: float) -> None:
+        """Move codes between two whole numbers towards the nearer one.
+
+        Args:
+            rate: the learning rate of weights.
+        """
+        middle = (self.latent - self.latent.floor()).sub_(0.5)
+        undecided = middle.abs() < 0.5 * self.width
+        towards = middle.mul_(undecided)
+        if self.width > 0.0:
+            self.latent.add_(towards, alpha=rate * (1.0 - self.width) / self.width)
+
+    @torch.no_grad()
     def settle(self) -> None:
         """Write weight and bias back to the node, which rounds them as this does at width 0."""
         op = self._op[0]
@@ -163,6 +179,11 @@ class Softened:
         """Set u of all nodes: 1 rounds nothing, 0 all."""
         for form in self._forms:
             form.width = width
+
+    def pull(self, rate: float) -> None:
+        """Pull every code that is left between two whole numbers; see the module."""
+        for form in self._forms:
+            form.pull(rate)
 
     def settle(self) -> None:
         """Give the student its own weights and biases back."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.fakequant.gradual import Ramp, Softened, soft
+from dfqonnx.fakequant.gradual import Gradual, Ramp, Softened, soft
 from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.spec.sites import Sites
 
 Tiny = tuple[Program, Sites]
+ONES = torch.ones(8)
 
 
 @pytest.fixture
@@ -56,8 +57,21 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
         return
     assert latent.grad is not None
     fraction = (latent - latent.floor()).detach()
-    free = ((fraction - 0.5).abs() <= width / 2) & (latent.detach() >= -4) & (latent.detach() <= 3)
+    free = (fraction - 0.5).abs() <= width / 2 + 0.1
+    free = free & (latent.detach() >= -4.5) & (latent.detach() <= 3.5)
     torch.testing.assert_close(latent.grad, given * step.detach() * free)
+
+
+def test_codes_between_two_whole_numbers_are_pulled_to_the_nearer_one(student: Student) -> None:
+    form = Gradual(student.operators()[0], torch.zeros_like(student.operators()[0].weight), ONES)
+    form.width = 0.5
+    with torch.no_grad():
+        form.latent.fill_(0.1)  # decided: the ramp is from 0.25 to 0.75
+        form.latent[0, 0, 0] = torch.tensor([0.4, 0.5, 1.7])
+    form.pull(0.1)
+    # v + 0.1 (1 - u) (c - 1/2), c - 1/2 = -0.2, 0, 0.4
+    assert form.latent[0, 0, 0].tolist() == pytest.approx([0.39, 0.5, 1.72])
+    assert bool((form.latent[1:] == torch.tensor(0.1)).all())
 
 
 def test_a_step_under_weights_on_its_grid_has_a_gradient_here_and_none_with_lsq(
