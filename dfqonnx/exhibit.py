@@ -79,7 +79,7 @@ def _training(trained: Distilled, images: int, top1: Bounded | None) -> Training
         None if before.top1 is None or not images else share(round(before.top1 * images), images),
         before.kl if images else None,
         trained.agreement_after.kl if images else None,
-        tuple(Moment(m.step, m.seconds, m.loss, m.rate) for m in trained.history),
+        tuple(Moment(m.step, m.seconds, m.loss, m.rate, m.width) for m in trained.history),
         before.error if images else None,
         trained.agreement_after.error if images else None,
         top1,

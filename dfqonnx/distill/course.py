@@ -22,6 +22,7 @@ class Moment:
         seconds: since training began.
         loss: mean since the last moment.
         rate: learning rate over its peak.
+        width: of the ramp between two codes, 1 to 0; 0 where all weights are rounded.
         agreement: top-1 agreement on held-out images when it was last measured; None before.
     """
 
@@ -29,6 +30,7 @@ class Moment:
     seconds: float
     loss: float
     rate: float
+    width: float = 0.0
     agreement: float | None = None
 
 
@@ -58,12 +60,15 @@ class Course:
     history: list[Moment] = field(default_factory=list)
     reason: str = ""
 
-    def tell(self, loss: float, rate: float, *, since: float, progress: Progress) -> None:
+    def tell(
+        self, loss: float, rate: float, *, width: float, since: float, progress: Progress
+    ) -> None:
         """Note a step, tell of it, and fit the rest into the budget.
 
         Args:
             loss: of the step.
             rate: over its peak.
+            width: of the ramp between two codes.
             since: when training, without what came before it, began.
             progress: told.
         """
@@ -78,5 +83,5 @@ class Course:
             progress.advance(self.step)
         if self.step % REPORT_EVERY == 0 or self.step == self.total:
             mean = float(np.mean(self.losses))
-            self.history.append(Moment(self.step, spent, mean, rate, self.agreement))
+            self.history.append(Moment(self.step, spent, mean, rate, width, self.agreement))
             self.losses.clear()

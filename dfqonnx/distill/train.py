@@ -251,7 +251,8 @@ def _train(
         if run.step % CHECK_EVERY == 0 and len(pool.held):
             held = pool.batches(pool.held, spec.batch)
             run.agreement = trainees[0].agreement(held).top1
-        run.tell(value, rate_at(ahead, spec.optimiser), since=training, progress=progress)
+        rate, width = rate_at(ahead, spec.optimiser), trainees[0].width
+        run.tell(value, rate, width=width, since=training, progress=progress)
 
 
 def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agreement:

@@ -48,6 +48,7 @@ class Trainee:
         self.student, self._teacher, self._spec, self._batches = student, teacher, spec, batches
         gradual = spec.optimiser.rounding == "gradual"
         self._soft = Softened(student, sample) if gradual else None
+        self.width = 0.0  # of the ramp between two codes, in the last step
         parts = student.parts() if self._soft is None else self._soft.parts()
         self._everything = [p for kind in parts.values() for p in kind]
         self._optimiser = optimiser(parts, spec.optimiser)
@@ -68,7 +69,8 @@ class Trainee:
         """
         rate = rate_at(ahead, self._spec.optimiser)
         if self._soft is not None:
-            self._soft.set_width(width_at(done))
+            self.width = width_at(done)
+            self._soft.set_width(self.width)
         for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * rate
         loss = self._loss(next(self._batches))

@@ -13,12 +13,16 @@ MOST_PAIRS = 100
 
 @dataclass(frozen=True)
 class Moment:
-    """Training after `step` steps: seconds so far, mean loss, learning rate over its peak."""
+    """Training after `step` steps: seconds so far, mean loss, learning rate over its peak.
+
+    `width`: of the ramp between two codes, 1 to 0; 0 where all weights were rounded.
+    """
 
     step: int
     seconds: float
     loss: float
     rate: float
+    width: float = 0.0
 
 
 @dataclass(frozen=True)

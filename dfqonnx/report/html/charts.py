@@ -113,6 +113,9 @@ def training(history: Sequence[Moment]) -> str:
     upper.set_ylabel("loss")
     upper.set_xticklabels([])
     lower.plot(steps, [moment.rate for moment in history], color=d.SECOND, linewidth=1.8)
+    if any(moment.width for moment in history):
+        widths = [moment.width for moment in history]
+        lower.plot(steps, widths, color=d.FIRST, linewidth=1.2, linestyle="--")
     lower.set_ylim(0, 1.08)
     lower.set_yticks([0, 1])
     lower.set_ylabel("rate")
