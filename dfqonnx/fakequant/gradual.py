@@ -9,7 +9,7 @@ With latent codes v = w / s, kept in place of the weight, and a width u that fal
 - Weights go from real numbers to codes while all others make up for it; a rounding with a
   straight-through gradient flips codes to and fro instead, and leads depthwise networks away.
 - Where gradients hold a code between two whole numbers, a pull towards the nearer one grows as u
-  falls, v += rate (1 - u) (c - floor v - 1/2): else all that are left would be rounded at the end.
+  falls, v += rate (1 - u) / u (c - floor v - 1/2): else those left are all rounded at the end.
 - s is a gain of its channel. As a step under weights that stand on its grid (LSQ) it has next to no
   gradient (round(w/s) - w/s), and Adam makes full strides out of the noise in it.
 - The trained offset t starts at 0. Whatever weights and gains do, the mean of the output stays:
@@ -130,11 +130,11 @@ class Gradual(nn.Module):
         Args:
             rate: the learning rate of weights.
         """
-        middle = (self.latent - self.latent.floor()).sub_(0.5)
-        undecided = middle.abs() < 0.5 * self.width
-        towards = middle.mul_(undecided)
-        if self.width > 0.0:
-            self.latent.add_(towards, alpha=rate * (1.0 - self.width) / self.width)
+        u = self.width
+        if u > 0.0:
+            middle = (self.latent - self.latent.floor()).sub_(0.5)  # u (c - floor v - 1/2)
+            left = middle.abs() < 0.5 * u
+            self.latent.add_(middle.mul_(left), alpha=rate * (1.0 - u) / u**2)
 
     @torch.no_grad()
     def settle(self) -> None:
