@@ -64,7 +64,8 @@ class Distilled:
         kept: whether the trained parameters were kept.
         reason: why they were not, or why training ended early; empty otherwise.
         history: the course of the loss.
-        untrained: the parameters before the first step, see `Student.save_state`.
+        untrained: the parameters before the first step, see `Student.save_state`; none without
+            steps.
     """
 
     steps: int
@@ -123,9 +124,9 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     before = prepare(
         student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
     )
-    first = student.save_state()
     witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
+    first = student.save_state() if run.total else {}
     progress.start("distill", run.total)
     after = before
     if run.total:
@@ -134,7 +135,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         _train(run, trainees, pool, spec=spec, live=live, progress=progress)
         after = _best(trainees, target, pool, spec.batch)
     kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
-    if not kept:
+    if not kept and first:
         student.load_state(first)
         after = before
     seconds, history = time.perf_counter() - started, tuple(run.history)

@@ -59,14 +59,12 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
 
 
 def expose(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:
-    """Return a copy in which every code tensor is a graph output as well."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    present = {output.name for output in copy.graph.output}
+    """Make every code tensor of `proto` a graph output as well; return `proto`."""
+    present = {output.name for output in proto.graph.output}
     for code in codes:
         if code.value not in present:
-            copy.graph.output.append(helper.make_tensor_value_info(code.value, code.dtype, None))
-    return copy
+            proto.graph.output.append(helper.make_tensor_value_info(code.value, code.dtype, None))
+    return proto
 
 
 def force(
@@ -74,26 +72,26 @@ def force(
     codes: tuple[CodeTensor, ...],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> onnx.ModelProto:
-    """Return a copy whose consumers of codes read graph inputs, see `feed_name`.
+    """Let the consumers of codes read graph inputs, see `feed_name`; return `proto`.
 
     Args:
         proto: the exported file.
         codes: what `find_codes` returned.
         shapes: value name -> shape of the codes, the batch axis included.
     """
-    copy = expose(proto, codes)
+    expose(proto, codes)
     values = {code.value for code in codes}
-    for node in copy.graph.node:
+    for node in proto.graph.node:
         for index, name in enumerate(node.input):
             if name in values:
                 node.input[index] = feed_name(name)
-    dims = copy.graph.input[0].type.tensor_type.shape.dim
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
     batch = dims[0].dim_value or dims[0].dim_param or "N" if dims else "N"
     for code in codes:
         shape = [batch, *shapes[code.value][1:]]
         feed = helper.make_tensor_value_info(feed_name(code.value), code.dtype, shape)
-        copy.graph.input.append(feed)
-    return copy
+        proto.graph.input.append(feed)
+    return proto
 
 
 def feed_name(value: str) -> str:

@@ -174,10 +174,11 @@ class _Bench:
         sample: NDArray[np.float32],
         provider: Provider,
     ) -> None:
-        exposed = expose(proto, codes).SerializeToString()
         self.codes = codes
         self.input, self.output = proto.graph.input[0].name, _first_output(proto)
+        exposed = expose(proto, codes).SerializeToString()
         self.written = Session(exposed, optimisation="off", provider=provider)
+        del exposed  # a large model is there often enough
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)
         forced = force(proto, codes, {name: found[name].shape for name in names})

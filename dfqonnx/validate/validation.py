@@ -115,6 +115,7 @@ def validate(
     check_pair(teacher, student, pair)
     progress.start("validate", 3 + (0 if material.data is None else len(material.data)))
     x = _sample(pair, material)
+    del pair  # a large model's sessions hold it twice: they are opened again when needed
     found = audit(student, provider=provider)
     progress.advance()
     parity = None
@@ -128,6 +129,7 @@ def validate(
             teacher, student, one, threads=threads, seconds=seconds, provider=provider
         )
     progress.advance()
+    pair = Session(teacher, provider=provider), Session(student, provider=provider)
     return Validation(
         teacher=measure_file(teacher),
         student=measure_file(student),
