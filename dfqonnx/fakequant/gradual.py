@@ -9,7 +9,7 @@ With latent codes v = w / s, kept in place of the weight, and a width u that fal
 - Weights go from real numbers to codes while all others make up for it; a rounding with a
   straight-through gradient flips codes to and fro instead, and leads depthwise networks away.
 - Where gradients hold a code between two whole numbers, a pull towards the nearer one grows as u
-  falls, v += rate (1 - u) / u (c - floor v - 1/2): else those left are all rounded at the end.
+  falls, v += rate (1 - u) / 2u (c - floor v - 1/2): else those left are all rounded at the end.
 - s is a gain of its channel. As a step under weights that stand on its grid (LSQ) it has next to no
   gradient (round(w/s) - w/s), and Adam makes full strides out of the noise in it.
 - The trained offset t starts at 0. Whatever weights and gains do, the mean of the output stays:
@@ -33,6 +33,7 @@ from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.numerics import quantize
 
 BESIDE = 0.1  # of a code, beside the ramp, from where a weight can still come back
+PULL = 0.5
 OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
 
@@ -134,7 +135,7 @@ class Gradual(nn.Module):
         if u > 0.0:
             middle = (self.latent - self.latent.floor()).sub_(0.5)  # u (c - floor v - 1/2)
             left = middle.abs() < 0.5 * u
-            self.latent.add_(middle.mul_(left), alpha=rate * (1.0 - u) / u**2)
+            self.latent.add_(middle.mul_(left), alpha=PULL * rate * (1.0 - u) / u**2)
 
     @torch.no_grad()
     def settle(self) -> None:

@@ -69,8 +69,8 @@ def test_codes_between_two_whole_numbers_are_pulled_to_the_nearer_one(student: S
         form.latent.fill_(0.1)  # decided: the ramp is from 0.25 to 0.75
         form.latent[0, 0, 0] = torch.tensor([0.4, 0.5, 1.7])
     form.pull(0.1)
-    # v + 0.1 (1 - u) / u (c - 1/2), c - 1/2 = -0.2, 0, 0.4
-    assert form.latent[0, 0, 0].tolist() == pytest.approx([0.38, 0.5, 1.74])
+    # v + 0.1 (1 - u) / 2u (c - 1/2), c - 1/2 = -0.2, 0, 0.4
+    assert form.latent[0, 0, 0].tolist() == pytest.approx([0.39, 0.5, 1.72])
     assert bool((form.latent[1:] == torch.tensor(0.1)).all())
 
 
