@@ -116,10 +116,8 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         live = None
     target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
-    pool = Pool(
-        images, inputs, holdout=spec.holdout, seed=seed, device=device, shape=input_shape,
-        kinds=kinds,
-    )  # fmt: skip
+    held, shape = spec.holdout, input_shape
+    pool = Pool(images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds)
     spec, numbers = _fitted(spec, student, pool, progress)
     before = prepare(
         student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
@@ -130,7 +128,6 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     progress.start("distill", run.total)
     after = before
     if run.total:
-        spec = gently(spec, trained_bits(student))
         trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
         _train(run, trainees, pool, spec=spec, live=live, progress=progress)
         after = _best(trainees, target, pool, spec.batch)
@@ -207,6 +204,7 @@ def _classmates(
     live: Live | None,
 ) -> list[Trainee]:
     """Return `student` and its fellows, equal so far, each with batches of its own."""
+    spec = gently(spec, trained_bits(student))
     fellows = [student]
     for _ in range(1, 1 if live is None else live.game.students):
         fellow = Student(teacher, student.sites)
