@@ -126,15 +126,16 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     first = student.save_state() if run.total else {}
     progress.start("distill", run.total)
-    after = before
+    after, kept = before, False
     if run.total:
+        spec = gently(spec, trained_bits(student))
         trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
         _train(run, trainees, pool, spec=spec, live=live, progress=progress)
         after = _best(trainees, target, pool, spec.batch)
-    kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
-    if not kept and first:
-        student.load_state(first)
-        after = before
+        kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
+        if not kept:
+            student.load_state(first)
+            after = before
     seconds, history = time.perf_counter() - started, tuple(run.history)
     return Distilled(run.step, seconds, before, after, kept, run.reason, history, first)
 
@@ -204,7 +205,6 @@ def _classmates(
     live: Live | None,
 ) -> list[Trainee]:
     """Return `student` and its fellows, equal so far, each with batches of its own."""
-    spec = gently(spec, trained_bits(student))
     fellows = [student]
     for _ in range(1, 1 if live is None else live.game.students):
         fellow = Student(teacher, student.sites)

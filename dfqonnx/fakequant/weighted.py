@@ -50,7 +50,7 @@ class QuantizedOp(nn.Module):
         bias: float parameter behind the int32 codes; None for MatMul.
         log_step: (O,) logarithms of the weight steps.
         attributes: of the node.
-        shape: of the steps beside the weight.
+        step_shape: of the steps beside the weight.
         form: while another form of weight and bias is trained (`gradual`), what returns them.
         multiply_adds: per image, known after the first forward pass.
     """
@@ -77,8 +77,8 @@ class QuantizedOp(nn.Module):
         }
         for name, buffer in self._extra.items():
             self.register_buffer(buffer, tensors[name].detach().clone())
-        self.shape = [1] * weight.dim()
-        self.shape[site.axis] = weight.shape[site.axis]
+        self.step_shape = [1] * weight.dim()
+        self.step_shape[site.axis] = weight.shape[site.axis]
         self.log_step = nn.Parameter(torch.zeros(weight.shape[site.axis]))
         self._g = gradient_factor(self.fan_in, site.grid.hi)
         self.multiply_adds = 0
@@ -129,7 +129,7 @@ class QuantizedOp(nn.Module):
     def rounded_weight(self) -> Tensor:
         """Return w'."""
         rule = Rule(self.site.grid.lo, self.site.grid.hi, self._g)
-        return per_channel(self.weight, self.steps().view(self.shape), rule)
+        return per_channel(self.weight, self.steps().view(self.step_shape), rule)
 
     def forward(self, *values: Tensor) -> Tensor:
         """Run the operator on the node's non-initializer inputs."""
@@ -170,7 +170,7 @@ class QuantizedOp(nn.Module):
     def params(self) -> WeightParams:
         """Return exactly what `forward` uses."""
         steps = self.steps()
-        codes = quantize(self.weight, steps.view(self.shape), self.site.grid)
+        codes = quantize(self.weight, steps.view(self.step_shape), self.site.grid)
         bias = None
         if self.bias is not None:
             bias = self._bias_codes().cpu().numpy().astype(np.int32)

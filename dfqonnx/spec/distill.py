@@ -42,8 +42,8 @@ class OptimiserSpec:
         rounding: gradual trains codes that become whole numbers on the way (`fakequant/gradual`);
             straight rounds from the first step on and lets gradients pass (LSQ), as papers do.
         weight_rate: peak learning rate of weights and biases: gradual counts them in codes and in
-            tenths of an output's deviation, straight as they stand; None is 1e-2 or 4e-4.
-        step_rate: peak learning rate of the quantizers' logarithmic steps; None is 1e-2 or 4e-3.
+            tenths of an output's deviation, straight as they stand; None becomes 1e-2 or 4e-4.
+        step_rate: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
         momentum: of sgd, on weights and biases.
         decay: weight decay, on weights only.
         warmup: fraction of the schedule that the rates rise over.
@@ -66,10 +66,11 @@ class OptimiserSpec:
     clip: float = 0.0
 
     def __post_init__(self) -> None:
-        for key in ("weight_rate", "step_rate"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise UsageError(f"distill.optimiser.{key} {value}: must be above 0")
+        for key, rate in zip(("weight_rate", "step_rate"), RATES[self.rounding], strict=True):
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, rate)
+            if getattr(self, key) <= 0:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be above 0")
         for key in ("clip", "decay"):
             if getattr(self, key) < 0:
                 raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be 0 or more")
@@ -83,8 +84,9 @@ class OptimiserSpec:
 
     def rates(self) -> tuple[float, float]:
         """Return the peak rates of weights and of steps."""
-        weights, steps = RATES[self.rounding]
-        return self.weight_rate or weights, self.step_rate or steps
+        assert self.weight_rate is not None
+        assert self.step_rate is not None
+        return self.weight_rate, self.step_rate
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,13 @@ def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place:
         DistillSpec(**wrong)  # type: ignore[arg-type]
 
 
+def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
+    assert OptimiserSpec() == OptimiserSpec(rounding="gradual", weight_rate=1e-2, step_rate=1e-2)
+    straight = OptimiserSpec(rounding="straight")
+    assert (straight.weight_rate, straight.step_rate) == straight.rates() == (4e-4, 4e-3)
+    assert OptimiserSpec(weight_rate=0.5).rates() == (0.5, 1e-2)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"weight_rate": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"clip": -1.0}]
 )

@@ -83,11 +83,11 @@ def test_a_step_under_weights_on_its_grid_has_a_gradient_here_and_none_with_lsq(
     op.rounded_weight().square().sum().backward()
     straight = op.log_step.grad
     assert straight is not None
-    inside = op.weight.detach().abs() < op.site.grid.hi * op.steps().detach().view(op.shape)
+    inside = op.weight.detach().abs() < op.site.grid.hi * op.steps().detach().view(op.step_shape)
     op.log_step.grad = None
-    codes = (op.weight / op.steps().view(op.shape)).detach().round()
+    codes = (op.weight / op.steps().view(op.step_shape)).detach().round()
     ramp = Ramp(op.site.grid.lo, op.site.grid.hi, 0.0)
-    soft(codes, op.steps().view(op.shape), ramp).square().sum().backward()
+    soft(codes, op.steps().view(op.step_shape), ramp).square().sum().backward()
     assert op.log_step.grad is not None
     exact = 2.0 * op.rounded_weight().detach().square().flatten(1).sum(1)  # d |s c|^2 / d log s
     torch.testing.assert_close(op.log_step.grad, exact)
@@ -126,9 +126,7 @@ def test_after_settling_it_answers_as_it_did_at_width_0(student: Student, images
     assert not [name for name in student.save_state() if "latent" in name]
 
 
-@pytest.mark.parametrize(
-    "index", range(1, 5)
-)  # the images have mean 0: nothing to hold in the first
+@pytest.mark.parametrize("index", range(1, 5))  # 0 reads images of mean 0: nothing to hold
 def test_means_of_outputs_stay_whatever_weights_and_gains_do(
     student: Student, images: Tensor, index: int
 ) -> None:
