@@ -1,6 +1,6 @@
 """Data-free quantization before training: the float network reworked, then the student settled.
 
-    even -> equalise -> absorb  float network in, float network with the same outputs out
+    even -> level -> equalise -> absorb  float network in, float network with the same outputs out
     ranges -> correct           steps of the activations, biases of the initialised student
 
 The parts are in `fakequant`; each says its source.
@@ -20,16 +20,19 @@ from dfqonnx.fakequant.correct import correct_biases, measured_means, set_ranges
 from dfqonnx.fakequant.equalise import Statistics, equalise
 from dfqonnx.fakequant.even import even, find_pairs
 from dfqonnx.fakequant.expect import Expected, expect
+from dfqonnx.fakequant.freedom import Freedom, find_freedom
+from dfqonnx.fakequant.level import level, shared_steps
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.prepare import PrepareSpec
-from dfqonnx.spec.sites import Sites
+from dfqonnx.spec.sites import ChannelStatistics, Sites
 from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.pixels import to_tensor
 
-_PAINTED = 4  # images that tell the spread of channels
+_PAINTED = 4  # images that tell the spread of channels, at least
+_PIXELS = 65_536  # that tell their steps
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ def rework(
     program, evened = even(program, _paint(inputs, shape)) if find_pairs(program) else (program, 0)
     if evened:
         progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
+    freedom = find_freedom(program, sites)
+    shared = shared_steps(freedom, sites) if spec.level else ()
+    if shared:
+        height, width, _ = image_size(shape, inputs)
+        x = _paint(inputs, shape, max(_PAINTED, _PIXELS // (height * width)))
+        factors = level(program, shared, freedom, x, share=spec.level)
+        program = freedom.scaled(program, factors)
+        statistics = _scaled(statistics, freedom, factors)
+        progress.note(f"channels evened under {len(shared)} shared steps of activations")
     if spec.equalise:
         found = equalise(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
@@ -88,9 +100,20 @@ def rework(
     return Reworked(program, sites, expected)
 
 
-def _paint(inputs: InputSpec, shape: tuple[int, ...]) -> Tensor:
+def _scaled(statistics: Statistics, freedom: Freedom, factors: Tensor) -> Statistics:
+    """Return what BatchNormalization knew of values whose channels were scaled."""
+    by = {name: freedom.of(name, factors).numpy() for name in statistics.keys() & freedom.factor}
+    return {
+        name: ChannelStatistics(known.mean * by[name], known.variance * by[name] ** 2)
+        if name in by
+        else known
+        for name, known in statistics.items()
+    }
+
+
+def _paint(inputs: InputSpec, shape: tuple[int, ...], count: int = _PAINTED) -> Tensor:
     """Return a few dead leaves as model inputs."""
-    images = painted(_PAINTED, image_size(shape, inputs), torch.Generator().manual_seed(0))
+    images = painted(count, image_size(shape, inputs), torch.Generator().manual_seed(0))
     return to_tensor(images, inputs, shape=shape)
 
 

@@ -24,8 +24,7 @@ STRETCH = 1.5  # of the work, to come nearer to LEAST
 LEAST_BATCH = 1
 BYTES = 20  # measured per number: 16 on ResNet-20, 21 on MobileNetV1
 MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
-WORK = 1.2e13  # multiply-adds of a whole default training at w4a4
-MOST_WORK = 4.8e13  # the same, numbers moved included: twice what ResNet-20 takes
+WORK = 4.8e13  # multiply-adds of a whole training at w4a4, numbers moved included: 10 minutes
 TRAFFIC = 120
 ROUNDED = 0.8  # of the schedule: all weights stand on their codes from here on
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
@@ -100,8 +99,7 @@ def default_steps(
     if not share:
         return 0
     passes = 4.0 * batch
-    most = share * MOST_WORK / (passes * max(1, multiply_adds + TRAFFIC * numbers))
-    steps = min(most, share * WORK / (passes * max(1, multiply_adds)))
+    steps = share * WORK / (passes * max(1, multiply_adds + TRAFFIC * numbers))
     return max(1, int(min(MOST, max(steps, min(LEAST, STRETCH * steps)))))
 
 

@@ -91,7 +91,7 @@ def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -
         sites: names the weighted nodes.
         clips: nodes whose ceiling may go.
     """
-    layers = {layer.site.node: layer for layer in _layers(program, sites)}
+    layers = {layer.site.node: layer for layer in find_layers(program, sites)}
     readers: dict[str, list[Step]] = {}
     for step in program.steps:
         for name in step.reads():
@@ -103,7 +103,8 @@ def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -
     return tuple(pair for pair in found if pair is not None and _fits(pair, program))
 
 
-def _layers(program: Program, sites: Sites) -> list[Layer]:
+def find_layers(program: Program, sites: Sites) -> list[Layer]:
+    """Return the weighted nodes whose weight and bias nobody else reads, in order."""
     uses = Counter(name for step in program.steps for name in step.reads())
     steps = {step.node: step for step in program.steps}
     found = []

@@ -31,7 +31,7 @@ def _error(values: Tensor, step: Tensor, limits: tuple[int, int], norm: float) -
 
 
 @torch.no_grad()
-def weight_steps(
+def channel_steps(
     weight: Tensor, grid: Grid, axis: int, *, norm: float = NORM, count: int = 81
 ) -> Tensor:
     """Return the best step of every output channel.

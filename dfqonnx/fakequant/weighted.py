@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.fakequant.fake import Quantizer, Rule, gradient_factor, per_channel
-from dfqonnx.fakequant.scale import weight_steps
+from dfqonnx.fakequant.scale import channel_steps
 from dfqonnx.numerics import quantize
 from dfqonnx.spec.sites import WeightParams, WeightSite
 
@@ -99,7 +99,7 @@ class QuantizedOp(nn.Module):
     @torch.no_grad()
     def reset_steps(self) -> None:
         """Set the weight steps by grid search."""
-        steps = weight_steps(self.weight, self.site.grid, self.site.axis)
+        steps = channel_steps(self.weight, self.site.grid, self.site.axis)
         self.log_step.copy_(steps.log())
 
     @torch.no_grad()

@@ -8,7 +8,6 @@ from dfqonnx.distill.schedule import (
     GENTLE,
     LEAST,
     MOST,
-    MOST_WORK,
     STRETCH,
     TRAFFIC,
     WORK,
@@ -48,11 +47,9 @@ def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits(
 
 
 def test_a_network_that_moves_much_and_multiplies_little_trains_fewer_steps() -> None:
-    plain = default_steps(4 * 10**7, Bits(4, 4), 128)
-    assert default_steps(4 * 10**7, Bits(4, 4), 128, numbers=280_000) == plain  # ResNet-20
     busy = default_steps(18_200_000, Bits(4, 8), 32, numbers=1_070_000)  # MobileNetV2 0.5 at 128
     assert busy < 0.7 * default_steps(18_200_000, Bits(4, 8), 32)
-    assert busy * 4 * 32 * (18_200_000 + TRAFFIC * 1_070_000) <= MOST_WORK
+    assert busy * 4 * 32 * (18_200_000 + TRAFFIC * 1_070_000) <= WORK
 
 
 def test_eight_bits_are_not_trained() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.fakequant.scale import SMALLEST, activation_step, sample, weight_steps
+from dfqonnx.fakequant.scale import SMALLEST, activation_step, sample, channel_steps
 from dfqonnx.spec.quant import Grid
 
 
@@ -29,7 +29,7 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
     )
     w[3, 0, 0, 0] = 60.0  # one outlier
     grid = Grid.weight(bits)
-    steps = weight_steps(w, grid, 0)
+    steps = channel_steps(w, grid, 0)
     for row, step in zip(w.double().numpy().reshape(5, -1), steps.tolist(), strict=True):
         # the reference's grid is ten times as fine; 63 values on 256 codes make a jagged error
         slack = 1.4 if bits == 8 else 1.05
@@ -38,13 +38,13 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
 
 def test_the_channel_axis_may_be_the_last_one() -> None:
     w = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(weight_steps(w, Grid.weight(4), 1), weight_steps(w.t(), Grid.weight(4), 0))
+    assert torch.equal(channel_steps(w, Grid.weight(4), 1), channel_steps(w.t(), Grid.weight(4), 0))
 
 
 def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
     w = torch.zeros(3, 4)
     w[1] = 1.0
-    steps = weight_steps(w, Grid.weight(4), 0)
+    steps = channel_steps(w, Grid.weight(4), 0)
     assert (steps > 0).all()
     assert steps[0] < 1e-7
     assert steps[1] > 1e-2
