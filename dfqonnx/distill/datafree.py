@@ -82,7 +82,8 @@ def rework(
         factors = level(program, shared, freedom, x, share=spec.level)
         program = freedom.scaled(program, factors)
         statistics = _scaled(statistics, freedom, factors)
-        progress.note(f"channels evened under {len(shared)} shared steps of activations")
+        steps = "step" if len(shared) == 1 else "steps"
+        progress.note(f"channels evened under {len(shared)} shared {steps} of activations")
     if spec.equalise:
         found = equalise(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"

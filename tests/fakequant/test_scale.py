@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.fakequant.scale import SMALLEST, activation_step, sample, channel_steps
+from dfqonnx.fakequant.scale import SMALLEST, activation_step, channel_steps, sample
 from dfqonnx.spec.quant import Grid
 
 

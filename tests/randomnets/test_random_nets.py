@@ -17,6 +17,7 @@ from dfqonnx.convert.program import narrow, to_program
 from dfqonnx.convert.rehearse import rehearse
 from dfqonnx.export.exporter import export
 from dfqonnx.export.writer import write
+from dfqonnx.fakequant.freedom import find_freedom
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
@@ -56,6 +57,12 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         # float32 sums in another order, BatchNorm and constants folded: 1e-4 of the largest value
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
+        freedom = find_freedom(program, sites)
+        factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, freedom.count)))
+        with torch.no_grad():
+            scaled = Net(freedom.scaled(program, factors.float()), outputs=program.outputs)
+            (same,), _ = scaled(torch.from_numpy(x))
+        np.testing.assert_allclose(same.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         student = Student(program, sites).eval()
         student.initialise([torch.from_numpy(x)])
         target = Path(name) / "net.q.onnx"
