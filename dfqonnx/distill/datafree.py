@@ -31,8 +31,8 @@ from dfqonnx.spec.sites import ChannelStatistics, Sites
 from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.pixels import to_tensor
 
-_PAINTED = 4  # images that tell the spread of channels, at least
-_PIXELS = 65_536  # that tell their steps
+_PAINTED = 4  # images that tell the spread of channels
+_PIXELS, _MOST = 200_000, 64  # of those that tell their steps, and how many images at most
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def rework(
     shared = shared_steps(freedom, sites) if spec.level else ()
     if shared:
         height, width, _ = image_size(shape, inputs)
-        x = _paint(inputs, shape, max(_PAINTED, _PIXELS // (height * width)))
+        x = _paint(inputs, shape, min(_MOST, max(1, _PIXELS // (height * width))))
         factors = level(program, shared, freedom, x, share=spec.level)
         program = freedom.scaled(program, factors)
         statistics = _scaled(statistics, freedom, factors)
