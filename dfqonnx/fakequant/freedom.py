@@ -36,11 +36,19 @@ class Freedom:
         count: F, how many factors may be chosen.
         factor: value name -> (C,) which of them each channel has; -1 where it has none.
         layers: every layer whose channels are known, with what it reads where that is known.
+        rows: names of values whose channels are the last axis, as of a Gemm; axis 1 elsewhere.
     """
 
     count: int
     factor: Mapping[str, Numbers]
     layers: tuple[tuple[Layer, str | None], ...]
+    rows: frozenset[str] = frozenset()
+
+    def channels(self, name: str, value: Tensor) -> Tensor:
+        """Return a value as (N, C, ...), whichever axis or block of columns its channels are."""
+        front = value.movedim(-1, 1) if name in self.rows else value
+        count = len(self.factor[name])
+        return front.reshape(front.shape[0], count, -1, *front.shape[2:])
 
     def of(self, value: str, factors: Tensor) -> Tensor:
         """Return the factor of every channel of a value, (C,); 1 where it has none.
@@ -92,4 +100,5 @@ def find_freedom(program: Program, sites: Sites) -> Freedom:
         free[label[walk.values[name].numbers()]] = False
     number = np.where(free, np.cumsum(free) - 1, -1)
     factor = {name: number[label[value.numbers()]] for name, value in walk.values.items()}
-    return Freedom(int(free.sum()), factor, tuple(walk.reads))
+    rows = frozenset(name for name, value in walk.values.items() if value.rows)
+    return Freedom(int(free.sum()), factor, tuple(walk.reads), rows)

@@ -62,7 +62,8 @@ def level(
     values = Net(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
     logs, counts = torch.zeros(freedom.count), torch.zeros(freedom.count)
     for site in shared:
-        log, told = _unevenness(values[site.tensor], site.grid)
+        value = freedom.channels(site.tensor, values[site.tensor])
+        log, told = _unevenness(value, site.grid)
         numbers = torch.from_numpy(freedom.factor[site.tensor])
         told &= numbers >= 0
         logs.index_add_(0, numbers[told], log[told])
@@ -71,7 +72,7 @@ def level(
 
 
 def _unevenness(value: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Return log t_k / mean_c t_k, (C,), and which channels have a t: those that are not 0."""
+    """Return log t_k / mean_c t_k of a value (N, C, ...), (C,), and which have a t: not all 0."""
     largest = max(grid.hi - grid.zero_point, grid.zero_point - grid.lo)
     steps = channel_steps(value, Grid(grid.bits, -largest, largest, 0), 1, count=_RATIOS).cpu()
     told = steps > SMALLEST

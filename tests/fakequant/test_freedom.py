@@ -134,8 +134,12 @@ def test_columns_behind_flatten_belong_to_channels() -> None:
     pooled = "p = GlobalAveragePool(c) z = Flatten(p)"
     for body, reads in ((pooled, C), ("z = Flatten(c)", 36 * C)):
         net = program(body, reads=reads, last=last)
-        assert freedom_of(net).count == C
-        check(net, freedom_of(net))
+        freedom = freedom_of(net)
+        assert freedom.count == C
+        check(net, freedom)
+        maps = torch.randn(2, C, reads // C)
+        assert torch.equal(freedom.channels("z", maps.flatten(1)), maps)
+        assert torch.equal(freedom.channels("c", maps), maps[:, :, None])
     assert (
         freedom_of(program("p = GlobalAveragePool(c) z = Reshape(p, rows)", last=last)).count == C
     )

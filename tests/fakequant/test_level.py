@@ -95,6 +95,43 @@ def test_wholly_levelled_channels_have_one_range(tmp_path: Path) -> None:
     assert float(tops.max() / tops.min()) == pytest.approx(1.0, abs=1e-4)
 
 
+TWICE = "u = MatMul(x, a) p = Relu(u) v = MatMul(p, b) q = Relu(v) y = MatMul(q, d)"
+ROWS = {
+    "perceptron": ("float[N,12] x", "float[N,4] y", TWICE),
+    "positions": ("float[N,7,12] x", "float[N,7,4] y", TWICE),
+    "blocks of columns": (
+        "float[N,3,4,4] x",
+        "float[N,4] y",
+        "u = Conv<pads=[1,1,1,1]>(x, k) f = Flatten(u) p = Relu(f) v = MatMul(p, c) q = Relu(v)"
+        " y = MatMul(q, d)",
+    ),
+}
+SIZES = {"a": (12, 6), "b": (6, 6), "c": (96, 6), "d": (6, 4), "k": (6, 3, 3, 3)}
+
+
+@pytest.mark.parametrize(("fed", "made", "nodes"), ROWS.values(), ids=ROWS)
+def test_channels_are_found_on_the_last_axis_and_in_blocks(
+    tmp_path: Path, fed: str, made: str, nodes: str
+) -> None:
+    rng = np.random.default_rng(0)
+    head = """<ir_version: 8, opset_import: ["": 17]> net"""
+    proto = onnx.parser.parse_model(f"{head} ({fed}) => ({made}) {{ {nodes} }}")
+    for name, size in SIZES.items():
+        if f" {name})" in nodes:
+            array = numpy_helper.from_array(rng.standard_normal(size).astype("f4"), name)
+            proto.graph.initializer.append(array)
+    onnx.save(proto, tmp_path / "rows.onnx")
+    model = normalise(load(tmp_path / "rows.onnx"))
+    sites, program = quantized(model, "w4a4"), to_program(model)
+    freedom = find_freedom(program, sites)
+    (shared,) = shared_steps(freedom, sites)  # the other one feeds the classifier: 8 bits
+    x = torch.randn(3, *model.input_shape, generator=torch.Generator().manual_seed(0))
+    found = level(program, (shared,), freedom, x, share=1.0)
+    assert float(found.max() / found.min()) > 1.1
+    old, new = Net(program)(x)[0], Net(freedom.scaled(program, found))(x)[0]
+    torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5 * float(old.abs().max()))
+
+
 @pytest.mark.parametrize(("bits", "count"), [("w4a4", 1), ("w8a4", 1), ("w4a8", 0), ("8", 0)])
 def test_only_narrow_steps_count(tmp_path: Path, bits: str, count: int) -> None:
     model = net(tmp_path)

@@ -18,6 +18,7 @@ from dfqonnx.convert.rehearse import rehearse
 from dfqonnx.export.exporter import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.freedom import find_freedom
+from dfqonnx.fakequant.level import level, shared_steps
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
@@ -58,7 +59,9 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
         freedom = find_freedom(program, sites)
+        shared = shared_steps(freedom, sites)
         factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, freedom.count)))
+        factors *= level(program, shared, freedom, torch.from_numpy(x), share=0.3)
         with torch.no_grad():
             scaled = Net(freedom.scaled(program, factors.float()), outputs=program.outputs)
             (same,), _ = scaled(torch.from_numpy(x))
