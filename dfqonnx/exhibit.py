@@ -83,4 +83,5 @@ def _training(trained: Distilled, images: int, top1: Bounded | None) -> Training
         before.error if images else None,
         trained.agreement_after.error if images else None,
         top1,
+        trained.seen,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import string
 import sys
@@ -32,13 +33,14 @@ Made by `python pipelines/results.py RUNS...` from the reports of runs; edit not
 | n | labelled images that it was measured on; no run used them for anything else |
 | ends | weight bits of the first and last layer |
 | stream | bits of the residual stream, the network's input and the classifier's input |
+| budget | what `--budget` asked for; without one the default's own length |
 | images seen | training steps times images a step |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data |
 | seconds, peak MiB | of the whole run; mean over seeds |
 """  # noqa: E501 (rows of a table)
 COLUMNS = (
-    "recipe", "scale", "bits", "ends", "stream", "drop", "untrained", "seeds", "n", "steps",
-    "images seen", "divergence", "seconds", "peak MiB", "machine",
+    "recipe", "scale", "budget", "bits", "ends", "stream", "drop", "untrained", "seeds", "n",
+    "steps", "images seen", "divergence", "seconds", "peak MiB", "machine",
 )  # fmt: skip
 
 
@@ -53,6 +55,7 @@ class Row:
     ends: str
     stream: str
     machine: str
+    budget: str = DASH
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def read(path: Path) -> Run:
         ends=("like the others" if ends is None else str(ends)) if bits else DASH,
         stream=str(_at(bits, "residual") or stream or DASH),
         machine=_machine(machine),
+        budget=_option(report.get("command") or "", "--budget"),
     )
     return Run(
         row=row,
@@ -151,7 +155,7 @@ def _cells(row: Row, runs: list[Run], letters: dict[str, str]) -> list[str]:
         drop = f"{statistics.fmean(drops):.2f}"
         drop += f" ({min(drops):.2f} .. {max(drops):.2f})" if len(drops) > 1 else ""
     return [
-        row.recipe, row.scale, row.bits, row.ends, row.stream, drop,
+        row.recipe, row.scale, row.budget, row.bits, row.ends, row.stream, drop,
         _figure((run.untrained for run in runs), ".2f"), str(len(runs)),
         _figure((run.n for run in runs), ",.0f"),
         _figure((run.steps for run in runs), ",.0f"),
@@ -171,6 +175,9 @@ def _order(row: Row) -> tuple[Any, ...]:
         row.recipe != "default",
         row.recipe,
         row.scale,
+        row.budget != DASH,
+        len(row.budget),
+        row.budget,
         row.machine,
     )
 
@@ -213,6 +220,12 @@ def _machine(environment: dict[str, Any]) -> str:
     device = environment.get("device")
     words = [processor or "unknown", f"{cores} cores" if cores else "", device or ""]
     return ", ".join(word for word in words if word)
+
+
+def _option(command: str, name: str) -> str:
+    """Return the value of an option of a command line; a dash where it was not given."""
+    words = shlex.split(command)
+    return words[words.index(name) + 1] if name in words[:-1] else DASH
 
 
 def _recipe(path: Path) -> dict[str, Any]:

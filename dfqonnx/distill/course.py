@@ -60,6 +60,10 @@ class Course:
     history: list[Moment] = field(default_factory=list)
     reason: str = ""
 
+    def seconds(self) -> float:
+        """Return the wall clock since distillation began."""
+        return time.perf_counter() - self.started
+
     def tell(
         self, loss: float, rate: float, *, width: float, since: float, progress: Progress
     ) -> None:
@@ -77,7 +81,7 @@ class Course:
         progress.advance(1, loss=loss, **figures)
         spent = time.perf_counter() - since
         if self.budget is not None and (self.step == 5 or self.step % REPORT_EVERY == 0):
-            left = self.budget - (time.perf_counter() - self.started)
+            left = self.budget - self.seconds()
             self.total = steps_within(left, self.step, spent / self.step)
             progress.start("distill", self.total)
             progress.advance(self.step)

@@ -66,6 +66,7 @@ class Distilled:
         history: the course of the loss.
         untrained: the parameters before the first step, see `Student.save_state`; none without
             steps.
+        seen: images drawn for all steps; fewer a step than asked for where memory is short.
     """
 
     steps: int
@@ -76,6 +77,7 @@ class Distilled:
     reason: str
     history: tuple[Moment, ...]
     untrained: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: int = 0
 
 
 def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -135,9 +137,9 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
         if not kept:
             student.load_state(first)
-            after = before
-    seconds, history = time.perf_counter() - started, tuple(run.history)
-    return Distilled(run.step, seconds, before, after, kept, run.reason, history, first)
+    after = after if kept else before
+    past, history, seen = run.seconds(), tuple(run.history), run.step * spec.batch
+    return Distilled(run.step, past, before, after, kept, run.reason, history, first, seen)
 
 
 def _begun(

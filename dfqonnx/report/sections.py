@@ -41,6 +41,7 @@ class Training:
         untrained_error: error of the outputs without classes before training, over their power.
         trained_error: that of the student as it was left.
         untrained_top1: labelled accuracy before training, in percent; None without labels.
+        images_seen: steps times images a step.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class Training:
     untrained_error: float | None = None
     trained_error: float | None = None
     untrained_top1: Bounded | None = None
+    images_seen: int | None = None
 
 
 @dataclass(frozen=True)

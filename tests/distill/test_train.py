@@ -110,6 +110,15 @@ def test_the_same_seed_gives_the_same_integers(tiny: Tiny, images: np.ndarray) -
     assert not same(params[0], params[2])
 
 
+def test_images_are_counted_as_drawn_where_memory_makes_batches_smaller(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(SPEC, steps=3)
+    assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch
+    monkeypatch.setattr(train, "room", lambda device: 1)  # one byte: single images
+    assert run(tiny[0], Student(*tiny), images, spec).seen == 3
+
+
 def test_no_steps_only_initialise(tiny: Tiny, student: Student, images: np.ndarray) -> None:
     result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0), budget=30.0)
     assert (result.steps, result.kept, result.reason) == (0, False, "")

@@ -54,7 +54,7 @@ def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
     # (0.5 + 0.8 + 0.2) / 3 = 0.5; 91.5 - 90.25 = 1.25; (100 + 101 + 102) / 3 = 101
     # 300 steps of 128 = 38,400
     assert cells(row) == [
-        "default", "quick", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "1.25", "3",
+        "default", "quick", "-", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "1.25", "3",
         "10,000", "300", "38,400", "0.0100", "101", "1,000", "a",
     ]  # fmt: skip
     assert "- a: a | processor, 2 cores" in lines
@@ -78,27 +78,40 @@ def test_what_is_missing_is_a_dash_and_every_convention_has_its_own_row(
     write(tmp_path / "d", 0, 2.0, name="aaa")
     (tmp_path / "a" / "recipe.yaml").unlink()
     rows = [cells(line) for line in page(root, tmp_path) if line.startswith(("| default", "| aaa"))]
-    assert [row[:6] for row in rows] == [
-        ["default", "quick", "W8A8", "like the others", "8", "0.00"],
-        ["default", "-", "W4A4", "like the others", "8", "-"],
-        ["aaa", "quick", "W4A4", "like the others", "8", "2.00"],
-        ["default", "quick", "W4A4", "8", "8", "1.50"],
+    assert [row[:7] for row in rows] == [
+        ["default", "quick", "-", "W8A8", "like the others", "8", "0.00"],
+        ["default", "-", "-", "W4A4", "like the others", "8", "-"],
+        ["aaa", "quick", "-", "W4A4", "like the others", "8", "2.00"],
+        ["default", "quick", "-", "W4A4", "8", "8", "1.50"],
     ]
     (bare,) = [row for row in rows if row[1] == "-"]
-    assert bare[5:14] == ["-", "-", "1", "-", "-", "-", "-", "-", "-"]
+    assert bare[6:15] == ["-", "-", "1", "-", "-", "-", "-", "-", "-"]
 
 
 def test_a_training_that_was_given_up_leaves_the_untrained_drop(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "a", 0, 1.1, training={"steps": 200, "kept": False, "untrained_top1": None})
     (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
-    assert cells(row)[5:7] == ["1.10", "1.10"]
+    assert cells(row)[6:8] == ["1.10", "1.10"]
 
 
 def test_the_same_seed_twice_counts_once_and_the_last_one_wins(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "1", 0, 9.0)
     write(tmp_path / "2", 0, 1.0)
     (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
-    assert cells(row)[5:8] == ["1.00", "1.25", "1"]
+    assert cells(row)[6:9] == ["1.00", "1.25", "1"]
+
+
+def test_budgets_have_rows_of_their_own_and_images_are_counted_as_drawn(
+    root: Path, tmp_path: Path
+) -> None:
+    drawn = {"steps": 300, "kept": True, "images_seen": 9600}  # 32 a step instead of 128
+    write(tmp_path / "a", 0, 0.5, command="dfqonnx run --model net.onnx --bits 4")
+    write(tmp_path / "b", 0, 0.9, command="dfqonnx run --budget 120s --bits 4", training=drawn)
+    write(tmp_path / "c", 0, 0.4, command="dfqonnx run --bits 4 --budget 1800s")
+    rows = [cells(line) for line in page(root, tmp_path) if line.startswith("| default")]
+    assert [row[2] for row in rows] == ["-", "120s", "1800s"]
+    assert [row[6] for row in rows] == ["0.50", "0.90", "0.40"]
+    assert [row[11] for row in rows] == ["38,400", "9,600", "38,400"]
 
 
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
