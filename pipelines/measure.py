@@ -1,10 +1,10 @@
 """Run every line of a list of measurements, one after another; a list can be resumed.
 
-    python pipelines/measure.py pipelines/tables/results.yaml \\
-        --models FOLDER --data FOLDER --out RUNS
+    python pipelines/measure.py LIST --models FOLDER --data FOLDER --out RUNS [--lane 0/2]
     python pipelines/results.py RUNS > pipelines/RESULTS.md
 
-The list names input specifications and labelled sets by model, and runs:
+A list (`pipelines/tables/results.yaml` is one) names input specifications and labelled sets by
+model, and runs:
 
     models:  {NAME: {preprocess: imagenet, data: test.npz}}       preprocess: a preset or a mapping
     runs:    [{models: [NAME, ...], bits: [w4a4], seeds: [0, 1], recipe: ptq, budget: 2m}, ...]
