@@ -10,7 +10,8 @@ model, and runs:
     runs:    [{models: [NAME, ...], bits: [w4a4], seeds: [0, 1], recipe: ptq, budget: 2m}, ...]
 
 A run whose folder exists is not done again: `dfqonnx run` leaves it complete or absent. With
-`--lane 0/2` only the first, third, ... of the runs are done: one lane a core.
+`--lane 0/2` only the first, third, ... of the runs are done: one lane a core. Ends with 1 if a run
+failed.
 """
 
 from __future__ import annotations
@@ -76,8 +77,22 @@ def command(line: Line, facts: dict[str, Any], places: argparse.Namespace) -> li
     return words + ([] if line.budget is None else ["--budget", line.budget])
 
 
-def measure(todo: list[Line], content: dict[str, Any], places: argparse.Namespace) -> Iterator[str]:
-    """Do what is not there yet; yield a line of text for each run."""
+def lane(text: str) -> slice:
+    """Return which runs a lane does, from `0/2`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not that.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected LANE/LANES, as 0/2 and 1/2")
+    return slice(int(index), None, int(count))
+
+
+def measure(
+    todo: list[Line], content: dict[str, Any], places: argparse.Namespace
+) -> Iterator[tuple[str, bool]]:
+    """Do what is not there yet; yield for each run a line of text, and whether it is there now."""
     for index, line in enumerate(todo, 1):
         folder = places.out / line.name
         if not folder.exists():
@@ -88,14 +103,14 @@ def measure(todo: list[Line], content: dict[str, Any], places: argparse.Namespac
             )
             if done.returncode:
                 why = f"exit {done.returncode}: {done.stderr.strip()}"
-                yield f"{index}/{len(todo)} {line.name}: {why}"
+                yield f"{index}/{len(todo)} {line.name}: {why}", False
                 continue
             took = f"{time.perf_counter() - began:.0f} s"
         else:
             took = "there already"
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         drop = (report.get("drop_points") or {}).get("value")
-        yield f"{index}/{len(todo)} {line.name}: drop {drop}, {took}"
+        yield f"{index}/{len(todo)} {line.name}: drop {drop}, {took}", True
 
 
 def main() -> None:
@@ -103,13 +118,15 @@ def main() -> None:
     parser.add_argument("list", type=Path, help="a YAML file, see above")
     for name, what in (("models", "float models"), ("data", "labelled sets"), ("out", "runs")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"folder of {what}")
-    parser.add_argument("--lane", default="0/1", help="which share of the runs, as 0/2")
+    parser.add_argument("--lane", type=lane, default="0/1", help="which share of the runs, as 0/2")
     places = parser.parse_args()
-    lane, _, lanes = places.lane.partition("/")
     content = yaml.safe_load(places.list.read_text(encoding="utf-8"))
     places.out.mkdir(parents=True, exist_ok=True)
-    for text in measure(lines(content)[int(lane) :: int(lanes)], content, places):
+    failed = 0
+    for text, good in measure(lines(content)[places.lane], content, places):
         print(text, flush=True)
+        failed += not good
+    raise SystemExit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ Made by `python pipelines/results.py RUNS...` from the reports of runs; edit not
 | ends | weight bits of the first and last layer |
 | stream | bits of the residual stream, the network's input and the classifier's input |
 | budget | what `--budget` asked for; without one the default's own length |
-| images seen | training steps times images a step |
+| images seen | training steps times images a step: as drawn, or as the recipe asks where an older report does not say (large networks draw fewer) |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data |
 | seconds, peak MiB | of the whole run; mean over seeds |
 """  # noqa: E501 (rows of a table)

@@ -1,7 +1,7 @@
 """Data-free quantization before training: the float network reworked, then the student settled.
 
-    even -> level -> equalise -> absorb  float network in, float network with the same outputs out
-    ranges -> correct           steps of the activations, biases of the initialised student
+    even -> level -> equalise -> absorb   float network in, one with the same outputs out
+    ranges -> correct                     activations' steps, biases of the initialised student
 
 The parts are in `fakequant`; each says its source.
 """
@@ -17,17 +17,17 @@ from torch import Tensor
 from dfqonnx.convert.program import Program
 from dfqonnx.fakequant.absorb import absorb, moved_biases
 from dfqonnx.fakequant.correct import correct_biases, measured_means, set_ranges
-from dfqonnx.fakequant.equalise import Statistics, equalise
+from dfqonnx.fakequant.equalise import Statistics, equalise, scaled_statistics
 from dfqonnx.fakequant.even import even, find_pairs
 from dfqonnx.fakequant.expect import Expected, expect
-from dfqonnx.fakequant.freedom import Freedom, find_freedom
+from dfqonnx.fakequant.freedom import find_freedom
 from dfqonnx.fakequant.level import level, shared_steps
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.prepare import PrepareSpec
-from dfqonnx.spec.sites import ChannelStatistics, Sites
+from dfqonnx.spec.sites import Sites
 from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.pixels import to_tensor
 
@@ -74,16 +74,12 @@ def rework(
     program, evened = even(program, _paint(inputs, shape)) if find_pairs(program) else (program, 0)
     if evened:
         progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
-    freedom = find_freedom(program, sites)
-    shared = shared_steps(freedom, sites) if spec.level else ()
-    if shared:
-        height, width, _ = image_size(shape, inputs)
-        x = _paint(inputs, shape, min(_MOST, max(1, _PIXELS // (height * width))))
-        factors = level(program, shared, freedom, x, share=spec.level)
-        program = freedom.scaled(program, factors)
-        statistics = _scaled(statistics, freedom, factors)
-        steps = "step" if len(shared) == 1 else "steps"
-        progress.note(f"channels evened under {len(shared)} shared {steps} of activations")
+    program, statistics, levelled = _levelled(
+        program, sites, statistics, share=spec.level, inputs=inputs, shape=shape
+    )
+    if levelled:
+        steps = "step" if levelled == 1 else "steps"
+        progress.note(f"channels levelled under {levelled} shared {steps} of activations")
     if spec.equalise:
         found = equalise(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
@@ -101,15 +97,27 @@ def rework(
     return Reworked(program, sites, expected)
 
 
-def _scaled(statistics: Statistics, freedom: Freedom, factors: Tensor) -> Statistics:
-    """Return what BatchNormalization knew of values whose channels were scaled."""
-    by = {name: freedom.of(name, factors).numpy() for name in statistics.keys() & freedom.factor}
-    return {
-        name: ChannelStatistics(known.mean * by[name], known.variance * by[name] ** 2)
-        if name in by
-        else known
-        for name, known in statistics.items()
-    }
+def _levelled(
+    program: Program,
+    sites: Sites,
+    statistics: Statistics,
+    *,
+    share: float,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+) -> tuple[Program, Statistics, int]:
+    """Return network and statistics with levelled channels, and under how many steps."""
+    if not share:
+        return program, statistics, 0
+    freedom = find_freedom(program, sites)
+    shared = shared_steps(freedom, sites)
+    if not shared:
+        return program, statistics, 0
+    height, width, _ = image_size(shape, inputs)
+    x = _paint(inputs, shape, min(_MOST, max(1, _PIXELS // (height * width))))
+    factors = level(program, shared, freedom, x, share=share)
+    by = {name: freedom.of(name, factors) for name in statistics.keys() & freedom.factor}
+    return freedom.scaled(program, factors), scaled_statistics(statistics, by), len(shared)
 
 
 def _paint(inputs: InputSpec, shape: tuple[int, ...], count: int = _PAINTED) -> Tensor:

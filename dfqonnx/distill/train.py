@@ -138,8 +138,8 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         if not kept:
             student.load_state(first)
     after = after if kept else before
-    past, history, seen = run.seconds(), tuple(run.history), run.step * spec.batch
-    return Distilled(run.step, past, before, after, kept, run.reason, history, first, seen)
+    seconds, history, seen = run.seconds(), tuple(run.history), run.step * spec.batch
+    return Distilled(run.step, seconds, before, after, kept, run.reason, history, first, seen)
 
 
 def _begun(

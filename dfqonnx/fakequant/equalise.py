@@ -75,14 +75,15 @@ def equalise(program: Program, sites: Sites, statistics: Statistics) -> Equalise
         sweep, moved = sweep + 1, 0.0
         for pair in pairs:
             step = _factors(pair, tensors)  # (C,)
-            _scale(pair, step, tensors)
+            pair.first.scale_made(tensors, step)
+            pair.second.scale_read(tensors, step)
             factors[pair.first.output] *= step
             moved = max(moved, float((step.log().abs()).max()))
     relaxed = tuple(node for pair in pairs for node in pair.clips)
     return Equalised(
         replace(program, tensors=tensors, steps=_relaxed(program, relaxed)),
         _without_ceilings(sites, program, relaxed),
-        {name: _scaled(known, factors.get(name)) for name, known in statistics.items()},
+        scaled_statistics(statistics, factors),
         pairs,
         relaxed,
         sweep,
@@ -129,23 +130,20 @@ def _factors(pair: Pair, tensors: Mapping[str, Tensor]) -> Tensor:
     return torch.where((first > 0) & (second > 0), factors, torch.ones_like(first))
 
 
-def _scale(pair: Pair, factors: Tensor, tensors: dict[str, Tensor]) -> None:
-    first, second = pair.first.site, pair.second.site
-    tensors[first.weight] = pair.first.scale_outputs(tensors[first.weight], factors)
-    if first.bias is not None:
-        bias = tensors[first.bias]
-        tensors[first.bias] = (bias.reshape(-1) * factors).reshape(bias.shape)
-    weight = tensors[second.weight]
-    tensors[second.weight] = pair.second.scale_inputs(
-        weight, pair.second.spread(1 / factors, weight)
-    )
+def scaled_statistics(known: Statistics, factors: Mapping[str, Tensor]) -> Statistics:
+    """Return what BatchNormalization knew of values whose channels were scaled.
 
-
-def _scaled(known: ChannelStatistics, factors: Tensor | None) -> ChannelStatistics:
-    if factors is None:
-        return known
-    by = factors.cpu().numpy()
-    return ChannelStatistics(known.mean * by, known.variance * by**2)
+    Args:
+        known: by value name.
+        factors: (C,) by value name; the others stay.
+    """
+    by = {name: factors[name].cpu().numpy() for name in known.keys() & factors}
+    return {
+        name: ChannelStatistics(it.mean * by[name], it.variance * by[name] ** 2)
+        if name in by
+        else it
+        for name, it in known.items()
+    }
 
 
 def _relaxed(program: Program, nodes: tuple[str, ...]) -> tuple[Step, ...]:

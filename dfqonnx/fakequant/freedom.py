@@ -69,16 +69,9 @@ class Freedom:
         """
         tensors = dict(program.tensors)
         for layer, read in self.layers:
-            site, weight = layer.site, tensors[layer.site.weight]
-            made = self.of(layer.output, factors)  # (O,)
+            layer.scale_made(tensors, self.of(layer.output, factors))
             if read is not None:
-                weight = layer.scale_inputs(
-                    weight, layer.spread(1 / self.of(read, factors), weight)
-                )
-            tensors[site.weight] = layer.scale_outputs(weight, made)
-            if site.bias is not None:
-                bias = tensors[site.bias]
-                tensors[site.bias] = (bias.reshape(-1) * made).reshape(bias.shape)
+                layer.scale_read(tensors, self.of(read, factors))
         return replace(program, tensors=tensors)
 
 

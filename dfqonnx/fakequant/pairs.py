@@ -61,6 +61,20 @@ class Layer:
         scaled = moved * rows.reshape(*rows.shape, *[1] * (moved.dim() - 2))
         return scaled.movedim(0, self.site.axis)
 
+    def scale_made(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
+        """Multiply every channel that the layer makes, bias included, by its factor, in place."""
+        site = self.site
+        tensors[site.weight] = self.scale_outputs(tensors[site.weight], factors)
+        if site.bias is not None:
+            bias = tensors[site.bias]
+            tensors[site.bias] = (bias.reshape(-1) * factors).reshape(bias.shape)
+
+    def scale_read(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
+        """Let the layer read channels that are `factors` times what they were, in place."""
+        weight = tensors[self.site.weight]
+        by = self.spread(1 / factors, weight)
+        tensors[self.site.weight] = self.scale_inputs(weight, by)
+
     def spread(self, factors: Tensor, weight: Tensor) -> Tensor:
         """Return one factor per input, each repeated where a channel has a block of them."""
         return factors.repeat_interleave(len(self.in_rows(weight)) // len(factors))

@@ -162,7 +162,7 @@ def test_the_reworked_network_computes_what_it_did(tmp_path: Path) -> None:
     model = net(tmp_path)
     before = to_program(model)
     made, notes = reworked(model, "w4a4", 0.3)
-    assert notes == ["channels evened under 1 shared step of activations"]
+    assert notes == ["channels levelled under 1 shared step of activations"]
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     old, new = (Net(program, taps=("r",))(x) for program in (before, made.program))
     # three layers in float32

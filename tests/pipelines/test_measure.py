@@ -50,10 +50,16 @@ def test_a_run_that_fails_says_why_and_the_next_one_is_done(root: Path, tmp_path
     runs = [{"models": ["net"], "bits": ["w4a4"], "seeds": [0, 1]}]
     code, told, _ = measure(root, tmp_path, {"models": MODELS, "runs": runs})
     first, second = told.splitlines()
-    assert code == 0
+    assert code == 1
     assert first.startswith("1/2 net.w4a4.default.s0: exit 2: ")
     assert "net.onnx" in first
     assert second == "2/2 net.w4a4.default.s1: drop 0.5, there already"
+
+
+def test_a_lane_that_is_none_is_refused(root: Path, tmp_path: Path) -> None:
+    code, _, why = measure(root, tmp_path, {"models": {}, "runs": []}, "--lane", "2/2")
+    assert code == 2
+    assert "'2/2': expected LANE/LANES" in why
 
 
 def test_a_model_that_the_list_does_not_describe_is_named(root: Path, tmp_path: Path) -> None:
