@@ -69,9 +69,9 @@ class Freedom:
         """
         tensors = dict(program.tensors)
         for layer, read in self.layers:
-            layer.scale_made(tensors, self.of(layer.output, factors))
             if read is not None:
                 layer.scale_read(tensors, self.of(read, factors))
+            layer.scale_made(tensors, self.of(layer.output, factors))
         return replace(program, tensors=tensors)
 
 
