@@ -6,7 +6,8 @@
 Runs `dfqonnx run` with recipe ptq, the default one and (with --budget) a longer schedule; gives the
 default run's synthetic images to `onnxruntime.quantization.quantize_static` at 8 bits and with INT4
 weights; then compares all files with `dfqonnx compare` on labelled images, and writes the table
-with the processor seconds of every candidate to FOLDER/side_by_side.md. Labels only measure.
+with the processor seconds of every candidate to FOLDER/side_by_side.md. Labels only measure; the
+seconds of dfqonnx's own candidates include that proof, which their folders keep as report.json.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnxruntime.quantization import (
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
     CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
     quantize_static,
 )
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.quantization.shape_inference import (  # type: ignore[import-untyped]
+    quant_pre_process,
+)
 
 from dfqonnx.comparing import compare
 from dfqonnx.graph.load import load
@@ -40,6 +43,7 @@ from dfqonnx.report.league import Entry
 from dfqonnx.spec.compare import CompareSpec
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.preprocess import read_preprocess
+from dfqonnx.spec.quant import Bits
 from dfqonnx.synth.pixels import to_tensor
 
 CALIBRATION, BATCH = 512, 64
@@ -93,7 +97,8 @@ def main() -> None:
             eval_data=told.eval_data,
         )
     )
-    table = "\n".join(lines(made, league.entries))
+    title = f"### {told.model.stem} at {Bits.parse(told.bits).label.upper()}, seed {told.seed}\n"
+    table = "\n".join((title, *lines(made, league.entries)))
     (told.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
     print(table)
 
@@ -107,7 +112,8 @@ def ours(told: argparse.Namespace) -> Iterator[Made]:
     for name, bits, extra in plans:
         out = told.out / name
         command = [sys.executable, "-m", "dfqonnx", "run", "--model", told.model, "--bits", bits]
-        command += ["--preprocess", told.preprocess, "--seed", told.seed, "--out", out, "--quiet"]
+        command += ["--preprocess", told.preprocess, "--eval-data", told.eval_data]
+        command += ["--seed", told.seed, "--out", out, "--quiet"]
         words = [str(word) for word in (*command, *extra)]
         yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
 

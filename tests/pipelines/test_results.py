@@ -114,6 +114,35 @@ def test_budgets_have_rows_of_their_own_and_images_are_counted_as_drawn(
     assert [row[11] for row in rows] == ["38,400", "9,600", "38,400"]
 
 
+def test_a_default_with_budgets_gets_a_curve_that_begins_at_ptq(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a", 0, 0.5, command="dfqonnx run --bits 4", seconds={"total": 380.0})
+    write(tmp_path / "b", 1, 0.7, command="dfqonnx run --bits 4", seconds={"total": 420.0})
+    longer = "dfqonnx run --bits 4 --budget 1800s"
+    write(tmp_path / "c", 0, 0.4, command=longer, seconds={"total": 1790.0})
+    write(tmp_path / "d", 0, 0.9, name="ptq", seconds={"total": 27.0}, training={"steps": 0})
+    write(tmp_path / "e", 0, 0.8, name="dfqf")
+    lines = page(root, tmp_path)
+    at = lines.index("### net at W4A4")
+    assert lines[at - 2] == "## Drop against seconds"
+    assert lines[at + 4 : at + 7] == [
+        "| 27 | ptq | - | 0 | 0.90 | 1 |",
+        "| 400 | default | - | 300 | 0.60 | 2 |",  # (380 + 420) / 2, (0.5 + 0.7) / 2
+        "| 1,790 | default | 1800s | 300 | 0.40 | 1 |",
+    ]
+    assert '    x-axis "seconds" [27, 400, 1790]' in lines
+    assert "    line [0.90, 0.60, 0.40]" in lines
+
+
+def test_a_table_of_side_by_side_comes_last_as_it_is(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a", 0, 0.5)
+    assert "## Side by side" not in page(root, tmp_path)
+    (tmp_path / "side_by_side.md").write_text("### net at W4A4, seed 0\n\n| candidate |\n")
+    lines = page(root, tmp_path)
+    at = lines.index("### net at W4A4, seed 0")
+    assert lines.index("## Side by side") < at
+    assert lines[at + 1 : at + 5] == ["", "| candidate |", "", "## Machines"]
+
+
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
     words = [sys.executable, root / "pipelines" / "results.py", tmp_path]
     done = subprocess.run(words, capture_output=True, text=True)
