@@ -19,9 +19,9 @@ from dfqonnx.validate.size import FileFacts
 from dfqonnx.validate.validation import Validation
 
 FLIPS, STEP = 1e-4, 1  # share of codes that may differ, and levels: ties in float32
-# Behind a float node that sums over whole planes, two libraries add up in another order.
-SUMMED = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
-FLIPS_SUMMED, STEPS_SUMMED = 1e-3, 2
+# Behind float sums over whole planes: ONNX Runtime's InstanceNormalization of 800 x 800 numbers was
+# seen 0.025 of a level off one in float64 (torch: 1e-5), which flips up to twice that share.
+FLIPS_SUMMED, STEPS_SUMMED = 5e-2, 2
 
 
 def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
@@ -85,13 +85,21 @@ def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:
     if found.parity is None:
         yield Gate("the runtime computes what the file says", "no images to compare on", None)
         return
-    yield _levels("the runtime computes what the file says", found.parity.on_vs_off)
-    if found.parity.off_vs_torch is not None:
-        summed = any(node.op in SUMMED for node in found.audit.float_nodes)
-        bounds = (FLIPS_SUMMED, STEPS_SUMMED) if summed else (FLIPS, STEP)
-        yield _levels("the file is what was trained", found.parity.off_vs_torch, *bounds)
+    deployed, trained = found.parity.on_vs_off, found.parity.off_vs_torch
+    yield Gate("the runtime computes what the file says", _differing(deployed), _equal(deployed))
+    if trained is not None:
+        summed = trained.behind_sums(True)
+        holds = _equal(trained.behind_sums(False))
+        holds &= summed.fraction <= FLIPS_SUMMED and summed.largest <= STEPS_SUMMED
+        words = _differing(trained)
+        if summed.sites:
+            words += f"; {summed.fraction:.1e} of those behind float sums over whole planes"
+        yield Gate("the file is what was trained", words, holds)
 
 
-def _levels(rule: str, levels: Levels, flips: float = FLIPS, most: int = STEP) -> Gate:
-    words = f"{levels.fraction:.1e} of the codes differ, by {levels.largest} levels at most"
-    return Gate(rule, words, levels.largest <= most and levels.fraction <= flips)
+def _equal(levels: Levels) -> bool:
+    return levels.fraction <= FLIPS and levels.largest <= STEP
+
+
+def _differing(levels: Levels) -> str:
+    return f"{levels.fraction:.1e} of the codes differ, by {levels.largest} levels at most"

@@ -18,6 +18,8 @@ from onnx import TensorProto, helper
 
 from dfqonnx.spec.sites import SITE_PREFIX
 
+# Float nodes that add up whole planes, which libraries do in different orders.
+SUMS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 _FEED = "given:"
 _INTEGER_STEPS = {"Clip", "Min"}
 
@@ -30,11 +32,13 @@ class CodeTensor:
         site: name of the site; the tensor's own name in files that name no sites.
         value: name of the integer tensor.
         dtype: its ONNX element type.
+        summed: whether one of `SUMS` stands between these codes and those before.
     """
 
     site: str
     value: str
     dtype: int
+    summed: bool = False
 
 
 def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
@@ -47,6 +51,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
     quantizers = [n for n in proto.graph.node if n.op_type == "QuantizeLinear"]
     named = [n for n in quantizers if n.name.startswith(SITE_PREFIX)]
     found = []
+    makers = {name: node for node in proto.graph.node for name in node.output}
     for node in named or quantizers:
         value = node.output[0]
         after = readers.get(value, [])
@@ -54,8 +59,29 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
             value = after[0].output[0]
         zero = node.input[2] if len(node.input) > 2 else ""
         dtype = types.get(zero, TensorProto.UINT8)
-        found.append(CodeTensor(node.name.removeprefix(SITE_PREFIX) or value, value, dtype))
+        site = node.name.removeprefix(SITE_PREFIX) or value
+        found.append(CodeTensor(site, value, dtype, _behind_sums(node, makers)))
     return tuple(found)
+
+
+def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Tell whether a quantizer reads one of `SUMS`, up to the codes before it.
+
+    Args:
+        quantizer: where to begin.
+        makers: value name -> the node that makes it.
+    """
+    waiting, seen = [quantizer.input[0]], set()
+    while waiting:
+        name = waiting.pop()
+        node = makers.get(name)
+        if node is None or name in seen or node.op_type == "DequantizeLinear":
+            continue
+        if node.op_type in SUMS:
+            return True
+        seen.add(name)
+        waiting += node.input
+    return False
 
 
 def expose(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:

@@ -24,12 +24,13 @@ _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUB
 
 @dataclass(frozen=True)
 class SiteFlips:
-    """Codes of one site that differ on equal inputs."""
+    """Codes of one site that differ on equal inputs; `summed` as in `CodeTensor`."""
 
     site: str
     codes: int
     differing: int
     largest: int
+    summed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Levels:
     def largest(self) -> int:
         """Largest difference in levels."""
         return max((s.largest for s in self.sites), default=0)
+
+    def behind_sums(self, wanted: bool) -> Levels:
+        """Return those that stand behind sums over planes, or those that do not."""
+        return Levels(tuple(site for site in self.sites if site.summed == wanted))
 
 
 @dataclass(frozen=True)
@@ -214,4 +219,8 @@ class _Tally:
             count[2] = max(count[2], int(difference.max(initial=0)))
 
     def result(self) -> Levels:
-        return Levels(tuple(SiteFlips(c.site, *self._counts[c.value]) for c in self._codes))
+        found = []
+        for code in self._codes:
+            total, differing, largest = self._counts[code.value]
+            found.append(SiteFlips(code.site, total, differing, largest, code.summed))
+        return Levels(tuple(found))

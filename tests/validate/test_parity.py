@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from numpy.typing import NDArray
 
@@ -28,6 +29,35 @@ def as_written(found: Exported) -> TorchRun:
 def test_every_site_of_the_decision_is_found_in_the_file(tmp_path: Path) -> None:
     found = export_net(residual().proto(), tmp_path)
     assert {c.site for c in find_codes(found.proto)} == {s.name for s in found.sites.activations}
+
+
+def test_codes_behind_an_instance_normalization_are_known_up_to_the_next_codes() -> None:
+    """What torch and the runtime may add up in another order: `b` and, through the Add, `d`."""
+    proto = onnx.parser.parse_model("""
+<ir_version: 10, opset_import: ["": 21]>
+net (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
+<float s = {0.1}, uint8 z = {0}, float[2] g = {1, 1}, float[2] h = {0, 0}>
+{
+    a = QuantizeLinear(x, s, z)
+    a1 = DequantizeLinear(a, s, z)
+    n = InstanceNormalization(a1, g, h)
+    r = Relu(n)
+    b = QuantizeLinear(r, s, z)
+    b1 = DequantizeLinear(b, s, z)
+    t = Tanh(b1)
+    c = QuantizeLinear(t, s, z)
+    c1 = DequantizeLinear(c, s, z)
+    m = Add(c1, n)
+    d = QuantizeLinear(m, s, z)
+    y = DequantizeLinear(d, s, z)
+}
+""")
+    assert [(code.site, code.summed) for code in find_codes(proto)] == [
+        ("a", False),
+        ("b", True),
+        ("c", False),
+        ("d", True),
+    ]
 
 
 @pytest.mark.parametrize("bits", [Bits(4, 4), Bits(8, 8), Bits(3, 5)])

@@ -1,0 +1,54 @@
+"""The promises of every report: what fails them, and what float sums over planes may do."""
+
+from __future__ import annotations
+
+import pytest
+
+from dfqonnx.report.build import build
+from dfqonnx.validate.audit import Audit
+from dfqonnx.validate.parity import Levels, Parity, SiteFlips
+from dfqonnx.validate.size import FileFacts
+from dfqonnx.validate.validation import Validation
+
+FILE = FileFacts("net.onnx", "0", 1)
+SAME = Levels((SiteFlips("a", 100_000, 0, 0),))
+TRAINED = "the file is what was trained"
+DEPLOYED = "the runtime computes what the file says"
+
+
+def gate(rule: str, *, trained: Levels = SAME, deployed: Levels = SAME) -> tuple[bool | None, str]:
+    parity = Parity(deployed, trained, trained, None, None, 0.0, 0.0, 1)
+    audit = Audit({}, {}, (), "cpu")
+    found = Validation(FILE, FILE, None, None, parity, audit, None, "", "1", "cpu")
+    (told,) = [gate for gate in build(found).gates if gate.rule == rule]
+    return told.holds, told.value
+
+
+@pytest.mark.parametrize(
+    ("differing", "largest", "holds"), [(10, 1, True), (11, 1, False), (1, 2, False)]
+)
+def test_one_code_in_ten_thousand_may_differ_by_a_level(
+    differing: int, largest: int, holds: bool
+) -> None:
+    levels = Levels((SiteFlips("a", 100_000, differing, largest),))
+    words = f"{differing / 100_000:.1e} of the codes differ, by {largest} levels at most"
+    assert gate(TRAINED, trained=levels) == (holds, words)
+    assert gate(DEPLOYED, deployed=levels) == (holds, words)
+
+
+@pytest.mark.parametrize(
+    ("differing", "largest", "holds"), [(5_000, 2, True), (5_001, 1, False), (1, 3, False)]
+)
+def test_float_sums_over_planes_excuse_what_stands_behind_them_and_nothing_else(
+    differing: int, largest: int, holds: bool
+) -> None:
+    summed = SiteFlips("b", 100_000, differing, largest, summed=True)
+    found, words = gate(TRAINED, trained=Levels((*SAME.sites, summed)))
+    assert found is holds
+    assert words.endswith(
+        f"; {differing / 100_000:.1e} of those behind float sums over whole planes"
+    )
+    plain = Levels((SiteFlips("a", 100_000, 11, 1), SiteFlips("b", 100_000, 0, 0, summed=True)))
+    assert gate(TRAINED, trained=plain)[0] is False
+    # one runtime, one order of adding up: no excuse
+    assert gate(DEPLOYED, deployed=Levels((SiteFlips("b", 1000, 1, 1, summed=True),)))[0] is False
