@@ -18,6 +18,7 @@ from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.validate.accuracy import Bounded, share
 from dfqonnx.validate.data import EvalData
 from dfqonnx.validate.parity import TorchRun
+from dfqonnx.validate.together import images_together
 from dfqonnx.validate.validation import PARITY_IMAGES, Validation
 
 _CODES_BATCH, _CLASS_BATCH = 32, 128
@@ -36,7 +37,8 @@ def replay(
     student.to("cpu").eval()
     codes: dict[str, list[NDArray[np.uint8]]] = {}
     logits = []
-    for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), _CODES_BATCH):
+    step = images_together(pixels.shape[1:], _CODES_BATCH)
+    for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), step):
         x = to_tensor(part, inputs, shape=shape)
         for name, values in student.codes(x).items():
             codes.setdefault(name, []).append(values)
@@ -93,6 +95,6 @@ def _classes(
     student.to("cpu").eval()
     chosen = [
         student(to_tensor(torch.from_numpy(pixels), inputs, shape=shape))[0].argmax(1).numpy()
-        for pixels, _ in data.batches(_CLASS_BATCH)
+        for pixels, _ in data.batches(images_together(shape, _CLASS_BATCH))
     ]
     return np.concatenate(chosen)

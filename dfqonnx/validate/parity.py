@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from dfqonnx.errors import InternalError
 from dfqonnx.validate.forced import CodeTensor, expose, feed_name, find_codes, force
 from dfqonnx.validate.session import Array, Provider, Session
+from dfqonnx.validate.together import images_together
 
+BATCH = 32  # images at once, at most
 _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
@@ -101,7 +103,7 @@ def compare(
     x: NDArray[np.float32],
     *,
     torch_run: TorchRun | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     provider: Provider = "cpu",
 ) -> Parity | None:
     """Compare the executions of the exported file at `path` on inputs `x`.
@@ -121,7 +123,7 @@ def compare(
         odd = sorted(given.keys() ^ {code.site for code in codes})[0]
         raise InternalError(f"parity: site {odd!r} is not both in the file and in the student")
     bench = _Bench(proto, codes, x[: min(2, len(x))], provider)
-    step = bench.written.batch or batch
+    step = bench.written.batch or batch or images_together(x.shape[1:], BATCH)
     tallies = [_Tally(codes) for _ in range(3)]
     written: list[Array] = []
     for start in range(0, len(x), step):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.validate.installed import require_runtime
+from dfqonnx.validate.together import images_together
 
 Optimisation = Literal["off", "all"]
 Provider = Literal["cpu", "cuda"]
@@ -118,13 +119,17 @@ class Session:
         return partial(self._session.run, None, typed)
 
     def run_batched(
-        self, feeds: Mapping[str, Array], *, size: int = 64, outputs: Sequence[str] | None = None
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        size: int | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run over the first axis of all feeds in pieces and join the results.
 
         Args:
             feeds: arrays of equal length.
-            size: images at once where the model leaves it free.
+            size: images at once where the model leaves it free; as many as memory holds when None.
             outputs: names wanted; all when None.
 
         Returns:
@@ -133,8 +138,9 @@ class Session:
         """
         names = list(outputs or (port.name for port in self.outputs))
         feeds = {name: self._typed(name, array) for name, array in feeds.items()}
-        length = len(next(iter(feeds.values())))
-        step = self.batch or size
+        first = next(iter(feeds.values()))
+        length = len(first)
+        step = self.batch or size or images_together(first.shape[1:])
         pieces: list[list[Array]] = []
         for start in range(0, length, step):
             piece = {name: array[start : start + step] for name, array in feeds.items()}
