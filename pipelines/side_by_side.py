@@ -37,6 +37,7 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
 )
 
 from dfqonnx.comparing import compare
+from dfqonnx.errors import UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.report.league import Entry
@@ -87,17 +88,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", default="", help="of the longest run, for example 30m")
     told = parser.parse_args()
+    try:
+        label = Bits.parse(told.bits).label.upper()
+        inputs = read_preprocess(told.preprocess)
+    except UsageError as error:
+        parser.error(str(error))
+    for path in (told.model, told.eval_data):
+        if not path.exists():
+            parser.error(f"{path}: no such file; check the path")
     told.out.mkdir(parents=True, exist_ok=True)
     made = [*ours(told), *runtimes(told)]
     league = compare(
         CompareSpec(
             targets=tuple(one.path for one in made),
             teacher=told.model,
-            inputs=read_preprocess(told.preprocess),
+            inputs=inputs,
             eval_data=told.eval_data,
         )
     )
-    title = f"### {told.model.stem} at {Bits.parse(told.bits).label.upper()}, seed {told.seed}\n"
+    title = f"### {told.model.stem} at {label}, seed {told.seed}\n"
     table = "\n".join((title, *lines(made, league.entries)))
     (told.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
     print(table)
