@@ -1,4 +1,4 @@
-"""The comparison with ONNX Runtime's quantizer refuses what it cannot do before it does anything."""
+"""The comparison with ONNX Runtime's quantizer refuses what it cannot do before any run."""
 
 from __future__ import annotations
 
