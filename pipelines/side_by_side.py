@@ -45,6 +45,7 @@ from dfqonnx.spec.compare import CompareSpec
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.preprocess import read_preprocess
 from dfqonnx.spec.quant import Bits
+from dfqonnx.spec.run import parse_duration
 from dfqonnx.synth.pixels import to_tensor
 
 CALIBRATION, BATCH = 512, 64
@@ -91,13 +92,15 @@ def main() -> None:
     try:
         label = Bits.parse(told.bits).label.upper()
         inputs = read_preprocess(told.preprocess)
+        if told.budget:
+            parse_duration(told.budget)
     except UsageError as error:
         parser.error(str(error))
     for path in (told.model, told.eval_data):
         if not path.exists():
             parser.error(f"{path}: no such file; check the path")
     told.out.mkdir(parents=True, exist_ok=True)
-    made = [*ours(told), *runtimes(told)]
+    made = [*ours(told), *runtimes(told, inputs)]
     league = compare(
         CompareSpec(
             targets=tuple(one.path for one in made),
@@ -127,11 +130,10 @@ def ours(told: argparse.Namespace) -> Iterator[Made]:
         yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
 
 
-def runtimes(told: argparse.Namespace) -> Iterator[Made]:
+def runtimes(told: argparse.Namespace, inputs: InputSpec) -> Iterator[Made]:
     """Quantize with ONNX Runtime's own tool on the default run's images."""
     images = np.load(next((told.out / "default" / "synthetic").glob("*.npz")))
     pixels = images[images.files[0]]
-    inputs = read_preprocess(told.preprocess)
     ready = told.out / "preprocessed.onnx"
     quant_pre_process(str(told.model), str(ready))
     for name, weights, method in (

@@ -1,7 +1,7 @@
 """How many images pass a network at once, so that what stands between its nodes fits into memory.
 
-Networks widen what they read: at the first layers of the convolutional networks at hand a value
-holds 8 to 32 times the numbers of the input, and two or three such values are alive at a time.
+Networks widen what they read: among those at hand a value holds up to 32 times the numbers of the
+input (an audio network's first Conv), and two such values are alive at a time.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
     ("option", "value", "why"),
     [
         ("--bits", "w9a4", "weight width 9 is not supported"),
+        ("--budget", "soon", "'soon'"),
         ("--eval-data", "none.npz", "none.npz: no such file"),
     ],
 )
