@@ -3,13 +3,15 @@
 With latent codes v = w / s, kept in place of the weight, and a width u that falls from 1 to 0:
 
     code    c = floor v + clip((v - floor v - 1/2) / u + 1/2, 0, 1)        u = 1: v;  u = 0: round v
-    weight  w' = s c          dw'/ds = c;   dw'/dv = s on the ramp and a little beside it, else 0
+    weight  w' = s c          dw'/ds = c;   dw'/dv = s on the ramp and min(u, 0.1) beside it, else 0
     bias    b' = b + 0.1 d t + <w0', P> - <w', P>,    P = E[patches of x],   d the output's spread
 
 - Weights go from real numbers to codes while all others make up for it; a rounding with a
   straight-through gradient flips codes to and fro instead, and leads depthwise networks away.
 - Where gradients hold a code between two whole numbers, a pull towards the nearer one grows as u
   falls, v += rate (1 - u) / 2u (c - floor v - 1/2): else those left are all rounded at the end.
+- What is beside the ramp can still come back, and less of it as u falls: a margin that stays lets
+  codes walk to and fro across the narrow ramp at the end of a long schedule, in bulk.
 - s is a gain of its channel. As a step under weights that stand on its grid (LSQ) it has next to no
   gradient (round(w/s) - w/s), and Adam makes full strides out of the noise in it.
 - The trained offset t starts at 0. Whatever weights and gains do, the mean of the output stays:
@@ -32,7 +34,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.numerics import quantize
 
-BESIDE = 0.1  # of a code, beside the ramp, from where a weight can still come back
+BESIDE = 0.1  # of a code, the widest margin from where a weight can still come back
 PULL = 0.5  # no different from 0.25 and 1 within noise; without growth MobileNet jumps at the end
 OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
@@ -55,7 +57,8 @@ class _Soft(torch.autograd.Function):
         if width > 0.0:
             base = bounded.floor()
             middle = (bounded - base).sub_(0.5)
-            inside = (middle.abs() <= 0.5 * width + BESIDE) & ((latent - bounded).abs() <= 0.5)
+            reach = 0.5 * width + min(width, BESIDE)
+            inside = (middle.abs() <= reach) & ((latent - bounded).abs() <= 0.5)
             code = base.add_(middle.div_(width).add_(0.5).clamp_(0.0, 1.0)).clamp_(low, high)
         else:
             code = bounded.round_()

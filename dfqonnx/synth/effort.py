@@ -24,7 +24,7 @@ from dfqonnx.spec.synth import SynthSpec
 WORK = 5.1e12  # of all optimisation steps together, in multiply-adds
 TRAFFIC = 150  # multiply-adds that take as long as one activation
 BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
-POOL_BYTES = 128e6  # pixels of all images together
+POOL_BYTES = 256e6  # pixels of all images together
 PASS = 6e11  # multiply-adds of one forward pass over all images
 IMAGES, LEAST = 5120, 128  # images by default, and where time is short
 FEWEST = 16  # images, however large the network
