@@ -35,7 +35,7 @@ from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.numerics import quantize
 
 BESIDE = 0.1  # of a code, the widest margin from where a weight can still come back
-PULL = 0.5  # no different from 0.25 and 1 within noise; without growth MobileNet jumps at the end
+PULL = 0.5  # no different from 0.25 and 1 within noise
 OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
 
