@@ -23,7 +23,7 @@ from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outimages import Made, check_images_out, write_beside, write_images_out
-from dfqonnx.preflight import check_file
+from dfqonnx.preflight import check_file, check_space
 from dfqonnx.prepare import choose_device
 from dfqonnx.progress import Progress, Silent
 from dfqonnx.report.sheet import sheet_by_class
@@ -33,6 +33,7 @@ from dfqonnx.spec.dream import DreamSpec
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.needs import check_needs
 from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.synth.effort import pixel_bytes
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.synthesise import Images, synthesise
 
@@ -127,6 +128,8 @@ def _images(
     synth = spec.recipe.synth
     if spec.count is not None:
         synth = dataclasses.replace(synth, images=spec.count)
+    size = 4 if spec.kind == "npy" else 1  # float32 or uint8
+    check_space(spec.out, needed=size * pixel_bytes(synth, model.input_shape))
     against = opponents(
         teacher,
         choose_sites(model, OPPONENT, input_signed=inputs.signed),

@@ -34,7 +34,7 @@ from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
-from dfqonnx.preflight import preflight
+from dfqonnx.preflight import check_room, preflight
 from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.replay import replay, same_classes, untrained_top1
@@ -52,6 +52,7 @@ from dfqonnx.spec.request import command_of
 from dfqonnx.spec.run import RunSpec
 from dfqonnx.spec.sites import Sites
 from dfqonnx.stopwatch import Stopwatch
+from dfqonnx.synth.effort import pixel_bytes
 from dfqonnx.synth.synthesise import Images, synthesise
 from dfqonnx.validate.validation import Material, validate
 
@@ -129,6 +130,7 @@ def _open(spec: RunSpec, progress: Remembering) -> Case:
     device = choose_device(spec.device)
     model = narrow(normalise(load(spec.model), image_size=spec.image_size))
     check_needs(spec.recipe, spec.model, there=offers(model))
+    check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
     inputs = settle_inputs(

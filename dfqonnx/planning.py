@@ -11,7 +11,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
-from dfqonnx.preflight import preflight
+from dfqonnx.preflight import check_room, preflight
 from dfqonnx.prepare import check_teacher, choose_device
 from dfqonnx.progress import Progress, Silent
 from dfqonnx.settle import offers, open_eval_data, settle_inputs
@@ -19,6 +19,7 @@ from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.needs import check_needs
 from dfqonnx.spec.quant import QuantSpec
 from dfqonnx.spec.run import RunSpec
+from dfqonnx.synth.effort import pixel_bytes
 
 
 def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
@@ -34,6 +35,7 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
     if model is None:
         return found
     check_needs(spec.recipe, spec.model, there=offers(model))
+    check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
     inputs = settle_inputs(
         spec.inputs,
         model,

@@ -12,7 +12,7 @@ from dfqonnx.outfolder import check_out
 from dfqonnx.spec.run import RunSpec, ValidateSpec
 from dfqonnx.validate.installed import require_runtime
 
-SPARE_BYTES = 64 * 2**20  # synthetic images, reports, the exported file's temporary copy
+SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
 
 
 def preflight(spec: RunSpec) -> None:
@@ -27,8 +27,21 @@ def preflight(spec: RunSpec) -> None:
         check_eval_data(spec.eval_data)
     check_images(spec.images)
     check_out(spec.out)
-    check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size)
+    check_room(spec)
     require_runtime()
+
+
+def check_room(spec: RunSpec, *, pixels: int = 0) -> None:
+    """Refuse to begin on a disk that cannot hold the result.
+
+    Args:
+        spec: names the model and the output folder.
+        pixels: bytes that synthetic images take; known once the model is open.
+
+    Raises:
+        EnvironmentProblem: too little is free.
+    """
+    check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size + pixels)
 
 
 def check_comparison(spec: ValidateSpec) -> None:
@@ -96,7 +109,7 @@ def check_images(path: Path | None) -> None:
 
 
 def check_space(out: Path, *, needed: int) -> None:
-    """Refuse to begin on a disk that cannot hold the result.
+    """Refuse a folder on a disk with fewer bytes than needed.
 
     Raises:
         EnvironmentProblem: too little is free.

@@ -27,6 +27,7 @@ BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 256e6  # pixels of all images together
 PASS = 6e11  # multiply-adds of one forward pass over all images
 IMAGES, LEAST = 5120, 128  # images by default, and where time is short
+WIDEST = 4  # times the images, with a long budget
 FEWEST = 16  # images, however large the network
 FIRST, FOLLOWING = 60, 30  # steps where the work allows them
 LEAST_STEPS = 8  # of the first batch; below, nothing is optimised
@@ -142,8 +143,14 @@ def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 
     return Plan(images, optimised, batch, first, following)
 
 
+def pixel_bytes(spec: SynthSpec, shape: tuple[int, ...]) -> int:
+    """Return the most bytes that the images of a run take, before they are packed."""
+    images = spec.images or max(LEAST, min(IMAGES * WIDEST, POOL_BYTES / prod(shape)))
+    return int(images) * prod(shape)
+
+
 def _images(shape: tuple[int, ...], scale: float, size: Size) -> int:
     """Return how many images there are room and time for."""
-    room = min(IMAGES * min(4.0, max(1.0, scale)), POOL_BYTES / prod(shape))
+    room = min(IMAGES * min(WIDEST, max(1.0, scale)), POOL_BYTES / prod(shape))
     affordable = max(FEWEST, int(PASS * scale / size.work))
     return min(affordable, max(LEAST, int(room * min(1.0, scale))))

@@ -165,6 +165,18 @@ def test_a_disk_without_room_is_refused_before_anything_slow(
     assert "1 MiB free" in done.err
 
 
+def test_a_disk_without_room_for_the_images_is_refused_before_they_are_made(
+    dfqonnx: Run, small: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.write_text(FAST.replace("images: 64", "images: 10000000"))
+    usage = type("Usage", (), {"free": 2**30})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    done = quantize(dfqonnx, small, quick)
+    assert done.code == 4
+    pixels = 10_000_000 * 3 * 8 * 8
+    assert f"1024 MiB free, about {pixels / 2**20 + 64:.0f} MiB needed" in done.err
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
