@@ -22,13 +22,14 @@ from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
     student: Student,
     teacher: Program,
     target: Net,
     pool: Pool,
     *,
     spec: DistillSpec,
+    together: int,
     seed: int,
     expected: Mapping[str, Expected] | None = None,
     progress: Progress | None = None,
@@ -41,6 +42,7 @@ def prepare(
         target: the same as a module.
         pool: synthetic images.
         spec: the recipe.
+        together: images that reconstruction looks at; it passes them through in one go.
         seed: of the positions that reconstruction looks at.
         expected: what values are on the training data, where it is known and wanted.
         progress: told what was done without images.
@@ -61,7 +63,7 @@ def prepare(
     for damping in spec.damping:
         student.load_state(plain)
         generator = torch.Generator().manual_seed(seed)
-        x = pool.tensor(chosen[: 2 * spec.batch])
+        x = pool.tensor(chosen[:together])
         reconstruct(student, teacher, x, generator=generator, damping=damping)
         found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
         if found.better_than(best):

@@ -25,11 +25,15 @@ from torch import Tensor
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.closing import close
 from dfqonnx.distill.course import Course, Moment
 from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
 from dfqonnx.distill.schedule import (
+    LOOKED,
+    OPEN_BATCH,
+    OPEN_MEMORY,
     default_steps,
     fitting_batch,
     gently,
@@ -49,6 +53,7 @@ from dfqonnx.synth.live import Live
 
 CHECK_EVERY = 100  # a measurement costs about one step
 SAMPLE = 256  # images that tell the means of values
+CLOSED = 2048  # images that the last layers are solved on
 PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
 
 
@@ -120,9 +125,21 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     student.to(device)
     held, shape = spec.holdout, input_shape
     pool = Pool(images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds)
-    spec, numbers = _fitted(spec, student, pool, progress)
+    is_open = spec.steps is None
+    x = pool.tensor(pool.train[:1])
+    numbers, memory = student.measure(x), room(x.device)
+    together = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)
+    spec = _fitted(spec, numbers, memory, progress)
     before = prepare(
-        student, teacher, target, pool, spec=spec, seed=seed, expected=expected, progress=progress
+        student,
+        teacher,
+        target,
+        pool,
+        spec=spec,
+        together=together,
+        seed=seed,
+        expected=expected,
+        progress=progress,
     )
     witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
@@ -134,6 +151,8 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
         _train(run, trainees, pool, spec=spec, live=live, progress=progress)
         after = _best(trainees, target, pool, spec.batch)
+        if is_open:
+            after = _closed(student, teacher, target, pool, spec=spec, seed=seed)
         kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
         if not kept:
             student.load_state(first)
@@ -175,17 +194,36 @@ def _kept(
     return run.step > 0 and not run.reason
 
 
-def _fitted(
-    spec: DistillSpec, student: Student, pool: Pool, progress: Progress
-) -> tuple[DistillSpec, int]:
-    """Return `spec` with a batch that memory holds, and the numbers that an image moves."""
-    x = pool.tensor(pool.train[:1])
-    numbers = student.measure(x)
-    batch = fitting_batch(spec.batch, numbers, memory=room(x.device))
-    if batch == spec.batch:
-        return spec, numbers
-    progress.note(f"{batch} images per step instead of {spec.batch}: this network is large")
-    return dataclasses.replace(spec, batch=batch), numbers
+def _fitted(spec: DistillSpec, numbers: int, memory: int, progress: Progress) -> DistillSpec:
+    """Return `spec` with a batch that memory holds; an image moves `numbers` through quantizers."""
+    asked = spec.batch if spec.steps is not None else min(spec.batch, OPEN_BATCH)
+    room = memory if spec.steps is not None else OPEN_MEMORY
+    batch = fitting_batch(asked, numbers, memory=room)
+    if batch < asked:
+        progress.note(f"{batch} images per step instead of {asked}: this network is large")
+    return dataclasses.replace(spec, batch=batch)
+
+
+def _closed(
+    student: Student,
+    teacher: Program,
+    target: Net,
+    pool: Pool,
+    *,
+    spec: DistillSpec,
+    seed: int,
+) -> Agreement:
+    """Solve the last layers of a trained student anew, on its images, where that is better."""
+    pixels = pool.train[:CLOSED]
+    return close(
+        student,
+        teacher,
+        pool.batches(pixels, spec.batch),
+        batches=-(-len(pixels) // spec.batch),
+        damping=spec.damping,
+        agreement=lambda: measure_agreement(student, target, pool.batches(pool.held, spec.batch)),
+        seed=seed,
+    )
 
 
 def trained_bits(student: Student) -> Bits:

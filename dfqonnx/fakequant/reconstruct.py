@@ -90,14 +90,25 @@ def reconstruct(
 def _settle(look: _Look, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
     def hook(op: Any, values: tuple[Tensor, ...]) -> None:
         x = look.positions.inputs(values[0], op.weight)  # (G, M, P)
-        matrix = _as_matrix(op.weight, op.site.axis, look.positions.groups)
-        limits = (op.site.grid.lo, op.site.grid.hi)
-        found = solve(matrix, x, look.seen, limits, damping=damping)
+        set_solution(op, x, look.seen, damping=damping)
         del look.seen
-        weight = _as_weight(found.latent(), op.weight, op.site.axis)
-        op.set(weight, found.steps.reshape(-1), found.bias.reshape(-1))
 
     return hook
+
+
+def set_solution(op: QuantizedOp, x: Tensor, y: Tensor, *, damping: float) -> None:
+    """Give a node the weights, steps and bias that `solve` finds.
+
+    Args:
+        op: the node; its weights are what the solution is held near.
+        x: what it reads, (G, M, P).
+        y: what is wanted of it, (G, O/g, P).
+        damping: see the module.
+    """
+    matrix = _as_matrix(op.weight, op.site.axis, x.shape[0])
+    found = solve(matrix, x, y, (op.site.grid.lo, op.site.grid.hi), damping=damping)
+    weight = _as_weight(found.latent(), op.weight, op.site.axis)
+    op.set(weight, found.steps.reshape(-1), found.bias.reshape(-1))
 
 
 def _as_matrix(weight: Tensor, axis: int, groups: int) -> Tensor:

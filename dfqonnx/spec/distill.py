@@ -1,6 +1,6 @@
 """How the student is trained.
 
-    losses: {kd: 1.0, features: 1.0}
+    losses: {kd: 1.0, features: 4.0}
     optimiser: {kind: adam, rounding: gradual, ...}      (`OptimiserSpec`)
 
 The quantizer is the same for every recipe: learned steps per output channel of a weight and per
@@ -117,7 +117,7 @@ class DistillSpec:
     steps: int | None = None
     batch: int = 128
     temperature: float = 4.0
-    losses: StudentTerms = (Term("kd", 1.0), Term("features", 1.0))
+    losses: StudentTerms = (Term("kd", 1.0), Term("features", 4.0))
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     flip: bool = True
     shift: float = 0.125

@@ -7,7 +7,10 @@ import pytest
 from dfqonnx.distill.schedule import (
     GENTLE,
     LEAST,
+    LOOKED,
     MOST,
+    OPEN_BATCH,
+    OPEN_MEMORY,
     STRETCH,
     TRAFFIC,
     WORK,
@@ -74,6 +77,8 @@ def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
     assert fitting_batch(128, 1_411_000) == 32  # MobileNetV1 0.25 at 224 x 224
     assert fitting_batch(128, 10**8) == 1
     assert fitting_batch(4, 10**9) == 1
+    assert fitting_batch(OPEN_BATCH, 1_411_000, memory=OPEN_MEMORY) == 16
+    assert fitting_batch(256, 1_411_000, each=LOOKED) == 256  # no gradients: more at once
 
 
 @pytest.mark.parametrize(
