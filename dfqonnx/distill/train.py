@@ -129,13 +129,14 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     x = pool.tensor(pool.train[:1])
     numbers, memory = student.measure(x), room(x.device)
     together = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)
+    wide = dataclasses.replace(spec, batch=fitting_batch(spec.batch, numbers, memory=memory))
     spec = _fitted(spec, numbers, memory, progress)
     before = prepare(
         student,
         teacher,
         target,
         pool,
-        spec=spec,
+        spec=wide,
         together=together,
         seed=seed,
         expected=expected,

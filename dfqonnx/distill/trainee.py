@@ -20,7 +20,7 @@ from dfqonnx.distill.objective import Answers, total
 from dfqonnx.distill.optimiser import optimiser
 from dfqonnx.distill.perturb import promoted
 from dfqonnx.distill.schedule import rate_at, width_at
-from dfqonnx.fakequant.gradual import Softened
+from dfqonnx.fakequant.gradual import Softened, slowed
 from dfqonnx.fakequant.student import Student
 from dfqonnx.spec.distill import DistillSpec
 
@@ -51,8 +51,8 @@ class Trainee:
         self.width = 0.0  # of the ramp between two codes, in the last step
         parts = student.parts() if self._soft is None else self._soft.parts()
         self._everything = [p for kind in parts.values() for p in kind]
-        self._optimiser = optimiser(parts, spec.optimiser)
-        self._peaks = [group["lr"] for group in self._optimiser.param_groups]
+        self.optimiser = optimiser(parts, spec.optimiser)
+        self._peaks = [group["lr"] for group in self.optimiser.param_groups]
         self.mean = TailMean(self._everything)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -71,17 +71,19 @@ class Trainee:
         if self._soft is not None:
             self.width = width_at(done)
             self._soft.set_width(self.width)
-        for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
+        for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * rate
+        if self.width:
+            self.optimiser.param_groups[0]["lr"] *= slowed(self.width)  # the codes'
         loss = self._loss(next(self._batches))
         value = float(loss.detach())
-        self._optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         if not math.isfinite(value):
             return value
         loss.backward()  # type: ignore[no-untyped-call]
         if self._spec.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(self._everything, self._spec.optimiser.clip)
-        self._optimiser.step()
+        self.optimiser.step()
         if self._soft is not None:
             self._soft.pull(self._peaks[0] * rate)
         if self._spec.average and done >= 1.0 - self._spec.average:

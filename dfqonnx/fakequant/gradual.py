@@ -10,8 +10,9 @@ With latent codes v = w / s, kept in place of the weight, and a width u that fal
   straight-through gradient flips codes to and fro instead, and leads depthwise networks away.
 - Where gradients hold a code between two whole numbers, a pull towards the nearer one grows as u
   falls, v += rate (1 - u) / 2u (c - floor v - 1/2): else those left are all rounded at the end.
-- What is beside the ramp can still come back, and less of it as u falls: a margin that stays lets
-  codes walk to and fro across the narrow ramp at the end of a long schedule, in bulk.
+- What is beside the ramp can still come back, and less of it as u falls. Below u = 0.15 the rate of
+  codes falls with u: where the ramp narrows more slowly than Adam strides, codes walk to and fro
+  across it at the end of a long schedule, in bulk.
 - s is a gain of its channel. As a step under weights that stand on its grid (LSQ) it has next to no
   gradient (round(w/s) - w/s), and Adam makes full strides out of the noise in it.
 - The trained offset t starts at 0. Whatever weights and gains do, the mean of the output stays:
@@ -35,6 +36,7 @@ from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.numerics import quantize
 
 BESIDE = 0.1  # of a code, the widest margin from where a weight can still come back
+SLOW = 0.15  # u from where on the rate of codes falls
 PULL = 0.5  # no different from 0.25 and 1 within noise
 OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
@@ -74,6 +76,11 @@ class _Soft(torch.autograd.Function):
         if not inside:  # no gradient is not a gradient of 0: Adam's momentum would flip codes
             return None, to_step, None
         return (gradient * step).mul_(inside[0]), to_step, None
+
+
+def slowed(width: float) -> float:
+    """Return the rate of codes at a width above 0, relative to that of everything else."""
+    return min(1.0, width / SLOW)
 
 
 def soft(latent: Tensor, step: Tensor, ramp: Ramp) -> Tensor:

@@ -113,6 +113,11 @@ def test_it_belongs_to_schedules_that_are_left_open(
     found = distill(
         tiny[0], student, images, spec=spec, inputs=INPUTS, seed=0, progress=Silent()
     )  # fmt: skip
+    plain = distill(
+        tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0), inputs=INPUTS,
+        seed=0, progress=Silent(),
+    )  # fmt: skip
+    assert found.agreement_before == plain.agreement_before  # smaller batches begin with training
     count = len(images) - 64
     assert calls == ([-(-count // 64)] if closes else [])
     assert found.seen == {None: 2 * 64, 3: 3 * 128, 0: 0}[steps]  # open: batches of 64

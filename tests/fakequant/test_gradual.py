@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.fakequant.gradual import Gradual, Ramp, Softened, soft
+from dfqonnx.fakequant.gradual import Gradual, Ramp, Softened, slowed, soft
 from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
 from dfqonnx.spec.sites import Sites
@@ -162,3 +162,8 @@ def seen(student: Student, op: QuantizedOp, images: Tensor) -> tuple[Tensor, ...
 
 def means(out: Tensor) -> Tensor:
     return out.mean([axis for axis in range(out.dim()) if axis != 1])
+
+
+@pytest.mark.parametrize(("width", "rate"), [(1.0, 1.0), (0.15, 1.0), (0.075, 0.5), (0.0015, 0.01)])
+def test_codes_move_more_slowly_than_their_ramp_narrows(width: float, rate: float) -> None:
+    assert slowed(width) == pytest.approx(rate)
