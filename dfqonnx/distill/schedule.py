@@ -14,19 +14,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
-
 from dfqonnx.spec.distill import DistillSpec, OptimiserSpec
 from dfqonnx.spec.quant import Bits
 
 LEAST, MOST = 200, 8000
 STRETCH = 1.5  # of the work, to come nearer to LEAST
-LEAST_BATCH = 1
-BYTES = 20  # of training, measured per number: 16 on ResNet-20, 21 on MobileNetV1
-LOOKED = 4  # of a pass without gradients: 2.8 to 3.4 on MobileNetV1
-MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
-OPEN_BATCH = 64  # where a recipe leaves the schedule open: steps count, not images in each
-OPEN_MEMORY = MEMORY // 2  # and the same on every machine
 WORK = 4.8e13  # multiply-adds of a whole training at w4a4, numbers moved included
 TRAFFIC = 120
 ROUNDED = 0.8  # of the schedule: all weights stand on their codes from here on
@@ -104,25 +96,6 @@ def default_steps(
     passes = 4.0 * batch
     steps = share * WORK / (passes * max(1, multiply_adds + TRAFFIC * numbers))
     return max(1, int(min(MOST, max(steps, min(LEAST, STRETCH * steps)))))
-
-
-def room(device: torch.device) -> int:
-    """Return the bytes that a training step may take: half of a GPU's free ones, else `MEMORY`."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
-
-
-def fitting_batch(batch: int, numbers: int, *, memory: int = MEMORY, each: int = BYTES) -> int:
-    """Return the largest power-of-two fraction of `batch` that fits into memory.
-
-    Args:
-        batch: images wanted at once.
-        numbers: numbers per image that pass activation quantizers.
-        memory: bytes that they may take.
-        each: bytes that a number takes: `BYTES` in training, `LOOKED` without gradients.
-    """
-    while batch > LEAST_BATCH and batch * numbers * each > memory:
-        batch = (batch + 1) // 2
-    return batch
 
 
 def steps_within(seconds: float, done: int, per_step: float) -> int:

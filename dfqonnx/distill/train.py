@@ -30,17 +30,8 @@ from dfqonnx.distill.course import Course, Moment
 from dfqonnx.distill.feed import feed
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.prepare import prepare
-from dfqonnx.distill.schedule import (
-    LOOKED,
-    OPEN_BATCH,
-    OPEN_MEMORY,
-    default_steps,
-    fitting_batch,
-    gently,
-    is_needy,
-    rate_at,
-    room,
-)
+from dfqonnx.distill.schedule import default_steps, gently, is_needy, rate_at
+from dfqonnx.distill.together import Together, together
 from dfqonnx.distill.trainee import Trainee
 from dfqonnx.distill.witness import Witness
 from dfqonnx.fakequant.expect import Expected
@@ -85,6 +76,81 @@ class Distilled:
     seen: int = 0
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What every part of a training reads."""
+
+    student: Student
+    teacher: Program
+    target: Net
+    pool: Pool
+    seed: int
+    progress: Progress
+
+    def sizes(self, spec: DistillSpec) -> tuple[Together, int]:
+        """Return how many images at once, and the numbers that one moves through quantizers."""
+        x = self.pool.tensor(self.pool.train[:1])
+        numbers = self.student.measure(x)
+        found = together(spec, numbers, x.device)
+        if found.fewer:
+            self.progress.note(f"{found.step} images per step: this network is large")
+        return found, numbers
+
+    def prepared(
+        self, spec: DistillSpec, images: int, expected: Mapping[str, Expected] | None
+    ) -> Agreement:
+        """Prepare the student; layers are reconstructed on so many images."""
+        return prepare(
+            self.student,
+            self.teacher,
+            self.target,
+            self.pool,
+            spec=spec,
+            together=images,
+            seed=self.seed,
+            expected=expected,
+            progress=self.progress,
+        )
+
+    def trained(self, run: Course, spec: DistillSpec, live: Live | None) -> Agreement:
+        """Train the student and its fellows, equal so far, each on batches of its own."""
+        spec = gently(spec, trained_bits(self.student))
+        fellows = [self.student]
+        for _ in range(1, 1 if live is None else live.game.students):
+            fellow = Student(self.teacher, self.student.sites)
+            fellow.load_state(self.student.save_state())
+            fellows.append(fellow.to(next(self.student.parameters()).device))
+        trainees = [
+            Trainee(
+                fellow,
+                self.target,
+                spec,
+                batches=feed(
+                    self.pool, live, spec, torch.Generator().manual_seed(self.seed + 7919 * index)
+                ),
+                sample=self.pool.batches(self.pool.train[:SAMPLE], spec.batch),
+            )
+            for index, fellow in enumerate(fellows)
+        ]
+        _train(run, trainees, self.pool, spec=spec, live=live, progress=self.progress)
+        return _best(trainees, self.target, self.pool, spec.batch)
+
+    def closed(self, spec: DistillSpec) -> Agreement:
+        """Solve the last layers anew, on images of the training, where that is better."""
+        pool, pixels = self.pool, self.pool.train[:CLOSED]
+        return close(
+            self.student,
+            self.teacher,
+            pool.batches(pixels, spec.batch),
+            batches=-(-len(pixels) // spec.batch),
+            damping=spec.damping,
+            agreement=lambda: measure_agreement(
+                self.student, self.target, pool.batches(pool.held, spec.batch)
+            ),
+            seed=self.seed,
+        )
+
+
 def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
     teacher: Program,
     student: Student,
@@ -125,35 +191,19 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     student.to(device)
     held, shape = spec.holdout, input_shape
     pool = Pool(images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds)
-    is_open = spec.steps is None
-    x = pool.tensor(pool.train[:1])
-    numbers, memory = student.measure(x), room(x.device)
-    together = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)
-    wide = dataclasses.replace(spec, batch=fitting_batch(spec.batch, numbers, memory=memory))
-    spec = _fitted(spec, numbers, memory, progress)
-    before = prepare(
-        student,
-        teacher,
-        target,
-        pool,
-        spec=wide,
-        together=together,
-        seed=seed,
-        expected=expected,
-        progress=progress,
-    )
+    lesson = _Lesson(student, teacher, target, pool, seed, progress)
+    sizes, numbers = lesson.sizes(spec)
+    wide, is_open = dataclasses.replace(spec, batch=sizes.measured), spec.steps is None
+    spec = dataclasses.replace(spec, batch=sizes.step)
+    before = lesson.prepared(wide, sizes.reconstructed, expected)
     witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     first = student.save_state() if run.total else {}
     progress.start("distill", run.total)
     after, kept = before, False
     if run.total:
-        spec = gently(spec, trained_bits(student))
-        trainees = _classmates(student, teacher, target, pool, spec=spec, seed=seed, live=live)
-        _train(run, trainees, pool, spec=spec, live=live, progress=progress)
-        after = _best(trainees, target, pool, spec.batch)
-        if is_open:
-            after = _closed(student, teacher, target, pool, spec=spec, seed=seed)
+        after = lesson.trained(run, spec, live)
+        after = lesson.closed(spec) if is_open else after
         kept = _kept(run, before, after, objection=witness.objects(student), progress=progress)
         if not kept:
             student.load_state(first)
@@ -195,72 +245,12 @@ def _kept(
     return run.step > 0 and not run.reason
 
 
-def _fitted(spec: DistillSpec, numbers: int, memory: int, progress: Progress) -> DistillSpec:
-    """Return `spec` with a batch that memory holds; an image moves `numbers` through quantizers."""
-    asked = spec.batch if spec.steps is not None else min(spec.batch, OPEN_BATCH)
-    room = memory if spec.steps is not None else OPEN_MEMORY
-    batch = fitting_batch(asked, numbers, memory=room)
-    if batch < asked:
-        progress.note(f"{batch} images per step instead of {asked}: this network is large")
-    return dataclasses.replace(spec, batch=batch)
-
-
-def _closed(
-    student: Student,
-    teacher: Program,
-    target: Net,
-    pool: Pool,
-    *,
-    spec: DistillSpec,
-    seed: int,
-) -> Agreement:
-    """Solve the last layers of a trained student anew, on its images, where that is better."""
-    pixels = pool.train[:CLOSED]
-    return close(
-        student,
-        teacher,
-        pool.batches(pixels, spec.batch),
-        batches=-(-len(pixels) // spec.batch),
-        damping=spec.damping,
-        agreement=lambda: measure_agreement(student, target, pool.batches(pool.held, spec.batch)),
-        seed=seed,
-    )
-
-
 def trained_bits(student: Student) -> Bits:
     """Return the narrowest weights and node inputs of a student."""
     weights = [site.grid.bits for site in student.sites.weights]
     read = {site.input for site in student.sites.weights}
     activations = [s.grid.bits for s in student.sites.activations if s.name in read]
     return Bits(min(weights, default=8), min(activations, default=8))
-
-
-def _classmates(
-    student: Student,
-    teacher: Program,
-    target: Net,
-    pool: Pool,
-    *,
-    spec: DistillSpec,
-    seed: int,
-    live: Live | None,
-) -> list[Trainee]:
-    """Return `student` and its fellows, equal so far, each with batches of its own."""
-    fellows = [student]
-    for _ in range(1, 1 if live is None else live.game.students):
-        fellow = Student(teacher, student.sites)
-        fellow.load_state(student.save_state())
-        fellows.append(fellow.to(next(student.parameters()).device))
-    return [
-        Trainee(
-            fellow,
-            target,
-            spec,
-            batches=feed(pool, live, spec, torch.Generator().manual_seed(seed + 7919 * index)),
-            sample=pool.batches(pool.train[:SAMPLE], spec.batch),
-        )
-        for index, fellow in enumerate(fellows)
-    ]
 
 
 def _train(

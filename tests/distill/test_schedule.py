@@ -7,15 +7,11 @@ import pytest
 from dfqonnx.distill.schedule import (
     GENTLE,
     LEAST,
-    LOOKED,
     MOST,
-    OPEN_BATCH,
-    OPEN_MEMORY,
     STRETCH,
     TRAFFIC,
     WORK,
     default_steps,
-    fitting_batch,
     gently,
     is_needy,
     rate,
@@ -70,15 +66,6 @@ def test_a_budget_becomes_steps() -> None:
     assert steps_within(10.0, 5, 0.5) == 25
     assert steps_within(-1.0, 5, 0.5) == 6  # one more, to end cleanly
     assert steps_within(10.0, 0, 0.0) > 1000
-
-
-def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
-    assert fitting_batch(128, 364_000) == 128  # ResNet-20
-    assert fitting_batch(128, 1_411_000) == 32  # MobileNetV1 0.25 at 224 x 224
-    assert fitting_batch(128, 10**8) == 1
-    assert fitting_batch(4, 10**9) == 1
-    assert fitting_batch(OPEN_BATCH, 1_411_000, memory=OPEN_MEMORY) == 16
-    assert fitting_batch(256, 1_411_000, each=LOOKED) == 128  # no gradients: more at once
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.distill import objective, prepare, train
+from dfqonnx.distill import objective, prepare, together, train
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.pool import Pool
 from dfqonnx.distill.train import Distilled, distill, trained_bits
@@ -115,7 +115,7 @@ def test_images_are_counted_as_drawn_where_memory_makes_batches_smaller(
 ) -> None:
     spec = dataclasses.replace(SPEC, steps=3)
     assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch
-    monkeypatch.setattr(train, "room", lambda device: 1)  # one byte: single images
+    monkeypatch.setattr(together, "room", lambda device: 1)  # one byte: single images
     assert run(tiny[0], Student(*tiny), images, spec).seen == 3
 
 
