@@ -23,9 +23,10 @@ from dfqonnx.fakequant.patches import Positions, is_matrix_product
 from dfqonnx.fakequant.reconstruct import LARGEST, set_solution
 from dfqonnx.fakequant.student import Student
 from dfqonnx.fakequant.weighted import QuantizedOp
+from dfqonnx.graph.passes.reshapes import RESHAPES
 
-PASSING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-MOST = 2**24  # numbers that are read of one layer, over all images
+PASSING = RESHAPES | {"Identity", "Transpose"}
+MOST = 2**24  # numbers kept of one layer's inputs, or outputs, over all images
 
 
 @torch.no_grad()
@@ -92,7 +93,8 @@ class _Look:
 
     def __init__(self, op: QuantizedOp, teacher: Program, most: int) -> None:
         self.op, self.name = op, str(teacher.step(op.site.node).outputs[0])
-        self.count = max(1, most // op.fan_in)
+        groups = int(op.attributes.get("group", 1))
+        self.count = max(1, most // max(op.fan_in * groups, op.weight.shape[op.site.axis]))
         self.x: list[Tensor] = []
         self.y: list[Tensor] = []
 

@@ -29,7 +29,7 @@ def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     pool: Pool,
     *,
     spec: DistillSpec,
-    together: int,
+    reconstructed: int,
     seed: int,
     expected: Mapping[str, Expected] | None = None,
     progress: Progress | None = None,
@@ -42,7 +42,7 @@ def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         target: the same as a module.
         pool: synthetic images.
         spec: the recipe.
-        together: images that reconstruction looks at; it passes them through in one go.
+        reconstructed: images that reconstruction looks at, in one go.
         seed: of the positions that reconstruction looks at.
         expected: what values are on the training data, where it is known and wanted.
         progress: told what was done without images.
@@ -63,7 +63,7 @@ def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     for damping in spec.damping:
         student.load_state(plain)
         generator = torch.Generator().manual_seed(seed)
-        x = pool.tensor(chosen[:together])
+        x = pool.tensor(chosen[:reconstructed])
         reconstruct(student, teacher, x, generator=generator, damping=damping)
         found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
         if found.better_than(best):

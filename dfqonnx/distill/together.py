@@ -50,7 +50,7 @@ def together(spec: DistillSpec, numbers: int, device: torch.device) -> Together:
     wide = fitting_batch(spec.batch, numbers, memory=memory)
     if spec.steps is None:
         asked = min(spec.batch, OPEN_BATCH)
-        step = fitting_batch(asked, numbers, memory=OPEN_MEMORY)
+        step = fitting_batch(asked, numbers, memory=min(memory, OPEN_MEMORY))
     else:
         asked, step = spec.batch, wide
     looked = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)

@@ -106,7 +106,7 @@ class _Lesson:
             self.target,
             self.pool,
             spec=spec,
-            together=images,
+            reconstructed=images,
             seed=self.seed,
             expected=expected,
             progress=self.progress,

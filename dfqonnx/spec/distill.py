@@ -95,7 +95,7 @@ class DistillSpec:
 
     Attributes:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
-        batch: images per step.
+        batch: images per step; at most 64 where `steps` is left open, fewer where memory asks.
         temperature: T of the distillation losses.
         losses: name -> weight.
         optimiser: what moves the parameters.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from dfqonnx.distill import together as module
 from dfqonnx.distill.together import (
     LOOKED,
     OPEN_BATCH,
@@ -33,3 +35,8 @@ def test_an_open_schedule_trains_in_small_batches_and_measures_in_wide_ones() ->
     assert together(DistillSpec(steps=9), small, CPU) == Together(128, False, 128, 256)
     assert together(DistillSpec(steps=9), large, CPU) == Together(32, True, 32, 128)
     assert together(DistillSpec(steps=9, batch=16), small, CPU) == Together(16, False, 16, 32)
+
+
+def test_an_open_schedule_takes_no_more_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "room", lambda device: 1)
+    assert together(DistillSpec(), 364_000, CPU) == Together(1, True, 1, 1)
