@@ -2,9 +2,6 @@
 
     loss = kd KL(teacher || student) T^2 + features blocks' normalised MSE + ... (`objective`)
 
-With several students (`game.students`) each sees batches of its own, and the one that agrees best
-on held-out images is kept. Generators that learn on step between the students' steps.
-
 The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. The
 untrained student comes back if training left it worse, by class and by divergence, on held-out
 synthetic images.
@@ -18,34 +15,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.closing import close
+from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.course import Course, Moment
-from dfqonnx.distill.feed import feed
+from dfqonnx.distill.lesson import Lesson
 from dfqonnx.distill.pool import Pool
-from dfqonnx.distill.prepare import prepare
-from dfqonnx.distill.schedule import default_steps, gently, is_needy, rate_at
-from dfqonnx.distill.together import Together, together
-from dfqonnx.distill.trainee import Trainee
+from dfqonnx.distill.schedule import default_steps, is_needy
 from dfqonnx.distill.witness import Witness
 from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
 from dfqonnx.progress import Progress
 from dfqonnx.spec.distill import DistillSpec
 from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.quant import Bits
 from dfqonnx.synth.live import Live
-
-CHECK_EVERY = 100  # a measurement costs about one step
-SAMPLE = 256  # images that tell the means of values
-CLOSED = 2048  # images that the last layers are solved on
-PATIENCE = 3  # steps in a row that may be lost to a loss that is not finite
 
 
 @dataclass(frozen=True)
@@ -74,81 +60,6 @@ class Distilled:
     history: tuple[Moment, ...]
     untrained: Mapping[str, Tensor] = field(default_factory=dict)
     seen: int = 0
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """What every part of a training reads."""
-
-    student: Student
-    teacher: Program
-    target: Net
-    pool: Pool
-    seed: int
-    progress: Progress
-
-    def sizes(self, spec: DistillSpec) -> tuple[Together, int]:
-        """Return how many images at once, and the numbers that one moves through quantizers."""
-        x = self.pool.tensor(self.pool.train[:1])
-        numbers = self.student.measure(x)
-        found = together(spec, numbers, x.device)
-        if found.fewer:
-            self.progress.note(f"{found.step} images per step: this network is large")
-        return found, numbers
-
-    def prepared(
-        self, spec: DistillSpec, images: int, expected: Mapping[str, Expected] | None
-    ) -> Agreement:
-        """Prepare the student; layers are reconstructed on so many images."""
-        return prepare(
-            self.student,
-            self.teacher,
-            self.target,
-            self.pool,
-            spec=spec,
-            reconstructed=images,
-            seed=self.seed,
-            expected=expected,
-            progress=self.progress,
-        )
-
-    def trained(self, run: Course, spec: DistillSpec, live: Live | None) -> Agreement:
-        """Train the student and its fellows, equal so far, each on batches of its own."""
-        spec = gently(spec, trained_bits(self.student))
-        fellows = [self.student]
-        for _ in range(1, 1 if live is None else live.game.students):
-            fellow = Student(self.teacher, self.student.sites)
-            fellow.load_state(self.student.save_state())
-            fellows.append(fellow.to(next(self.student.parameters()).device))
-        trainees = [
-            Trainee(
-                fellow,
-                self.target,
-                spec,
-                batches=feed(
-                    self.pool, live, spec, torch.Generator().manual_seed(self.seed + 7919 * index)
-                ),
-                sample=self.pool.batches(self.pool.train[:SAMPLE], spec.batch),
-            )
-            for index, fellow in enumerate(fellows)
-        ]
-        _train(run, trainees, self.pool, spec=spec, live=live, progress=self.progress)
-        return _best(trainees, self.target, self.pool, spec.batch)
-
-    def closed(self, spec: DistillSpec) -> Agreement:
-        """Solve the last layers anew, on images of the training, where that is better."""
-        pool, pixels = self.pool, self.pool.train[:CLOSED]
-        return close(
-            self.student,
-            self.teacher,
-            pool.batches(pixels, spec.batch),
-            batches=-(-len(pixels) // spec.batch),
-            damping=spec.damping,
-            agreement=lambda: measure_agreement(
-                self.student, self.target, pool.batches(pool.held, spec.batch)
-            ),
-            seed=self.seed,
-        )
 
 
 def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
@@ -191,7 +102,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     student.to(device)
     held, shape = spec.holdout, input_shape
     pool = Pool(images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds)
-    lesson = _Lesson(student, teacher, target, pool, seed, progress)
+    lesson = Lesson(student, teacher, target, pool, seed, progress)
     sizes, numbers = lesson.sizes(spec)
     wide, is_open = dataclasses.replace(spec, batch=sizes.measured), spec.steps is None
     spec = dataclasses.replace(spec, batch=sizes.step)
@@ -225,7 +136,7 @@ def _begun(
     steps = spec.steps
     if steps is None:
         needy = is_needy(before.error, before.kl)
-        bits = trained_bits(student)
+        bits = student.sites.narrowest()
         macs = student.multiply_adds
         steps = default_steps(macs, bits, spec.batch, numbers=numbers, needy=needy)
     return Course(started, steps, budget if spec.steps != 0 else None)
@@ -243,58 +154,3 @@ def _kept(
         if run.reason:
             progress.warn(run.reason + "; the untrained student is kept")
     return run.step > 0 and not run.reason
-
-
-def trained_bits(student: Student) -> Bits:
-    """Return the narrowest weights and node inputs of a student."""
-    weights = [site.grid.bits for site in student.sites.weights]
-    read = {site.input for site in student.sites.weights}
-    activations = [s.grid.bits for s in student.sites.activations if s.name in read]
-    return Bits(min(weights, default=8), min(activations, default=8))
-
-
-def _train(
-    run: Course,
-    trainees: list[Trainee],
-    pool: Pool,
-    *,
-    spec: DistillSpec,
-    live: Live | None,
-    progress: Progress,
-) -> None:
-    training = time.perf_counter()
-    while run.step < run.total:
-        done = run.step / run.total
-        ahead = done + 1.0 / run.total
-        if live is not None and live.due(run.step):
-            live.play(trainees, done=done)
-        value = float(np.mean([t.step(done, ahead) for t in trainees]))
-        run.step += 1
-        if not np.isfinite(value):
-            run.lost += 1
-            if run.lost >= PATIENCE:
-                run.reason = f"the loss was not finite in {PATIENCE} steps in a row"
-                progress.warn(f"{run.reason}, at step {run.step}; the untrained student is kept")
-                return
-            continue
-        run.lost = 0
-        if run.step % CHECK_EVERY == 0 and len(pool.held):
-            held = pool.batches(pool.held, spec.batch)
-            run.agreement = trainees[0].agreement(held).top1
-        rate, width = rate_at(ahead, spec.optimiser), trainees[0].width
-        run.tell(value, rate, width=width, since=training, progress=progress)
-
-
-def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agreement:
-    """Give the first student the parameters of the one that agrees best; return how well."""
-    for trainee in trainees:
-        trainee.settle()
-    found = [
-        measure_agreement(t.student, teacher, pool.batches(pool.held, batch)) for t in trainees
-    ]
-    best = 0
-    for index, agreement in enumerate(found):
-        best = index if agreement.better_than(found[best]) else best
-    if best:
-        trainees[0].student.load_state(trainees[best].student.save_state())
-    return found[best]

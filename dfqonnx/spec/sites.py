@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.spec.quant import Grid
+from dfqonnx.spec.quant import Bits, Grid
 
 SITE_PREFIX = "Q "
 """An exported file names the QuantizeLinear of an activation site by this and the site's name."""
@@ -107,6 +107,13 @@ class Sites:
     aliases: tuple[AliasSite, ...]
     weights: tuple[WeightSite, ...]
     floats: tuple[FloatSite, ...]
+
+    def narrowest(self) -> Bits:
+        """Return the narrowest weights and node inputs; 8 bits where there are none."""
+        read = {site.input for site in self.weights}
+        activations = [site.grid.bits for site in self.activations if site.name in read]
+        weights = [site.grid.bits for site in self.weights]
+        return Bits(min(weights, default=8), min(activations, default=8))
 
 
 @dataclass(frozen=True)

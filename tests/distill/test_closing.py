@@ -10,7 +10,7 @@ import torch
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.distill import closing, train
+from dfqonnx.distill import closing, lesson, train
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.closing import close, last_layers
 from dfqonnx.distill.pool import Pool
@@ -109,13 +109,13 @@ def test_it_belongs_to_schedules_that_are_left_open(
     closes: bool,
 ) -> None:
     calls = []
-    real = train.close
+    real = lesson.close
 
     def watched(*args: object, **given: object) -> Agreement:
         calls.append(given["batches"])
         return real(*args, **given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train, "close", watched)
+    monkeypatch.setattr(lesson, "close", watched)
     monkeypatch.setattr(train, "default_steps", lambda *_, **__: 2)
     spec = DistillSpec(steps=steps, batch=128, holdout=64)
     found = distill(

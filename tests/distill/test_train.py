@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
-from dfqonnx.distill import objective, prepare, together, train
+from dfqonnx.distill import lesson, objective, prepare, together
 from dfqonnx.distill.average import TailMean
 from dfqonnx.distill.pool import Pool
-from dfqonnx.distill.train import Distilled, distill, trained_bits
+from dfqonnx.distill.train import Distilled, distill
 from dfqonnx.distill.witness import Witness
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
     monkeypatch.setattr(objective, "kd_loss", broken)
     progress = Listening()
     result = run(tiny[0], student, images, progress=progress)
-    assert result.steps == train.PATIENCE
+    assert result.steps == lesson.PATIENCE
     assert not result.kept
     assert "not finite" in result.reason
     assert all(np.isfinite(a.scale) for a in student.qparams().activations.values())
@@ -232,14 +232,14 @@ def test_progress_hears_of_every_step(tiny: Tiny, student: Student, images: np.n
 def test_agreement_on_held_out_images_is_part_of_the_course(
     tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "CHECK_EVERY", 10)
+    monkeypatch.setattr(lesson, "CHECK_EVERY", 10)
     result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=50))
     assert [m.step for m in result.history] == [25, 50]
     assert all(m.agreement is not None and 0 <= m.agreement <= 1 for m in result.history)
 
 
 def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
-    assert trained_bits(student) == Bits(3, 3)
+    assert student.sites.narrowest() == Bits(3, 3)
 
 
 def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
