@@ -1,11 +1,13 @@
 """Many runs' report.json into one page.
 
-    python pipelines/results.py RUNS... > pipelines/RESULTS.md
+    python pipelines/results.py RUNS... > PAGE
+    python pipelines/results.py RUNS... --records tables/measured.jsonl --into RESULTS.md
 
 Folders are searched for report.json. Runs that differ in nothing but the seed share a row: mean,
 and least to most. Of two runs with the same seed the one found last counts. Where a default run
 was also given budgets, a curve of drop against seconds follows; tables of `side_by_side.py` that
-lie in the folders come last.
+lie in the folders come last. `--records` adds the runs to a file that holds a line for each and
+shows all of them; `--into` writes a page in place, whose rows stay where no run belongs to them.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tables.curves import curves
+from tables.earlier import Earlier, read_page
 from tables.figures import figure, line, mean
+from tables.records import read_records, replace_text, write_records
 from tables.runs import DASH, Row, Run, find, read
 
 HEAD = """# Results
 
-Made by `python pipelines/results.py RUNS...` from the reports of runs; edit nothing by hand.
+Made by `python pipelines/results.py RUNS... --records pipelines/tables/measured.jsonl --into pipelines/RESULTS.md` from the reports of runs;
+edit nothing by hand. `measured.jsonl` holds a line for each run; rows without one there are of runs taken earlier.
 
 | column | what |
 | --- | --- |
@@ -56,22 +61,24 @@ def beside(places: Sequence[Path]) -> list[str]:
     return [path.read_text(encoding="utf-8").strip() for path in found]
 
 
-def page(runs: Iterable[Run], others: Sequence[str]) -> str:
+def page(runs: Iterable[Run], others: Sequence[str], earlier: Earlier) -> str:
     """Return the Markdown page; `others` are tables that come last, as they are."""
     grouped: dict[Row, dict[int, Run]] = {}
     for run in runs:
         grouped.setdefault(run.row, {})[run.seed] = run
-    machines = sorted({row.machine for row in grouped})
+    groups = {row: list(seeds.values()) for row, seeds in grouped.items()}
+    rows = groups.keys() | earlier.rows.keys()
+    machines = sorted({row.machine for row in rows})
     letters = dict(zip(machines, string.ascii_lowercase, strict=False))
     parts = [HEAD]
-    for model in sorted({row.model for row in grouped}):
-        rows = {row: list(seeds.values()) for row, seeds in grouped.items() if row.model == model}
-        teacher = mean(run.teacher for group in rows.values() for run in group)
-        title = f"## {model}" + ("" if teacher is None else f" ({teacher:.2f} % in float)")
+    for model in sorted({row.model for row in rows}):
+        here = sorted((row for row in rows if row.model == model), key=lambda row: row.order)
+        title = _title(model, [run for row in here for run in groups.get(row, [])], earlier)
         parts += [f"\n{title}\n\n", line(COLUMNS), line(["---"] * len(COLUMNS))]
-        for row in sorted(rows, key=lambda row: row.order):
-            parts.append(line(_cells(row, rows[row], letters)))
-    parts += curves({row: list(seeds.values()) for row, seeds in grouped.items()})
+        for row in here:
+            told = _cells(row, groups[row]) if row in groups else earlier.rows[row]
+            parts.append(line([*told, letters.get(row.machine, "?")]))
+    parts += curves(groups)
     if others:
         parts += [BESIDE, "\n\n".join(others), "\n"]
     parts.append("\n## Machines\n\n")
@@ -79,7 +86,14 @@ def page(runs: Iterable[Run], others: Sequence[str]) -> str:
     return "".join(parts)
 
 
-def _cells(row: Row, runs: list[Run], letters: dict[str, str]) -> list[str]:
+def _title(model: str, runs: Sequence[Run], earlier: Earlier) -> str:
+    teacher = mean(run.teacher for run in runs)
+    if teacher is None:
+        return earlier.titles.get(model, f"## {model}")
+    return f"## {model} ({teacher:.2f} % in float)"
+
+
+def _cells(row: Row, runs: list[Run]) -> list[str]:
     drops = [run.drop for run in runs if run.drop is not None]
     drop = DASH
     if drops:
@@ -94,12 +108,29 @@ def _cells(row: Row, runs: list[Run], letters: dict[str, str]) -> list[str]:
         figure((run.divergence for run in runs), ".4f"),
         figure((run.seconds for run in runs), ",.0f"),
         figure((run.memory for run in runs), ",.0f"),
-        letters.get(row.machine, "?"),
     ]  # fmt: skip
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read, record, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="output folders, or folders of them")
-    places = parser.parse_args().runs
-    sys.stdout.write(page(map(read, find(places)), beside(places)))
+    parser.add_argument("runs", nargs="*", type=Path, help="output folders, or folders of them")
+    parser.add_argument("--records", type=Path, help="a file of records to add the runs to")
+    parser.add_argument("--into", type=Path, help="a page to bring up to date")
+    asked = parser.parse_args()
+    if not asked.runs and asked.records is None:
+        parser.error("name folders of runs, or --records")
+    runs = [read(path) for path in find(asked.runs)]
+    if asked.records is not None:
+        runs = write_records(asked.records, [*read_records(asked.records), *runs])
+    earlier = Earlier() if asked.into is None else read_page(asked.into, COLUMNS)
+    others = beside(asked.runs) or ([earlier.beside] if earlier.beside else [])
+    made = page(runs, others, earlier)
+    if asked.into is None:
+        sys.stdout.write(made)
+    else:
+        replace_text(asked.into, made)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
-def page(root: Path, *places: Path) -> list[str]:
+def page(root: Path, *places: str | Path) -> list[str]:
     words = [sys.executable, root / "pipelines" / "results.py", *places]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
@@ -141,6 +141,52 @@ def test_a_table_of_side_by_side_comes_last_as_it_is(root: Path, tmp_path: Path)
     at = lines.index("### net at W4A4, seed 0")
     assert lines.index("## Side by side") < at
     assert lines[at + 1 : at + 5] == ["", "| candidate |", "", "## Machines"]
+
+
+def test_records_add_up_and_rows_of_a_page_stay_until_they_are_measured_again(
+    root: Path, tmp_path: Path
+) -> None:
+    records, into = tmp_path / "measured.jsonl", tmp_path / "PAGE.md"
+    options = ["--records", records, "--into", into]
+    runs = tmp_path / "runs"
+    write(runs / "a", 0, 0.5)
+    write(runs / "b", 0, 3.0, name="dfqf")
+    (runs / "side_by_side.md").write_text("### net at W4A4, seed 0\n\n| candidate |\n")
+    assert page(root, runs, *options) == []
+    first = into.read_text()
+    page(root, *options)  # nothing new: the page says the same
+    assert into.read_text() == first
+    records.write_text("")  # as if reports were gone: rows stay
+    page(root, *options)
+    assert into.read_text() == first
+    write(tmp_path / "c", 0, 0.7)
+    write(tmp_path / "d", 1, 0.9)
+    page(root, tmp_path / "c", *options)
+    page(root, tmp_path / "d", *options)
+    lines = into.read_text().splitlines()
+    rows = [cells(line) for line in lines if line.startswith(("| default", "| dfqf"))]
+    assert [row[6] for row in rows] == ["0.80 (0.70 .. 0.90)", "3.00"]  # (0.7 + 0.9) / 2
+    assert lines.count("### net at W4A4, seed 0") == 1
+    assert "## net (91.50 % in float)" in lines
+    assert len(records.read_text().splitlines()) == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_broken_record_is_named_with_its_line(root: Path, tmp_path: Path) -> None:
+    records = tmp_path / "measured.jsonl"
+    records.write_text('{"row": {}}\n')
+    words = [sys.executable, root / "pipelines" / "results.py", "--records", records]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{records}:1: no record of a run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_runs_and_records_it_asks_for_them(root: Path) -> None:
+    words = [sys.executable, root / "pipelines" / "results.py"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "name folders of runs, or --records" in done.stderr
 
 
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""What the page needs of a run, one JSON line each: reports are large, and folders come and go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from tables.runs import Row, Run
+
+
+def read_records(path: Path) -> list[Run]:
+    """Read records back; a file that is not there has none.
+
+    Raises:
+        SystemExit: a line is no record.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            content = json.loads(text)
+            found.append(Run(**{**content, "row": Row(**content["row"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise SystemExit(f"{path}:{number}: no record of a run: {error}") from None
+    return found
+
+
+def write_records(path: Path, runs: Iterable[Run]) -> list[Run]:
+    """Write records, sorted; of two with the same row and seed the last stays. Return them."""
+    latest = {(run.row, run.seed): run for run in runs}
+    kept = sorted(latest.values(), key=lambda run: (run.row.model, run.row.order, run.seed))
+    lines = [json.dumps(asdict(run)) + "\n" for run in kept]
+    replace_text(path, "".join(lines))
+    return kept
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
