@@ -35,7 +35,7 @@ from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
 from dfqonnx.outfolder import staged
 from dfqonnx.preflight import check_room, preflight
-from dfqonnx.prepare import check_teacher, choose_device
+from dfqonnx.prepare import check_teacher, choose_device, device_name
 from dfqonnx.progress import Progress, Remembering, Silent
 from dfqonnx.replay import replay, same_classes, untrained_top1
 from dfqonnx.report.build import build
@@ -264,7 +264,7 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
             images.divergence,
         ),
         warnings=(*case.progress.warnings, *report.warnings),
-        environment=environment(),
+        environment=environment(device_name(case.device)),
         command=command_of(case.spec),
     )
 

@@ -27,6 +27,11 @@ def choose_device(wanted: Device) -> str:
     return "cuda" if there and wanted != "cpu" else "cpu"
 
 
+def device_name(device: str) -> str | None:
+    """Return what a GPU calls itself; None for the processor."""
+    return torch.cuda.get_device_name() if device == "cuda" else None
+
+
 def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
     """Find out before anything slow whether the float network can be executed.
 

@@ -16,7 +16,7 @@ import argparse
 import statistics
 import string
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tables.curves import curves
@@ -40,7 +40,7 @@ edit nothing by hand. `measured.jsonl` holds a line for each run; rows without o
 | budget | what `--budget` asked for; without one the default's own length |
 | images seen | training steps times images a step: as drawn, or as the recipe asks where an older report does not say (large networks draw fewer) |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data |
-| seconds, peak MiB | of the whole run; mean over seeds |
+| seconds, peak MiB | of the whole run; mean over seeds, seconds on each machine |
 """  # noqa: E501 (rows of a table)
 BESIDE = """
 ## Side by side
@@ -68,7 +68,8 @@ def page(runs: Iterable[Run], others: Sequence[str], earlier: Earlier) -> str:
         grouped.setdefault(run.row, {})[run.seed] = run
     groups = {row: list(seeds.values()) for row, seeds in grouped.items()}
     rows = groups.keys() | earlier.rows.keys()
-    machines = sorted({row.machine for row in rows})
+    where = {row: _machines(groups, earlier, row) for row in rows}
+    machines = sorted({machine for names in where.values() for machine in names})
     letters = dict(zip(machines, string.ascii_lowercase, strict=False))
     parts = [HEAD]
     for model in sorted({row.model for row in rows}):
@@ -77,13 +78,18 @@ def page(runs: Iterable[Run], others: Sequence[str], earlier: Earlier) -> str:
         parts += [f"\n{title}\n\n", line(COLUMNS), line(["---"] * len(COLUMNS))]
         for row in here:
             told = _cells(row, groups[row]) if row in groups else earlier.rows[row]
-            parts.append(line([*told, letters.get(row.machine, "?")]))
+            parts.append(line([*told, ", ".join(letters.get(name, "?") for name in where[row])]))
     parts += curves(groups)
     if others:
         parts += [BESIDE, "\n\n".join(others), "\n"]
     parts.append("\n## Machines\n\n")
     parts += [f"- {letters.get(machine, '?')}: {machine}\n" for machine in machines]
     return "".join(parts)
+
+
+def _machines(groups: Mapping[Row, Sequence[Run]], earlier: Earlier, row: Row) -> Sequence[str]:
+    """Return the machines of a row, by name."""
+    return sorted({run.machine for run in groups[row]}) if row in groups else earlier.machines[row]
 
 
 def _title(model: str, runs: Sequence[Run], earlier: Earlier) -> str:
@@ -106,9 +112,18 @@ def _cells(row: Row, runs: list[Run]) -> list[str]:
         figure((run.steps for run in runs), ",.0f"),
         figure((run.seen for run in runs), ",.0f"),
         figure((run.divergence for run in runs), ".4f"),
-        figure((run.seconds for run in runs), ",.0f"),
+        _seconds(runs),
         figure((run.memory for run in runs), ",.0f"),
     ]  # fmt: skip
+
+
+def _seconds(runs: Sequence[Run]) -> str:
+    """Return the mean on every machine, in the order of the machines' names."""
+    machines = sorted({run.machine for run in runs if run.seconds is not None})
+    means = [
+        figure((run.seconds for run in runs if run.machine == name), ",.0f") for name in machines
+    ]
+    return " / ".join(means) or DASH
 
 
 def main() -> None:

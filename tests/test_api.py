@@ -15,6 +15,8 @@ import torch
 
 import dfqonnx
 from dfqonnx.cli.run import run as command
+from dfqonnx.prepare import device_name
+from dfqonnx.report.environment import environment
 from dfqonnx.testing import InconclusiveGate, assert_quantized
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
@@ -54,6 +56,20 @@ def test_a_result_holds_report_and_paths(result: dfqonnx.Result, teacher: Path) 
     assert result.verdict == "inconclusive"  # no labels for the drop
     assert result.passed
     assert result.failures == ()
+
+
+def test_a_result_says_where_it_trained(result: dfqonnx.Result) -> None:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    assert result.report.environment["device"] == gpu
+
+
+def test_a_gpu_is_told_by_its_name_and_the_processor_by_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
+    assert device_name("cuda") == "some GPU"
+    assert device_name("cpu") is None
+    assert environment("some GPU")["device"] == "some GPU"
 
 
 def test_a_result_is_json_and_can_be_read_back_without_a_pickle(result: dfqonnx.Result) -> None:

@@ -16,14 +16,19 @@ if sys.platform != "win32":
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
-def environment() -> dict[str, str | int | None]:
-    """Return versions, processor and system; what is not installed is None."""
+def environment(device: str | None = None) -> dict[str, str | int | None]:
+    """Return versions, processor and system; what is not installed is None.
+
+    Args:
+        device: name of the GPU that trained; None where none did.
+    """
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "device": device,
     }
 
 

@@ -52,7 +52,7 @@ class Report:
         gates: every rule that was checked.
         strict_gates: whether an open gate ends with exit code 1 as well.
         warnings: what the user should know.
-        environment: versions, processor, threads.
+        environment: versions, processor, cores; `device`: the GPU that trained, or null.
         files: everything that was written, relative to the output folder.
         command: that does the same again.
         training: None where nothing was trained.

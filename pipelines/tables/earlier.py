@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tables.runs import Row
+from tables.runs import DASH, Row
 
 SECTION = re.compile(r"^## (?P<name>\S+)(?: \(.*\))?$")
 MACHINE = re.compile(r"^- (?P<letter>\w): (?P<name>.+)$")
+DEVICE = re.compile(r" cores, (.+)$")
 BESIDE = "## Side by side"
 LAST = "## Machines"
 
@@ -21,11 +22,13 @@ class Earlier:
 
     Attributes:
         rows: cells by row, without the machine's.
+        machines: of a row.
         titles: of the sections, by network.
         beside: its tables of `side_by_side.py`; empty without any.
     """
 
     rows: Mapping[Row, Sequence[str]] = field(default_factory=dict)
+    machines: Mapping[Row, Sequence[str]] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     beside: str = ""
 
@@ -43,6 +46,7 @@ def read_page(path: Path, columns: Sequence[str]) -> Earlier:
     lines = text.splitlines()
     machines = {found["letter"]: found["name"] for found in map(MACHINE.match, lines) if found}
     rows: dict[Row, Sequence[str]] = {}
+    where: dict[Row, Sequence[str]] = {}
     titles: dict[str, str] = {}
     model = ""
     for line in lines:
@@ -52,13 +56,15 @@ def read_page(path: Path, columns: Sequence[str]) -> Earlier:
         cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) == len(columns) and not set(cells[0]) <= {"-"} and cells[0] != columns[0]:
             told = dict(zip(columns, cells, strict=True))
+            names = [machines.get(letter, "unknown") for letter in told["machine"].split(", ")]
+            device = DEVICE.search(names[0])
             row = Row(
                 model=model,
-                machine=machines.get(told["machine"], "unknown"),
+                device=device[1] if device else DASH,
                 **{name: told[name] for name in ("recipe", "scale", "budget", "bits", "ends")},
                 stream=told["stream"],
             )
-            rows[row] = cells[:-1]
+            rows[row], where[row] = cells[:-1], names
     _, _, beside = text.partition(f"\n{BESIDE}\n")
     tables = beside.partition(f"\n{LAST}\n")[0].partition("\n### ")
-    return Earlier(rows, titles, "".join(tables[1:]).strip())
+    return Earlier(rows, where, titles, "".join(tables[1:]).strip())

@@ -16,7 +16,7 @@ DASH = "-"
 
 @dataclass(frozen=True)
 class Row:
-    """What tells one row of the table from another."""
+    """What tells one row of the table from another; `device` is a GPU, or a dash."""
 
     model: str
     recipe: str
@@ -24,7 +24,7 @@ class Row:
     bits: str
     ends: str
     stream: str
-    machine: str
+    device: str = DASH
     budget: str = DASH
 
     @property
@@ -39,7 +39,7 @@ class Row:
             self.budget != DASH,
             len(self.budget),
             self.budget,
-            self.machine,
+            self.device,
         )
 
 
@@ -49,6 +49,7 @@ class Run:
 
     row: Row
     seed: int
+    machine: str
     teacher: float | None
     drop: float | None
     untrained: float | None
@@ -80,12 +81,13 @@ def read(path: Path) -> Run:
         bits=f"W{bits['weights']}A{bits['activations']}" if bits else DASH,
         ends=("like the others" if ends is None else str(ends)) if bits else DASH,
         stream=str(_at(bits, "residual") or stream or DASH),
-        machine=_machine(machine),
+        device=machine.get("device") or DASH,
         budget=_option(report.get("command") or "", "--budget"),
     )
     return Run(
         row=row,
         seed=report.get("seed") or 0,
+        machine=_machine(machine),
         teacher=_at(report, "teacher", "top1", "value"),
         drop=_at(report, "drop_points", "value"),
         untrained=_untrained(report),

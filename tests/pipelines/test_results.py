@@ -172,6 +172,27 @@ def test_records_add_up_and_rows_of_a_page_stay_until_they_are_measured_again(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_seeds_of_two_machines_share_a_row_and_a_gpu_has_its_own(
+    root: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "a", 0, 0.5)
+    write(tmp_path / "b", 1, 0.7, environment={"processor": "b", "cores": 2})
+    device = {"processor": "b", "cores": 2, "device": "a GPU"}
+    write(tmp_path / "c", 0, 0.4, environment=device)
+    into = tmp_path / "PAGE.md"
+    page(root, tmp_path, "--into", into)
+    first = into.read_text()
+    rows = [cells(line) for line in first.splitlines() if line.startswith("| default")]
+    assert [row[6] for row in rows] == ["0.60 (0.50 .. 0.70)", "0.40"]
+    assert [row[13] for row in rows] == ["100 / 101", "100"]  # seconds: 100 + seed
+    assert [row[15].rstrip("| ") for row in rows] == ["a, b", "c"]
+    assert first.endswith("- a: a | processor, 2 cores\n- b: b, 2 cores\n- c: b, 2 cores, a GPU\n")
+    write(tmp_path / "other" / "d", 0, 1.0, name="dfqf")
+    page(root, tmp_path / "other", "--into", into)
+    kept = [line for line in into.read_text().splitlines() if line.startswith("| default")]
+    assert kept == [line for line in first.splitlines() if line.startswith("| default")]
+
+
 def test_a_broken_record_is_named_with_its_line(root: Path, tmp_path: Path) -> None:
     records = tmp_path / "measured.jsonl"
     records.write_text('{"row": {}}\n')
