@@ -3,11 +3,12 @@
     python pipelines/results.py RUNS... > PAGE
     python pipelines/results.py RUNS... --records tables/measured.jsonl --into RESULTS.md
 
-Folders are searched for report.json. Runs that differ in nothing but the seed share a row: mean,
-and least to most. Of two runs with the same seed the one found last counts. Where a default run
-was also given budgets, a curve of drop against seconds follows; tables of `side_by_side.py` that
-lie in the folders come last. `--records` adds the runs to a file that holds a line for each and
-shows all of them; `--into` writes a page in place, whose rows stay where no run belongs to them.
+Folders are searched for report.json. Runs that differ in nothing but seed and machine share a row:
+mean, and least to most. Of two runs with the same seed on the same machine the one found last
+counts. Where a default run was also given budgets, a curve of drop against seconds follows; tables
+of `side_by_side.py` that lie in the folders come last. `--records` adds the runs to a file that
+holds a line for each and shows all of them; `--into` writes a page in place, whose rows stay where
+no run belongs to them.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ edit nothing by hand. `measured.jsonl` holds a line for each run; rows without o
 
 | column | what |
 | --- | --- |
-| drop | the float model's top-1 minus the quantized one's, in points; mean over seeds (least .. most) |
-| untrained | the same drop before the first training step, mean over seeds; it is the drop where training was given up |
+| drop | the float model's top-1 minus the quantized one's, in points; mean over runs (least .. most), each with a seed or on a machine of its own |
+| untrained | the same drop before the first training step, mean over runs; it is the drop where training was given up |
 | n | labelled images that it was measured on; no run used them for anything else |
 | ends | weight bits of the first and last layer |
 | stream | bits of the residual stream, the network's input and the classifier's input |
 | budget | what `--budget` asked for; without one the default's own length |
 | images seen | training steps times images a step: as drawn, or as the recipe asks where an older report does not say (large networks draw fewer) |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data |
-| seconds, peak MiB | of the whole run; mean over seeds, seconds on each machine |
+| seconds, peak MiB | of the whole run; means over runs, seconds on each machine |
 """  # noqa: E501 (rows of a table)
 BESIDE = """
 ## Side by side
@@ -50,7 +51,7 @@ the default run's images. Processor seconds; speed against the float file, one t
 
 """  # noqa: E501
 COLUMNS = (
-    "recipe", "scale", "budget", "bits", "ends", "stream", "drop", "untrained", "seeds", "n",
+    "recipe", "scale", "budget", "bits", "ends", "stream", "drop", "untrained", "runs", "n",
     "steps", "images seen", "divergence", "seconds", "peak MiB", "machine",
 )  # fmt: skip
 
@@ -63,10 +64,10 @@ def beside(places: Sequence[Path]) -> list[str]:
 
 def page(runs: Iterable[Run], others: Sequence[str], earlier: Earlier) -> str:
     """Return the Markdown page; `others` are tables that come last, as they are."""
-    grouped: dict[Row, dict[int, Run]] = {}
+    grouped: dict[Row, dict[tuple[int, str], Run]] = {}
     for run in runs:
-        grouped.setdefault(run.row, {})[run.seed] = run
-    groups = {row: list(seeds.values()) for row, seeds in grouped.items()}
+        grouped.setdefault(run.row, {})[run.seed, run.machine] = run
+    groups = {row: list(found.values()) for row, found in grouped.items()}
     rows = groups.keys() | earlier.rows.keys()
     where = {row: _machines(groups, earlier, row) for row in rows}
     machines = sorted({machine for names in where.values() for machine in names})

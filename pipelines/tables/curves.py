@@ -38,7 +38,7 @@ def curves(grouped: Mapping[Row, list[Run]]) -> Iterator[str]:
         ]
         points.sort(key=lambda point: point.seconds)
         yield f"\n### {wanted.model} at {wanted.bits}\n\n"
-        yield line(("seconds", "recipe", "budget", "steps", "drop", "seeds"))
+        yield line(("seconds", "recipe", "budget", "steps", "drop", "runs"))
         yield line(["---"] * 6)
         for point in points:
             row, steps = point.row, figure((run.steps for run in point.runs), ",.0f")

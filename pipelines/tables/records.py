@@ -29,9 +29,14 @@ def read_records(path: Path) -> list[Run]:
 
 
 def write_records(path: Path, runs: Iterable[Run]) -> list[Run]:
-    """Write records, sorted; of two with the same row and seed the last stays. Return them."""
-    latest = {(run.row, run.seed): run for run in runs}
-    kept = sorted(latest.values(), key=lambda run: (run.row.model, run.row.order, run.seed))
+    """Write records, sorted; return them.
+
+    Of two with the same row, seed and machine the last stays.
+    """
+    latest = {(run.row, run.seed, run.machine): run for run in runs}
+    kept = sorted(
+        latest.values(), key=lambda run: (run.row.model, run.row.order, run.seed, run.machine)
+    )
     lines = [json.dumps(asdict(run)) + "\n" for run in kept]
     replace_text(path, "".join(lines))
     return kept
