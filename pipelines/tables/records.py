@@ -43,7 +43,14 @@ def write_records(path: Path, runs: Iterable[Run]) -> list[Run]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Raises:
+        SystemExit: it cannot be written.
+    """
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise SystemExit(f"{path}: cannot be written: {error.strerror}") from None

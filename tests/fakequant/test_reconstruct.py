@@ -94,7 +94,7 @@ def test_rounding_comes_close_to_the_best_of_all_codes() -> None:
     best = float(off.square().mean(1).min())
     plain = (w / steps).round().clamp(-4, 3) * steps
     nearest = output_error(plain, (y - plain @ x).mean(2), x, y)
-    assert mine <= nearest
+    assert mine <= nearest * (1 + 1e-6)  # the same codes, if so, in float32 sums of another order
     assert mine <= 2.0 * best  # greedy against exhaustive, at the same steps
 
 

@@ -203,6 +203,16 @@ def test_a_broken_record_is_named_with_its_line(root: Path, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_a_place_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a", 0, 0.5)
+    for option in ("--records", "--into"):
+        place = tmp_path / "missing" / "file"
+        words = [sys.executable, root / "pipelines" / "results.py", tmp_path, option, place]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr == f"{place}: cannot be written: No such file or directory\n"
+
+
 def test_without_runs_and_records_it_asks_for_them(root: Path) -> None:
     words = [sys.executable, root / "pipelines" / "results.py"]
     done = subprocess.run(words, capture_output=True, text=True)
