@@ -1,7 +1,7 @@
 """Run every line of a list of measurements, one after another; a list can be resumed.
 
     python pipelines/measure.py LIST --models FOLDER --data FOLDER --out RUNS [--lane 0/2]
-    python pipelines/results.py RUNS > PAGE
+    python pipelines/results.py RUNS --records pipelines/tables/measured.jsonl --into PAGE
 
 A list (`pipelines/tables/results.yaml` is one) names input specifications and labelled sets by
 model, and runs:

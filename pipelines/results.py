@@ -120,12 +120,11 @@ def _cells(row: Row, runs: list[Run]) -> list[str]:
 
 
 def _seconds(runs: Sequence[Run]) -> str:
-    """Return the mean on every machine, in the order of the machines' names."""
-    machines = sorted({run.machine for run in runs if run.seconds is not None})
-    means = [
-        figure((run.seconds for run in runs if run.machine == name), ",.0f") for name in machines
-    ]
-    return " / ".join(means) or DASH
+    """Return the mean on every machine, in the order of the machines' letters."""
+    return " / ".join(
+        figure((run.seconds for run in runs if run.machine == name), ",.0f")
+        for name in sorted({run.machine for run in runs})
+    )
 
 
 def main() -> None:

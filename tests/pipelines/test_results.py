@@ -193,6 +193,13 @@ def test_seeds_of_two_machines_share_a_row_and_a_gpu_has_its_own(
     assert kept == [line for line in first.splitlines() if line.startswith("| default")]
 
 
+def test_seconds_that_nobody_knows_leave_their_machine_a_dash(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a", 0, 0.5, seconds={})
+    write(tmp_path / "b", 1, 0.7, environment={"processor": "b", "cores": 2})
+    (row,) = [line for line in page(root, tmp_path) if line.startswith("| default")]
+    assert cells(row)[13] == "- / 101"  # seconds: 100 + seed
+
+
 def test_a_broken_record_is_named_with_its_line(root: Path, tmp_path: Path) -> None:
     records = tmp_path / "measured.jsonl"
     records.write_text('{"row": {}}\n')
