@@ -165,7 +165,8 @@ class SynthSpec:
         source: name of a source; `auto` takes `optimised` images wherever a teacher has something
             to optimise for, and noise for inputs that are not images.
         images: how many in all, procedural ones included.
-        procedural: share of them that stays procedural when a teacher optimises the others.
+        procedural: share of them that stays procedural when a teacher optimises the others; where
+            `images` is open and they are large, the share of the others is up to twice as large.
         effort: work relative to what the model's cost suggests; images and steps follow.
         batch: images optimised together; less where memory asks for it.
         boundary: share of images that ask for two classes at once.

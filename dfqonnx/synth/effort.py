@@ -6,7 +6,10 @@ multiply-adds and, in small networks mostly, the traffic of its activations: one
 112 for MobileNetV1 0.25 at 224x224, with the same multiply-adds and six times the values.
 
 The work of all steps is held near `WORK`, and a batch's activations near `BATCH_BYTES`; both within
-bounds, so that tiny models get enough variety and huge ones still get something.
+bounds, so that tiny models get enough variety and huge ones still get something. Of large images
+there is room for few (`POOL_BYTES`), which training repeats often: more of them are optimised, with
+more work. MobileNetV1 0.25 at w4a8: 680 optimised images instead of 340 take a tenth off its
+divergence on other synthetic images.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program
 from dfqonnx.spec.synth import SynthSpec
 
-WORK = 5.1e12  # of all optimisation steps together, in multiply-adds
+WORK = 5.1e12  # of all optimisation steps together, in multiply-adds; see `work` for large images
+MORE = 2.0  # times that, and times the share of optimised images, at most
 TRAFFIC = 150  # multiply-adds that take as long as one activation
 BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 256e6  # pixels of all images together
@@ -109,6 +113,16 @@ def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.de
     return SHARE * batch / seconds
 
 
+def more(shape: tuple[int, ...]) -> float:
+    """Return how many times the share of optimised images grows where there is room for few."""
+    return min(MORE, max(1.0, IMAGES * prod(shape) / POOL_BYTES))
+
+
+def work(shape: tuple[int, ...]) -> float:
+    """Return the multiply-adds of all optimisation steps together, by default."""
+    return WORK * more(shape)
+
+
 def fitting(size: Size, shape: tuple[int, ...]) -> int:
     """Return how many images of `shape` may be optimised together, for memory's sake."""
     bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
@@ -129,9 +143,10 @@ def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 
     first = FIRST if pixels.first is None else pixels.first
     following = FOLLOWING if pixels.following is None else pixels.following
     batch = min(spec.batch, fitting(size, shape))
-    affordable = scale * WORK / (2.0 * size.work)  # images times steps
+    affordable = scale * work(shape) / (2.0 * size.work)  # images times steps
     images = spec.images or _images(shape, scale, size)
-    optimised = round(images * (1.0 - spec.procedural))
+    share = 1.0 - spec.procedural
+    optimised = round(images * (share if spec.images else min(1.0, share * more(shape))))
     if spec.images is None and free:
         optimised = min(optimised, max(batch, int(affordable / FOLLOWING)))
         optimised = optimised if affordable >= FEWEST * LEAST_STEPS else 0

@@ -22,7 +22,7 @@ from dfqonnx.spec.imagesize import image_size
 from dfqonnx.spec.inputs import InputSpec
 from dfqonnx.spec.sites import ChannelStatistics
 from dfqonnx.spec.synth import AUTO, SynthSpec
-from dfqonnx.synth.effort import WORK, Plan, Size, fitting, measure, optimisation_rate, plan
+from dfqonnx.synth.effort import Plan, Size, fitting, measure, optimisation_rate, plan, work
 from dfqonnx.synth.live import Live
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.similarity import likeness
@@ -94,7 +94,7 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     scale = spec.effort
     if budget_seconds is not None:
         per_second = optimisation_rate(teacher, shape, torch.device(device))
-        scale = budget_seconds * per_second * 2.0 * size.work / WORK
+        scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
     name, reason, chosen = _decided(spec, size, shape, scale)
     source = SOURCES[name]
     progress.start("synthesise", max(1, chosen.steps))

@@ -13,7 +13,7 @@ from dfqonnx.graph.model import Model
 from dfqonnx.progress import Silent
 from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.spec.synth import GameSpec, GeneratorSpec, PixelSpec, SynthSpec
-from dfqonnx.synth.effort import Size, measure, plan
+from dfqonnx.synth.effort import MORE, POOL_BYTES, Size, measure, plan
 from dfqonnx.synth.pixels import to_tensor
 from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.statistics import Targets
@@ -119,6 +119,20 @@ def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
     assert large.batch < small.batch
     assert large.steps * large.batch < small.steps * small.batch
     assert large.first >= 8
+
+
+def test_large_images_of_which_few_fit_are_optimised_more_often() -> None:
+    mobile = Size(41_000_000, 1_300_000)
+    few, many = plan(SynthSpec(), mobile, (3, 224, 224)), plan(SynthSpec(), mobile, (3, 128, 128))
+    assert few.images == int(POOL_BYTES / (3 * 224 * 224)) < many.images
+    assert few.optimised == round(MORE * 0.2 * few.images)  # a fifth as a rule
+    assert many.optimised < 0.2 * many.images  # what the work allows
+    assert few.steps * few.batch > 1.5 * many.steps * many.batch
+
+
+def test_a_recipe_that_counts_its_images_shares_them_as_it_says() -> None:
+    chosen = plan(SynthSpec(images=1000), Size(1, 1), (3, 224, 224))
+    assert (chosen.images, chosen.optimised) == (1000, 200)
 
 
 def test_the_recipe_s_numbers_win() -> None:
