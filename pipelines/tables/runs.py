@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 DASH = "-"
+SCHEMA = "dfqonnx.report/"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,17 @@ class Run:
 
 
 def read(path: Path) -> Run:
-    """Read one report.json, and the recipe.yaml beside it."""
-    report = json.loads(path.read_text(encoding="utf-8"))
+    """Read one report.json, and the recipe.yaml beside it.
+
+    Raises:
+        SystemExit: it is no report of a run.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SystemExit(f"{path}: no report of a run: {error}") from None
+    if not isinstance(report, dict) or not str(report.get("schema")).startswith(SCHEMA):
+        raise SystemExit(f"{path}: no report of a run: its schema is not {SCHEMA}...")
     recipe = _recipe(path.with_name("recipe.yaml"))
     bits = report.get("bits") or {}
     ends, stream = bits.get("ends"), bits.get("stream")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 
@@ -225,6 +226,16 @@ def test_without_runs_and_records_it_asks_for_them(root: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert "name folders of runs, or --records" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["Wrote net.onnx", '{"schema": "other/1"}', "[1]", '"text"'])
+def test_a_file_that_is_no_report_is_named(content: str, root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    file.write_text(content)
+    words = [sys.executable, root / "pipelines" / "results.py", file]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{file}: no report of a run: ")
 
 
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
