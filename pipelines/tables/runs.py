@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from dfqonnx.report.model import SCHEMA
+
 DASH = "-"
-SCHEMA = "dfqonnx.report/"
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def read(path: Path) -> Run:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SystemExit(f"{path}: no report of a run: {error}") from None
-    if not isinstance(report, dict) or not str(report.get("schema")).startswith(SCHEMA):
-        raise SystemExit(f"{path}: no report of a run: its schema is not {SCHEMA}...")
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise SystemExit(f"{path}: no report of a run: its schema is not {SCHEMA}")
     recipe = _recipe(path.with_name("recipe.yaml"))
     bits = report.get("bits") or {}
     ends, stream = bits.get("ends"), bits.get("stream")

@@ -121,7 +121,7 @@ def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
     assert large.first >= 8
 
 
-def test_large_images_of_which_few_fit_are_optimised_more_often() -> None:
+def test_of_large_images_few_fit_and_a_greater_share_is_optimised() -> None:
     mobile = Size(41_000_000, 1_300_000)
     few, many = plan(SynthSpec(), mobile, (3, 224, 224)), plan(SynthSpec(), mobile, (3, 128, 128))
     assert few.images == int(POOL_BYTES / (3 * 224 * 224)) < many.images
