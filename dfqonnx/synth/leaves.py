@@ -2,62 +2,27 @@
 
 An image is a stack of opaque shapes that occlude each other, painted back to front (Matheron's
 dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resembles photographs):
-    radius        density r^-2 between 0.12 and 0.8 of the image's side
+    radius        density r^-2 between a smallest one and 0.8 of the image's side
     shape         ellipse or rectangle, any angle, log-normal aspect
-    colour        the image's mean, plus a luminance of standard deviation 0.25, plus chroma a
-                  fifth of that (photographs vary far more in luminance than in chroma)
-    texture       Gaussian noise with amplitude f^-1.5, a linear gradient across the shape
-Radii that small relative to the side, and steep textures, give spectra close to 1/f in amplitude.
+    colour        the image's mean, plus a luminance, plus a chroma that is much weaker
+                  (photographs vary far more in luminance than in chroma)
+    texture       Gaussian noise with amplitude f^-p, a linear gradient across the shape
+How strong each of these is, `Look` says. Spectra come close to 1/f in amplitude.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-TEXTURE_VALUES = 2**23  # floats in the pool of textures
+from dfqonnx.synth.look import Look, look_at
+from dfqonnx.synth.textures import textures
+
 CHUNK_VALUES = 2**20  # floats of one chunk of images
-
-
-@dataclass(frozen=True)
-class Look:
-    """What leaves look like. Lengths in image sides, intensities in 0..1.
-
-    Attributes:
-        shapes: per image.
-        smallest: radius.
-        largest: radius.
-        radius_power: p of the density r^-p.
-        aspect: standard deviation of the logarithm of the aspect.
-        rectangles: share of shapes that are rectangles.
-        level: mean intensity.
-        level_spread: its standard deviation over images.
-        contrast: standard deviation of the luminance of shapes.
-        chroma: standard deviation of the chroma of shapes, over that of luminance.
-        background: strength of the background's texture over `contrast`.
-        texture: greatest strength of a shape's texture.
-        slope: p of the textures' amplitude f^-p.
-        gradient: strength of the gradient across a shape.
-    """
-
-    shapes: int = 16
-    smallest: float = 0.12
-    largest: float = 0.8
-    radius_power: float = 2.0
-    aspect: float = 0.4
-    rectangles: float = 0.4
-    level: float = 0.47
-    level_spread: float = 0.12
-    contrast: float = 0.25
-    chroma: float = 0.22
-    background: float = 0.6
-    texture: float = 0.2
-    slope: float = 1.5
-    gradient: float = 0.15
+ALONE = 2**14  # floats of an image; above, it is painted alone, each shape where it lies only
 
 
 def leaves(
@@ -77,12 +42,12 @@ def leaves(
         width: in pixels.
         channels: 3 for RGB; any other number gets independent chroma.
         generator: CPU randomness.
-        look: parameters.
+        look: parameters; None takes those for the size.
     """
-    look = look or Look()
+    look = look or look_at(max(height, width))
     frame = height * width * channels
-    pool = _textures(look, (height, width, channels), generator)  # (P, C, H, W)
-    chunk = max(1, min(512, CHUNK_VALUES // frame))
+    pool = textures(look, (height, width, channels), generator)  # (P, C, H, W)
+    chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
     for first in range(0, n, chunk):
         images = _paint(min(chunk, n - first), pool, look, generator)  # (B, C, H, W)
         yield (images.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -93,29 +58,6 @@ def painted(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
     height, width, channels = size
     chunks = leaves(n, height=height, width=width, channels=channels, generator=generator)
     return torch.cat(list(chunks))
-
-
-def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -> Tensor:
-    """Return noise (..., H, W) of amplitude f^-slope, mean 0 and variance 1 in each plane."""
-    height, width = shape[-2:]
-    down = torch.fft.fftfreq(height)[:, None]
-    across = torch.fft.rfftfreq(width)[None]
-    frequency = (down.square() + across.square()).sqrt()
-    frequency[0, 0] = torch.inf
-    spectrum = torch.fft.rfft2(torch.randn(shape, generator=generator))
-    noise: Tensor = torch.fft.irfft2(spectrum * frequency.pow(-slope), s=(height, width))
-    spread = noise.square().mean((-2, -1), keepdim=True).sqrt()
-    return noise / spread.clamp_min(1e-12)
-
-
-def _textures(look: Look, size: tuple[int, int, int], generator: Generator) -> Tensor:
-    """Return a pool of textures (P, C, H, W): one shared luminance, a little chroma."""
-    height, width, channels = size
-    count = max(8, min(512, TEXTURE_VALUES // (height * width * (channels + 1))))
-    noise = power_noise((count, channels + 1, height, width), slope=look.slope, generator=generator)
-    if channels == 1:
-        return noise[:, :1]
-    return 0.85 * noise[:, :1] + 0.25 * noise[:, 1:]
 
 
 def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor:
@@ -135,31 +77,47 @@ def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor
         chroma = 0.0 if channels == 1 else look.chroma
         return look.contrast * (normal(1, 1, 1) + chroma * normal(channels, 1, 1))
 
-    def texture() -> Tensor:
-        chosen = pool[torch.randint(len(pool), (batch,), generator=generator)]
+    def texture(top: int, bottom: int, left: int, right: int) -> Tensor:
+        chosen = torch.randint(len(pool), (batch,), generator=generator)
         down = int(torch.randint(height, (), generator=generator))
         across = int(torch.randint(width, (), generator=generator))
-        return chosen.roll((down, across), (2, 3))
+        y = torch.arange(top - down, bottom - down) % height
+        x = torch.arange(left - across, right - across) % width
+        planes = pool[int(chosen)][None] if batch == 1 else pool[chosen]  # a copy where several
+        return planes.index_select(2, y).index_select(3, x)  # (B, C, h, w)
 
     tint = 0.0 if channels == 1 else 0.5
     mean = look.level + look.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
-    image = mean + colour() + look.background * look.contrast * texture()  # (B, C, H, W)
+    whole = (0, height, 0, width)
+    image = mean + colour() + look.background * look.contrast * texture(*whole)  # (B, C, H, W)
     for _ in range(look.shapes):
         radius = _radii(uniform(), look)  # (B, 1, 1)
-        right = columns - (uniform() * 1.2 - 0.1) * width / side
-        up = rows - (uniform() * 1.2 - 0.1) * height / side
+        middle = (uniform() * 1.2 - 0.1) * width / side
+        centre = (uniform() * 1.2 - 0.1) * height / side
         angle, aspect = uniform() * math.pi, torch.exp(look.aspect * normal(1, 1))
-        x = (right * angle.cos() + up * angle.sin()) / aspect  # (B, H, W)
-        y = (up * angle.cos() - right * angle.sin()) * aspect
-        inside = torch.where(
-            uniform() < look.rectangles, torch.maximum(x.abs(), y.abs()), torch.hypot(x, y)
-        )
-        cover = (0.5 - (inside - radius) * side).clamp_(0, 1).unsqueeze_(1)  # (B, 1, H, W)
+        rectangle = uniform() < look.rectangles
+        reach = (radius + 1 / side) * torch.maximum(aspect, 1 / aspect) * math.sqrt(2)
+        top, bottom = _span(centre, reach, side, height)
+        left, right = _span(middle, reach, side, width)
+        along, up = columns[:, left:right] - middle, rows[top:bottom] - centre
+        x = (along * angle.cos() + up * angle.sin()) / aspect  # (B, h, w)
+        y = (up * angle.cos() - along * angle.sin()) * aspect
+        inside = torch.where(rectangle, torch.maximum(x.abs(), y.abs()), torch.hypot(x, y))
+        cover = (0.5 - (inside - radius) * side).clamp_(0, 1).unsqueeze_(1)  # (B, 1, h, w)
         slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * look.gradient).clamp_(-0.5, 0.5)
         strength = look.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
-        paint = mean + colour() + slope.unsqueeze(1) + strength * texture()
-        image = torch.lerp(image, paint, cover)
+        paint = mean + colour() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
+        patch = image[:, :, top:bottom, left:right]
+        patch.copy_(torch.lerp(patch, paint, cover))
     return image
+
+
+def _span(centre: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, int]:
+    """Return first and last pixel (exclusive) of an axis that shapes of a chunk can touch."""
+    first = math.floor(float((centre - reach).min()) * side)
+    last = math.ceil(float((centre + reach).max()) * side)
+    first = min(max(first, 0), length)
+    return first, min(max(last, first), length)
 
 
 def _radii(uniform: Tensor, look: Look) -> Tensor:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.synth.leaves import leaves, power_noise
+from dfqonnx.synth import leaves as painting
+from dfqonnx.synth.leaves import leaves
+from dfqonnx.synth.look import Look, look_at
+from dfqonnx.synth.textures import power_noise
 
 
 def paint(n: int, *, seed: int = 0, size: int = 64, channels: int = 3) -> torch.Tensor:
@@ -23,11 +26,38 @@ def amplitude_slope(images: np.ndarray) -> float:
     return float(np.polyfit(np.log(rings), 0.5 * np.log(mean), 1)[0])
 
 
-def test_leaves_have_the_amplitude_spectrum_of_photographs() -> None:
-    images = paint(96).numpy().mean(-1)
+@pytest.mark.parametrize("size", [64, 160])
+def test_leaves_have_the_amplitude_spectrum_of_photographs(size: int) -> None:
+    images = paint(96, size=size).numpy().mean(-1)
     # photographs: amplitude f^-s with s about 0.8 to 1.5 (Tolhurst, Tadmor and Chao 1992);
     # leaves with edges of one pixel and few small shapes lie at the steep end
     assert -1.7 < amplitude_slope(images) < -0.8
+
+
+def test_the_smallest_shapes_of_large_images_are_some_pixels_wide_whatever_the_size() -> None:
+    assert look_at(32) == look_at(64) == Look()
+    for side in (128, 224, 640):
+        look = look_at(side)
+        assert look.smallest * side == pytest.approx(6.7)  # a product of what was divided
+        # as many more as they are smaller, so that they hide the background as often
+        assert look.shapes * look.smallest == pytest.approx(3.1, rel=0.02)  # whole shapes
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 200), (200, 120)])
+def test_painting_a_shape_only_where_it_lies_gives_the_whole_image(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        chunks = leaves(4, height=height, width=width, channels=3, generator=generator)
+        return torch.cat(list(chunks))
+
+    where_they_lie = images()
+    monkeypatch.setattr(painting, "_span", lambda *args: (0, args[-1]))
+    everywhere = images()
+    # hypot may differ in its last bit between the inside and the end of a row, hence one level
+    assert (where_they_lie.int() - everywhere.int()).abs().max() <= 1
+    assert (where_they_lie != everywhere).float().mean() < 1e-4
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 1.5])
