@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,15 @@ def shared() -> Path:
     if not (SHARED / "models" / "manifest.json").is_file():
         pytest.skip("../shared with models and data is not there")
     return SHARED
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes started within get an interrupt although the suite runs in a shell's background.
+
+    Such a shell lets its children ignore SIGINT, and theirs too; what has a handler here is reset
+    to the default in a child.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -177,6 +177,7 @@ def test_a_disk_without_room_for_the_images_is_refused_before_they_are_made(
     assert f"1024 MiB free, about {pixels / 2**20 + 64:.0f} MiB needed" in done.err
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
@@ -202,7 +203,10 @@ def test_an_interrupted_run_leaves_no_file_under_its_final_name(
             break
     time.sleep(0.2)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code, (said, err)
     assert out == ""
     names = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".dfqonnx-partial")}

@@ -80,6 +80,7 @@ def test_without_netron_the_command_says_how_to_install_it(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("netron") is None, reason="netron is not installed")
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_both_are_served_on_this_machine_only_until_the_command_is_stopped(
     pair: Path, how: signal.Signals
