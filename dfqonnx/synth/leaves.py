@@ -81,10 +81,9 @@ def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor
         chosen = torch.randint(len(pool), (batch,), generator=generator)
         down = int(torch.randint(height, (), generator=generator))
         across = int(torch.randint(width, (), generator=generator))
-        y = torch.arange(top - down, bottom - down) % height
-        x = torch.arange(left - across, right - across) % width
+        lines = torch.arange(top - down, bottom - down) % height
         planes = pool[int(chosen)][None] if batch == 1 else pool[chosen]  # a copy where several
-        return planes.index_select(2, y).index_select(3, x)  # (B, C, h, w)
+        return planes.index_select(2, lines).roll(across, 3)[..., left:right]  # (B, C, h, w)
 
     tint = 0.0 if channels == 1 else 0.5
     mean = look.level + look.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
@@ -107,8 +106,7 @@ def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor
         slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * look.gradient).clamp_(-0.5, 0.5)
         strength = look.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
         paint = mean + colour() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
-        patch = image[:, :, top:bottom, left:right]
-        patch.copy_(torch.lerp(patch, paint, cover))
+        image[:, :, top:bottom, left:right].lerp_(paint, cover)
     return image
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 THUMBNAIL = 64  # pixels of the longer side; up to here an image has the look of small ones
 DETAIL = 6.7  # pixels, the smallest radius in larger images
-COVER = 3.1  # their number times the smallest radius (in sides): how thickly they lie
+COVER = 3.1  # shapes times smallest radius (in sides), there: how thickly shapes lie
 
 
 @dataclass(frozen=True)
