@@ -21,10 +21,10 @@ from torch import Tensor
 
 from dfqonnx.convert.net import Net
 from dfqonnx.spec.synth import PixelSpec
-from dfqonnx.synth.leaves import painted
 from dfqonnx.synth.objective import Objective, Seen, distance
 from dfqonnx.synth.objectives import balanced_labels, soft_labels
 from dfqonnx.synth.pixels import limits, to_pixels, to_tensor
+from dfqonnx.synth.procedural import paint
 from dfqonnx.synth.pseudo import pseudo_statistics
 from dfqonnx.synth.source import SOURCES, Studio
 from dfqonnx.synth.statistics import Targets
@@ -34,7 +34,8 @@ from dfqonnx.synth.statistics import Targets
 def optimise(studio: Studio) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
-    start = painted(studio.plan.images, studio.size, studio.generator)
+    start = torch.cat(list(paint(studio)))  # (N, H, W, C)
+    studio.progress.start("synthesise", max(1, plan.steps))
     statistics = studio.statistics or pseudo_statistics(
         studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )

@@ -1,4 +1,7 @@
-"""Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images."""
+"""Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images.
+
+Large images take a while to paint, so that painting is a stage of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,16 @@ NOISE_CHUNK = 256
 def paint(studio: Studio) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
     height, width, channels = studio.size
-    yield from leaves(
+    studio.progress.start("paint", studio.plan.images)
+    for images in leaves(
         studio.plan.images,
         height=height,
         width=width,
         channels=channels,
         generator=studio.generator,
-    )
+    ):
+        studio.progress.advance(len(images))
+        yield images
 
 
 @SOURCES.add("noise")

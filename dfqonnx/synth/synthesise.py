@@ -97,7 +97,6 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
     name, reason, chosen = _decided(spec, size, shape, scale)
     source = SOURCES[name]
-    progress.start("synthesise", max(1, chosen.steps))
     studio = Studio(
         teacher, statistics, inputs, shape, spec, chosen, torch.Generator().manual_seed(seed),
         torch.device(device), progress, tuple(opponents), budget_seconds,

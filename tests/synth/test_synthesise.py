@@ -10,7 +10,7 @@ import torch
 from dfqonnx.convert.net import Net
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import Model
-from dfqonnx.progress import Silent
+from dfqonnx.progress import Progress, Silent
 from dfqonnx.spec.inputs import PRESETS, InputSpec
 from dfqonnx.spec.synth import GameSpec, GeneratorSpec, PixelSpec, SynthSpec
 from dfqonnx.synth.effort import MORE, POOL_BYTES, Size, measure, plan
@@ -24,8 +24,28 @@ SPEC = SynthSpec(images=32, batch=16, pixels=PixelSpec(first=6, following=3))
 INPUTS = PRESETS["cifar10"]
 
 
+class Counting(Silent):
+    """Counts a stage's units."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int]] = []
+        self.done: list[int] = []
+
+    def start(self, stage: str, total: int) -> None:
+        self.stages.append((stage, total))
+        self.done.append(0)
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        self.done[-1] += units
+
+
 def make(
-    model: Model, *, inputs: InputSpec = INPUTS, spec: SynthSpec = SPEC, seed: int = 0
+    model: Model,
+    *,
+    inputs: InputSpec = INPUTS,
+    spec: SynthSpec = SPEC,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Images:
     return synthesise(
         program(model),
@@ -35,7 +55,7 @@ def make(
         spec=spec,
         seed=seed,
         device="cpu",
-        progress=Silent(),
+        progress=progress or Silent(),
     )
 
 
@@ -59,6 +79,22 @@ def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
     first, again, other = make(model), make(model), make(model, seed=1)
     assert np.array_equal(first.pixels, again.pixels)
     assert not np.array_equal(first.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(
+    ("source", "stages"),
+    [("leaves", [("paint", 32)]), ("optimised", [("paint", 32), ("synthesise", 9)])],
+)
+def test_all_that_takes_time_is_counted(
+    tmp_path: Path, source: str, stages: list[tuple[str, int]]
+) -> None:
+    spec = SynthSpec(
+        source=source, images=32, batch=16, procedural=0.0, pixels=PixelSpec(first=6, following=3)
+    )
+    counting = Counting()
+    make(tiny(tmp_path), spec=spec, progress=counting)
+    assert counting.stages == stages
+    assert counting.done == [total for _, total in stages]
 
 
 def test_statistics_may_be_absent(tmp_path: Path) -> None:
