@@ -25,6 +25,8 @@ ROUNDED = 0.8  # of the schedule: all weights stand on their codes from here on
 NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
 NEEDY_KL = 0.01  # nats above which a classifier is, too: 0.02 on MobileNetV1 0.25, 0.003 elsewhere
 NEEDED = 0.3  # its work relative to w4a4
+NEAR_KL = 0.1  # nats below which fewer-bit weights alone leave little to learn
+EASED = 0.6  # of the work, there
 GENTLE = 0.1  # of the rates, at eight bits: steps are so short that little is to be moved
 
 
@@ -50,14 +52,24 @@ def width_at(done: float) -> float:
     return max(0.0, 1.0 - done / ROUNDED)
 
 
-def effort(bits: Bits) -> float:
+def effort(bits: Bits, *, error: float | None = None, kl: float | None = None) -> float:
     """Return training work relative to w4a4: fewer bits need more, eight need none.
 
     After initialisation and reconstruction w8a8 is as a rule at its teacher's accuracy, and
-    training on synthetic images takes away from it; `is_needy` tells the exceptions.
+    training on synthetic images takes away from it; `is_needy` tells the exceptions. With
+    activations of eight bits and a student that is near already, less brings as much.
+
+    Args:
+        bits: widths trained.
+        error: normalised error of the untrained student's outputs; None where unknown.
+        kl: of the untrained student from its teacher, in nats; None where unknown.
     """
     narrow = min(bits.weights, bits.activations)
-    return {2: 2.5, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4, 8: 0.0}[narrow]
+    if narrow == 8:
+        return NEEDED if is_needy(error, kl) else 0.0
+    near = bits.activations == 8 and kl is not None and kl < NEAR_KL
+    share = {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
+    return EASED * share if near else share
 
 
 def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
@@ -78,19 +90,15 @@ def is_needy(error: float | None, kl: float | None) -> bool:
     return (error or 0.0) > NEEDY or (kl or 0.0) > NEEDY_KL
 
 
-def default_steps(
-    multiply_adds: int, bits: Bits, batch: int, *, numbers: int = 0, needy: bool = False
-) -> int:
+def default_steps(multiply_adds: int, share: float, batch: int, *, numbers: int = 0) -> int:
     """Return the steps of a run without a budget.
 
     Args:
         multiply_adds: of one image through the network.
-        bits: widths trained.
+        share: of the work at w4a4; see `effort`.
         batch: images per step.
         numbers: per image that pass activation quantizers.
-        needy: whether outputs are still far off, so that eight bits train too.
     """
-    share = max(effort(bits), NEEDED if needy else 0.0)
     if not share:
         return 0
     passes = 4.0 * batch

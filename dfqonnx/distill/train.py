@@ -24,7 +24,7 @@ from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.course import Course, Moment
 from dfqonnx.distill.lesson import Lesson
 from dfqonnx.distill.pool import Pool
-from dfqonnx.distill.schedule import default_steps, is_needy
+from dfqonnx.distill.schedule import default_steps, effort
 from dfqonnx.distill.witness import Witness
 from dfqonnx.fakequant.expect import Expected
 from dfqonnx.fakequant.student import Student
@@ -135,10 +135,8 @@ def _begun(
     """Return a run with its number of steps; an image moves `numbers` through quantizers."""
     steps = spec.steps
     if steps is None:
-        needy = is_needy(before.error, before.kl)
-        bits = student.sites.narrowest()
-        macs = student.multiply_adds
-        steps = default_steps(macs, bits, spec.batch, numbers=numbers, needy=needy)
+        share = effort(student.sites.narrowest(), error=before.error, kl=before.kl)
+        steps = default_steps(student.multiply_adds, share, spec.batch, numbers=numbers)
     return Course(started, steps, budget if spec.steps != 0 else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dfqonnx.distill.schedule import (
+    EASED,
     GENTLE,
     LEAST,
     MOST,
@@ -12,6 +13,7 @@ from dfqonnx.distill.schedule import (
     TRAFFIC,
     WORK,
     default_steps,
+    effort,
     gently,
     is_needy,
     rate,
@@ -37,29 +39,27 @@ def test_extreme_warmups_stay_finite(warmup: float) -> None:
 
 
 def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits() -> None:
-    small, large = default_steps(4 * 10**7, Bits(4, 4), 128), default_steps(10**9, Bits(4, 4), 128)
+    small, large = default_steps(4 * 10**7, 1.0, 128), default_steps(10**9, 1.0, 128)
     assert 0 < large < small <= MOST
     assert large * 4 * 10**9 * 128 <= STRETCH * WORK  # a whole training stays affordable
-    assert default_steps(10**9, Bits(4, 4), 8) >= LEAST  # as large networks train: smaller batches
-    assert default_steps(4 * 10**7, Bits(3, 3), 128) > small
-    assert default_steps(4 * 10**7, Bits(6, 6), 128) < small
+    assert default_steps(10**9, 1.0, 8) >= LEAST  # as large networks train: smaller batches
+    assert default_steps(4 * 10**7, effort(Bits(3, 3)), 128) > small
+    assert default_steps(4 * 10**7, effort(Bits(6, 6)), 128) < small
 
 
 def test_a_network_that_moves_much_and_multiplies_little_trains_fewer_steps() -> None:
-    busy = default_steps(18_200_000, Bits(4, 8), 32, numbers=1_070_000)  # MobileNetV2 0.5 at 128
-    assert busy < 0.7 * default_steps(18_200_000, Bits(4, 8), 32)
+    busy = default_steps(18_200_000, 1.0, 32, numbers=1_070_000)  # MobileNetV2 0.5 at 128
+    assert busy < 0.7 * default_steps(18_200_000, 1.0, 32)
     assert busy * 4 * 32 * (18_200_000 + TRAFFIC * 1_070_000) <= WORK
 
 
 def test_eight_bits_are_not_trained() -> None:
-    assert default_steps(4 * 10**7, Bits(8, 8), 128) == 0
-    assert default_steps(4 * 10**7, Bits(4, 8), 128) > 0
+    assert default_steps(4 * 10**7, effort(Bits(8, 8)), 128) == 0
+    assert default_steps(4 * 10**7, effort(Bits(4, 8)), 128) > 0
 
 
 def test_the_default_depends_on_nothing_but_its_arguments() -> None:
-    assert {default_steps(41_000_000, Bits(4, 4), 128) for _ in range(3)} == {
-        default_steps(41_000_000, Bits(4, 4), 128)
-    }
+    assert len({default_steps(41_000_000, 1.0, 128) for _ in range(3)}) == 1
 
 
 def test_a_budget_becomes_steps() -> None:
@@ -78,7 +78,7 @@ def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
 
 
 def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> None:
-    assert default_steps(4 * 10**7, Bits(8, 8), 128, needy=True) > 0
+    assert default_steps(4 * 10**7, effort(Bits(8, 8), kl=0.02), 128) > 0
     assert is_needy(None, 0.02)
     assert is_needy(0.01, None)
     assert not is_needy(None, 0.003)
@@ -88,3 +88,10 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimiser.rates()])
     assert gently(spec, Bits(4, 8)) == spec
     assert gently(DistillSpec(steps=9), Bits(8, 8)) == DistillSpec(steps=9)
+
+
+def test_eight_bit_activations_train_less_where_the_student_is_near() -> None:
+    assert effort(Bits(4, 8), kl=0.04) == EASED * effort(Bits(4, 8), kl=0.4)
+    assert effort(Bits(4, 8)) == effort(Bits(4, 8), kl=0.4) == effort(Bits(4, 4))
+    assert effort(Bits(4, 4), kl=0.04) == effort(Bits(4, 4), kl=0.4)
+    assert effort(Bits(8, 8), kl=0.005) == 0
