@@ -1,6 +1,6 @@
 """Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images.
 
-Large images take a while to paint, so that painting is a stage of its own.
+Large images take a while to paint, so painting is a stage of its own; noise is drawn at once.
 """
 
 from __future__ import annotations
