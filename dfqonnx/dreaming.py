@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program, narrow, to_program
 from dfqonnx.distill.opponent import opponents
+from dfqonnx.draft import draft
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.normalise import normalise
 from dfqonnx.graph.sites import choose_sites
-from dfqonnx.outimages import Made, check_images_out, write_beside, write_images_out
+from dfqonnx.outimages import Made, check_images_out, write_images_out
 from dfqonnx.preflight import check_file, check_space
 from dfqonnx.prepare import choose_device
 from dfqonnx.progress import Progress, Silent
@@ -97,10 +98,12 @@ def dream(spec: DreamSpec, *, progress: Progress | None = None) -> Dreamt:
     sheet = contact_sheet(images.pixels)
     if classes is not None:
         sheet = sheet_by_class(images.pixels, classes)
-    write_beside(spec.sheet, lambda path: sheet.save(path, format="PNG", optimize=True))
+    with draft(spec.sheet) as place:
+        sheet.save(place, format="PNG", optimize=True)
     live = images.live
     if live is not None:
-        write_beside(spec.generator, lambda path: write_arrays(live.state(), path))
+        with draft(spec.generator) as place:
+            write_arrays(live.state(), place)
     counts = np.unique([] if classes is None else classes, return_counts=True)
     return Dreamt(
         out=spec.out,

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import psutil
 
-from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.draft import STAGING, check_writable
+from dfqonnx.errors import UsageError
 
 MARKER = "report.json"
-_STAGING = ".dfqonnx-partial"
 
 
 def check_out(out: Path) -> None:
@@ -40,15 +40,7 @@ def check_out(out: Path) -> None:
         _refuse_foreign(out)
     elif out.exists() or out.is_symlink():
         raise UsageError(f"--out {out}: is a file; give the name of a folder")
-    home = _nearest(out)
-    if not home.is_dir():
-        raise UsageError(f"--out {out}: {home} is a file, not a folder")
-    try:
-        Path(tempfile.mkdtemp(prefix=_STAGING, dir=home)).rmdir()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"--out {out}: {home} is not writable ({error.strerror}); choose another --out"
-        ) from None
+    check_writable(out, out=out)
 
 
 @contextmanager
@@ -65,7 +57,7 @@ def staged(out: Path) -> Iterator[Path]:
     home = out if inside else out.parent
     home.mkdir(parents=True, exist_ok=True)
     _sweep(home)
-    staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}-{os.getpid()}-", dir=home))
+    staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}-{os.getpid()}-", dir=home))
     staging.chmod(0o755)  # mkdtemp keeps others out; the result is an ordinary folder
     try:
         yield staging
@@ -78,7 +70,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def _refuse_foreign(out: Path) -> None:
-    names = [path.name for path in out.iterdir() if not path.name.startswith(_STAGING)]
+    names = [path.name for path in out.iterdir() if not path.name.startswith(STAGING)]
     if names and not _ours(out):
         raise UsageError(
             f"--out {out}: holds files that dfqonnx did not write ({sorted(names)[0]}, ...); "
@@ -96,11 +88,6 @@ def _report(out: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _nearest(out: Path) -> Path:
-    """Return the nearest existing path at or above `out`."""
-    return next(path for path in (out, *out.absolute().parents) if path.exists())
 
 
 def _replace(staging: Path, out: Path) -> None:
@@ -125,7 +112,7 @@ def _replace(staging: Path, out: Path) -> None:
 
 def _sweep(home: Path) -> None:
     """Remove staging folders of processes that are gone."""
-    for left in home.glob(f"{_STAGING}-*-*"):
-        owner = left.name.removeprefix(f"{_STAGING}-").split("-")[0]
+    for left in home.glob(f"{STAGING}-*-*"):
+        owner = left.name.removeprefix(f"{STAGING}-").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,15 +1,7 @@
-"""Images on disk, complete or absent: npz, npy, or a folder of PNG files, and what lies beside.
-
-Everything is written under a hidden name in the same folder and renamed at the end.
-"""
+"""Images on disk, complete or absent: npz, npy, or a folder of PNG files."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.draft import check_file_out, check_writable, draft
+from dfqonnx.errors import UsageError
 from dfqonnx.spec.dream import DreamSpec
-
-_STAGING = ".dfqonnx-partial"
 
 
 @dataclass(frozen=True)
@@ -47,22 +38,14 @@ def check_images_out(spec: DreamSpec) -> None:
         EnvironmentProblem: it cannot be written to.
     """
     out = spec.out
-    if spec.kind == "folder" and out.exists():
-        if not out.is_dir():
-            raise UsageError(f"--out {out}: is a file; end it with .npz or .npy, or give a folder")
-        if any(out.iterdir()):
-            raise UsageError(f"--out {out}: is not empty; choose an empty or new folder")
-    elif spec.kind != "folder" and out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; give the name of a file")
-    home = next(path for path in out.absolute().parents if path.exists())
-    if not home.is_dir():
-        raise UsageError(f"--out {out}: {home} is a file, not a folder")
-    try:
-        Path(tempfile.mkdtemp(prefix=_STAGING, dir=home)).rmdir()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"--out {out}: {home} is not writable ({error.strerror}); choose another --out"
-        ) from None
+    if spec.kind != "folder":
+        check_file_out(out)
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; end it with .npz or .npy, or give a folder")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"--out {out}: is not empty; choose an empty or new folder")
+    check_writable(out.absolute().parent, out=out)
 
 
 def write_images_out(spec: DreamSpec, made: Made) -> None:
@@ -83,33 +66,6 @@ def write_images_out(spec: DreamSpec, made: Made) -> None:
                 arrays["y"] = made.classes
             with place.open("wb") as file:
                 np.savez_compressed(file, **arrays)
-
-
-def write_beside(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write a file that appears under `path` when it is complete."""
-    with draft(path) as place:
-        save(place)
-
-
-@contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """Yield a hidden name; on a clean exit what was written there stands at `path`.
-
-    Raises:
-        EnvironmentProblem: the disk is full or fails.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(f"{_STAGING}-{os.getpid()}-{path.name}")
-    try:
-        yield place
-        if path.is_dir():  # an empty one: `check_images_out` saw to that
-            path.rmdir()
-        place.replace(path)
-    except OSError as error:
-        raise EnvironmentProblem(f"--out {path}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        place.unlink(missing_ok=True)
 
 
 def _write_folder(folder: Path, made: Made) -> None:

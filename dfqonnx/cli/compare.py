@@ -33,6 +33,7 @@ def compare(
     as_json: o.AsJson = False,
 ) -> int:
     """Compare accuracy or agreement, size, speed and integer nodes on the same images."""
+    from dfqonnx.draft import check_file_out
     from dfqonnx.spec.compare import CompareSpec
     from dfqonnx.spec.preprocess import read_preprocess
 
@@ -44,6 +45,8 @@ def compare(
         seed=seed,
         threads=threads,
     )
+    if out is not None:
+        check_file_out(out, reads=(*targets, teacher, eval_data))
     from dfqonnx.comparing import compare as measure
     from dfqonnx.report.html.league import write_page
 

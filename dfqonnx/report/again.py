@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.draft import draft
+from dfqonnx.errors import UsageError
 from dfqonnx.report.html.page import render
 from dfqonnx.report.html.pictures import load_pixels
 from dfqonnx.report.model import Report
@@ -28,11 +28,7 @@ def rewrite(folder: Path) -> tuple[Report, Path]:
         raise UsageError(f"{folder}: no such folder; give the output folder of `dfqonnx run`")
     report = read_report(folder)
     text = render(report, load_pixels(folder))
-    page, fresh = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(page)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise EnvironmentProblem(f"{page} cannot be written ({error.strerror})") from None
+    page = folder / PAGE
+    with draft(page) as place:
+        place.write_text(text, encoding="utf-8")
     return report, page

@@ -92,6 +92,31 @@ def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
     assert content["students"][0]["report"]["latency"]["threads"] == 1
 
 
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("taken", "is a folder; give the name of a file"),
+        ("near.onnx/page.html", "is a file, not a folder"),
+        ("near.onnx", "is read by this command; give another name"),
+    ],
+)
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_measured(
+    dfqonnx: Run,
+    small: Path,
+    tmp_path: Path,
+    out: str,
+    why: str,
+) -> None:
+    student = damaged(tmp_path / "near.onnx", 0.001)
+    (tmp_path / "taken").mkdir()
+    before = student.read_bytes()
+    done = dfqonnx("compare", student, "--teacher", small, "--out", out)
+    assert done.code == 2
+    assert why in done.err
+    assert not done.out
+    assert student.read_bytes() == before
+
+
 def test_without_a_teacher_that_all_reports_name_one_is_asked_for(
     small: Path,
     tmp_path: Path,

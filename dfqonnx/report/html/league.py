@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
-from dfqonnx.errors import EnvironmentProblem
+from dfqonnx.draft import draft
 from dfqonnx.report.html import charts, drawing
 from dfqonnx.report.html.page import NO_CHARTS, fill
 from dfqonnx.report.league import HEADINGS, League, standings
@@ -32,13 +31,9 @@ def write_page(league: League, path: Path) -> None:
     Raises:
         EnvironmentProblem: it cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(render_league(league), encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise EnvironmentProblem(f"--out {path}: cannot be written ({error.strerror})") from None
+    text = render_league(league)
+    with draft(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def _chart(league: League) -> str:
