@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dfqonnx.errors import EnvironmentProblem, UsageError
@@ -33,17 +33,15 @@ def check_writable(folder: Path, *, out: Path) -> None:
         ) from None
 
 
-def check_file_out(out: Path, *, reads: Iterable[Path | None] = ()) -> None:
-    """Refuse a file that could not be written at the end, or that is among those to be read.
+def check_file_out(out: Path) -> None:
+    """Refuse a file that could not be written at the end.
 
     Raises:
-        UsageError: it is a folder, lies below a file, or is one of `reads`.
+        UsageError: it is a folder, or lies below a file.
         EnvironmentProblem: the nearest folder above it is not writable.
     """
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; give the name of a file")
-    if out.resolve() in {path.resolve() for path in reads if path is not None}:
-        raise UsageError(f"--out {out}: is read by this command; give another name")
     check_writable(out.absolute().parent, out=out)
 
 
@@ -69,4 +67,5 @@ def draft(path: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
-        place.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ edit nothing by hand. `measured.jsonl` holds a line for each run; rows without o
 
 | column | what |
 | --- | --- |
-| recipe | as it ships |
+| recipe | of `dfqonnx recipes`, with its settings as they ship |
 | drop | the float model's top-1 minus the quantized one's, in points; mean over runs (least .. most), each with a seed or on a machine of its own |
 | untrained | the same drop before the first training step, mean over runs; it is the drop where training was given up |
 | n | labelled images that it was measured on; no run used them for anything else |

@@ -33,7 +33,6 @@ def compare(
     as_json: o.AsJson = False,
 ) -> int:
     """Compare accuracy or agreement, size, speed and integer nodes on the same images."""
-    from dfqonnx.draft import check_file_out
     from dfqonnx.spec.compare import CompareSpec
     from dfqonnx.spec.preprocess import read_preprocess
 
@@ -45,11 +44,11 @@ def compare(
         seed=seed,
         threads=threads,
     )
-    if out is not None:
-        check_file_out(out, reads=(*targets, teacher, eval_data))
     from dfqonnx.comparing import compare as measure
-    from dfqonnx.report.html.league import write_page
+    from dfqonnx.report.html.league import check_page, write_page
 
+    if out is not None:
+        check_page(out)
     with display(quiet=quiet, as_json=as_json) as progress:
         league = measure(spec, progress=progress)
     if out is not None:

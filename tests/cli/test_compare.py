@@ -95,9 +95,9 @@ def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
 @pytest.mark.parametrize(
     ("out", "why"),
     [
-        ("taken", "is a folder; give the name of a file"),
+        ("taken.html", "is a folder; give the name of a file"),
         ("near.onnx/page.html", "is a file, not a folder"),
-        ("near.onnx", "is read by this command; give another name"),
+        ("near.onnx", "is not the name of a page; end it with .html"),
     ],
 )
 def test_a_page_that_could_not_be_written_is_refused_before_anything_is_measured(
@@ -108,7 +108,7 @@ def test_a_page_that_could_not_be_written_is_refused_before_anything_is_measured
     why: str,
 ) -> None:
     student = damaged(tmp_path / "near.onnx", 0.001)
-    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken.html").mkdir()
     before = student.read_bytes()
     done = dfqonnx("compare", student, "--teacher", small, "--out", out)
     assert done.code == 2

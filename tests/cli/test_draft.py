@@ -52,6 +52,16 @@ def test_a_full_disk_is_named_with_the_file(tmp_path: Path) -> None:
     assert "No space left on device" in str(seen.value)
 
 
+def test_a_place_below_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with (
+        pytest.raises(EnvironmentProblem, match="cannot be written"),
+        draft(tmp_path / "notes.txt" / "page.html"),
+    ):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_an_empty_folder_is_replaced_and_a_full_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with draft(tmp_path / "images") as place:

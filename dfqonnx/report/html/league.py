@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from dfqonnx.draft import draft
+from dfqonnx.draft import check_file_out, draft
+from dfqonnx.errors import UsageError
 from dfqonnx.report.html import charts, drawing
 from dfqonnx.report.html.page import NO_CHARTS, fill
 from dfqonnx.report.league import HEADINGS, League, standings
+
+SUFFIXES = {".html", ".htm"}
 
 
 def render_league(league: League) -> str:
@@ -23,6 +26,18 @@ def render_league(league: League) -> str:
         able=importlib.util.find_spec("matplotlib") is not None,
         no_charts=NO_CHARTS,
     )
+
+
+def check_page(path: Path) -> None:
+    """Refuse a page that could not be written at the end, or whose name is that of another thing.
+
+    Raises:
+        UsageError: its name does not end with .html, it is a folder, or lies below a file.
+        EnvironmentProblem: the nearest folder above it is not writable.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out {path}: is not the name of a page; end it with .html")
+    check_file_out(path)
 
 
 def write_page(league: League, path: Path) -> None:
