@@ -1,7 +1,8 @@
 """Whole models against ONNX Runtime, as the files are and normalised.
 
 Bound: largest error at most 1e-4 of the largest output (float32 sums in another order; measured
-about 1e-6).
+about 1e-6). The models are those of the manifest beside the repository; where it is absent all but
+the project's own are skipped.
 """
 
 from __future__ import annotations
@@ -20,29 +21,34 @@ from dfqonnx.convert.net import Net
 from dfqonnx.convert.program import Program, program_from_ir, to_program
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalise import normalise
+from tests.conftest import SHARED
 
 BOUND = 1e-4
 OWN = "models/resnet20.onnx"
-CLASSIFIERS = (
-    "own_resnet20_cifar10.onnx",
-    "cifar10_resnet20_bn.onnx",
-    "cifar10_resnet20_folded.onnx",
-    "cifar10_resnet20_dynamo.onnx",
-    "cifar10_resnet56_bn.onnx",
-    "cifar10_resnet56_folded.onnx",
-    "cifar10_wrn16_1_bn.onnx",
-    "cifar10_wrn16_1_folded.onnx",
-    "imagenet_mobilenetv1_025_bn.onnx",
-    "imagenet_mobilenetv1_025_nhwc_folded.onnx",
-    "third_party/winml_cifar10_cnn.onnx",
-    "third_party/cntk_mnist.onnx",
-)
-OTHERS = (
-    "third_party/ultraface_rfb320.onnx",
-    "third_party/fastestdet_coco.onnx",
-    "third_party/dnsmos_p808.onnx",
-    "third_party/stm_mobilenetv2_050_128.onnx",
-)
+MANIFEST = SHARED / "models" / "manifest.json"
+ENTRIES: dict[str, dict[str, Any]] = {  # empty where the manifest is absent
+    e["file"].removeprefix("models/"): e
+    for e in (json.loads(MANIFEST.read_text(encoding="utf-8")) if MANIFEST.is_file() else [])
+}
+CLASSIFIERS = [name for name, e in ENTRIES.items() if e.get("top1")]
+OTHERS = [name for name in ENTRIES if name not in CLASSIFIERS] or ["manifest.json"]
+NOT_AS_IT_IS = {  # file -> why
+    "third_party/winml_style_candy.onnx": "removed experimental operators, in no ONNX version",
+}
+# Off the same net in float64: ONNX Runtime 2e-3, we 4e-4 (15 InstanceNormalization, 720 x 720).
+BOUNDS = {
+    "third_party/winml_style_candy.onnx": 5e-3,
+}
+SIZES = {  # instead of the size that the manifest feeds
+    # Noise of 480 x 640 shows no text: the largest output is 0.002, float32 noise 1e-4 of it.
+    "third_party/ppocr_det.onnx": (224, 224),
+}
+
+
+def fed(name: str) -> tuple[int, ...] | None:
+    """Height and width for an input that leaves them open."""
+    feeds = ENTRIES[name].get("feed", {}).values()
+    return SIZES.get(name, next((tuple(shape[2:]) for shape in feeds), None))
 
 
 @pytest.fixture(params=[OWN, *CLASSIFIERS])
@@ -52,15 +58,18 @@ def path(request: pytest.FixtureRequest, root: Path) -> Path:
     return request.getfixturevalue("shared") / "models" / request.param
 
 
-def reference(path: Path, n: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def reference(
+    path: Path, n: int, size: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Random images and what ONNX Runtime says to them; fixed-batch files are fed one by one."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3  # initializers that are also inputs are worth a warning to it
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
-    shape = [d if isinstance(d, int) else n for d in source.shape]
-    shape[0] = n
+    shape = [n, *source.shape[1:]]
+    if size is not None:
+        shape[2:] = size
     x = np.random.default_rng(n).standard_normal(shape).astype(np.float32)
     whole = not isinstance(source.shape[0], int)
     parts = [x] if whole else [x[i : i + 1] for i in range(n)]
@@ -68,15 +77,23 @@ def reference(path: Path, n: int) -> tuple[np.ndarray, list[np.ndarray]]:
     return x, [np.concatenate(values) for values in zip(*results, strict=True)]
 
 
-def check(program: Program, path: Path, *, n: int, **options: Any) -> None:
-    x, wanted = reference(path, n)
+def check(
+    program: Program,
+    path: Path,
+    *,
+    n: int,
+    size: tuple[int, ...] | None = None,
+    bound: float = BOUND,
+    **options: Any,
+) -> None:
+    x, wanted = reference(path, n, size)
     net = Net(program, outputs=program.outputs, **options)
     image = torch.from_numpy(x).requires_grad_()
     results, _ = net(image)
     for result, value in zip(results, wanted, strict=True):
         assert result.shape == value.shape
         error = np.abs(result.detach().numpy() - value).max() / np.abs(value).max()
-        assert error <= BOUND
+        assert error <= bound
     (gradient,) = torch.autograd.grad(sum(r.square().sum() for r in results), image)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() > 0
@@ -104,10 +121,14 @@ def test_nothing_is_read_back_from_the_device(path: Path) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_file_as_it_is_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
-    check(program_from_ir(ir.load(shared / "models" / name)), shared / "models" / name, n=1)
+    if name in NOT_AS_IT_IS:
+        pytest.skip(NOT_AS_IT_IS[name])
+    path = shared / "models" / name
+    check(program_from_ir(ir.load(path)), path, n=1, size=fed(name))
 
 
-def test_every_classifier_of_the_manifest_is_tested(shared: Path) -> None:
-    entries = json.loads((shared / "models" / "manifest.json").read_text())
-    measured = {e["file"].removeprefix("models/") for e in entries if e.get("top1")}
-    assert measured == set(CLASSIFIERS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_file_normalised_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
+    path, size = shared / "models" / name, fed(name)
+    model = normalise(load(path), image_size=size)
+    check(to_program(model), path, n=1, size=size, bound=BOUNDS.get(name, BOUND))
