@@ -17,8 +17,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dfqonnx.version import __version__
+
 if TYPE_CHECKING:
     from dfqonnx.api import quantize
+    from dfqonnx.config.commands import RunSpec, ValidateSpec
+    from dfqonnx.config.distillation import DistillSpec
+    from dfqonnx.config.gates import Rule, parse_gate
+    from dfqonnx.config.preprocess import read_preprocess
+    from dfqonnx.config.recipe import Recipe, read_recipe
+    from dfqonnx.config.synthesis import SynthSpec
+    from dfqonnx.core.input_format import InputSpec
+    from dfqonnx.core.quantization import Bits, QuantSpec
     from dfqonnx.errors import (
         DfqError,
         EnvironmentProblem,
@@ -26,20 +36,11 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from dfqonnx.flow import run
-    from dfqonnx.planning import plan, preview
     from dfqonnx.report.result import Result
-    from dfqonnx.spec.distill import DistillSpec
-    from dfqonnx.spec.gates import Rule, parse_gate
-    from dfqonnx.spec.inputs import InputSpec
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.quant import Bits, QuantSpec
-    from dfqonnx.spec.recipe import read_recipe
-    from dfqonnx.spec.run import Recipe, RunSpec, ValidateSpec
-    from dfqonnx.spec.synth import SynthSpec
-    from dfqonnx.verification import verify
+    from dfqonnx.workflows.inspect import plan, preview
+    from dfqonnx.workflows.run import run
+    from dfqonnx.workflows.validate import verify
 
-__version__ = "0.1.0"
 __all__ = [
     "Bits",
     "DfqError",
@@ -56,6 +57,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "ValidateSpec",
+    "__version__",
     "parse_gate",
     "plan",
     "preview",
@@ -75,18 +77,18 @@ _HOMES = {
         "UnsupportedModel",
         "UsageError",
     ),
-    "dfqonnx.flow": ("run",),
-    "dfqonnx.planning": ("plan", "preview"),
+    "dfqonnx.workflows.run": ("run",),
+    "dfqonnx.workflows.inspect": ("plan", "preview"),
     "dfqonnx.report.result": ("Result",),
-    "dfqonnx.spec.distill": ("DistillSpec",),
-    "dfqonnx.spec.gates": ("Rule", "parse_gate"),
-    "dfqonnx.spec.inputs": ("InputSpec",),
-    "dfqonnx.spec.preprocess": ("read_preprocess",),
-    "dfqonnx.spec.quant": ("Bits", "QuantSpec"),
-    "dfqonnx.spec.recipe": ("read_recipe",),
-    "dfqonnx.spec.run": ("Recipe", "RunSpec", "ValidateSpec"),
-    "dfqonnx.spec.synth": ("SynthSpec",),
-    "dfqonnx.verification": ("verify",),
+    "dfqonnx.config.distillation": ("DistillSpec",),
+    "dfqonnx.config.gates": ("Rule", "parse_gate"),
+    "dfqonnx.core.input_format": ("InputSpec",),
+    "dfqonnx.config.preprocess": ("read_preprocess",),
+    "dfqonnx.core.quantization": ("Bits", "QuantSpec"),
+    "dfqonnx.config.recipe": ("Recipe", "read_recipe"),
+    "dfqonnx.config.commands": ("RunSpec", "ValidateSpec"),
+    "dfqonnx.config.synthesis": ("SynthSpec",),
+    "dfqonnx.workflows.validate": ("verify",),
 }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfqonnx import flow
-from dfqonnx.progress import Progress
+from dfqonnx.config.commands import Device, Target
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.config.request import Gates, ImageSize, run_request
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.progress import Progress
+from dfqonnx.core.quantization import Bits, Storage
 from dfqonnx.report.result import Result
-from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.quant import Bits, Storage
-from dfqonnx.spec.request import Gates, ImageSize, run_request
-from dfqonnx.spec.run import Device, Recipe, Target
+from dfqonnx.workflows import run as flow
 
 
 def quantize(

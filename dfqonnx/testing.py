@@ -15,12 +15,12 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from dfqonnx.report.gate import Gate
-from dfqonnx.report.gates import broken
-from dfqonnx.report.model import Report
-from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.request import Gates, validate_request
-from dfqonnx.verification import verify
+from dfqonnx.config.request import Gates, validate_request
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.report.gate_verdicts import broken
+from dfqonnx.report.report import Report
+from dfqonnx.report.sections import Gate
+from dfqonnx.workflows.validate import verify
 
 
 class InconclusiveGate(UserWarning):
@@ -42,7 +42,7 @@ def assert_quantized(
     Args:
         student: the quantized ONNX file.
         teacher: the float ONNX file.
-        gates: rules such as "drop<=1.0"; see `dfqonnx.spec.gates`.
+        gates: rules such as "drop<=1.0"; see `dfqonnx.config.gates`.
         eval_data: labelled images (npz, folder or tar), for rules about accuracy.
         preprocess: how pixels become the input; None takes what the student says of itself.
         strict: whether a rule that cannot be decided fails, too; else it is a warning.

@@ -15,9 +15,9 @@ import torch
 
 import dfqonnx
 from dfqonnx.cli.run import run as command
-from dfqonnx.prepare import device_name
 from dfqonnx.report.environment import environment
 from dfqonnx.testing import InconclusiveGate, assert_quantized
+from dfqonnx.workflows.teacher import device_name
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = dfqonnx.Recipe(

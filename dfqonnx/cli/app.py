@@ -10,7 +10,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dfqonnx import __version__
 from dfqonnx.cli.audit import audit
 from dfqonnx.cli.compare import compare
 from dfqonnx.cli.doctor import doctor
@@ -23,6 +22,7 @@ from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
+from dfqonnx.version import __version__
 
 app = typer.Typer(
     name="dfqonnx",

@@ -13,7 +13,7 @@ from dfqonnx.cli.show import say_json, stdout
 from dfqonnx.errors import UsageError
 
 if TYPE_CHECKING:
-    from dfqonnx.validate.audit import Audit
+    from dfqonnx.runtime.kernel_audit import Audit
 
 
 def audit(
@@ -26,8 +26,8 @@ def audit(
     as_json: o.AsJson = False,
 ) -> int:
     """Show which nodes ONNX Runtime runs on integers, which stay in float, and why."""
-    from dfqonnx.preflight import check_file
-    from dfqonnx.validate.installed import require_runtime
+    from dfqonnx.runtime.session import require_runtime
+    from dfqonnx.workflows.preflight import check_file
 
     paths = [*(files or ()), *([] if model is None else [model])]
     if not paths:
@@ -35,7 +35,7 @@ def audit(
     for path in paths:
         check_file(path, what="--model")
     require_runtime()
-    from dfqonnx.validate.audit import audit as audit_file
+    from dfqonnx.runtime.kernel_audit import audit as audit_file
 
     found = {str(path): audit_file(path, provider=provider) for path in paths}
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dfqonnx.report.model import Report
+    from dfqonnx.report.report import Report
 
 
 def tell_ci(report: Report, folder: Path | None) -> None:
@@ -16,7 +16,7 @@ def tell_ci(report: Report, folder: Path | None) -> None:
 
     A result is worth more than its announcement: what cannot be written is a warning.
     """
-    from dfqonnx.report.github import remarks, tell
+    from dfqonnx.report.ci import remarks, tell
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.write("".join(f"{line}\n" for line in remarks(report)))

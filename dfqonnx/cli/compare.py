@@ -11,7 +11,7 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.report.league import League
+    from dfqonnx.report.comparison import League
 
 
 def compare(
@@ -33,8 +33,8 @@ def compare(
     as_json: o.AsJson = False,
 ) -> int:
     """Compare accuracy or agreement, size, speed and integer nodes on the same images."""
-    from dfqonnx.spec.compare import CompareSpec
-    from dfqonnx.spec.preprocess import read_preprocess
+    from dfqonnx.config.commands import CompareSpec
+    from dfqonnx.config.preprocess import read_preprocess
 
     spec = CompareSpec(
         targets=tuple(targets),
@@ -44,8 +44,8 @@ def compare(
         seed=seed,
         threads=threads,
     )
-    from dfqonnx.comparing import compare as measure
-    from dfqonnx.report.html.league import check_page, write_page
+    from dfqonnx.report.html.comparison_page import check_page, write_page
+    from dfqonnx.workflows.compare import compare as measure
 
     if out is not None:
         check_page(out)
@@ -67,7 +67,7 @@ def _show(league: League) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from dfqonnx.report.league import HEADINGS, standings
+    from dfqonnx.report.comparison import HEADINGS, standings
 
     lines = standings(league)
     used = [name for name in HEADINGS if any(line.cells[name] for line in lines)]

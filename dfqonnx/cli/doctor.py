@@ -10,7 +10,7 @@ from dfqonnx.cli.show import say_json, stdout
 
 def doctor(as_json: o.AsJson = False) -> int:
     """Check packages, ONNX Runtime, CUDA, processor, memory, disk. 4 if a run cannot work."""
-    from dfqonnx.doctor import examine
+    from dfqonnx.workflows.doctor import examine
 
     findings = examine()
     fit = all(finding.ok for finding in findings)

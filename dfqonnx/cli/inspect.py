@@ -10,7 +10,7 @@ from dfqonnx.cli.show import say_json, stdout
 from dfqonnx.errors import UnsupportedModel
 
 if TYPE_CHECKING:
-    from dfqonnx.graph.inspect import Inspection
+    from dfqonnx.placement.inspection import Inspection
 
 
 def inspect(
@@ -23,16 +23,16 @@ def inspect(
     as_json: o.AsJson = False,
 ) -> int:
     """Show operators, BatchNorm state, quantizer sites with bits and reasons, costs and size."""
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.quant import Bits, QuantSpec
-    from dfqonnx.spec.request import read_image_size
+    from dfqonnx.config.preprocess import read_preprocess
+    from dfqonnx.config.request import read_image_size
+    from dfqonnx.core.quantization import Bits, QuantSpec
 
     quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
     inputs = None if preprocess is None else read_preprocess(preprocess)
-    from dfqonnx.preflight import check_file
+    from dfqonnx.workflows.preflight import check_file
 
     check_file(model, what="--model")
-    from dfqonnx.planning import preview
+    from dfqonnx.workflows.inspect import preview
 
     return show_inspection(
         preview(model, quant, inputs, image_size=read_image_size(image_size)),

@@ -21,7 +21,7 @@ def recipes(
     as_json: o.AsJson = False,
 ) -> int:
     """List the shipped recipes, or print one to start your own from."""
-    from dfqonnx.spec.recipe import (
+    from dfqonnx.config.recipe import (
         read_recipe,
         recipe_scales,
         recipe_values,
@@ -30,7 +30,7 @@ def recipes(
     )
 
     if schema:
-        from dfqonnx.spec.schema import schema_text
+        from dfqonnx.config.schema import schema_text
 
         typer.echo(schema_text(), nl=False)
         return 0

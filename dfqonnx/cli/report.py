@@ -20,7 +20,7 @@ def report(
     as_json: o.AsJson = False,
 ) -> int:
     """Show what came out of a finished run, and write its page anew from the folder alone."""
-    from dfqonnx.report.again import rewrite
+    from dfqonnx.report.files import rewrite
 
     found, page = rewrite(folder)
     show_report(found, quiet=quiet, as_json=as_json)

@@ -13,8 +13,8 @@ from dfqonnx.cli.ci import tell_ci
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.report.model import Report
-    from dfqonnx.spec.run import RunSpec
+    from dfqonnx.config.commands import RunSpec
+    from dfqonnx.report.report import Report
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
     as_json: o.AsJson = False,
 ) -> int:
     """Quantize a model: make images, train, export, prove. Ends with 1 if a gate fails."""
-    from dfqonnx.spec.request import run_request
+    from dfqonnx.config.request import run_request
 
     spec = run_request(
         model,
@@ -71,7 +71,7 @@ def run(
         device=device,
         target=target,
     )
-    from dfqonnx.preflight import preflight
+    from dfqonnx.workflows.preflight import preflight
 
     preflight(spec)  # before torch is imported: a wrong path is told at once
     if dry_run:
@@ -81,7 +81,7 @@ def run(
 
 def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
-    from dfqonnx.planning import plan
+    from dfqonnx.workflows.inspect import plan
 
     with display(quiet=quiet, as_json=as_json) as progress:
         inspection = plan(spec, progress=progress)
@@ -92,7 +92,7 @@ def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
 
 
 def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
-    from dfqonnx import flow
+    from dfqonnx.workflows import run as flow
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = flow.run(spec, progress=progress)
@@ -110,7 +110,7 @@ def show_report(report: Report, *, quiet: bool, as_json: bool) -> None:
 
         say_json(json.loads(report.to_json()))
     elif not quiet:
-        from dfqonnx.report.table import table
+        from dfqonnx.report.text import table
 
         stdout().print(table(report))
 

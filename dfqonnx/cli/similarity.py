@@ -12,8 +12,8 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.resembling import Similarity
-    from dfqonnx.synth.similarity import Likeness
+    from dfqonnx.synthesis.divergence import Likeness
+    from dfqonnx.workflows.similarity import Similarity
 
 
 def similarity(
@@ -35,8 +35,8 @@ def similarity(
     as_json: o.AsJson = False,
 ) -> int:
     """Tell how close any images are to the training data, from BatchNorm statistics alone."""
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.similarity import SimilaritySpec
+    from dfqonnx.config.commands import SimilaritySpec
+    from dfqonnx.config.preprocess import read_preprocess
 
     spec = SimilaritySpec(
         model=model,
@@ -46,7 +46,7 @@ def similarity(
         seed=seed,
         device=device,
     )
-    from dfqonnx.resembling import resemble
+    from dfqonnx.workflows.similarity import resemble
 
     with display(quiet=quiet, as_json=as_json) as progress:
         found = resemble(spec, progress=progress)

@@ -13,8 +13,8 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.dreaming import Dreamt
-    from dfqonnx.spec.dream import DreamSpec
+    from dfqonnx.config.commands import DreamSpec
+    from dfqonnx.workflows.synth import Dreamt
 
 Layout = Annotated[
     Literal["NHWC", "NCHW"] | None,
@@ -52,9 +52,9 @@ def synth(
     as_json: o.AsJson = False,
 ) -> int:
     """Make images as a recipe would for a model, and keep them; a contact sheet lies beside."""
-    from dfqonnx.spec.dream import DreamSpec
-    from dfqonnx.spec.preprocess import read_preprocess
-    from dfqonnx.spec.recipe import read_recipe
+    from dfqonnx.config.commands import DreamSpec
+    from dfqonnx.config.preprocess import read_preprocess
+    from dfqonnx.config.recipe import read_recipe
 
     spec = DreamSpec(
         model=model,
@@ -67,12 +67,12 @@ def synth(
         seed=seed,
         device=device,
     )
-    from dfqonnx.outimages import check_images_out
-    from dfqonnx.preflight import check_file
+    from dfqonnx.data.write_images import check_images_out
+    from dfqonnx.workflows.preflight import check_file
 
     check_file(model, what="--model")  # before torch is imported
     check_images_out(spec)
-    from dfqonnx.dreaming import dream
+    from dfqonnx.workflows.synth import dream
 
     with display(quiet=quiet, as_json=as_json) as progress:
         found = dream(spec, progress=progress)

@@ -35,8 +35,8 @@ def validate(
     as_json: o.AsJson = False,
 ) -> int:
     """Measure agreement, accuracy, parity, what was fused, size and speed. 1 if a gate fails."""
-    from dfqonnx.preflight import check_comparison
-    from dfqonnx.spec.request import validate_request
+    from dfqonnx.config.request import validate_request
+    from dfqonnx.workflows.preflight import check_comparison
 
     spec = validate_request(
         teacher,
@@ -51,7 +51,7 @@ def validate(
         seed=seed,
     )
     check_comparison(spec)
-    from dfqonnx.verification import verify
+    from dfqonnx.workflows.validate import verify
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = verify(spec, progress=progress)

@@ -23,9 +23,9 @@ def view(
     ] = True,
 ) -> int:
     """Open the exported file in Netron, with bits and noise on its nodes, beside the float one."""
-    from dfqonnx.preflight import check_file
-    from dfqonnx.viewing.pair import choose
-    from dfqonnx.viewing.session import require_netron, served
+    from dfqonnx.viewer.pair import choose
+    from dfqonnx.viewer.serve import require_netron, served
+    from dfqonnx.workflows.preflight import check_file
 
     if teacher is not None:
         check_file(teacher, what="--teacher")

@@ -11,11 +11,10 @@ detector takes a fifth less, and three take 1.6 to 3 times as long, two of them 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from dfqonnx.spec.distill import DistillSpec, OptimiserSpec
-from dfqonnx.spec.quant import Bits
+from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.core.quantization import Bits
 
 LEAST, MOST = 200, 8000
 STRETCH = 1.5  # of the work, to come nearer to LEAST
@@ -30,25 +29,8 @@ EASED = 0.6  # of the work, there
 GENTLE = 0.1  # of the rates, at eight bits: steps are so short that little is to be moved
 
 
-def rate(done: float, *, warmup: float, floor: float) -> float:
-    """Return the learning rate over its peak when a fraction `done` of the schedule is over."""
-    done = min(max(done, 0.0), 1.0)
-    if done < warmup:
-        return done / warmup
-    fall = (done - warmup) / max(1.0 - warmup, 1e-9)
-    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * fall))
-
-
-def rate_at(done: float, spec: OptimiserSpec) -> float:
-    """Return the learning rate over its peak as the recipe says; see `rate` for the cosine."""
-    if spec.fall == "cosine" or done < spec.warmup:
-        return rate(done, warmup=spec.warmup, floor=spec.floor)
-    passed = sum(done > milestone for milestone in spec.milestones)
-    return float(0.1**passed) if spec.fall == "steps" else 1.0
-
-
 def width_at(done: float) -> float:
-    """Return how wide the ramp between two codes still is (`fakequant/gradual`), 1 to 0."""
+    """Return how wide the ramp between two codes still is (`fakequant/soft_rounding`), 1 to 0."""
     return max(0.0, 1.0 - done / ROUNDED)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from dfqonnx.spec.inputs import METADATA_KEY, InputSpec
-from dfqonnx.spec.quant import QuantSpec
+from dfqonnx.core.input_format import METADATA_KEY, InputSpec
+from dfqonnx.core.quantization import QuantSpec
 
 PREFIX = "dfqonnx."
 

@@ -20,7 +20,7 @@ import onnx
 import onnx_ir as ir
 
 from dfqonnx.errors import DfqError, EnvironmentProblem, UsageError
-from dfqonnx.export.exporter import check
+from dfqonnx.export.export import check
 
 _PROTOBUF_LIMIT = 2**31 - 2**20
 _EXTERNAL_FROM = 1024  # bytes of a tensor that moves into the data file

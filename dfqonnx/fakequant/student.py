@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dfqonnx.convert.net import Net
+from dfqonnx.convert.module import Net
 from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization_plan import QParams, Sites
 from dfqonnx.errors import InternalError
-from dfqonnx.fakequant.fake import Quantizer
-from dfqonnx.fakequant.scale import sample
-from dfqonnx.fakequant.weighted import QuantizedOp
-from dfqonnx.spec.sites import QParams, Sites
+from dfqonnx.fakequant.layer import QuantizedOp
+from dfqonnx.fakequant.quantizer import Quantizer
+from dfqonnx.fakequant.step_search import sample
 
 
 class Student(nn.Module):

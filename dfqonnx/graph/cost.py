@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.core.quantization_plan import Sites
 from dfqonnx.graph.model import Model
 from dfqonnx.graph.passes.edit import constant, dims
-from dfqonnx.graph.passes.sizes import concrete
-from dfqonnx.spec.quant import QuantSpec
-from dfqonnx.spec.sites import Sites
+from dfqonnx.graph.passes.input_sizes import concrete
 
 _PACKED_BITS = 4  # widths up to this are stored two to a byte
 _PER_CHANNEL = 4 + 4 + 4 + 1  # scale, bias codes, bias scale, zero point

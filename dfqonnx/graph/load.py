@@ -18,10 +18,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
 from dfqonnx.errors import Offence, UnsupportedModel, UsageError
-from dfqonnx.graph.check import find_offences
+from dfqonnx.graph.checks import find_offences
 from dfqonnx.graph.model import Source
-from dfqonnx.graph.passes.legacy import modernise
-from dfqonnx.graph.tensors import check_tensor, without
+from dfqonnx.graph.passes.deprecated_ops import modernise
+from dfqonnx.graph.tensor_checks import check_tensor, without
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG image"),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from dfqonnx.spec.sites import ChannelStatistics
+from dfqonnx.core.quantization_plan import ChannelStatistics
 
 BatchNormState = Literal["present", "partly", "absent"]
 Dim = int | str | None

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from dfqonnx.report.facts import Agreement, ModelFacts, Parity
-from dfqonnx.report.gate import Gate, settle
-from dfqonnx.report.model import Report
-from dfqonnx.report.sections import disagreement
-from dfqonnx.validate.accuracy import Bounded
-from dfqonnx.validate.comparison import Comparison
-from dfqonnx.validate.parity import Levels
-from dfqonnx.validate.reasons import FLOAT_WEIGHT
-from dfqonnx.validate.size import FileFacts
-from dfqonnx.validate.validation import Validation
+from dfqonnx.evaluation.evaluate import Validation
+from dfqonnx.evaluation.file_size import FileFacts
+from dfqonnx.evaluation.outputs import Comparison
+from dfqonnx.evaluation.parity import Levels
+from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.report.report import Report
+from dfqonnx.report.sections import Agreement, Gate, ModelFacts, Parity, disagreement, settle
+from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
 
 FLIPS, STEP = 1e-4, 1  # share of codes that may differ, and levels: ties in float32
 # Behind float sums over whole planes: ONNX Runtime's InstanceNormalization of 800 x 800 numbers was

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dfqonnx.report.gate import Gate, Verdict
-from dfqonnx.report.gates import broken
-from dfqonnx.report.model import Report
-from dfqonnx.report.read import read_report
+from dfqonnx.report.files import read_report
+from dfqonnx.report.gate_verdicts import broken
+from dfqonnx.report.report import Report
+from dfqonnx.report.sections import Gate, Verdict
 
 
 @dataclass(frozen=True)

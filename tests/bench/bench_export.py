@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dfqonnx.export.exporter import export
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.evaluation.parity import compare
+from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.validate.audit import audit
-from dfqonnx.validate.latency import measure_latency
-from dfqonnx.validate.parity import compare
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.runtime.kernel_audit import audit
+from dfqonnx.runtime.latency import measure_latency
 from tests.export.rough import rough_params
 
 ROOT = Path(__file__).parents[2]

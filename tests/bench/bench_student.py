@@ -21,15 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import Step, to_program
+from dfqonnx.convert.importer import to_program
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Step
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization_plan import WeightSite
 from dfqonnx.distill.losses import feature_loss, kd_loss
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.sites import WeightSite
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 

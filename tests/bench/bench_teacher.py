@@ -23,10 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import Program, program_from_ir, to_program
+from dfqonnx.convert.importer import program_from_ir, to_program
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.normalize import normalise
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 

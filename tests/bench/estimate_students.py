@@ -1,6 +1,6 @@
-"""Make students whose true drop is known, and fit the estimate: `dfqonnx/estimate/students.csv`.
+"""Make students whose true drop is known, for `dfqonnx/evaluation/drop_estimate/students.csv`.
 
-    python tests/bench/estimate_students.py --shared ../shared --out dfqonnx/estimate/students.csv
+    python tests/bench/estimate_students.py --shared ../shared --out students.csv
     python tests/bench/estimate_students.py ... --file resnet20=run/student.onnx   # one that exists
 
 Every student is quantized, exported and run in ONNX Runtime like any other. Widths 8 to 2, plain
@@ -28,29 +28,29 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dfqonnx.convert.program import Program, to_program
-from dfqonnx.distill.train import distill
-from dfqonnx.estimate.law import Basis, fit, record, trials
-from dfqonnx.estimate.noise import certainty, painted_ratio, real_ratio
-from dfqonnx.estimate.probes import probes
-from dfqonnx.estimate.students import Known, read_students, write_students
-from dfqonnx.export.exporter import export
+from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.convert.importer import to_program
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.progress import Silent
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.data.model_input import to_tensor as to_array
+from dfqonnx.distill.distill import distill
+from dfqonnx.evaluation.drop_estimate.calibration_set import Known, read_students, write_students
+from dfqonnx.evaluation.drop_estimate.fixed_images import probes
+from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
+from dfqonnx.evaluation.drop_estimate.regression import Basis, fit, record, trials
+from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
-from dfqonnx.fakequant.reconstruct import reconstruct
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.progress import Silent
-from dfqonnx.spec.distill import DistillSpec
-from dfqonnx.spec.imagesize import image_size
-from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.synth.leaves import leaves
-from dfqonnx.synth.pixels import to_tensor
-from dfqonnx.validate.pixels import to_tensor as to_array
-from dfqonnx.validate.session import Session
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.ptq.gptq import reconstruct
+from dfqonnx.runtime.session import Session
+from dfqonnx.synthesis.pixels import to_tensor
+from dfqonnx.synthesis.sources.dead_leaves import leaves
 
 REAL = 64  # unlabelled images of the second basis, none of those that the drop is measured on
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from dfqonnx.spec.gates import parse_gate
+from dfqonnx.config.gates import parse_gate
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = "synth: {source: leaves, images: 64}\ndistill: {steps: 2, batch: 16, holdout: 8}\n"
@@ -124,8 +124,8 @@ def test_the_action_quantizes_and_tells_the_build(place: Place) -> None:
 
 def test_the_action_declares_every_output_that_it_promises(place: Place) -> None:
     action = yaml.safe_load((place.root / "action.yml").read_text())
-    from dfqonnx.report.github import outputs
-    from dfqonnx.report.model import ModelFacts, Report
+    from dfqonnx.report.ci import outputs
+    from dfqonnx.report.report import ModelFacts, Report
 
     written = dict(outputs(Report("pass", ModelFacts("a"), ModelFacts("b")), None))
     for name, output in action["outputs"].items():

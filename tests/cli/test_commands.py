@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.doctor import Finding
-from dfqonnx.validate import installed
+from dfqonnx.runtime import session as installed
+from dfqonnx.workflows.doctor import Finding
 from tests.cli.conftest import Run
 
 
@@ -77,7 +77,7 @@ def test_doctor_says_no_and_ends_with_4_when_something_is_missing(
     dfqonnx: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = Finding("ONNX Runtime", "missing", False, "pip install 'dfqonnx[cpu]'")
-    monkeypatch.setattr("dfqonnx.doctor.examine", lambda: (finding,))
+    monkeypatch.setattr("dfqonnx.workflows.doctor.examine", lambda: (finding,))
     done = dfqonnx("doctor")
     assert done.code == 4
     assert "pip install 'dfqonnx[cpu]'" in done.out

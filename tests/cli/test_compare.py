@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dfqonnx.comparing import compare
+from dfqonnx.config.commands import CompareSpec
+from dfqonnx.core.input_format import PRESETS
 from dfqonnx.errors import UsageError
-from dfqonnx.report.html.league import render_league
-from dfqonnx.spec.compare import CompareSpec
-from dfqonnx.spec.inputs import PRESETS
+from dfqonnx.report.html.comparison_page import render_league
+from dfqonnx.workflows.compare import compare
 from tests.cli.conftest import Run
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 from tests.pages.conftest import EVIL

@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from tests.cli.conftest import Run
-from tests.fakequant.test_dfq import mobile
+from tests.equalization.test_cross_layer import mobile
 
 
 def test_the_file_carries_the_equalised_weights_and_no_ceiling(

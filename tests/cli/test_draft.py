@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.draft import draft
+from dfqonnx.core.atomic_write import draft
 from dfqonnx.errors import EnvironmentProblem
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dfqonnx.core.atomic_write import check_out, staged
 from dfqonnx.errors import EnvironmentProblem, UsageError
-from dfqonnx.outfolder import check_out, staged
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -125,7 +125,8 @@ def test_checking_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_the_remains_of_a_killed_run_are_swept_by_the_next(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from dfqonnx.outfolder import staged\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from dfqonnx.core.atomic_write import staged\n"
         "with staged(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.errors import UsageError
-from dfqonnx.spec.needs import check_needs, nearest_recipe
-from dfqonnx.spec.recipe import (
+from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.recipe import (
+    Recipe,
+    check_needs,
+    nearest_recipe,
     read_recipe,
     recipe_folder,
     recipe_scales,
     shipped_recipes,
     write_recipe,
 )
-from dfqonnx.spec.run import Recipe
-from dfqonnx.spec.terms import Term
+from dfqonnx.errors import UsageError
 from tests.cli.conftest import Run
 
 
@@ -38,9 +39,9 @@ def test_default_and_ptq_are_shipped_and_say_what_they_are() -> None:
 def test_the_wheel_takes_the_recipes_along(root: Path) -> None:
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert "pipelines/*.yaml" in wheel["include"]
-    assert wheel["sources"] == {"pipelines": "dfqonnx/pipelines"}
-    assert recipe_folder().name == "pipelines"
+    assert "pipelines/recipes/*.yaml" in wheel["include"]
+    assert wheel["sources"] == {"pipelines/recipes": "dfqonnx/recipes"}
+    assert recipe_folder().name == "recipes"
 
 
 def test_a_recipe_written_in_full_reads_back_the_same(tmp_path: Path) -> None:

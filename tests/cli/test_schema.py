@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dfqonnx.spec.recipe import read_recipe_file, recipe_folder, recipe_values
-from dfqonnx.spec.schema import attributes, recipe_schema
-from dfqonnx.spec.synth import PixelSpec
+from dfqonnx.config.recipe import read_recipe_file, recipe_folder, recipe_values
+from dfqonnx.config.schema import attributes, recipe_schema
+from dfqonnx.config.synthesis import PixelSpec
 from tests.cli.conftest import Run
 
 KINDS: Mapping[str, Any] = {

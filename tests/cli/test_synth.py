@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from dfqonnx.report.sheet import sheet_by_class
+from dfqonnx.report.html.images import sheet_by_class
 from tests.cli.conftest import Run
 
 RECIPE = "synth: {source: leaves}\n"

@@ -12,9 +12,9 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from dfqonnx.convert import registry
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import program_from_ir
+from dfqonnx.convert import op_registry as registry
+from dfqonnx.convert.importer import program_from_ir
+from dfqonnx.convert.module import Net
 from dfqonnx.convert.tensors import from_numpy
 
 COMPOSED = "several operators"

@@ -11,10 +11,10 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from dfqonnx.convert import registry
-from dfqonnx.convert.registry import OPERATORS
+from dfqonnx.convert import op_registry as registry
+from dfqonnx.convert.op_registry import OPERATORS
 from dfqonnx.graph.passes.edit import initializer
-from dfqonnx.graph.roles import assign_roles
+from dfqonnx.placement.roles import assign_roles
 from tests.convert.nodes import COMPOSED, backend_cases
 from tests.convert.test_backend_nodes import NOT_RUN, OWN_TESTS, reason_not_to_run
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dfqonnx.convert.program  # noqa: F401  (files the operators)
-from dfqonnx.convert.registry import OPERATORS
+from dfqonnx.convert.op_registry import OPERATORS
 from tests.convert.nodes import COMPOSED, array, backend_cases, run
 
 NOT_RUN = {  # pattern of case names -> why they do not apply

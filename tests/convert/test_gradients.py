@@ -14,8 +14,8 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import program_from_ir
+from dfqonnx.convert.importer import program_from_ir
+from dfqonnx.convert.module import Net
 from tests.convert.nodes import one_node
 
 RNG = np.random.default_rng(0)

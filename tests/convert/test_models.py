@@ -17,10 +17,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import Program, program_from_ir, to_program
+from dfqonnx.convert.importer import program_from_ir, to_program
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.normalize import normalise
 from tests.conftest import SHARED
 
 BOUND = 1e-4

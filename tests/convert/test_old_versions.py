@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from dfqonnx.convert import registry
+from dfqonnx.convert import op_registry as registry
 from tests.convert.nodes import one_node, run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from dfqonnx.convert import registry
-from dfqonnx.convert.registry import OPERATORS
+from dfqonnx.convert import op_registry as registry
+from dfqonnx.convert.op_registry import OPERATORS
 from tests.convert.operator_table import PAGE, render
 
 NEWEST = onnx.defs.onnx_opset_version()

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 import dfqonnx.convert.program  # noqa: F401  (files the operators)
-from dfqonnx.convert import registry
-from dfqonnx.convert.registry import OPERATORS, operator
+from dfqonnx.convert import op_registry as registry
+from dfqonnx.convert.op_registry import OPERATORS, operator
 from dfqonnx.errors import InternalError
 
 NOT_TAKEN = {"sparse_value", "value_string", "value_strings"}  # Constant: no such tensors in torch

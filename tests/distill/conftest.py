@@ -10,14 +10,15 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from dfqonnx.convert.program import Program, to_program
+from dfqonnx.convert.importer import to_program
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization_plan import Sites
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.sites import Sites
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
 
 INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

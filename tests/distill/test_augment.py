@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfqonnx.distill.augment import mixup, move
+from dfqonnx.distill.image_pool import mixup, move
 
 
 def seeded(seed: int = 0) -> torch.Generator:

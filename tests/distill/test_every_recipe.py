@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfqonnx.convert.program import to_program
-from dfqonnx.distill.datafree import rework
-from dfqonnx.distill.opponent import opponents
-from dfqonnx.distill.train import distill
+from dfqonnx.config.recipe import Recipe, read_recipe, recipe_folder, recipe_scales
+from dfqonnx.convert.importer import to_program
+from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.progress import Silent
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.distill.distill import distill
+from dfqonnx.equalization.equalize import rework
 from dfqonnx.fakequant.student import Student
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.progress import Silent
-from dfqonnx.spec.inputs import PRESETS
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.recipe import read_recipe, recipe_folder, recipe_scales
-from dfqonnx.spec.run import Recipe
-from dfqonnx.synth.synthesise import synthesise
-from tests.synth.tiny import tiny
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.ptq.fixed_opponent import opponents
+from dfqonnx.synthesis.synthesize import synthesise
+from tests.synthesis.tiny import tiny
 
 RECIPES = [
     (path.stem, scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dfqonnx.distill.perturb import promoted
+from dfqonnx.distill.trainer import promoted
 
 
 def test_both_images_count_and_the_second_is_the_harder_one() -> None:

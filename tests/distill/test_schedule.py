@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.core.quantization import Bits
 from dfqonnx.distill.schedule import (
     EASED,
     GENTLE,
@@ -16,26 +19,25 @@ from dfqonnx.distill.schedule import (
     effort,
     gently,
     is_needy,
-    rate,
     steps_within,
 )
 from dfqonnx.errors import UsageError
-from dfqonnx.spec.distill import DistillSpec
-from dfqonnx.spec.quant import Bits
 
 
 def test_the_rate_rises_from_nothing_to_its_peak_and_falls_to_its_floor() -> None:
-    assert rate(0.0, warmup=0.1, floor=0.01) == 0.0
-    assert rate(0.05, warmup=0.1, floor=0.01) == pytest.approx(0.5)
-    assert rate(0.1, warmup=0.1, floor=0.01) == pytest.approx(1.0)
-    assert rate(0.55, warmup=0.1, floor=0.01) == pytest.approx(0.505)
-    assert rate(1.0, warmup=0.1, floor=0.01) == pytest.approx(0.01)
-    assert rate(2.0, warmup=0.1, floor=0.01) == pytest.approx(0.01)
+    assert lr_factor(0.0, "cosine", warmup=0.1, min_ratio=0.01) == 0.0
+    assert lr_factor(0.05, "cosine", warmup=0.1, min_ratio=0.01) == pytest.approx(0.5)
+    assert lr_factor(0.1, "cosine", warmup=0.1, min_ratio=0.01) == pytest.approx(1.0)
+    assert lr_factor(0.55, "cosine", warmup=0.1, min_ratio=0.01) == pytest.approx(0.505)
+    assert lr_factor(1.0, "cosine", warmup=0.1, min_ratio=0.01) == pytest.approx(0.01)
+    assert lr_factor(2.0, "cosine", warmup=0.1, min_ratio=0.01) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_extreme_warmups_stay_finite(warmup: float) -> None:
-    assert all(0 <= rate(k / 10, warmup=warmup, floor=0.0) <= 1 for k in range(11))
+    assert all(
+        0 <= lr_factor(k / 10, "cosine", warmup=warmup, min_ratio=0.0) <= 1 for k in range(11)
+    )
 
 
 def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits() -> None:

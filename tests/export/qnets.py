@@ -13,14 +13,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqonnx.export.exporter import export
+from dfqonnx.core.quantization import Bits, QuantSpec, Storage
+from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec, Storage
-from dfqonnx.spec.sites import QParams, Sites
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
 from tests.export.rough import rough_params
 
 

@@ -7,8 +7,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from dfqonnx.graph.model import Model
-from dfqonnx.spec.sites import (
+from dfqonnx.core.quantization_plan import (
     ActivationParams,
     ActivationSite,
     QParams,
@@ -16,6 +15,7 @@ from dfqonnx.spec.sites import (
     WeightParams,
     WeightSite,
 )
+from dfqonnx.graph.model import Model
 
 
 def run_floats(model: Model, x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -10,17 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization_plan import QParams
 from dfqonnx.errors import InternalError
-from dfqonnx.export.exporter import export
+from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Contract
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.inputs import PRESETS
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.sites import QParams
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 

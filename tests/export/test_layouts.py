@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from dfqonnx.spec.quant import Bits
-from dfqonnx.spec.sites import Sites
+from dfqonnx.core.quantization import Bits
+from dfqonnx.core.quantization_plan import Sites
 from tests.export.ortrun import executed, relative, run
 from tests.export.qnets import Net, chain, export_net, residual
 

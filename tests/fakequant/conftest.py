@@ -10,12 +10,13 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from dfqonnx.convert.program import Program, to_program
+from dfqonnx.convert.importer import to_program
+from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization_plan import Sites
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.sites import Sites
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
 
 CHANNELS, CLASSES = 8, 5
 

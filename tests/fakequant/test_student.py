@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.convert.net import Net
+from dfqonnx.convert.module import Net
 from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization import Grid, dequantize, quantize
+from dfqonnx.core.quantization_plan import ActivationParams, QParams, Sites
 from dfqonnx.errors import InternalError
 from dfqonnx.fakequant.student import Student, absorbed_nodes
-from dfqonnx.numerics import dequantize, quantize
-from dfqonnx.spec.quant import Grid
-from dfqonnx.spec.sites import ActivationParams, QParams, Sites
 
 Tiny = tuple[Program, Sites]
 

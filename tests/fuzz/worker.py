@@ -54,7 +54,7 @@ def warm_up(folder: Path) -> None:
     """Import everything once, before forking."""
     import torch
 
-    import dfqonnx.flow  # noqa: F401
+    import dfqonnx.workflows.run  # noqa: F401
     from tests.fuzz.bases import bases
 
     torch.set_num_threads(1)

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dfqonnx.core.quantization import Bits, QuantSpec
 from dfqonnx.graph.model import Model
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.placement.place import choose_sites
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from onnx import numpy_helper, parser
 
 from dfqonnx.graph.load import Loaded, load
 from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.normalize import normalise
 
 Shape = tuple[int, ...]
 

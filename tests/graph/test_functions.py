@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.passes.upgrade import upgrade
+from dfqonnx.graph.passes.opset_upgrade import upgrade
 from tests.graph.smallnets import network
 
 

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, helper
 
+from dfqonnx.core.quantization import Bits, QuantSpec
 from dfqonnx.graph import load as loading
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.planning import preview
-from dfqonnx.spec.quant import Bits, QuantSpec
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.workflows.inspect import preview
 from tests.export.qnets import export_net, residual
 from tests.graph.smallnets import assert_same
 

@@ -14,7 +14,7 @@ from onnx import external_data_helper, helper
 
 from dfqonnx.errors import DfqError, UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.normalize import normalise
 from dfqonnx.graph.passes.edit import dims
 from tests.graph.smallnets import assert_same, network, run, save, through
 

@@ -15,9 +15,9 @@ import pytest
 
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import ORIGIN, Model
-from dfqonnx.graph.normalise import normalise
+from dfqonnx.graph.normalize import normalise
 from dfqonnx.graph.passes.edit import constant, dims
-from dfqonnx.graph.passes.sizes import concrete
+from dfqonnx.graph.passes.input_sizes import concrete
 from tests.conftest import SHARED
 from tests.graph.smallnets import assert_same, operators
 

@@ -9,17 +9,18 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from dfqonnx import flow
-from dfqonnx.convert.program import narrow
+from dfqonnx.config.commands import RunSpec
+from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.convert.importer import narrow
+from dfqonnx.core.quantization import Bits, QuantSpec
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.planning import preview
-from dfqonnx.report.model import Report
-from dfqonnx.spec.distill import DistillSpec
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.run import Recipe, RunSpec
-from dfqonnx.spec.synth import SynthSpec
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.report.report import Report
+from dfqonnx.workflows import run as flow
+from dfqonnx.workflows.inspect import preview
 from tests.models.kinds import KINDS, Kind, half
 
 SHORT = Recipe(

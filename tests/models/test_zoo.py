@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.convert.program import narrow
+from dfqonnx.config.recipe import read_recipe
+from dfqonnx.convert.importer import narrow
+from dfqonnx.core.quantization import Bits, QuantSpec
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.planning import preview
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.recipe import read_recipe
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.workflows.inspect import preview
 from tests.conftest import SHARED
 from tests.models.zoo import Outcome, find_models, input_spec, quantize
 

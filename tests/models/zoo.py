@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx import flow
+from dfqonnx.config.commands import RunSpec
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
-from dfqonnx.report.model import Report
-from dfqonnx.spec.imagesize import image_size
-from dfqonnx.spec.inputs import InputSpec
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.spec.run import Recipe, RunSpec
-from dfqonnx.validate.comparison import Comparison, measure
-from dfqonnx.validate.pixels import to_tensor
-from dfqonnx.validate.session import Session
+from dfqonnx.evaluation.outputs import Comparison, measure
+from dfqonnx.report.report import Report
+from dfqonnx.runtime.session import Session
+from dfqonnx.workflows import run as flow
 
 MOST = 1000  # real images of one model
 VALUES = 3e8  # multiply-adds are not known here: pixels of all of them together

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfqonnx.report import model as m
+from dfqonnx.core import layer_analysis as p
+from dfqonnx.evaluation.outputs import Classes
+from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.report import report as m
 from dfqonnx.report import sections as s
-from dfqonnx.report.write import write_images, write_report
-from dfqonnx.spec import portrait as p
-from dfqonnx.validate.accuracy import Bounded, Drop
-from dfqonnx.validate.audit import Audit, FloatNode
-from dfqonnx.validate.comparison import Classes
-from dfqonnx.validate.latency import Latency
+from dfqonnx.report.files import write_images, write_report
+from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.latency import Latency
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">'\"&$x^2$"
 FLAGS = [

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from dfqonnx.errors import UsageError
-from dfqonnx.report import model as m
-from dfqonnx.report.again import rewrite
-from dfqonnx.report.html import plots
+from dfqonnx.report import report as m
+from dfqonnx.report.files import read_report, rewrite
+from dfqonnx.report.html import chart_set as plots
+from dfqonnx.report.html.images import data_uri
 from dfqonnx.report.html.page import render
-from dfqonnx.report.html.pictures import data_uri
-from dfqonnx.report.read import read_report
 from tests.pages.conftest import EVIL, full_report
 
 EMPTY = m.Report("inconclusive", m.ModelFacts("a.onnx"), m.ModelFacts("b.onnx"))

@@ -16,11 +16,11 @@ import pytest
 
 from dfqonnx.cli.app import command_line
 from dfqonnx.errors import UsageError
-from dfqonnx.export.annotate import annotate
-from dfqonnx.report.write import write_report
-from dfqonnx.viewing import session
-from dfqonnx.viewing.notes import student_notes
-from dfqonnx.viewing.pair import choose
+from dfqonnx.report.files import write_report
+from dfqonnx.viewer import serve as session
+from dfqonnx.viewer.annotate import annotate
+from dfqonnx.viewer.notes import student_notes
+from dfqonnx.viewer.pair import choose
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 from tests.pages.conftest import EVIL, full_report
 

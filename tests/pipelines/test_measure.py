@@ -16,7 +16,7 @@ MODELS = {"net": {"preprocess": {"scale": 255}, "data": "test.npz"}}
 def measure(root: Path, folder: Path, content: dict[str, Any], *more: str) -> tuple[int, str, str]:
     path = folder / "list.yaml"
     path.write_text(yaml.safe_dump(content))
-    words = [sys.executable, root / "pipelines" / "measure.py", path]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "measure.py", path]
     words += ["--models", folder, "--data", folder, "--out", folder / "runs", *more]
     done = subprocess.run(words, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
@@ -70,6 +70,6 @@ def test_a_model_that_the_list_does_not_describe_is_named(root: Path, tmp_path: 
 
 
 def test_the_shipped_list_is_whole(root: Path, tmp_path: Path) -> None:
-    content = yaml.safe_load((root / "pipelines" / "tables" / "results.yaml").read_text())
+    content = yaml.safe_load((root / "pipelines" / "benchmarks" / "results.yaml").read_text())
     named = {model for entry in content["runs"] for model in entry["models"]}
     assert named == set(content["models"])

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from dfqonnx.spec.inputs import PRESETS
+from dfqonnx.core.input_format import PRESETS
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 
@@ -34,7 +34,7 @@ def test_every_recipe_gets_a_small_sheet_and_a_place_on_the_page(
         np.savez(tmp_path / "runs" / folder / "synthetic" / "images.npz", x=pixels)
     words = [
         sys.executable,
-        "pipelines/pictures.py",
+        "pipelines/benchmarks/pictures.py",
         tmp_path / "runs",
         "--docs",
         tmp_path / "docs",

@@ -34,7 +34,7 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
 
 
 def page(root: Path, *places: str | Path) -> list[str]:
-    words = [sys.executable, root / "pipelines" / "results.py", *places]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "results.py", *places]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -204,7 +204,7 @@ def test_seconds_that_nobody_knows_leave_their_machine_a_dash(root: Path, tmp_pa
 def test_a_broken_record_is_named_with_its_line(root: Path, tmp_path: Path) -> None:
     records = tmp_path / "measured.jsonl"
     records.write_text('{"row": {}}\n')
-    words = [sys.executable, root / "pipelines" / "results.py", "--records", records]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "results.py", "--records", records]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"{records}:1: no record of a run" in done.stderr
@@ -215,14 +215,20 @@ def test_a_place_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> 
     write(tmp_path / "a", 0, 0.5)
     for option in ("--records", "--into"):
         place = tmp_path / "missing" / "file"
-        words = [sys.executable, root / "pipelines" / "results.py", tmp_path, option, place]
+        words = [
+            sys.executable,
+            root / "pipelines" / "benchmarks" / "results.py",
+            tmp_path,
+            option,
+            place,
+        ]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr == f"{place}: cannot be written: No such file or directory\n"
 
 
 def test_without_runs_and_records_it_asks_for_them(root: Path) -> None:
-    words = [sys.executable, root / "pipelines" / "results.py"]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "results.py"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert "name folders of runs, or --records" in done.stderr
@@ -232,14 +238,14 @@ def test_without_runs_and_records_it_asks_for_them(root: Path) -> None:
 def test_a_file_that_is_no_report_is_named(content: str, root: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.log"
     file.write_text(content)
-    words = [sys.executable, root / "pipelines" / "results.py", file]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "results.py", file]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{file}: no report of a run: ")
 
 
 def test_a_folder_without_reports_is_named(root: Path, tmp_path: Path) -> None:
-    words = [sys.executable, root / "pipelines" / "results.py", tmp_path]
+    words = [sys.executable, root / "pipelines" / "benchmarks" / "results.py", tmp_path]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"{tmp_path}: no report.json" in done.stderr

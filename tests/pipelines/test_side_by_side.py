@@ -22,7 +22,7 @@ def test_what_is_wrong_is_said_at_once(
     option: str, value: str, why: str, root: Path, tmp_path: Path
 ) -> None:
     model, out = root / "models" / "resnet20.onnx", tmp_path / "out"
-    words = [sys.executable, "pipelines/side_by_side.py", "--model", model, "--out", out]
+    words = [sys.executable, "pipelines/benchmarks/side_by_side.py", "--model", model, "--out", out]
     words += ["--preprocess", "cifar10", "--eval-data", model, option, value]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)

@@ -12,20 +12,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dfqonnx.convert.net import Net
-from dfqonnx.convert.program import narrow, to_program
-from dfqonnx.convert.rehearse import rehearse
-from dfqonnx.export.exporter import export
+from dfqonnx.convert.importer import narrow, to_program
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.shape_check import rehearse
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.equalization.activation_balancing import level, shared_steps
+from dfqonnx.equalization.scale_groups import find_freedom
+from dfqonnx.evaluation.parity import TorchRun, compare
+from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
-from dfqonnx.fakequant.freedom import find_freedom
-from dfqonnx.fakequant.level import level, shared_steps
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalise import normalise
-from dfqonnx.graph.sites import choose_sites
-from dfqonnx.spec.quant import Bits, QuantSpec
-from dfqonnx.validate.parity import TorchRun, compare
-from dfqonnx.validate.session import Session
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.runtime.session import Session
 from tests.randomnets.grow import PARTS, grow, pixels
 
 IMAGES = 8

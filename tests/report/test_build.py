@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dfqonnx.evaluation.evaluate import Validation
+from dfqonnx.evaluation.file_size import FileFacts
+from dfqonnx.evaluation.parity import Levels, Parity, SiteFlips
 from dfqonnx.report.build import build
-from dfqonnx.validate.audit import Audit
-from dfqonnx.validate.parity import Levels, Parity, SiteFlips
-from dfqonnx.validate.size import FileFacts
-from dfqonnx.validate.validation import Validation
+from dfqonnx.runtime.kernel_audit import Audit
 
 FILE = FileFacts("net.onnx", "0", 1)
 SAME = Levels((SiteFlips("a", 100_000, 0, 0),))

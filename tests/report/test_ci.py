@@ -10,14 +10,13 @@ from xml.etree import ElementTree
 import pytest
 import xmlschema
 
-from dfqonnx.report import model as m
-from dfqonnx.report.gates import judged
-from dfqonnx.report.github import SUMMARY_BYTES, outputs, remarks, tell
-from dfqonnx.report.junit import junit
-from dfqonnx.report.markdown import markdown
-from dfqonnx.report.write import write_report
-from dfqonnx.spec.gates import parse_gates
-from dfqonnx.validate.accuracy import share
+from dfqonnx.config.gates import parse_gates
+from dfqonnx.evaluation.statistics import share
+from dfqonnx.report import report as m
+from dfqonnx.report.ci import SUMMARY_BYTES, junit, outputs, remarks, tell
+from dfqonnx.report.files import write_report
+from dfqonnx.report.gate_verdicts import judged
+from dfqonnx.report.text import markdown
 
 HERE = Path(__file__).parent
 RULES = parse_gates(["size<=0.2x", "size<=0.1x", "agreement>=0.97", "drop<=1"])

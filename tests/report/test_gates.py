@@ -19,9 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfqonnx.config.gates import METRICS, Rule, parse_gate, parse_gates
 from dfqonnx.errors import UsageError
-from dfqonnx.report import model as m
-from dfqonnx.report.gates import (
+from dfqonnx.evaluation.statistics import Bounded, paired_drop, share
+from dfqonnx.report import report as m
+from dfqonnx.report.gate_verdicts import (
     NO_LABELS,
     broken,
     images_for_drop,
@@ -29,10 +31,8 @@ from dfqonnx.report.gates import (
     judge,
     judged,
 )
-from dfqonnx.spec.gates import METRICS, Rule, parse_gate, parse_gates
-from dfqonnx.validate.accuracy import Bounded, paired_drop, share
-from dfqonnx.validate.audit import Audit, FloatNode
-from dfqonnx.validate.latency import Latency
+from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.latency import Latency
 
 TOP1 = share(9100, 10_000)
 FULL = m.Report(

@@ -12,16 +12,14 @@ import sys
 import pytest
 from rich.console import Console
 
-from dfqonnx.estimate.instrument import Estimate
-from dfqonnx.report import model as m
-from dfqonnx.report.gate import settle
-from dfqonnx.report.lines import headline, lines, ungated
-from dfqonnx.report.markdown import markdown
-from dfqonnx.report.table import table
-from dfqonnx.validate import parity
-from dfqonnx.validate.accuracy import Bounded, Drop
-from dfqonnx.validate.audit import Audit, FloatNode
-from dfqonnx.validate.latency import Latency
+from dfqonnx.evaluation import parity
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.report import report as m
+from dfqonnx.report.sections import settle
+from dfqonnx.report.text import headline, lines, markdown, table, ungated
+from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.latency import Latency
 
 FULL = m.Report(
     verdict="fail",
@@ -142,8 +140,7 @@ def test_parity_is_summed_up_over_the_quantizers() -> None:
 
 def test_reports_need_no_torch_and_start_no_runtime() -> None:
     script = (
-        "import sys, dfqonnx.report.table, dfqonnx.report.markdown\n"
-        "assert not {'torch', 'onnxruntime'} & set(sys.modules)"
+        "import sys, dfqonnx.report.text\nassert not {'torch', 'onnxruntime'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 

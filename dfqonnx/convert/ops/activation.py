@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.registry import Numbers, operator
+from dfqonnx.convert.op_registry import Numbers, operator
 
 
 @operator("Relu", 6, 13, 14)

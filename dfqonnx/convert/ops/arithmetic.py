@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import operator
+from dfqonnx.convert.op_registry import operator
 
 
 @operator("Add", 7, 13, 14)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, Numbers, operator
+from dfqonnx.convert.op_registry import Ints, Numbers, operator
 from dfqonnx.convert.tensors import MOST_ELEMENTS, dtype_of
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfqonnx.convert.op_registry import Ints, operator
 from dfqonnx.convert.ops.window import AutoPad, padded, resolve
-from dfqonnx.convert.registry import Ints, operator
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

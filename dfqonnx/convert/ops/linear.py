@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.registry import operator
+from dfqonnx.convert.op_registry import operator
 
 
 @operator("Gemm", 7, 9, 11, 13)

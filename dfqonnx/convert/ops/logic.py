@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 
 
 def _binary(name: str, since: Ints, function: Callable[[Tensor, Tensor], Tensor]) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 
 _TINY = 1e-9  # MeanVarianceNormalization's own constant
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, Numbers, operator
+from dfqonnx.convert.op_registry import Ints, Numbers, operator
 
 Mode = Literal["constant", "reflect", "edge", "wrap"]
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfqonnx.convert.op_registry import Ints, operator
 from dfqonnx.convert.ops.window import AutoPad, Window, padded, resolve
-from dfqonnx.convert.registry import Ints, operator
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 
 Reduction = Callable[[Tensor, Ints, bool], Tensor]
 Map = Callable[[Tensor], Tensor]

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, Numbers, operator
+from dfqonnx.convert.op_registry import Ints, Numbers, operator
 
 Float64 = NDArray[np.float64]
 Mode = Literal["nearest", "linear", "cubic"]

@@ -6,8 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from dfqonnx.convert.op_registry import Ints, Numbers, operator
 from dfqonnx.convert.ops.resize import Coordinates, Mode, Nearest, resize
-from dfqonnx.convert.registry import Ints, Numbers, operator
 
 
 @operator("Resize", 11, 13)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 
 Padding = Literal["zeros", "border", "reflection"]
 

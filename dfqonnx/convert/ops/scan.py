@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 
 
 @operator("TopK", 11, 24)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.registry import Ints, operator
+from dfqonnx.convert.op_registry import Ints, operator
 from dfqonnx.convert.tensors import MOST_ELEMENTS
 
 

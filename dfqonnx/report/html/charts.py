@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfqonnx.estimate.instrument import Estimate
-from dfqonnx.estimate.law import UNIT, Trial
-from dfqonnx.report.html import drawing as d
+from dfqonnx.core.layer_analysis import LayerPortrait, Occupancy
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.drop_estimate.regression import UNIT, Trial
+from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.report.html import svg as d
 from dfqonnx.report.sections import Moment
-from dfqonnx.spec.portrait import LayerPortrait, Occupancy
-from dfqonnx.validate.accuracy import Bounded
 
 SPIKE = 1.5  # a single bin, that of zeros, is cut off when it is that much higher than the others
 MOST_LINES = 32  # a grid with more levels is drawn as a band

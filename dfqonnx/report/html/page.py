@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx import __version__
-from dfqonnx.report.estimated import line, standing
-from dfqonnx.report.html import pictures, rows
-from dfqonnx.report.html.plots import draw
-from dfqonnx.report.lines import headline, ungated
-from dfqonnx.report.model import Report
+from dfqonnx.report.html import images as pictures
+from dfqonnx.report.html import tables as rows
+from dfqonnx.report.html.chart_set import draw
+from dfqonnx.report.report import Report
+from dfqonnx.report.text import headline, line, standing, ungated
+from dfqonnx.version import __version__
 
 HERE = Path(__file__).parent
 NO_CHARTS = "Charts need matplotlib: pip install matplotlib, then dfqonnx report on this folder."

@@ -1,0 +1,100 @@
+"""What the torch student computes on the images that its exported file is compared on.
+
+The untrained student is asked as well, so that a report can say what training brought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.data.labelled import EvalData
+from dfqonnx.evaluation.evaluate import PARITY_IMAGES, Validation
+from dfqonnx.evaluation.parity import TorchRun
+from dfqonnx.evaluation.statistics import Bounded, share
+from dfqonnx.fakequant.student import Student
+from dfqonnx.runtime.session import images_together
+from dfqonnx.synthesis.pixels import to_tensor
+
+_CODES_BATCH, _CLASS_BATCH = 32, 128
+
+
+@torch.no_grad()
+def replay(
+    student: Student, pixels: NDArray[np.uint8], inputs: InputSpec, *, shape: tuple[int, ...]
+) -> TorchRun | None:
+    """Return codes and logits of the first `PARITY_IMAGES` of `pixels` (N, H, W, C).
+
+    The student is left on the CPU. None without images.
+    """
+    if not len(pixels):
+        return None
+    student.to("cpu").eval()
+    codes: dict[str, list[NDArray[np.uint8]]] = {}
+    logits = []
+    step = images_together(pixels.shape[1:], _CODES_BATCH)
+    for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), step):
+        x = to_tensor(part, inputs, shape=shape)
+        for name, values in student.codes(x).items():
+            codes.setdefault(name, []).append(values)
+        logits.append(student(x)[0].numpy())
+    joined = {name: np.concatenate(parts) for name, parts in codes.items()}
+    return TorchRun(joined, np.concatenate(logits))
+
+
+def same_classes(
+    student: Student,
+    data: EvalData | None,
+    found: Validation,
+    inputs: InputSpec,
+    *,
+    shape: tuple[int, ...],
+) -> float | None:
+    """Return the share of evaluation images that torch student and deployed file class alike.
+
+    None without evaluation data, or where the output holds no classes.
+    """
+    if data is None or found.evaluation is None or found.evaluation.classes is None:
+        return None
+    chosen = _classes(student, data, inputs, shape=shape)
+    return float((chosen == np.array(found.evaluation.classes.student)).mean())
+
+
+def untrained_top1(
+    student: Student,
+    untrained: Mapping[str, Tensor],
+    data: EvalData | None,
+    inputs: InputSpec,
+    *,
+    shape: tuple[int, ...],
+) -> Bounded | None:
+    """Return the labelled accuracy, in percent, of `student` with its parameters before training.
+
+    The student keeps those that it has. None without evaluation data.
+    """
+    if data is None:
+        return None
+    kept = student.save_state()
+    student.load_state(untrained)
+    chosen = _classes(student, data, inputs, shape=shape)
+    student.load_state(kept)
+    found = share(int((chosen == data.labels).sum()), len(data))
+    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+
+
+@torch.no_grad()
+def _classes(
+    student: Student, data: EvalData, inputs: InputSpec, *, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return the student's class of every evaluation image; it is left on the CPU."""
+    student.to("cpu").eval()
+    chosen = [
+        student(to_tensor(torch.from_numpy(pixels), inputs, shape=shape))[0].argmax(1).numpy()
+        for pixels, _ in data.batches(images_together(shape, _CLASS_BATCH))
+    ]
+    return np.concatenate(chosen)

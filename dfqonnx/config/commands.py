@@ -1,0 +1,242 @@
+"""One run, as the user asked for it: everything `flow.run` needs, checked at birth.
+
+Several quantized files against one float teacher, as the user asked for it.
+
+Images to make for a network and keep: what `dfqonnx synth` was asked for.
+
+An image set to hold against what a network remembers of its training data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dfqonnx.config.gates import Rule
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.errors import UsageError
+
+Device = Literal["auto", "cpu", "cuda"]
+Target = Literal["ort-cpu"]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides a run's outcome.
+
+    Attributes:
+        model: the float teacher's ONNX file.
+        quant: bits, ends, storage.
+        out: output folder, complete or absent at the end.
+        inputs: how pixels become the model's tensor; None lets the run find out and warn.
+        recipe: source of images and training schedule.
+        eval_data: labelled images to measure on (npz, folder or tar); never trained on.
+        images: real images without labels (folder or npz) that sharpen the estimated drop; never
+            trained on.
+        seed: of every random choice.
+        device: where torch works; `auto` takes CUDA where present.
+        target: runtime the file is for.
+        budget: wall-clock seconds that images and training may take together; None lets the
+            recipe decide from the model's multiply-adds, the same on every machine.
+        gates: rules that the result must keep to.
+        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
+        image_size: height and width for an input that leaves them open (one number: both); None
+            takes usual ones.
+    """
+
+    model: Path
+    quant: QuantSpec
+    out: Path
+    inputs: InputSpec | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    eval_data: Path | None = None
+    images: Path | None = None
+    seed: int = 0
+    device: Device = "auto"
+    target: Target = "ort-cpu"
+    budget: float | None = None
+    gates: tuple[Rule, ...] = ()
+    strict_gates: bool = False
+    image_size: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        if self.budget is not None and self.budget < 10:
+            raise UsageError(f"--budget {self.budget:g}s: too short; 10s is the least")
+
+
+@dataclass(frozen=True)
+class ValidateSpec:
+    """A quantized file to hold against its float teacher.
+
+    Attributes:
+        teacher: the float ONNX file.
+        student: the quantized ONNX file.
+        inputs: how pixels become the tensor; None reads the student's metadata.
+        eval_data: labelled images (npz, folder or tar).
+        images: real images without labels (folder or npz) that sharpen the estimated drop.
+        out: folder for report.json and report.md; None writes nothing.
+        seed: of the synthetic images that stand in where there are no others.
+        gates: rules that the student must keep to.
+        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
+        image_size: height and width for an input that leaves them open (one number: both); None
+            takes usual ones.
+    """
+
+    teacher: Path
+    student: Path
+    inputs: InputSpec | None = None
+    eval_data: Path | None = None
+    images: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+    gates: tuple[Rule, ...] = ()
+    strict_gates: bool = False
+    image_size: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in `30s`, `10m` or `1h`.
+
+    Raises:
+        UsageError: not a number followed by s, m or h.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
+    if match is None:
+        raise UsageError(f"--budget: cannot read {text!r}; write 30s, 10m or 1h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+@dataclass(frozen=True)
+class CompareSpec:
+    """What `dfqonnx compare` measures.
+
+    Attributes:
+        targets: output folders of runs, or ONNX files of any origin.
+        teacher: the float file; None takes the one that all the folders' reports name.
+        inputs: how pixels become the tensor; None asks the files' metadata.
+        eval_data: labelled images (npz, folder or tar); None compares on procedural images.
+        seed: of the procedural images.
+        threads: of the runtime while timing.
+    """
+
+    targets: tuple[Path, ...]
+    teacher: Path | None = None
+    inputs: InputSpec | None = None
+    eval_data: Path | None = None
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise UsageError("compare: give at least one output folder or ONNX file")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        if self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: must be 1 or more")
+
+
+Layout = Literal["NHWC", "NCHW"]
+Kind = Literal["npz", "npy", "folder"]
+SUFFIXES = (".npz", ".npy")
+
+
+@dataclass(frozen=True)
+class DreamSpec:
+    """What `dfqonnx synth` makes.
+
+    Attributes:
+        model: the float ONNX file.
+        out: `NAME.npz` (x uint8 NHWC, y the network's classes), `NAME.npy` (one float32 array, as
+            other toolchains calibrate with), or the name of a folder for PNG files.
+        recipe: how images are made; its training is left out.
+        count: how many; None leaves it to the recipe.
+        layout: axes of an npy; None takes the model's own.
+        preprocessed: whether an npy holds what the model reads; else pixels 0..255.
+        inputs: how pixels become the tensor; None asks the file, then guesses.
+        seed: of every random choice.
+        device: where torch works.
+    """
+
+    model: Path
+    out: Path
+    recipe: Recipe = field(default_factory=Recipe)
+    count: int | None = None
+    layout: Layout | None = None
+    preprocessed: bool = False
+    inputs: InputSpec | None = None
+    seed: int = 0
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        if self.count is not None and self.count < 2:
+            raise UsageError(f"-n {self.count}: must be 2 or more")
+        suffix = self.out.suffix.lower()
+        if suffix and suffix not in SUFFIXES and not self.out.is_dir():
+            raise UsageError(
+                f"--out {self.out}: {suffix} is not written; give NAME.npz, NAME.npy, or a folder"
+                " for PNG files"
+            )
+        if self.kind != "npy" and (self.layout is not None or self.preprocessed):
+            flag = "--preprocessed" if self.preprocessed else "--layout"
+            raise UsageError(
+                f"{flag} is for calibration arrays: give --out NAME.npy; {self.out} would hold"
+                " uint8 pixels, NHWC"
+            )
+
+    @property
+    def kind(self) -> Kind:
+        """What is written."""
+        suffix = self.out.suffix.lower()
+        return "npz" if suffix == ".npz" else "npy" if suffix == ".npy" else "folder"
+
+    @property
+    def sheet(self) -> Path:
+        """Where the contact sheet goes: beside the images, never among them."""
+        return self.out.with_name(f"{self._name}-sheet.png")
+
+    @property
+    def generator(self) -> Path:
+        """Where a trained generator goes."""
+        return self.out.with_name(f"{self._name}-generator.npz")
+
+    @property
+    def _name(self) -> str:
+        return self.out.stem if self.kind != "folder" else self.out.name
+
+
+@dataclass(frozen=True)
+class SimilaritySpec:
+    """What `dfqonnx similarity` measures.
+
+    Attributes:
+        model: the float ONNX file, its BatchNormalization still in it.
+        images: a folder of image files, or an npz with x (uint8, NHWC).
+        inputs: how pixels become the tensor; None asks the file, then guesses.
+        references: whether noise, dead leaves and the model's own optimised images are measured
+            as well, so that the number can be placed.
+        seed: of the references.
+        device: where torch works.
+    """
+
+    model: Path
+    images: Path
+    inputs: InputSpec | None = None
+    references: bool = True
+    seed: int = 0
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")

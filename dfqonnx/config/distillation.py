@@ -1,0 +1,194 @@
+"""How the student is trained.
+
+    losses: {kd: 1.0, features: 4.0}
+    optimiser: {kind: adam, rounding: gradual, ...}      (`OptimiserSpec`)
+
+The quantizer is the same for every recipe: learned steps per output channel of a weight and per
+activation tensor. A step times the largest code is a clip: papers with learned clips train the same
+freedom.
+
+What is done to a network before its first training step, without looking at any image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from dfqonnx.config.loss_terms import STUDENT_LOSSES, Term, read_terms
+from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.errors import UsageError
+
+Ranges = Literal["images", "batchnorm"]
+
+
+@dataclass(frozen=True)
+class PrepareSpec:
+    """What makes a network easier to quantize; all but `level` as Nagel et al. (ICCV 2019) do it.
+
+    Attributes:
+        level: how far channels that share an activation's step of fewer than 8 bits are brought to
+            one range, from 0 (not at all) to 1 (wholly); the float network computes what it did.
+        equalise: give neighbouring layers equal ranges, channel by channel; a ReLU6 becomes a ReLU
+            where BatchNormalization says that next to nothing lies above 6.
+        absorb: move high biases on to the next layer, where BatchNormalization tells them; needs
+            `equalise`.
+        correct: shift every bias by what rounding the weights does to the mean of the output; means
+            come from BatchNormalization, else from the images.
+        ranges: what sets the activations' ranges: a search on `images`, or mean +- 6 deviations of
+            what `batchnorm` remembers, and images only where it does not reach.
+    """
+
+    level: float = 0.3
+    equalise: bool = False
+    absorb: bool = False
+    correct: bool = False
+    ranges: Ranges = "images"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.level <= 1:
+            raise UsageError(f"distill.prepare.level {self.level}: must be in 0..1")
+
+
+Kind = Literal["adam", "sgd"]
+Fall = Literal["cosine", "constant", "steps"]
+Rounding = Literal["gradual", "straight"]
+RATES: dict[Rounding, tuple[float, float]] = {"gradual": (1e-2, 1e-2), "straight": (4e-4, 4e-3)}
+
+
+def _student_terms(values: Any) -> tuple[Term, ...]:
+    return read_terms(values, STUDENT_LOSSES, where="distill.losses")
+
+
+StudentTerms = Annotated[tuple[Term, ...], BeforeValidator(_student_terms)]
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """What moves the student's parameters.
+
+    Attributes:
+        kind: adam, or sgd with Nesterov momentum.
+        rounding: gradual trains codes that become whole numbers on the way
+            (`fakequant/soft_rounding`); straight rounds from the first step on and lets gradients
+            pass (LSQ), as papers do.
+        weight_rate: peak learning rate of weights and biases: gradual counts them in codes and in
+            tenths of an output's deviation, straight as they stand; None becomes 1e-2 or 4e-4.
+        step_rate: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
+        momentum: of sgd, on weights and biases.
+        decay: weight decay, on weights only.
+        warmup: fraction of the schedule that the rates rise over.
+        fall: along a cosine, not at all, or by 10 at each milestone.
+        milestones: as fractions of the schedule.
+        floor: final rate over peak rate of a cosine.
+        clip: largest gradient norm; 0 does not clip.
+    """
+
+    kind: Kind = "adam"
+    rounding: Rounding = "gradual"
+    weight_rate: float | None = None
+    step_rate: float | None = None
+    momentum: float = 0.9
+    decay: float = 0.0
+    warmup: float = 0.1
+    fall: Fall = "cosine"
+    milestones: tuple[float, ...] = ()
+    floor: float = 0.01
+    clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key, rate in zip(("weight_rate", "step_rate"), RATES[self.rounding], strict=True):
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, rate)
+            if getattr(self, key) <= 0:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be above 0")
+        for key in ("clip", "decay"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be 0 or more")
+        for key in ("warmup", "floor", "momentum"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be in 0..1")
+        if any(not 0 < m < 1 for m in self.milestones):
+            raise UsageError(
+                f"distill.optimiser.milestones {list(self.milestones)}: must be in 0..1"
+            )
+
+    def lr_factor(self, done: float) -> float:
+        """Return the learning rate over its peak when a fraction `done` of the steps is over."""
+        return lr_factor(
+            done,
+            self.fall,
+            milestones=self.milestones,
+            warmup=self.warmup,
+            min_ratio=self.floor,
+        )
+
+    def rates(self) -> tuple[float, float]:
+        """Return the peak rates of weights and of steps."""
+        assert self.weight_rate is not None
+        assert self.step_rate is not None
+        return self.weight_rate, self.step_rate
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """Distillation of the teacher into the student.
+
+    Attributes:
+        steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
+        batch: images per step; at most 64 where `steps` is left open, fewer where memory asks.
+        temperature: T of the distillation losses.
+        losses: name -> weight.
+        optimiser: what moves the parameters.
+        flip: mirror images left to right.
+        shift: largest shift, as a fraction of the image's side.
+        mixup: fraction of images blended with another one.
+        perturb: train also on images moved this far, in every normalised pixel, to where the
+            student errs more (HAST); 0 does not.
+        average: fraction of the schedule, at its end, whose parameters are averaged.
+        holdout: images kept from training to measure agreement with the teacher.
+        witness: dead leaves, from outside of what is trained on, that training must not take the
+            student away from its teacher on; 0 asks none.
+        calibration: images that set the quantizers' first steps.
+        damping: candidates for the layer-wise reconstruction before training, the one that agrees
+            best on held-out images is kept; none skips it.
+        prepare: what is done before that without looking at any image.
+    """
+
+    steps: int | None = None
+    batch: int = 128
+    temperature: float = 4.0
+    losses: StudentTerms = (Term("kd", 1.0), Term("features", 4.0))
+    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
+    flip: bool = True
+    shift: float = 0.125
+    mixup: float = 0.5
+    perturb: float = 0.0
+    average: float = 0.0
+    holdout: int = 256
+    witness: int = 0
+    calibration: int = 512
+    damping: tuple[float, ...] = (0.1, 0.3, 1.0)
+    prepare: PrepareSpec = field(default_factory=PrepareSpec)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "losses", _student_terms(self.losses))
+        if self.steps is not None and self.steps < 0:
+            raise UsageError(f"distill.steps {self.steps}: must be 0 or more")
+        for key in ("batch", "temperature", "calibration"):
+            if getattr(self, key) <= 0:
+                raise UsageError(f"distill.{key} {getattr(self, key)}: must be above 0")
+        for key in ("holdout", "perturb", "witness"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
+        for key in ("mixup", "average"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
+        if any(d <= 0 for d in self.damping):
+            raise UsageError(f"distill.damping {list(self.damping)}: every value must be above 0")
+        if self.prepare.absorb and not self.prepare.equalise:
+            raise UsageError("distill.prepare.absorb: needs equalise: true beside it")
+        if not 0 <= self.shift < 0.5:
+            raise UsageError(f"distill.shift {self.shift}: must be in 0..0.5, 0.5 excluded")

@@ -1,0 +1,132 @@
+"""From what a person writes to what a run is given: shared by the command line and `quantize`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfqonnx.config.commands import Device, RunSpec, Target, ValidateSpec, parse_duration
+from dfqonnx.config.gates import Rule, parse_gates
+from dfqonnx.config.preprocess import read_preprocess
+from dfqonnx.config.recipe import Recipe, read_recipe
+from dfqonnx.core.input_format import InputSpec, parse_image_size
+from dfqonnx.core.quantization import Bits, QuantSpec, Storage
+
+Preprocess = str | Path | InputSpec | None
+Gates = Sequence[str | Rule]
+ImageSize = str | int | Sequence[int] | None
+
+
+def run_request(
+    model: str | Path,
+    bits: str | int | Bits,
+    *,
+    preprocess: Preprocess = None,
+    eval_data: str | Path | None = None,
+    images: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    scale: str | None = None,
+    gates: Gates = (),
+    strict_gates: bool = False,
+    out: str | Path | None = None,
+    seed: int = 0,
+    image_size: ImageSize = None,
+    budget: str | float | None = None,
+    strict_ends: int | None = None,
+    weight_storage: Storage = "auto",
+    device: Device = "auto",
+    target: Target = "ort-cpu",
+) -> RunSpec:
+    """Return the run that is asked for.
+
+    Raises:
+        UsageError: some text cannot be read, or a value is out of range.
+    """
+    widths = bits if isinstance(bits, Bits) else Bits.parse(str(bits))
+    model = Path(model)
+    return RunSpec(
+        model=model,
+        quant=QuantSpec(widths, ends=strict_ends, storage=weight_storage),
+        out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
+        inputs=_inputs(preprocess),
+        recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
+        eval_data=None if eval_data is None else Path(eval_data),
+        images=None if images is None else Path(images),
+        seed=seed,
+        device=device,
+        target=target,
+        budget=parse_duration(budget) if isinstance(budget, str) else budget,
+        gates=parse_gates(gates),
+        strict_gates=strict_gates,
+        image_size=read_image_size(image_size),
+    )
+
+
+def validate_request(
+    teacher: str | Path,
+    student: str | Path,
+    *,
+    preprocess: Preprocess = None,
+    eval_data: str | Path | None = None,
+    images: str | Path | None = None,
+    gates: Gates = (),
+    strict_gates: bool = False,
+    out: str | Path | None = None,
+    seed: int = 0,
+    image_size: ImageSize = None,
+) -> ValidateSpec:
+    """Return the comparison that is asked for.
+
+    Raises:
+        UsageError: some text cannot be read, or a value is out of range.
+    """
+    return ValidateSpec(
+        teacher=Path(teacher),
+        student=Path(student),
+        inputs=_inputs(preprocess),
+        eval_data=None if eval_data is None else Path(eval_data),
+        images=None if images is None else Path(images),
+        out=None if out is None else Path(out),
+        seed=seed,
+        gates=parse_gates(gates),
+        strict_gates=strict_gates,
+        image_size=read_image_size(image_size),
+    )
+
+
+def command_of(spec: RunSpec) -> str:
+    """Return the command that does the same run again."""
+    words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
+    words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
+    for flag, value in (
+        ("--strict-ends", spec.quant.ends),
+        ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
+        ("--preprocess", None if spec.inputs is None else spec.inputs.name),
+        ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
+    ):
+        words += [] if value is None else [flag, str(value)]
+    if spec.quant.storage != "auto":
+        words += ["--weight-storage", spec.quant.storage]
+    for rule in spec.gates:
+        words += ["--gate", rule.text]
+    words += ["--strict-gates"] if spec.strict_gates else []
+    return shlex.join(words)
+
+
+def _inputs(preprocess: Preprocess) -> InputSpec | None:
+    if preprocess is None or isinstance(preprocess, InputSpec):
+        return preprocess
+    return read_preprocess(str(preprocess))
+
+
+def read_image_size(given: ImageSize) -> tuple[int, ...] | None:
+    """Return (height, width), (both,) or None from a text, a number or a pair.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if given is None:
+        return None
+    text = str(given) if isinstance(given, (str, int)) else "x".join(map(str, given))
+    return parse_image_size(text)

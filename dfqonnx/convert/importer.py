@@ -1,0 +1,276 @@
+"""Walks the nodes of an ONNX graph: steps, constants, and what cannot be translated.
+
+Whether a node fits an operator that we have; if not, what to tell the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+import dfqonnx.convert.ops as _ops  # noqa: F401  (files the operators)
+from dfqonnx.convert import op_registry as registry
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.tensors import attribute_value, numbers, to_tensor
+from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.trainable_region import cut
+
+Names = tuple[str | None, ...]
+EVAL_MODE = "export the model in eval mode (torch: model.eval())"
+
+
+def unknown(node: ir.Node, name: str, opset: int | None) -> Offence:
+    """Return why there is no operator for the node."""
+    op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    if node.domain not in ("", "ai.onnx"):
+        reason = f"domain {node.domain} is not supported"
+        return Offence(name, op, reason, "export with operators of the domain ai.onnx only")
+    if opset is None:
+        return Offence(name, op, "the model imports no ai.onnx opset", "re-export the model")
+    since = registry.since_version("", node.op_type, opset)
+    if since is None:
+        return Offence(name, op, f"opset {opset} has no such operator", "re-export the model")
+    others = registry.versions(node.op_type)
+    if others:
+        listed = ", ".join(str(version) for version in others)
+        reason = f"version {since} is not supported (known: {listed})"
+        return Offence(name, op, reason, "convert the model to opset 21")
+    advice = "leave it out of the exported part of the model"
+    return Offence(name, op, "this operator is not supported", advice)
+
+
+def misfit(
+    known: registry.Operator, node: ir.Node, name: str, ends: tuple[Names, Names]
+) -> Offence | None:
+    """Return why the node does not fit the operator, or None; `ends` are its inputs and outputs."""
+    inputs, outputs = ends
+    given = set(node.attributes)
+    reason = None
+    if extra := sorted(given - known.attributes):
+        reason = f"attribute {extra[0]} is not supported"
+    elif missing := sorted(known.required - given):
+        reason = f"attribute {missing[0]} is missing"
+    elif len(inputs) < known.least or None in inputs[: known.least]:
+        reason = f"has {len(inputs)} inputs, but needs {known.least}"
+    elif known.most is not None and len(inputs) > known.most:
+        reason = f"has {len(inputs)} inputs, but only {known.most} are supported"
+    if reason is not None:
+        return Offence(name, node.op_type, reason, "re-export with a current exporter")
+    if wrong := _wrong_choice(known, node):
+        return Offence(name, node.op_type, wrong[0], wrong[1])
+    if len(outputs) > 1 and not known.counts_outputs:
+        reason = f"has {len(outputs)} outputs, but only the first is supported"
+        return Offence(name, node.op_type, reason, EVAL_MODE)
+    return None
+
+
+def _wrong_choice(known: registry.Operator, node: ir.Node) -> tuple[str, str] | None:
+    for attribute, allowed in known.choices.items():
+        value: Any = node.attributes[attribute].value if attribute in node.attributes else None
+        if value is None or value in allowed:
+            continue
+        if attribute == "training_mode":
+            return "is in training mode", EVAL_MODE
+        listed = ", ".join(str(choice) for choice in allowed)
+        return f"attribute {attribute} is {value!r}; supported: {listed}", "re-export the model"
+    return None
+
+
+SHAPE_READERS = frozenset({"Shape", "Size"})
+
+
+class Reader:
+    """Collects the parts of a program.
+
+    Attributes:
+        tensors: constants by name, folded ones included.
+        steps: what is left to do at run time.
+        host: values that come from shapes alone.
+        offences: every node that cannot be translated, and why.
+    """
+
+    def __init__(self, opsets: Mapping[str, int]) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.steps: list[Step] = []
+        self.host: set[str] = set()
+        self.offences: list[Offence] = []
+        self._opsets = opsets
+        self._unreadable: dict[str, str] = {}
+        self._known: set[str] = set()
+
+    def feed(self, name: str) -> None:
+        """Take note of a graph input."""
+        self._known.add(name)
+
+    def constant(self, name: str, value: ir.Value) -> None:
+        """Take an initializer."""
+        self._known.add(name)
+        if value.const_value is None:
+            self._unreadable[name] = "has no data"
+            return
+        try:
+            self.tensors[name] = to_tensor(value.const_value)
+        except ValueError as error:
+            self._unreadable[name] = str(error)
+
+    def node(self, node: ir.Node, *, name: str) -> None:
+        """Take a node: fold it, or add a step, or note an offence."""
+        step = self._translate(node, name)
+        self._known.update(str(value.name) for value in node.outputs)
+        if isinstance(step, Offence):
+            self.offences.append(step)
+            return
+        reads = [n for n in step.reads() if n not in self.tensors]
+        if not reads:
+            self._fold(step)
+            return
+        if step.op in SHAPE_READERS or all(n in self.host for n in reads):
+            self.host.update(step.writes())
+        self.steps.append(step)
+
+    def _translate(self, node: ir.Node, name: str) -> Step | Offence:
+        opset = self._opsets.get(node.domain)
+        known = None if opset is None else registry.find(node.domain, node.op_type, opset)
+        if known is None:
+            return unknown(node, name, opset)
+        inputs = _trimmed([None if v is None or not v.name else v.name for v in node.inputs])
+        outputs = _trimmed([v.name or None for v in node.outputs])
+        wrong = misfit(known, node, name, (inputs, outputs)) or self._unread(node, name, inputs)
+        if wrong is not None:
+            return wrong
+        try:
+            attributes = {a.name: attribute_value(a) for a in node.attributes.values()}
+        except ValueError as error:
+            return Offence(name, node.op_type, str(error))
+        if known.counts_outputs:
+            attributes["outputs"] = len(outputs)
+        return Step(name, node.op_type, known.function, inputs, outputs, attributes, known.host)
+
+    def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offence | None:
+        for read in inputs:
+            if read is not None and read not in self._known:
+                return Offence(name, node.op_type, f"reads {read!r}, which nothing before it makes")
+            if read in self._unreadable:
+                return Offence(name, node.op_type, f"reads {read!r}: {self._unreadable[read]}")
+        if node.op_type == "Dropout" and len(inputs) > 2:
+            training = self.tensors.get(str(inputs[2]))
+            if training is not None and bool(training.any()):
+                return Offence(name, node.op_type, "is in training mode", EVAL_MODE)
+        return None
+
+    @torch.no_grad()
+    def _fold(self, step: Step) -> None:
+        arguments: list[Any] = [None if n is None else self.tensors[n] for n in step.inputs]
+        for position in step.host:
+            if position < len(arguments) and arguments[position] is not None:
+                arguments[position] = numbers(arguments[position])
+        try:
+            result = step.function(*arguments, **step.attributes)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            reason = f"its constant inputs cannot be evaluated: {str(error).splitlines()[0]}"
+            self.offences.append(Offence(step.node, step.op, reason))
+            return
+        results = result if isinstance(result, tuple) else (result,)
+        for name, tensor in zip(step.outputs, results, strict=True):
+            if name is not None:
+                self.tensors[name] = tensor
+
+
+def _trimmed(names: list[str | None]) -> Names:
+    while names and names[-1] is None:
+        names.pop()
+    return tuple(names)
+
+
+def to_program(model: Model) -> Program:
+    """Translate what leads to the targets of a normalised model.
+
+    Raises:
+        UnsupportedModel: naming every node that cannot be translated.
+    """
+    return program_from_ir(model.ir, targets=model.targets, opaque=frozenset(model.opaque))
+
+
+def narrow(model: Model) -> Model:
+    """Return the model with its targets moved in front of the nodes that cannot be translated.
+
+    Raises:
+        UnsupportedModel: nothing that could be quantized stands before them; names them.
+    """
+    offences = _read(model.ir).offences
+    if not offences:
+        return model
+    return cut(model, {o.node: o.reason for o in offences})
+
+
+def program_from_ir(
+    model: ir.Model,
+    *,
+    logits: str | None = None,
+    targets: tuple[str, ...] = (),
+    opaque: frozenset[str] = frozenset(),
+) -> Program:
+    """Translate an onnx_ir model; its targets are its outputs unless named, or one of them.
+
+    Nodes named `opaque`, and what cannot be translated and leads to no target, are left out.
+
+    Raises:
+        UnsupportedModel: naming every node that cannot be translated.
+    """
+    graph = model.graph
+    outputs = tuple(str(value.name) for value in graph.outputs)
+    targets = targets or ((logits,) if logits else outputs)
+    reader = _read(model)
+    needed = _leading_to(graph, targets)
+    offences = [o for o in reader.offences if o.node in needed]
+    if offences:
+        count = len(offences)
+        what = "node" if count == 1 else "nodes"
+        raise UnsupportedModel(f"{count} {what} cannot be translated", offences)
+    bad = {*opaque, *(o.node for o in reader.offences)}
+    whole = [name for name in outputs if not bad & _leading_to(graph, (name,))]
+    needed |= _leading_to(graph, whole)
+    return Program(
+        inputs=_inputs(graph),
+        outputs=tuple(whole),
+        logits=targets[0],
+        targets=targets,
+        steps=tuple(step for step in reader.steps if step.node in needed),
+        tensors=reader.tensors,
+        host=frozenset(reader.host),
+    )
+
+
+def _inputs(graph: ir.Graph) -> tuple[str, ...]:
+    return tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
+
+
+def _read(model: ir.Model) -> Reader:
+    graph = model.graph
+    reader = Reader(dict(graph.opset_imports))
+    for name in _inputs(graph):
+        reader.feed(name)
+    for name, value in graph.initializers.items():
+        reader.constant(name, value)
+    for index, node in enumerate(graph):
+        reader.node(node, name=_name(node, index))
+    return reader
+
+
+def _name(node: ir.Node, index: int) -> str:
+    return node.name or f"{node.op_type}_{index}"
+
+
+def _leading_to(graph: ir.Graph, values: Iterable[str]) -> set[str]:
+    """Return the names of the nodes that `values` are computed from."""
+    found, wanted = set(), set(values)
+    for index, node in reversed(list(enumerate(graph))):
+        if any(str(value.name) in wanted for value in node.outputs):
+            found.add(_name(node, index))
+            wanted.update(str(value.name) for value in node.inputs if value is not None)
+    return found

@@ -1,0 +1,142 @@
+"""Operators by (domain, name, since-version).
+
+An operator is a function whose Python signature is its ONNX schema: tensors first and positional,
+an absent optional one None, attributes keyword-only under ONNX's names and defaults. ONNX names the
+version of an operator by the opset that introduced it; `since_version` reads it from the schemas.
+
+Two annotations have a meaning here. A positional parameter of type `Ints` or `Numbers` (or their
+optional) is handed over as a tuple of Python numbers, so that shapes, axes and bounds that are
+constants cost nothing at run time. An attribute annotated with a `Literal` takes these values only:
+a node with another one is refused. A keyword `outputs` receives how many outputs the node asks for:
+the function then returns a tuple when there are several and a tensor when there is one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import onnx
+
+from dfqonnx.core.registry import Registry
+from dfqonnx.errors import InternalError
+
+Ints = tuple[int, ...]
+Numbers = tuple[int | float, ...]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One implementation, filed under one since-version.
+
+    Attributes:
+        domain: empty for ai.onnx.
+        op: operator type.
+        since: opset version that introduced this form.
+        function: what computes it.
+        least: how many inputs it needs.
+        most: how many inputs it takes; None without a limit.
+        host: positions of the inputs that are handed over as Python numbers.
+        attributes: keyword names it takes.
+        required: keyword names without a default.
+        choices: the values that an attribute may take, where it is annotated with a `Literal`.
+        counts_outputs: whether it takes the number of outputs.
+    """
+
+    domain: str
+    op: str
+    since: int
+    function: Callable[..., Any]
+    least: int
+    most: int | None
+    host: frozenset[int]
+    attributes: frozenset[str]
+    required: frozenset[str]
+    choices: Mapping[str, tuple[Any, ...]]
+    counts_outputs: bool
+
+
+OPERATORS = Registry[Operator]("operator")
+
+
+def key(domain: str, op: str, since: int) -> str:
+    """Return the registry's name for an operator, `Clip-13` or `com.example::Clip-1`."""
+    return f"{domain}::{op}-{since}" if domain else f"{op}-{since}"
+
+
+def operator(op: str, *since: int, domain: str = "") -> Callable[[F], F]:
+    """File a function as `op` in each of the versions `since`."""
+
+    def file(function: F) -> F:
+        if not since:
+            raise InternalError(f"operator {op} is filed under no version")
+        for version in since:
+            described = _describe(function, domain=domain, op=op, since=version)
+            OPERATORS.add(key(domain, op, version))(described)
+        return function
+
+    return file
+
+
+def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int) -> Operator:
+    hints = get_type_hints(function)
+    least, most, host = 0, 0, set()
+    unlimited = False
+    keywords: dict[str, bool] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            keywords[name] = parameter.default is parameter.empty
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            unlimited = True
+        else:
+            hint = hints.get(name)
+            if any(kind in (Ints, Numbers) for kind in (hint, *get_args(hint))):
+                host.add(most)
+            most += 1
+            least += parameter.default is parameter.empty
+    return Operator(
+        domain=domain,
+        op=op,
+        since=since,
+        function=function,
+        least=least,
+        most=None if unlimited else most,
+        host=frozenset(host),
+        attributes=frozenset(keywords) - {"outputs"},
+        required=frozenset(name for name, needed in keywords.items() if needed),
+        choices={n: get_args(hints[n]) for n in keywords if get_origin(hints[n]) is Literal},
+        counts_outputs="outputs" in keywords,
+    )
+
+
+@functools.cache
+def since_version(domain: str, op: str, opset: int) -> int | None:
+    """Return the since-version of `op` in `opset`; None when ONNX has no such operator."""
+    try:
+        schema = onnx.defs.get_schema(op, opset, "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
+    return int(schema.since_version)
+
+
+def find(domain: str, op: str, opset: int) -> Operator | None:
+    """Return the implementation of `op` in `opset`, or None.
+
+    Operators that ONNX's schemas do not know (other domains) are filed under version 1.
+    """
+    domain = "" if domain == "ai.onnx" else domain
+    name = key(domain, op, since_version(domain, op, opset) or 1)
+    if name not in OPERATORS:
+        return None
+    return OPERATORS[name]
+
+
+def versions(op: str, *, domain: str = "") -> tuple[int, ...]:
+    """Return the since-versions in which `op` is known."""
+    found = (OPERATORS[name] for name in OPERATORS)
+    return tuple(sorted(o.since for o in found if (o.domain, o.op) == (domain, op)))

@@ -1,0 +1,76 @@
+"""One pass without numbers: does every operator accept the shapes that reach it?
+
+Shape inference looks away from much that an execution stumbles over (a bias of the wrong length, a
+weight whose groups do not fit). Two images of torch's `meta` device, which has shapes and types but
+no data, find that in milliseconds, before anything slow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.tensors import numbers
+from dfqonnx.errors import Offence, UnsupportedModel
+
+_IMAGES = 2
+_MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError)
+
+
+def rehearse(program: Program, shape: tuple[int, ...]) -> None:
+    """Pass images of `shape` (C, H, W), or features, through the program.
+
+    Raises:
+        UnsupportedModel: naming the first node that does not accept what reaches it.
+    """
+    values: dict[str, Tensor] = {
+        name: torch.zeros(_IMAGES, *shape, device="meta") for name in program.inputs
+    }
+    for step in program.steps:
+        if any(name not in values and name not in program.tensors for name in step.reads()):
+            continue  # behind something that only data decide
+        try:
+            found = _execute(step, program, values)
+        except NotImplementedError:
+            continue  # the sizes of its outputs depend on data
+        except _MISFITS as error:
+            raise UnsupportedModel(
+                "the shapes of this model do not fit together:",
+                [Offence(step.node, step.op, _reason(error), "export it again")],
+            ) from None
+        born = zip(step.outputs, found, strict=False)
+        values.update({name: value for name, value in born if name is not None})
+
+
+@torch.no_grad()
+def _execute(step: Step, program: Program, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    on_host = all(n in program.host or n in program.tensors for n in step.reads())
+    arguments: list[Any] = []
+    for position, name in enumerate(step.inputs):
+        if name is None:
+            arguments.append(None)
+            continue
+        value = values[name] if name in values else program.tensors[name]
+        if position in step.host:
+            if value.is_meta:
+                raise NotImplementedError  # as the meta device itself says that data decide
+            arguments.append(numbers(value))
+        else:
+            arguments.append(value if on_host else value.to("meta"))
+    result = step.function(*arguments, **_moved(step, on_host=on_host))
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _moved(step: Step, *, on_host: bool) -> dict[str, Any]:
+    return {
+        name: value.to("meta") if isinstance(value, Tensor) and not on_host else value
+        for name, value in step.attributes.items()
+    }
+
+
+def _reason(error: Exception) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason")
+    return f"it does not accept what reaches it: {text}"

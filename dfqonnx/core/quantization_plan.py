@@ -1,0 +1,168 @@
+"""Sites: where quantizers stand, decided once on the normalised ONNX graph.
+
+Training (fakequant) and export read the same `Sites`, so what was trained is what is exported.
+
+    v --Q/DQ(v)--+-- Add                          ActivationSite(name="v", tensor="v", 8 bits)
+                 +-- Slice --w-- Add              AliasSite(tensor="w", of="v"): same scale
+                 +-- Q/DQ(v@conv) -- Conv         ActivationSite(name="v@4", tensor="v",
+                                                                 consumers=("conv",), 4 bits)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.core.quantization import Bits, Grid
+
+SITE_PREFIX = "Q "
+"""An exported file names the QuantizeLinear of an activation site by this and the site's name."""
+
+
+@dataclass(frozen=True)
+class ActivationSite:
+    """A per-tensor quantizer on an activation.
+
+    Attributes:
+        name: unique key of the site; equals `tensor` when it stands at the producer.
+        tensor: value name on the normalised graph.
+        grid: its integers.
+        consumers: names of the nodes that read through this quantizer; empty means that it stands
+            at the producer and every consumer sees it. A non-empty site reads a tensor that is
+            already quantized, more finely, at its producer.
+        ceiling: real upper bound of a fused Clip (6.0 for ReLU6): codes also stay at or below
+            `rint(ceiling / scale)`. None without one; infinite where equalisation took it away, so
+            that the Clip is written as a Relu.
+        role: `input`, `stream` (elementwise operand), `node-input` (feeds Conv/Gemm/MatMul),
+            `classifier-input` or `output`.
+        feature: whether the tensor closes a block (a residual sum, or an activation where there
+            are no residuals); such tensors are what feature distillation compares.
+    """
+
+    name: str
+    tensor: str
+    grid: Grid
+    consumers: tuple[str, ...] = ()
+    ceiling: float | None = None
+    role: str = "stream"
+    feature: bool = False
+
+
+@dataclass(frozen=True)
+class AliasSite:
+    """A tensor behind value-preserving nodes (MaxPool, Reshape, Slice ...): same scale and codes.
+
+    Attributes:
+        tensor: value name of the node's output.
+        of: name of the `ActivationSite` whose parameters it shares.
+        node: the value-preserving node.
+    """
+
+    tensor: str
+    of: str
+    node: str
+
+
+@dataclass(frozen=True)
+class WeightSite:
+    """The weight (and bias) of one Conv, Gemm or MatMul.
+
+    Attributes:
+        node: node name.
+        op: operator type.
+        weight: initializer name of the weight.
+        bias: initializer name of the bias; None for MatMul.
+        grid: integers of the weight.
+        axis: output-channel axis of the weight, one scale per index.
+        input: name of the `ActivationSite` that the node reads; bias scale = its scale times the
+            weight's.
+    """
+
+    node: str
+    op: str
+    weight: str
+    bias: str | None
+    grid: Grid
+    axis: int
+    input: str
+
+
+@dataclass(frozen=True)
+class FloatSite:
+    """A node that stays in float, and why."""
+
+    node: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The whole decision."""
+
+    activations: tuple[ActivationSite, ...]
+    aliases: tuple[AliasSite, ...]
+    weights: tuple[WeightSite, ...]
+    floats: tuple[FloatSite, ...]
+
+    def narrowest(self) -> Bits:
+        """Return the narrowest weights and node inputs; 8 bits where there are none."""
+        read = {site.input for site in self.weights}
+        activations = [site.grid.bits for site in self.activations if site.name in read]
+        weights = [site.grid.bits for site in self.weights]
+        return Bits(min(weights, default=8), min(activations, default=8))
+
+
+@dataclass(frozen=True)
+class ActivationParams:
+    """Trained parameters of an activation site.
+
+    Attributes:
+        scale: positive float32 value.
+        zero_point: code of real 0.
+        lo: smallest code.
+        hi: largest code, a ceiling already applied.
+    """
+
+    scale: float
+    zero_point: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Trained parameters of a weight site.
+
+    Attributes:
+        codes: int8 codes, the weight's shape.
+        scale: float32, one per output channel.
+        bias: int32 codes, one per output channel, scale `s_x * scale`; None without a bias.
+    """
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class QParams:
+    """All trained parameters: by activation site name, and by node name for weights."""
+
+    activations: Mapping[str, ActivationParams]
+    weights: Mapping[str, WeightParams]
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Mean and variance of a tensor over the training data, per channel: float32 [C].
+
+    Source: a BatchNormalization's affine form. Its output is `gamma * (x - mu) / sqrt(var + eps) +
+    beta`, so on the training data it has mean beta and variance gamma^2 var / (var + eps).
+    """
+
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]

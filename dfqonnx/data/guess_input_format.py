@@ -1,0 +1,176 @@
+"""How a model wants its images, when neither the user nor the file says.
+
+Every preset that fits the input's shape feeds the same procedural images to the model.
+
+With BatchNormalization statistics the preset wins whose activations come closest to them. A
+channel with mean m and variance v on the images, m* and v* on the training data, is off by
+    KL(N(m, v) || N(m*, v*)) = ((m - m*)^2 + v) / (2 v*) - log(v / v*) / 2 - 1/2
+averaged over channels, then over layers. The first layers tell most: they see the pixels' scale.
+
+Without: trained layers keep their pre-activations on the scale of their own biases, and not far
+off centre. On the first layer, with s the root mean square of the channels' standard deviations and
+b the standard deviation of the bias, the preset with the least
+    |log(s / b)| + median over channels of |mean| / standard deviation
+wins. This tells pixels in 0..255 from normalised ones; two presets that differ by a few percent it
+cannot tell apart, and the first layer of a network without biases tells nothing.
+
+What an unknown model's images may be like: the presets that fit the shape of its input.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputSpec, image_size
+from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.data.model_input import to_tensor
+from dfqonnx.errors import UsageError
+from dfqonnx.runtime.session import Array, Session
+
+USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
+NOISE = InputSpec("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An input specification and where it comes from.
+
+    Attributes:
+        inputs: the specification, fitted to the model's layout and channels.
+        reason: one sentence for the user.
+        certain: whether the model itself said so.
+    """
+
+    inputs: InputSpec
+    reason: str
+    certain: bool
+
+
+def recorded(metadata: Mapping[str, str]) -> Guess | None:
+    """Return what a file's metadata say; None where they are silent.
+
+    Raises:
+        UsageError: the metadata hold a specification that cannot be read.
+    """
+    if METADATA_KEY not in metadata:
+        return None
+    try:
+        values = json.loads(metadata[METADATA_KEY])
+        inputs = InputSpec.parse(values, name=str(values.get("name", "metadata")))
+    except (ValueError, AttributeError) as error:
+        raise UsageError(
+            f"the model's metadata {METADATA_KEY} cannot be read ({error}); give --preprocess"
+        ) from None
+    return Guess(inputs, "recorded in the model's metadata", True)
+
+
+def candidates(shape: tuple[int, ...]) -> list[InputSpec]:
+    """Return the presets that fit a model's input `shape` (no batch), the most usual first."""
+    found = []
+    for name in USUAL:
+        spec = PRESETS[name].fitted(shape)
+        try:
+            channels = image_size(shape, spec)[2]
+        except UsageError:
+            continue
+        found.append(replace(spec, channels="gray") if channels == 1 else spec)
+    return found
+
+
+PROBES = 64  # images shown under each preset
+PROBE_VALUES = 2**22  # pixels of all of them together
+FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
+Judge = Callable[[Mapping[str, Array]], float]
+
+
+def probes(shape: tuple[int, int, int]) -> int:
+    """Return how many images (H, W, C) to show; none where one is more than all should be."""
+    frame = math.prod(shape)
+    return 0 if frame > PROBE_VALUES else max(8, min(PROBES, PROBE_VALUES // frame))
+
+
+def nearest_statistics(
+    opened: bytes,
+    statistics: Mapping[str, ChannelStatistics],
+    pixels: NDArray[np.uint8],
+    specs: Sequence[InputSpec],
+) -> Guess:
+    """Return the specification under which the images come closest to the statistics.
+
+    Args:
+        opened: the model as an ONNX file, its outputs the values that statistics are known of.
+        statistics: by value name.
+        pixels: images (N, H, W, C).
+        specs: to choose from.
+    """
+
+    def distance(outputs: Mapping[str, Array]) -> float:
+        return float(np.mean([_distance(outputs[n], statistics[n]) for n in outputs]))
+
+    best, found = _least(Session(opened), distance, pixels, specs)
+    reason = "under it procedural images come closest to the BatchNorm statistics"
+    return Guess(best, f"{reason} ({found:.3f})", False)
+
+
+def likeliest_scale(
+    opened: bytes,
+    bias: NDArray[np.float32],
+    pixels: NDArray[np.uint8],
+    specs: Sequence[InputSpec],
+) -> Guess:
+    """Return the specification under which the first layer's values are most like a trained one's.
+
+    Args:
+        opened: the model as an ONNX file, its output the first layer's.
+        bias: of that layer.
+        pixels: images (N, H, W, C).
+        specs: to choose from, the most usual first.
+    """
+
+    def oddity(outputs: Mapping[str, Array]) -> float:
+        mean, variance = _moments(next(iter(outputs.values())))
+        deviation = np.maximum(np.sqrt(variance), 1e-12)
+        scale = max(float(np.sqrt(variance.mean())), 1e-12) / float(bias.std(ddof=1))
+        return abs(math.log(scale)) + float(np.median(np.abs(mean) / deviation))
+
+    best, found = _least(Session(opened), oddity, pixels, specs)
+    if not math.isfinite(found):
+        return Guess(specs[0], "the usual one for an input of this form", False)
+    reason = "under it the first layer's values are most like those of a trained layer"
+    return Guess(best, reason, False)
+
+
+def _least(
+    session: Session, judge: Judge, pixels: NDArray[np.uint8], specs: Sequence[InputSpec]
+) -> tuple[InputSpec, float]:
+    """Return the first specification with the least finite figure."""
+    port = session.inputs[0]
+    figures = []
+    for spec in specs:
+        x = to_tensor(pixels, spec, shape=port.shape[1:])
+        with np.errstate(all="ignore"):
+            figure = judge(session.run_batched({port.name: x}))
+        figures.append(figure if math.isfinite(figure) else math.inf)
+    at = int(np.argmin(figures))
+    return specs[at], figures[at]
+
+
+def _distance(value: Array, known: ChannelStatistics) -> float:
+    if not (np.isfinite(known.mean).all() and np.isfinite(known.variance).all()):
+        return 0.0
+    mean, variance = _moments(value)
+    target = np.maximum(known.variance, max(1e-8, FLOOR * float(np.median(known.variance))))
+    ratio = np.maximum(variance, 1e-8) / target
+    return float(0.5 * ((mean - known.mean) ** 2 / target + ratio - np.log(ratio) - 1).mean())
+
+
+def _moments(value: Array) -> tuple[Array, Array]:
+    """Return mean and variance per channel of a value (N, C, ...), each (C,)."""
+    axes = tuple(axis for axis in range(value.ndim) if axis != 1)
+    return value.mean(axes, dtype=np.float64), value.var(axes, dtype=np.float64)

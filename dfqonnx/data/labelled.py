@@ -1,0 +1,97 @@
+"""Labelled images to measure on: never to train, calibrate or choose with.
+
+    FILE.npz         x uint8 (N, H, W, C) or (N, H, W), y integers (N), class_names text (K) or none
+    FILE.tar, DIR    images and a labels.csv with the columns file, label
+    DIR              sub-folders 0 .. K-1 with images
+
+An npz must have the model's height and width. Image files may have another size: the shorter side
+is scaled, and the middle cut out; `note` then says so. Files are decoded batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.data.arrays import read_names, read_npz
+from dfqonnx.data.image_files import FolderImages, Images, TarImages, read_labels
+from dfqonnx.errors import UsageError
+
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
+@dataclass(frozen=True)
+class EvalData:
+    """Labelled images.
+
+    Attributes:
+        source: path that they come from.
+        labels: int64 (N).
+        images: gives uint8 (n, H, W, C) for a range of positions.
+        note: what was done to the images to fit the model; empty when nothing.
+        class_names: in label order; empty where nobody says.
+    """
+
+    source: Path
+    labels: NDArray[np.int64]
+    images: Images
+    note: str = ""
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def batches(self, size: int = 64) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Iterate over (pixels (n, H, W, C), labels (n))."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield self.images.read(start, stop), self.labels[start:stop]
+
+
+def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
+    """Open labelled images for a model.
+
+    Args:
+        path: npz file, tar file or folder.
+        size: height, width and channels of the model's images, see `pixels.image_shape`.
+        classes: number of classes, for the range of labels; None skips that check.
+
+    Raises:
+        UsageError: unreadable, of another form, of a wrong shape, or labels out of range.
+    """
+    if not path.exists():
+        raise UsageError(f"--eval-data {path}: no such file or folder")
+    called: tuple[str, ...] = ()
+    if path.is_dir():
+        names, labels = read_labels(path)
+        images: Images = FolderImages(path, names, size)
+    elif path.name.lower().endswith(_TAR):
+        images, labels = TarImages.open(path, size)
+    elif path.suffix.lower() == ".npz":
+        images, labels = read_npz(path, size)
+        called = read_names(path)
+    else:
+        raise UsageError(
+            f"--eval-data {path}: unknown kind {path.suffix!r}; give an .npz file (x uint8 NHWC,"
+            " y), a folder or a .tar of images with labels.csv"
+        )
+    _check_labels(path, labels, classes)
+    return EvalData(path, labels, images, images.note(), called)
+
+
+def _check_labels(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
+    if len(labels) == 0:
+        raise UsageError(f"--eval-data {path}: it holds no images")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        wrong = low if low < 0 else high
+        where = int(np.flatnonzero(labels == wrong)[0])
+        known = "" if classes is None else f"; the model has {classes} classes, 0 to {classes - 1}"
+        raise UsageError(
+            f"--eval-data {path}: label {wrong} of image {where} is out of range{known}"
+        )

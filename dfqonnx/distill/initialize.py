@@ -1,0 +1,72 @@
+"""The student before its first training step: steps by search, weights by reconstruction.
+
+The damping of the reconstruction is chosen by divergence from the teacher on held-out synthetic
+images; the plain rounding is one of the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.core.progress import Progress
+from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.image_pool import Pool
+from dfqonnx.equalization.expected_moments import Expected
+from dfqonnx.fakequant.student import Student
+from dfqonnx.ptq.data_free import settle
+from dfqonnx.ptq.gptq import reconstruct
+
+
+def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+    student: Student,
+    teacher: Program,
+    target: Net,
+    pool: Pool,
+    *,
+    spec: DistillSpec,
+    reconstructed: int,
+    seed: int,
+    expected: Mapping[str, Expected] | None = None,
+    progress: Progress | None = None,
+) -> Agreement:
+    """Initialise `student` in place and return its held-out agreement.
+
+    Args:
+        student: the quantized copy.
+        teacher: the float program.
+        target: the same as a module.
+        pool: synthetic images.
+        spec: the recipe.
+        reconstructed: images that reconstruction looks at, in one go.
+        seed: of the positions that reconstruction looks at.
+        expected: what values are on the training data, where it is known and wanted.
+        progress: told what was done without images.
+    """
+    chosen = pool.train[: spec.calibration]
+    student.initialise(pool.batches(chosen, spec.batch))
+    done = settle(
+        student,
+        teacher,
+        pool.batches(chosen, spec.batch),
+        spec=spec.prepare,
+        expected=expected or {},
+    )
+    if done and progress is not None:
+        progress.note(done)
+    best = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+    plain = kept = student.save_state()
+    for damping in spec.damping:
+        student.load_state(plain)
+        generator = torch.Generator().manual_seed(seed)
+        x = pool.tensor(chosen[:reconstructed])
+        reconstruct(student, teacher, x, generator=generator, damping=damping)
+        found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
+        if found.better_than(best):
+            best, kept = found, student.save_state()
+    student.load_state(kept)
+    return best

@@ -1,0 +1,68 @@
+"""High biases move on: what nearly never falls below c > 0 need not be carried by an activation.
+
+    y = W2 relu(x) + b2,  x = W1 u + b1;   with x >= c nearly always, relu(x) = relu(x - c) + c, so
+    b1 -= c        b2 += W2 c        (summed over the kernel)
+
+c = max(0, beta - 3 gamma): of x ~ N(beta, gamma^2) one value in 740 lies below. Activations then
+begin near 0 and their grid is finer. Only where BatchNormalization tells beta and gamma. Where a
+Conv pads with zeros its border is off by what the padding now lacks, as in the paper.
+
+Source: Nagel et al., ICCV 2019, section 4.1.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.equalization.cross_layer import Equalised
+from dfqonnx.equalization.layers import Pair
+
+DEVIATIONS = 3.0
+SHIFTING = frozenset({"Relu", "GlobalAveragePool", "MaxPool", "Identity", "Flatten"})
+
+
+@torch.no_grad()
+def absorb(network: Equalised) -> Equalised:
+    """Return the network with high biases absorbed; the one given stays as it is."""
+    tensors = dict(network.program.tensors)
+    statistics = dict(network.statistics)
+    for pair in network.pairs:
+        known = statistics.get(pair.first.output)
+        if known is not None and _shifts(pair):
+            least = torch.as_tensor(known.mean - DEVIATIONS * known.variance**0.5).clamp_min(0)
+            _move(pair, least, tensors)
+            statistics[pair.first.output] = ChannelStatistics(
+                known.mean - least.numpy(), known.variance
+            )
+    program: Program = replace(network.program, tensors=tensors)
+    return replace(network, program=program, statistics=statistics)
+
+
+def _shifts(pair: Pair) -> bool:
+    """Whether what stands between lets a constant above 0 through."""
+    rectified = "Relu" in pair.between or bool(pair.clips)
+    passing = SHIFTING | ({"Clip"} if pair.clips else frozenset())
+    biased = pair.first.site.bias is not None and pair.second.site.bias is not None
+    return rectified and biased and set(pair.between) <= passing
+
+
+def _move(pair: Pair, least: Tensor, tensors: dict[str, Tensor]) -> None:
+    first, second = str(pair.first.site.bias), str(pair.second.site.bias)
+    least = least.to(tensors[first])
+    tensors[first] = (tensors[first].reshape(-1) - least).reshape(tensors[first].shape)
+    weight, layer = tensors[pair.second.site.weight], pair.second
+    moved = layer.out_rows(layer.scale_inputs(weight, layer.spread(least, weight))).sum(1)
+    bias = tensors[second]
+    tensors[second] = (bias.reshape(-1) + moved).reshape(bias.shape)
+
+
+def moved_biases(before: Mapping[str, Tensor], network: Equalised) -> int:
+    """Return how many channels gave their bias away."""
+    biases = [str(pair.first.site.bias) for pair in network.pairs if pair.first.site.bias]
+    return sum(int((before[b] > network.program.tensors[b]).sum()) for b in biases)

@@ -1,0 +1,147 @@
+"""What every value is expected to be on the training data: from statistics, without any image.
+
+Values are read as Gaussians where a layer makes them, channels and summands as independent:
+
+    network input           mean 0.45, deviation 0.25 of the pixels' range, as photographs have
+    BatchNormalization      what it remembers: N(beta, gamma^2)
+    Relu, Clip(0, c)        x ~ N(m, v), a = m / s:  E = m Phi(a) + s phi(a), less what c cuts off
+    Add                     means and variances add
+    average pooling         keeps the mean
+    MaxPool, anything else  not known
+
+The range of a value is mean +- 6 deviations (beta +- 6 gamma), cut where Relu or Clip cuts.
+
+Source: Nagel et al., ICCV 2019, section 4.2 and appendix C.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.quantization_plan import ChannelStatistics
+
+DEVIATIONS = 6.0
+PHOTO_MEAN, PHOTO_DEVIATION = 0.45, 0.25  # of pixels in 0..1
+KEEPING = frozenset({"Identity", "AveragePool", "GlobalAveragePool", "Flatten"})  # the mean
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One value, per channel, each (C,).
+
+    Attributes:
+        mean: E[x].
+        variance: E[x^2] - E[x]^2.
+        low: where its range begins.
+        high: where it ends.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def gaussian(cls, mean: Tensor, variance: Tensor) -> Expected:
+        """Return N(mean, variance), its range mean +- 6 deviations."""
+        spread = DEVIATIONS * variance.sqrt()
+        return cls(mean, variance, mean - spread, mean + spread)
+
+    def clipped(self, ceiling: float) -> Expected:
+        """Return min(max(x, 0), ceiling) of a Gaussian; `ceiling` may be infinite."""
+        mean, second = rectified(self.mean, self.variance)
+        if math.isfinite(ceiling):
+            over, over2 = rectified(self.mean - ceiling, self.variance)
+            mean, second = mean - over, second - over2 - 2 * ceiling * over
+        variance = (second - mean.square()).clamp_min(0)
+        return Expected(mean, variance, self.low.clamp(0, ceiling), self.high.clamp(0, ceiling))
+
+    def plus(self, other: Expected) -> Expected:
+        """Return the sum, as a Gaussian within the sum of both ranges."""
+        total = Expected.gaussian(self.mean + other.mean, self.variance + other.variance)
+        low, high = self.low + other.low, self.high + other.high
+        return Expected(
+            total.mean, total.variance, total.low.maximum(low), total.high.minimum(high)
+        )
+
+    def repeated(self, count: int) -> Expected:
+        """Return every channel `count` times in a row, as Flatten lays them out."""
+        parts = (self.mean, self.variance, self.low, self.high)
+        return Expected(*(part.repeat_interleave(count) for part in parts))
+
+
+def rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return E[y] and E[y^2] of y = max(x, 0), x ~ N(mean, variance)."""
+    deviation = variance.clamp_min(1e-24).sqrt()
+    a = mean / deviation
+    density = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
+    below = torch.special.ndtr(a)
+    first = mean * below + deviation * density
+    return first, (mean.square() + variance) * below + mean * deviation * density
+
+
+def expect(
+    program: Program,
+    statistics: Mapping[str, ChannelStatistics],
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+) -> dict[str, Expected]:
+    """Return what is known, by value name; double precision.
+
+    Args:
+        program: the float network, folded.
+        statistics: what BatchNormalization knew, by value name.
+        inputs: how pixels become the network's input.
+        shape: of one input, without the batch axis.
+    """
+    found: dict[str, Expected] = {}
+    if len(shape) == 3 and len(program.inputs) == 1:
+        channels = shape[0] if inputs.layout == "NCHW" else shape[2]
+        found[program.inputs[0]] = photographs(inputs, channels)
+    for step in program.steps:
+        name = str(step.outputs[0])
+        known = statistics.get(name)
+        if known is not None:
+            mean, variance = torch.as_tensor(known.mean), torch.as_tensor(known.variance)
+            found[name] = Expected.gaussian(mean.double(), variance.double())
+            continue
+        value = _through(step, found, program)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def photographs(inputs: InputSpec, channels: int) -> Expected:
+    """Return what the network's input is on photographs; its range is that of the pixels."""
+    low, high = torch.tensor(
+        [inputs.range(c) for c in range(channels)], dtype=torch.float64
+    ).unbind(1)
+    mean, spread = low + PHOTO_MEAN * (high - low), PHOTO_DEVIATION * (high - low)
+    return Expected(mean, spread.square(), low, high)
+
+
+def _through(step: Step, found: Mapping[str, Expected], program: Program) -> Expected | None:
+    names = list(step.reads())
+    if not names or names[0] not in found:
+        return None
+    value = found[names[0]]
+    if step.op == "Add" and len(names) == 2 and names[1] in found:
+        other = found[names[1]]
+        return value.plus(other) if value.mean.shape == other.mean.shape else None
+    if step.op == "Clip":
+        bounds = [program.tensors.get(name) for name in names[1:]]
+        if bounds and bounds[0] is not None and float(bounds[0]) == 0:
+            ceiling = bounds[1] if len(bounds) > 1 else None
+            return value.clipped(math.inf if ceiling is None else float(ceiling))
+        return None
+    if step.op == "Relu":
+        return value.clipped(math.inf)
+    keeps = step.op in KEEPING or (step.op == "Transpose" and names[0] in program.inputs)
+    return value if keeps else None  # Flatten: repeated where it is read

@@ -1,0 +1,80 @@
+"""Channels in front of an InstanceNormalization, brought to one scale.
+
+    IN(s x + t) = IN(x)      for every channel, s > 0, where var >> epsilon
+
+so a Conv that only an InstanceNormalization reads may make its channels of equal spread and mean 0:
+
+    W'_c = s_c W_c      b'_c = s_c (b_c - mean_c)      s_c = (median of deviations) / deviation_c
+
+The network's outputs stay as they are. One step for the whole tensor then serves all channels:
+without it, a channel of a tenth of the tensor's range keeps 25 of 255 levels, and normalisation
+brings its rounding up to the others' size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program, Step
+
+MARGIN = 100.0  # of epsilon: variances that may be scaled, before and after
+_FEWEST = 1e-12
+
+
+@torch.no_grad()
+def even(program: Program, x: Tensor) -> tuple[Program, int]:
+    """Return the program with even channels, and how many Conv were changed.
+
+    Args:
+        program: left as it is.
+        x: a few model inputs.
+    """
+    pairs = find_pairs(program)
+    if not pairs:
+        return program, 0
+    names = [str(conv.outputs[0]) for conv, _ in pairs]
+    taps = Net(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
+    tensors = dict(program.tensors)
+    for (conv, norm), name in zip(pairs, names, strict=True):
+        axes = [axis for axis in range(taps[name].dim()) if axis != 1]
+        value = taps[name].double()
+        mean, variance = value.mean(axes), value.var(axes, correction=0)  # (C,)
+        floor = MARGIN * float(norm.attributes.get("epsilon", 1e-5))
+        scale = factors(variance, floor).cpu()
+        weight, bias = str(conv.inputs[1]), str(conv.inputs[2])
+        shape = (-1, *[1] * (tensors[weight].dim() - 1))
+        tensors[weight] = (tensors[weight].double() * scale.view(shape)).float()
+        tensors[bias] = ((tensors[bias].double() - mean.cpu()) * scale).float()
+    return replace(program, tensors=tensors), len(pairs)
+
+
+def factors(variance: Tensor, floor: float) -> Tensor:
+    """Return s (C,): 1 where a variance is too near epsilon to be touched."""
+    sound = variance > floor
+    if not bool(sound.any()):
+        return torch.ones_like(variance)
+    goal = variance[sound].median().clamp_min(floor)
+    return torch.where(sound, (goal / variance.clamp_min(_FEWEST)).sqrt(), 1.0)
+
+
+def find_pairs(program: Program) -> list[tuple[Step, Step]]:
+    """Return every (Conv, InstanceNormalization) of which the second alone reads the first."""
+    readers: dict[str, list[Step]] = {}
+    for step in program.steps:
+        for name in step.reads():
+            readers.setdefault(name, []).append(step)
+    kept = {*program.outputs, *program.targets}
+    found = []
+    for step in program.steps:
+        output = str(step.outputs[0])
+        read = readers.get(output, [])
+        constant = len(step.inputs) == 3 and all(n in program.tensors for n in step.inputs[1:])
+        if step.op != "Conv" or not constant or output in kept or len(read) != 1:
+            continue
+        if read[0].op == "InstanceNormalization" and read[0].inputs[0] == output:
+            found.append((step, read[0]))
+    return found

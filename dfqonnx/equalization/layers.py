@@ -1,0 +1,180 @@
+"""Pairs of layers between which a channel's scale is free.
+
+    first --(Relu, PRelu, LeakyRelu, pooling, Flatten)--> second
+
+All that stands between is positively homogeneous, f(s x) = s f(x) for s > 0, works on each channel
+by itself and is read by nobody else. A Clip(0, c) is not homogeneous: it counts as a Relu only
+where `clips` says that its ceiling may go.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.core.quantization_plan import Sites, WeightSite
+
+HOMOGENEOUS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity"}
+)
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weighted node with constants of its own.
+
+    Attributes:
+        site: its weight site.
+        group: of a Conv; 1 elsewhere.
+        output: name of the value it makes.
+    """
+
+    site: WeightSite
+    group: int
+    output: str
+
+    def out_rows(self, weight: Tensor) -> Tensor:
+        """Return the weight as (output channels, rest)."""
+        return weight.movedim(self.site.axis, 0).reshape(weight.shape[self.site.axis], -1)
+
+    def in_rows(self, weight: Tensor) -> Tensor:
+        """Return the weight as (input channels, rest)."""
+        moved = weight.movedim(self.site.axis, 0)  # (O, I/G, ...)
+        grouped = moved.reshape(self.group, moved.shape[0] // self.group, moved.shape[1], -1)
+        return grouped.transpose(1, 2).reshape(self.group * moved.shape[1], -1)
+
+    def scale_outputs(self, weight: Tensor, factors: Tensor) -> Tensor:
+        """Return the weight with every output channel times its factor."""
+        return (weight.movedim(self.site.axis, -1) * factors).movedim(-1, self.site.axis)
+
+    def scale_inputs(self, weight: Tensor, factors: Tensor) -> Tensor:
+        """Return the weight with every input channel times its factor."""
+        moved = weight.movedim(self.site.axis, 0)  # (O, I/G, ...)
+        rows = factors.reshape(self.group, 1, moved.shape[1])
+        rows = rows.expand(-1, moved.shape[0] // self.group, -1).reshape(moved.shape[:2])
+        scaled = moved * rows.reshape(*rows.shape, *[1] * (moved.dim() - 2))
+        return scaled.movedim(0, self.site.axis)
+
+    def scale_made(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
+        """Multiply every channel that the layer makes, bias included, by its factor, in place."""
+        site = self.site
+        tensors[site.weight] = self.scale_outputs(tensors[site.weight], factors)
+        if site.bias is not None:
+            bias = tensors[site.bias]
+            tensors[site.bias] = (bias.reshape(-1) * factors).reshape(bias.shape)
+
+    def scale_read(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
+        """Let the layer read channels that are `factors` times what they were, in place."""
+        weight = tensors[self.site.weight]
+        by = self.spread(1 / factors, weight)
+        tensors[self.site.weight] = self.scale_inputs(weight, by)
+
+    def spread(self, factors: Tensor, weight: Tensor) -> Tensor:
+        """Return one factor per input, each repeated where a channel has a block of them."""
+        return factors.repeat_interleave(len(self.in_rows(weight)) // len(factors))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers and what stands between.
+
+    Attributes:
+        first: makes the channels.
+        second: reads them.
+        between: operator types, in order.
+        clips: nodes among these whose ceiling has to go.
+    """
+
+    first: Layer
+    second: Layer
+    between: tuple[str, ...]
+    clips: tuple[str, ...] = ()
+
+
+def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -> tuple[Pair, ...]:
+    """Return every pair, in the order of execution.
+
+    Args:
+        program: the float network.
+        sites: names the weighted nodes.
+        clips: nodes whose ceiling may go.
+    """
+    layers = {layer.site.node: layer for layer in find_layers(program, sites)}
+    readers: dict[str, list[Step]] = {}
+    for step in program.steps:
+        for name in step.reads():
+            readers.setdefault(name, []).append(step)
+    kept = {*program.outputs, program.logits}
+    alone = {name: steps[0] for name, steps in readers.items() if len(steps) == 1}
+    alone = {name: step for name, step in alone.items() if name not in kept}
+    found = (_follow(layer, layers, alone, clips) for layer in layers.values())
+    return tuple(pair for pair in found if pair is not None and _fits(pair, program))
+
+
+def find_layers(program: Program, sites: Sites) -> list[Layer]:
+    """Return the weighted nodes whose weight and bias nobody else reads, in order."""
+    uses = Counter(name for step in program.steps for name in step.reads())
+    steps = {step.node: step for step in program.steps}
+    found = []
+    for site in sites.weights:
+        step = steps[site.node]
+        own = all(uses[name] == 1 for name in (site.weight, site.bias) if name is not None)
+        plain = step.inputs[1] == site.weight and step.op in WEIGHTED
+        if own and plain and program.tensors[site.weight].dim() >= 2:
+            group = int(step.attributes.get("group", 1))
+            found.append(Layer(site, group, str(step.outputs[0])))
+    return found
+
+
+def _follow(
+    first: Layer, layers: dict[str, Layer], alone: dict[str, Step], free: Collection[str]
+) -> Pair | None:
+    """Walk from a layer's output to the next layer; None where somebody else reads on the way.
+
+    Args:
+        first: where to begin.
+        layers: by node.
+        alone: the only reader of a value, by its name.
+        free: nodes whose ceiling may go.
+    """
+    name = first.output
+    between: list[str] = []
+    clips: list[str] = []
+    while name in alone:
+        step = alone[name]
+        if step.inputs[0] != name:
+            return None
+        if step.node in layers:
+            return Pair(first, layers[step.node], tuple(between), tuple(clips))
+        if step.op == "Clip" and step.node in free:
+            clips.append(step.node)
+        elif step.op not in HOMOGENEOUS and not _flattens(step):
+            return None
+        if len(step.outputs) != 1:
+            return None
+        between.append(step.op)
+        name = str(step.outputs[0])
+    return None
+
+
+def _flattens(step: Step) -> bool:
+    """Whether a node joins the axes of each image: the channels stay in order, as blocks."""
+    return step.op == "Flatten" and step.attributes.get("axis", 1) == 1
+
+
+def _fits(pair: Pair, program: Program) -> bool:
+    """Whether the channels of both sides belong together: as many, or blocks behind Flatten."""
+    made = program.tensors[pair.first.site.weight].shape[pair.first.site.axis]
+    read = pair.second.in_rows(program.tensors[pair.second.site.weight]).shape[0]
+    return read == made or ("Flatten" in pair.between and read % made == 0)
+
+
+def largest(rows: Tensor) -> Tensor:
+    """Return the largest magnitude of every row, (C,)."""
+    return rows.abs().amax(1) if rows.numel() else torch.zeros(rows.shape[0])

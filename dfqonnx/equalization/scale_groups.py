@@ -1,0 +1,248 @@
+"""Which channels of a float network have one scale: the walk behind `freedom`.
+
+Every value gets numbers for its channels; two channels are tied when an operator passes one on as
+the other, up to what works on each channel by itself with g(f x) = f g(x):
+
+    Relu, LeakyRelu, PRelu, Identity, pooling, Slice of positions     channel c to channel c
+    Add                                      channels c of both terms to channel c of the sum
+    Concat, zero Pad of the channel axis     channel c to channel c + offset
+    Flatten                                  a channel becomes a block of columns
+
+Channels that any other operator reads or makes are fixed.
+
+Which channels may be scaled without changing what a float network computes.
+
+    W_out[c] -> f W_out[c],  b[c] -> f b[c]        in every layer that makes channel c
+    W_in[:, c] -> W_in[:, c] / f                   in every layer that reads it,  f > 0
+
+Where values are added their channels have one factor, so a residual stream is free as a whole:
+factors belong to the connected components of what `tied` ties. A component is free unless one of
+its channels is fixed, fed or returned.
+
+Source of the freedom between two layers: Nagel et al., "Data-Free Quantization Through Weight
+Equalization and Bias Correction", ICCV 2019, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.equalization.layers import Layer, find_layers
+
+Numbers = NDArray[np.int64]
+ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu", "Identity"})
+POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
+POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of one value.
+
+    Attributes:
+        first: number of the first.
+        size: C.
+        rows: whether they are the last axis, as a Gemm has them, instead of axis 1 of maps.
+        point: whether a map has one position.
+        block: whether a channel is a block of columns.
+    """
+
+    first: int
+    size: int
+    rows: bool = False
+    point: bool = False
+    block: bool = False
+
+    def numbers(self, at: int = 0, size: int | None = None) -> Numbers:
+        """Return the numbers of `size` channels from `at` on."""
+        start = self.first + at
+        return np.arange(start, start + (self.size if size is None else size), dtype=np.int64)
+
+
+class Walk:
+    """Passes the steps of a program in order.
+
+    Attributes:
+        values: channels by value name, where they are known.
+        ties: pairs of arrays: the channels with these numbers have one scale.
+        fixed: names of values whose channels may not be scaled.
+        reads: layers in order, with what they read where its channels are known.
+    """
+
+    def __init__(self, program: Program, layers: Mapping[str, Layer]) -> None:
+        self._program, self._layers = program, layers
+        self.values: dict[str, Channels] = {}
+        self.ties: list[tuple[Numbers, Numbers]] = []
+        self.fixed = {*program.outputs, *program.targets, program.logits}
+        self.reads: list[tuple[Layer, str | None]] = []
+        self.total = 0
+        for step in program.steps:
+            self._pass(step)
+
+    def _pass(self, step: Step) -> None:
+        read = [name for name in step.reads() if name not in self._program.tensors]
+        made = list(step.writes())
+        if step.node in self._layers and read == [step.inputs[0]]:
+            self._layer(self._layers[step.node], step, read[0])
+            return
+        known = [self.values[name] for name in read if name in self.values]
+        whole = bool(known) and len(known) == len(read) and len(made) == 1
+        if not (whole and self._tied(step, known, made[0])):
+            self.fixed.update((*read, *made))
+
+    def _layer(self, layer: Layer, step: Step, read: str) -> None:
+        weight = self._program.tensors[layer.site.weight]
+        rows, known = step.op != "Conv", self.values.get(read)
+        fits = known is not None and known.rows == rows and self._fits(layer, known)
+        if not fits:
+            self.fixed.add(read)
+        self.reads.append((layer, read if fits else None))
+        self._enter(layer.output, Channels(0, weight.shape[layer.site.axis], rows=rows))
+
+    def _fits(self, layer: Layer, known: Channels) -> bool:
+        columns = len(layer.in_rows(self._program.tensors[layer.site.weight]))
+        return columns == known.size or (known.block and columns % known.size == 0)
+
+    def _tied(self, step: Step, known: list[Channels], made: str) -> bool:
+        """Tie what a step makes to what it reads; False where they have no common scale."""
+        first, several = known[0], len(known) > 1
+        all_read = len(known) == len(list(step.reads()))
+        maps = not any(value.rows for value in known)
+        if step.op in ELEMENTWISE and not several:
+            return self._same(known, made, first)
+        if step.op in POOLING and maps:
+            return self._same(known, made, replace(first, point=step.op == "GlobalAveragePool"))
+        if step.op == "Slice" and maps and not several:
+            return self._moves(step) and self._same(known, made, first)
+        if step.op in {"Flatten", "Reshape"} and maps and not several:
+            flat = replace(first, rows=True, block=not first.point, point=False)
+            return self._flattens(step, first) and self._same(known, made, flat)
+        if step.op == "Add" and all_read and several and not any(v.block for v in known):
+            alike = len({(value.size, value.rows) for value in known}) == 1
+            return alike and self._same(known, made, replace(first, point=False))
+        if step.op == "Concat" and all_read and maps and step.attributes.get("axis") == 1:
+            return self._beside(known, made, before=0, behind=0)
+        pads = self._zeros(step) if step.op == "Pad" and maps and not several else None
+        return pads is not None and self._beside(known, made, before=pads[0], behind=pads[1])
+
+    def _enter(self, name: str, like: Channels) -> Channels:
+        self.values[name] = replace(like, first=self.total)
+        self.total += like.size
+        return self.values[name]
+
+    def _same(self, known: list[Channels], made: str, like: Channels) -> bool:
+        new = self._enter(made, like)
+        self.ties += [(value.numbers(), new.numbers()) for value in known]
+        return True
+
+    def _beside(self, known: list[Channels], made: str, *, before: int, behind: int) -> bool:
+        size = before + sum(value.size for value in known) + behind
+        new, at = self._enter(made, Channels(0, size)), before
+        for value in known:
+            self.ties.append((value.numbers(), new.numbers(at, value.size)))
+            at += value.size
+        return True
+
+    def _moves(self, step: Step) -> bool:
+        axes = self._constant(step, 3)
+        return bool(axes) and set(axes) <= POSITIONS
+
+    def _flattens(self, step: Step, value: Channels) -> bool:
+        if step.op == "Flatten":
+            return bool(step.attributes.get("axis", 1) == 1)
+        shape = self._constant(step, 1)
+        return value.point and len(shape) == 2 and shape[1] == value.size
+
+    def _zeros(self, step: Step) -> tuple[int, int] | None:
+        """Return how many channels of zeros stand before and behind; None for another Pad."""
+        pads, value, axes = (self._constant(step, at) for at in (1, 2, 3))
+        zeros = step.attributes.get("mode", "constant") == "constant" and not any(value)
+        half = len(pads) // 2
+        if not zeros or axes or half < 3 or min(pads) < 0 or pads[0] or pads[half]:
+            return None
+        return int(pads[1]), int(pads[half + 1])
+
+    def _constant(self, step: Step, at: int) -> list[float]:
+        """Return an input's numbers; none where it is absent."""
+        name = step.inputs[at] if at < len(step.inputs) else None
+        tensor = None if name is None else self._program.tensors.get(name)
+        return [] if tensor is None else [float(v) for v in tensor.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """Free channels.
+
+    Attributes:
+        count: F, how many factors may be chosen.
+        factor: value name -> (C,) which of them each channel has; -1 where it has none.
+        layers: every layer whose channels are known, with what it reads where that is known.
+        rows: names of values whose channels are the last axis, as of a Gemm; axis 1 elsewhere.
+    """
+
+    count: int
+    factor: Mapping[str, Numbers]
+    layers: tuple[tuple[Layer, str | None], ...]
+    rows: frozenset[str] = frozenset()
+
+    def channels(self, name: str, value: Tensor) -> Tensor:
+        """Return a value as (N, C, ...), whichever axis or block of columns its channels are."""
+        front = value.movedim(-1, 1) if name in self.rows else value
+        count = len(self.factor[name])
+        return front.reshape(front.shape[0], count, -1, *front.shape[2:])
+
+    def of(self, value: str, factors: Tensor) -> Tensor:
+        """Return the factor of every channel of a value, (C,); 1 where it has none.
+
+        Args:
+            value: one of `factor`.
+            factors: (F,).
+        """
+        numbers = torch.from_numpy(self.factor[value])
+        return torch.cat([factors, factors.new_ones(1)])[numbers]
+
+    def scaled(self, program: Program, factors: Tensor) -> Program:
+        """Return the program with its channels scaled; it computes what it did.
+
+        Args:
+            program: where the freedom was found.
+            factors: (F,), above 0.
+        """
+        tensors = dict(program.tensors)
+        for layer, read in self.layers:
+            if read is not None:
+                layer.scale_read(tensors, self.of(read, factors))
+            layer.scale_made(tensors, self.of(layer.output, factors))
+        return replace(program, tensors=tensors)
+
+
+def find_freedom(program: Program, sites: Sites) -> Freedom:
+    """Return the free channels of a float network.
+
+    Args:
+        program: the network.
+        sites: names the layers: nodes that stay float keep their channels.
+    """
+    walk = Walk(program, {layer.site.node: layer for layer in find_layers(program, sites)})
+    none = np.zeros(0, np.int64)
+    one = np.concatenate([none, *(old for old, _ in walk.ties)])
+    other = np.concatenate([none, *(new for _, new in walk.ties)])
+    ties = coo_array((np.ones(len(one)), (one, other)), shape=(walk.total, walk.total))
+    parts, label = connected_components(ties, directed=False) if walk.total else (0, none)
+    free = np.ones(parts, bool)
+    for name in walk.fixed & walk.values.keys():
+        free[label[walk.values[name].numbers()]] = False
+    number = np.where(free, np.cumsum(free) - 1, -1)
+    factor = {name: number[label[value.numbers()]] for name, value in walk.values.items()}
+    rows = frozenset(name for name, value in walk.values.items() if value.rows)
+    return Freedom(int(free.sum()), factor, tuple(walk.reads), rows)

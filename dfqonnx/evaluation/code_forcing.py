@@ -1,0 +1,125 @@
+"""The forced model: every quantizer computes its codes, and nobody downstream reads them.
+
+    before    ... Conv -- Q -- Clip -- c -- DQ -- Conv ...
+    forced    ... Conv -- Q -- Clip -- c (output)     c' (input) -- DQ -- Conv ...
+
+One rounding flip early in a network moves everything behind it, so comparing two runs end to end
+counts one cause many times. With all codes given from outside, every layer is compared on equal
+inputs and only fresh flips show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, helper
+
+from dfqonnx.core.quantization_plan import SITE_PREFIX
+
+# Float nodes that add up whole planes, which libraries do in different orders.
+SUMS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
+_FEED = "given:"
+_INTEGER_STEPS = {"Clip", "Min"}
+
+
+@dataclass(frozen=True)
+class CodeTensor:
+    """Where a quantizer's codes stand in the file.
+
+    Attributes:
+        site: name of the site; the tensor's own name in files that name no sites.
+        value: name of the integer tensor.
+        dtype: its ONNX element type.
+        summed: whether one of `SUMS` stands between these codes and those before.
+    """
+
+    site: str
+    value: str
+    dtype: int
+    summed: bool = False
+
+
+def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
+    """Return the code tensor of every activation quantizer of the file, in graph order."""
+    types = {t.name: t.data_type for t in proto.graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    quantizers = [n for n in proto.graph.node if n.op_type == "QuantizeLinear"]
+    named = [n for n in quantizers if n.name.startswith(SITE_PREFIX)]
+    found = []
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    for node in named or quantizers:
+        value = node.output[0]
+        after = readers.get(value, [])
+        if len(after) == 1 and after[0].op_type in _INTEGER_STEPS:
+            value = after[0].output[0]
+        zero = node.input[2] if len(node.input) > 2 else ""
+        dtype = types.get(zero, TensorProto.UINT8)
+        site = node.name.removeprefix(SITE_PREFIX) or value
+        found.append(CodeTensor(site, value, dtype, _behind_sums(node, makers)))
+    return tuple(found)
+
+
+def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Tell whether a quantizer reads one of `SUMS`, up to the codes before it.
+
+    Args:
+        quantizer: where to begin.
+        makers: value name -> the node that makes it.
+    """
+    waiting, seen = [quantizer.input[0]], set()
+    while waiting:
+        name = waiting.pop()
+        node = makers.get(name)
+        if node is None or name in seen or node.op_type == "DequantizeLinear":
+            continue
+        if node.op_type in SUMS:
+            return True
+        seen.add(name)
+        waiting += node.input
+    return False
+
+
+def expose(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:
+    """Make every code tensor of `proto` a graph output as well; return `proto`."""
+    present = {output.name for output in proto.graph.output}
+    for code in codes:
+        if code.value not in present:
+            proto.graph.output.append(helper.make_tensor_value_info(code.value, code.dtype, None))
+    return proto
+
+
+def force(
+    proto: onnx.ModelProto,
+    codes: tuple[CodeTensor, ...],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> onnx.ModelProto:
+    """Let the consumers of codes read graph inputs, see `feed_name`; return `proto`.
+
+    Args:
+        proto: the exported file.
+        codes: what `find_codes` returned.
+        shapes: value name -> shape of the codes, the batch axis included.
+    """
+    expose(proto, codes)
+    values = {code.value for code in codes}
+    for node in proto.graph.node:
+        for index, name in enumerate(node.input):
+            if name in values:
+                node.input[index] = feed_name(name)
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    batch = dims[0].dim_value or dims[0].dim_param or "N" if dims else "N"
+    for code in codes:
+        shape = [batch, *shapes[code.value][1:]]
+        feed = helper.make_tensor_value_info(feed_name(code.value), code.dtype, shape)
+        proto.graph.input.append(feed)
+    return proto
+
+
+def feed_name(value: str) -> str:
+    """Return the graph input that stands for the code tensor `value`."""
+    return _FEED + value

@@ -1,0 +1,170 @@
+"""From noise to drop: a law of three coefficients, and how far it errs on networks it never saw.
+
+    x = e^a ratio^b certainty^c         ratio and certainty as in `noise`
+    drop = A (1 - e^(-x / A))           points; A = 75, what a network has to lose
+
+The same noise costs a hesitant network more (c < 0): its certainty on painted images tells how far
+its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), which is
+straight near zero, where the drop of a good student scatters by some tenths of a point to either
+side, and logarithmic above, where errors are factors.
+
+The interval is y +- reach. Every network in turn is left out, the law is fitted to the others, and
+the errors on its students are kept; of n errors the reach is the ceil(0.9 (n + 1))-th smallest.
+This is conformal prediction with whole networks left out, because students of one network err
+alike (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; Barber et al.,
+"Predictive inference with the jackknife+", 2021): nine of ten drops of a further network lie inside
+as far as that network is like these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.evaluation.drop_estimate.calibration_set import Known, known_students
+
+Basis = Literal["painted", "real"]
+Floats = NDArray[np.float64]
+UNIT = 0.5  # points: below it the scale is straight
+COVERAGE = 0.9
+LEAST = 1e-5  # of a ratio
+MOST = 75.0  # points: what there is to lose
+START = (4.0, 1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class Law:
+    """Fitted coefficients a, b, c, and the half width of the interval on the asinh scale."""
+
+    coefficients: tuple[float, float, float]
+    reach: float
+
+    def predict(self, ratio: float, certainty: float) -> tuple[float, float, float]:
+        """Return the drop in points and the ends of its interval."""
+        y = float(_scaled(np.array(self.coefficients), _rows([(ratio, certainty)]))[0])
+        ends = (UNIT * math.sinh(end) for end in (y, y - self.reach, y + self.reach))
+        value, low, high = (min(100.0, max(-100.0, end)) for end in ends)
+        return value, low, high
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A student of a network that the law did not see: what was predicted, what is true."""
+
+    student: Known
+    value: float
+    low: float
+    high: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the true drop lies in the interval."""
+        return self.low <= self.student.drop <= self.high
+
+
+@dataclass(frozen=True)
+class Record:
+    """How good the instrument is on networks left out.
+
+    Attributes:
+        students: how many.
+        networks: that they come from.
+        rank: Spearman's correlation of predicted and true drops.
+        inside: share of true drops in their 90 % interval.
+    """
+
+    students: int
+    networks: int
+    rank: float
+    inside: float
+
+
+def fit(students: Sequence[Known], basis: Basis) -> Law:
+    """Return the law of `students`, its reach from networks left out one by one."""
+    errors: list[float] = []
+    for rest, own in _left_out(students):
+        found = _scaled(_solve(rest, basis), _rows(figures(known, basis) for known in own))
+        errors += np.abs(_drops(own) - found).tolist()
+    place = min(len(errors), math.ceil(COVERAGE * (len(errors) + 1)))
+    a, b, c = (float(value) for value in _solve(students, basis))
+    return Law((a, b, c), sorted(errors)[place - 1])
+
+
+def trials(students: Sequence[Known], basis: Basis) -> tuple[Trial, ...]:
+    """Predict every student by the law, coefficients and reach, of the other networks."""
+    return tuple(
+        Trial(known, *law.predict(*figures(known, basis)))
+        for law, own in ((fit(rest, basis), own) for rest, own in _left_out(students))
+        for known in own
+    )
+
+
+def record(found: Sequence[Trial]) -> Record:
+    """Sum up trials."""
+    from scipy.stats import spearmanr
+
+    rank = spearmanr([t.value for t in found], [t.student.drop for t in found]).statistic
+    networks = {t.student.network for t in found}
+    inside = sum(t.inside for t in found) / len(found)
+    return Record(len(found), len(networks), float(rank), inside)
+
+
+def figures(known: Known, basis: Basis) -> tuple[float, float]:
+    """Return ratio and certainty of a known student."""
+    return known.painted if basis == "painted" else known.real, known.certainty
+
+
+@cache
+def shipped(basis: Basis) -> Law:
+    """Return the law of all known students."""
+    return fit(known_students(), basis)
+
+
+@cache
+def shipped_trials(basis: Basis) -> tuple[Trial, ...]:
+    """Return all known students, each as if its network were new."""
+    return trials(known_students(), basis)
+
+
+def _left_out(students: Sequence[Known]) -> list[tuple[list[Known], list[Known]]]:
+    """Return (the others, its own) for every network."""
+    networks = sorted({known.network for known in students})
+    return [
+        (
+            [known for known in students if known.network != network],
+            [known for known in students if known.network == network],
+        )
+        for network in networks
+    ]
+
+
+def _drops(students: Sequence[Known]) -> Floats:
+    return np.arcsinh(np.array([known.drop for known in students]) / UNIT)
+
+
+def _rows(pairs: Iterable[tuple[float, float]]) -> Floats:
+    """Return (S, 3): 1, log ratio, log certainty."""
+    return np.array([(1.0, math.log(max(r, LEAST)), math.log(c)) for r, c in pairs])
+
+
+def _scaled(coefficients: Floats, rows: Floats) -> Floats:
+    """Return asinh(drop / 0.5) for every row."""
+    drop = MOST * -np.expm1(-np.exp((rows @ coefficients).clip(-20, 9)) / MOST)
+    return np.asarray(np.arcsinh(drop / UNIT))
+
+
+def _solve(students: Sequence[Known], basis: Basis) -> Floats:
+    from scipy.optimize import least_squares
+
+    rows, goal = _rows(figures(known, basis) for known in students), _drops(students)
+
+    def errors(coefficients: Floats) -> Floats:
+        return _scaled(coefficients, rows) - goal
+
+    return np.asarray(least_squares(errors, START).x, np.float64)

@@ -1,0 +1,214 @@
+"""What an output is, and how two of it are compared. N images, K classes.
+
+    classes   (N, K) real                       same largest entry; KL; SQNR
+    mask      (N, K, H, W) at the image's size  share of pixels with the same class; mean IoU; SQNR
+    labels    integers                          share of equal entries; mean IoU
+    image     (N, 1 or 3, h, w), h / w as the image's, no smaller     PSNR; SQNR
+    values    all other numbers                 SQNR
+
+    SQNR = 10 log10( sum t^2 / sum (t - s)^2 )
+    PSNR = 10 log10( (max t - min t)^2 / mean (t - s)^2 )
+    IoU of class k = pixels where both say k / pixels where either does; the mean is over the
+    classes that the teacher says somewhere
+
+Outputs whose length depends on what is seen (lists of detections) have no entries to pair and are
+called `varying`; what feeds them is compared where the file gives it out.
+
+Outputs of two files on the same images: classes, distances, labelled accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.evaluation.statistics import Bounded, Drop, agreement, divergence, drop, sqnr_db, top1
+
+Kind = Literal["classes", "mask", "labels", "image", "values", "varying"]
+Array = NDArray[Any]
+_COLOURS = (1, 3)
+_MOST_LABELS = 4096
+
+
+@dataclass(frozen=True)
+class OutputDistance:
+    """How far one output of the student is from the teacher's.
+
+    Attributes:
+        name: of the output.
+        kl: mean Kullback-Leibler divergence in nats; None where it holds no classes.
+        sqnr_db: signal to quantization noise in decibels; None when infinite or not defined.
+        kind: what the output is taken for.
+        exact: whether both are equal, so that decibels are infinite.
+        same: share of equal classes: images, pixels or entries; None where it holds none.
+        iou: mean intersection over union of the classes; None where it is no mask.
+        psnr_db: peak signal to noise in decibels; None where it is no image, or when infinite.
+    """
+
+    name: str
+    kl: float | None
+    sqnr_db: float | None
+    kind: Kind = "values"
+    exact: bool = False
+    same: float | None = None
+    iou: float | None = None
+    psnr_db: float | None = None
+
+
+def kind_of(output: Array, image: Sequence[int | None] | None = None) -> Kind:
+    """Return what an output is taken for.
+
+    Args:
+        output: its values, images first.
+        image: shape of the model's input without the batch axis.
+    """
+    return _kind_and_axis(output, image)[0]
+
+
+def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[Kind, int]:
+    """Return the kind and the axis of classes or channels."""
+    if output.dtype.kind in "iub":
+        return "labels", 1
+    if output.ndim == 2 and output.shape[1] > 1:
+        return "classes", 1
+    if output.ndim != 4 or image is None or len(image) != 3:
+        return "values", 1
+    first, second, third = (d or 0 for d in image)
+    rows, columns = (
+        (first, second) if third in _COLOURS and first not in _COLOURS else (second, third)
+    )
+    for axis in (1, 3):
+        channels = output.shape[axis]
+        height, width = (output.shape[a] for a in (1, 2, 3) if a != axis)
+        if channels in _COLOURS and height * columns == width * rows and height >= rows > 1:
+            return "image", axis
+        if channels > 1 and (height, width) == (rows, columns) and height > 1:
+            return "mask", axis
+    return "values", 1
+
+
+def compare(
+    name: str, teacher: Array, student: Array, image: Sequence[int | None] | None = None
+) -> OutputDistance:
+    """Return how far the student's values of one output are from the teacher's."""
+    if teacher.shape != student.shape or not teacher.size or teacher.dtype.kind not in "iubf":
+        return OutputDistance(name, None, None, "varying")
+    kind, axis = _kind_and_axis(teacher, image)
+    if kind == "labels":
+        share, found = float((teacher == student).mean()), mean_iou(teacher, student)
+        return OutputDistance(name, None, None, kind, share == 1.0, share, found)
+    teacher, student = (part.astype(np.float64) for part in (teacher, student))
+    decibels = sqnr_db(teacher, student)
+    same: float | None = None
+    iou: float | None = None
+    if kind in {"classes", "mask"}:
+        chosen = teacher.argmax(axis), student.argmax(axis)
+        same = float((chosen[0] == chosen[1]).mean())
+        iou = mean_iou(*chosen) if kind == "mask" else None
+    return OutputDistance(
+        name,
+        divergence(teacher, student) if kind == "classes" else None,
+        decibels if math.isfinite(decibels) else None,
+        kind,
+        bool(decibels == math.inf),
+        same,
+        iou,
+        psnr_db(teacher, student) if kind == "image" else None,
+    )
+
+
+def psnr_db(teacher: Array, student: Array) -> float | None:
+    """Return the peak signal to noise ratio; None when it is infinite or not defined."""
+    noise = float(np.square(teacher - student).mean())
+    peak = float(teacher.max() - teacher.min())
+    if not (0 < noise < math.inf and 0 < peak < math.inf):
+        return None
+    return 20 * math.log10(peak) - 10 * math.log10(noise)
+
+
+def mean_iou(teacher: Array, student: Array) -> float | None:
+    """Return the mean intersection over union of the classes that the teacher says."""
+    known = np.unique(teacher)
+    if known.size > _MOST_LABELS:  # indices, not classes
+        return None
+    found = []
+    for label in known:
+        first, second = teacher == label, student == label
+        found.append(float((first & second).sum()) / float((first | second).sum()))
+    return float(np.mean(found))
+
+
+__all__ = ["Classes", "Comparison", "OutputDistance", "Outputs", "measure"]
+Outputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What both choose, image by image."""
+
+    teacher: tuple[int, ...]
+    student: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Teacher against student on one set of images.
+
+    Attributes:
+        images: how many.
+        agreement: share of images with the same class, 0..1; None where there are no classes.
+        outputs: distance of every output.
+        teacher_top1: in percent; None without labels.
+        student_top1: in percent; None without labels.
+        drop: paired; None without labels.
+        classes: the teacher's and the student's class of every image; None without classes.
+    """
+
+    images: int
+    agreement: Bounded | None
+    outputs: tuple[OutputDistance, ...]
+    teacher_top1: Bounded | None = None
+    student_top1: Bounded | None = None
+    drop: Drop | None = None
+    classes: Classes | None = None
+
+
+def measure(
+    teacher: Outputs,
+    student: Outputs,
+    labels: NDArray[np.int64] | None = None,
+    *,
+    image: Sequence[int | None] | None = None,
+) -> Comparison:
+    """Compare outputs by name; the first one with scores (N, K) holds the classes.
+
+    Args:
+        teacher: outputs by name, images first.
+        student: the same.
+        labels: int64 (N).
+        image: shape of the input without the batch axis.
+    """
+    shared = [name for name in teacher if name in student]
+    outputs = tuple(compare(name, teacher[name], student[name], image) for name in shared)
+    images = max((len(teacher[name]) for name in shared), default=0)
+    scores = next((found.name for found in outputs if found.kind == "classes"), None)
+    if scores is None:
+        return Comparison(images, None, outputs)
+    first, second = teacher[scores], student[scores]
+    chosen = Classes(*(tuple(part.argmax(1).tolist()) for part in (first, second)))
+    if labels is None or len(labels) != len(first):
+        return Comparison(len(first), agreement(first, second), outputs, classes=chosen)
+    return Comparison(
+        len(first),
+        agreement(first, second),
+        outputs,
+        top1(first, labels),
+        top1(second, labels),
+        drop(first, second, labels),
+        chosen,
+    )

@@ -1,0 +1,55 @@
+"""The user's own inputs and outputs, put back on the edited graph.
+
+Normalising frees the batch axis; the exported file has the names, order, types and axes (fixed or
+dynamic) that the user's file had, so that it takes the old one's place in a program unchanged.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from dfqonnx.errors import InternalError
+from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.graph.model import Contract, Port
+
+
+def restore(surgery: Surgery, contract: Contract) -> None:
+    """Give the graph the inputs and outputs of `contract`."""
+    graph = surgery.graph
+    inputs = {value.name: value for value in graph.inputs}
+    outputs = {value.name: value for value in graph.outputs}
+    lost = [p.name for p in contract.inputs if p.name not in inputs]
+    lost += [p.name for p in contract.outputs if p.name not in outputs]
+    if lost:
+        raise InternalError(f"inputs or outputs lost on the way: {lost}; please report it")
+    for port in contract.inputs:
+        _cast_input(surgery, inputs[port.name], port)
+    graph.inputs[:] = [inputs[port.name] for port in contract.inputs]
+    graph.outputs[:] = [_cast_output(surgery, outputs[p.name], p) for p in contract.outputs]
+    for port, value in zip(contract.inputs, graph.inputs, strict=True):
+        _declare(value, port)
+    for port, value in zip(contract.outputs, graph.outputs, strict=True):
+        _declare(value, port)
+
+
+def _declare(value: ir.Value, port: Port) -> None:
+    value.type = ir.TensorType(ir.DataType(port.dtype))
+    value.shape = None if port.shape is None else ir.Shape(port.shape)
+
+
+def _cast_input(surgery: Surgery, value: ir.Value, port: Port) -> None:
+    if value.dtype is not None and value.dtype != port.dtype:
+        cast = surgery.node("Cast", [value], attributes={"to": int(value.dtype)})
+        surgery.after(value, [cast])
+        surgery.redirect(
+            value, cast.outputs[0], only=frozenset(n.name or "" for n in value.consumers())
+        )
+
+
+def _cast_output(surgery: Surgery, value: ir.Value, port: Port) -> ir.Value:
+    if value.dtype is None or value.dtype == port.dtype:
+        return value
+    cast = surgery.node("Cast", [value], attributes={"to": port.dtype})
+    surgery.graph.append(cast)
+    cast.outputs[0].name, value.name = value.name, cast.outputs[0].name
+    return cast.outputs[0]

@@ -1,0 +1,27 @@
+"""The normalised graph as a list of places: what each node reads, and what it costs."""
+
+from __future__ import annotations
+
+from dfqonnx.core.layer_analysis import Place
+from dfqonnx.graph.cost import costs
+from dfqonnx.graph.model import Model
+
+
+def outline(model: Model) -> tuple[Place, ...]:
+    """Return every node in graph order."""
+    by_node = {cost.node: cost for cost in costs(model)}
+    found = []
+    for node in model.ir.graph:
+        makers = [None if v is None else v.producer() for v in node.inputs]
+        reads = dict.fromkeys(str(maker.name) for maker in makers if maker is not None)
+        cost = by_node.get(str(node.name))
+        found.append(
+            Place(
+                str(node.name),
+                node.op_type,
+                tuple(reads),
+                0 if cost is None else cost.multiply_adds,
+                0 if cost is None else cost.parameters,
+            )
+        )
+    return tuple(found)

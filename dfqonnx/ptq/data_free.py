@@ -1,0 +1,54 @@
+"""Data-free quantization before training: the float network reworked, then the student settled.
+
+    even -> level -> equalise -> absorb   float network in, one with the same outputs out
+    ranges -> correct                     activations' steps, biases of the initialised student
+
+The parts are in `fakequant`; each says its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from dfqonnx.config.distillation import PrepareSpec
+from dfqonnx.convert.program import Program
+from dfqonnx.equalization.expected_moments import Expected
+from dfqonnx.fakequant.student import Student
+from dfqonnx.ptq.bias_correction import correct_biases, measured_means, set_ranges
+
+
+def settle(
+    student: Student,
+    teacher: Program,
+    batches: Iterable[Tensor],
+    *,
+    spec: PrepareSpec,
+    expected: Mapping[str, Expected],
+) -> str:
+    """Set ranges and biases of an initialised student in place; return what was done, in words.
+
+    Args:
+        student: every step is set.
+        teacher: the float network that it is a copy of.
+        batches: model inputs, for the means that statistics do not tell.
+        spec: which parts are wanted.
+        expected: see `Reworked`.
+    """
+    done = []
+    if spec.ranges == "batchnorm":
+        known = set_ranges(student, expected)
+        rest = len(student.activations()) - known
+        done.append(f"{known} ranges from BatchNormalization, {rest} from images")
+    if spec.correct:
+        names = list(dict.fromkeys(op.reads for op in student.operators()))
+        means = {name: expected[name].mean for name in names if name in expected}
+        missing = [name for name in names if name not in means]
+        measured = measured_means(teacher, missing, batches) if missing else {}
+        correct_biases(student, {**means, **measured})
+        done.append(
+            f"biases corrected, means of {len(means)} values from BatchNormalization,"
+            f" {len(measured)} from images"
+        )
+    return "; ".join(done)

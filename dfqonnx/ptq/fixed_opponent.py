@@ -1,0 +1,62 @@
+"""A student to optimise images against before any is trained: the teacher, plainly rounded.
+
+Its steps come from dead leaves, drawn without the network. Adaptive DeepInversion asks a student in
+training; images are made once here, so it is the student as it will begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.fakequant.student import Student
+from dfqonnx.synthesis.pixels import to_tensor
+from dfqonnx.synthesis.sources.dead_leaves import painted
+
+IMAGES = 64
+
+
+def opponents(
+    teacher: Program,
+    sites: Sites,
+    *,
+    spec: SynthSpec,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+    seed: int,
+    device: str,
+    alone: bool = False,
+) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """Return the rounded network where a recipe optimises images against it, else nothing.
+
+    It goes from model inputs to logits; its parameters take no gradient.
+
+    Args:
+        teacher: the float network.
+        sites: its quantizers.
+        spec: the recipe.
+        inputs: how pixels become the network's input.
+        shape: of one input, without the batch axis.
+        seed: of the dead leaves.
+        device: where to compute.
+        alone: no student will be trained, so a generator has none to play against either.
+    """
+    played = alone and spec.game.opponent == "student" and spec.weight("adversarial") > 0
+    if not (spec.weight("competition") or played):
+        return ()
+    images = painted(IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed))
+    student = Student(teacher, sites).to(device)
+    student.initialise([to_tensor(images.to(device), inputs)])
+    student.requires_grad_(False)
+
+    def answer(x: Tensor) -> Tensor:
+        logits: Tensor = student(x)[0]
+        return logits
+
+    return (answer,)

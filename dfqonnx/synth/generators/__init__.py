@@ -1,5 +1,0 @@
-"""Generators, one architecture or tight family a file; importing this files them all."""
-
-from dfqonnx.synth.generators import akd, gdfq, lrq
-
-__all__ = ["akd", "gdfq", "lrq"]

@@ -1,0 +1,62 @@
+"""Sources: things that yield images for a teacher. One file each, filed here by name.
+
+A source is a function `Studio -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes what it
+may use from its `Studio`; it draws all randomness from the studio's generator. One whose result is
+a `Live` can be drawn from again, and goes on learning while a student trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.progress import Progress
+from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.core.registry import Registry
+from dfqonnx.synthesis.budget import Plan
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What a source may use.
+
+    Attributes:
+        teacher: the float network.
+        statistics: what BatchNormalization knew, by value name; empty where it is gone.
+        inputs: how pixels become the teacher's tensor.
+        shape: of one input, without the batch axis, in the teacher's layout.
+        spec: the recipe.
+        plan: how many images and steps.
+        generator: CPU randomness.
+        device: where to compute.
+        progress: told of every step.
+        opponents: fixed networks, from model inputs to logits, where no student will be trained.
+        seconds: wall clock; None lets recipe and network decide.
+    """
+
+    teacher: Program
+    statistics: Mapping[str, ChannelStatistics]
+    inputs: InputSpec
+    shape: tuple[int, ...]
+    spec: SynthSpec
+    plan: Plan
+    generator: Generator
+    device: torch.device
+    progress: Progress
+    opponents: tuple[Callable[[Tensor], Tensor], ...] = ()
+    seconds: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pixels."""
+        return image_size(self.shape, self.inputs)
+
+
+Source = Callable[[Studio], Iterable[Tensor]]
+SOURCES: Registry[Source] = Registry("source")

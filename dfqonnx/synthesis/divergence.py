@@ -1,0 +1,115 @@
+"""How far an image set is from the training data, as BatchNormalization remembers it.
+
+A channel has mean m and variance v on the training data, m' and v' on the image set D. Read as
+Gaussians, layer l is off by
+
+    J_l(D) = mean over channels of KL(N(m, v) || N(m', v'))
+    KL     = log(v' / v) / 2 + (v + (m - m')^2) / (2 v') - 1/2
+
+J(D) is the sum over layers; divided by their number it compares networks. 0 is the training data.
+Statistics are those of the whole set, so a set of many images that are each unlike a photograph
+can still score well together. A channel's KL is the same before and after an affine map, so the
+outputs of BatchNormalization, which the folded graph still has, tell what its inputs would.
+
+Source: Haroush, Hubara, Hoffer and Soudry, "The Knowledge Within", CVPR 2020 (BNS as a measure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.synthesis.bn_statistics import Targets, gaussian_distance, moments
+
+LEAST = (
+    1e-3  # of a layer's median variance: a channel that the set leaves dead counts, but finitely
+)
+
+
+@dataclass(frozen=True)
+class LayerLikeness:
+    """One layer.
+
+    Attributes:
+        name: of the value that BatchNormalization puts out.
+        channels: how many.
+        divergence: mean over channels, in nats.
+    """
+
+    name: str
+    channels: int
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """An image set against the training data.
+
+    Attributes:
+        count: images.
+        layers: in the network's order.
+    """
+
+    count: int
+    layers: tuple[LayerLikeness, ...]
+
+    @property
+    def total(self) -> float:
+        """J(D): the sum over layers, in nats."""
+        return sum(layer.divergence for layer in self.layers)
+
+    @property
+    def divergence(self) -> float:
+        """The mean over layers, in nats: what is compared across networks."""
+        return self.total / len(self.layers)
+
+    def worst(self, count: int = 3) -> tuple[LayerLikeness, ...]:
+        """Return the layers that are furthest off, the furthest first."""
+        return tuple(sorted(self.layers, key=lambda layer: -layer.divergence)[:count])
+
+
+@torch.no_grad()
+def likeness(
+    teacher: Program,
+    statistics: Mapping[str, ChannelStatistics],
+    batches: Iterable[Tensor],
+    *,
+    device: torch.device,
+) -> Likeness:
+    """Return how far a set is from the training data.
+
+    Args:
+        teacher: the float network.
+        statistics: what BatchNormalization knew, by value name; at least one.
+        batches: model inputs; together they are the set.
+        device: where to compute.
+    """
+    known = Targets(statistics, device)
+    net = Net(teacher, taps=tuple(known.mean), outputs=(), channels_last=True).to(device)
+    first = {name: torch.zeros_like(m, dtype=torch.float64) for name, m in known.mean.items()}
+    second = {name: sums.clone() for name, sums in first.items()}  # of E[y] and E[y^2]
+    count = 0
+    for batch in batches:
+        _, taps = net(batch.to(device))
+        for name, value in taps.items():
+            mean, variance = (part.double() for part in moments(value))  # (C,)
+            first[name] += len(batch) * mean
+            second[name] += len(batch) * (variance + mean.square())
+        count += len(batch)
+    layers = []
+    for name, target in known.mean.items():
+        mean = first[name] / count
+        variance = (second[name] / count - mean.square()).clamp_min(0.0)
+        trained = known.variance[name].double()
+        floor = trained.median() * LEAST
+        distance = gaussian_distance(
+            target.double(), trained, mean, variance.maximum(floor.clamp_min(1e-8))
+        )
+        layers.append(LayerLikeness(name, len(distance), float(distance.mean())))
+    return Likeness(count, tuple(layers))

@@ -1,0 +1,141 @@
+"""Generators: networks from random vectors to images. One file each in `synth/generators`.
+
+A generator is a module `(z, labels) -> images`: z (B, latent), labels (B,) or None where it is not
+conditional, images (B, C, H, W) of mean 0 and deviation 1 per channel, as the published ones end in
+a BatchNorm without affine parameters. `Canvas` makes valid pixels of that.
+
+Generators that were trained before: an npz of their arrays, as a run leaves it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.registry import Registry
+from dfqonnx.errors import UsageError
+from dfqonnx.synthesis.pixels import limits
+
+MEAN, DEVIATION = 0.47, 0.25  # of photographs' pixels, 0..1
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a generator is built for.
+
+    Attributes:
+        height: of the images.
+        width: of the images.
+        channels: of the images.
+        latent: length of the random vector.
+        classes: how many, where it is told which to make; 0 where it is not.
+        slim: factor on the published numbers of channels.
+    """
+
+    height: int
+    width: int
+    channels: int
+    latent: int
+    classes: int = 0
+    slim: float = 1.0
+
+    def slimmed(self, channels: int) -> int:
+        """Return a published number of channels times `slim`, at least 4."""
+        return max(4, round(channels * self.slim))
+
+    def halved(self, times: int) -> tuple[int, int]:
+        """Return height and width after halving `times` times, rounded up."""
+        return -(-self.height // 2**times), -(-self.width // 2**times)
+
+
+GENERATORS: Registry[Callable[[Form], nn.Module]] = Registry("generator")
+
+
+def build(architecture: str, form: Form, *, generator: Generator) -> nn.Module:
+    """Return a generator with random weights.
+
+    Raises:
+        UsageError: no such architecture.
+    """
+    make = GENERATORS[architecture]
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make(form)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:  # the faster memory order on CPU
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+class Grow(nn.Module):
+    """Nearest-neighbour enlargement to a fixed size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge (B, C, h, w) to (B, C, *size)."""
+        if (x.shape[2] * 2, x.shape[3] * 2) == self.size:
+            return functional.interpolate(x, scale_factor=2.0)
+        return functional.interpolate(x, size=self.size)
+
+
+class Canvas:
+    """From a generator's output to the tensor of valid pixels that a model reads.
+
+        pixel = clamp(MEAN + DEVIATION output, 0, 1);  tensor as `InputSpec` says
+
+    The clamp stops the gradient of what lies outside.
+
+    Args:
+        inputs: how pixels become the tensor.
+        channels: of the images.
+        device: of the tensors.
+    """
+
+    def __init__(self, inputs: InputSpec, channels: int, device: torch.device) -> None:
+        low, high = limits(inputs, channels, device)  # (1, C, 1, 1)
+        self._low, self._span = low, high - low
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """Return (B, C, H, W) in the model's units."""
+        return self._low + self._span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
+
+
+def load_kept(path: str, networks: Sequence[nn.Module]) -> None:
+    """Give the networks the arrays in `path`.
+
+    Raises:
+        UsageError: no such file, or one of other networks.
+    """
+    where = f"synth.generator.kept {path}"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UsageError(f"{where}: no such file") from None
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise UsageError(f"{where}: not an npz of a generator ({error})") from None
+    for index, network in enumerate(networks):
+        own = network.state_dict()
+        found = {name: arrays.pop(f"{index}.{name}", None) for name in own}
+        for name, value in found.items():
+            shape = tuple(own[name].shape)
+            if value is None or value.shape != shape:
+                has = "missing" if value is None else f"{value.shape}"
+                raise UsageError(
+                    f"{where}: {index}.{name} is {has}, expected {shape}; it was trained for other "
+                    "images or by another recipe"
+                )
+        network.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in found.items()})
+    if arrays:
+        raise UsageError(f"{where}: holds more than {len(networks)} generators of this recipe")

@@ -1,0 +1,144 @@
+"""A float network of the teacher's form with random weights: DFQF's adversary.
+
+Every Conv, Gemm and MatMul gets a weight N(0, 2 / fan-in) and a bias of 0, and every value that
+came out of a BatchNormalization passes one again, which normalises by its own batch. The adversary
+is trained on what the generator makes, by KL(teacher || adversary), and thrown away.
+
+    SGD, Nesterov momentum 0.9, weight decay; rate / 10 at 40 % and 80 % of the steps
+
+Source: Li et al., "DFQF: Data Free Quantization-aware Fine-tuning", ACML 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from dfqonnx.config.synthesis import GameSpec
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program, Step
+from dfqonnx.core.quantization_plan import ChannelStatistics
+
+LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
+MOMENTUM, MILESTONES = 0.9, (0.4, 0.8)
+
+
+class Adversary:
+    """The network and its optimiser.
+
+    Args:
+        teacher: whose form it takes.
+        statistics: names of the values that are normalised.
+        spec: rate and decay.
+        generator: CPU randomness.
+        device: where it trains.
+    """
+
+    def __init__(
+        self,
+        teacher: Program,
+        statistics: Mapping[str, ChannelStatistics],
+        *,
+        spec: GameSpec,
+        generator: Generator,
+        device: torch.device,
+    ) -> None:
+        layers = {
+            step.node: _Layer(step, teacher.tensors, generator)
+            for step in teacher.steps
+            if step.op in LAYERS and len(step.inputs) > 1 and step.inputs[1] in teacher.tensors
+        }
+        norms = {name: _Norm(len(known.mean)) for name, known in statistics.items()}
+        self.net = Net(teacher, replace=layers, after=norms, channels_last=True).to(device)
+        self._rate = spec.rate
+        self._optimiser = torch.optim.SGD(
+            self.net.parameters(),
+            lr=spec.rate,
+            momentum=MOMENTUM,
+            nesterov=True,
+            weight_decay=spec.decay,
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) of model inputs."""
+        logits: Tensor = self.net(x)[0]
+        return logits
+
+    def learn(self, x: Tensor, goal: Tensor, *, done: float) -> float:
+        """Take one step towards the teacher's logits on x, and return the divergence.
+
+        Args:
+            x: model inputs, detached.
+            goal: the teacher's logits, detached.
+            done: fraction of the training that is over.
+        """
+        fall = 0.1 ** sum(done >= milestone for milestone in MILESTONES)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * fall
+        loss = functional.kl_div(
+            functional.log_softmax(self(x), 1),
+            functional.log_softmax(goal, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        return float(loss.detach())
+
+
+class _Layer(nn.Module):
+    """One step of the program, with weight and bias of its own."""
+
+    def __init__(self, step: Step, tensors: Mapping[str, Tensor], generator: Generator) -> None:
+        super().__init__()
+        self._function, self._attributes = step.function, dict(step.attributes)
+        self._inputs = step.inputs
+        self._own: dict[str, str] = {}
+        for place, name in enumerate(step.inputs):
+            if name is None or name not in tensors:
+                continue
+            shape = tensors[name].shape
+            fresh = torch.zeros(shape)
+            if place == 1:
+                fan = prod(shape) / max(1, _outputs(step, shape))
+                fresh = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
+            self._own[name] = f"own{place}"
+            self.register_parameter(f"own{place}", nn.Parameter(fresh))
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """Run the step on its non-constant inputs."""
+        given = iter(values)
+        arguments = [
+            None
+            if name is None
+            else getattr(self, self._own[name])
+            if name in self._own
+            else next(given)
+            for name in self._inputs
+        ]
+        result: Tensor = self._function(*arguments, **self._attributes)
+        return result
+
+
+class _Norm(nn.Module):
+    """BatchNormalization by the batch's own statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, C, ...) normalised per channel."""
+        return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
+
+
+def _outputs(step: Step, shape: torch.Size) -> int:
+    """Return how many outputs a weight of `shape` has."""
+    first = step.op == "Conv" or bool(step.attributes.get("transB"))
+    return shape[0] if first else shape[-1]

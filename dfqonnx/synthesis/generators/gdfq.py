@@ -1,0 +1,89 @@
+"""The generator of GDFQ, which DFQF and most later methods share.
+
+    z [* class embedding] -> Linear 128 (H/4)(W/4) -> BN -> x2 -> Conv 128, BN, LeakyReLU
+      -> x2 -> Conv 64, BN, LeakyReLU -> Conv C -> tanh -> BN without affine
+
+Convolutions are 3x3, LeakyReLU 0.2, the two inner BatchNorms have eps 0.8.
+
+`gdfq` is told its class: z times a learned embedding of it, element by element. `dfqf` is the same
+network with DFQF's initialisation: Conv N(0, 0.02), BatchNorm scale N(1, 0.02), biases 0.
+
+Sources: Xu et al., "Generative Low-bitwidth Data Free Quantization", ECCV 2020; Li et al., "DFQF:
+Data Free Quantization-aware Fine-tuning", ACML 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, Grow
+
+SLOPE, EPS = 0.2, 0.8
+After = Callable[[int, tuple[int, int]], nn.Module]
+
+
+def _nothing(channels: int, size: tuple[int, int]) -> nn.Module:
+    return nn.Identity()
+
+
+class Gdfq(nn.Module):
+    """The network.
+
+    Args:
+        form: sizes.
+        after: what follows each enlarged stage, given its channels and size.
+    """
+
+    def __init__(self, form: Form, *, after: After = _nothing) -> None:
+        super().__init__()
+        wide, narrow = form.slimmed(128), form.slimmed(64)
+        self._first = (wide, *form.halved(2))
+        self.embedding = nn.Embedding(form.classes, form.latent) if form.classes else None
+        height, width = form.halved(2)
+        self.linear = nn.Linear(form.latent, wide * height * width)
+        middle, full = form.halved(1), (form.height, form.width)
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(wide),
+            Grow(middle),
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.BatchNorm2d(wide, eps=EPS),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            after(wide, middle),
+            Grow(full),
+            nn.Conv2d(wide, narrow, 3, padding=1),
+            nn.BatchNorm2d(narrow, eps=EPS),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            after(narrow, full),
+            nn.Conv2d(narrow, form.channels, 3, padding=1),
+            nn.Tanh(),
+            nn.BatchNorm2d(form.channels, affine=False),
+        )
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return images (B, C, H, W) for z (B, latent)."""
+        if self.embedding is not None and labels is not None:
+            z = z * self.embedding(labels)
+        images: Tensor = self.body(self.linear(z).view(-1, *self._first))
+        return images
+
+
+@GENERATORS.add("gdfq")
+def gdfq(form: Form) -> nn.Module:
+    """Return GDFQ's generator."""
+    return Gdfq(form)
+
+
+@GENERATORS.add("dfqf")
+def dfqf(form: Form) -> nn.Module:
+    """Return the same network as DFQF begins it."""
+    network = Gdfq(form)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return network

@@ -1,0 +1,54 @@
+"""What neighbouring pixels have to do with each other.
+
+blur          mean (x - g * x)^2, g a Gaussian of 3 x 3 places and deviation 1, edges repeated.
+              The prior of The Knowledge Within (CVPR 2020) as far as it is known: its exact form
+              was not found
+smooth-norm   |dx| + |dy| + |dxy| + |dyx|, the Euclidean norms of all differences of
+              neighbours across, down and on both diagonals (DeepInversion, CVPR 2020)
+
+`smooth`: total variation (Rudin, Osher and Fatemi 1992).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dfqonnx.synthesis.losses.labels import total_variation
+from dfqonnx.synthesis.losses.objective import Seen, image_loss
+
+
+@image_loss("blur")
+def blur(seen: Seen) -> Tensor:
+    """Return the mean squared difference of images (B, C, H, W) from their blurred copies."""
+    images = seen.images
+    line = torch.exp(-0.5 * images.new_tensor([-1.0, 0.0, 1.0]).square())
+    kernel = torch.outer(line, line) / line.sum().square()  # (3, 3)
+    channels = images.shape[1]
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    blurred = functional.conv2d(padded, kernel.repeat(channels, 1, 1, 1), groups=channels)
+    return (images - blurred).square().mean()
+
+
+@image_loss("smooth-norm")
+def smooth_norm(seen: Seen) -> Tensor:
+    """Return the sum of four norms of differences."""
+    x = seen.images
+    return (
+        _norm(x[..., 1:] - x[..., :-1])
+        + _norm(x[:, :, 1:] - x[:, :, :-1])
+        + _norm(x[:, :, 1:, :-1] - x[:, :, :-1, 1:])
+        + _norm(x[:, :, 1:, 1:] - x[:, :, :-1, :-1])
+    )
+
+
+def _norm(value: Tensor) -> Tensor:
+    """Return the Euclidean norm; its gradient is finite at 0 too."""
+    return (value.square().sum() + 1e-12).sqrt()
+
+
+@image_loss("smooth")
+def smooth(seen: Seen) -> Tensor:
+    """Return the mean absolute difference of neighbours, down plus across."""
+    return total_variation(seen.images)

@@ -1,0 +1,226 @@
+"""Dead leaves: procedural images with the statistics of photographs, no teacher involved.
+
+An image is a stack of opaque shapes that occlude each other, painted back to front (Matheron's
+dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resembles photographs):
+    radius        density r^-2 between a smallest one and 0.8 of the image's side
+    shape         ellipse or rectangle, any angle, log-normal aspect
+    colour        the image's mean, plus a luminance, plus a chroma that is much weaker
+                  (photographs vary far more in luminance than in chroma)
+    texture       Gaussian noise with amplitude f^-p, a linear gradient across the shape
+How strong each of these is, `Look` says. Spectra come close to 1/f in amplitude.
+
+What dead leaves look like, by the size of the image.
+
+Small images show little of a photograph's detail, large ones more: shapes that are small relative
+to the side, more of them, flatter textures.
+
+Textures of dead leaves: Gaussian noise whose amplitude falls with frequency as f^-p.
+
+Luminance and chroma of photographs have such spectra, p between 0.8 and 1.5 (Tolhurst, Tadmor and
+Chao 1992); the planes of one texture share most of it, since photographs are nearly grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+THUMBNAIL = 64  # pixels of the longer side; up to here an image has the look of small ones
+DETAIL = 6.7  # pixels, the smallest radius in larger images
+COVER = 3.1  # shapes times smallest radius (in sides), there: how thickly shapes lie
+
+
+@dataclass(frozen=True)
+class Look:
+    """What leaves look like, by default in small images. Lengths in sides, intensities in 0..1.
+
+    Attributes:
+        shapes: per image.
+        smallest: radius.
+        largest: radius.
+        radius_power: p of the density r^-p.
+        aspect: standard deviation of the logarithm of the aspect.
+        rectangles: share of shapes that are rectangles.
+        level: mean intensity.
+        level_spread: its standard deviation over images.
+        contrast: standard deviation of the luminance of shapes.
+        chroma: standard deviation of the chroma of shapes, over that of luminance.
+        background: strength of the background's texture over `contrast`.
+        texture: greatest strength of a shape's texture.
+        slope: p of the textures' amplitude f^-p.
+        gradient: strength of the gradient across a shape.
+    """
+
+    shapes: int = 16
+    smallest: float = 0.12
+    largest: float = 0.8
+    radius_power: float = 2.0
+    aspect: float = 0.4
+    rectangles: float = 0.4
+    level: float = 0.47
+    level_spread: float = 0.12
+    contrast: float = 0.25
+    chroma: float = 0.22
+    background: float = 0.6
+    texture: float = 0.2
+    slope: float = 1.5
+    gradient: float = 0.15
+
+
+def look_at(side: int) -> Look:
+    """Return the look of images whose longer side is `side` pixels.
+
+    Chosen without images: for small ones on 32x32 networks, for larger ones where leaves come
+    nearest to what the BatchNormalization of three networks of 128 to 320 pixels remembers
+    (`pipelines/results/TRIALS.md`).
+    """
+    if side <= THUMBNAIL:
+        return Look()
+    smallest = DETAIL / side
+    return Look(
+        shapes=round(COVER / smallest),
+        smallest=smallest,
+        aspect=0.6,
+        contrast=0.3,
+        chroma=0.3,
+        texture=0.3,
+        slope=1.2,
+        gradient=0.3,
+    )
+
+
+TEXTURE_VALUES = 2**23  # floats in the pool of textures
+
+
+def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -> Tensor:
+    """Return noise (..., H, W) of amplitude f^-slope, mean 0 and variance 1 in each plane."""
+    height, width = shape[-2:]
+    down = torch.fft.fftfreq(height)[:, None]
+    across = torch.fft.rfftfreq(width)[None]
+    frequency = (down.square() + across.square()).sqrt()
+    frequency[0, 0] = torch.inf
+    spectrum = torch.fft.rfft2(torch.randn(shape, generator=generator))
+    noise: Tensor = torch.fft.irfft2(spectrum * frequency.pow(-slope), s=(height, width))
+    spread = noise.square().mean((-2, -1), keepdim=True).sqrt()
+    return noise / spread.clamp_min(1e-12)
+
+
+def textures(look: Look, size: tuple[int, int, int], generator: Generator) -> Tensor:
+    """Return a pool of textures (P, C, H, W): one shared luminance, a little chroma."""
+    height, width, channels = size
+    count = max(8, min(512, TEXTURE_VALUES // (height * width * (channels + 1))))
+    noise = power_noise((count, channels + 1, height, width), slope=look.slope, generator=generator)
+    if channels == 1:
+        return noise[:, :1]
+    return 0.85 * noise[:, :1] + 0.25 * noise[:, 1:]
+
+
+CHUNK_VALUES = 2**20  # floats of one chunk of images
+ALONE = 2**14  # floats of an image; above, it is painted alone, each shape where it lies only
+
+
+def leaves(
+    n: int,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    generator: Generator,
+    look: Look | None = None,
+) -> Iterator[Tensor]:
+    """Yield chunks of uint8 images (B, H, W, C), `n` in all.
+
+    Args:
+        n: number of images.
+        height: in pixels.
+        width: in pixels.
+        channels: 3 for RGB; any other number gets independent chroma.
+        generator: CPU randomness.
+        look: parameters; None takes those for the size.
+    """
+    look = look or look_at(max(height, width))
+    frame = height * width * channels
+    pool = textures(look, (height, width, channels), generator)  # (P, C, H, W)
+    chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
+    for first in range(0, n, chunk):
+        images = _paint(min(chunk, n - first), pool, look, generator)  # (B, C, H, W)
+        yield (images.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def painted(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
+    """Return all of `leaves` at once, uint8 (n, H, W, C), of `size` (H, W, C)."""
+    height, width, channels = size
+    chunks = leaves(n, height=height, width=width, channels=channels, generator=generator)
+    return torch.cat(list(chunks))
+
+
+def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor:
+    """Return float images (B, C, H, W), not yet clamped to 0..1."""
+    channels, height, width = pool.shape[1:]
+    side = max(height, width)
+    rows = ((torch.arange(height) + 0.5) / side)[:, None]
+    columns = ((torch.arange(width) + 0.5) / side)[None]
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(batch, *size, generator=generator)
+
+    def uniform() -> Tensor:
+        return torch.rand(batch, 1, 1, generator=generator)
+
+    def colour() -> Tensor:
+        chroma = 0.0 if channels == 1 else look.chroma
+        return look.contrast * (normal(1, 1, 1) + chroma * normal(channels, 1, 1))
+
+    def texture(top: int, bottom: int, left: int, right: int) -> Tensor:
+        chosen = torch.randint(len(pool), (batch,), generator=generator)
+        down = int(torch.randint(height, (), generator=generator))
+        across = int(torch.randint(width, (), generator=generator))
+        lines = torch.arange(top - down, bottom - down) % height
+        planes = pool[int(chosen)][None] if batch == 1 else pool[chosen]  # a copy where several
+        return planes.index_select(2, lines).roll(across, 3)[..., left:right]  # (B, C, h, w)
+
+    tint = 0.0 if channels == 1 else 0.5
+    mean = look.level + look.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
+    whole = (0, height, 0, width)
+    image = mean + colour() + look.background * look.contrast * texture(*whole)  # (B, C, H, W)
+    for _ in range(look.shapes):
+        radius = _radii(uniform(), look)  # (B, 1, 1)
+        middle = (uniform() * 1.2 - 0.1) * width / side
+        centre = (uniform() * 1.2 - 0.1) * height / side
+        angle, aspect = uniform() * math.pi, torch.exp(look.aspect * normal(1, 1))
+        rectangle = uniform() < look.rectangles
+        reach = (radius + 1 / side) * torch.maximum(aspect, 1 / aspect) * math.sqrt(2)
+        top, bottom = _span(centre, reach, side, height)
+        left, right = _span(middle, reach, side, width)
+        along, up = columns[:, left:right] - middle, rows[top:bottom] - centre
+        x = (along * angle.cos() + up * angle.sin()) / aspect  # (B, h, w)
+        y = (up * angle.cos() - along * angle.sin()) * aspect
+        inside = torch.where(rectangle, torch.maximum(x.abs(), y.abs()), torch.hypot(x, y))
+        cover = (0.5 - (inside - radius) * side).clamp_(0, 1).unsqueeze_(1)  # (B, 1, h, w)
+        slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * look.gradient).clamp_(-0.5, 0.5)
+        strength = look.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
+        paint = mean + colour() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
+        image[:, :, top:bottom, left:right].lerp_(paint, cover)
+    return image
+
+
+def _span(centre: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, int]:
+    """Return first and last pixel (exclusive) of an axis that shapes of a chunk can touch."""
+    first = math.floor(float((centre - reach).min()) * side)
+    last = math.ceil(float((centre + reach).max()) * side)
+    first = min(max(first, 0), length)
+    return first, min(max(last, first), length)
+
+
+def _radii(uniform: Tensor, look: Look) -> Tensor:
+    """Return radii of density r^-p by inverting the distribution function."""
+    power = 1.0 - look.radius_power
+    if abs(power) < 1e-6:
+        return look.smallest * (look.largest / look.smallest) ** uniform  # density 1/r
+    low, high = look.smallest**power, look.largest**power
+    radii: Tensor = (low + (high - low) * uniform).pow(1.0 / power)
+    return radii

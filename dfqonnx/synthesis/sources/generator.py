@@ -1,0 +1,142 @@
+"""Images from generators: built, trained against the teacher, then drawn from.
+
+Each of `generator.iterations` steps lowers the recipe's losses on a fresh batch. With an opponent
+`float` a network of the teacher's form learns beside them, one step each in turn (DFQF); with fixed
+opponents given, the `adversarial` term is measured against these; otherwise it is left out here and
+begins when the student trains. The first `alone` steps leave it out in any case. Without
+statistics those of dead leaves stand in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from dfqonnx.convert.module import Net
+from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.errors import UsageError
+from dfqonnx.synthesis.bn_statistics import IMAGES, Targets, pseudo_statistics
+from dfqonnx.synthesis.budget import fitting, measure
+from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.synthesis.generators.architecture import Canvas, Form, build, load_kept
+from dfqonnx.synthesis.generators.classifier_head import find_classifier
+from dfqonnx.synthesis.generators.float_adversary import Adversary
+from dfqonnx.synthesis.generators.training import Judge, Live, Maker, Opponent
+from dfqonnx.synthesis.sources.dead_leaves import painted
+
+ROOM = 4  # times the memory that optimising pixels takes
+
+
+@SOURCES.add("generator")
+def generate(studio: Studio) -> Live:
+    """Return trained generators; iterating yields their images.
+
+    Raises:
+        UsageError: the model reads no images, or a kept generator does not fit.
+    """
+    if len(studio.shape) != 3:
+        raise UsageError(
+            "synth.source: generator makes images, and this model reads none; use --recipe default"
+        )
+    spec, game = studio.spec.generator, studio.spec.game
+    judge = _judge(studio)
+    height, width, channels = studio.size
+    classes = judge.classes if spec.conditional else 0
+    form = Form(height, width, channels, spec.latent, classes, spec.slim)
+    canvas = Canvas(studio.inputs, channels, studio.device)
+    networks = [
+        build(spec.architecture, form, generator=studio.generator) for _ in range(game.generators)
+    ]
+    if spec.kept:
+        load_kept(spec.kept, networks)
+    makers = [
+        Maker(
+            network,
+            canvas,
+            judge,
+            spec=spec,
+            losses=studio.spec.losses,
+            generator=studio.generator,
+            device=studio.device,
+        )
+        for network in networks
+    ]
+    live = Live(
+        makers,
+        judge,
+        inputs=studio.inputs,
+        spec=spec,
+        game=game,
+        batch=_batch(studio),
+        images=studio.plan.images,
+        generator=studio.generator,
+    )
+    if not spec.kept:
+        _train(live, judge, studio)
+    return live
+
+
+def _batch(studio: Studio) -> int:
+    """Return how many images of a step memory holds: of the recipe's, as many as there is room."""
+    wanted = studio.spec.generator.batch
+    fit = ROOM * fitting(measure(studio.teacher, studio.shape), studio.shape)
+    if studio.device.type == "cuda":
+        fit = wanted
+    if fit < wanted:
+        studio.progress.note(f"{fit} images per step of a generator instead of {wanted}")
+    return min(fit, wanted)
+
+
+def _train(live: Live, judge: Judge, studio: Studio) -> None:
+    spec, game = studio.spec.generator, studio.spec.game
+    adversary = None
+    if game.opponent == "float" and judge.classes:
+        adversary = Adversary(
+            studio.teacher,
+            studio.statistics,
+            spec=game,
+            generator=studio.generator,
+            device=studio.device,
+        )
+    given: Sequence[Opponent] = studio.opponents if game.opponent == "student" else ()
+    given = given if adversary is None else (adversary,)
+    started = time.perf_counter()
+    studio.progress.start("synthesise", max(1, spec.iterations))
+    falls = spec.fall if game.student_steps == 0 else "constant"  # else it falls in the game
+    for step in range(spec.iterations):
+        done = step / spec.iterations
+        opponents = given if step >= spec.alone else ()
+        figures = live.improve(opponents, rate=lr_factor(done, falls, milestones=spec.milestones))
+        if adversary is not None:
+            x = live.draw(live.batch, studio.generator).x
+            with torch.no_grad():
+                goal = judge.net(x)[0]
+            figures["opponent"] = adversary.learn(x, goal, done=done)
+        studio.progress.advance(1, **figures)
+        if studio.seconds is not None and time.perf_counter() - started > studio.seconds:
+            studio.progress.note(f"the generator was trained for {step + 1} steps: time is up")
+            break
+
+
+def _judge(studio: Studio) -> Judge:
+    statistics = studio.statistics
+    if not statistics:
+        statistics = pseudo_statistics(
+            studio.teacher,
+            painted(IMAGES, studio.size, studio.generator),
+            studio.inputs,
+            batch=studio.plan.batch,
+            device=studio.device,
+        )
+    targets = Targets(statistics, studio.device)
+    classifier = find_classifier(studio.teacher, studio.device)
+    taps = dict.fromkeys(targets.mean)
+    if classifier is not None:
+        taps[classifier.features] = None
+    net = Net(studio.teacher, taps=tuple(taps), channels_last=True).to(studio.device)
+    with torch.no_grad():
+        logits, _ = net(torch.zeros(1, *studio.shape, device=studio.device))
+    classes = logits.shape[1] if logits.dim() == 2 and logits.shape[1] > 1 else 0
+    return Judge(net, targets, classifier, classes, studio.inputs.layout)

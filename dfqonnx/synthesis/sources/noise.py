@@ -1,0 +1,55 @@
+"""Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images.
+
+Large images take a while to paint, so painting is a stage of its own; noise is drawn at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.synthesis.pixels import to_pixels
+from dfqonnx.synthesis.sources.dead_leaves import leaves
+
+NOISE_CHUNK = 256
+
+
+@SOURCES.add("leaves")
+def paint(studio: Studio) -> Iterator[Tensor]:
+    """Yield dead leaves, `plan.images` of them."""
+    height, width, channels = studio.size
+    studio.progress.start("paint", studio.plan.images)
+    for images in leaves(
+        studio.plan.images,
+        height=height,
+        width=width,
+        channels=channels,
+        generator=studio.generator,
+    ):
+        studio.progress.advance(len(images))
+        yield images
+
+
+@SOURCES.add("noise")
+def noise(studio: Studio) -> Iterator[Tensor]:
+    """Yield Gaussian noise of mean 127.5 whose four standard deviations span the pixels."""
+    size = studio.size
+    for first in range(0, studio.plan.images, NOISE_CHUNK):
+        count = min(NOISE_CHUNK, studio.plan.images - first)
+        values = torch.randn(count, *size, generator=studio.generator)
+        yield (values * (127.5 / 4) + 127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+@SOURCES.add("gaussian")
+def gaussian(studio: Studio) -> Iterator[Tensor]:
+    """Yield x ~ N(0, 1) on normalised pixels, as papers do, cut to valid pixels."""
+    height, width, channels = studio.size
+    form = (
+        (height, width, channels) if studio.inputs.layout == "NHWC" else (channels, height, width)
+    )
+    for first in range(0, studio.plan.images, NOISE_CHUNK):
+        count = min(NOISE_CHUNK, studio.plan.images - first)
+        yield to_pixels(torch.randn(count, *form, generator=studio.generator), studio.inputs)

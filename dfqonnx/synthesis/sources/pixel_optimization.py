@@ -1,0 +1,167 @@
+"""Images optimised through the teacher, batch by batch, starting from dead leaves.
+
+    loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
+
+or what else a recipe's `losses` name. Adam on the normalised pixels, its rate falling along a
+cosine, or whenever the loss stops falling; every step sees a random flip and shift, and pixels are
+clamped to the valid range. A recipe may begin with noise N(0, 1) instead, as most papers do.
+Without statistics those of dead leaves stand in; without logits of the form (N, K) there is no
+class term. Gradients reach the pixels only. Source: DeepInversion (CVPR 2020) for the loss; the
+start and the few steps are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfqonnx.config.synthesis import PixelSpec
+from dfqonnx.convert.module import Net
+from dfqonnx.synthesis.bn_statistics import Targets, pseudo_statistics
+from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.synthesis.losses.labels import balanced_labels, soft_labels
+from dfqonnx.synthesis.losses.objective import Objective, Seen, distance
+from dfqonnx.synthesis.pixels import limits, to_pixels, to_tensor
+from dfqonnx.synthesis.sources.noise import paint
+
+
+@SOURCES.add("optimised")
+def optimise(studio: Studio) -> Iterator[Tensor]:
+    """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
+    plan = studio.plan
+    start = torch.cat(list(paint(studio)))  # (N, H, W, C)
+    studio.progress.start("synthesise", max(1, plan.steps))
+    statistics = studio.statistics or pseudo_statistics(
+        studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
+    )
+    targets = Targets(statistics, studio.device)
+    net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
+    done = 0
+    while done < plan.optimised:
+        batch = min(plan.batch, plan.optimised - done)
+        canvas = _canvas(to_tensor(start[done : done + batch], studio.inputs), studio)
+        if studio.spec.pixels.start == "noise":
+            canvas = torch.randn(canvas.shape, generator=studio.generator).to(studio.device)
+        steps = plan.following if done else plan.first
+        canvas = _improve(canvas, steps, net, targets, studio=studio)
+        yield to_pixels(_fed(canvas, studio), studio.inputs).cpu()
+        done += batch
+    yield start[done:]
+
+
+def _improve(
+    canvas: Tensor,
+    steps: int,
+    net: Net,
+    targets: Targets,
+    *,
+    studio: Studio,
+) -> Tensor:
+    """Return the canvas (B, C, H, W) after `steps` of Adam."""
+    pixels = studio.spec.pixels
+    limit = limits(studio.inputs, canvas.shape[1], studio.device)
+    canvas = canvas.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([canvas], lr=pixels.rate, betas=pixels.betas)
+    fall = falling(optimiser, pixels, steps)
+    objective = Objective(studio.spec.losses)
+    wishes: Wishes | None = None
+    for step in range(steps):
+        moved = _fed(_jitter(canvas, studio), studio)
+        logits, taps = net(moved)
+        wishes = wishes or wish(len(canvas), logits, objective, studio=studio)
+        seen = Seen(
+            canvas,
+            logits,
+            taps,
+            targets,
+            labels=wishes.labels,
+            soft=wishes.soft,
+            students=tuple(opponent(moved) for opponent in studio.opponents),
+            generator=studio.generator,
+        )
+        loss, found = objective(seen)
+        (canvas.grad,) = torch.autograd.grad(loss, canvas)
+        canvas.grad.nan_to_num_(0.0, 0.0, 0.0)
+        optimiser.step()
+        if pixels.clamp or step == steps - 1:
+            with torch.no_grad():
+                canvas.copy_(canvas.clamp(*limit))
+        fall(step, loss.item())
+        studio.progress.advance(1, loss=loss.item(), statistics=distance(found).item())
+    return canvas.detach()
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a batch is asked to be; None where no loss asks.
+
+    Attributes:
+        labels: (B,) classes.
+        soft: (B, K) distributions.
+    """
+
+    labels: Tensor | None = None
+    soft: Tensor | None = None
+
+
+def wish(count: int, logits: Tensor, objective: Objective, *, studio: Studio) -> Wishes:
+    """Draw what `count` images are asked to be; nothing where the teacher knows no classes."""
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        return Wishes()
+    classes, generator = logits.shape[1], studio.generator
+    labels = soft = None
+    if objective.needs("soft"):
+        boundary = studio.spec.boundary
+        soft = soft_labels(count, classes, boundary=boundary, generator=generator)
+        soft = soft.to(studio.device)
+    if objective.needs("labels"):
+        labels = balanced_labels(count, classes, generator).to(studio.device)
+    return Wishes(labels, soft)
+
+
+def falling(
+    optimiser: torch.optim.Optimizer, pixels: PixelSpec, steps: int
+) -> Callable[[int, float], None]:
+    """Return what sets the rate after a step, given its number and its loss; sets the first one.
+
+    Along a cosine from `rate` to `last` times `rate`; or a tenth of what it was whenever `patience`
+    steps have not lowered the loss, never below `last` times `rate`; or not at all.
+    """
+    if pixels.fall == "plateau":
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, patience=pixels.patience, min_lr=pixels.rate * pixels.last
+        )
+        return lambda step, loss: plateau.step(loss)
+
+    def along(step: int, loss: float) -> None:
+        fall = 0.5 * (1 + math.cos(math.pi * (step + 1) / steps))
+        rate = pixels.rate * (pixels.last + (1 - pixels.last) * fall)
+        optimiser.param_groups[0]["lr"] = rate
+
+    return (lambda step, loss: None) if pixels.fall == "constant" else along
+
+
+def _jitter(canvas: Tensor, studio: Studio) -> Tensor:
+    """Return the canvas, flipped and shifted as a whole, wrapping around."""
+    most_down = round(studio.spec.pixels.jitter * canvas.shape[2])
+    most_across = round(studio.spec.pixels.jitter * canvas.shape[3])
+    down = int(torch.randint(-most_down, most_down + 1, (), generator=studio.generator))
+    across = int(torch.randint(-most_across, most_across + 1, (), generator=studio.generator))
+    flip = studio.spec.pixels.flip and bool(torch.rand((), generator=studio.generator) < 0.5)
+    moved = canvas.roll((down, across), (2, 3)) if down or across else canvas
+    return moved.flip(3) if flip else moved
+
+
+def _canvas(tensor: Tensor, studio: Studio) -> Tensor:
+    """Return a model input as (N, C, H, W) on the device."""
+    tensor = tensor.permute(0, 3, 1, 2) if studio.inputs.layout == "NHWC" else tensor
+    return tensor.to(studio.device)
+
+
+def _fed(canvas: Tensor, studio: Studio) -> Tensor:
+    """Return a canvas (N, C, H, W) as the model reads it."""
+    return canvas.permute(0, 2, 3, 1) if studio.inputs.layout == "NHWC" else canvas

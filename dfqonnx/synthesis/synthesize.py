@@ -1,0 +1,145 @@
+"""The room's door: a teacher in, images out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import dfqonnx.synthesis.generators  # noqa: F401  (files them all)
+import dfqonnx.synthesis.losses  # noqa: F401  (files them all)
+import dfqonnx.synthesis.sources.generator  # noqa: F401  (files its source)
+import dfqonnx.synthesis.sources.noise  # noqa: F401  (files its sources)
+import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (files its source)
+from dfqonnx.config.synthesis import AUTO, SynthSpec
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.progress import Progress
+from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimisation_rate, plan, work
+from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.synthesis.divergence import likeness
+from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.pixels import to_tensor
+
+MEASURED = 1024  # images that tell how far all are from the training data
+
+
+@dataclass(frozen=True)
+class Images:
+    """Synthetic images.
+
+    Attributes:
+        pixels: uint8 (N, H, W, C), in random order.
+        source: name of the source that made them.
+        reason: why that source; empty when the recipe named it.
+        plan: how many images and steps.
+        seconds: wall clock.
+        kinds: int64 (N): 1 for images that the teacher improved, 0 for those as painted; training
+            draws from both evenly, however many there are of each.
+        live: the generators that made them, for more; None where there were none.
+        divergence: from the training data, in nats, mean over layers; None without statistics.
+    """
+
+    pixels: NDArray[np.uint8]
+    source: str
+    reason: str
+    plan: Plan
+    seconds: float
+    kinds: NDArray[np.int64]
+    live: Live | None = None
+    divergence: float | None = None
+
+
+def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+    teacher: Program,
+    statistics: Mapping[str, ChannelStatistics],
+    *,
+    inputs: InputSpec,
+    shape: tuple[int, ...],
+    spec: SynthSpec,
+    seed: int,
+    device: str,
+    progress: Progress,
+    budget_seconds: float | None = None,
+    opponents: Sequence[Callable[[Tensor], Tensor]] = (),
+) -> Images:
+    """Make images for a teacher.
+
+    Args:
+        teacher: the float network.
+        statistics: what BatchNormalization knew, by value name; empty where it is gone.
+        inputs: how pixels become the teacher's tensor.
+        shape: of one input, without the batch axis, in the teacher's layout.
+        spec: the recipe.
+        seed: of every random choice.
+        device: where torch works.
+        progress: told of every step.
+        budget_seconds: wall clock; None lets recipe and network decide.
+        opponents: fixed networks, from model inputs to logits, for recipes whose generator plays
+            against a student where none is trained.
+
+    Raises:
+        UsageError: unknown source, or `inputs` does not fit `shape`.
+    """
+    started = time.perf_counter()
+    image_size(shape, inputs)
+    size = measure(teacher, shape)
+    scale = spec.effort
+    if budget_seconds is not None:
+        per_second = optimisation_rate(teacher, shape, torch.device(device))
+        scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
+    name, reason, chosen = _decided(spec, size, shape, scale)
+    source = SOURCES[name]
+    studio = Studio(
+        teacher, statistics, inputs, shape, spec, chosen, torch.Generator().manual_seed(seed),
+        torch.device(device), progress, tuple(opponents), budget_seconds,
+    )  # fmt: skip
+    made = source(studio)
+    drawn = torch.cat(list(made))
+    order = torch.randperm(len(drawn), generator=studio.generator)
+    seconds = time.perf_counter() - started
+    if chosen.optimised:
+        painted = len(drawn) - chosen.optimised
+        reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
+    live = made if isinstance(made, Live) else None
+    reason = live.about if live is not None else reason
+    kinds, pixels = (order < chosen.optimised).long().numpy(), drawn[order]
+    far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
+    return Images(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
+
+
+def _decided(
+    spec: SynthSpec, size: Size, shape: tuple[int, ...], scale: float
+) -> tuple[str, str, Plan]:
+    """Return the source's name, why, and how many images and steps."""
+    name, reason = choose_source(spec, shape)
+    chosen = plan(spec, size, shape, scale=scale)
+    if name == "optimised" and not chosen.optimised and spec.procedural < 1.0:
+        name, reason = "leaves", "dead leaves: this network is too large to optimise images through"
+    return name, reason, chosen if name == "optimised" else replace(chosen, optimised=0)
+
+
+def _divergence(pixels: Tensor, studio: Studio, *, batch: int) -> float | None:
+    """Return how far images are from the training data, by the first thousand."""
+    if not studio.statistics:
+        return None
+    parts = torch.split(pixels[:MEASURED], batch)
+    batches = (to_tensor(part, studio.inputs, shape=studio.shape) for part in parts)
+    found = likeness(studio.teacher, studio.statistics, batches, device=studio.device)
+    return found.divergence if found.layers else None
+
+
+def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:
+    """Return the source's name, and why where the recipe leaves it open."""
+    if spec.source != AUTO:
+        return spec.source, ""
+    if len(shape) != 3:
+        form = "x".join(map(str, shape)) or "scalar"
+        return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
+    return "optimised", "images optimised through the teacher"

@@ -1,0 +1,57 @@
+"""Which two files a view shows: a run's student and teacher, or one file alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfqonnx.errors import UsageError
+from dfqonnx.report.files import NAME, find_teacher, read_report
+from dfqonnx.report.report import Report
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to see.
+
+    Attributes:
+        student: the file asked for.
+        teacher: the float file; None where it is not known or not there.
+        report: of the run that made the student; None without one.
+        note: what is missing, in words; empty when nothing is.
+    """
+
+    student: Path
+    teacher: Path | None
+    report: Report | None
+    note: str
+
+
+def choose(target: Path, teacher: Path | None = None) -> Shown:
+    """Return what to show for an output folder or an ONNX file.
+
+    Args:
+        target: folder of a run, or a file.
+        teacher: the float file, where the report does not lead to it.
+
+    Raises:
+        UsageError: neither.
+    """
+    report = None
+    if target.is_dir():
+        report = read_report(target)
+        student = target / report.student.path
+        if not student.is_file():
+            raise UsageError(f"{target}: report.json names {report.student.path}, which is missing")
+    elif target.is_file():
+        student, beside = target, target.parent / NAME
+        if beside.is_file():
+            found = read_report(beside)
+            report = found if Path(found.student.path).name == target.name else None
+    else:
+        raise UsageError(f"{target}: no such file or folder; give an ONNX file or a run's folder")
+    if teacher is None and report is not None:
+        teacher = find_teacher(report, student.parent)
+    notes = [] if report is not None else ["no report beside it: nodes carry no notes"]
+    notes += [] if teacher is not None else ["the float file is not known: give it with --teacher"]
+    return Shown(student, teacher, report, "; ".join(notes))

@@ -1,0 +1,114 @@
+"""`dfqonnx doctor`: is this machine fit, and what would make it fit."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from dfqonnx.errors import EnvironmentProblem
+from dfqonnx.runtime.session import installed_runtimes, providers, require_runtime
+from dfqonnx.version import __version__
+
+PACKAGES = ("torch", "onnx", "onnx-ir", "numpy")
+INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: its name.
+        value: what was found.
+        ok: False when a run cannot work like this.
+        advice: what to do; empty when nothing needs doing.
+    """
+
+    what: str
+    value: str
+    ok: bool = True
+    advice: str = ""
+
+
+def examine() -> tuple[Finding, ...]:
+    """Look at everything; never raises for what it finds."""
+    return tuple(_findings())
+
+
+def _findings() -> Iterator[Finding]:
+    fit = sys.version_info >= (3, 11)
+    yield Finding("Python", platform.python_version(), fit, "" if fit else "use Python 3.11 or up")
+    yield Finding("dfqonnx", __version__)
+    for name in PACKAGES:
+        yield _package(name)
+    yield _runtime()
+    yield from _providers()
+    yield _cuda()
+    yield _processor()
+    memory = psutil.virtual_memory()
+    yield Finding(
+        "memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    )
+    yield Finding("disk here", f"{psutil.disk_usage(os.curdir).free / 2**30:.1f} GiB free")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, version(name))
+    except PackageNotFoundError:
+        return Finding(name, "missing", False, "install dfqonnx again")
+
+
+def _runtime() -> Finding:
+    found = installed_runtimes()
+    value = ", ".join(f"{name} {number}" for name, number in found.items()) or "missing"
+    try:
+        require_runtime()
+    except EnvironmentProblem as problem:
+        return Finding("ONNX Runtime", value, False, str(problem))
+    return Finding("ONNX Runtime", value)
+
+
+def _providers() -> Iterator[Finding]:
+    """Ask the runtime itself: a wheel can be installed and still not load."""
+    if not installed_runtimes():
+        return
+    try:
+        names = providers()
+    except (ImportError, OSError) as error:
+        yield Finding("providers", f"{error}", False, "reinstall ONNX Runtime")
+        return
+    yield Finding("providers", ", ".join(names))
+
+
+def _cuda() -> Finding:
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        return Finding("CUDA in torch", str(error), False, "reinstall torch")
+    if not torch.cuda.is_available():
+        return Finding("CUDA in torch", "no; runs use the CPU")
+    return Finding("CUDA in torch", f"{torch.version.cuda}, {torch.cuda.get_device_name()}")
+
+
+def _processor() -> Finding:
+    threads = f"{psutil.cpu_count(logical=False)} cores, {os.cpu_count()} threads"
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return Finding("processor", f"{platform.machine()}, {threads}")
+    words = set(info.read_text(encoding="utf-8", errors="replace").split())
+    flags = [flag for flag in INTEGER_FLAGS if flag in words]
+    advice = ""
+    if platform.machine() == "x86_64" and not {"avx512_vnni", "avx_vnni"} & words:
+        advice = "without VNNI, integer files run at a smaller gain here"
+    return Finding(
+        "processor", f"{platform.machine()}, {threads}, {' '.join(flags)}", advice=advice
+    )

@@ -1,0 +1,130 @@
+"""Everything that can be known to be wrong before anything slow, checked first."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from dfqonnx.config.commands import RunSpec, ValidateSpec
+from dfqonnx.core.atomic_write import check_out
+from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.runtime.session import require_runtime
+
+SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
+
+
+def preflight(spec: RunSpec) -> None:
+    """Check paths, output folder, disk space and ONNX Runtime.
+
+    Raises:
+        UsageError: a path is wrong.
+        EnvironmentProblem: a permission, the disk or a package is missing.
+    """
+    check_file(spec.model, what="--model")
+    if spec.eval_data is not None:
+        check_eval_data(spec.eval_data)
+    check_images(spec.images)
+    check_out(spec.out)
+    check_room(spec)
+    require_runtime()
+
+
+def check_room(spec: RunSpec, *, pixels: int = 0) -> None:
+    """Refuse to begin on a disk that cannot hold the result.
+
+    Args:
+        spec: names the model and the output folder.
+        pixels: bytes that synthetic images take; known once the model is open.
+
+    Raises:
+        EnvironmentProblem: too little is free.
+    """
+    check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size + pixels)
+
+
+def check_comparison(spec: ValidateSpec) -> None:
+    """Check what `dfqonnx validate` was given.
+
+    Raises:
+        UsageError: a path is wrong.
+        EnvironmentProblem: a permission, the disk or a package is missing.
+    """
+    check_file(spec.teacher, what="--teacher")
+    check_file(spec.student, what="--student")
+    if spec.eval_data is not None:
+        check_eval_data(spec.eval_data)
+    check_images(spec.images)
+    if spec.out is not None:
+        check_out(spec.out)
+    require_runtime()
+
+
+def check_file(path: Path, *, what: str) -> None:
+    """Refuse a path that is not a readable file with something in it.
+
+    Raises:
+        UsageError: missing, a folder, empty or unreadable; the message says which.
+    """
+    if path.is_dir():
+        raise UsageError(f"{what} {path}: is a folder; give an ONNX file")
+    if not path.exists():
+        raise UsageError(f"{what} {path}: no such file{_similar(path)}")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise UsageError(f"{what} {path}: cannot be read ({error.strerror})") from None
+    if empty:
+        raise UsageError(f"{what} {path}: the file is empty; was the download cut short?")
+
+
+def check_eval_data(path: Path) -> None:
+    """Refuse evaluation data that is neither npz, tar nor folder.
+
+    Raises:
+        UsageError: missing or of another kind.
+    """
+    if path.is_dir():
+        return
+    check_file(path, what="--eval-data")
+    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        raise UsageError(
+            f"--eval-data {path}: expected an npz (x uint8 NHWC, y), a tar or a folder of images"
+        )
+
+
+def check_images(path: Path | None) -> None:
+    """Refuse unlabelled images that are neither npz nor folder; None is fine.
+
+    Raises:
+        UsageError: missing or of another kind.
+    """
+    if path is None or path.is_dir():
+        return
+    check_file(path, what="--images")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
+
+
+def check_space(out: Path, *, needed: int) -> None:
+    """Refuse a folder on a disk with fewer bytes than needed.
+
+    Raises:
+        EnvironmentProblem: too little is free.
+    """
+    home = next(path for path in (out, *out.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(home).free
+    if free < needed:
+        raise EnvironmentProblem(
+            f"--out {out}: {free / 2**20:.0f} MiB free, about {needed / 2**20:.0f} MiB needed; "
+            "free some space or choose another --out"
+        )
+
+
+def _similar(path: Path) -> str:
+    """Name the ONNX files that do lie there, for a mistyped name."""
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.onnx"))[:3] if folder.is_dir() else []
+    return f"; {folder}/ has {', '.join(names)}" if names else ""

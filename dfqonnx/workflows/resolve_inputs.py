@@ -1,0 +1,210 @@
+"""What is settled before any work: the input specification and the evaluation data.
+
+The drop that nobody measured: settled for a run and for `dfqonnx validate`. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.config.recipe import Need
+from dfqonnx.core.input_format import PRESETS, InputSpec, image_size
+from dfqonnx.core.progress import Progress
+from dfqonnx.data.guess_input_format import (
+    NOISE,
+    Guess,
+    candidates,
+    likeliest_scale,
+    nearest_statistics,
+    probes,
+    recorded,
+)
+from dfqonnx.data.labelled import EvalData, load_eval_data
+from dfqonnx.data.model_input import image_shape
+from dfqonnx.data.probe_images import procedural
+from dfqonnx.data.unlabelled import open_images
+from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL, Estimate, estimate_drop
+from dfqonnx.graph.intermediate_outputs import expose, first_layer
+from dfqonnx.graph.model import Model
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How pixels become the model's tensor, and who says so.
+
+    Attributes:
+        spec: the specification.
+        guessed: whether nobody said and dfqonnx guessed.
+    """
+
+    spec: InputSpec
+    guessed: bool
+
+
+def settle_inputs(
+    asked: InputSpec | None,
+    model: Model,
+    *,
+    metadata: Mapping[str, str],
+    seed: int,
+    progress: Progress,
+) -> Inputs:
+    """Take what the user asked, else what a file's metadata say, else a guess with a warning.
+
+    Args:
+        asked: from `--preprocess`.
+        model: the teacher's graph, which a guess tries out.
+        metadata: of the file that may know.
+        seed: of the guess.
+        progress: told of a guess.
+
+    Raises:
+        UsageError: what was asked does not fit the model.
+    """
+    _tell_size(model, progress)
+    if model.contract.reads_pixels:
+        return _raw(asked, model)
+    if asked is not None:
+        spec = asked.fitted(model.input_shape)
+        image_size(model.input_shape, spec)  # refuses what cannot fit
+        return Inputs(spec, guessed=False)
+    guess = recorded(metadata) or guess_inputs(model, seed=seed)
+    spec = guess.inputs
+    if not guess.certain:
+        progress.warn(
+            f"--preprocess was not given; {spec.name!r} is assumed (scale {spec.scale:g}, mean"
+            f" {_numbers(spec.mean)}, std {_numbers(spec.std)}, {spec.layout}, {spec.channels}):"
+            f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
+        )
+    return Inputs(spec, guessed=not guess.certain)
+
+
+def _raw(asked: InputSpec | None, model: Model) -> Inputs:
+    spec = PRESETS["raw"].fitted(model.input_shape)
+    shape = model.input_shape
+    if len(shape) == 3 and 1 in {shape[0], shape[-1]} and 3 not in {shape[0], shape[-1]}:
+        spec = replace(spec, channels="gray")
+    if asked is not None:
+        asked = asked.fitted(model.input_shape)
+        if (asked.scale, set(asked.mean), set(asked.std)) != (1.0, {0.0}, {1.0}):
+            raise UsageError(
+                f"--preprocess {asked.name}: this model reads integer pixels 0 to 255 and scales"
+                " them itself; use --preprocess raw, or leave it out"
+            )
+        spec = asked
+    image_size(model.input_shape, spec)  # refuses what cannot fit
+    return Inputs(spec, guessed=False)
+
+
+def _tell_size(model: Model, progress: Progress) -> None:
+    if model.free:
+        size = "x".join(map(str, model.input_shape))
+        progress.note(
+            f"the model leaves its input size open; images of {size} are made and measured, and the"
+            " file stays open (--image-size sets another)"
+        )
+
+
+def guess_inputs(model: Model, *, seed: int) -> Guess:
+    """Return the likeliest input specification of a model that says nothing of itself."""
+    shape = model.input_shape
+    if len(shape) != 3:
+        return Guess(NOISE, "the model reads no image; values between -4 and 4 are assumed", False)
+    specs = candidates(shape)
+    if len(specs) == 1:
+        return Guess(specs[0], "the only preset that fits the input's shape", False)
+    size = image_size(shape, specs[0])
+    count = probes(size)
+    if not count:
+        return Guess(
+            specs[0], "the usual one; images of this size are too large to try more", False
+        )
+    pixels = procedural(size, rng=np.random.default_rng(seed), count=count)
+    if model.statistics:
+        opened = expose(model, model.statistics)
+        return nearest_statistics(opened, model.statistics, pixels, specs)
+    layer = first_layer(model)
+    if layer is None or not math.isfinite(float(layer.bias.std())):
+        return Guess(specs[0], "the usual one for an input of this form", False)
+    return likeliest_scale(expose(model, [layer.output]), layer.bias, pixels, specs)
+
+
+def open_eval_data(path: Path | None, model: Model, inputs: InputSpec) -> EvalData | None:
+    """Open labelled images and check that they fit the model, before anything slow.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if path is None:
+        return None
+    return load_eval_data(path, image_shape(model.input_shape, inputs), classes(model))
+
+
+def classes(model: Model) -> int | None:
+    """Return how many classes the output has; None where it has no (N, K) form."""
+    shape = model.contract.outputs[0].shape
+    last = shape[-1] if shape is not None and len(shape) == 2 else None
+    return last if isinstance(last, int) and last > 0 else None
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+def offers(model: Model) -> frozenset[Need]:
+    """Return what a recipe finds in a model that is to be trained."""
+    found: set[Need] = {"student"}
+    if model.statistics:
+        found.add("statistics")
+    shapes = {value.name: value.shape for node in model.ir.graph for value in node.outputs}
+    shape = shapes.get(model.logits)
+    if shape is not None and len(shape) == 2 and shape[1] != 1:
+        found.add("classes")
+    return frozenset(found)
+
+
+def open_real(path: Path | None, model: Model, inputs: InputSpec) -> NDArray[np.uint8] | None:
+    """Return real images (N, H, W, C) without labels, spread over all that `path` holds.
+
+    Args:
+        path: folder or npz of `--images`; None gives None.
+        model: the teacher's graph.
+        inputs: how pixels become its input.
+
+    Raises:
+        UsageError: missing, empty, of another form, or the model reads no images.
+    """
+    if path is None:
+        return None
+    found, count = open_images(path, image_size(model.input_shape, inputs))
+    chosen = np.linspace(0, count - 1, min(count, MOST_REAL)).astype(int)
+    return np.concatenate([found.read(int(at), int(at) + 1) for at in chosen])
+
+
+def estimate(
+    teacher: Path,
+    student: Path,
+    model: Model,
+    inputs: InputSpec,
+    *,
+    real: NDArray[np.uint8] | None = None,
+) -> Estimate:
+    """Return the estimated drop of a student, or why it cannot be told.
+
+    Args:
+        teacher: float file.
+        student: quantized file.
+        model: the teacher's graph.
+        inputs: how pixels become its input.
+        real: images of `open_real`.
+    """
+    is_image = len(model.input_shape) == 3
+    size = image_size(model.input_shape, inputs) if is_image else None
+    return estimate_drop(teacher, student, inputs=inputs, size=size, real=real)

@@ -1,0 +1,130 @@
+"""Hold a quantized file against its float teacher: `dfqonnx validate`. Needs no torch.
+
+Without evaluation data both are compared on the images that the student's own run kept from
+training, where they lie beside it, else on procedural ones: they show parity, integer kernels,
+speed and rough agreement, not accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.config.commands import ValidateSpec
+from dfqonnx.core.atomic_write import staged
+from dfqonnx.core.input_format import image_size
+from dfqonnx.core.progress import Progress, Remembering, Silent
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.data.probe_images import procedural
+from dfqonnx.data.unlabelled import held_out_images
+from dfqonnx.evaluation.evaluate import Material, validate
+from dfqonnx.evaluation.file_metadata import read_metadata
+from dfqonnx.graph.load import load
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.report.build import build
+from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.files import write_report
+from dfqonnx.report.gate_verdicts import judged
+from dfqonnx.report.report import Report
+from dfqonnx.report.sections import widths
+from dfqonnx.workflows.preflight import check_comparison
+from dfqonnx.workflows.resolve_inputs import (
+    Inputs,
+    estimate,
+    open_eval_data,
+    open_real,
+    settle_inputs,
+)
+
+
+def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
+    """Measure a student against its teacher; writes to `spec.out` where that is given.
+
+    Raises:
+        UsageError: a path, or files and data that do not fit each other.
+        UnsupportedModel: the teacher is none that dfqonnx can read.
+        EnvironmentProblem: runtime or permission.
+    """
+    began = time.perf_counter()
+    progress = Remembering(progress or Silent())
+    check_comparison(spec)
+    metadata = read_metadata(spec.student)
+    model = normalise(load(spec.teacher), image_size=spec.image_size or told_size(metadata))
+    inputs = settle_inputs(
+        spec.inputs,
+        model,
+        metadata={**model.source.metadata, **metadata},  # the student knows better
+        seed=spec.seed,
+        progress=progress,
+    )
+    data = open_eval_data(spec.eval_data, model, inputs.spec)
+    real = open_real(spec.images, model, inputs.spec)
+    pixels = None if data else _pixels(spec, model, inputs, progress)
+    found = validate(
+        spec.teacher, spec.student, Material(inputs.spec, pixels, data), progress=progress
+    )
+    quant = told_quant(metadata)
+    told = estimate(spec.teacher, spec.student, model, inputs.spec, real=real)
+    report = build(found, kept_float=_floats(model, quant, inputs))
+    report = dataclasses.replace(
+        report,
+        estimate=told,
+        bits=None if quant is None else widths(quant),
+        seconds={"total": time.perf_counter() - began},
+        peak_rss_mb=peak_rss_mb(),
+        preprocess=dataclasses.asdict(inputs.spec),
+        preprocess_guessed=inputs.guessed,
+        warnings=(*progress.warnings, *report.warnings),
+        environment=environment(),
+    )
+    report = judged(report, spec.gates, strict=spec.strict_gates)
+    if spec.out is None:
+        return report
+    with staged(spec.out) as folder:
+        return write_report(report, folder)
+
+
+def _pixels(
+    spec: ValidateSpec, model: Model, inputs: Inputs, progress: Progress
+) -> NDArray[np.uint8]:
+    size = image_size(model.input_shape, inputs.spec)
+    own = held_out_images(spec.student, size)
+    if own is not None:
+        progress.note(f"compared on {len(own)} images that the student's run kept from training")
+        return own
+    rng = np.random.default_rng(spec.seed)
+    pixels = procedural(size, rng=rng, photo=len(model.input_shape) == 3)
+    progress.note(f"compared on {len(pixels)} procedural images")
+    return pixels
+
+
+def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Return the image size that the student was trained at, where its file leaves it open."""
+    shape = metadata.get("dfqonnx.input_shape", "")
+    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
+    if len(sizes) != 3:
+        return sizes or None
+    return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
+
+
+def told_quant(metadata: Mapping[str, str]) -> QuantSpec | None:
+    """Return the widths that the student's own metadata tell."""
+    if "dfqonnx.bits" not in metadata:
+        return None
+    ends = metadata.get("dfqonnx.strict_ends")
+    stream = int(metadata.get("dfqonnx.stream", "8"))
+    return QuantSpec(Bits.parse(metadata["dfqonnx.bits"]), int(ends) if ends else None, stream)
+
+
+def _floats(model: Model, quant: QuantSpec | None, inputs: Inputs) -> set[str]:
+    """Return the nodes that a run would leave in float on purpose."""
+    if quant is None:
+        return set()
+    sites = choose_sites(model, quant, input_signed=inputs.spec.signed)
+    return {site.node for site in sites.floats}

@@ -1,0 +1,161 @@
+"""What each recipe dreams: docs/sources.md and its contact sheets, from the folders of runs.
+
+    python pipelines/benchmarks/pictures.py RUNS... [--draw 64]
+
+Of runs with the same recipe the first found is shown; recipes without a run are drawn anew with
+`--draw`, for models/resnet20.onnx at their usual scale. A sheet has a row for each class as the
+float network sees it; its colours are reduced to 256, so that the files stay small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from dfqonnx.config.commands import DreamSpec
+from dfqonnx.config.recipe import Recipe, shipped_recipes
+from dfqonnx.core.input_format import PRESETS, InputSpec
+from dfqonnx.data.model_input import to_tensor
+from dfqonnx.report.html.images import sheet_by_class
+from dfqonnx.runtime.session import Session
+from dfqonnx.workflows.synth import dream
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "models" / "resnet20.onnx"
+ROWS, COLUMNS, LOOKED_AT = 10, 5, 512
+LARGEST = 150_000  # bytes of a sheet
+ACROSS = 3  # pictures side by side
+HEAD = """# What each recipe dreams
+
+Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale: from the output folders of runs, or a few drawn for this
+page (`python pipelines/benchmarks/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
+BatchNormalization remembers of the training data, in nats a layer (`dfqonnx similarity`): with the network of these
+runs, cifar10_resnet20_bn, the CIFAR-10 test set scores 0.022. At `quick` scale most recipes begin with
+dead leaves (`dfq` shows them untouched) and have steps for texture and colour, not for new shapes; `--scale paper` begins with noise.
+What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md).
+
+Draw them for your own network with `dfqonnx synth --model M --recipe NAME -n 128 --out images.npz`.
+"""  # noqa: E501 (paragraphs)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One recipe's sheet."""
+
+    recipe: str
+    about: str
+    divergence: float | None
+    count: int
+    sheet: Image.Image
+
+
+def find(places: Sequence[Path]) -> dict[str, Path]:
+    """Return a run's folder for every recipe that has images."""
+    found: dict[str, Path] = {}
+    for place in places:
+        for report in sorted(place.rglob("report.json")):
+            if (report.parent / "synthetic" / "images.npz").is_file():
+                found.setdefault(_recipe(report.parent), report.parent)
+    return found
+
+
+def _recipe(folder: Path) -> str:
+    """Return the name of a run's recipe; its report may say the scale, too."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return str(recipe["name"])
+
+
+def look(folder: Path, about: str) -> Picture:
+    """Return the sheet of one run."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    with np.load(folder / "synthetic" / "images.npz", allow_pickle=False) as file:
+        pixels = file["x"]
+    shown = pixels[:LOOKED_AT]
+    preprocess = {**report["preprocess"]}
+    for key in ("mean", "std"):
+        preprocess[key] = tuple(preprocess[key])
+    session = Session(Path(report["teacher"]["path"]))
+    port = session.inputs[0]
+    x = to_tensor(shown, InputSpec(**preprocess), shape=port.shape[1:])
+    logits = next(iter(session.run_batched({port.name: x}).values()))
+    sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
+    images = report.get("images") or {}
+    return Picture(
+        recipe=_recipe(folder),
+        about=about,
+        divergence=images.get("divergence"),
+        count=len(pixels),
+        sheet=sheet,
+    )
+
+
+def draw(recipe: Recipe, count: int) -> Picture:
+    """Return the sheet of images drawn for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "images.npz"
+        inputs = PRESETS["cifar10"]
+        made = dream(DreamSpec(MODEL, out, recipe=recipe, count=count, inputs=inputs))
+        with np.load(out, allow_pickle=False) as file:
+            pixels, classes = file["x"], file["y"]
+    return Picture(
+        recipe=recipe.name,
+        about=recipe.about,
+        divergence=made.divergence,
+        count=len(pixels),
+        sheet=sheet_by_class(pixels, classes, rows=ROWS, columns=COLUMNS, wide=360),
+    )
+
+
+def write(pictures: Iterable[Picture], docs: Path) -> None:
+    """Write every sheet and the page.
+
+    Raises:
+        SystemExit: a sheet is too large.
+    """
+    (docs / "images").mkdir(parents=True, exist_ok=True)
+    cells = []
+    for picture in pictures:
+        path = docs / "images" / f"source-{picture.recipe}.png"
+        few = picture.sheet.quantize(256, dither=Image.Dither.NONE)
+        few.save(path, format="PNG", optimize=True)
+        if path.stat().st_size > LARGEST:
+            raise SystemExit(f"{path}: {path.stat().st_size} bytes; {LARGEST} at most")
+        far = "" if picture.divergence is None else f"{picture.divergence:.3f}, "
+        words = f"**{picture.recipe}** ({far}{picture.count:,} images)<br>{picture.about}"
+        cells.append(f"![{picture.recipe}](images/{path.name})<br>{words}")
+    lines = [HEAD, "\n"]
+    for first in range(0, len(cells), ACROSS):
+        row = cells[first : first + ACROSS]
+        row += [""] * (ACROSS - len(row))
+        lines.append("| " + " | ".join(row) + " |\n")
+        if not first:
+            lines.append("| " + " | ".join(["---"] * ACROSS) + " |\n")
+    (docs / "sources.md").write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", nargs="*", type=Path, help="output folders, or folders of them")
+    parser.add_argument("--draw", type=int, help="images of every recipe that has no run")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    arguments = parser.parse_args()
+    known = shipped_recipes()
+    folders = find(arguments.runs)
+    shown = [look(run, known[name].about if name in known else "") for name, run in folders.items()]
+    if arguments.draw:
+        shown += [draw(known[name], arguments.draw) for name in known if name not in folders]
+    if not shown:
+        raise SystemExit(
+            "no run with images there; give output folders of `dfqonnx run`, or --draw"
+        )
+    write(sorted(shown, key=lambda p: (p.recipe != "default", p.recipe)), arguments.docs)

@@ -1,0 +1,195 @@
+"""dfqonnx and ONNX Runtime's own quantizer on the same synthetic images, in one table.
+
+    python pipelines/benchmarks/side_by_side.py --model models/resnet20.onnx --preprocess cifar10 \
+        --eval-data TEST.npz --out FOLDER [--budget 30m] [--bits w4a4]
+
+Runs `dfqonnx run` with recipe ptq, the default one and (with --budget) a longer schedule; gives the
+default run's synthetic images to `onnxruntime.quantization.quantize_static` at 8 bits and with INT4
+weights; then compares all files with `dfqonnx compare` on labelled images, and writes the table
+with the processor seconds of every candidate to FOLDER/side_by_side.md. Labels only measure; the
+seconds of dfqonnx's own candidates include that proof, which their folders keep as report.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import (  # type: ignore[import-untyped]
+    quant_pre_process,
+)
+
+from dfqonnx.config.commands import CompareSpec, parse_duration
+from dfqonnx.config.preprocess import read_preprocess
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.quantization import Bits
+from dfqonnx.errors import UsageError
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.report.comparison import Entry
+from dfqonnx.synthesis.pixels import to_tensor
+from dfqonnx.workflows.compare import compare
+
+CALIBRATION, BATCH = 512, 64
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate: its file or folder, and what it cost."""
+
+    name: str
+    path: Path
+    processor: float
+    wall: float
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Synthetic images as the model reads them, a batch at a time."""
+
+    def __init__(self, model: Path, images: np.ndarray, inputs: InputSpec) -> None:
+        known = normalise(load(model))
+        spec = inputs.fitted(known.input_shape)
+        self._name = known.input
+        self._batches: Iterator[torch.Tensor] = iter(
+            to_tensor(part, spec, shape=known.input_shape)
+            for part in torch.split(torch.from_numpy(images[:CALIBRATION]), BATCH)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch; None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch.numpy()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--preprocess", required=True)
+    parser.add_argument("--eval-data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bits", default="w4a4")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", default="", help="of the longest run, for example 30m")
+    told = parser.parse_args()
+    try:
+        label = Bits.parse(told.bits).label.upper()
+        inputs = read_preprocess(told.preprocess)
+        if told.budget:
+            parse_duration(told.budget)
+    except UsageError as error:
+        parser.error(str(error))
+    for path in (told.model, told.eval_data):
+        if not path.exists():
+            parser.error(f"{path}: no such file; check the path")
+    told.out.mkdir(parents=True, exist_ok=True)
+    made = [*ours(told), *runtimes(told, inputs)]
+    league = compare(
+        CompareSpec(
+            targets=tuple(one.path for one in made),
+            teacher=told.model,
+            inputs=inputs,
+            eval_data=told.eval_data,
+        )
+    )
+    title = f"### {told.model.stem} at {label}, seed {told.seed}\n"
+    table = "\n".join((title, *lines(made, league.entries)))
+    (told.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
+    print(table)
+
+
+def ours(told: argparse.Namespace) -> Iterator[Made]:
+    """Run dfqonnx: without training at 8 bits and below, by default, and for longer."""
+    plans = [("ptq-w8a8", "w8a8", ["--recipe", "ptq"]), ("ptq", told.bits, ["--recipe", "ptq"])]
+    plans += [("default-w8a8", "w8a8", []), ("default", told.bits, [])]
+    if told.budget:
+        plans.append((f"budget-{told.budget}", told.bits, ["--budget", told.budget]))
+    for name, bits, extra in plans:
+        out = told.out / name
+        command = [sys.executable, "-m", "dfqonnx", "run", "--model", told.model, "--bits", bits]
+        command += ["--preprocess", told.preprocess, "--eval-data", told.eval_data]
+        command += ["--seed", told.seed, "--out", out, "--quiet"]
+        words = [str(word) for word in (*command, *extra)]
+        yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
+
+
+def runtimes(told: argparse.Namespace, inputs: InputSpec) -> Iterator[Made]:
+    """Quantize with ONNX Runtime's own tool on the default run's images."""
+    images = np.load(next((told.out / "default" / "synthetic").glob("*.npz")))
+    pixels = images[images.files[0]]
+    ready = told.out / "preprocessed.onnx"
+    quant_pre_process(str(told.model), str(ready))
+    for name, weights, method in (
+        ("ort-int8-minmax", QuantType.QInt8, CalibrationMethod.MinMax),
+        ("ort-int8-percentile", QuantType.QInt8, CalibrationMethod.Percentile),
+        ("ort-int4-minmax", QuantType.QInt4, CalibrationMethod.MinMax),
+    ):
+        path = told.out / f"{name}.onnx"
+
+        def work(path: Path = path, weights: Any = weights, method: Any = method) -> None:
+            quantize_static(
+                str(ready),
+                str(path),
+                Reader(told.model, pixels, inputs),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=weights,
+                calibrate_method=method,
+            )
+
+        yield timed(name, path, work)
+
+
+def timed(name: str, path: Path, work: Callable[[], object]) -> Made:
+    """Do the work; count processor seconds of this process and its children."""
+    before, began = processor(), time.perf_counter()
+    work()
+    return Made(name, path, processor() - before, time.perf_counter() - began)
+
+
+def processor() -> float:
+    """Return the processor seconds spent so far, children included."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
+def lines(made: list[Made], entries: tuple[Entry, ...]) -> Iterator[str]:
+    """Yield the table."""
+    yield (
+        "| candidate | drop, points | agreement | processor seconds | wall seconds | size | speed |"
+        " float nodes |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for one, entry in zip(made, entries, strict=True):
+        cost = f"{one.processor:.0f} | {one.wall:.0f}"
+        if entry.report is None:
+            yield f"| {one.name} | - | - | {cost} | - | - | {entry.problem} |"
+            continue
+        report = json.loads(entry.report.to_json())
+        size = report["student"]["bytes"] / report["teacher"]["bytes"]
+        drop, agreement = report["drop_points"]["value"], 100 * report["agreement"]["eval"]["value"]
+        yield (
+            f"| {one.name} | {drop:.2f} | {agreement:.2f} % | {cost} | {size:.3f}"
+            f" | {report['latency']['speedup']:.2f}x | {len(report['audit']['float_nodes'])} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

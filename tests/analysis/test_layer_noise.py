@@ -1,0 +1,122 @@
+"""The student's portrait: histograms that count every value, noise against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dfqonnx.analysis import layer_noise as portrait
+from dfqonnx.analysis.layer_noise import histogram, portray, sqnr_db
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.core.layer_analysis import Histogram
+from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.fakequant.student import Student
+
+Tiny = tuple[Program, Sites]
+
+
+def codes(found: Histogram, bits: int) -> list[int]:
+    """Sum the bins that belong to each code of the grid."""
+    per_code = int(64 / 2**bits)
+    inside = found.counts[8:-8]
+    return [sum(inside[k : k + per_code]) for k in range(0, len(inside), per_code)]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6])
+def test_bins_never_straddle_the_edge_of_a_code(bits: int) -> None:
+    lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    values = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 2.0**bits / 6
+    found = histogram(values, lo, hi, bits)
+    inside = values[(values >= lo - 0.5) & (values < hi + 0.5)]
+    expected = torch.bincount((inside + 0.5).floor().long() - lo, minlength=hi - lo + 1)
+    assert codes(found, bits) == expected.tolist()
+
+
+def test_every_value_is_counted_once_also_those_far_away() -> None:
+    values = torch.tensor([-100.0, -9.0, 0.0, 3.3, 8.0, 100.0, 200.0])
+    found = histogram(values, -8, 7, 4)
+    assert (found.below, found.above) == (1, 2)
+    assert sum(found.counts) == 4
+
+
+def test_the_ratio_is_that_of_energies_and_unknown_without_noise_or_signal() -> None:
+    goal = torch.tensor([3.0, 4.0])
+    assert sqnr_db(goal, goal + torch.tensor([0.3, 0.4])) == pytest.approx(20.0)  # 25 over 0.25
+    assert sqnr_db(goal, goal) is None
+    assert sqnr_db(torch.zeros(2), goal) is None
+    assert sqnr_db(goal, torch.full((2,), math.nan)) is None
+
+
+def test_large_networks_are_looked_at_on_fewer_images(
+    tiny: Tiny, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = Student(*tiny)
+    student.initialise([images])
+    assert portray(student, tiny[0], images).images == len(images)
+    monkeypatch.setattr(portrait, "WORK", 10.0)
+    assert portray(student, tiny[0], images).images == portrait.CHUNK
+
+
+@pytest.fixture
+def student(tiny: Tiny, images: Tensor) -> Student:
+    made = Student(*tiny)
+    made.initialise([images])
+    return made
+
+
+def test_weights_are_counted_as_they_are_exported(
+    student: Student, tiny: Tiny, images: Tensor
+) -> None:
+    exported = student.qparams().weights
+    for layer in portray(student, tiny[0], images).layers:
+        lo = layer.weight.lo
+        expected = np.bincount(exported[layer.node].codes.ravel() - lo, minlength=16)
+        found = layer.weight.histogram
+        ends = sum(found.counts[:8]) + found.below, sum(found.counts[-8:]) + found.above
+        counted = codes(found, 4)
+        counted[0] += ends[0]  # what lies outside is clipped to the ends
+        counted[-1] += ends[1]
+        assert counted == expected.tolist()
+        assert sum(ends) == pytest.approx(layer.weight.clipped * expected.sum(), abs=0.5)
+
+
+def test_the_last_layer_carries_the_noise_of_the_output(
+    student: Student, tiny: Tiny, images: Tensor
+) -> None:
+    goal = Net(tiny[0])(images)[0]
+    last = portray(student, tiny[0], images).layers[-1]
+    with torch.no_grad():
+        expected = sqnr_db(goal, student(images)[0])
+    # sums of float64 in another memory order
+    assert last.sqnr_db == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_first_layer_has_gathered_no_noise_but_its_own(
+    student: Student, tiny: Tiny, images: Tensor
+) -> None:
+    first = portray(student, tiny[0], images).layers[0]
+    assert first.own_db == pytest.approx(first.sqnr_db, abs=1e-6)
+
+
+def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
+    student: Student, tiny: Tiny, images: Tensor
+) -> None:
+    found = portray(student, tiny[0], images)
+    assert [layer.node for layer in found.layers] == [s.node for s in tiny[1].weights]
+    assert [site.site for site in found.activations] == [s.name for s in tiny[1].activations]
+    pairs = [(layer.own_db, layer.sqnr_db) for layer in found.layers]
+    assert all(own is not None and total is not None for own, total in pairs)
+    assert np.mean([own for own, _ in pairs]) > np.mean([total for _, total in pairs])  # type: ignore[arg-type]
+
+
+def test_looking_changes_nothing(student: Student, tiny: Tiny, images: Tensor) -> None:
+    with torch.no_grad():
+        before = student(images)[0]
+        portray(student, tiny[0], images)
+        assert torch.equal(student(images)[0], before)
+    assert not any(module._forward_hooks for module in student.modules())

@@ -1,0 +1,104 @@
+"""What dfqonnx assumes about a model's images when nobody says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from dfqonnx.core.input_format import METADATA_KEY, PRESETS
+from dfqonnx.core.progress import Remembering, Silent
+from dfqonnx.data.guess_input_format import recorded
+from dfqonnx.errors import UsageError
+from dfqonnx.graph.intermediate_outputs import expose, first_layer
+from dfqonnx.graph.load import load
+from dfqonnx.graph.model import Model
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.workflows.resolve_inputs import guess_inputs, settle_inputs
+from tests.synthesis.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def resnet(root: Path) -> Model:
+    return normalise(load(root / "models" / "resnet20.onnx"))
+
+
+def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
+    said = PRESETS["minus-one-one"]
+    progress = Remembering(Silent())
+    found = settle_inputs(
+        None,
+        tiny(tmp_path),
+        metadata={METADATA_KEY: said.to_json()},
+        seed=0,
+        progress=progress,
+    )
+    assert found.spec == said
+    assert not found.guessed
+    assert not progress.warnings
+
+
+def test_metadata_that_cannot_be_read_are_told() -> None:
+    with pytest.raises(UsageError, match="--preprocess"):
+        recorded({METADATA_KEY: "{"})
+
+
+def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
+    asked = PRESETS["zero-one"]
+    metadata = {METADATA_KEY: PRESETS["raw"].to_json()}
+    found = settle_inputs(asked, tiny(tmp_path), metadata=metadata, seed=0, progress=Silent())
+    assert found.spec.name == "zero-one"
+
+
+def test_batchnorm_statistics_give_the_preset_away(resnet: Model) -> None:
+    guess = guess_inputs(resnet, seed=0)
+    assert guess.inputs.name == "cifar10"  # what it was trained with
+    assert not guess.certain
+
+
+def test_the_first_layer_tells_pixels_from_normalised_ones(resnet: Model) -> None:
+    blind = replace(resnet, statistics={})
+    guess = guess_inputs(blind, seed=0)
+    assert guess.inputs.std[0] != 1.0  # not 0..1 and not 0..255
+    assert "first layer" in guess.reason
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_without_statistics_layout_and_channels_still_follow_from_the_shape(
+    tmp_path: Path, layout: str
+) -> None:
+    model = tiny(tmp_path, norm=False, layout=layout, channels=1)
+    guess = guess_inputs(model, seed=0)
+    assert (guess.inputs.layout, guess.inputs.channels) == (layout, "gray")
+    assert len(guess.inputs.mean) == 1
+
+
+def test_an_exposed_value_is_what_the_whole_model_computes(root: Path, resnet: Model) -> None:
+    opened = ort.InferenceSession(expose(resnet, [resnet.logits]))
+    whole = ort.InferenceSession(root / "models" / "resnet20.onnx")
+    x = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    (found,), (expected,) = (session.run(None, {resnet.input: x}) for session in (opened, whole))
+    # folding BatchNormalization reorders float32 sums, layer after layer
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_an_exposed_value_does_not_need_is_left_out(resnet: Model) -> None:
+    layer = first_layer(resnet)
+    assert layer is not None
+    opened = onnx.load_from_string(expose(resnet, [layer.output]))
+    assert [node.op_type for node in opened.graph.node] == ["Conv"]
+    assert len(opened.graph.initializer) == 2
+
+
+def test_images_too_large_to_try_several_presets_are_not_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfqonnx.data.guess_input_format.PROBE_VALUES", 16)
+    monkeypatch.setattr("dfqonnx.workflows.resolve_inputs.procedural", None)  # must not be called
+    guess = guess_inputs(tiny(tmp_path), seed=0)
+    assert "too large" in guess.reason
+    assert not guess.certain

@@ -1,0 +1,138 @@
+"""Students that train on live generators."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
+from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, SynthSpec
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.progress import Silent
+from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.distill import distill as train
+from dfqonnx.distill.distill import distill
+from dfqonnx.distill.image_pool import Pool, feed
+from dfqonnx.fakequant.student import Student
+from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.synthesize import Images, synthesise
+
+INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = DistillSpec(
+    steps=12, batch=32, holdout=32, damping=(), flip=False, shift=0.0, mixup=0.0,
+    optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3),
+)  # fmt: skip
+Tiny = tuple[Program, Sites]
+
+
+def dream(tiny: Tiny, game: GameSpec, **losses: float) -> Images:
+    spec = SynthSpec(
+        source="generator", images=128, game=game,
+        losses=losses or {"class": 1.0, "adversarial": 1.0},  # type: ignore[arg-type]
+        generator=GeneratorSpec(latent=8, slim=0.1, iterations=2, batch=16, rate=5e-3),
+    )  # fmt: skip
+    return synthesise(
+        tiny[0], {}, inputs=INPUTS, shape=(3, 8, 8), spec=spec, seed=0, device="cpu",
+        progress=Silent(),
+    )  # fmt: skip
+
+
+def run(tiny: Tiny, images: Images, spec: DistillSpec = SPEC) -> tuple[Student, train.Distilled]:
+    student = Student(*tiny)
+    done = distill(
+        tiny[0], student, images.pixels, spec=spec, inputs=INPUTS, seed=0, progress=Silent(),
+        live=images.live,
+    )  # fmt: skip
+    return student, done
+
+
+def alive(images: Images) -> Live:
+    assert images.live is not None
+    return images.live
+
+
+def moved(images: Images, before: dict[str, np.ndarray]) -> bool:
+    after = alive(images).state()
+    return not np.array_equal(after["0.linear.weight"], before["0.linear.weight"])
+
+
+@pytest.mark.parametrize(("steps", "learns"), [(4, True), (0, False)])
+def test_a_generator_learns_on_only_where_the_recipe_says(
+    tiny: Tiny, steps: int, learns: bool
+) -> None:
+    images = dream(tiny, GameSpec(opponent="student", student_steps=steps, fresh=True))
+    before = dict(alive(images).state())
+    tensors = {name: tensor.clone() for name, tensor in tiny[0].tensors.items()}
+    run(tiny, images)
+    assert moved(images, before) == learns
+    assert all(torch.equal(tensors[name], t) for name, t in tiny[0].tensors.items())
+
+
+def test_the_generator_steps_once_for_so_many_student_steps(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = dream(tiny, GameSpec(opponent="student", student_steps=5))
+    told: list[tuple[int, float]] = []
+
+    def play(self: Live, opponents: list[object], *, done: float) -> dict[str, float]:
+        told.append((len(opponents), done))
+        return {}
+
+    monkeypatch.setattr(Live, "play", play)
+    run(tiny, images)
+    assert told == [(1, 0.0), (1, 5 / 12), (1, 10 / 12)]
+
+
+def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = Live.draw
+
+    def watched(self: Live, count: int, generator: torch.Generator) -> object:
+        drawn.append(count)
+        return draw(self, count, generator)
+
+    pool, fresh = dream(tiny, GameSpec()), dream(tiny, GameSpec(fresh=True))
+    monkeypatch.setattr(Live, "draw", watched)
+    run(tiny, pool)
+    assert not drawn
+    run(tiny, fresh)
+    assert drawn == [32] * 12
+
+
+def test_the_student_that_agrees_best_is_kept(tiny: Tiny) -> None:
+    spec = dataclasses.replace(SPEC, steps=30)
+    one, many = GameSpec(student_steps=10), GameSpec(student_steps=10, students=3)
+    alone = run(tiny, dream(tiny, one, **{"class": 1.0}), spec)[1]
+    three = run(tiny, dream(tiny, many, **{"class": 1.0}), spec)[1]
+    assert alone.agreement_before == three.agreement_before
+    # the first of three sees what the one alone sees: the best cannot be worse on the same images
+    assert three.agreement_after.distance <= alone.agreement_after.distance + 1e-9
+
+
+def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> None:
+    spec = dataclasses.replace(SPEC, steps=60)
+    done = run(tiny, dream(tiny, GameSpec(opponent="student", student_steps=5)), spec)[1]
+    assert done.kept
+    assert done.agreement_after.distance < done.agreement_before.distance
+
+
+@pytest.mark.parametrize(("mixup", "told"), [(0.0, True), (0.5, False)])
+def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
+    tiny: Tiny, mixup: float, told: bool
+) -> None:
+    images = dream(tiny, GameSpec(fresh=True))
+    pool = Pool(images.pixels, INPUTS, holdout=8, seed=0, device="cpu")
+    spec = dataclasses.replace(SPEC, mixup=mixup, flip=True, shift=0.2)
+    batch = next(feed(pool, alive(images), spec, torch.Generator().manual_seed(0)))
+    assert batch.x.shape == (32, 3, 8, 8)
+    assert not batch.x.requires_grad
+    assert (batch.labels is not None) == told
+    pooled = next(feed(pool, None, spec, torch.Generator().manual_seed(0)))
+    assert pooled.x.shape == (32, 3, 8, 8)
+    assert pooled.labels is None

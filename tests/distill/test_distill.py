@@ -1,0 +1,278 @@
+"""Distillation end to end on a tiny network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dfqonnx.config.distillation import DistillSpec, OptimiserSpec, Rounding
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.progress import Silent
+from dfqonnx.core.quantization import Bits
+from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.distill import batch_size as together
+from dfqonnx.distill import distill as lesson
+from dfqonnx.distill import initialize as prepare
+from dfqonnx.distill import losses as objective
+from dfqonnx.distill.distill import Distilled, distill
+from dfqonnx.distill.divergence_guard import Witness
+from dfqonnx.distill.image_pool import Pool
+from dfqonnx.distill.trainer import TailMean
+from dfqonnx.errors import UsageError
+from dfqonnx.fakequant.student import Student
+
+INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = DistillSpec(
+    steps=60,
+    batch=64,
+    holdout=64,
+    average=0.3,
+    damping=(),
+    optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3),
+)
+Tiny = tuple[Program, Sites]
+
+
+class Listening(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.done = 0
+        self.warnings: list[str] = []
+
+    def start(self, stage: str, total: int) -> None:
+        self.totals.append(total)
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        self.done += units
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def run(
+    program: Program,
+    student: Student,
+    images: np.ndarray,
+    spec: DistillSpec = SPEC,
+    *,
+    seed: int = 0,
+    budget: float | None = None,
+    progress: Listening | None = None,
+) -> Distilled:
+    return distill(
+        program, student, images, spec=spec, inputs=INPUTS, seed=seed,
+        progress=progress or Listening(), budget_seconds=budget,
+    )  # fmt: skip
+
+
+def same(a: QParams, b: QParams) -> bool:
+    return a.activations == b.activations and all(
+        np.array_equal(w.codes, b.weights[node].codes)
+        and np.array_equal(w.scale, b.weights[node].scale)
+        and np.array_equal(w.bias, b.weights[node].bias)
+        for node, w in a.weights.items()
+    )
+
+
+@pytest.mark.parametrize("rounding", ["gradual", "straight"])
+def test_a_student_agrees_more_with_its_teacher_after_training(
+    tiny: Tiny, student: Student, images: np.ndarray, rounding: Rounding
+) -> None:
+    optimiser = dataclasses.replace(SPEC.optimiser, rounding=rounding)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, optimiser=optimiser))
+    assert result.kept
+    assert result.steps == 60
+    assert result.agreement_after.kl < 0.95 * result.agreement_before.kl
+    falls = result.history[-1].loss < result.history[0].loss
+    assert falls == (rounding == "straight")  # gradual: least before the last weights are rounded
+    assert result.seconds > 0
+
+
+def test_the_teacher_is_left_bit_for_bit(tiny: Tiny, student: Student, images: np.ndarray) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny[0].tensors.items()}
+    run(tiny[0], student, images)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny[0].tensors.items())
+
+
+def test_the_same_seed_gives_the_same_integers(tiny: Tiny, images: np.ndarray) -> None:
+    spec = dataclasses.replace(SPEC, steps=8)
+    params = []
+    for seed in (0, 0, 1):
+        student = Student(*tiny)
+        run(tiny[0], student, images, spec, seed=seed)
+        params.append(student.qparams())
+    assert same(params[0], params[1])
+    assert not same(params[0], params[2])
+
+
+def test_images_are_counted_as_drawn_where_memory_makes_batches_smaller(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(SPEC, steps=3)
+    assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch
+    monkeypatch.setattr(together, "room", lambda device: 1)  # one byte: single images
+    assert run(tiny[0], Student(*tiny), images, spec).seen == 3
+
+
+def test_no_steps_only_initialise(tiny: Tiny, student: Student, images: np.ndarray) -> None:
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0), budget=30.0)
+    assert (result.steps, result.kept, result.reason) == (0, False, "")
+    assert result.agreement_after == result.agreement_before
+    assert result.agreement_before.top1 > 0.3  # chance is 0.1
+
+
+def test_reconstruction_brings_the_student_closer_without_a_step(
+    tiny: Tiny, student: Student, images: np.ndarray
+) -> None:
+    plain = run(tiny[0], Student(*tiny), images, dataclasses.replace(SPEC, steps=0))
+    spec = dataclasses.replace(SPEC, steps=0, damping=(0.1, 1.0))
+    rebuilt = run(tiny[0], student, images, spec)
+    # 3-bit weights: about half of the divergence is rounding that neighbours can make up for
+    assert rebuilt.agreement_after.kl < 0.9 * plain.agreement_after.kl
+
+
+def test_a_reconstruction_that_does_harm_is_thrown_away(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(student: Student, *_: object, **__: object) -> None:
+        with torch.no_grad():
+            for weight in student.parts()["weights"]:
+                weight.zero_()
+
+    plain = Student(*tiny)
+    run(tiny[0], plain, images, dataclasses.replace(SPEC, steps=0))
+    monkeypatch.setattr(prepare, "reconstruct", spoil)
+    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, damping=(0.3,)))
+    assert same(student.qparams(), plain.qparams())
+
+
+def test_a_training_that_does_harm_is_thrown_away(
+    tiny: Tiny, student: Student, images: np.ndarray
+) -> None:
+    progress = Listening()
+    fast = OptimiserSpec(weight_rate=10.0, warmup=0.0)
+    wild = dataclasses.replace(SPEC, steps=5, optimiser=fast, average=0.0)
+    result = run(tiny[0], student, images, wild, progress=progress)
+    assert not result.kept
+    assert result.agreement_after == result.agreement_before
+    assert "further" in result.reason
+    assert progress.warnings
+    untrained = Student(*tiny)
+    run(tiny[0], untrained, images, dataclasses.replace(SPEC, steps=0))
+    assert same(student.qparams(), untrained.qparams())
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_training_that_a_witness_objects_to_is_thrown_away(
+    tiny: Tiny,
+    student: Student,
+    images: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    objects: bool,
+) -> None:
+    monkeypatch.setattr(Witness, "objects", lambda self, student: objects)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, witness=16))
+    assert result.kept != objects
+    assert ("painted images" in result.reason) == objects
+
+
+def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
+    student = Student(*tiny)
+    pool = Pool(images, INPUTS, holdout=8, seed=0, device="cpu")
+    target = Net(tiny[0], taps=student.features, channels_last=True)
+    student.initialise(pool.batches(pool.train, 32))
+    witness = Witness(student, target, pool, count=16, batch=8, seed=0)
+    assert not witness.objects(student), "nothing has changed"
+    with torch.no_grad():
+        for weight in student.parts()["weights"]:
+            weight.zero_()
+    assert witness.objects(student)
+    assert not Witness(student, target, pool, count=0, batch=8, seed=0).objects(student)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(out: Tensor, goal: Tensor, temperature: float) -> Tensor:
+        return out.sum() * torch.nan
+
+    monkeypatch.setattr(objective, "kd_loss", broken)
+    progress = Listening()
+    result = run(tiny[0], student, images, progress=progress)
+    assert result.steps == lesson.PATIENCE
+    assert not result.kept
+    assert "not finite" in result.reason
+    assert all(np.isfinite(a.scale) for a in student.qparams().activations.values())
+    assert progress.warnings
+
+
+def test_a_budget_decides_the_number_of_steps(
+    tiny: Tiny, student: Student, images: np.ndarray
+) -> None:
+    spec = dataclasses.replace(SPEC, steps=None, average=0.0)
+    progress = Listening()
+    result = run(tiny[0], student, images, spec, budget=2.0, progress=progress)
+    assert result.steps == progress.totals[-1]
+    assert len(progress.totals) > 1
+    assert result.steps >= 5
+
+
+def test_progress_hears_of_every_step(tiny: Tiny, student: Student, images: np.ndarray) -> None:
+    progress = Listening()
+    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=7), progress=progress)
+    assert progress.totals == [7]
+    assert progress.done == 7
+
+
+def test_agreement_on_held_out_images_is_part_of_the_course(
+    tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lesson, "CHECK_EVERY", 10)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=50))
+    assert [m.step for m in result.history] == [25, 50]
+    assert all(m.agreement is not None and 0 <= m.agreement <= 1 for m in result.history)
+
+
+def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
+    assert student.sites.narrowest() == Bits(3, 3)
+
+
+def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
+    pool = Pool(images, INPUTS, holdout=32, seed=0, device="cpu")
+    held = {x.numpy().tobytes() for x in pool.held}
+    assert len(held) == 32
+    draws = pool.draw(96, torch.Generator().manual_seed(0))
+    drawn = [x.numpy().tobytes() for _ in range(5) for x in next(draws)]
+    assert held.isdisjoint(drawn)
+    assert len(set(drawn)) == 480  # every image once before any comes again
+
+
+def test_a_batch_may_be_larger_than_the_pool(images: np.ndarray) -> None:
+    pool = Pool(images[:10], INPUTS, holdout=32, seed=0, device="cpu")
+    assert len(pool.held) == 1
+    assert len(next(pool.draw(32, torch.Generator().manual_seed(0)))) == 32
+
+
+def test_images_of_the_wrong_kind_are_refused(images: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="float32"):
+        Pool(images.astype("f4"), INPUTS, holdout=8, seed=0, device="cpu")  # type: ignore[arg-type]
+
+
+def test_the_tail_mean_is_the_mean() -> None:
+    p = torch.zeros(3)
+    mean = TailMean([p])
+    mean.apply()
+    assert torch.equal(p, torch.zeros(3))
+    for k in range(1, 5):
+        p.fill_(float(k))
+        mean.add()
+    mean.apply()
+    assert torch.equal(p, torch.full((3,), 2.5))

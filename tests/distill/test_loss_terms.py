@@ -1,0 +1,184 @@
+"""Student losses by name, against closed forms; their optimiser, and its rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+
+from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
+from dfqonnx.config.loss_terms import STUDENT_LOSSES as KNOWN
+from dfqonnx.config.loss_terms import Term
+from dfqonnx.distill.losses import (
+    STUDENT_LOSSES,
+    Answers,
+    attention_loss,
+    channel_attention,
+    decoupled_loss,
+    feature_loss,
+    kd_loss,
+    logit_loss,
+    total,
+)
+from dfqonnx.distill.trainer import optimiser
+from dfqonnx.errors import UsageError
+from dfqonnx.fakequant.student import Student
+
+N, K = 6, 10
+
+
+def values(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def answers(labels: torch.Tensor | None = None) -> Answers:
+    return Answers(
+        3 * values(N, K), 3 * values(N, K, seed=1), {"a": values(N, 4, 5, 5, seed=2)},
+        {"a": values(N, 4, 5, 5, seed=3)}, 4.0, labels,
+    )  # fmt: skip
+
+
+def test_recipes_and_functions_know_the_same_losses_and_settings() -> None:
+    assert set(KNOWN) == set(STUDENT_LOSSES)
+    for name, known in KNOWN.items():
+        assert torch.isfinite(STUDENT_LOSSES[name](answers(), **known.settings)), name
+
+
+def test_the_sum_is_weighted_and_leaves_out_what_weighs_nothing() -> None:
+    given = answers()
+    found = total((Term("kd", 2.0), Term("logits", 0.5), Term("class", 0.0)), given)
+    wanted = 2 * kd_loss(given.student, given.teacher, 4.0)
+    wanted = wanted + 0.5 * logit_loss(given.student, given.teacher)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-6)
+    features = feature_loss(given.blocks, given.goals)
+    assert float(total((Term("features"),), given)) == pytest.approx(float(features))
+    assert float(total((), given)) == 0.0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_class_is_cross_entropy_to_the_label_or_the_teacher_s_choice(asked: bool) -> None:
+    labels = torch.arange(N) % K
+    given = answers(labels if asked else None)
+    right = (labels if asked else given.teacher.argmax(1)).numpy()
+    p = softmax(given.student.double().numpy(), axis=1)
+    wanted = -np.log(p[np.arange(N), right]).mean()
+    assert float(total((Term("class"),), given)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.0, 1.0), (1.0, 8.0)])
+def test_decoupled_distillation_is_its_two_divergences(
+    temperature: float, alpha: float, beta: float
+) -> None:
+    given, right = answers(), np.arange(N) % K
+    s, t = (
+        softmax(z.double().numpy() / temperature, axis=1) for z in (given.student, given.teacher)
+    )
+    wanted = 0.0
+    for n, c in enumerate(right):
+        binary = [np.array([p[n, c], 1 - p[n, c]]) for p in (t, s)]
+        rest = [np.delete(p[n], c) / (1 - p[n, c]) for p in (t, s)]
+        wanted += alpha * rel_entr(*binary).sum() + beta * rel_entr(*rest).sum()
+    found = decoupled_loss(
+        given.student, given.teacher, torch.from_numpy(right),
+        temperature=temperature, target=alpha, others=beta,
+    )  # fmt: skip
+    # float32 logarithms against float64
+    assert float(found) == pytest.approx(temperature**2 * wanted / N, rel=1e-4)
+
+
+def test_decoupled_with_the_teacher_s_own_weight_is_plain_distillation() -> None:
+    """KL = KL(binary) + (1 - p_c) KL(rest), per image (Zhao et al., equation 7)."""
+    s, t, right = 3 * values(1, K), 3 * values(1, K, seed=1), torch.tensor([2])
+    rest = float(1 - (t / 4.0).softmax(1)[0, 2])
+    found = decoupled_loss(s, t, right, temperature=4.0, target=1.0, others=rest)
+    assert float(found) == pytest.approx(float(kd_loss(s, t, 4.0)), rel=1e-4)
+
+
+def test_attention_is_the_unit_vector_of_channel_energies() -> None:
+    f = values(2, 3, 4, 5)
+    energy = (f.numpy() ** 2).mean((2, 3))
+    unit = energy / np.linalg.norm(energy, axis=1, keepdims=True)
+    np.testing.assert_allclose(channel_attention(f), unit, rtol=1e-5)
+    # 3 f has the same attention: float32 rounding
+    assert float(attention_loss({"a": f}, {"a": 3 * f})) == pytest.approx(0.0, abs=1e-12)
+    other = values(2, 3, 4, 5, seed=1)
+    energy = (other.numpy() ** 2).mean((2, 3))
+    wanted = np.mean((unit - energy / np.linalg.norm(energy, axis=1, keepdims=True)) ** 2)
+    found = float(attention_loss({"a": f, "flat": f[..., 0, 0]}, {"a": other, "flat": f}))
+    assert found == pytest.approx(float(wanted), rel=1e-4)
+    assert float(attention_loss({}, {})) == 0.0
+
+
+def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
+    given = answers()
+    student, teacher = given.student.requires_grad_(), given.teacher
+    with torch.no_grad():
+        frozen = teacher.clone()
+    for name in STUDENT_LOSSES:
+        block = given.blocks["a"].detach().requires_grad_()
+        own = Answers(student, frozen, {"a": block}, given.goals, 4.0)
+        loss = STUDENT_LOSSES[name](own)
+        torch.autograd.grad(loss, [student, block], allow_unused=True)
+    assert frozen.grad is None
+    assert not frozen.requires_grad
+
+
+def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
+    student: Student,
+) -> None:
+    parts = student.parts()
+    spec = OptimiserSpec(kind="sgd", weight_rate=0.1, step_rate=0.2, momentum=0.9, decay=0.5)
+    moving = optimiser(parts, spec)
+    weight, bias, step = (parts[kind][0] for kind in ("weights", "biases", "steps"))
+    before = [p.detach().clone() for p in (weight, bias, step)]
+    for p in (weight, bias, step):
+        p.grad = torch.ones_like(p)
+    moving.step()
+    # Nesterov's first step: gradient + momentum gradient, decay added to the gradient before
+    pull = 1.0 + 0.5 * before[0]
+    torch.testing.assert_close(weight.detach(), before[0] - 0.1 * 1.9 * pull)
+    torch.testing.assert_close(bias.detach(), before[1] - 0.1 * 1.9)
+    torch.testing.assert_close(step.detach(), before[2] - 0.2)
+
+
+@pytest.mark.parametrize(
+    ("fall", "done", "expected"),
+    [
+        ("constant", 0.05, 0.5), ("constant", 0.9, 1.0),
+        ("steps", 0.3, 1.0), ("steps", 0.6, 0.1), ("steps", 0.9, 0.01),
+        ("cosine", 1.0, 0.01), ("cosine", 0.1, 1.0),
+    ],
+)  # fmt: skip
+def test_rates_rise_then_fall_as_the_recipe_says(fall: str, done: float, expected: float) -> None:
+    spec = OptimiserSpec(fall=fall, milestones=(0.5, 0.8))  # type: ignore[arg-type]
+    assert spec.lr_factor(done) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ({"losses": {"kdd": 1}}, "distill.losses: unknown loss 'kdd'; did you mean 'kd'"),
+        ({"losses": {"dkd": {"other": 1}}}, "distill.losses.dkd: unknown key 'other'"),
+        ({"losses": {"kd": float("nan")}}, "distill.losses.kd.weight"),
+    ],
+)
+def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place: str) -> None:
+    with pytest.raises(UsageError, match=place):
+        DistillSpec(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
+    assert OptimiserSpec() == OptimiserSpec(rounding="gradual", weight_rate=1e-2, step_rate=1e-2)
+    straight = OptimiserSpec(rounding="straight")
+    assert (straight.weight_rate, straight.step_rate) == straight.rates() == (4e-4, 4e-3)
+    assert OptimiserSpec(weight_rate=0.5).rates() == (0.5, 1e-2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weight_rate": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"clip": -1.0}]
+)
+def test_a_wrong_optimiser_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"distill.optimiser.{next(iter(wrong))}"):
+        OptimiserSpec(**wrong)  # type: ignore[arg-type]

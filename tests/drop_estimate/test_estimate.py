@@ -1,0 +1,109 @@
+"""The estimate as a user meets it: a live student, and every reason not to tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dfqonnx.convert.importer import to_program
+from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.data.model_input import to_tensor as to_array
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, judge
+from dfqonnx.export.export import export
+from dfqonnx.export.writer import write
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalize import normalise
+from dfqonnx.placement.place import choose_sites
+from dfqonnx.runtime.session import Session
+from dfqonnx.synthesis.pixels import to_tensor
+from dfqonnx.synthesis.sources.dead_leaves import leaves
+from dfqonnx.workflows.resolve_inputs import estimate, open_real
+
+RNG = np.random.default_rng(1)
+INPUTS = PRESETS["cifar10"]
+
+
+def answers(n: int = 64, classes: int = 10, scale: float = 3.0) -> np.ndarray:
+    return scale * RNG.normal(size=(n, classes)).astype(np.float32)
+
+
+def plain_student(teacher: Path, out: Path, bits: str) -> Path:
+    model = normalise(load(teacher))
+    program = to_program(model)
+    sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
+    student = Student(program, sites)
+    generator = torch.Generator().manual_seed(3)
+    made = leaves(64, height=32, width=32, channels=3, generator=generator)
+    student.initialise([to_tensor(torch.cat(list(made)), INPUTS)])
+    write(export(model, sites, student.qparams()), out)
+    return out
+
+
+def test_a_student_made_here_loses_what_the_interval_says(
+    root: Path, shared: Path, tmp_path: Path
+) -> None:
+    teacher = root / "models" / "resnet20.onnx"
+    student = plain_student(teacher, tmp_path / "s.onnx", "w3a4")  # widths that no known one has
+    with np.load(shared / "data" / "cifar10_test.npz") as data:
+        x, y = data["x"][:2000], data["y"][:2000]
+    right = []
+    for path in (teacher, student):
+        session = Session(path)
+        name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
+        found = session.run_batched({name: to_array(x, INPUTS, shape=shape)}, size=100)
+        right.append(float((next(iter(found.values())).argmax(1) == y).mean()))
+    true = 100 * (right[0] - right[1])
+    model = normalise(load(teacher))
+    np.savez(tmp_path / "few.npz", x=x[-100:])
+    for images in (None, tmp_path / "few.npz"):
+        real = open_real(images, model, INPUTS)
+        told = estimate(teacher, student, model, INPUTS, real=real)
+        assert told.low is not None
+        assert told.high is not None
+        assert told.low <= true <= told.high
+
+
+def test_the_float_model_itself_is_told_to_lose_nothing(root: Path) -> None:
+    teacher = root / "models" / "resnet20.onnx"
+    told = estimate_drop(teacher, teacher, inputs=INPUTS, size=(32, 32, 3))
+    assert told.value is not None
+    assert told.low is not None
+    assert abs(told.value) < 0.01
+    assert told.low < 0 < (told.high or 0)
+
+
+def test_it_says_where_it_cannot_tell(root: Path) -> None:
+    teacher = root / "models" / "resnet20.onnx"
+    assert "no image" in estimate_drop(teacher, teacher, inputs=INPUTS, size=None).reason
+    few = answers(classes=3)
+    assert "3 classes" in judge("painted", few, [few, few]).reason
+    broken = answers()
+    bad = broken.copy()
+    bad[0, 0] = np.nan
+    assert "finite" in judge("painted", broken, [broken, bad]).reason
+    one = answers()
+    one[:, 2] += 100
+    assert "one and the same class" in judge("painted", one, [one, one]).reason
+    vague = answers(scale=0.01)
+    found = judge("painted", vague, [vague, vague])
+    assert found.value is None
+    assert "less certain" in found.reason
+
+
+def test_beyond_the_worst_known_student_the_interval_is_open_upwards() -> None:
+    t = answers(n=512)
+    found = judge("painted", t, [t, -t])
+    assert found.high == 100.0
+    assert "further from the float model" in found.reason
+
+
+def test_too_few_real_images_leave_the_painted_ones_in_charge(root: Path) -> None:
+    teacher = root / "models" / "resnet20.onnx"
+    few = np.zeros((5, 32, 32, 3), np.uint8)
+    told = estimate_drop(teacher, teacher, inputs=INPUTS, size=(32, 32, 3), real=few)
+    assert told.basis == "512 painted images"
+    assert "fewer than 32" in told.reason

@@ -1,0 +1,164 @@
+"""Channels whose scale is free: what the network computes stays, and who has no freedom."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from onnx import numpy_helper, parser
+
+from dfqonnx.convert.importer import program_from_ir
+from dfqonnx.convert.module import Net
+from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization import Grid
+from dfqonnx.core.quantization_plan import Sites, WeightSite
+from dfqonnx.equalization.scale_groups import Freedom, find_freedom
+
+C = 4
+FIRST = "c = Conv<pads=[1,1,1,1]>(x, w, b)"
+LAST = "y = Conv(z, v)"
+
+
+def program(body: str, *, reads: int = C, first: str = FIRST, last: str = LAST) -> Program:
+    """A network c = first(x), z = body(c), y = last(z), z with `reads` channels."""
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    net (float[N,3,6,6] x) => (float[N,2,P,Q] y) {{ {first} {body} {last} }}"""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "w": (C, 3, 3, 3), "b": (C,), "u": (C, C, 1, 1), "a": (C,), "v": (2, reads, 1, 1),
+        "g": (2, reads), "m": (6, 2), "slope": (C, 1, 1), "bias": (1, C, 1, 1),
+    }  # fmt: skip
+    numbers = {
+        "behind": [0, 1, 0, 0, 0, 2, 0, 0], "before": [1, 0, 0, 0, 0, 0, 0, 0],
+        "zero": [0], "two": [2], "one": [1], "end": [2**62], "rows": [-1, C], "wide": [-1, 36 * C],
+    }  # fmt: skip
+    model = parser.parse_model(text)
+    words = set(text.replace(",", " ").replace("(", " ").replace(")", " ").split())
+    for name, shape in shapes.items():
+        if name in words:
+            array = rng.standard_normal(shape).astype("f4")
+            model.graph.initializer.append(numpy_helper.from_array(array, name))
+    for name, values in numbers.items():
+        if name in words:
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+    return program_from_ir(ir.serde.deserialize_model(model))
+
+
+def sites(net: Program) -> Sites:
+    grid = Grid.weight(4)
+    found = [
+        WeightSite(
+            step.node,
+            step.op,
+            str(step.inputs[1]),
+            str(step.inputs[2]) if len(step.inputs) > 2 else None,
+            grid,
+            0 if step.op != "MatMul" else 1,
+            "",
+        )
+        for step in net.steps
+        if step.op in {"Conv", "Gemm", "MatMul"}
+    ]
+    return Sites((), (), tuple(found), ())
+
+
+def freedom_of(net: Program) -> Freedom:
+    return find_freedom(net, sites(net))
+
+
+def check(net: Program, freedom: Freedom) -> None:
+    """Whatever the factors, the outputs stay: float32 sums of at most 108 terms."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 3, 6, 6)
+    factors = torch.empty(freedom.count).uniform_(-2, 2).exp()
+    with torch.no_grad():
+        before, after = Net(net)(x)[0], Net(freedom.scaled(net, factors))(x)[0]
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
+
+
+FREE = {
+    "relu": ("z = Relu(c)", C, C),
+    "pooling": ("r = LeakyRelu(c) p = MaxPool<kernel_shape=[2,2]>(r) z = PRelu(p, slope)", C, C),
+    "residual": ("r = Relu(c) d = Conv(r, u, a) s = Add(d, r) z = Relu(s)", C, C),
+    "two streams": ("r = Relu(c) d = Conv(r, u) z = Relu(d)", C, 2 * C),
+    "zeros around": ("z = Pad(c, behind)", C + 3, C + 3),
+    "beside itself": ("r = Relu(c) z = Concat<axis=1>(r, c)", 2 * C, C),
+    "half the positions": ("z = Slice(c, zero, end, two, two)", C, C),
+}
+
+
+@pytest.mark.parametrize(("body", "reads", "count"), FREE.values(), ids=FREE)
+def test_free_channels_are_counted_and_change_nothing(body: str, reads: int, count: int) -> None:
+    net = program(body, reads=reads)
+    freedom = freedom_of(net)
+    assert freedom.count == count
+    assert (freedom.factor["c"] >= 0).all()
+    assert (freedom.factor["y"] == -1).all()
+    check(net, freedom)
+
+
+def test_what_is_added_has_one_factor_and_what_stands_beside_has_its_own() -> None:
+    net = program(
+        "r = Relu(c) d = Conv(r, u, a) s = Add(d, r) z = Concat<axis=1>(s, d)", reads=2 * C
+    )
+    factor = freedom_of(net).factor
+    assert factor["c"].tolist() == factor["d"].tolist() == factor["s"].tolist()
+    assert factor["z"].tolist() == 2 * factor["c"].tolist()
+    padded = freedom_of(program("z = Pad(c, behind)", reads=C + 3)).factor
+    assert padded["z"][1 : 1 + C].tolist() == padded["c"].tolist()
+    assert not set(padded["z"][[0, -2, -1]]) & set(padded["c"])
+
+
+FIXED = {
+    "a sigmoid": "z = Sigmoid(c)",
+    "a bias of its own": "z = Add(c, bias)",
+    "a reader beside": "p = Relu(c) q = Tanh(c) z = Add(p, q)",
+    "maps beside each other": "p = Relu(c) z = Concat<axis=2>(p, p)",
+    "channels taken apart": "p = Slice(c, zero, end, one, one) z = Relu(p)",
+    "images padded": "z = Pad(c, before)",
+    "reflection": 'z = Pad<mode = "reflect">(c, behind)',
+    "axes exchanged": "t = Transpose<perm=[0,2,3,1]>(c) z = Transpose<perm=[0,3,1,2]>(t)",
+}
+
+
+@pytest.mark.parametrize("body", FIXED.values(), ids=FIXED)
+def test_what_another_operator_touches_is_not_free(body: str) -> None:
+    net = program(body)
+    freedom = freedom_of(net)
+    assert (freedom.factor["c"] == -1).all()
+    assert freedom.count == 0
+
+
+def test_columns_behind_flatten_belong_to_channels() -> None:
+    last = "y = Gemm<transB=1>(z, g)"
+    pooled = "p = GlobalAveragePool(c) z = Flatten(p)"
+    for body, reads in ((pooled, C), ("z = Flatten(c)", 36 * C)):
+        net = program(body, reads=reads, last=last)
+        freedom = freedom_of(net)
+        assert freedom.count == C
+        check(net, freedom)
+        maps = torch.randn(2, C, reads // C)
+        assert torch.equal(freedom.channels("z", maps.flatten(1)), maps)
+        assert torch.equal(freedom.channels("c", maps), maps[:, :, None])
+    assert (
+        freedom_of(program("p = GlobalAveragePool(c) z = Reshape(p, rows)", last=last)).count == C
+    )
+    # rows of C numbers out of 36 C are no channels
+    assert freedom_of(program("z = Reshape(c, rows)", last=last)).count == 0
+
+
+def test_a_matrix_product_over_positions_does_not_read_channels() -> None:
+    first = "c = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(c)"
+    net = program("", first=first, last="y = MatMul(r, m)")  # 6 columns of an image
+    assert freedom_of(net).count == 0
+    check(net, freedom_of(net))
+
+
+def test_nodes_left_float_and_the_networks_own_outputs_keep_their_channels() -> None:
+    net = program("z = Relu(c)")
+    known = sites(net)
+    last_only = Sites((), (), known.weights[1:], ())
+    assert find_freedom(net, last_only).count == 0
+    shown = program("z = Relu(c)", last="q = Conv(z, v) y = Identity(z)")
+    assert freedom_of(shown).count == 0

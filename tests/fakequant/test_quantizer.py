@@ -1,0 +1,244 @@
+"""Fake quantizers against numpy, ONNX Runtime, closed-form gradients and PyTorch's own kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from dfqonnx.core.quantization import Grid, dequantize, quantize
+from dfqonnx.core.quantization_plan import ActivationSite
+from dfqonnx.fakequant.quantizer import Quantizer, Rule, capped, inner, per_channel, per_tensor
+
+GRIDS = [
+    Grid.activation(8, signed=False),
+    Grid.activation(8, signed=True),
+    Grid.activation(4, signed=False),
+    Grid.activation(3, signed=True),
+    Grid.activation(2, signed=False),
+]
+
+
+def values(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def quantizer(grid: Grid, step: float, ceiling: float | None = None) -> Quantizer:
+    made = Quantizer(ActivationSite("v", "v", grid, ceiling=ceiling))
+    made.set_step(step)
+    return made
+
+
+def run_qdq(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int | None) -> np.ndarray:
+    """QuantizeLinear and DequantizeLinear as ONNX Runtime does them, nothing optimised."""
+    more = {} if axis is None else {"axis": axis}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **more),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], **more),
+    ]
+    graph = helper.make_graph(
+        nodes, "qdq",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
+        [numpy_helper.from_array(scale, "s"), numpy_helper.from_array(zero, "z")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_an_activation_equals_numerics_bit_for_bit(grid: Grid) -> None:
+    q, x = quantizer(grid, 0.37), values(2, 3, 8, 8)
+    step = q.step().detach()
+    expected = dequantize(quantize(x, step, grid), step, grid)
+    assert torch.equal(q(x), expected)
+    assert torch.equal((q.codes(x).float() - grid.zero_point) * step, expected)
+    assert q.params().scale == float(np.float32(step))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_activation_equals_onnx_runtime_bit_for_bit(signed: bool, seed: int) -> None:
+    q = quantizer(Grid.activation(8, signed=signed), 0.01 * (seed + 1) ** 0.5)
+    x = values(4, 3, 32, 32, seed=seed)
+    p = q.params()
+    expected = run_qdq(x.numpy(), np.float32(p.scale), np.uint8(p.zero_point), None)
+    assert np.array_equal(q(x).detach().numpy(), expected)
+
+
+def test_ties_on_a_finer_grid_round_half_to_even_as_in_onnx_runtime() -> None:
+    q = quantizer(Grid.activation(8, signed=False), 0.1)
+    x = (torch.arange(512) / 2) * q.step().detach()  # every other value is a tie
+    expected = run_qdq(x.numpy(), np.float32(q.params().scale), np.uint8(0), None)
+    assert np.array_equal(q(x).detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_weight_equals_onnx_runtime_per_channel_bit_for_bit(axis: int) -> None:
+    w = values(6, 5, 3, 3)
+    steps = values(w.shape[axis], seed=2).abs() * 0.02 + 0.001
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    mine = per_channel(w, steps.view(shape), Rule(-128, 127))
+    expected = run_qdq(w.numpy(), steps.numpy(), np.zeros(len(steps), np.int8), axis)
+    assert np.array_equal(mine.numpy(), expected)
+
+
+def closed_form(
+    x: np.ndarray, s: float, qn: int, qp: int, d: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The LSQ gradients, one value at a time."""
+    dx, ds = np.zeros_like(x), 0.0
+    for i, v in np.ndenumerate(x):
+        code = np.rint(v / s)
+        if code < qn:
+            ds += d[i] * qn
+        elif code > qp:
+            ds += d[i] * qp
+        else:
+            dx[i] = d[i]
+            ds += d[i] * (code - v / s)
+    return dx, ds
+
+
+@pytest.mark.parametrize(("qn", "qp"), [(0, 15), (-8, 7), (-2, 1), (0, 255)])
+def test_the_gradients_equal_the_closed_form(qn: int, qp: int) -> None:
+    x = values(2, 3, 4, 5).requires_grad_()
+    s = torch.tensor(2.0 / qp, requires_grad=True)
+    d = values(2, 3, 4, 5, seed=1)
+    per_tensor(x, s, Rule(qn, qp, 0.25)).backward(d)
+    dx, ds = closed_form(x.detach().double().numpy(), float(s.detach()), qn, qp, d.double().numpy())
+    assert x.grad is not None
+    assert s.grad is not None
+    assert np.array_equal(x.grad.numpy(), dx.astype(np.float32))
+    # float32 sums of 120 terms as large as |x| qp against a float64 loop
+    assert float(s.grad) == pytest.approx(0.25 * ds, abs=1e-5 * qp)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_the_gradients_equal_those_of_the_kernel_in_torch(grid: Grid) -> None:
+    x, d = values(3, 4, 9, 7), values(3, 4, 9, 7, seed=1)
+    grads = []
+    for own in (True, False):
+        v = x.clone().requires_grad_()
+        s = torch.tensor([0.21], requires_grad=True)
+        if own:
+            rule = Rule(grid.lo - grid.zero_point, grid.hi - grid.zero_point, 0.1)
+            out = per_tensor(v, s, rule)
+        else:
+            zero = torch.tensor([float(grid.zero_point)])
+            out = torch._fake_quantize_learnable_per_tensor_affine(
+                v, s, zero, grid.lo, grid.hi, 0.1
+            )
+        out.backward(d)
+        grads.append((v.grad, s.grad))
+    assert torch.equal(grads[0][0], grads[1][0])
+    # both sum 756 float32 terms, in another order
+    torch.testing.assert_close(grads[0][1], grads[1][1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_per_channel_gradients_equal_those_of_the_kernel_in_torch(axis: int) -> None:
+    x, d = values(4, 6, 3, 3), values(4, 6, 3, 3, seed=1)
+    channels = x.shape[axis]
+    shape = [1, 1, 1, 1]
+    shape[axis] = channels
+    steps = values(channels, seed=3).abs() * 0.1 + 0.05
+    v, s = x.clone().requires_grad_(), steps.clone().requires_grad_()
+    per_channel(v, s.view(shape), Rule(-8, 7, 0.1)).backward(d)
+    v2, s2 = x.clone().requires_grad_(), steps.clone().requires_grad_()
+    torch._fake_quantize_learnable_per_channel_affine(
+        v2, s2, torch.zeros(channels), axis, -8, 7, 0.1
+    ).backward(d)
+    assert torch.equal(v.grad, v2.grad)
+    # sums of tens of float32 terms, in another order
+    torch.testing.assert_close(s.grad, s2.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["channels-last", "strided", "expanded gradient"])
+def test_memory_order_changes_no_gradient(layout: str) -> None:
+    wide = values(2, 4, 6, 12)
+    x = wide[:, :, :, ::2] if layout == "strided" else wide[:, :, :, :6].contiguous()
+    if layout == "channels-last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    d = torch.ones(()).expand(x.shape) if "gradient" in layout else values(2, 4, 6, 6, seed=1)
+    results = []
+    for v in (x.detach().requires_grad_(), x.detach().contiguous().requires_grad_()):
+        s = torch.tensor(0.3, requires_grad=True)
+        per_tensor(v, s, Rule(-8, 7)).backward(d)
+        results.append((v.grad, s.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    # the same 288 float32 terms in another order
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
+
+
+def test_inner_products_agree_whatever_the_memory_order() -> None:
+    a, b = values(2, 3, 4, 5), values(2, 3, 4, 5, seed=1)
+    last = torch.channels_last
+    expected = float((a.double() * b.double()).sum())
+    a_last, b_last = a.to(memory_format=last), b.to(memory_format=last)
+    turned = (a.transpose(2, 3), b.transpose(2, 3))
+    for x, y in [(a, b), (a_last, b_last), (a_last, b), turned]:
+        # 120 float32 terms of size 1
+        assert float(inner(x, y)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0.1, 15), (0.4, 15), (0.5, 12), (1.0, 6)])
+def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
+    grid = Grid.activation(4, signed=False)
+    q = quantizer(grid, step, ceiling=6.0)
+    assert q.params().hi == expected
+    assert int(q.codes(torch.tensor([100.0]))) == expected
+    assert float(q(torch.tensor([100.0])).detach()) == pytest.approx(
+        expected * step, rel=1e-6
+    )  # exp(log)
+
+
+def test_a_ceiling_counts_from_the_zero_point() -> None:
+    site = ActivationSite("v", "v", Grid.activation(8, signed=True), ceiling=1.0)
+    assert capped(site, 0.1) == Grid(8, 0, 138, 128)
+
+
+def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
+    x, d = values(4, 6, 5, 5), values(4, 6, 5, 5, seed=1)
+    results = []
+    for rectify in (True, False):
+        v, s = x.clone().requires_grad_(), torch.tensor(0.2, requires_grad=True)
+        out = per_tensor(v if rectify else v.relu(), s, Rule(0, 7, 0.5, rectify))
+        out.backward(d)
+        results.append((out.detach(), v.grad, s.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    # 600 float32 terms, those below 0 left out on one side
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_stays_positive_however_hard_it_is_pulled_down() -> None:
+    q = quantizer(Grid.activation(4, signed=False), 0.1)
+    optimizer = torch.optim.SGD(q.parameters(), lr=10.0)
+    for _ in range(3):
+        q.step().backward()
+        optimizer.step()
+    assert float(q.step().detach()) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_gives_the_same_values_and_gradients() -> None:
+    x, d = values(4, 8, 16, 16), values(4, 8, 16, 16, seed=1)
+    results = []
+    for device in ("cpu", "cuda"):
+        v = x.to(device).requires_grad_()
+        s = torch.tensor(0.3, device=device, requires_grad=True)
+        out = per_tensor(v, s, Rule(0, 15))
+        out.backward(d.to(device))
+        results.append((out.detach().cpu(), v.grad.cpu(), s.grad.cpu()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    # 8,192 float32 terms in another order
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-3, atol=1e-3)

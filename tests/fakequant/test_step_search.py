@@ -1,0 +1,76 @@
+"""The grid search for steps against brute force in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dfqonnx.core.quantization import Grid
+from dfqonnx.fakequant.step_search import SMALLEST, activation_step, channel_steps, sample
+
+
+def error(x: np.ndarray, s: float, qn: int, qp: int) -> float:
+    """Mean |x - x'|^2.4."""
+    return float(np.mean(np.abs(np.clip(np.rint(x / s), qn, qp) * s - x) ** 2.4))
+
+
+def brute_force(x: np.ndarray, qn: int, qp: int) -> float:
+    """The least error over a grid ten times as fine as the search's."""
+    widest = max(x.max() / qp, x.min() / qn if qn else 0.0)
+    return min(error(x, widest * r, qn, qp) for r in np.linspace(0.02, 1.05, 1000))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
+    generator = torch.Generator().manual_seed(bits)
+    w = torch.randn(5, 7, 3, 3, generator=generator) * torch.tensor([1e-3, 0.1, 1, 5, 50]).view(
+        5, 1, 1, 1
+    )
+    w[3, 0, 0, 0] = 60.0  # one outlier
+    grid = Grid.weight(bits)
+    steps = channel_steps(w, grid, 0)
+    for row, step in zip(w.double().numpy().reshape(5, -1), steps.tolist(), strict=True):
+        # the reference's grid is ten times as fine; 63 values on 256 codes make a jagged error
+        slack = 1.4 if bits == 8 else 1.05
+        assert error(row, step, grid.lo, grid.hi) <= slack * brute_force(row, grid.lo, grid.hi)
+
+
+def test_the_channel_axis_may_be_the_last_one() -> None:
+    w = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(channel_steps(w, Grid.weight(4), 1), channel_steps(w.t(), Grid.weight(4), 0))
+
+
+def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
+    w = torch.zeros(3, 4)
+    w[1] = 1.0
+    steps = channel_steps(w, Grid.weight(4), 0)
+    assert (steps > 0).all()
+    assert steps[0] < 1e-7
+    assert steps[1] > 1e-2
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
+    x = torch.randn(20_000, generator=torch.Generator().manual_seed(bits))
+    x = x if signed else x.relu()
+    grid = Grid.activation(bits, signed=signed)
+    qn, qp = grid.lo - grid.zero_point, grid.hi - grid.zero_point
+    step = activation_step(x, lambda _: grid)
+    reference = x.double().numpy()
+    # the search's grid is ten times as coarse as the reference's
+    assert error(reference, step, qn, qp) <= 1.05 * brute_force(reference, qn, qp)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(10), torch.zeros(0), -torch.ones(4)])
+def test_samples_without_anything_to_represent_still_give_a_positive_step(x: torch.Tensor) -> None:
+    assert activation_step(x, lambda _: Grid.activation(4, signed=False)) >= SMALLEST
+
+
+def test_a_sample_keeps_the_extremes_and_covers_every_column() -> None:
+    x = torch.arange(16 * 64 * 64, dtype=torch.float32).reshape(16, 64, 64)
+    taken = sample(x, 1024)
+    assert 1000 <= len(taken) <= 1200
+    assert {x.min().item(), x.max().item()} <= set(taken.tolist())
+    assert len(set((taken % 64).tolist())) == 64

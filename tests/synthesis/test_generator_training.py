@@ -1,0 +1,261 @@
+"""Generators in training: who learns from whom, and who is left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, SynthSpec
+from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.core.progress import Silent
+from dfqonnx.errors import UsageError
+from dfqonnx.graph.model import Model
+from dfqonnx.synthesis.budget import Plan
+from dfqonnx.synthesis.context import Studio
+from dfqonnx.synthesis.generators.classifier_head import find_classifier
+from dfqonnx.synthesis.generators.float_adversary import Adversary
+from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.sources.generator import generate
+from dfqonnx.synthesis.synthesize import Images, synthesise
+from tests.synthesis.tiny import program, tiny
+
+CPU = torch.device("cpu")
+GENERATOR = GeneratorSpec(latent=8, slim=0.1, iterations=4, batch=16)
+SPEC = SynthSpec(
+    source="generator",
+    images=40,
+    losses={"class": 1.0, "batchnorm-kl": 1.0},  # type: ignore[arg-type]
+    generator=GENERATOR,
+)
+
+
+class Told(Silent):
+    """Keeps the figures of every step."""
+
+    def __init__(self) -> None:
+        self.figures: list[dict[str, float]] = []
+
+    def advance(self, units: int = 1, **figures: float) -> None:
+        self.figures.append(figures)
+
+
+class Opponent(nn.Module):
+    """Logits of another network on the same images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 16 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x.flatten(1))
+        return logits
+
+
+def make(model: Model, spec: SynthSpec = SPEC, *, seed: int = 0, told: Silent | None = None,
+         opponents: tuple[Opponent, ...] = ()) -> Images:  # fmt: skip
+    return synthesise(
+        program(model), model.statistics, inputs=PRESETS["cifar10"].fitted(model.input_shape),
+        shape=model.input_shape, spec=spec, seed=seed, device="cpu", progress=told or Silent(),
+        opponents=opponents,
+    )  # fmt: skip
+
+
+def live(images: Images) -> Live:
+    assert images.live is not None
+    return images.live
+
+
+def changed(spec: SynthSpec = SPEC, *, game: GameSpec | None = None, **keys: object) -> SynthSpec:
+    """The spec with other keys of its generator, and another game."""
+    generator = dataclasses.replace(spec.generator, **keys)  # type: ignore[arg-type]
+    return dataclasses.replace(spec, generator=generator, game=game or spec.game)
+
+
+def test_training_lowers_the_losses(tmp_path: Path) -> None:
+    told = Told()
+    make(tiny(tmp_path), changed(iterations=30, rate=5e-3), told=told)
+    first, last = told.figures[:5], told.figures[-5:]
+    assert np.mean([f["loss"] for f in last]) < np.mean([f["loss"] for f in first])
+
+
+def test_images_are_as_many_as_asked_for_and_the_seed_decides(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    first, again, other = make(model), make(model), make(model, seed=1)
+    assert first.pixels.shape == (40, 16, 16, 3)
+    assert first.source == "generator"
+    assert np.array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("NHWC", 3), ("NCHW", 1)])
+def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int) -> None:
+    model = tiny(tmp_path, layout=layout, channels=channels)
+    inputs = PRESETS["zero-one"].fitted(model.input_shape)
+    images = synthesise(
+        program(model), model.statistics, inputs=inputs, shape=model.input_shape, spec=SPEC,
+        seed=0, device="cpu", progress=Silent(),
+    )  # fmt: skip
+    assert images.pixels.shape == (40, 16, 16, channels)
+    x = live(images).draw(6, torch.Generator().manual_seed(0)).x
+    assert tuple(x.shape[1:]) == model.input_shape
+    assert x.min() >= 0
+    assert x.max() <= 1
+
+
+def test_without_statistics_those_of_dead_leaves_stand_in(tmp_path: Path) -> None:
+    told = Told()
+    make(tiny(tmp_path, norm=False), told=told)
+    assert all("batchnorm-kl" in figures for figures in told.figures)
+
+
+def test_a_generator_s_step_changes_the_generator_and_nothing_else(tmp_path: Path) -> None:
+    model, opponent = tiny(tmp_path), Opponent()
+    teacher = program(model)
+    tensors = {name: tensor.clone() for name, tensor in teacher.tensors.items()}
+    known = {name: (s.mean.copy(), s.variance.copy()) for name, s in model.statistics.items()}
+    opposing = [p.detach().clone() for p in opponent.parameters()]
+    game = live(make(model, dataclasses.replace(
+        SPEC, losses={"adversarial": 1.0, "batchnorm-kl": 1.0}  # type: ignore[arg-type]
+    )))  # fmt: skip
+    before = {name: value.copy() for name, value in game.state().items()}
+    figures = game.improve((opponent,))
+    assert figures["adversarial"] < 0
+    after = game.state()
+    assert not np.array_equal(before["0.linear.weight"], after["0.linear.weight"])
+    for name, tensor in teacher.tensors.items():
+        assert torch.equal(tensor, tensors[name])
+        assert tensor.grad is None
+    for name, statistics in model.statistics.items():
+        assert np.array_equal(statistics.mean, known[name][0])
+        assert np.array_equal(statistics.variance, known[name][1])
+    for parameter, old in zip(opponent.parameters(), opposing, strict=True):
+        assert torch.equal(parameter, old)
+        assert parameter.grad is None
+
+
+def test_the_adversarial_term_pushes_away_from_the_opponent(tmp_path: Path) -> None:
+    spec = dataclasses.replace(SPEC, losses={"adversarial": 1.0})  # type: ignore[arg-type]
+    game = live(make(tiny(tmp_path), changed(spec, iterations=0, rate=5e-3)))
+    opponent = Opponent()
+    first = [game.improve((opponent,))["adversarial"] for _ in range(40)]
+    assert np.mean(first[-10:]) < np.mean(first[:10])  # the divergence grows
+
+
+def test_what_is_drawn_is_detached_and_comes_in_equal_shares(tmp_path: Path) -> None:
+    game = live(make(tiny(tmp_path), changed(game=GameSpec(generators=2))))
+    drawn = game.draw(7, torch.Generator().manual_seed(0))
+    assert drawn.x.shape == (7, 3, 16, 16)
+    assert not drawn.x.requires_grad
+    assert drawn.labels is not None
+    assert drawn.labels.shape == (7,)
+    names = {name.split(".")[0] for name in game.state()}
+    assert names == {"0", "1"}
+    state = game.state()
+    assert not np.array_equal(state["0.linear.weight"], state["1.linear.weight"])
+
+
+def test_images_of_an_unconditional_generator_have_no_labels(tmp_path: Path) -> None:
+    game = live(make(tiny(tmp_path), changed(conditional=False)))
+    assert game.draw(4, torch.Generator()).labels is None
+
+
+def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
+    told = Told()
+    spec = dataclasses.replace(SPEC, losses={"class": 1.0, "adversarial": 1.0})  # type: ignore[arg-type]
+    against = GameSpec(opponent="student")
+    make(tiny(tmp_path), changed(spec, game=against, alone=3), told=told, opponents=(Opponent(),))
+    assert ["adversarial" in figures for figures in told.figures] == [False] * 3 + [True]
+
+
+def test_a_float_opponent_learns_from_the_images_and_hands_no_gradient_to_the_teacher(
+    tmp_path: Path,
+) -> None:
+    model = tiny(tmp_path)
+    teacher = program(model)
+    adversary = Adversary(
+        teacher, model.statistics, spec=GameSpec(rate=0.05),
+        generator=torch.Generator().manual_seed(0), device=CPU,
+    )  # fmt: skip
+    count = sum(p.numel() for p in adversary.net.parameters())
+    # conv 6x3x3x3 + 6, BatchNorm 2x6, Gemm 6x5 + 5
+    assert count == 6 * 27 + 6 + 12 + 35
+    x = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    goal = 2 * x.mean((2, 3)) @ torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
+    losses = [adversary.learn(x, goal, done=0.0) for _ in range(30)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(tensor.grad is None for tensor in teacher.tensors.values())
+
+
+def test_dfqf_s_game_goes_through_the_recipe(tmp_path: Path) -> None:
+    told = Told()
+    spec = changed(
+        dataclasses.replace(SPEC, losses={"confidence": 1.0, "adversarial": 1.0}),  # type: ignore[arg-type]
+        game=GameSpec(opponent="float"), architecture="dfqf", conditional=False, alone=1,
+    )  # fmt: skip
+    make(tiny(tmp_path), spec, told=told)
+    assert ["adversarial" in f for f in told.figures] == [False, True, True, True]
+    assert all(f["opponent"] > 0 for f in told.figures)
+
+
+def test_a_kept_generator_makes_the_same_kind_of_images_without_training(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    first = live(make(model))
+    path = tmp_path / "generator.npz"
+    np.savez(path, **first.state())  # type: ignore[arg-type]
+    told = Told()
+    again = live(make(model, changed(kept=str(path)), told=told))
+    assert not told.figures
+    for name, value in first.state().items():
+        if "running" not in name and "tracked" not in name:  # moved by drawing
+            assert np.array_equal(again.state()[name], value), name
+    a = first.draw(16, torch.Generator().manual_seed(3)).x
+    b = again.draw(16, torch.Generator().manual_seed(3)).x
+    assert torch.equal(a, b)
+
+
+def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    path = tmp_path / "generator.npz"
+    np.savez(path, **live(make(model)).state())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"0.embedding.weight is \(5, 8\), expected \(5, 9\)"):
+        make(model, changed(kept=str(path), latent=9))
+    with pytest.raises(UsageError, match="is missing"):
+        make(model, changed(kept=str(path), game=GameSpec(generators=2)))
+    with pytest.raises(UsageError, match="no such file"):
+        make(model, changed(kept=str(tmp_path / "none.npz")))
+    path.write_text("words")
+    with pytest.raises(UsageError, match="not an npz"):
+        make(model, changed(kept=str(path)))
+
+
+def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
+    studio = Studio(
+        program(tiny(tmp_path)), {}, PRESETS["raw"], (16, 16), SPEC, Plan(8, 0, 8, 0, 0),
+        torch.Generator(), CPU, Silent(),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="--recipe default"):
+        generate(studio)
+
+
+def test_the_last_layer_is_found_with_a_row_for_every_class(tmp_path: Path) -> None:
+    found = find_classifier(program(tiny(tmp_path)), CPU)
+    assert found is not None
+    assert found.rows.shape == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("fall", "done", "expected"),
+    [
+        ("constant", 0.7, 1.0),
+        ("cosine", 0.0, 1.0), ("cosine", 0.5, 0.5), ("cosine", 1.0, 0.0),
+        ("steps", 0.2, 1.0), ("steps", 0.25, 0.1), ("steps", 0.8, 0.01),
+    ],
+)  # fmt: skip
+def test_a_rate_falls_as_the_recipe_says(fall: str, done: float, expected: float) -> None:
+    assert lr_factor(done, fall, milestones=(0.25, 0.75)) == pytest.approx(expected)

@@ -1,0 +1,130 @@
+"""Generators: counted by hand, right in shape, and valid pixels whatever the input."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import dfqonnx.synthesis.generators  # noqa: F401  (files them all)
+from dfqonnx.core.input_format import PRESETS
+from dfqonnx.errors import UsageError
+from dfqonnx.synthesis.generators.architecture import GENERATORS, Canvas, Form, build
+from dfqonnx.synthesis.pixels import limits
+
+CPU = torch.device("cpu")
+FORM = Form(32, 32, 3, 100)
+
+
+def made(architecture: str, form: Form, seed: int = 0) -> torch.nn.Module:
+    return build(architecture, form, generator=torch.Generator().manual_seed(seed))
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1) -> int:
+    return outputs * (inputs // groups) * kernel**2 + outputs
+
+
+def norm(channels: int) -> int:
+    return 2 * channels
+
+
+def g0(latent: int) -> int:
+    """Linear to 128 x 8 x 8, then 128, 64 and 3 channels; the last BatchNorm has no parameters."""
+    linear = latent * 128 * 64 + 128 * 64
+    first = norm(128) + conv(128, 128) + norm(128)
+    return linear + first + conv(128, 64) + norm(64) + conv(64, 3)
+
+
+def attention(channels: int) -> int:
+    """Two 1x1 around depthwise 5x5, depthwise 7x7 and a 1x1."""
+    depthwise = conv(channels, channels, 5, groups=channels)
+    far = conv(channels, channels, 7, groups=channels)
+    return 3 * conv(channels, channels, 1) + depthwise + far
+
+
+COUNTS = {
+    ("gdfq", FORM): g0(100),
+    ("gdfq", dataclasses.replace(FORM, classes=10)): g0(100) + 10 * 100,
+    ("dfqf", dataclasses.replace(FORM, latent=1000)): g0(1000),
+    ("akd", dataclasses.replace(FORM, latent=512)): (
+        512 * 512 * 16 + 512 * 16
+        + conv(512, 256) + norm(256) + conv(256, 128) + norm(128) + conv(128, 64) + norm(64)
+        + conv(64, 3)
+    ),
+    ("lrq", FORM): g0(100) + attention(128) + attention(64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "count"), COUNTS.items(), ids=lambda value: str(value)[:30])
+def test_a_generator_has_as_many_parameters_as_its_paper_implies(
+    key: tuple[str, Form], count: int
+) -> None:
+    assert sum(p.numel() for p in made(*key).parameters()) == count
+
+
+@pytest.mark.parametrize("architecture", sorted(set(GENERATORS) - {"dfqf"}))
+@pytest.mark.parametrize(("height", "width", "channels"), [(32, 32, 3), (28, 28, 1), (18, 25, 3)])
+def test_images_have_the_model_s_size_mean_0_and_deviation_1(
+    architecture: str, height: int, width: int, channels: int
+) -> None:
+    form = Form(height, width, channels, 16, slim=0.1)
+    z = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
+    images = made(architecture, form)(z, None)
+    assert images.shape == (16, channels, height, width)
+    # a BatchNorm's own eps of 1e-5 against variances near 1e-3 and more: within a percent
+    assert images.mean((0, 2, 3)).abs().max().item() < 1e-4
+    torch.testing.assert_close(
+        images.std((0, 2, 3), correction=0), torch.ones(channels), rtol=0.02, atol=0
+    )
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
+    inputs = PRESETS[preset]
+    images = Canvas(inputs, 3, CPU)(3 * torch.randn(4, 3, 8, 8))
+    low, high = limits(inputs, 3, CPU)
+    # float32: one multiplication and one sum on values up to 255
+    assert ((images >= low - 1e-4) & (images <= high + 1e-4)).all()
+    # 3 deviations reach the ends
+    assert float(images.amin()) == pytest.approx(float(low.amin()), abs=1e-4)
+    assert float(images.amax()) == pytest.approx(float(high.amax()), abs=1e-4)
+
+
+def test_the_canvas_stops_gradients_of_what_it_cuts_off() -> None:
+    output = torch.tensor([-9.0, 0.0, 9.0]).view(1, 1, 1, 3).requires_grad_()
+    Canvas(PRESETS["zero-one"], 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
+    assert output.grad is not None
+    assert output.grad.flatten().tolist() == [0.0, 0.25, 0.0]
+
+
+def test_a_generator_that_is_told_a_class_makes_other_images_for_another() -> None:
+    network = made("gdfq", dataclasses.replace(FORM, classes=4, slim=0.1))
+    z = torch.randn(8, 100)
+    zero, one = torch.zeros(8, dtype=torch.long), torch.ones(8, dtype=torch.long)
+    assert not torch.equal(network(z, zero), network(z, one))
+
+
+def test_dfqf_begins_with_small_weights() -> None:
+    """So small that the last BatchNorm's eps counts at first: its deviation is below 1."""
+    network = made("dfqf", FORM)
+    weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    spread = torch.cat([w.flatten() for w in weights]).std().item()
+    assert spread == pytest.approx(0.02, rel=0.02)  # of 223,000 draws: 0.15 % by chance
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    assert not any(bias.any() for bias in biases)
+
+
+def test_the_seed_decides_and_global_randomness_is_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.randn(1)
+    torch.manual_seed(5)
+    first, again, other = made("gdfq", FORM), made("gdfq", FORM), made("gdfq", FORM, seed=1)
+    assert torch.equal(torch.randn(1), expected)
+    assert torch.equal(first.linear.weight, again.linear.weight)  # type: ignore[union-attr,arg-type]
+    assert not torch.equal(first.linear.weight, other.linear.weight)  # type: ignore[union-attr,arg-type]
+
+
+def test_an_unknown_architecture_is_named() -> None:
+    with pytest.raises(UsageError, match=r"gdqf.*did you mean 'gdfq'"):
+        made("gdqf", FORM)
