@@ -5,8 +5,8 @@
     result = dfqonnx.quantize("resnet20.onnx", "w4a4", gates=["size<=0.2x", "float_nodes==0"])
     print(result.verdict, result.student, result.report.latency)
 
-`quantize` and `Result` are enough for most; `run(RunSpec(...))` is the same with every setting
-checked before, `verify(ValidateSpec(...))` holds a file against its float teacher, and
+`quantize` and `Result` are enough for most; `run(RunConfig(...))` is the same with every setting
+checked before, `validate(ValidateConfig(...))` holds a file against its float teacher, and
 `dfqonnx.testing.assert_quantized` does so in a test suite.
 
 Everything is imported when it is first asked for.
@@ -21,14 +21,14 @@ from dfqonnx.version import __version__
 
 if TYPE_CHECKING:
     from dfqonnx.api import quantize
-    from dfqonnx.config.commands import RunSpec, ValidateSpec
-    from dfqonnx.config.distillation import DistillSpec
-    from dfqonnx.config.gates import Rule, parse_gate
+    from dfqonnx.config.commands import RunConfig, ValidateConfig
+    from dfqonnx.config.distillation import DistillationConfig
+    from dfqonnx.config.gates import GateRule, parse_gate
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import Recipe, read_recipe
-    from dfqonnx.config.synthesis import SynthSpec
-    from dfqonnx.core.input_format import InputSpec
-    from dfqonnx.core.quantization import Bits, QuantSpec
+    from dfqonnx.config.synthesis import SynthesisConfig
+    from dfqonnx.core.input_format import InputFormat
+    from dfqonnx.core.quantization import BitWidths, QuantizationConfig
     from dfqonnx.errors import (
         DfqError,
         EnvironmentProblem,
@@ -37,35 +37,35 @@ if TYPE_CHECKING:
         UsageError,
     )
     from dfqonnx.report.result import Result
-    from dfqonnx.workflows.inspect import plan, preview
+    from dfqonnx.workflows.inspect import dry_run, inspect
     from dfqonnx.workflows.run import run
-    from dfqonnx.workflows.validate import verify
+    from dfqonnx.workflows.validate import validate
 
 __all__ = [
-    "Bits",
+    "BitWidths",
     "DfqError",
-    "DistillSpec",
+    "DistillationConfig",
     "EnvironmentProblem",
-    "InputSpec",
+    "GateRule",
+    "InputFormat",
     "InternalError",
-    "QuantSpec",
+    "QuantizationConfig",
     "Recipe",
     "Result",
-    "Rule",
-    "RunSpec",
-    "SynthSpec",
+    "RunConfig",
+    "SynthesisConfig",
     "UnsupportedModel",
     "UsageError",
-    "ValidateSpec",
+    "ValidateConfig",
     "__version__",
+    "dry_run",
+    "inspect",
     "parse_gate",
-    "plan",
-    "preview",
     "quantize",
     "read_preprocess",
     "read_recipe",
     "run",
-    "verify",
+    "validate",
 ]
 
 _HOMES = {
@@ -78,17 +78,17 @@ _HOMES = {
         "UsageError",
     ),
     "dfqonnx.workflows.run": ("run",),
-    "dfqonnx.workflows.inspect": ("plan", "preview"),
+    "dfqonnx.workflows.inspect": ("dry_run", "inspect"),
     "dfqonnx.report.result": ("Result",),
-    "dfqonnx.config.distillation": ("DistillSpec",),
-    "dfqonnx.config.gates": ("Rule", "parse_gate"),
-    "dfqonnx.core.input_format": ("InputSpec",),
+    "dfqonnx.config.distillation": ("DistillationConfig",),
+    "dfqonnx.config.gates": ("GateRule", "parse_gate"),
+    "dfqonnx.core.input_format": ("InputFormat",),
     "dfqonnx.config.preprocess": ("read_preprocess",),
-    "dfqonnx.core.quantization": ("Bits", "QuantSpec"),
+    "dfqonnx.core.quantization": ("BitWidths", "QuantizationConfig"),
     "dfqonnx.config.recipe": ("Recipe", "read_recipe"),
-    "dfqonnx.config.commands": ("RunSpec", "ValidateSpec"),
-    "dfqonnx.config.synthesis": ("SynthSpec",),
-    "dfqonnx.workflows.validate": ("verify",),
+    "dfqonnx.config.commands": ("RunConfig", "ValidateConfig"),
+    "dfqonnx.config.synthesis": ("SynthesisConfig",),
+    "dfqonnx.workflows.validate": ("validate",),
 }
 
 

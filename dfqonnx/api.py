@@ -7,18 +7,18 @@ from pathlib import Path
 from dfqonnx.config.commands import Device, Target
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.request import Gates, ImageSize, run_request
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
-from dfqonnx.core.quantization import Bits, Storage
+from dfqonnx.core.quantization import BitWidths, Storage
 from dfqonnx.report.result import Result
 from dfqonnx.workflows import run as flow
 
 
 def quantize(
     model: str | Path,
-    bits: str | int | Bits = "w4a4",
+    bits: str | int | BitWidths = "w4a4",
     *,
-    preprocess: str | Path | InputSpec | None = None,
+    preprocess: str | Path | InputFormat | None = None,
     eval_data: str | Path | None = None,
     images: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
@@ -41,8 +41,8 @@ def quantize(
 
     Args:
         model: the float ONNX file.
-        bits: one width for weights and activations (4, "4"), both ("w4a8"), or `Bits`.
-        preprocess: preset, YAML file or `InputSpec`; None reads the file's metadata, else guesses.
+        bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
+        preprocess: preset, YAML file or `InputFormat`; None reads the file's metadata, else guesses.
         eval_data: labelled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz): they sharpen the estimated drop and are
             never trained on.

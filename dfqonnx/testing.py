@@ -16,11 +16,11 @@ import warnings
 from pathlib import Path
 
 from dfqonnx.config.request import Gates, validate_request
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.report.gate_verdicts import broken
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import Gate
-from dfqonnx.workflows.validate import verify
+from dfqonnx.workflows.validate import validate
 
 
 class InconclusiveGate(UserWarning):
@@ -33,7 +33,7 @@ def assert_quantized(
     teacher: str | Path,
     gates: Gates = (),
     eval_data: str | Path | None = None,
-    preprocess: str | Path | InputSpec | None = None,
+    preprocess: str | Path | InputFormat | None = None,
     strict: bool = False,
     seed: int = 0,
 ) -> Report:
@@ -65,7 +65,7 @@ def assert_quantized(
         strict_gates=strict,
         seed=seed,
     )
-    report = verify(spec)
+    report = validate(spec)
     failures = broken(report)
     if failures:
         raise AssertionError(_account(report, failures))

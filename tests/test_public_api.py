@@ -11,10 +11,10 @@ import pytest
 import dfqonnx
 
 PROMISED = {
-    "Bits", "DfqError", "DistillSpec", "EnvironmentProblem", "InputSpec", "InternalError",
-    "QuantSpec", "Recipe", "Result", "Rule", "RunSpec", "SynthSpec", "UnsupportedModel",
-    "UsageError", "ValidateSpec", "parse_gate", "plan", "preview", "quantize", "read_preprocess",
-    "read_recipe", "run", "verify",
+    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "InputFormat", "InternalError",
+    "QuantizationConfig", "Recipe", "Result", "GateRule", "RunConfig", "SynthesisConfig", "UnsupportedModel",
+    "UsageError", "ValidateConfig", "parse_gate", "dry_run", "inspect", "quantize", "read_preprocess",
+    "read_recipe", "run", "validate",
 }  # fmt: skip
 
 

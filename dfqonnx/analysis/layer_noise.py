@@ -21,17 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.layer_analysis import (
-    ActivationPortrait,
+    ActivationNoise,
+    CodeOccupancy,
     Histogram,
-    LayerPortrait,
-    Occupancy,
-    Portrait,
+    LayerNoise,
+    WeightedLayerNoise,
 )
-from dfqonnx.fakequant.layer import QuantizedOp
-from dfqonnx.fakequant.quantizer import Quantizer
+from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.quantizer import FakeQuantizer
 from dfqonnx.fakequant.student import Student
 
 BINS, MARGIN = 64, 8  # over a full grid; beyond each of its ends
@@ -39,7 +39,7 @@ SAMPLE = 2**16 - 1  # values of one tensor that a histogram counts at a time
 
 
 @dataclass
-class Energy:
+class SignalNoise:
     """Sums of a signal and its noise."""
 
     signal: float = 0.0
@@ -59,7 +59,7 @@ class Energy:
 
 
 @dataclass
-class Tally:
+class CodeHistogram:
     """Values on a grid from `lo` to `hi`, in steps, counted."""
 
     lo: int
@@ -93,15 +93,15 @@ class Tally:
         """How many there are."""
         return math.ceil((self.hi - self.lo + 1) / self.width) + 2 * MARGIN
 
-    def occupancy(self, scale: float) -> Occupancy:
+    def occupancy(self, scale: float) -> CodeOccupancy:
         """Return what was counted, on a grid of that step."""
         counts = [0] * (self.bins + 2) if self.counts is None else self.counts.tolist()
         inside = tuple(counts[1:-1])
         histogram = Histogram(self.first, self.width, inside, counts[0], counts[-1])
-        return Occupancy(self.lo, self.hi, scale, self.outside / max(1, self.seen), histogram)
+        return CodeOccupancy(self.lo, self.hi, scale, self.outside / max(1, self.seen), histogram)
 
 
-def _count(values: Tensor, tally: Tally) -> Tensor:
+def _count(values: Tensor, tally: CodeHistogram) -> Tensor:
     """Return how many values lie below, in each bin, and above."""
     places = ((values - tally.first) / tally.width).floor().clamp(-1, tally.bins) + 1
     return torch.bincount(places.long(), minlength=tally.bins + 2)
@@ -109,14 +109,14 @@ def _count(values: Tensor, tally: Tally) -> Tensor:
 
 def histogram(values: Tensor, lo: int, hi: int, bits: int) -> Histogram:
     """Count `values`, in steps, over a grid from `lo` to `hi` and a margin on both sides."""
-    tally = Tally(lo, hi, bits)
+    tally = CodeHistogram(lo, hi, bits)
     tally.add(values)
     return tally.occupancy(1.0).histogram
 
 
 def sqnr_db(goal: Tensor, found: Tensor) -> float | None:
     """Return the signal to quantization noise ratio in decibels; None without noise or signal."""
-    energy = Energy()
+    energy = SignalNoise()
     energy.add(goal, found)
     return energy.decibels
 
@@ -142,18 +142,18 @@ class _Scene:
     """
 
     student: Student
-    teacher: Net
+    teacher: ProgramModule
     makes: Mapping[str, str]
     reads: Mapping[str, str]
-    chains: Mapping[str, tuple[Quantizer, ...]]
-    together: dict[str, Energy] = field(default_factory=dict)
-    alone: dict[str, Energy] = field(default_factory=dict)
-    sites: dict[str, Energy] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    chains: Mapping[str, tuple[FakeQuantizer, ...]]
+    together: dict[str, SignalNoise] = field(default_factory=dict)
+    alone: dict[str, SignalNoise] = field(default_factory=dict)
+    sites: dict[str, SignalNoise] = field(default_factory=dict)
+    tallies: dict[str, CodeHistogram] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def portray(student: Student, teacher: Program, x: Tensor) -> Portrait:
+def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerNoise:
     """Look at `student` on model inputs `x`; both are left as they are.
 
     Args:
@@ -174,7 +174,7 @@ def portray(student: Student, teacher: Program, x: Tensor) -> Portrait:
     activations = tuple(
         _activation(scene, q) for q in student.activations() if q.site.name in scene.sites
     )
-    return Portrait(images, layers, activations)
+    return LayerNoise(images, layers, activations)
 
 
 def _scene(student: Student, teacher: Program, device: torch.device) -> _Scene:
@@ -187,9 +187,9 @@ def _scene(student: Student, teacher: Program, device: torch.device) -> _Scene:
         if len(data) == 1:
             reads[op.site.node] = data[0]
     taps = [q.site.tensor for q in student.activations()] + [*makes.values(), *reads.values()]
-    net = Net(teacher, taps=dict.fromkeys(taps), channels_last=True).to(device)
+    net = ProgramModule(teacher, taps=dict.fromkeys(taps), channels_last=True).to(device)
     makers = {q.site.tensor: q for q in student.activations() if not q.site.consumers}
-    chains: dict[str, tuple[Quantizer, ...]] = {}
+    chains: dict[str, tuple[FakeQuantizer, ...]] = {}
     for q in student.activations():
         first = makers.get(q.site.tensor, q)
         chains[q.site.name] = (q,) if first is q else (first, q)
@@ -204,19 +204,19 @@ def _look(scene: _Scene, x: Tensor) -> int:
         node = op.site.node
         if node not in outputs:  # no way from it to the logits
             continue
-        scene.together.setdefault(node, Energy()).add(goal[scene.makes[node]], outputs[node])
+        scene.together.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], outputs[node])
         if node in scene.reads:
             value = goal[scene.reads[node]]
             for quantizer in scene.chains[op.site.input]:
                 value = quantizer(value)
-            scene.alone.setdefault(node, Energy()).add(goal[scene.makes[node]], op(value))
+            scene.alone.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], op(value))
     for q in scene.student.activations():
         if q.site.name in seen:
             arrives, leaves = seen[q.site.name]
-            scene.sites.setdefault(q.site.name, Energy()).add(goal[q.site.tensor], leaves)
+            scene.sites.setdefault(q.site.name, SignalNoise()).add(goal[q.site.tensor], leaves)
             grid = q.grid()
             lo, hi = grid.lo - grid.zero_point, grid.hi - grid.zero_point
-            tally = scene.tallies.setdefault(q.site.name, Tally(lo, hi, grid.bits))
+            tally = scene.tallies.setdefault(q.site.name, CodeHistogram(lo, hi, grid.bits))
             tally.add(arrives / q.step())
     return sum(value.numel() for value in goal.values())
 
@@ -229,9 +229,9 @@ def _watch(
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def note(module: nn.Module, given: tuple[Any, ...], result: Any) -> None:
-        if isinstance(module, QuantizedOp):
+        if isinstance(module, QuantizedLayer):
             outputs[module.site.node] = result
-        elif isinstance(module, Quantizer):
+        elif isinstance(module, FakeQuantizer):
             value = given[0].clamp(0.0, module.site.ceiling) if module.rectify else given[0]
             seen[module.site.name] = value, result
 
@@ -250,14 +250,14 @@ def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[Non
             handle.remove()
 
 
-def _layer(scene: _Scene, op: QuantizedOp) -> LayerPortrait:
+def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
     site, steps = op.site, op.steps()
     shape = [1] * op.weight.dim()
     shape[site.axis] = -1
-    tally = Tally(site.grid.lo, site.grid.hi, site.grid.bits)
+    tally = CodeHistogram(site.grid.lo, site.grid.hi, site.grid.bits)
     tally.add(op.weight / steps.view(shape))
     alone = scene.alone.get(site.node)
-    return LayerPortrait(
+    return WeightedLayerNoise(
         site.node,
         site.op,
         site.grid.bits,
@@ -268,7 +268,7 @@ def _layer(scene: _Scene, op: QuantizedOp) -> LayerPortrait:
     )
 
 
-def _activation(scene: _Scene, q: Quantizer) -> ActivationPortrait:
+def _activation(scene: _Scene, q: FakeQuantizer) -> ActivationNoise:
     name, step = q.site.name, float(q.step())
     decibels, values = scene.sites[name].decibels, scene.tallies[name].occupancy(step)
-    return ActivationPortrait(name, q.site.tensor, q.site.role, q.site.grid.bits, decibels, values)
+    return ActivationNoise(name, q.site.tensor, q.site.role, q.site.grid.bits, decibels, values)

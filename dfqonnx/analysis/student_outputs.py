@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.labelled import EvalData
-from dfqonnx.evaluation.evaluate import PARITY_IMAGES, Validation
-from dfqonnx.evaluation.parity import TorchRun
-from dfqonnx.evaluation.statistics import Bounded, share
+from dfqonnx.evaluation.evaluate import PARITY_IMAGES, Evaluation
+from dfqonnx.evaluation.parity import StudentOutputs
+from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.pixels import to_tensor
@@ -26,8 +26,8 @@ _CODES_BATCH, _CLASS_BATCH = 32, 128
 
 @torch.no_grad()
 def replay(
-    student: Student, pixels: NDArray[np.uint8], inputs: InputSpec, *, shape: tuple[int, ...]
-) -> TorchRun | None:
+    student: Student, pixels: NDArray[np.uint8], inputs: InputFormat, *, shape: tuple[int, ...]
+) -> StudentOutputs | None:
     """Return codes and logits of the first `PARITY_IMAGES` of `pixels` (N, H, W, C).
 
     The student is left on the CPU. None without images.
@@ -44,14 +44,14 @@ def replay(
             codes.setdefault(name, []).append(values)
         logits.append(student(x)[0].numpy())
     joined = {name: np.concatenate(parts) for name, parts in codes.items()}
-    return TorchRun(joined, np.concatenate(logits))
+    return StudentOutputs(joined, np.concatenate(logits))
 
 
 def same_classes(
     student: Student,
     data: EvalData | None,
-    found: Validation,
-    inputs: InputSpec,
+    found: Evaluation,
+    inputs: InputFormat,
     *,
     shape: tuple[int, ...],
 ) -> float | None:
@@ -69,10 +69,10 @@ def untrained_top1(
     student: Student,
     untrained: Mapping[str, Tensor],
     data: EvalData | None,
-    inputs: InputSpec,
+    inputs: InputFormat,
     *,
     shape: tuple[int, ...],
-) -> Bounded | None:
+) -> Interval | None:
     """Return the labelled accuracy, in percent, of `student` with its parameters before training.
 
     The student keeps those that it has. None without evaluation data.
@@ -83,13 +83,13 @@ def untrained_top1(
     student.load_state(untrained)
     chosen = _classes(student, data, inputs, shape=shape)
     student.load_state(kept)
-    found = share(int((chosen == data.labels).sum()), len(data))
-    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+    found = wilson_interval(int((chosen == data.labels).sum()), len(data))
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
 @torch.no_grad()
 def _classes(
-    student: Student, data: EvalData, inputs: InputSpec, *, shape: tuple[int, ...]
+    student: Student, data: EvalData, inputs: InputFormat, *, shape: tuple[int, ...]
 ) -> NDArray[np.int64]:
     """Return the student's class of every evaluation image; it is left on the CPU."""
     student.to("cpu").eval()

@@ -35,7 +35,7 @@ def audit(
     for path in paths:
         check_file(path, what="--model")
     require_runtime()
-    from dfqonnx.runtime.kernel_audit import audit as audit_file
+    from dfqonnx.runtime.kernel_audit import audit_kernels as audit_file
 
     found = {str(path): audit_file(path, provider=provider) for path in paths}
     if as_json:

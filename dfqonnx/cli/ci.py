@@ -16,11 +16,11 @@ def tell_ci(report: Report, folder: Path | None) -> None:
 
     A result is worth more than its announcement: what cannot be written is a warning.
     """
-    from dfqonnx.report.ci import remarks, tell
+    from dfqonnx.report.ci import format_annotations, write_github_outputs
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stderr.write("".join(f"{line}\n" for line in remarks(report)))
+        sys.stderr.write("".join(f"{line}\n" for line in format_annotations(report)))
     try:
-        tell(report, folder, os.environ)
+        write_github_outputs(report, folder, os.environ)
     except OSError as error:
         sys.stderr.write(f"Warning: {error.filename}: {error.strerror}: the build is not told\n")

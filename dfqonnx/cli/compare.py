@@ -11,7 +11,7 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.report.comparison import League
+    from dfqonnx.report.comparison import ComparisonTable
 
 
 def compare(
@@ -33,10 +33,10 @@ def compare(
     as_json: o.AsJson = False,
 ) -> int:
     """Compare accuracy or agreement, size, speed and integer nodes on the same images."""
-    from dfqonnx.config.commands import CompareSpec
+    from dfqonnx.config.commands import CompareConfig
     from dfqonnx.config.preprocess import read_preprocess
 
-    spec = CompareSpec(
+    spec = CompareConfig(
         targets=tuple(targets),
         teacher=teacher,
         inputs=None if preprocess is None else read_preprocess(preprocess),
@@ -62,7 +62,7 @@ def compare(
     return 0 if any(entry.report is not None for entry in league.entries) else 1
 
 
-def _show(league: League) -> None:
+def _show(league: ComparisonTable) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text

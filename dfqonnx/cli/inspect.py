@@ -25,17 +25,17 @@ def inspect(
     """Show operators, BatchNorm state, quantizer sites with bits and reasons, costs and size."""
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
-    from dfqonnx.core.quantization import Bits, QuantSpec
+    from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 
-    quant = QuantSpec(Bits.parse(bits), ends=strict_ends, storage=weight_storage)
+    quant = QuantizationConfig(BitWidths.parse(bits), ends=strict_ends, storage=weight_storage)
     inputs = None if preprocess is None else read_preprocess(preprocess)
     from dfqonnx.workflows.preflight import check_file
 
     check_file(model, what="--model")
-    from dfqonnx.workflows.inspect import preview
+    from dfqonnx.workflows.inspect import inspect
 
     return show_inspection(
-        preview(model, quant, inputs, image_size=read_image_size(image_size)),
+        inspect(model, quant, inputs, image_size=read_image_size(image_size)),
         quiet=False,
         as_json=as_json,
     )

@@ -13,7 +13,7 @@ from dfqonnx.cli.ci import tell_ci
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.config.commands import RunSpec
+    from dfqonnx.config.commands import RunConfig
     from dfqonnx.report.report import Report
 
 
@@ -79,19 +79,19 @@ def run(
     return _work(spec, quiet=quiet, as_json=as_json)
 
 
-def _plan(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
+def _plan(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
-    from dfqonnx.workflows.inspect import plan
+    from dfqonnx.workflows.inspect import dry_run
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        inspection = plan(spec, progress=progress)
+        inspection = dry_run(spec, progress=progress)
     code = show_inspection(inspection, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")
     return code
 
 
-def _work(spec: RunSpec, *, quiet: bool, as_json: bool) -> int:
+def _work(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.workflows import run as flow
 
     with display(quiet=quiet, as_json=as_json) as progress:

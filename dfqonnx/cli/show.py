@@ -95,11 +95,11 @@ class Display:
     def _close(self) -> None: ...
 
 
-class Quiet(Display):
+class QuietDisplay(Display):
     """Only warnings."""
 
 
-class Json(Display):
+class JsonDisplay(Display):
     """Warnings as JSON lines on stderr."""
 
     def warn(self, message: str) -> None:
@@ -107,7 +107,7 @@ class Json(Display):
         sys.stderr.write(json.dumps({"warning": message}) + "\n")
 
 
-class Plain(Display):
+class PlainDisplay(Display):
     """One line now and then: pipes, log files, CI."""
 
     _last = 0.0
@@ -130,7 +130,7 @@ class Plain(Display):
         sys.stderr.write(f"{self.stage} done in {self.clock() - self.began:.1f} s{figures}\n")
 
 
-class Live(Display):
+class LiveDisplay(Display):
     """A bar per stage, drawn by rich."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -176,14 +176,14 @@ class Live(Display):
 def display(*, quiet: bool, as_json: bool) -> Iterator[Display]:
     """Choose how to show progress, and leave the terminal as it was."""
     if as_json:
-        yield Json()
+        yield JsonDisplay()
     elif quiet:
-        yield Quiet()
+        yield QuietDisplay()
     elif sys.stderr.isatty():
-        with Live() as live:
+        with LiveDisplay() as live:
             yield live
             live.finish()
     else:
-        plain = Plain()
+        plain = PlainDisplay()
         yield plain
         plain.finish()

@@ -12,7 +12,7 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.synthesis.divergence import Likeness
+    from dfqonnx.synthesis.divergence import Divergence
     from dfqonnx.workflows.similarity import Similarity
 
 
@@ -35,10 +35,10 @@ def similarity(
     as_json: o.AsJson = False,
 ) -> int:
     """Tell how close any images are to the training data, from BatchNorm statistics alone."""
-    from dfqonnx.config.commands import SimilaritySpec
+    from dfqonnx.config.commands import SimilarityConfig
     from dfqonnx.config.preprocess import read_preprocess
 
-    spec = SimilaritySpec(
+    spec = SimilarityConfig(
         model=model,
         images=images,
         inputs=None if preprocess is None else read_preprocess(preprocess),
@@ -46,10 +46,10 @@ def similarity(
         seed=seed,
         device=device,
     )
-    from dfqonnx.workflows.similarity import resemble
+    from dfqonnx.workflows.similarity import measure_similarity
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        found = resemble(spec, progress=progress)
+        found = measure_similarity(spec, progress=progress)
     if as_json:
         say_json(_content(found))
     elif quiet:
@@ -72,7 +72,7 @@ def _content(found: Similarity) -> dict[str, Any]:
     }
 
 
-def _figures(likeness: Likeness) -> dict[str, Any]:
+def _figures(likeness: Divergence) -> dict[str, Any]:
     return {
         "count": likeness.count,
         "divergence": likeness.divergence,

@@ -13,8 +13,8 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, say_json, stdout
 
 if TYPE_CHECKING:
-    from dfqonnx.config.commands import DreamSpec
-    from dfqonnx.workflows.synth import Dreamt
+    from dfqonnx.config.commands import SynthConfig
+    from dfqonnx.workflows.synth import SynthesizedFiles
 
 Layout = Annotated[
     Literal["NHWC", "NCHW"] | None,
@@ -52,11 +52,11 @@ def synth(
     as_json: o.AsJson = False,
 ) -> int:
     """Make images as a recipe would for a model, and keep them; a contact sheet lies beside."""
-    from dfqonnx.config.commands import DreamSpec
+    from dfqonnx.config.commands import SynthConfig
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import read_recipe
 
-    spec = DreamSpec(
+    spec = SynthConfig(
         model=model,
         out=out,
         recipe=read_recipe(recipe, scale=scale),
@@ -72,10 +72,10 @@ def synth(
 
     check_file(model, what="--model")  # before torch is imported
     check_images_out(spec)
-    from dfqonnx.workflows.synth import dream
+    from dfqonnx.workflows.synth import synthesize_to_files
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        found = dream(spec, progress=progress)
+        found = synthesize_to_files(spec, progress=progress)
     if as_json:
         say_json(_content(found, spec))
     elif not quiet:
@@ -83,14 +83,14 @@ def synth(
     return 0
 
 
-def _content(found: Dreamt, spec: DreamSpec) -> dict[str, Any]:
+def _content(found: SynthesizedFiles, spec: SynthConfig) -> dict[str, Any]:
     content = dataclasses.asdict(found)
     for key in ("out", "sheet", "generator"):
         content[key] = None if content[key] is None else str(content[key])
     return {**content, "recipe": spec.recipe.name, "scale": spec.recipe.scale}
 
 
-def _show(found: Dreamt, spec: DreamSpec) -> None:
+def _show(found: SynthesizedFiles, spec: SynthConfig) -> None:
     console = stdout()
 
     def say(text: str) -> None:

@@ -51,10 +51,10 @@ def validate(
         seed=seed,
     )
     check_comparison(spec)
-    from dfqonnx.workflows.validate import verify
+    from dfqonnx.workflows.validate import validate
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        report = verify(spec, progress=progress)
+        report = validate(spec, progress=progress)
     show_report(report, quiet=quiet, as_json=as_json)
     if out is not None and not (quiet or as_json):
         names = ", ".join(str(out / name) for name in report.files)

@@ -23,13 +23,13 @@ def view(
     ] = True,
 ) -> int:
     """Open the exported file in Netron, with bits and noise on its nodes, beside the float one."""
-    from dfqonnx.viewer.pair import choose
+    from dfqonnx.viewer.pair import choose_pair
     from dfqonnx.viewer.serve import require_netron, served
     from dfqonnx.workflows.preflight import check_file
 
     if teacher is not None:
         check_file(teacher, what="--teacher")
-    shown = choose(target, teacher)
+    shown = choose_pair(target, teacher)
     require_netron()
     console = stdout()
     with served(shown) as at:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dfqonnx.config.gates import Rule
+from dfqonnx.config.gates import GateRule
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -25,7 +25,7 @@ Target = Literal["ort-cpu"]
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunConfig:
     """Everything that decides a run's outcome.
 
     Attributes:
@@ -49,9 +49,9 @@ class RunSpec:
     """
 
     model: Path
-    quant: QuantSpec
+    quant: QuantizationConfig
     out: Path
-    inputs: InputSpec | None = None
+    inputs: InputFormat | None = None
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None
     images: Path | None = None
@@ -59,7 +59,7 @@ class RunSpec:
     device: Device = "auto"
     target: Target = "ort-cpu"
     budget: float | None = None
-    gates: tuple[Rule, ...] = ()
+    gates: tuple[GateRule, ...] = ()
     strict_gates: bool = False
     image_size: tuple[int, ...] | None = None
 
@@ -71,7 +71,7 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
-class ValidateSpec:
+class ValidateConfig:
     """A quantized file to hold against its float teacher.
 
     Attributes:
@@ -90,12 +90,12 @@ class ValidateSpec:
 
     teacher: Path
     student: Path
-    inputs: InputSpec | None = None
+    inputs: InputFormat | None = None
     eval_data: Path | None = None
     images: Path | None = None
     out: Path | None = None
     seed: int = 0
-    gates: tuple[Rule, ...] = ()
+    gates: tuple[GateRule, ...] = ()
     strict_gates: bool = False
     image_size: tuple[int, ...] | None = None
 
@@ -117,7 +117,7 @@ def parse_duration(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class CompareSpec:
+class CompareConfig:
     """What `dfqonnx compare` measures.
 
     Attributes:
@@ -131,7 +131,7 @@ class CompareSpec:
 
     targets: tuple[Path, ...]
     teacher: Path | None = None
-    inputs: InputSpec | None = None
+    inputs: InputFormat | None = None
     eval_data: Path | None = None
     seed: int = 0
     threads: int = 1
@@ -151,7 +151,7 @@ SUFFIXES = (".npz", ".npy")
 
 
 @dataclass(frozen=True)
-class DreamSpec:
+class SynthConfig:
     """What `dfqonnx synth` makes.
 
     Attributes:
@@ -173,7 +173,7 @@ class DreamSpec:
     count: int | None = None
     layout: Layout | None = None
     preprocessed: bool = False
-    inputs: InputSpec | None = None
+    inputs: InputFormat | None = None
     seed: int = 0
     device: Device = "auto"
 
@@ -217,7 +217,7 @@ class DreamSpec:
 
 
 @dataclass(frozen=True)
-class SimilaritySpec:
+class SimilarityConfig:
     """What `dfqonnx similarity` measures.
 
     Attributes:
@@ -232,7 +232,7 @@ class SimilaritySpec:
 
     model: Path
     images: Path
-    inputs: InputSpec | None = None
+    inputs: InputFormat | None = None
     references: bool = True
     seed: int = 0
     device: Device = "auto"

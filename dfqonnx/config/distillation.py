@@ -1,7 +1,7 @@
 """How the student is trained.
 
     losses: {kd: 1.0, features: 4.0}
-    optimiser: {kind: adam, rounding: gradual, ...}      (`OptimiserSpec`)
+    optimiser: {kind: adam, rounding: gradual, ...}      (`OptimizerConfig`)
 
 The quantizer is the same for every recipe: learned steps per output channel of a weight and per
 activation tensor. A step times the largest code is a clip: papers with learned clips train the same
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from dfqonnx.config.loss_terms import STUDENT_LOSSES, Term, read_terms
+from dfqonnx.config.loss_terms import STUDENT_LOSSES, LossTerm, read_terms
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 
@@ -25,8 +25,8 @@ Ranges = Literal["images", "batchnorm"]
 
 
 @dataclass(frozen=True)
-class PrepareSpec:
-    """What makes a network easier to quantize; all but `level` as Nagel et al. (ICCV 2019) do it.
+class EqualizationConfig:
+    """What makes a network easier to quantize; all but `balance_activation_channels` as Nagel et al. (ICCV 2019) do it.
 
     Attributes:
         level: how far channels that share an activation's step of fewer than 8 bits are brought to
@@ -34,7 +34,7 @@ class PrepareSpec:
         equalise: give neighbouring layers equal ranges, channel by channel; a ReLU6 becomes a ReLU
             where BatchNormalization says that next to nothing lies above 6.
         absorb: move high biases on to the next layer, where BatchNormalization tells them; needs
-            `equalise`.
+            `equalize_cross_layer`.
         correct: shift every bias by what rounding the weights does to the mean of the output; means
             come from BatchNormalization, else from the images.
         ranges: what sets the activations' ranges: a search on `images`, or mean +- 6 deviations of
@@ -53,20 +53,23 @@ class PrepareSpec:
 
 
 Kind = Literal["adam", "sgd"]
-Fall = Literal["cosine", "constant", "steps"]
+LRSchedule = Literal["cosine", "constant", "steps"]
 Rounding = Literal["gradual", "straight"]
-RATES: dict[Rounding, tuple[float, float]] = {"gradual": (1e-2, 1e-2), "straight": (4e-4, 4e-3)}
+LEARNING_RATES: dict[Rounding, tuple[float, float]] = {
+    "gradual": (1e-2, 1e-2),
+    "straight": (4e-4, 4e-3),
+}
 
 
-def _student_terms(values: Any) -> tuple[Term, ...]:
+def _student_terms(values: Any) -> tuple[LossTerm, ...]:
     return read_terms(values, STUDENT_LOSSES, where="distill.losses")
 
 
-StudentTerms = Annotated[tuple[Term, ...], BeforeValidator(_student_terms)]
+StudentTerms = Annotated[tuple[LossTerm, ...], BeforeValidator(_student_terms)]
 
 
 @dataclass(frozen=True)
-class OptimiserSpec:
+class OptimizerConfig:
     """What moves the student's parameters.
 
     Attributes:
@@ -93,13 +96,15 @@ class OptimiserSpec:
     momentum: float = 0.9
     decay: float = 0.0
     warmup: float = 0.1
-    fall: Fall = "cosine"
+    fall: LRSchedule = "cosine"
     milestones: tuple[float, ...] = ()
     floor: float = 0.01
     clip: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, rate in zip(("weight_rate", "step_rate"), RATES[self.rounding], strict=True):
+        for key, rate in zip(
+            ("weight_rate", "step_rate"), LEARNING_RATES[self.rounding], strict=True
+        ):
             if getattr(self, key) is None:
                 object.__setattr__(self, key, rate)
             if getattr(self, key) <= 0:
@@ -133,7 +138,7 @@ class OptimiserSpec:
 
 
 @dataclass(frozen=True)
-class DistillSpec:
+class DistillationConfig:
     """Distillation of the teacher into the student.
 
     Attributes:
@@ -160,8 +165,8 @@ class DistillSpec:
     steps: int | None = None
     batch: int = 128
     temperature: float = 4.0
-    losses: StudentTerms = (Term("kd", 1.0), Term("features", 4.0))
-    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
+    losses: StudentTerms = (LossTerm("kd", 1.0), LossTerm("features", 4.0))
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
     flip: bool = True
     shift: float = 0.125
     mixup: float = 0.5
@@ -171,7 +176,7 @@ class DistillSpec:
     witness: int = 0
     calibration: int = 512
     damping: tuple[float, ...] = (0.1, 0.3, 1.0)
-    prepare: PrepareSpec = field(default_factory=PrepareSpec)
+    prepare: EqualizationConfig = field(default_factory=EqualizationConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))

@@ -80,7 +80,7 @@ METRICS: Mapping[str, _Metric] = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class GateRule:
     """One gate, as the user wrote it.
 
     Attributes:
@@ -97,16 +97,16 @@ class Rule:
     bound: float
 
 
-def parse_gates(texts: Iterable[str | Rule]) -> tuple[Rule, ...]:
+def parse_gates(texts: Iterable[str | GateRule]) -> tuple[GateRule, ...]:
     """Read every rule of `texts`; one that is read already is kept as it is.
 
     Raises:
         UsageError: a rule cannot be read; the message points at the character.
     """
-    return tuple(text if isinstance(text, Rule) else parse_gate(text) for text in texts)
+    return tuple(text if isinstance(text, GateRule) else parse_gate(text) for text in texts)
 
 
-def parse_gate(text: str) -> Rule:
+def parse_gate(text: str) -> GateRule:
     """Read one rule.
 
     >>> parse_gate("agreement >= 97%")
@@ -137,7 +137,7 @@ def parse_gate(text: str) -> Rule:
         raise _wrong(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
     if metric.whole and bound != int(bound):
         raise _wrong(text, (start, len(parts[3])), f"{name} is counted", "Give a whole number")
-    return Rule("".join(text.split()), _quantity(name, unit), operator, bound)
+    return GateRule("".join(text.split()), _quantity(name, unit), operator, bound)
 
 
 def _metric(text: str, parts: re.Match[str]) -> str:

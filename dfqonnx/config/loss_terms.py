@@ -26,7 +26,7 @@ WEIGHT = "weight"
 
 
 @dataclass(frozen=True)
-class Known:
+class LossInfo:
     """What is known of a loss before any is computed.
 
     Attributes:
@@ -39,7 +39,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Term:
+class LossTerm:
     """One loss of a sum.
 
     Attributes:
@@ -58,7 +58,7 @@ class Term:
         return {WEIGHT: self.weight, **dict(self.settings)} if self.settings else self.weight
 
 
-def read_terms(values: Any, known: Mapping[str, Known], *, where: str) -> tuple[Term, ...]:
+def read_terms(values: Any, known: Mapping[str, LossInfo], *, where: str) -> tuple[LossTerm, ...]:
     """Return the terms in `values`: a mapping as in a recipe, or terms.
 
     Args:
@@ -71,14 +71,14 @@ def read_terms(values: Any, known: Mapping[str, Known], *, where: str) -> tuple[
     """
     if isinstance(values, Mapping):
         pairs: Iterable[tuple[Any, Any]] = values.items()
-    elif isinstance(values, (list, tuple)) and all(isinstance(term, Term) for term in values):
+    elif isinstance(values, (list, tuple)) and all(isinstance(term, LossTerm) for term in values):
         pairs = [(term.name, term.written) for term in values]
     else:
         raise UsageError(f"{where} = {values!r}: expected `name: weight` pairs")
     return tuple(_term(str(name), value, known, where=where) for name, value in pairs)
 
 
-def _term(name: str, value: Any, known: Mapping[str, Known], *, where: str) -> Term:
+def _term(name: str, value: Any, known: Mapping[str, LossInfo], *, where: str) -> LossTerm:
     if name not in known:
         raise UsageError(f"{where}: unknown loss {name!r}{nearest(name, known)}")
     given = dict(value) if isinstance(value, Mapping) else {WEIGHT: value}
@@ -93,7 +93,7 @@ def _term(name: str, value: Any, known: Mapping[str, Known], *, where: str) -> T
             raise UsageError(f"{where}.{name}.{key} = {number!r}: must be 0 or more")
         given[key] = float(number)
     weight = given.pop(WEIGHT, 1.0)
-    return Term(name, weight, tuple(sorted(given.items())))
+    return LossTerm(name, weight, tuple(sorted(given.items())))
 
 
 def _number(text: Any, *, where: str) -> float:
@@ -112,38 +112,38 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known here: {', '.join(names)}"
 
 
-IMAGE_LOSSES: Mapping[str, Known] = {
-    "adversarial": Known("minus KL(teacher || students)", {"temperature": 1.0}),
-    "balance": Known("minus the entropy of the teacher's mean answer"),
-    "batchnorm-kl": Known("KL(images || training data) of channel statistics, mean of all"),
-    "batchnorm-kl-reverse": Known("KL(training data || images) of channel statistics, summed"),
-    "batchnorm-kl-sum": Known("KL(images || training data) of channel statistics, summed"),
-    "batchnorm-mse": Known("squared error of channel statistics, mean over layers"),
-    "batchnorm-norm": Known("Euclidean distance of means and of variances, sum over layers"),
-    "batchnorm-pseudo-kl": Known("DFQF's divergence of channel statistics, summed over layers"),
-    "batchnorm-sample": Known("squared distance of every image's own statistics, summed"),
-    "blur": Known("mean squared difference from a blurred copy"),
-    "class": Known("cross-entropy to the class asked for"),
-    "cluster": Known(
+IMAGE_LOSSES: Mapping[str, LossInfo] = {
+    "adversarial": LossInfo("minus KL(teacher || students)", {"temperature": 1.0}),
+    "balance": LossInfo("minus the entropy of the teacher's mean answer"),
+    "batchnorm-kl": LossInfo("KL(images || training data) of channel statistics, mean of all"),
+    "batchnorm-kl-reverse": LossInfo("KL(training data || images) of channel statistics, summed"),
+    "batchnorm-kl-sum": LossInfo("KL(images || training data) of channel statistics, summed"),
+    "batchnorm-mse": LossInfo("squared error of channel statistics, mean over layers"),
+    "batchnorm-norm": LossInfo("Euclidean distance of means and of variances, sum over layers"),
+    "batchnorm-pseudo-kl": LossInfo("DFQF's divergence of channel statistics, summed over layers"),
+    "batchnorm-sample": LossInfo("squared distance of every image's own statistics, summed"),
+    "blur": LossInfo("mean squared difference from a blurred copy"),
+    "class": LossInfo("cross-entropy to the class asked for"),
+    "cluster": LossInfo(
         "deep statistics per class, off their moving centroids",
         {"rate": 0.1, "noise": 0.2, "deep": 0.34, "after": 0.0},
     ),
-    "competition": Known("1 - Jensen-Shannon, teacher to students", {"temperature": 3.0}),
-    "confidence": Known("mean entropy of the teacher's answers"),
-    "focal": Known("cross-entropy times (1 - p)^gamma: hard images", {"gamma": 2.0}),
-    "labels": Known("KL of the teacher to the labels asked for; they may name two classes"),
-    "margin": Known("angles below this one between features and class centre", {"angle": 0.3}),
-    "smooth": Known("total variation"),
-    "smooth-norm": Known("Euclidean norms of differences in four directions"),
+    "competition": LossInfo("1 - Jensen-Shannon, teacher to students", {"temperature": 3.0}),
+    "confidence": LossInfo("mean entropy of the teacher's answers"),
+    "focal": LossInfo("cross-entropy times (1 - p)^gamma: hard images", {"gamma": 2.0}),
+    "labels": LossInfo("KL of the teacher to the labels asked for; they may name two classes"),
+    "margin": LossInfo("angles below this one between features and class centre", {"angle": 0.3}),
+    "smooth": LossInfo("total variation"),
+    "smooth-norm": LossInfo("Euclidean norms of differences in four directions"),
 }
-STUDENT_LOSSES: Mapping[str, Known] = {
-    "attention": Known("blocks' channel attention, squared error of unit vectors, summed"),
-    "class": Known("cross-entropy to the class asked for, or to the teacher's own"),
-    "dkd": Known(
+STUDENT_LOSSES: Mapping[str, LossInfo] = {
+    "attention": LossInfo("blocks' channel attention, squared error of unit vectors, summed"),
+    "class": LossInfo("cross-entropy to the class asked for, or to the teacher's own"),
+    "dkd": LossInfo(
         "decoupled distillation: the target class, and the others among themselves",
         {"target": 1.0, "others": 8.0},
     ),
-    "kd": Known("KL(teacher || student) T^2"),
-    "logits": Known("mean squared error of the logits"),
-    "features": Known("blocks' squared error over the teacher's variance, summed"),
+    "kd": LossInfo("KL(teacher || student) T^2"),
+    "logits": LossInfo("mean squared error of the logits"),
+    "features": LossInfo("blocks' squared error over the teacher's variance, summed"),
 }

@@ -6,11 +6,11 @@ import difflib
 from pathlib import Path
 
 from dfqonnx.config.yaml_file import read_mapping
-from dfqonnx.core.input_format import PRESETS, InputSpec
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.errors import UsageError
 
 
-def read_preprocess(text: str) -> InputSpec:
+def read_preprocess(text: str) -> InputFormat:
     """Return the input specification that `text` names.
 
     Raises:
@@ -20,7 +20,7 @@ def read_preprocess(text: str) -> InputSpec:
         return PRESETS[text]
     path = Path(text)
     if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
-        return InputSpec.parse(read_mapping(path, what="preprocess"), name=path.stem)
+        return InputFormat.parse(read_mapping(path, what="preprocess"), name=path.stem)
     near = difflib.get_close_matches(text, PRESETS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UsageError(

@@ -27,9 +27,9 @@ from typing import Any, Literal, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.config.loss_terms import Term
-from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.loss_terms import LossTerm
+from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.config.yaml_file import read_mapping
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
@@ -58,8 +58,8 @@ class Recipe:
     needs: tuple[Need, ...] = ()
     cost: str = ""
     scale: str = ""
-    synth: SynthSpec = field(default_factory=SynthSpec)
-    distill: DistillSpec = field(default_factory=DistillSpec)
+    synth: SynthesisConfig = field(default_factory=SynthesisConfig)
+    distill: DistillationConfig = field(default_factory=DistillationConfig)
 
     @property
     def title(self) -> str:
@@ -224,7 +224,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        if value and all(isinstance(item, Term) for item in value):
+        if value and all(isinstance(item, LossTerm) for item in value):
             return {term.name: term.written for term in value}
         return [_plain(item) for item in value]
     return value

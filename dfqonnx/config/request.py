@@ -6,21 +6,21 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfqonnx.config.commands import Device, RunSpec, Target, ValidateSpec, parse_duration
-from dfqonnx.config.gates import Rule, parse_gates
+from dfqonnx.config.commands import Device, RunConfig, Target, ValidateConfig, parse_duration
+from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
-from dfqonnx.core.input_format import InputSpec, parse_image_size
-from dfqonnx.core.quantization import Bits, QuantSpec, Storage
+from dfqonnx.core.input_format import InputFormat, parse_image_size
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
 
-Preprocess = str | Path | InputSpec | None
-Gates = Sequence[str | Rule]
+Preprocess = str | Path | InputFormat | None
+Gates = Sequence[str | GateRule]
 ImageSize = str | int | Sequence[int] | None
 
 
 def run_request(
     model: str | Path,
-    bits: str | int | Bits,
+    bits: str | int | BitWidths,
     *,
     preprocess: Preprocess = None,
     eval_data: str | Path | None = None,
@@ -37,17 +37,17 @@ def run_request(
     weight_storage: Storage = "auto",
     device: Device = "auto",
     target: Target = "ort-cpu",
-) -> RunSpec:
+) -> RunConfig:
     """Return the run that is asked for.
 
     Raises:
         UsageError: some text cannot be read, or a value is out of range.
     """
-    widths = bits if isinstance(bits, Bits) else Bits.parse(str(bits))
+    widths = bits if isinstance(bits, BitWidths) else BitWidths.parse(str(bits))
     model = Path(model)
-    return RunSpec(
+    return RunConfig(
         model=model,
-        quant=QuantSpec(widths, ends=strict_ends, storage=weight_storage),
+        quant=QuantizationConfig(widths, ends=strict_ends, storage=weight_storage),
         out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
         inputs=_inputs(preprocess),
         recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
@@ -75,13 +75,13 @@ def validate_request(
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
-) -> ValidateSpec:
+) -> ValidateConfig:
     """Return the comparison that is asked for.
 
     Raises:
         UsageError: some text cannot be read, or a value is out of range.
     """
-    return ValidateSpec(
+    return ValidateConfig(
         teacher=Path(teacher),
         student=Path(student),
         inputs=_inputs(preprocess),
@@ -95,7 +95,7 @@ def validate_request(
     )
 
 
-def command_of(spec: RunSpec) -> str:
+def command_of(spec: RunConfig) -> str:
     """Return the command that does the same run again."""
     words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
     words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
@@ -114,8 +114,8 @@ def command_of(spec: RunSpec) -> str:
     return shlex.join(words)
 
 
-def _inputs(preprocess: Preprocess) -> InputSpec | None:
-    if preprocess is None or isinstance(preprocess, InputSpec):
+def _inputs(preprocess: Preprocess) -> InputFormat | None:
+    if preprocess is None or isinstance(preprocess, InputFormat):
         return preprocess
     return read_preprocess(str(preprocess))
 

@@ -14,14 +14,19 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec, PrepareSpec
-from dfqonnx.config.loss_terms import IMAGE_LOSSES, STUDENT_LOSSES, WEIGHT, Known
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig, OptimizerConfig
+from dfqonnx.config.loss_terms import IMAGE_LOSSES, STUDENT_LOSSES, WEIGHT, LossInfo
 from dfqonnx.config.recipe import SCALES, Recipe, recipe_values
-from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, PixelSpec, SynthSpec
+from dfqonnx.config.synthesis import (
+    CoTrainingConfig,
+    GeneratorConfig,
+    PixelOptimizationConfig,
+    SynthesisConfig,
+)
 
 TITLE = "dfqonnx recipe"
 SPECS = (
-    Recipe, SynthSpec, PixelSpec, GeneratorSpec, GameSpec, DistillSpec, OptimiserSpec, PrepareSpec,
+    Recipe, SynthesisConfig, PixelOptimizationConfig, GeneratorConfig, CoTrainingConfig, DistillationConfig, OptimizerConfig, EqualizationConfig,
 )  # fmt: skip
 Schema = dict[str, Any]
 
@@ -84,7 +89,7 @@ def attributes(spec: type) -> dict[str, str]:
     return found
 
 
-def _terms(known: Mapping[str, Known], about: str) -> Schema:
+def _terms(known: Mapping[str, LossInfo], about: str) -> Schema:
     """Return the schema of `losses`: a weight each, or a mapping with settings."""
     number = {"type": "number", "minimum": 0}
     properties: dict[str, Schema] = {}

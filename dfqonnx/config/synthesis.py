@@ -2,9 +2,9 @@
 
 source: optimised            or generator, leaves, noise
 losses: {batchnorm-kl: 10, labels: 0.5, smooth: 0.05}
-pixels: {...}                images optimised one by one (`PixelSpec`)
-generator: {...}             a network that makes them (`GeneratorSpec`)
-game: {...}                  whom it plays against (`GameSpec`)
+pixels: {...}                images optimised one by one (`PixelOptimizationConfig`)
+generator: {...}             a network that makes them (`GeneratorConfig`)
+game: {...}                  whom it plays against (`CoTrainingConfig`)
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from dfqonnx.config.loss_terms import IMAGE_LOSSES, Term, read_terms
+from dfqonnx.config.loss_terms import IMAGE_LOSSES, LossTerm, read_terms
 from dfqonnx.errors import UsageError
 
 AUTO = "auto"
-Falling = Literal["cosine", "constant", "plateau", "steps"]
+PixelLRSchedule = Literal["cosine", "constant", "plateau", "steps"]
 Start = Literal["leaves", "noise"]
 Opponent = Literal["none", "float", "student"]
 
 
-def _image_terms(values: Any) -> tuple[Term, ...]:
+def _image_terms(values: Any) -> tuple[LossTerm, ...]:
     return read_terms(values, IMAGE_LOSSES, where="synth.losses")
 
 
-ImageTerms = Annotated[tuple[Term, ...], BeforeValidator(_image_terms)]
+ImageTerms = Annotated[tuple[LossTerm, ...], BeforeValidator(_image_terms)]
 
 
 @dataclass(frozen=True)
-class PixelSpec:
+class PixelOptimizationConfig:
     """Images optimised one batch after another; `None` is decided from the model's cost.
 
     Attributes:
@@ -52,7 +52,7 @@ class PixelSpec:
     following: int | None = None
     rate: float = 0.05
     betas: tuple[float, float] = (0.5, 0.9)
-    fall: Falling = "cosine"
+    fall: PixelLRSchedule = "cosine"
     last: float = 0.1
     patience: int = 50
     start: Start = "leaves"
@@ -75,7 +75,7 @@ class PixelSpec:
 
 
 @dataclass(frozen=True)
-class GeneratorSpec:
+class GeneratorConfig:
     """A network from random vectors to images.
 
     Attributes:
@@ -103,7 +103,7 @@ class GeneratorSpec:
     batch: int = 200
     rate: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
-    fall: Falling = "constant"
+    fall: PixelLRSchedule = "constant"
     milestones: tuple[float, ...] = ()
     kept: str = ""
 
@@ -121,7 +121,7 @@ class GeneratorSpec:
 
 
 @dataclass(frozen=True)
-class GameSpec:
+class CoTrainingConfig:
     """Generators and students against each other.
 
     Attributes:
@@ -157,7 +157,7 @@ class GameSpec:
 
 
 @dataclass(frozen=True)
-class SynthSpec:
+class SynthesisConfig:
     """Images for one run. `None` is decided from the model's cost, the same on every machine.
 
     Attributes:
@@ -182,13 +182,13 @@ class SynthSpec:
     batch: int = 256
     boundary: float = 0.4
     losses: ImageTerms = (
-        Term("smooth", 0.05),
-        Term("batchnorm-kl", 10.0),
-        Term("labels", 0.5),
+        LossTerm("smooth", 0.05),
+        LossTerm("batchnorm-kl", 10.0),
+        LossTerm("labels", 0.5),
     )
-    pixels: PixelSpec = field(default_factory=PixelSpec)
-    generator: GeneratorSpec = field(default_factory=GeneratorSpec)
-    game: GameSpec = field(default_factory=GameSpec)
+    pixels: PixelOptimizationConfig = field(default_factory=PixelOptimizationConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    game: CoTrainingConfig = field(default_factory=CoTrainingConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _image_terms(self.losses))

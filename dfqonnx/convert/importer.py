@@ -14,11 +14,11 @@ from torch import Tensor
 
 import dfqonnx.convert.ops as _ops  # noqa: F401  (files the operators)
 from dfqonnx.convert import op_registry as registry
-from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import attribute_value, numbers, to_tensor
 from dfqonnx.errors import Offence, UnsupportedModel
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.trainable_region import cut
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.trainable_region import select_training_outputs
 
 Names = tuple[str | None, ...]
 EVAL_MODE = "export the model in eval mode (torch: model.eval())"
@@ -84,7 +84,7 @@ def _wrong_choice(known: registry.Operator, node: ir.Node) -> tuple[str, str] | 
 SHAPE_READERS = frozenset({"Shape", "Size"})
 
 
-class Reader:
+class Importer:
     """Collects the parts of a program.
 
     Attributes:
@@ -96,7 +96,7 @@ class Reader:
 
     def __init__(self, opsets: Mapping[str, int]) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self.steps: list[Step] = []
+        self.steps: list[OpCall] = []
         self.host: set[str] = set()
         self.offences: list[Offence] = []
         self._opsets = opsets
@@ -133,7 +133,7 @@ class Reader:
             self.host.update(step.writes())
         self.steps.append(step)
 
-    def _translate(self, node: ir.Node, name: str) -> Step | Offence:
+    def _translate(self, node: ir.Node, name: str) -> OpCall | Offence:
         opset = self._opsets.get(node.domain)
         known = None if opset is None else registry.find(node.domain, node.op_type, opset)
         if known is None:
@@ -149,7 +149,7 @@ class Reader:
             return Offence(name, node.op_type, str(error))
         if known.counts_outputs:
             attributes["outputs"] = len(outputs)
-        return Step(name, node.op_type, known.function, inputs, outputs, attributes, known.host)
+        return OpCall(name, node.op_type, known.function, inputs, outputs, attributes, known.host)
 
     def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offence | None:
         for read in inputs:
@@ -164,7 +164,7 @@ class Reader:
         return None
 
     @torch.no_grad()
-    def _fold(self, step: Step) -> None:
+    def _fold(self, step: OpCall) -> None:
         arguments: list[Any] = [None if n is None else self.tensors[n] for n in step.inputs]
         for position in step.host:
             if position < len(arguments) and arguments[position] is not None:
@@ -187,7 +187,7 @@ def _trimmed(names: list[str | None]) -> Names:
     return tuple(names)
 
 
-def to_program(model: Model) -> Program:
+def to_program(model: NormalizedModel) -> Program:
     """Translate what leads to the targets of a normalised model.
 
     Raises:
@@ -196,7 +196,7 @@ def to_program(model: Model) -> Program:
     return program_from_ir(model.ir, targets=model.targets, opaque=frozenset(model.opaque))
 
 
-def narrow(model: Model) -> Model:
+def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
     """Return the model with its targets moved in front of the nodes that cannot be translated.
 
     Raises:
@@ -205,7 +205,7 @@ def narrow(model: Model) -> Model:
     offences = _read(model.ir).offences
     if not offences:
         return model
-    return cut(model, {o.node: o.reason for o in offences})
+    return select_training_outputs(model, {o.node: o.reason for o in offences})
 
 
 def program_from_ir(
@@ -250,9 +250,9 @@ def _inputs(graph: ir.Graph) -> tuple[str, ...]:
     return tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
 
 
-def _read(model: ir.Model) -> Reader:
+def _read(model: ir.Model) -> Importer:
     graph = model.graph
-    reader = Reader(dict(graph.opset_imports))
+    reader = Importer(dict(graph.opset_imports))
     for name in _inputs(graph):
         reader.feed(name)
     for name, value in graph.initializers.items():

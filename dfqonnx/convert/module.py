@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import numbers
 from dfqonnx.errors import InternalError
 
 Reading = Mapping[tuple[str, str], nn.Module]
 
 
-class Net(nn.Module):
+class ProgramModule(nn.Module):
     """A differentiable network.
 
     Args:
@@ -152,7 +152,7 @@ class _Builder:
         if wrong:
             raise InternalError(f"the network cannot be built: {'; '.join(wrong)}")
 
-    def _needed(self, wanted: set[str]) -> list[Step]:
+    def _needed(self, wanted: set[str]) -> list[OpCall]:
         """Return the steps that lead to `wanted`, in order."""
         kept = []
         for step in reversed(self.program.steps):
@@ -161,7 +161,7 @@ class _Builder:
                 wanted.update(step.reads())
         return kept[::-1]
 
-    def _emit(self, step: Step) -> None:
+    def _emit(self, step: OpCall) -> None:
         if step.node in self.replace:
             arguments: list[Any] = [
                 self._reading(step, name)
@@ -188,7 +188,7 @@ class _Builder:
                 part = self.graph.call_function(_item, (result, index))
                 self._born(name, part)
 
-    def _argument(self, step: Step, position: int, name: str) -> Any:
+    def _argument(self, step: OpCall, position: int, name: str) -> Any:
         constant = self.program.tensors.get(name)
         if position in step.host:
             if constant is not None and name not in self.after:
@@ -206,10 +206,10 @@ class _Builder:
     def _is_host(self, name: str) -> bool:
         return name in self.program.host or name in self.program.tensors
 
-    def _on_host(self, step: Step) -> bool:
+    def _on_host(self, step: OpCall) -> bool:
         return all(self._is_host(name) for name in step.reads())
 
-    def _reading(self, step: Step, name: str) -> fx.Node:
+    def _reading(self, step: OpCall, name: str) -> fx.Node:
         module = self.reading.get((step.node, name))
         if module is None:
             return self._value(name)

@@ -1,4 +1,4 @@
-"""A model as a list of steps over torch tensors: what `Net` and the student are built from.
+"""A model as a list of steps over torch tensors: what `ProgramModule` and the student are built from.
 
 Steps whose inputs are all constants are computed here, once. One tensor per initializer: a shared
 one stays shared.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Step:
+class OpCall:
     """One node.
 
     Attributes:
@@ -66,12 +66,12 @@ class Program:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     logits: str
-    steps: tuple[Step, ...]
+    steps: tuple[OpCall, ...]
     tensors: Mapping[str, Tensor]
     host: frozenset[str] = frozenset()
     targets: tuple[str, ...] = ()
 
-    def step(self, node: str) -> Step:
+    def step(self, node: str) -> OpCall:
         """Return the step of a node.
 
         Raises:

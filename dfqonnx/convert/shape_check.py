@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import numbers
 from dfqonnx.errors import Offence, UnsupportedModel
 
@@ -20,7 +20,7 @@ _IMAGES = 2
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError)
 
 
-def rehearse(program: Program, shape: tuple[int, ...]) -> None:
+def check_shapes(program: Program, shape: tuple[int, ...]) -> None:
     """Pass images of `shape` (C, H, W), or features, through the program.
 
     Raises:
@@ -46,7 +46,7 @@ def rehearse(program: Program, shape: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
-def _execute(step: Step, program: Program, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
+def _execute(step: OpCall, program: Program, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
     on_host = all(n in program.host or n in program.tensors for n in step.reads())
     arguments: list[Any] = []
     for position, name in enumerate(step.inputs):
@@ -64,7 +64,7 @@ def _execute(step: Step, program: Program, values: dict[str, Tensor]) -> tuple[T
     return result if isinstance(result, tuple) else (result,)
 
 
-def _moved(step: Step, *, on_host: bool) -> dict[str, Any]:
+def _moved(step: OpCall, *, on_host: bool) -> dict[str, Any]:
     return {
         name: value.to("meta") if isinstance(value, Tensor) and not on_host else value
         for name, value in step.attributes.items()

@@ -62,7 +62,7 @@ def check_file_out(out: Path) -> None:
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a hidden name; on a clean exit what was written there stands at `path`.
 
     A file of that name is replaced, and so is an empty folder.
@@ -105,7 +105,7 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to write into; on a clean exit its content stands under `out`.
 
     Args:

@@ -26,7 +26,7 @@ _CHANNEL_COUNTS = (1, 3)
 
 
 @dataclass(frozen=True)
-class InputSpec:
+class InputFormat:
     """One way of feeding images.
 
     Attributes:
@@ -120,20 +120,20 @@ def _floats(value: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in value) if isinstance(value, (list, tuple)) else (float(value),)
 
 
-PRESETS: Mapping[str, InputSpec] = {
+PRESETS: Mapping[str, InputFormat] = {
     spec.name: spec
     for spec in (
-        InputSpec("imagenet", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        InputSpec("cifar10", 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        InputSpec("cifar100", 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-        InputSpec("zero-one", 255.0, (0.0,), (1.0,)),
-        InputSpec("minus-one-one", 255.0, (0.5,), (0.5,)),
-        InputSpec("raw", 1.0, (0.0,), (1.0,)),
+        InputFormat("imagenet", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        InputFormat("cifar10", 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        InputFormat("cifar100", 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+        InputFormat("zero-one", 255.0, (0.0,), (1.0,)),
+        InputFormat("minus-one-one", 255.0, (0.5,), (0.5,)),
+        InputFormat("raw", 1.0, (0.0,), (1.0,)),
     )
 }
 
 
-def image_size(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int]:
+def image_size(shape: tuple[int, ...], spec: InputFormat) -> tuple[int, int, int]:
     """Return (H, W, C) of the pixels of a model whose input is `shape` without the batch axis.
 
     A model that reads no image (another rank than 3) sees its values as a one-channel image.

@@ -29,7 +29,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Occupancy:
+class CodeOccupancy:
     """A tensor and the grid that it is rounded to.
 
     Attributes:
@@ -48,7 +48,7 @@ class Occupancy:
 
 
 @dataclass(frozen=True)
-class LayerPortrait:
+class WeightedLayerNoise:
     """One Conv, Gemm or MatMul of the student against the teacher's.
 
     Attributes:
@@ -68,17 +68,17 @@ class LayerPortrait:
     input_bits: int
     sqnr_db: float | None
     own_db: float | None
-    weight: Occupancy
+    weight: CodeOccupancy
 
 
 @dataclass(frozen=True)
-class ActivationPortrait:
+class ActivationNoise:
     """One activation quantizer.
 
     Attributes:
         site: its name.
         tensor: what it quantizes.
-        role: as in `ActivationSite`.
+        role: as in `ActivationQuantizer`.
         bits: of its grid.
         sqnr_db: of the quantized tensor against the teacher's; None when equal or unknown.
         values: what arrives, on the grid.
@@ -89,11 +89,11 @@ class ActivationPortrait:
     role: str
     bits: int
     sqnr_db: float | None
-    values: Occupancy
+    values: CodeOccupancy
 
 
 @dataclass(frozen=True)
-class Portrait:
+class LayerNoise:
     """A student, seen on held-out synthetic images.
 
     Attributes:
@@ -103,12 +103,12 @@ class Portrait:
     """
 
     images: int
-    layers: tuple[LayerPortrait, ...]
-    activations: tuple[ActivationPortrait, ...]
+    layers: tuple[WeightedLayerNoise, ...]
+    activations: tuple[ActivationNoise, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class GraphNode:
     """A node's place in the normalised graph.
 
     Attributes:

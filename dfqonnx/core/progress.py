@@ -1,7 +1,7 @@
 """How a stage tells its caller how far it is; the caller decides what is shown.
 
 A stage takes a `Progress` and calls `start(total)` once, `advance()` per unit of work, `note()` for
-a line worth keeping. `Silent` shows nothing; the command line brings one drawn with rich.
+a line worth keeping. `SilentProgress` shows nothing; the command line brings one drawn with rich.
 
 Wall-clock seconds by stage.
 """
@@ -31,7 +31,7 @@ class Progress(Protocol):
         """Say something that the user should act on."""
 
 
-class Silent:
+class SilentProgress:
     """A `Progress` that shows nothing."""
 
     def start(self, stage: str, total: int) -> None:
@@ -47,7 +47,7 @@ class Silent:
         """Ignore."""
 
 
-class Remembering:
+class RecordingProgress:
     """A `Progress` that passes everything on and keeps the warnings, for the report.
 
     Attributes:
@@ -77,7 +77,7 @@ class Remembering:
 
 
 @dataclass(frozen=True)
-class Stopwatch:
+class StageTimer:
     """Seconds by stage."""
 
     began: float = field(default_factory=time.perf_counter)

@@ -27,7 +27,7 @@ Storage = Literal["auto", "int8"]
 
 
 @dataclass(frozen=True)
-class Bits:
+class BitWidths:
     """Widths of weights and activations, each 2..8.
 
     >>> Bits.parse("w4a8")
@@ -69,7 +69,7 @@ class Bits:
 
 
 @dataclass(frozen=True)
-class Grid:
+class IntegerRange:
     """The integers that a tensor may take.
 
     Attributes:
@@ -101,7 +101,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class QuantSpec:
+class QuantizationConfig:
     """What the user asks of the quantizer.
 
     Attributes:
@@ -113,7 +113,7 @@ class QuantSpec:
             which ONNX Runtime before 1.23 also loads.
     """
 
-    bits: Bits
+    bits: BitWidths
     ends: int | None = None
     stream: int = 8
     storage: Storage = "auto"
@@ -123,11 +123,11 @@ class QuantSpec:
             raise UsageError(f"--strict-ends {self.ends}: choose {MIN_BITS} to {MAX_BITS}")
 
 
-def quantize(x: Any, scale: Any, grid: Grid) -> Any:
+def quantize(x: Any, scale: Any, grid: IntegerRange) -> Any:
     """Return the codes of `x` in the dtype of `x`; `scale` broadcasts against `x`."""
     return ((x / scale).round() + grid.zero_point).clip(grid.lo, grid.hi)
 
 
-def dequantize(codes: Any, scale: Any, grid: Grid) -> Any:
+def dequantize(codes: Any, scale: Any, grid: IntegerRange) -> Any:
     """Return the reals that `codes` stand for."""
     return (codes - grid.zero_point) * scale

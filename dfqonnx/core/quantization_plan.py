@@ -1,6 +1,6 @@
 """Sites: where quantizers stand, decided once on the normalised ONNX graph.
 
-Training (fakequant) and export read the same `Sites`, so what was trained is what is exported.
+Training (fakequant) and export read the same `QuantizationPlan`, so what was trained is what is exported.
 
     v --Q/DQ(v)--+-- Add                          ActivationSite(name="v", tensor="v", 8 bits)
                  +-- Slice --w-- Add              AliasSite(tensor="w", of="v"): same scale
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.quantization import Bits, Grid
+from dfqonnx.core.quantization import BitWidths, IntegerRange
 
-SITE_PREFIX = "Q "
+QUANTIZER_PREFIX = "Q "
 """An exported file names the QuantizeLinear of an activation site by this and the site's name."""
 
 
 @dataclass(frozen=True)
-class ActivationSite:
+class ActivationQuantizer:
     """A per-tensor quantizer on an activation.
 
     Attributes:
@@ -44,7 +44,7 @@ class ActivationSite:
 
     name: str
     tensor: str
-    grid: Grid
+    grid: IntegerRange
     consumers: tuple[str, ...] = ()
     ceiling: float | None = None
     role: str = "stream"
@@ -52,12 +52,12 @@ class ActivationSite:
 
 
 @dataclass(frozen=True)
-class AliasSite:
+class SharedQuantizer:
     """A tensor behind value-preserving nodes (MaxPool, Reshape, Slice ...): same scale and codes.
 
     Attributes:
         tensor: value name of the node's output.
-        of: name of the `ActivationSite` whose parameters it shares.
+        of: name of the `ActivationQuantizer` whose parameters it shares.
         node: the value-preserving node.
     """
 
@@ -67,7 +67,7 @@ class AliasSite:
 
 
 @dataclass(frozen=True)
-class WeightSite:
+class WeightQuantizer:
     """The weight (and bias) of one Conv, Gemm or MatMul.
 
     Attributes:
@@ -77,7 +77,7 @@ class WeightSite:
         bias: initializer name of the bias; None for MatMul.
         grid: integers of the weight.
         axis: output-channel axis of the weight, one scale per index.
-        input: name of the `ActivationSite` that the node reads; bias scale = its scale times the
+        input: name of the `ActivationQuantizer` that the node reads; bias scale = its scale times the
             weight's.
     """
 
@@ -85,13 +85,13 @@ class WeightSite:
     op: str
     weight: str
     bias: str | None
-    grid: Grid
+    grid: IntegerRange
     axis: int
     input: str
 
 
 @dataclass(frozen=True)
-class FloatSite:
+class FloatNode:
     """A node that stays in float, and why."""
 
     node: str
@@ -100,24 +100,24 @@ class FloatSite:
 
 
 @dataclass(frozen=True)
-class Sites:
+class QuantizationPlan:
     """The whole decision."""
 
-    activations: tuple[ActivationSite, ...]
-    aliases: tuple[AliasSite, ...]
-    weights: tuple[WeightSite, ...]
-    floats: tuple[FloatSite, ...]
+    activations: tuple[ActivationQuantizer, ...]
+    aliases: tuple[SharedQuantizer, ...]
+    weights: tuple[WeightQuantizer, ...]
+    floats: tuple[FloatNode, ...]
 
-    def narrowest(self) -> Bits:
+    def narrowest(self) -> BitWidths:
         """Return the narrowest weights and node inputs; 8 bits where there are none."""
         read = {site.input for site in self.weights}
         activations = [site.grid.bits for site in self.activations if site.name in read]
         weights = [site.grid.bits for site in self.weights]
-        return Bits(min(weights, default=8), min(activations, default=8))
+        return BitWidths(min(weights, default=8), min(activations, default=8))
 
 
 @dataclass(frozen=True)
-class ActivationParams:
+class ActivationParameters:
     """Trained parameters of an activation site.
 
     Attributes:
@@ -134,7 +134,7 @@ class ActivationParams:
 
 
 @dataclass(frozen=True)
-class WeightParams:
+class WeightParameters:
     """Trained parameters of a weight site.
 
     Attributes:
@@ -149,11 +149,11 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class QParams:
+class QuantizationParameters:
     """All trained parameters: by activation site name, and by node name for weights."""
 
-    activations: Mapping[str, ActivationParams]
-    weights: Mapping[str, WeightParams]
+    activations: Mapping[str, ActivationParameters]
+    weights: Mapping[str, WeightParameters]
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputSpec, image_size
+from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputFormat, image_size
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.runtime.session import Array, Session
 
 USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
-NOISE = InputSpec("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
+NOISE = InputFormat("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
 
 
 @dataclass(frozen=True)
-class Guess:
+class InputFormatGuess:
     """An input specification and where it comes from.
 
     Attributes:
@@ -47,12 +47,12 @@ class Guess:
         certain: whether the model itself said so.
     """
 
-    inputs: InputSpec
+    inputs: InputFormat
     reason: str
     certain: bool
 
 
-def recorded(metadata: Mapping[str, str]) -> Guess | None:
+def recorded(metadata: Mapping[str, str]) -> InputFormatGuess | None:
     """Return what a file's metadata say; None where they are silent.
 
     Raises:
@@ -62,15 +62,15 @@ def recorded(metadata: Mapping[str, str]) -> Guess | None:
         return None
     try:
         values = json.loads(metadata[METADATA_KEY])
-        inputs = InputSpec.parse(values, name=str(values.get("name", "metadata")))
+        inputs = InputFormat.parse(values, name=str(values.get("name", "metadata")))
     except (ValueError, AttributeError) as error:
         raise UsageError(
             f"the model's metadata {METADATA_KEY} cannot be read ({error}); give --preprocess"
         ) from None
-    return Guess(inputs, "recorded in the model's metadata", True)
+    return InputFormatGuess(inputs, "recorded in the model's metadata", True)
 
 
-def candidates(shape: tuple[int, ...]) -> list[InputSpec]:
+def candidates(shape: tuple[int, ...]) -> list[InputFormat]:
     """Return the presets that fit a model's input `shape` (no batch), the most usual first."""
     found = []
     for name in USUAL:
@@ -89,18 +89,18 @@ FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning 
 Judge = Callable[[Mapping[str, Array]], float]
 
 
-def probes(shape: tuple[int, int, int]) -> int:
+def make_probes(shape: tuple[int, int, int]) -> int:
     """Return how many images (H, W, C) to show; none where one is more than all should be."""
     frame = math.prod(shape)
     return 0 if frame > PROBE_VALUES else max(8, min(PROBES, PROBE_VALUES // frame))
 
 
-def nearest_statistics(
+def find_nearest_statistics(
     opened: bytes,
     statistics: Mapping[str, ChannelStatistics],
     pixels: NDArray[np.uint8],
-    specs: Sequence[InputSpec],
-) -> Guess:
+    specs: Sequence[InputFormat],
+) -> InputFormatGuess:
     """Return the specification under which the images come closest to the statistics.
 
     Args:
@@ -115,15 +115,15 @@ def nearest_statistics(
 
     best, found = _least(Session(opened), distance, pixels, specs)
     reason = "under it procedural images come closest to the BatchNorm statistics"
-    return Guess(best, f"{reason} ({found:.3f})", False)
+    return InputFormatGuess(best, f"{reason} ({found:.3f})", False)
 
 
-def likeliest_scale(
+def find_likeliest_scale(
     opened: bytes,
     bias: NDArray[np.float32],
     pixels: NDArray[np.uint8],
-    specs: Sequence[InputSpec],
-) -> Guess:
+    specs: Sequence[InputFormat],
+) -> InputFormatGuess:
     """Return the specification under which the first layer's values are most like a trained one's.
 
     Args:
@@ -141,14 +141,14 @@ def likeliest_scale(
 
     best, found = _least(Session(opened), oddity, pixels, specs)
     if not math.isfinite(found):
-        return Guess(specs[0], "the usual one for an input of this form", False)
+        return InputFormatGuess(specs[0], "the usual one for an input of this form", False)
     reason = "under it the first layer's values are most like those of a trained layer"
-    return Guess(best, reason, False)
+    return InputFormatGuess(best, reason, False)
 
 
 def _least(
-    session: Session, judge: Judge, pixels: NDArray[np.uint8], specs: Sequence[InputSpec]
-) -> tuple[InputSpec, float]:
+    session: Session, judge: Judge, pixels: NDArray[np.uint8], specs: Sequence[InputFormat]
+) -> tuple[InputFormat, float]:
     """Return the first specification with the least finite figure."""
     port = session.inputs[0]
     figures = []

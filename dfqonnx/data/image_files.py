@@ -22,7 +22,7 @@ LABELS = "labels.csv"
 _MARGIN = 224 / 256  # the middle that is kept of an image scaled by its shorter side
 
 
-class Images(Protocol):
+class ImageSource(Protocol):
     """Gives images by position."""
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:

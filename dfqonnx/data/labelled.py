@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.arrays import read_names, read_npz
-from dfqonnx.data.image_files import FolderImages, Images, TarImages, read_labels
+from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -38,7 +38,7 @@ class EvalData:
 
     source: Path
     labels: NDArray[np.int64]
-    images: Images
+    images: ImageSource
     note: str = ""
     class_names: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
     called: tuple[str, ...] = ()
     if path.is_dir():
         names, labels = read_labels(path)
-        images: Images = FolderImages(path, names, size)
+        images: ImageSource = FolderImages(path, names, size)
     elif path.name.lower().endswith(_TAR):
         images, labels = TarImages.open(path, size)
     elif path.suffix.lower() == ".npz":

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
 
 
 def to_tensor(
-    pixels: NDArray[np.uint8], spec: InputSpec, *, shape: Sequence[int | None] | None = None
+    pixels: NDArray[np.uint8], spec: InputFormat, *, shape: Sequence[int | None] | None = None
 ) -> NDArray[np.float32]:
     """Return uint8 `pixels` (N, H, W, C), channels RGB or gray, as the model's input tensor.
 
@@ -44,7 +44,7 @@ def to_tensor(
     return np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def image_shape(shape: Sequence[int | None], spec: InputSpec) -> tuple[int, int, int]:
+def image_shape(shape: Sequence[int | None], spec: InputFormat) -> tuple[int, int, int]:
     """Return (height, width, channels) of the images of a model.
 
     Args:

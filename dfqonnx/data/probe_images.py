@@ -26,7 +26,7 @@ CONTRAST, CHROMA = 0.25, 0.2
 CHUNK_VALUES = 2**20
 
 
-def procedural(
+def paint_probe_images(
     shape: tuple[int, int, int], *, rng: Generator, count: int | None = None, photo: bool = True
 ) -> NDArray[np.uint8]:
     """Return images (N, H, W, C).
@@ -47,7 +47,7 @@ def procedural(
     return np.concatenate(parts)
 
 
-def natural_noise(shape: tuple[int, ...], *, slope: float, rng: Generator) -> Floats:
+def sample_natural_noise(shape: tuple[int, ...], *, slope: float, rng: Generator) -> Floats:
     """Return noise (..., H, W) of amplitude f^-slope, mean 0 and variance 1 in each plane."""
     height, width = shape[-2:]
     down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
@@ -74,7 +74,7 @@ def _paint(count: int, shape: tuple[int, int, int], rng: Generator) -> NDArray[n
         own = rng.standard_normal((count, channels, 1, 1), np.float32)
         return np.asarray(spread * (shared + tint * own), np.float32)
 
-    noise = natural_noise((count, 1, height, width), slope=1.5, rng=rng)  # (N, 1, H, W)
+    noise = sample_natural_noise((count, 1, height, width), slope=1.5, rng=rng)  # (N, 1, H, W)
     mean = 0.47 + colour(0.12, 0.5)
     image = mean + colour(CONTRAST, CHROMA) + 0.6 * CONTRAST * noise  # (N, C, H, W)
     for _ in range(LEAVES):

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.arrays import ArrayImages
-from dfqonnx.data.image_files import SUFFIXES, FolderImages, Images
+from dfqonnx.data.image_files import SUFFIXES, FolderImages, ImageSource
 from dfqonnx.errors import UsageError
 
 
-def open_images(path: Path, size: tuple[int, int, int]) -> tuple[Images, int]:
+def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, int]:
     """Open images for a model; files are decoded when they are read.
 
     Args:

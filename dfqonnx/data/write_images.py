@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.config.commands import DreamSpec
-from dfqonnx.core.atomic_write import check_file_out, check_writable, draft
+from dfqonnx.config.commands import SynthConfig
+from dfqonnx.core.atomic_write import atomic_file, check_file_out, check_writable
 from dfqonnx.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Made:
+class WrittenImages:
     """What is to be written.
 
     Attributes:
@@ -30,7 +30,7 @@ class Made:
     tensor: NDArray[np.float32] | None = None
 
 
-def check_images_out(spec: DreamSpec) -> None:
+def check_images_out(spec: SynthConfig) -> None:
     """Refuse a place that could not be written at the end.
 
     Raises:
@@ -48,13 +48,13 @@ def check_images_out(spec: DreamSpec) -> None:
     check_writable(out.absolute().parent, out=out)
 
 
-def write_images_out(spec: DreamSpec, made: Made) -> None:
+def write_images_out(spec: SynthConfig, made: WrittenImages) -> None:
     """Write the images to `spec.out`.
 
     Raises:
         EnvironmentProblem: the disk is full or fails.
     """
-    with draft(spec.out) as place:
+    with atomic_file(spec.out) as place:
         if spec.kind == "folder":
             _write_folder(place, made)
         elif made.tensor is not None:
@@ -68,7 +68,7 @@ def write_images_out(spec: DreamSpec, made: Made) -> None:
                 np.savez_compressed(file, **arrays)
 
 
-def _write_folder(folder: Path, made: Made) -> None:
+def _write_folder(folder: Path, made: WrittenImages) -> None:
     """Write NNNNN.png and, where classes are known, labels.csv."""
     folder.mkdir()
     digits = max(5, len(str(len(made.pixels) - 1)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.distill.losses import holds_classes, kd_loss
+from dfqonnx.distill.losses import is_classification, kd_loss
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Sums:
     values: int = 0
 
     def add(self, s: Tensor, t: Tensor) -> None:
-        if holds_classes(t):
+        if is_classification(t):
             self.rows += len(t)
             self.same += float((s.argmax(1) == t.argmax(1)).sum())
             self.divergence += float(kd_loss(s, t, 1.0)) * len(t)
@@ -80,7 +80,7 @@ class _Sums:
 
 
 @dataclass
-class _Tally:
+class _AgreementTally:
     of: dict[int, _Sums] = field(default_factory=dict)
 
     def found(self) -> Agreement:
@@ -102,7 +102,7 @@ def measure_agreement(
 ) -> Agreement:
     """Return the agreement over batches of model inputs; nothing and infinity without any."""
     names = tuple(getattr(student, "targets", ()))[1:]
-    tally = _Tally()
+    tally = _AgreementTally()
     for x in inputs:
         for index, (s, t) in enumerate(_pairs(student(x), teacher(x), names)):
             tally.of.setdefault(index, _Sums()).add(s, t)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.distillation import DistillationConfig
 
 LEAST_BATCH = 1
 BYTES = 20  # of training, measured per number: 16 on ResNet-20, 21 on MobileNetV1
@@ -22,7 +22,7 @@ OPEN_MEMORY = MEMORY // 2
 
 
 @dataclass(frozen=True)
-class Together:
+class BatchSizes:
     """Images at once.
 
     Attributes:
@@ -38,7 +38,7 @@ class Together:
     reconstructed: int
 
 
-def together(spec: DistillSpec, numbers: int, device: torch.device) -> Together:
+def choose_batch_sizes(spec: DistillationConfig, numbers: int, device: torch.device) -> BatchSizes:
     """Return how many images a student is prepared and trained on at once.
 
     Args:
@@ -54,7 +54,7 @@ def together(spec: DistillSpec, numbers: int, device: torch.device) -> Together:
     else:
         asked, step = spec.batch, wide
     looked = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)
-    return Together(step, step < asked, wide, looked)
+    return BatchSizes(step, step < asked, wide, looked)
 
 
 def room(device: torch.device) -> int:

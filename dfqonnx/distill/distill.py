@@ -24,23 +24,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.batch_size import Together, together
-from dfqonnx.distill.divergence_guard import Witness
-from dfqonnx.distill.image_pool import Pool, feed
-from dfqonnx.distill.initialize import prepare
-from dfqonnx.distill.output_layer import close
-from dfqonnx.distill.schedule import default_steps, effort, gently
-from dfqonnx.distill.state import Course, Moment
-from dfqonnx.distill.trainer import Trainee
-from dfqonnx.equalization.expected_moments import Expected
+from dfqonnx.distill.batch_size import BatchSizes, choose_batch_sizes
+from dfqonnx.distill.divergence_guard import DivergenceGuard
+from dfqonnx.distill.image_pool import ImagePool, feed
+from dfqonnx.distill.initialize import initialize
+from dfqonnx.distill.output_layer import refit_output_layer
+from dfqonnx.distill.schedule import default_steps, reduce_lr_for_8bit, training_budget
+from dfqonnx.distill.state import LogEntry, TrainingState
+from dfqonnx.distill.trainer import Trainer
+from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
-from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.generators.training import OnlineGenerators
 
 CHECK_EVERY = 100  # a measurement costs about one step
 SAMPLE = 256  # images that tell the means of values
@@ -63,25 +63,28 @@ class Lesson:
 
     student: Student
     teacher: Program
-    target: Net
-    pool: Pool
+    target: ProgramModule
+    pool: ImagePool
     seed: int
     progress: Progress
 
-    def sizes(self, spec: DistillSpec) -> tuple[Together, int]:
+    def sizes(self, spec: DistillationConfig) -> tuple[BatchSizes, int]:
         """Return how many images at once, and the numbers that one moves through quantizers."""
         x = self.pool.tensor(self.pool.train[:1])
         numbers = self.student.measure(x)
-        found = together(spec, numbers, x.device)
+        found = choose_batch_sizes(spec, numbers, x.device)
         if found.fewer:
             self.progress.note(f"{found.step} images per step: this network is large")
         return found, numbers
 
     def prepared(
-        self, spec: DistillSpec, images: int, expected: Mapping[str, Expected] | None
+        self,
+        spec: DistillationConfig,
+        images: int,
+        expected: Mapping[str, ActivationMoments] | None,
     ) -> Agreement:
         """Prepare the student; layers are reconstructed on so many images."""
-        return prepare(
+        return initialize(
             self.student,
             self.teacher,
             self.target,
@@ -93,16 +96,18 @@ class Lesson:
             progress=self.progress,
         )
 
-    def trained(self, run: Course, spec: DistillSpec, live: Live | None) -> Agreement:
+    def trained(
+        self, run: TrainingState, spec: DistillationConfig, live: OnlineGenerators | None
+    ) -> Agreement:
         """Train the student and its fellows, equal so far, each on batches of its own."""
-        spec = gently(spec, self.student.sites.narrowest())
+        spec = reduce_lr_for_8bit(spec, self.student.sites.narrowest())
         fellows = [self.student]
         for _ in range(1, 1 if live is None else live.game.students):
             fellow = Student(self.teacher, self.student.sites)
             fellow.load_state(self.student.save_state())
             fellows.append(fellow.to(next(self.student.parameters()).device))
         trainees = [
-            Trainee(
+            Trainer(
                 fellow,
                 self.target,
                 spec,
@@ -116,10 +121,10 @@ class Lesson:
         _train(run, trainees, self.pool, spec=spec, live=live, progress=self.progress)
         return _best(trainees, self.target, self.pool, spec.batch)
 
-    def closed(self, spec: DistillSpec) -> Agreement:
+    def closed(self, spec: DistillationConfig) -> Agreement:
         """Solve the last layers anew, on images of the training, where that is better."""
         pool, pixels = self.pool, self.pool.train[:CLOSED]
-        return close(
+        return refit_output_layer(
             self.student,
             self.teacher,
             pool.batches(pixels, spec.batch),
@@ -133,12 +138,12 @@ class Lesson:
 
 
 def _train(
-    run: Course,
-    trainees: list[Trainee],
-    pool: Pool,
+    run: TrainingState,
+    trainees: list[Trainer],
+    pool: ImagePool,
     *,
-    spec: DistillSpec,
-    live: Live | None,
+    spec: DistillationConfig,
+    live: OnlineGenerators | None,
     progress: Progress,
 ) -> None:
     training = time.perf_counter()
@@ -164,7 +169,9 @@ def _train(
         run.tell(value, rate, width=width, since=training, progress=progress)
 
 
-def _best(trainees: list[Trainee], teacher: Net, pool: Pool, batch: int) -> Agreement:
+def _best(
+    trainees: list[Trainer], teacher: ProgramModule, pool: ImagePool, batch: int
+) -> Agreement:
     """Give the first student the parameters of the one that agrees best; return how well."""
     for trainee in trainees:
         trainee.settle()
@@ -202,7 +209,7 @@ class Distilled:
     agreement_after: Agreement
     kept: bool
     reason: str
-    history: tuple[Moment, ...]
+    history: tuple[LogEntry, ...]
     untrained: Mapping[str, Tensor] = field(default_factory=dict)
     seen: int = 0
 
@@ -212,16 +219,16 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     student: Student,
     images: NDArray[np.uint8],
     *,
-    spec: DistillSpec,
-    inputs: InputSpec,
+    spec: DistillationConfig,
+    inputs: InputFormat,
     seed: int,
     progress: Progress,
     device: str = "cpu",
     budget_seconds: float | None = None,
     input_shape: tuple[int, ...] | None = None,
     kinds: NDArray[np.int64] | None = None,
-    expected: Mapping[str, Expected] | None = None,
-    live: Live | None = None,
+    expected: Mapping[str, ActivationMoments] | None = None,
+    live: OnlineGenerators | None = None,
 ) -> Distilled:
     """Initialise and train `student` in place.
 
@@ -243,16 +250,20 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     started = time.perf_counter()
     if live is not None and not (live.game.student_steps or live.game.fresh):
         live = None
-    target = Net(teacher, taps=student.features, channels_last=True).to(device).eval()
+    target = ProgramModule(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
     held, shape = spec.holdout, input_shape
-    pool = Pool(images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds)
+    pool = ImagePool(
+        images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds
+    )
     lesson = Lesson(student, teacher, target, pool, seed, progress)
     sizes, numbers = lesson.sizes(spec)
     wide, is_open = dataclasses.replace(spec, batch=sizes.measured), spec.steps is None
     spec = dataclasses.replace(spec, batch=sizes.step)
     before = lesson.prepared(wide, sizes.reconstructed, expected)
-    witness = Witness(student, target, pool, count=spec.witness, batch=spec.batch, seed=seed)
+    witness = DivergenceGuard(
+        student, target, pool, count=spec.witness, batch=spec.batch, seed=seed
+    )
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     first = student.save_state() if run.total else {}
     progress.start("distill", run.total)
@@ -270,23 +281,23 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
 
 def _begun(
     student: Student,
-    spec: DistillSpec,
+    spec: DistillationConfig,
     before: Agreement,
     numbers: int,
     *,
     started: float,
     budget: float | None,
-) -> Course:
+) -> TrainingState:
     """Return a run with its number of steps; an image moves `numbers` through quantizers."""
     steps = spec.steps
     if steps is None:
-        share = effort(student.sites.narrowest(), error=before.error, kl=before.kl)
+        share = training_budget(student.sites.narrowest(), error=before.error, kl=before.kl)
         steps = default_steps(student.multiply_adds, share, spec.batch, numbers=numbers)
-    return Course(started, steps, budget if spec.steps != 0 else None)
+    return TrainingState(started, steps, budget if spec.steps != 0 else None)
 
 
 def _kept(
-    run: Course, before: Agreement, after: Agreement, *, objection: bool, progress: Progress
+    run: TrainingState, before: Agreement, after: Agreement, *, objection: bool, progress: Progress
 ) -> bool:
     """Tell whether the trained parameters are to be kept; `run` gets the reason where not."""
     if run.step and not run.reason:

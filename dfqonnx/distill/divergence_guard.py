@@ -13,14 +13,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.image_pool import Pool
+from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.fakequant.student import Student
-from dfqonnx.synthesis.sources.dead_leaves import painted
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 
-class Witness:
+class DivergenceGuard:
     """Painted images and how far the untrained student is from its teacher on them.
 
     Args:
@@ -33,14 +33,21 @@ class Witness:
     """
 
     def __init__(
-        self, student: Student, teacher: Net, pool: Pool, *, count: int, batch: int, seed: int
+        self,
+        student: Student,
+        teacher: ProgramModule,
+        pool: ImagePool,
+        *,
+        count: int,
+        batch: int,
+        seed: int,
     ) -> None:
         self._teacher, self._pool, self._batch = teacher, pool, batch
         self._images: Tensor | None = None
         if count and pool.movable:
             _, height, width, channels = pool.train.shape
             generator = torch.Generator().manual_seed(seed)
-            images = painted(count, (height, width, channels), generator)
+            images = sample_dead_leaves(count, (height, width, channels), generator)
             self._images = images.to(pool.train.device)  # (count, H, W, C)
             self._before = self._agreement(student)
 

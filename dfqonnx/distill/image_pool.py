@@ -21,14 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
-from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.pixels import to_tensor
 
 
-class Pool:
+class ImagePool:
     """Images to train on and images held out.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pool:
     def __init__(
         self,
         images: NDArray[np.uint8],
-        inputs: InputSpec,
+        inputs: InputFormat,
         *,
         holdout: int,
         seed: int,
@@ -169,7 +169,9 @@ class Batch:
     labels: Tensor | None = None
 
 
-def feed(pool: Pool, live: Live | None, spec: DistillSpec, generator: Generator) -> Iterator[Batch]:
+def feed(
+    pool: ImagePool, live: OnlineGenerators | None, spec: DistillationConfig, generator: Generator
+) -> Iterator[Batch]:
     """Yield batches forever.
 
     Args:

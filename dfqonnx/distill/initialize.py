@@ -10,28 +10,28 @@ from collections.abc import Mapping
 
 import torch
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.progress import Progress
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.image_pool import Pool
-from dfqonnx.equalization.expected_moments import Expected
+from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.data_free import settle
-from dfqonnx.ptq.gptq import reconstruct
+from dfqonnx.ptq.data_free import apply_data_free_init
+from dfqonnx.ptq.gptq import gptq
 
 
-def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+def initialize(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
     student: Student,
     teacher: Program,
-    target: Net,
-    pool: Pool,
+    target: ProgramModule,
+    pool: ImagePool,
     *,
-    spec: DistillSpec,
+    spec: DistillationConfig,
     reconstructed: int,
     seed: int,
-    expected: Mapping[str, Expected] | None = None,
+    expected: Mapping[str, ActivationMoments] | None = None,
     progress: Progress | None = None,
 ) -> Agreement:
     """Initialise `student` in place and return its held-out agreement.
@@ -49,7 +49,7 @@ def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     """
     chosen = pool.train[: spec.calibration]
     student.initialise(pool.batches(chosen, spec.batch))
-    done = settle(
+    done = apply_data_free_init(
         student,
         teacher,
         pool.batches(chosen, spec.batch),
@@ -64,7 +64,7 @@ def prepare(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         student.load_state(plain)
         generator = torch.Generator().manual_seed(seed)
         x = pool.tensor(chosen[:reconstructed])
-        reconstruct(student, teacher, x, generator=generator, damping=damping)
+        gptq(student, teacher, x, generator=generator, damping=damping)
         found = measure_agreement(student, target, pool.batches(pool.held, spec.batch))
         if found.better_than(best):
             best, kept = found, student.save_state()

@@ -9,7 +9,7 @@ Network", 2015). var is over all elements of the batch: a block's error of 1 mea
 
 What the student is made to lower: a weighted sum of losses of one batch's answers.
 
-A loss is a function `Answers -> scalar` with its settings as keyword arguments, filed by name in
+A loss is a function `DistillationLossInputs -> scalar` with its settings as keyword arguments, filed by name in
 `STUDENT_LOSSES`; names, settings and defaults stand in `config/loss_terms`.
 
 Decoupled knowledge distillation: what the target class gets, and how the rest share the rest.
@@ -41,14 +41,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.core.registry import Registry
 from dfqonnx.fakequant.quantizer import inner
 
 LEAST_VARIANCE = 1e-8
 
 
-def holds_classes(output: Tensor) -> bool:
+def is_classification(output: Tensor) -> bool:
     """Tell whether rows are scores of classes, (N, K) with K above 1; others are just values."""
     return output.dim() == 2 and output.shape[1] > 1
 
@@ -68,11 +68,11 @@ def logit_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 def feature_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
     """Return the sum over blocks of mean squared error over teacher variance; 0 without blocks."""
-    terms = [normalised_error(value, teacher[name]) for name, value in student.items()]
+    terms = [normalized_error(value, teacher[name]) for name, value in student.items()]
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
-def normalised_error(student: Tensor, teacher: Tensor) -> Tensor:
+def normalized_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return mean (teacher - student)^2 / var(teacher), a scalar; gradient to the student only."""
     return _NormalisedError.apply(student, teacher)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -156,7 +156,7 @@ def channel_attention(value: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Answers:
+class DistillationLossInputs:
     """What teacher and student say about the same N images.
 
     Attributes:
@@ -185,7 +185,7 @@ StudentLoss = Callable[..., Tensor]
 STUDENT_LOSSES: Registry[StudentLoss] = Registry("student loss")
 
 
-def total(terms: Iterable[Term], answers: Answers) -> Tensor:
+def total(terms: Iterable[LossTerm], answers: DistillationLossInputs) -> Tensor:
     """Return the weighted sum; terms of weight 0 are not computed."""
     values = [
         term.weight * STUDENT_LOSSES[term.name](answers, **dict(term.settings))
@@ -199,33 +199,33 @@ def total(terms: Iterable[Term], answers: Answers) -> Tensor:
 
 
 @STUDENT_LOSSES.add("kd")
-def kd(answers: Answers) -> Tensor:
+def kd(answers: DistillationLossInputs) -> Tensor:
     """Return KL(teacher || student) T^2; without classes the normalised error."""
-    if not holds_classes(answers.teacher):
-        return normalised_error(answers.student, answers.teacher)
+    if not is_classification(answers.teacher):
+        return normalized_error(answers.student, answers.teacher)
     return kd_loss(answers.student, answers.teacher, answers.temperature)
 
 
 @STUDENT_LOSSES.add("logits")
-def logits(answers: Answers) -> Tensor:
+def logits(answers: DistillationLossInputs) -> Tensor:
     """Return the logits' mean squared error."""
     return logit_loss(answers.student, answers.teacher)
 
 
 @STUDENT_LOSSES.add("features")
-def features(answers: Answers) -> Tensor:
+def features(answers: DistillationLossInputs) -> Tensor:
     """Return the blocks' normalised error; 0 without blocks."""
     return feature_loss(answers.blocks, answers.goals)
 
 
 @STUDENT_LOSSES.add("class")
-def class_(answers: Answers) -> Tensor:
+def class_(answers: DistillationLossInputs) -> Tensor:
     """Return cross-entropy to the class asked for; without one, to the teacher's own."""
     return functional.cross_entropy(answers.student, answers.targets)
 
 
 @STUDENT_LOSSES.add("dkd")
-def dkd(answers: Answers, *, target: float = 1.0, others: float = 8.0) -> Tensor:
+def dkd(answers: DistillationLossInputs, *, target: float = 1.0, others: float = 8.0) -> Tensor:
     """Return the decoupled distillation loss of `distill/losses`."""
     return decoupled_loss(
         answers.student,
@@ -238,6 +238,6 @@ def dkd(answers: Answers, *, target: float = 1.0, others: float = 8.0) -> Tensor
 
 
 @STUDENT_LOSSES.add("attention")
-def attention(answers: Answers) -> Tensor:
+def attention(answers: DistillationLossInputs) -> Tensor:
     """Return the blocks' channel-attention loss; 0 without blocks."""
     return attention_loss(answers.blocks, answers.goals)

@@ -16,20 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement
-from dfqonnx.fakequant.layer import QuantizedOp
+from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.passes.eliminate_noops import RESHAPES
-from dfqonnx.ptq.gptq import LARGEST, Positions, is_matrix_product, set_solution
+from dfqonnx.ptq.gptq import LARGEST, SampledPositions, is_matrix_product, set_solution
 
 PASSING = RESHAPES | {"Identity", "Transpose"}
 MOST = 2**24  # numbers kept of one layer's inputs, or outputs, over all images
 
 
 @torch.no_grad()
-def close(
+def refit_output_layer(
     student: Student,
     teacher: Program,
     images: Iterable[Tensor],
@@ -46,7 +46,7 @@ def close(
         teacher: the float program.
         images: model inputs, in batches.
         batches: how many.
-        damping: candidates, see `reconstruct`.
+        damping: candidates, see `gptq`.
         agreement: measures `student` as it stands, on images that are not among `images`.
         seed: of the positions that are looked at.
 
@@ -57,7 +57,7 @@ def close(
     last = last_layers(student, teacher)
     if not last or not batches:
         return best
-    looks = [_Look(op, teacher, MOST // batches) for op in last]
+    looks = [_LayerInputs(op, teacher, MOST // batches) for op in last]
     generator = torch.Generator().manual_seed(seed)
     _pass(student, teacher, looks, images=images, generator=generator)
     for d in damping:
@@ -71,7 +71,7 @@ def close(
     return best
 
 
-def last_layers(student: Student, teacher: Program) -> list[QuantizedOp]:
+def last_layers(student: Student, teacher: Program) -> list[QuantizedLayer]:
     """Return the matrix products behind which nothing but shapes changes up to the targets."""
     ends, made = set(teacher.targets), {str(s.outputs[0]): s for s in teacher.steps}
     for step in reversed(teacher.steps):
@@ -87,10 +87,10 @@ def last_layers(student: Student, teacher: Program) -> list[QuantizedOp]:
     ]
 
 
-class _Look:
+class _LayerInputs:
     """What one layer reads, (G, M, P) by batch, and what the teacher answers, (G, O/g, P)."""
 
-    def __init__(self, op: QuantizedOp, teacher: Program, most: int) -> None:
+    def __init__(self, op: QuantizedLayer, teacher: Program, most: int) -> None:
         self.op, self.name = op, str(teacher.step(op.site.node).outputs[0])
         groups = int(op.attributes.get("group", 1))
         self.count = max(1, most // max(op.fan_in * groups, op.weight.shape[op.site.axis]))
@@ -100,7 +100,7 @@ class _Look:
     def add(self, value: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
         """Keep random positions of a batch."""
         op = self.op
-        at = Positions(op.site, op.attributes, wanted, count=self.count, generator=generator)
+        at = SampledPositions(op.site, op.attributes, wanted, count=self.count, generator=generator)
         self.x.append(at.inputs(value, op.weight))
         self.y.append(at.outputs(wanted))
 
@@ -108,16 +108,16 @@ class _Look:
 def _pass(
     student: Student,
     teacher: Program,
-    looks: list[_Look],
+    looks: list[_LayerInputs],
     *,
     images: Iterable[Tensor],
     generator: torch.Generator,
 ) -> None:
-    target = Net(teacher, taps=tuple(look.name for look in looks), channels_last=True)
+    target = ProgramModule(teacher, taps=tuple(look.name for look in looks), channels_last=True)
     target.to(next(student.parameters()).device)
     wanted: dict[str, Tensor] = {}
 
-    def watch(look: _Look) -> Callable[[Any, tuple[Tensor, ...]], None]:
+    def watch(look: _LayerInputs) -> Callable[[Any, tuple[Tensor, ...]], None]:
         return lambda _, values: look.add(values[0], wanted[look.name], generator)
 
     hooks = [look.op.register_forward_pre_hook(watch(look)) for look in looks]

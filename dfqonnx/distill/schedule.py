@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.core.quantization import Bits
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.core.quantization import BitWidths
 
 LEAST, MOST = 200, 8000
 STRETCH = 1.5  # of the work, to come nearer to LEAST
@@ -34,11 +34,13 @@ def width_at(done: float) -> float:
     return max(0.0, 1.0 - done / ROUNDED)
 
 
-def effort(bits: Bits, *, error: float | None = None, kl: float | None = None) -> float:
+def training_budget(
+    bits: BitWidths, *, error: float | None = None, kl: float | None = None
+) -> float:
     """Return training work relative to w4a4: fewer bits need more, eight need none.
 
     After initialisation and reconstruction w8a8 is as a rule at its teacher's accuracy, and
-    training on synthetic images takes away from it; `is_needy` tells the exceptions. With
+    training on synthetic images takes away from it; `needs_training` tells the exceptions. With
     activations of eight bits and a student that is near already, less brings as much.
 
     Args:
@@ -48,13 +50,13 @@ def effort(bits: Bits, *, error: float | None = None, kl: float | None = None) -
     """
     narrow = min(bits.weights, bits.activations)
     if narrow == 8:
-        return NEEDED if is_needy(error, kl) else 0.0
+        return NEEDED if needs_training(error, kl) else 0.0
     near = bits.activations == 8 and kl is not None and kl < NEAR_KL
     share = {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
     return EASED * share if near else share
 
 
-def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
+def reduce_lr_for_8bit(spec: DistillationConfig, bits: BitWidths) -> DistillationConfig:
     """Return the recipe with the rates of eight bits, where it leaves the schedule open.
 
     Measured on a detector at w8a8 that starts at 18.0 dB: 19.3 after 100 steps at a sixteenth of
@@ -67,7 +69,7 @@ def gently(spec: DistillSpec, bits: Bits) -> DistillSpec:
     return replace(spec, optimiser=gentle)
 
 
-def is_needy(error: float | None, kl: float | None) -> bool:
+def needs_training(error: float | None, kl: float | None) -> bool:
     """Tell whether a student stands so far off before training that eight bits are trained, too."""
     return (error or 0.0) > NEEDY or (kl or 0.0) > NEEDY_KL
 
@@ -77,7 +79,7 @@ def default_steps(multiply_adds: int, share: float, batch: int, *, numbers: int 
 
     Args:
         multiply_adds: of one image through the network.
-        share: of the work at w4a4; see `effort`.
+        share: of the work at w4a4; see `training_budget`.
         batch: images per step.
         numbers: per image that pass activation quantizers.
     """

@@ -14,7 +14,7 @@ REPORT_EVERY = 25
 
 
 @dataclass(frozen=True)
-class Moment:
+class LogEntry:
     """The state of training after `step` steps.
 
     Attributes:
@@ -35,7 +35,7 @@ class Moment:
 
 
 @dataclass
-class Course:
+class TrainingState:
     """What the loop hands from step to step.
 
     Attributes:
@@ -57,7 +57,7 @@ class Course:
     lost: int = 0
     agreement: float | None = None
     losses: list[float] = field(default_factory=list)
-    history: list[Moment] = field(default_factory=list)
+    history: list[LogEntry] = field(default_factory=list)
     reason: str = ""
 
     def seconds(self) -> float:
@@ -87,5 +87,5 @@ class Course:
             progress.advance(self.step)
         if self.step % REPORT_EVERY == 0 or self.step == self.total:
             mean = float(np.mean(self.losses))
-            self.history.append(Moment(self.step, spent, mean, rate, width, self.agreement))
+            self.history.append(LogEntry(self.step, spent, mean, rate, width, self.agreement))
             self.losses.clear()

@@ -31,17 +31,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import Batch
-from dfqonnx.distill.losses import Answers, total
+from dfqonnx.distill.losses import DistillationLossInputs, total
 from dfqonnx.distill.schedule import width_at
-from dfqonnx.fakequant.soft_rounding import Softened, slowed
+from dfqonnx.fakequant.soft_rounding import SoftRounding, slowed
 from dfqonnx.fakequant.student import Student
 
 
-class TailMean:
+class WeightAverage:
     """A running mean of parameters."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -65,8 +65,8 @@ class TailMean:
             parameter.copy_(mean)
 
 
-def optimiser(
-    parts: Mapping[str, list[torch.nn.Parameter]], spec: OptimiserSpec
+def build_optimizer(
+    parts: Mapping[str, list[torch.nn.Parameter]], spec: OptimizerConfig
 ) -> torch.optim.Optimizer:
     """Return the optimiser of a student's parameters, at peak rates.
 
@@ -93,7 +93,9 @@ def _momentum(momentum: float) -> dict[str, float | bool]:
     return {"momentum": momentum, "nesterov": momentum > 0}
 
 
-def promoted(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
+def promote_sample_difficulty(
+    x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float
+) -> Tensor:
     """Return loss(x) + loss(x + d); gradients reach what `loss` reads, not the images.
 
     Args:
@@ -108,7 +110,7 @@ def promoted(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float) -> Ten
     return plain + loss(harder)
 
 
-class Trainee:
+class Trainer:
     """One of the students of a run.
 
     Args:
@@ -122,21 +124,21 @@ class Trainee:
     def __init__(
         self,
         student: Student,
-        teacher: Net,
-        spec: DistillSpec,
+        teacher: ProgramModule,
+        spec: DistillationConfig,
         *,
         batches: Iterator[Batch],
         sample: Iterable[Tensor],
     ) -> None:
         self.student, self._teacher, self._spec, self._batches = student, teacher, spec, batches
         gradual = spec.optimiser.rounding == "gradual"
-        self._soft = Softened(student, sample) if gradual else None
+        self._soft = SoftRounding(student, sample) if gradual else None
         self.width = 0.0  # of the ramp between two codes, in the last step
         parts = student.parts() if self._soft is None else self._soft.parts()
         self._everything = [p for kind in parts.values() for p in kind]
-        self.optimiser = optimiser(parts, spec.optimiser)
+        self.optimiser = build_optimizer(parts, spec.optimiser)
         self._peaks = [group["lr"] for group in self.optimiser.param_groups]
-        self.mean = TailMean(self._everything)
+        self.mean = WeightAverage(self._everything)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the student's logits: a generator's opponent."""
@@ -192,7 +194,13 @@ class Trainee:
             with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
                 goal, goals = self._teacher(x)
             out, blocks = self.student(x)
-            answers = Answers(out, goal, blocks, goals, spec.temperature, batch.labels)
+            answers = DistillationLossInputs(
+                out, goal, blocks, goals, spec.temperature, batch.labels
+            )
             return total(spec.losses, answers)
 
-        return promoted(batch.x, loss, spec.perturb) if spec.perturb else loss(batch.x)
+        return (
+            promote_sample_difficulty(batch.x, loss, spec.perturb)
+            if spec.perturb
+            else loss(batch.x)
+        )

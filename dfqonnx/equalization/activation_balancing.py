@@ -17,19 +17,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import Grid
-from dfqonnx.core.quantization_plan import ActivationSite, Sites
-from dfqonnx.equalization.scale_groups import Freedom
-from dfqonnx.fakequant.step_search import SMALLEST, channel_steps
+from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
+from dfqonnx.equalization.scale_groups import ScaleGroups
+from dfqonnx.fakequant.step_search import SMALLEST, search_weight_scales
 
 NARROW = 7  # bits up to which it is a step shared by all channels that costs
 MOST = 8.0  # the largest factor, and one over the smallest
 _RATIOS = 21  # clipping ratios tried for a channel
 
 
-def shared_steps(freedom: Freedom, sites: Sites) -> tuple[ActivationSite, ...]:
+def find_shared_scales(
+    freedom: ScaleGroups, sites: QuantizationPlan
+) -> tuple[ActivationQuantizer, ...]:
     """Return the narrow quantizers of values with free channels."""
     return tuple(
         site
@@ -41,10 +43,10 @@ def shared_steps(freedom: Freedom, sites: Sites) -> tuple[ActivationSite, ...]:
 
 
 @torch.no_grad()
-def level(
+def balance_activation_channels(
     program: Program,
-    shared: tuple[ActivationSite, ...],
-    freedom: Freedom,
+    shared: tuple[ActivationQuantizer, ...],
+    freedom: ScaleGroups,
     x: Tensor,
     *,
     share: float,
@@ -53,13 +55,13 @@ def level(
 
     Args:
         program: the float network.
-        shared: quantizers whose channels are brought nearer, see `shared_steps`.
+        shared: quantizers whose channels are brought nearer, see `find_shared_scales`.
         freedom: of the network's channels.
         x: model inputs that tell ranges.
         share: a, from 0 to 1.
     """
     names = dict.fromkeys(site.tensor for site in shared)
-    values = Net(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
+    values = ProgramModule(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
     logs, counts = torch.zeros(freedom.count), torch.zeros(freedom.count)
     for site in shared:
         value = freedom.channels(site.tensor, values[site.tensor])
@@ -71,10 +73,12 @@ def level(
     return (-share * logs / counts.clamp_min(1)).exp().clamp(1 / MOST, MOST)
 
 
-def _unevenness(value: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def _unevenness(value: Tensor, grid: IntegerRange) -> tuple[Tensor, Tensor]:
     """Return log t_k / mean_c t_k of a value (N, C, ...), (C,), and which have a t: not all 0."""
     largest = max(grid.hi - grid.zero_point, grid.zero_point - grid.lo)
-    steps = channel_steps(value, Grid(grid.bits, -largest, largest, 0), 1, count=_RATIOS).cpu()
+    steps = search_weight_scales(
+        value, IntegerRange(grid.bits, -largest, largest, 0), 1, count=_RATIOS
+    ).cpu()
     told = steps > SMALLEST
     log = steps.log()
     return log - log[told].mean(), told

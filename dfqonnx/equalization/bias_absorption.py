@@ -20,15 +20,15 @@ from torch import Tensor
 
 from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.equalization.cross_layer import Equalised
-from dfqonnx.equalization.layers import Pair
+from dfqonnx.equalization.cross_layer import CrossLayerEqualized
+from dfqonnx.equalization.layers import LayerPair
 
 DEVIATIONS = 3.0
 SHIFTING = frozenset({"Relu", "GlobalAveragePool", "MaxPool", "Identity", "Flatten"})
 
 
 @torch.no_grad()
-def absorb(network: Equalised) -> Equalised:
+def absorb_high_bias(network: CrossLayerEqualized) -> CrossLayerEqualized:
     """Return the network with high biases absorbed; the one given stays as it is."""
     tensors = dict(network.program.tensors)
     statistics = dict(network.statistics)
@@ -44,7 +44,7 @@ def absorb(network: Equalised) -> Equalised:
     return replace(network, program=program, statistics=statistics)
 
 
-def _shifts(pair: Pair) -> bool:
+def _shifts(pair: LayerPair) -> bool:
     """Whether what stands between lets a constant above 0 through."""
     rectified = "Relu" in pair.between or bool(pair.clips)
     passing = SHIFTING | ({"Clip"} if pair.clips else frozenset())
@@ -52,7 +52,7 @@ def _shifts(pair: Pair) -> bool:
     return rectified and biased and set(pair.between) <= passing
 
 
-def _move(pair: Pair, least: Tensor, tensors: dict[str, Tensor]) -> None:
+def _move(pair: LayerPair, least: Tensor, tensors: dict[str, Tensor]) -> None:
     first, second = str(pair.first.site.bias), str(pair.second.site.bias)
     least = least.to(tensors[first])
     tensors[first] = (tensors[first].reshape(-1) - least).reshape(tensors[first].shape)
@@ -62,7 +62,7 @@ def _move(pair: Pair, least: Tensor, tensors: dict[str, Tensor]) -> None:
     tensors[second] = (bias.reshape(-1) + moved).reshape(bias.shape)
 
 
-def moved_biases(before: Mapping[str, Tensor], network: Equalised) -> int:
+def moved_biases(before: Mapping[str, Tensor], network: CrossLayerEqualized) -> int:
     """Return how many channels gave their bias away."""
     biases = [str(pair.first.site.bias) for pair in network.pairs if pair.first.site.bias]
     return sum(int((before[b] > network.program.tensors[b]).sum()) for b in biases)

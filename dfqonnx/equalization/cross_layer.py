@@ -26,9 +26,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.program import Program, Step
-from dfqonnx.core.quantization_plan import ChannelStatistics, Sites
-from dfqonnx.equalization.layers import Pair, find_pairs, largest
+from dfqonnx.convert.program import OpCall, Program
+from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
+from dfqonnx.equalization.layers import LayerPair, find_pairs, largest
 
 SWEEPS = 50
 STILL = 1e-5  # a sweep whose factors are all this close to 1 is the last
@@ -38,7 +38,7 @@ Statistics = Mapping[str, ChannelStatistics]
 
 
 @dataclass(frozen=True)
-class Equalised:
+class CrossLayerEqualized:
     """A float network with other numbers and the same outputs.
 
     Attributes:
@@ -51,15 +51,17 @@ class Equalised:
     """
 
     program: Program
-    sites: Sites
+    sites: QuantizationPlan
     statistics: Statistics
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LayerPair, ...]
     relaxed: tuple[str, ...]
     sweeps: int
 
 
 @torch.no_grad()
-def equalise(program: Program, sites: Sites, statistics: Statistics) -> Equalised:
+def equalize_cross_layer(
+    program: Program, sites: QuantizationPlan, statistics: Statistics
+) -> CrossLayerEqualized:
     """Return the network with equal ranges; the one given stays as it is.
 
     Args:
@@ -80,7 +82,7 @@ def equalise(program: Program, sites: Sites, statistics: Statistics) -> Equalise
             factors[pair.first.output] *= step
             moved = max(moved, float((step.log().abs()).max()))
     relaxed = tuple(node for pair in pairs for node in pair.clips)
-    return Equalised(
+    return CrossLayerEqualized(
         replace(program, tensors=tensors, steps=_relaxed(program, relaxed)),
         _without_ceilings(sites, program, relaxed),
         scaled_statistics(statistics, factors),
@@ -90,7 +92,9 @@ def equalise(program: Program, sites: Sites, statistics: Statistics) -> Equalise
     )
 
 
-def needless_ceilings(program: Program, sites: Sites, statistics: Statistics) -> set[str]:
+def needless_ceilings(
+    program: Program, sites: QuantizationPlan, statistics: Statistics
+) -> set[str]:
     """Return the nodes Clip(0, c) above whose ceilings next to nothing lies, all together."""
     ceilings = {site.tensor: site.ceiling for site in sites.activations if not site.consumers}
     noise: dict[str, float] = {}
@@ -116,12 +120,12 @@ def above(mean: Tensor, variance: Tensor) -> Tensor:
     return found
 
 
-def _ones(pair: Pair, tensors: Mapping[str, Tensor]) -> Tensor:
+def _ones(pair: LayerPair, tensors: Mapping[str, Tensor]) -> Tensor:
     weight = tensors[pair.first.site.weight]
     return torch.ones(weight.shape[pair.first.site.axis], device=weight.device)
 
 
-def _factors(pair: Pair, tensors: Mapping[str, Tensor]) -> Tensor:
+def _factors(pair: LayerPair, tensors: Mapping[str, Tensor]) -> Tensor:
     """Return s, (C,); 1 where a channel is dead on either side."""
     first = largest(pair.first.out_rows(tensors[pair.first.site.weight]))
     rows = pair.second.in_rows(tensors[pair.second.site.weight])
@@ -146,7 +150,7 @@ def scaled_statistics(known: Statistics, factors: Mapping[str, Tensor]) -> Stati
     }
 
 
-def _relaxed(program: Program, nodes: tuple[str, ...]) -> tuple[Step, ...]:
+def _relaxed(program: Program, nodes: tuple[str, ...]) -> tuple[OpCall, ...]:
     """Return the steps, Clip(x, low, high) of `nodes` made Clip(x, low)."""
     return tuple(
         replace(step, inputs=step.inputs[:2]) if step.node in nodes else step
@@ -154,7 +158,9 @@ def _relaxed(program: Program, nodes: tuple[str, ...]) -> tuple[Step, ...]:
     )
 
 
-def _without_ceilings(sites: Sites, program: Program, relaxed: tuple[str, ...]) -> Sites:
+def _without_ceilings(
+    sites: QuantizationPlan, program: Program, relaxed: tuple[str, ...]
+) -> QuantizationPlan:
     outputs = {str(program.step(node).outputs[0]) for node in relaxed}
     activations = tuple(
         replace(site, ceiling=math.inf) if site.tensor in outputs and site.ceiling else site

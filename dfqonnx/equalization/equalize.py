@@ -8,26 +8,29 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dfqonnx.config.distillation import PrepareSpec
+from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.input_format import InputFormat, image_size
 from dfqonnx.core.progress import Progress
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.equalization.activation_balancing import level, shared_steps
-from dfqonnx.equalization.bias_absorption import absorb, moved_biases
-from dfqonnx.equalization.cross_layer import Statistics, equalise, scaled_statistics
-from dfqonnx.equalization.expected_moments import Expected, expect
-from dfqonnx.equalization.instance_norm import even, find_pairs
-from dfqonnx.equalization.scale_groups import find_freedom
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.equalization.activation_balancing import (
+    balance_activation_channels,
+    find_shared_scales,
+)
+from dfqonnx.equalization.bias_absorption import absorb_high_bias, moved_biases
+from dfqonnx.equalization.cross_layer import Statistics, equalize_cross_layer, scaled_statistics
+from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
+from dfqonnx.equalization.instance_norm import find_pairs, normalize_before_instance_norm
+from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.sources.dead_leaves import painted
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 _PAINTED = 4  # images that tell the spread of channels
 _PIXELS, _MOST = 200_000, 64  # of those that tell their steps, and how many images at most
 
 
 @dataclass(frozen=True)
-class Reworked:
+class EqualizedNetwork:
     """The float network that the student is a copy of.
 
     Attributes:
@@ -37,20 +40,20 @@ class Reworked:
     """
 
     program: Program
-    sites: Sites
-    expected: Mapping[str, Expected] = field(default_factory=dict)
+    sites: QuantizationPlan
+    expected: Mapping[str, ActivationMoments] = field(default_factory=dict)
 
 
-def rework(
+def equalize(
     program: Program,
-    sites: Sites,
+    sites: QuantizationPlan,
     statistics: Statistics,
     *,
-    spec: PrepareSpec,
-    inputs: InputSpec,
+    spec: EqualizationConfig,
+    inputs: InputFormat,
     shape: tuple[int, ...],
     progress: Progress,
-) -> Reworked:
+) -> EqualizedNetwork:
     """Return the network that quantizes best among those with the same outputs.
 
     Args:
@@ -62,7 +65,11 @@ def rework(
         shape: of one input, without the batch axis.
         progress: told what was done.
     """
-    program, evened = even(program, _paint(inputs, shape)) if find_pairs(program) else (program, 0)
+    program, evened = (
+        normalize_before_instance_norm(program, _paint(inputs, shape))
+        if find_pairs(program)
+        else (program, 0)
+    )
     if evened:
         progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
     program, statistics, levelled = _levelled(
@@ -72,46 +79,46 @@ def rework(
         steps = "step" if levelled == 1 else "steps"
         progress.note(f"channels levelled under {levelled} shared {steps} of activations")
     if spec.equalise:
-        found = equalise(program, sites, statistics)
+        found = equalize_cross_layer(program, sites, statistics)
         note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
         if found.relaxed:
             note += f", {len(found.relaxed)} ceilings gone"
         if spec.absorb:
             before = found.program.tensors
-            found = absorb(found)
+            found = absorb_high_bias(found)
             note += f", {moved_biases(before, found)} high biases absorbed"
         progress.note(note)
         program, sites, statistics = found.program, found.sites, found.statistics
-    expected: Mapping[str, Expected] = {}
+    expected: Mapping[str, ActivationMoments] = {}
     if spec.correct or spec.ranges == "batchnorm":
-        expected = expect(program, statistics, inputs, shape)
-    return Reworked(program, sites, expected)
+        expected = propagate_moments(program, statistics, inputs, shape)
+    return EqualizedNetwork(program, sites, expected)
 
 
 def _levelled(
     program: Program,
-    sites: Sites,
+    sites: QuantizationPlan,
     statistics: Statistics,
     *,
     share: float,
-    inputs: InputSpec,
+    inputs: InputFormat,
     shape: tuple[int, ...],
 ) -> tuple[Program, Statistics, int]:
     """Return network and statistics with levelled channels, and under how many steps."""
     if not share:
         return program, statistics, 0
-    freedom = find_freedom(program, sites)
-    shared = shared_steps(freedom, sites)
+    freedom = find_scale_groups(program, sites)
+    shared = find_shared_scales(freedom, sites)
     if not shared:
         return program, statistics, 0
     height, width, _ = image_size(shape, inputs)
     x = _paint(inputs, shape, min(_MOST, max(1, _PIXELS // (height * width))))
-    factors = level(program, shared, freedom, x, share=share)
+    factors = balance_activation_channels(program, shared, freedom, x, share=share)
     by = {name: freedom.of(name, factors) for name in statistics.keys() & freedom.factor}
     return freedom.scaled(program, factors), scaled_statistics(statistics, by), len(shared)
 
 
-def _paint(inputs: InputSpec, shape: tuple[int, ...], count: int = _PAINTED) -> Tensor:
+def _paint(inputs: InputFormat, shape: tuple[int, ...], count: int = _PAINTED) -> Tensor:
     """Return a few dead leaves as model inputs."""
-    images = painted(count, image_size(shape, inputs), torch.Generator().manual_seed(0))
+    images = sample_dead_leaves(count, image_size(shape, inputs), torch.Generator().manual_seed(0))
     return to_tensor(images, inputs, shape=shape)

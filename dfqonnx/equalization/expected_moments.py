@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.program import Program, Step
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.convert.program import OpCall, Program
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 
 DEVIATIONS = 6.0
@@ -33,7 +33,7 @@ KEEPING = frozenset({"Identity", "AveragePool", "GlobalAveragePool", "Flatten"})
 
 
 @dataclass(frozen=True)
-class Expected:
+class ActivationMoments:
     """One value, per channel, each (C,).
 
     Attributes:
@@ -49,32 +49,34 @@ class Expected:
     high: Tensor
 
     @classmethod
-    def gaussian(cls, mean: Tensor, variance: Tensor) -> Expected:
+    def gaussian(cls, mean: Tensor, variance: Tensor) -> ActivationMoments:
         """Return N(mean, variance), its range mean +- 6 deviations."""
         spread = DEVIATIONS * variance.sqrt()
         return cls(mean, variance, mean - spread, mean + spread)
 
-    def clipped(self, ceiling: float) -> Expected:
+    def clipped(self, ceiling: float) -> ActivationMoments:
         """Return min(max(x, 0), ceiling) of a Gaussian; `ceiling` may be infinite."""
         mean, second = rectified(self.mean, self.variance)
         if math.isfinite(ceiling):
             over, over2 = rectified(self.mean - ceiling, self.variance)
             mean, second = mean - over, second - over2 - 2 * ceiling * over
         variance = (second - mean.square()).clamp_min(0)
-        return Expected(mean, variance, self.low.clamp(0, ceiling), self.high.clamp(0, ceiling))
+        return ActivationMoments(
+            mean, variance, self.low.clamp(0, ceiling), self.high.clamp(0, ceiling)
+        )
 
-    def plus(self, other: Expected) -> Expected:
+    def plus(self, other: ActivationMoments) -> ActivationMoments:
         """Return the sum, as a Gaussian within the sum of both ranges."""
-        total = Expected.gaussian(self.mean + other.mean, self.variance + other.variance)
+        total = ActivationMoments.gaussian(self.mean + other.mean, self.variance + other.variance)
         low, high = self.low + other.low, self.high + other.high
-        return Expected(
+        return ActivationMoments(
             total.mean, total.variance, total.low.maximum(low), total.high.minimum(high)
         )
 
-    def repeated(self, count: int) -> Expected:
+    def repeated(self, count: int) -> ActivationMoments:
         """Return every channel `count` times in a row, as Flatten lays them out."""
         parts = (self.mean, self.variance, self.low, self.high)
-        return Expected(*(part.repeat_interleave(count) for part in parts))
+        return ActivationMoments(*(part.repeat_interleave(count) for part in parts))
 
 
 def rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,12 +89,12 @@ def rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return first, (mean.square() + variance) * below + mean * deviation * density
 
 
-def expect(
+def propagate_moments(
     program: Program,
     statistics: Mapping[str, ChannelStatistics],
-    inputs: InputSpec,
+    inputs: InputFormat,
     shape: tuple[int, ...],
-) -> dict[str, Expected]:
+) -> dict[str, ActivationMoments]:
     """Return what is known, by value name; double precision.
 
     Args:
@@ -101,7 +103,7 @@ def expect(
         inputs: how pixels become the network's input.
         shape: of one input, without the batch axis.
     """
-    found: dict[str, Expected] = {}
+    found: dict[str, ActivationMoments] = {}
     if len(shape) == 3 and len(program.inputs) == 1:
         channels = shape[0] if inputs.layout == "NCHW" else shape[2]
         found[program.inputs[0]] = photographs(inputs, channels)
@@ -110,7 +112,7 @@ def expect(
         known = statistics.get(name)
         if known is not None:
             mean, variance = torch.as_tensor(known.mean), torch.as_tensor(known.variance)
-            found[name] = Expected.gaussian(mean.double(), variance.double())
+            found[name] = ActivationMoments.gaussian(mean.double(), variance.double())
             continue
         value = _through(step, found, program)
         if value is not None:
@@ -118,16 +120,18 @@ def expect(
     return found
 
 
-def photographs(inputs: InputSpec, channels: int) -> Expected:
+def photographs(inputs: InputFormat, channels: int) -> ActivationMoments:
     """Return what the network's input is on photographs; its range is that of the pixels."""
     low, high = torch.tensor(
         [inputs.range(c) for c in range(channels)], dtype=torch.float64
     ).unbind(1)
     mean, spread = low + PHOTO_MEAN * (high - low), PHOTO_DEVIATION * (high - low)
-    return Expected(mean, spread.square(), low, high)
+    return ActivationMoments(mean, spread.square(), low, high)
 
 
-def _through(step: Step, found: Mapping[str, Expected], program: Program) -> Expected | None:
+def _through(
+    step: OpCall, found: Mapping[str, ActivationMoments], program: Program
+) -> ActivationMoments | None:
     names = list(step.reads())
     if not names or names[0] not in found:
         return None

@@ -18,15 +18,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
-from dfqonnx.convert.program import Program, Step
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import OpCall, Program
 
 MARGIN = 100.0  # of epsilon: variances that may be scaled, before and after
 _FEWEST = 1e-12
 
 
 @torch.no_grad()
-def even(program: Program, x: Tensor) -> tuple[Program, int]:
+def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program, int]:
     """Return the program with even channels, and how many Conv were changed.
 
     Args:
@@ -37,7 +37,7 @@ def even(program: Program, x: Tensor) -> tuple[Program, int]:
     if not pairs:
         return program, 0
     names = [str(conv.outputs[0]) for conv, _ in pairs]
-    taps = Net(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
+    taps = ProgramModule(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
     tensors = dict(program.tensors)
     for (conv, norm), name in zip(pairs, names, strict=True):
         axes = [axis for axis in range(taps[name].dim()) if axis != 1]
@@ -61,9 +61,9 @@ def factors(variance: Tensor, floor: float) -> Tensor:
     return torch.where(sound, (goal / variance.clamp_min(_FEWEST)).sqrt(), 1.0)
 
 
-def find_pairs(program: Program) -> list[tuple[Step, Step]]:
+def find_pairs(program: Program) -> list[tuple[OpCall, OpCall]]:
     """Return every (Conv, InstanceNormalization) of which the second alone reads the first."""
-    readers: dict[str, list[Step]] = {}
+    readers: dict[str, list[OpCall]] = {}
     for step in program.steps:
         for name in step.reads():
             readers.setdefault(name, []).append(step)

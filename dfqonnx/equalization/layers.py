@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.program import Program, Step
-from dfqonnx.core.quantization_plan import Sites, WeightSite
+from dfqonnx.convert.program import OpCall, Program
+from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
 
 HOMOGENEOUS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity"}
@@ -26,7 +26,7 @@ WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A weighted node with constants of its own.
 
     Attributes:
@@ -35,7 +35,7 @@ class Layer:
         output: name of the value it makes.
     """
 
-    site: WeightSite
+    site: WeightQuantizer
     group: int
     output: str
 
@@ -81,7 +81,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two layers and what stands between.
 
     Attributes:
@@ -91,13 +91,15 @@ class Pair:
         clips: nodes among these whose ceiling has to go.
     """
 
-    first: Layer
-    second: Layer
+    first: WeightedLayer
+    second: WeightedLayer
     between: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
 
-def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -> tuple[Pair, ...]:
+def find_pairs(
+    program: Program, sites: QuantizationPlan, *, clips: Collection[str] = ()
+) -> tuple[LayerPair, ...]:
     """Return every pair, in the order of execution.
 
     Args:
@@ -106,7 +108,7 @@ def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -
         clips: nodes whose ceiling may go.
     """
     layers = {layer.site.node: layer for layer in find_layers(program, sites)}
-    readers: dict[str, list[Step]] = {}
+    readers: dict[str, list[OpCall]] = {}
     for step in program.steps:
         for name in step.reads():
             readers.setdefault(name, []).append(step)
@@ -117,7 +119,7 @@ def find_pairs(program: Program, sites: Sites, *, clips: Collection[str] = ()) -
     return tuple(pair for pair in found if pair is not None and _fits(pair, program))
 
 
-def find_layers(program: Program, sites: Sites) -> list[Layer]:
+def find_layers(program: Program, sites: QuantizationPlan) -> list[WeightedLayer]:
     """Return the weighted nodes whose weight and bias nobody else reads, in order."""
     uses = Counter(name for step in program.steps for name in step.reads())
     steps = {step.node: step for step in program.steps}
@@ -128,13 +130,16 @@ def find_layers(program: Program, sites: Sites) -> list[Layer]:
         plain = step.inputs[1] == site.weight and step.op in WEIGHTED
         if own and plain and program.tensors[site.weight].dim() >= 2:
             group = int(step.attributes.get("group", 1))
-            found.append(Layer(site, group, str(step.outputs[0])))
+            found.append(WeightedLayer(site, group, str(step.outputs[0])))
     return found
 
 
 def _follow(
-    first: Layer, layers: dict[str, Layer], alone: dict[str, Step], free: Collection[str]
-) -> Pair | None:
+    first: WeightedLayer,
+    layers: dict[str, WeightedLayer],
+    alone: dict[str, OpCall],
+    free: Collection[str],
+) -> LayerPair | None:
     """Walk from a layer's output to the next layer; None where somebody else reads on the way.
 
     Args:
@@ -151,7 +156,7 @@ def _follow(
         if step.inputs[0] != name:
             return None
         if step.node in layers:
-            return Pair(first, layers[step.node], tuple(between), tuple(clips))
+            return LayerPair(first, layers[step.node], tuple(between), tuple(clips))
         if step.op == "Clip" and step.node in free:
             clips.append(step.node)
         elif step.op not in HOMOGENEOUS and not _flattens(step):
@@ -163,12 +168,12 @@ def _follow(
     return None
 
 
-def _flattens(step: Step) -> bool:
+def _flattens(step: OpCall) -> bool:
     """Whether a node joins the axes of each image: the channels stay in order, as blocks."""
     return step.op == "Flatten" and step.attributes.get("axis", 1) == 1
 
 
-def _fits(pair: Pair, program: Program) -> bool:
+def _fits(pair: LayerPair, program: Program) -> bool:
     """Whether the channels of both sides belong together: as many, or blocks behind Flatten."""
     made = program.tensors[pair.first.site.weight].shape[pair.first.site.axis]
     read = pair.second.in_rows(program.tensors[pair.second.site.weight]).shape[0]

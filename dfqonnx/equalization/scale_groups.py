@@ -35,9 +35,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from dfqonnx.convert.program import Program, Step
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.equalization.layers import Layer, find_layers
+from dfqonnx.convert.program import OpCall, Program
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.equalization.layers import WeightedLayer, find_layers
 
 Numbers = NDArray[np.int64]
 ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu", "Identity"})
@@ -69,7 +69,7 @@ class Channels:
         return np.arange(start, start + (self.size if size is None else size), dtype=np.int64)
 
 
-class Walk:
+class ScaleGroupBuilder:
     """Passes the steps of a program in order.
 
     Attributes:
@@ -79,17 +79,17 @@ class Walk:
         reads: layers in order, with what they read where its channels are known.
     """
 
-    def __init__(self, program: Program, layers: Mapping[str, Layer]) -> None:
+    def __init__(self, program: Program, layers: Mapping[str, WeightedLayer]) -> None:
         self._program, self._layers = program, layers
         self.values: dict[str, Channels] = {}
         self.ties: list[tuple[Numbers, Numbers]] = []
         self.fixed = {*program.outputs, *program.targets, program.logits}
-        self.reads: list[tuple[Layer, str | None]] = []
+        self.reads: list[tuple[WeightedLayer, str | None]] = []
         self.total = 0
         for step in program.steps:
             self._pass(step)
 
-    def _pass(self, step: Step) -> None:
+    def _pass(self, step: OpCall) -> None:
         read = [name for name in step.reads() if name not in self._program.tensors]
         made = list(step.writes())
         if step.node in self._layers and read == [step.inputs[0]]:
@@ -100,7 +100,7 @@ class Walk:
         if not (whole and self._tied(step, known, made[0])):
             self.fixed.update((*read, *made))
 
-    def _layer(self, layer: Layer, step: Step, read: str) -> None:
+    def _layer(self, layer: WeightedLayer, step: OpCall, read: str) -> None:
         weight = self._program.tensors[layer.site.weight]
         rows, known = step.op != "Conv", self.values.get(read)
         fits = known is not None and known.rows == rows and self._fits(layer, known)
@@ -109,11 +109,11 @@ class Walk:
         self.reads.append((layer, read if fits else None))
         self._enter(layer.output, Channels(0, weight.shape[layer.site.axis], rows=rows))
 
-    def _fits(self, layer: Layer, known: Channels) -> bool:
+    def _fits(self, layer: WeightedLayer, known: Channels) -> bool:
         columns = len(layer.in_rows(self._program.tensors[layer.site.weight]))
         return columns == known.size or (known.block and columns % known.size == 0)
 
-    def _tied(self, step: Step, known: list[Channels], made: str) -> bool:
+    def _tied(self, step: OpCall, known: list[Channels], made: str) -> bool:
         """Tie what a step makes to what it reads; False where they have no common scale."""
         first, several = known[0], len(known) > 1
         all_read = len(known) == len(list(step.reads()))
@@ -153,17 +153,17 @@ class Walk:
             at += value.size
         return True
 
-    def _moves(self, step: Step) -> bool:
+    def _moves(self, step: OpCall) -> bool:
         axes = self._constant(step, 3)
         return bool(axes) and set(axes) <= POSITIONS
 
-    def _flattens(self, step: Step, value: Channels) -> bool:
+    def _flattens(self, step: OpCall, value: Channels) -> bool:
         if step.op == "Flatten":
             return bool(step.attributes.get("axis", 1) == 1)
         shape = self._constant(step, 1)
         return value.point and len(shape) == 2 and shape[1] == value.size
 
-    def _zeros(self, step: Step) -> tuple[int, int] | None:
+    def _zeros(self, step: OpCall) -> tuple[int, int] | None:
         """Return how many channels of zeros stand before and behind; None for another Pad."""
         pads, value, axes = (self._constant(step, at) for at in (1, 2, 3))
         zeros = step.attributes.get("mode", "constant") == "constant" and not any(value)
@@ -172,7 +172,7 @@ class Walk:
             return None
         return int(pads[1]), int(pads[half + 1])
 
-    def _constant(self, step: Step, at: int) -> list[float]:
+    def _constant(self, step: OpCall, at: int) -> list[float]:
         """Return an input's numbers; none where it is absent."""
         name = step.inputs[at] if at < len(step.inputs) else None
         tensor = None if name is None else self._program.tensors.get(name)
@@ -180,7 +180,7 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Freedom:
+class ScaleGroups:
     """Free channels.
 
     Attributes:
@@ -192,7 +192,7 @@ class Freedom:
 
     count: int
     factor: Mapping[str, Numbers]
-    layers: tuple[tuple[Layer, str | None], ...]
+    layers: tuple[tuple[WeightedLayer, str | None], ...]
     rows: frozenset[str] = frozenset()
 
     def channels(self, name: str, value: Tensor) -> Tensor:
@@ -226,14 +226,16 @@ class Freedom:
         return replace(program, tensors=tensors)
 
 
-def find_freedom(program: Program, sites: Sites) -> Freedom:
+def find_scale_groups(program: Program, sites: QuantizationPlan) -> ScaleGroups:
     """Return the free channels of a float network.
 
     Args:
         program: the network.
         sites: names the layers: nodes that stay float keep their channels.
     """
-    walk = Walk(program, {layer.site.node: layer for layer in find_layers(program, sites)})
+    walk = ScaleGroupBuilder(
+        program, {layer.site.node: layer for layer in find_layers(program, sites)}
+    )
     none = np.zeros(0, np.int64)
     one = np.concatenate([none, *(old for old, _ in walk.ties)])
     other = np.concatenate([none, *(new for _, new in walk.ties)])
@@ -245,4 +247,4 @@ def find_freedom(program: Program, sites: Sites) -> Freedom:
     number = np.where(free, np.cumsum(free) - 1, -1)
     factor = {name: number[label[value.numbers()]] for name, value in walk.values.items()}
     rows = frozenset(name for name, value in walk.values.items() if value.rows)
-    return Freedom(int(free.sum()), factor, tuple(walk.reads), rows)
+    return ScaleGroups(int(free.sum()), factor, tuple(walk.reads), rows)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
-from dfqonnx.core.quantization_plan import SITE_PREFIX
+from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 
 # Float nodes that add up whole planes, which libraries do in different orders.
 SUMS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
@@ -49,7 +49,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     quantizers = [n for n in proto.graph.node if n.op_type == "QuantizeLinear"]
-    named = [n for n in quantizers if n.name.startswith(SITE_PREFIX)]
+    named = [n for n in quantizers if n.name.startswith(QUANTIZER_PREFIX)]
     found = []
     makers = {name: node for node in proto.graph.node for name in node.output}
     for node in named or quantizers:
@@ -59,7 +59,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
             value = after[0].output[0]
         zero = node.input[2] if len(node.input) > 2 else ""
         dtype = types.get(zero, TensorProto.UINT8)
-        site = node.name.removeprefix(SITE_PREFIX) or value
+        site = node.name.removeprefix(QUANTIZER_PREFIX) or value
         found.append(CodeTensor(site, value, dtype, _behind_sums(node, makers)))
     return tuple(found)
 
@@ -84,7 +84,7 @@ def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]
     return False
 
 
-def expose(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:
+def expose_codes(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:
     """Make every code tensor of `proto` a graph output as well; return `proto`."""
     present = {output.name for output in proto.graph.output}
     for code in codes:
@@ -93,7 +93,7 @@ def expose(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelP
     return proto
 
 
-def force(
+def force_codes(
     proto: onnx.ModelProto,
     codes: tuple[CodeTensor, ...],
     shapes: Mapping[str, tuple[int, ...]],
@@ -105,7 +105,7 @@ def force(
         codes: what `find_codes` returned.
         shapes: value name -> shape of the codes, the batch axis included.
     """
-    expose(proto, codes)
+    expose_codes(proto, codes)
     values = {code.value for code in codes}
     for node in proto.graph.node:
         for index, name in enumerate(node.input):

@@ -15,24 +15,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Progress, Silent
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.data.labelled import EvalData
 from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.file_size import FileFacts, measure_file
-from dfqonnx.evaluation.outputs import Comparison, Outputs, measure
-from dfqonnx.evaluation.parity import Parity, TorchRun, compare
-from dfqonnx.runtime.kernel_audit import Audit, audit
+from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
+from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
+from dfqonnx.runtime.kernel_audit import Audit, audit_kernels
 from dfqonnx.runtime.latency import Latency, measure_latency
-from dfqonnx.runtime.session import Port, Provider, Session, runtime_version
+from dfqonnx.runtime.session import Provider, Session, SessionValue, runtime_version
 
 PARITY_IMAGES = 128
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Validation:
+class Evaluation:
     """The whole measurement.
 
     Attributes:
@@ -68,7 +68,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationData:
     """What the two files are compared on.
 
     Attributes:
@@ -79,22 +79,22 @@ class Material:
             of `data`), as many as its logits has rows; None without a torch student.
     """
 
-    inputs: InputSpec
+    inputs: InputFormat
     pixels: NDArray[np.uint8] | None = None
     data: EvalData | None = None
-    torch_run: TorchRun | None = None
+    torch_run: StudentOutputs | None = None
 
 
-def validate(
+def evaluate(
     teacher: Path,
     student: Path,
-    material: Material,
+    material: EvaluationData,
     *,
     latency_seconds: float = 2.0,
     threads: int = 1,
     provider: Provider = "cpu",
     progress: Progress | None = None,
-) -> Validation:
+) -> Evaluation:
     """Measure `student` against `teacher`.
 
     Args:
@@ -110,17 +110,17 @@ def validate(
         UsageError: files and images do not fit each other.
         EnvironmentProblem: the runtime or the provider is missing.
     """
-    progress = progress or Silent()
+    progress = progress or SilentProgress()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
     progress.start("validate", 3 + (0 if material.data is None else len(material.data)))
     x = _sample(pair, material)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
-    found = audit(student, provider=provider)
+    found = audit_kernels(student, provider=provider)
     progress.advance()
     parity = None
     if x is not None:
-        parity = compare(student, x, torch_run=material.torch_run, provider=provider)
+        parity = measure_parity(student, x, torch_run=material.torch_run, provider=provider)
     progress.advance()
     latency, seconds = None, latency_seconds
     if seconds > 0 and x is not None:
@@ -130,7 +130,7 @@ def validate(
         )
     progress.advance()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
-    return Validation(
+    return Evaluation(
         teacher=measure_file(teacher),
         student=measure_file(student),
         synthetic=_on_pixels(pair, material),
@@ -163,7 +163,7 @@ def check_pair(teacher: Path, student: Path, pair: tuple[Session, Session]) -> N
             )
 
 
-def _alike(first: Port, second: Port) -> bool:
+def _alike(first: SessionValue, second: SessionValue) -> bool:
     """Tell whether two ports have one name, type and shape; free axes fit any size."""
     shapes = first.shape[1:], second.shape[1:]
     sizes = len(shapes[0]) == len(shapes[1]) and all(
@@ -172,12 +172,12 @@ def _alike(first: Port, second: Port) -> bool:
     return first.name == second.name and first.dtype == second.dtype and sizes
 
 
-def _words(ports: tuple[Port, ...]) -> str:
+def _words(ports: tuple[SessionValue, ...]) -> str:
     shapes = ("x".join("?" if d is None else str(d) for d in port.shape) for port in ports)
     return ", ".join(f"{p.name} {p.dtype} {s}" for p, s in zip(ports, shapes, strict=True))
 
 
-def _sample(pair: tuple[Session, Session], material: Material) -> NDArray[np.float32] | None:
+def _sample(pair: tuple[Session, Session], material: EvaluationData) -> NDArray[np.float32] | None:
     """Return the tensors that parity and latency are measured on."""
     count = PARITY_IMAGES if material.torch_run is None else len(material.torch_run.logits)
     if material.pixels is not None and len(material.pixels):
@@ -188,20 +188,22 @@ def _sample(pair: tuple[Session, Session], material: Material) -> NDArray[np.flo
     return None
 
 
-def _tensor(session: Session, pixels: NDArray[np.uint8], inputs: InputSpec) -> NDArray[np.float32]:
+def _tensor(
+    session: Session, pixels: NDArray[np.uint8], inputs: InputFormat
+) -> NDArray[np.float32]:
     return to_tensor(pixels, inputs, shape=session.inputs[0].shape[1:])
 
 
-def _on_pixels(pair: tuple[Session, Session], material: Material) -> Comparison | None:
+def _on_pixels(pair: tuple[Session, Session], material: EvaluationData) -> Comparison | None:
     if material.pixels is None or not len(material.pixels):
         return None
     x = _tensor(pair[0], material.pixels, material.inputs)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
-    return measure(teacher, student, image=x.shape[1:])
+    return compare_outputs(teacher, student, image=x.shape[1:])
 
 
 def _on_data(
-    pair: tuple[Session, Session], material: Material, progress: Progress
+    pair: tuple[Session, Session], material: EvaluationData, progress: Progress
 ) -> Comparison | None:
     if material.data is None:
         return None
@@ -222,4 +224,4 @@ def _on_data(
         for parts in zip(*found, strict=True)
     )
     image = _tensor(pair[0], data.images.read(0, 1), material.inputs).shape[1:]
-    return measure(teacher, student, data.labels, image=image)
+    return compare_outputs(teacher, student, data.labels, image=image)

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.evaluation.statistics import Bounded, Drop, agreement, divergence, drop, sqnr_db, top1
+from dfqonnx.evaluation.statistics import Drop, Interval, agreement, divergence, drop, sqnr_db, top1
 
 Kind = Literal["classes", "mask", "labels", "image", "values", "varying"]
 Array = NDArray[Any]
@@ -92,7 +92,7 @@ def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[K
     return "values", 1
 
 
-def compare(
+def compare_output(
     name: str, teacher: Array, student: Array, image: Sequence[int | None] | None = None
 ) -> OutputDistance:
     """Return how far the student's values of one output are from the teacher's."""
@@ -143,7 +143,7 @@ def mean_iou(teacher: Array, student: Array) -> float | None:
     return float(np.mean(found))
 
 
-__all__ = ["Classes", "Comparison", "OutputDistance", "Outputs", "measure"]
+__all__ = ["Classes", "Comparison", "OutputDistance", "Outputs", "compare_outputs"]
 Outputs = Mapping[str, Array]
 
 
@@ -170,15 +170,15 @@ class Comparison:
     """
 
     images: int
-    agreement: Bounded | None
+    agreement: Interval | None
     outputs: tuple[OutputDistance, ...]
-    teacher_top1: Bounded | None = None
-    student_top1: Bounded | None = None
+    teacher_top1: Interval | None = None
+    student_top1: Interval | None = None
     drop: Drop | None = None
     classes: Classes | None = None
 
 
-def measure(
+def compare_outputs(
     teacher: Outputs,
     student: Outputs,
     labels: NDArray[np.int64] | None = None,
@@ -194,7 +194,7 @@ def measure(
         image: shape of the input without the batch axis.
     """
     shared = [name for name in teacher if name in student]
-    outputs = tuple(compare(name, teacher[name], student[name], image) for name in shared)
+    outputs = tuple(compare_output(name, teacher[name], student[name], image) for name in shared)
     images = max((len(teacher[name]) for name in shared), default=0)
     scores = next((found.name for found in outputs if found.kind == "classes"), None)
     if scores is None:

@@ -16,7 +16,13 @@ import onnx
 from numpy.typing import NDArray
 
 from dfqonnx.errors import InternalError
-from dfqonnx.evaluation.code_forcing import CodeTensor, expose, feed_name, find_codes, force
+from dfqonnx.evaluation.code_forcing import (
+    CodeTensor,
+    expose_codes,
+    feed_name,
+    find_codes,
+    force_codes,
+)
 from dfqonnx.runtime.session import Array, Provider, Session, images_together
 
 BATCH = 32  # images at once, at most
@@ -24,7 +30,7 @@ _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUB
 
 
 @dataclass(frozen=True)
-class SiteFlips:
+class QuantizerMismatches:
     """Codes of one site that differ on equal inputs; `summed` as in `CodeTensor`."""
 
     site: str
@@ -35,14 +41,14 @@ class SiteFlips:
 
 
 @dataclass(frozen=True)
-class Levels:
+class CodeMismatches:
     """Fresh flips between two executions.
 
     Attributes:
         sites: one entry per quantizer, in graph order.
     """
 
-    sites: tuple[SiteFlips, ...]
+    sites: tuple[QuantizerMismatches, ...]
 
     @property
     def fraction(self) -> float:
@@ -54,9 +60,9 @@ class Levels:
         """Largest difference in levels."""
         return max((s.largest for s in self.sites), default=0)
 
-    def behind_sums(self, wanted: bool) -> Levels:
+    def behind_sums(self, wanted: bool) -> CodeMismatches:
         """Return those that stand behind sums over planes, or those that do not."""
-        return Levels(tuple(site for site in self.sites if site.summed == wanted))
+        return CodeMismatches(tuple(site for site in self.sites if site.summed == wanted))
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,9 @@ class Parity:
         images: how many were compared.
     """
 
-    on_vs_off: Levels
-    off_vs_torch: Levels | None
-    on_vs_torch: Levels | None
+    on_vs_off: CodeMismatches
+    off_vs_torch: CodeMismatches | None
+    on_vs_torch: CodeMismatches | None
     top1_on_vs_off: float | None
     top1_on_vs_torch: float | None
     output_on_vs_off: float
@@ -85,7 +91,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class TorchRun:
+class StudentOutputs:
     """What the torch student computed on the same images.
 
     Attributes:
@@ -97,11 +103,11 @@ class TorchRun:
     logits: Array
 
 
-def compare(
+def measure_parity(
     path: Path,
     x: NDArray[np.float32],
     *,
-    torch_run: TorchRun | None = None,
+    torch_run: StudentOutputs | None = None,
     batch: int | None = None,
     provider: Provider = "cpu",
 ) -> Parity | None:
@@ -123,7 +129,7 @@ def compare(
         raise InternalError(f"parity: site {odd!r} is not both in the file and in the student")
     bench = _Bench(proto, codes, x[: min(2, len(x))], provider)
     step = bench.written.batch or batch or images_together(x.shape[1:], BATCH)
-    tallies = [_Tally(codes) for _ in range(3)]
+    tallies = [_MismatchTally(codes) for _ in range(3)]
     written: list[Array] = []
     for start in range(0, len(x), step):
         part = x[start : start + step]
@@ -182,12 +188,12 @@ class _Bench:
     ) -> None:
         self.codes = codes
         self.input, self.output = proto.graph.input[0].name, _first_output(proto)
-        exposed = expose(proto, codes).SerializeToString()
+        exposed = expose_codes(proto, codes).SerializeToString()
         self.written = Session(exposed, optimisation="off", provider=provider)
         del exposed  # a large model is there often enough
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)
-        forced = force(proto, codes, {name: found[name].shape for name in names})
+        forced = force_codes(proto, codes, {name: found[name].shape for name in names})
         data = forced.SerializeToString()
         self.reference = Session(data, optimisation="off", provider=provider)
         self.deployed = Session(data, optimisation="all", provider=provider)
@@ -207,7 +213,7 @@ class _Bench:
         return session.run_batched(feeds, size=size, outputs=names)
 
 
-class _Tally:
+class _MismatchTally:
     def __init__(self, codes: tuple[CodeTensor, ...]) -> None:
         self._codes = codes
         self._counts = {code.value: [0, 0, 0] for code in codes}
@@ -219,9 +225,9 @@ class _Tally:
             count[1] += int(np.count_nonzero(difference))
             count[2] = max(count[2], int(difference.max(initial=0)))
 
-    def result(self) -> Levels:
+    def result(self) -> CodeMismatches:
         found = []
         for code in self._codes:
             total, differing, largest = self._counts[code.value]
-            found.append(SiteFlips(code.site, total, differing, largest, code.summed))
-        return Levels(tuple(found))
+            found.append(QuantizerMismatches(code.site, total, differing, largest, code.summed))
+        return CodeMismatches(tuple(found))

@@ -26,7 +26,7 @@ Floats = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Bounded:
+class Interval:
     """An estimate with its 95 % bounds over `n` images."""
 
     value: float
@@ -46,24 +46,24 @@ class Drop:
         only_student: images that only the student gets right.
     """
 
-    points: Bounded
+    points: Interval
     p_value: float
     only_teacher: int
     only_student: int
 
 
-def share(hits: int, n: int, *, confidence: float = 0.95) -> Bounded:
+def wilson_interval(hits: int, n: int, *, confidence: float = 0.95) -> Interval:
     """Return `hits` out of `n` with Wilson's interval."""
     from scipy.stats import binomtest
 
     interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return Bounded(hits / n, float(interval.low), float(interval.high), n)
+    return Interval(hits / n, float(interval.low), float(interval.high), n)
 
 
-def top1(outputs: Floats, labels: NDArray[np.int64]) -> Bounded:
+def top1(outputs: Floats, labels: NDArray[np.int64]) -> Interval:
     """Return the share of rows of `outputs` (N, K) whose largest entry is the label, in percent."""
-    found = share(int((outputs.argmax(1) == labels).sum()), len(labels))
-    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+    found = wilson_interval(int((outputs.argmax(1) == labels).sum()), len(labels))
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
 def drop(teacher: Floats, student: Floats, labels: NDArray[np.int64]) -> Drop:
@@ -83,7 +83,7 @@ def paired_drop(only_teacher: int, only_student: int, n: int, *, confidence: flo
     reach = z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
     both = only_teacher + only_student
     p_value = float(binomtest(only_teacher, both).pvalue) if both else 1.0
-    points = Bounded(
+    points = Interval(
         100 * (only_teacher - only_student) / n,
         100 * max(-1.0, p - q - reach),
         100 * min(1.0, p - q + reach),
@@ -92,9 +92,9 @@ def paired_drop(only_teacher: int, only_student: int, n: int, *, confidence: flo
     return Drop(points, p_value, only_teacher, only_student)
 
 
-def agreement(teacher: Floats, student: Floats) -> Bounded:
+def agreement(teacher: Floats, student: Floats) -> Interval:
     """Return the share of images on which both choose the same class, 0..1."""
-    return share(int((teacher.argmax(1) == student.argmax(1)).sum()), len(teacher))
+    return wilson_interval(int((teacher.argmax(1) == student.argmax(1)).sum()), len(teacher))
 
 
 def divergence(teacher: Floats, student: Floats) -> float:

@@ -28,14 +28,22 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.core.quantization_plan import SITE_PREFIX, ActivationParams, ActivationSite, AliasSite
+from dfqonnx.core.quantization_plan import (
+    QUANTIZER_PREFIX,
+    ActivationParameters,
+    ActivationQuantizer,
+    SharedQuantizer,
+)
 from dfqonnx.errors import InternalError
-from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.strided_shortcut import find_chain, replace_chain
 
 
 def insert_quantizer(
-    surgery: Surgery, site: ActivationSite, params: ActivationParams, values: dict[str, ir.Value]
+    surgery: GraphEditor,
+    site: ActivationQuantizer,
+    params: ActivationParameters,
+    values: dict[str, ir.Value],
 ) -> None:
     """Put the quantizer of `site` in; `values` maps tensors to what their consumers read now."""
     source = values[site.tensor]
@@ -49,9 +57,9 @@ def insert_quantizer(
 
 
 def quantizer(
-    surgery: Surgery,
+    surgery: GraphEditor,
     source: ir.Value,
-    params: ActivationParams,
+    params: ActivationParameters,
     *,
     name: str | None = None,
     clip: bool = False,
@@ -69,7 +77,7 @@ def quantizer(
         raise InternalError(f"quantizer {name!r}: {params} does not fit uint8; please report it")
     scale = surgery.constant(np.float32(params.scale))
     zero = surgery.constant(np.uint8(params.zero_point))
-    label = "" if name is None else SITE_PREFIX + name
+    label = "" if name is None else QUANTIZER_PREFIX + name
     nodes = [surgery.node("QuantizeLinear", [source, scale, zero], name=label)]
     if clip or (params.lo, params.hi) != (0, 255):
         bounds = [surgery.constant(np.uint8(b)) for b in (params.lo, params.hi)]
@@ -88,9 +96,9 @@ def _relax_clip(value: ir.Value) -> None:
 
 
 def insert_aliases(
-    surgery: Surgery,
-    aliases: tuple[AliasSite, ...],
-    params: Mapping[str, ActivationParams],
+    surgery: GraphEditor,
+    aliases: tuple[SharedQuantizer, ...],
+    params: Mapping[str, ActivationParameters],
     values: dict[str, ir.Value],
     *,
     pack: bool,

@@ -15,16 +15,16 @@ import onnx
 import onnx_ir as ir
 
 from dfqonnx.core.quantization import Storage
-from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.errors import InternalError
 from dfqonnx.export.activations import insert_aliases, insert_quantizer
 from dfqonnx.export.first_conv_padding import missing_channels, pad_codes, pad_weight
-from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight, packs
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.model import NormalizedModel
 
 
 def tidy(model: ir.Model) -> None:
@@ -49,9 +49,9 @@ def tidy(model: ir.Model) -> None:
 
 
 def export(
-    model: Model,
-    sites: Sites,
-    qparams: QParams,
+    model: NormalizedModel,
+    sites: QuantizationPlan,
+    qparams: QuantizationParameters,
     *,
     storage: Storage = "auto",
     metadata: Mapping[str, str] | None = None,
@@ -71,7 +71,7 @@ def export(
     """
     _check_complete(model, sites, qparams)
     edited = model.ir.clone()
-    surgery = Surgery(edited.graph)
+    surgery = GraphEditor(edited.graph)
     packed = any(packs(site, storage) for site in sites.weights)
     _insert_activations(surgery, sites, qparams, pack=packed)
     _insert_weights(surgery, sites, qparams, storage)
@@ -100,7 +100,9 @@ def check(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def _check_complete(model: Model, sites: Sites, qparams: QParams) -> None:
+def _check_complete(
+    model: NormalizedModel, sites: QuantizationPlan, qparams: QuantizationParameters
+) -> None:
     missing = [s.name for s in sites.activations if s.name not in qparams.activations]
     missing += [s.node for s in sites.weights if s.node not in qparams.weights]
     nodes = {node.name for node in model.ir.graph}
@@ -110,7 +112,9 @@ def _check_complete(model: Model, sites: Sites, qparams: QParams) -> None:
         raise InternalError(f"sites without parameters or node: {missing}; please report it")
 
 
-def _insert_activations(surgery: Surgery, sites: Sites, qparams: QParams, *, pack: bool) -> None:
+def _insert_activations(
+    surgery: GraphEditor, sites: QuantizationPlan, qparams: QuantizationParameters, *, pack: bool
+) -> None:
     """Quantizers at producers, then aliases, then the readings, which build on both."""
     values = {value.name or "": value for value in surgery.graph.inputs}
     values |= {value.name or "": value for node in surgery.graph for value in node.outputs}
@@ -123,7 +127,9 @@ def _insert_activations(surgery: Surgery, sites: Sites, qparams: QParams, *, pac
             insert_quantizer(surgery, site, qparams.activations[site.name], values)
 
 
-def _insert_weights(surgery: Surgery, sites: Sites, qparams: QParams, storage: Storage) -> None:
+def _insert_weights(
+    surgery: GraphEditor, sites: QuantizationPlan, qparams: QuantizationParameters, storage: Storage
+) -> None:
     nodes = {node.name: node for node in surgery.graph if node.name}
     first = {site.name for site in sites.activations if site.role == "input"}
     for site in sites.weights:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.export.graph_editor import GraphEditor
 
 _STEP, _FEWEST_OUTPUTS = 4, 16
 
@@ -29,7 +29,7 @@ def missing_channels(node: ir.Node, weight: tuple[int, ...]) -> int:
     return -weight[1] % _STEP
 
 
-def pad_codes(surgery: Surgery, node: ir.Node, channels: int) -> bool:
+def pad_codes(surgery: GraphEditor, node: ir.Node, channels: int) -> bool:
     """Add `channels` zero channels to the codes that only `node` reads; False where it cannot."""
     real = node.inputs[0]
     dequantize = None if real is None else real.producer()

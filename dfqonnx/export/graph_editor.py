@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Attributes = Mapping[str, int | Sequence[int]]
 
 
-class Surgery:
+class GraphEditor:
     """A graph under edit."""
 
     def __init__(self, graph: ir.Graph) -> None:

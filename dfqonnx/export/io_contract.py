@@ -9,11 +9,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dfqonnx.errors import InternalError
-from dfqonnx.export.graph_editor import Surgery
-from dfqonnx.graph.model import Contract, Port
+from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.graph.model import Contract, ValueInfo
 
 
-def restore(surgery: Surgery, contract: Contract) -> None:
+def restore(surgery: GraphEditor, contract: Contract) -> None:
     """Give the graph the inputs and outputs of `contract`."""
     graph = surgery.graph
     inputs = {value.name: value for value in graph.inputs}
@@ -32,12 +32,12 @@ def restore(surgery: Surgery, contract: Contract) -> None:
         _declare(value, port)
 
 
-def _declare(value: ir.Value, port: Port) -> None:
+def _declare(value: ir.Value, port: ValueInfo) -> None:
     value.type = ir.TensorType(ir.DataType(port.dtype))
     value.shape = None if port.shape is None else ir.Shape(port.shape)
 
 
-def _cast_input(surgery: Surgery, value: ir.Value, port: Port) -> None:
+def _cast_input(surgery: GraphEditor, value: ir.Value, port: ValueInfo) -> None:
     if value.dtype is not None and value.dtype != port.dtype:
         cast = surgery.node("Cast", [value], attributes={"to": int(value.dtype)})
         surgery.after(value, [cast])
@@ -46,7 +46,7 @@ def _cast_input(surgery: Surgery, value: ir.Value, port: Port) -> None:
         )
 
 
-def _cast_output(surgery: Surgery, value: ir.Value, port: Port) -> ir.Value:
+def _cast_output(surgery: GraphEditor, value: ir.Value, port: ValueInfo) -> ir.Value:
     if value.dtype is None or value.dtype == port.dtype:
         return value
     cast = surgery.node("Cast", [value], attributes={"to": port.dtype})

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from dfqonnx.core.input_format import METADATA_KEY, InputSpec
-from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.core.input_format import METADATA_KEY, InputFormat
+from dfqonnx.core.quantization import QuantizationConfig
 
 PREFIX = "dfqonnx."
 
@@ -15,11 +15,11 @@ PREFIX = "dfqonnx."
 def describe(
     *,
     version: str,
-    quant: QuantSpec,
+    quant: QuantizationConfig,
     seed: int,
     recipe: str,
     teacher: str,
-    inputs: InputSpec | None,
+    inputs: InputFormat | None,
     image_size: tuple[int, ...] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of an exported file.

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.export.graph_editor import GraphEditor
 
 _WIDEST = 256  # output channels up to which a dense identity is cheaper than copying
 
@@ -74,7 +74,7 @@ def find_chain(value: ir.Value, aliases: frozenset[str]) -> Chain | None:
     return Chain(tuple(nodes), strides, channels, before, before + channels + after)
 
 
-def replace_chain(surgery: Surgery, chain: Chain, *, pack: bool) -> ir.Value:
+def replace_chain(surgery: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
     """Put the Conv in the chain's place and return its output, not yet quantized."""
     alone = chain.total == chain.channels  # nothing but strides: one channel a group
     weight = np.zeros((chain.total, 1 if alone else chain.channels, 1, 1), np.int8)  # (O, I, 1, 1)
@@ -103,7 +103,7 @@ def replace_chain(surgery: Surgery, chain: Chain, *, pack: bool) -> ir.Value:
 
 
 def _unit_weight(
-    surgery: Surgery, weight: NDArray[np.int8], before: ir.Node, *, pack: bool
+    surgery: GraphEditor, weight: NDArray[np.int8], before: ir.Node, *, pack: bool
 ) -> ir.Value:
     scale = surgery.constant(np.ones(len(weight), np.float32))
     zero = surgery.constant(np.zeros(len(weight), np.int8))

@@ -19,20 +19,25 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.core.quantization_plan import WeightParams, WeightSite
+from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
 from dfqonnx.errors import InternalError
-from dfqonnx.export.graph_editor import Surgery
+from dfqonnx.export.graph_editor import GraphEditor
 
 PACKED_BITS = 4
 
 
-def packs(site: WeightSite, storage: str) -> bool:
+def packs(site: WeightQuantizer, storage: str) -> bool:
     """Tell whether the codes of `site` are stored as INT4."""
     return storage == "auto" and site.grid.bits <= PACKED_BITS
 
 
 def insert_weight(
-    surgery: Surgery, site: WeightSite, params: WeightParams, node: ir.Node, *, pack: bool
+    surgery: GraphEditor,
+    site: WeightQuantizer,
+    params: WeightParameters,
+    node: ir.Node,
+    *,
+    pack: bool,
 ) -> None:
     """Let `node` read its weight from integer codes."""
     value, nodes = surgery.codes(params.codes, pack=pack, name=site.weight)
@@ -44,7 +49,7 @@ def insert_weight(
     node.replace_input_with(1, nodes[-1].outputs[0])
 
 
-def check_weight(site: WeightSite, params: WeightParams, node: ir.Node) -> None:
+def check_weight(site: WeightQuantizer, params: WeightParameters, node: ir.Node) -> None:
     """Hold `params` against the grid and the float weight of `node`.
 
     Raises:
@@ -65,9 +70,9 @@ def check_weight(site: WeightSite, params: WeightParams, node: ir.Node) -> None:
 
 
 def insert_bias(
-    surgery: Surgery,
-    site: WeightSite,
-    params: WeightParams,
+    surgery: GraphEditor,
+    site: WeightQuantizer,
+    params: WeightParameters,
     node: ir.Node,
     *,
     input_scale: float,

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.core.quantization import quantize
-from dfqonnx.core.quantization_plan import WeightParams, WeightSite
-from dfqonnx.fakequant.quantizer import Quantizer, Rule, gradient_factor, per_channel
-from dfqonnx.fakequant.step_search import channel_steps
+from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
+from dfqonnx.fakequant.quantizer import FakeQuantizer, ScaleGradient, gradient_factor, per_channel
+from dfqonnx.fakequant.step_search import search_weight_scales
 
 BIAS_CODES = 2.0**24
 
@@ -41,7 +41,7 @@ class _OnGrid(torch.autograd.Function):
         return gradient, None
 
 
-class QuantizedOp(nn.Module):
+class QuantizedLayer(nn.Module):
     """Runs one program step with its weight and bias on their grids.
 
     Attributes:
@@ -56,7 +56,7 @@ class QuantizedOp(nn.Module):
     """
 
     def __init__(
-        self, site: WeightSite, step: Any, tensors: Mapping[str, Tensor], source: Quantizer
+        self, site: WeightQuantizer, step: Any, tensors: Mapping[str, Tensor], source: FakeQuantizer
     ) -> None:
         super().__init__()
         self.site = site
@@ -99,7 +99,7 @@ class QuantizedOp(nn.Module):
     @torch.no_grad()
     def reset_steps(self) -> None:
         """Set the weight steps by grid search."""
-        steps = channel_steps(self.weight, self.site.grid, self.site.axis)
+        steps = search_weight_scales(self.weight, self.site.grid, self.site.axis)
         self.log_step.copy_(steps.log())
 
     @torch.no_grad()
@@ -128,7 +128,7 @@ class QuantizedOp(nn.Module):
 
     def rounded_weight(self) -> Tensor:
         """Return w'."""
-        rule = Rule(self.site.grid.lo, self.site.grid.hi, self._g)
+        rule = ScaleGradient(self.site.grid.lo, self.site.grid.hi, self._g)
         return per_channel(self.weight, self.steps().view(self.step_shape), rule)
 
     def forward(self, *values: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class QuantizedOp(nn.Module):
         return _codes(self.bias.detach().reshape(-1), self.bias_scale())
 
     @torch.no_grad()
-    def params(self) -> WeightParams:
+    def params(self) -> WeightParameters:
         """Return exactly what `forward` uses."""
         steps = self.steps()
         codes = quantize(self.weight, steps.view(self.step_shape), self.site.grid)
@@ -175,4 +175,4 @@ class QuantizedOp(nn.Module):
         if self.bias is not None:
             bias = self._bias_codes().cpu().numpy().astype(np.int32)
         integers = codes.to(torch.int8).contiguous().cpu().numpy()
-        return WeightParams(integers, steps.cpu().numpy().astype(np.float32), bias)
+        return WeightParameters(integers, steps.cpu().numpy().astype(np.float32), bias)

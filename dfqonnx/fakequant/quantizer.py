@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.core.quantization import Grid, quantize
-from dfqonnx.core.quantization_plan import ActivationParams, ActivationSite
-from dfqonnx.fakequant.step_search import activation_step
+from dfqonnx.core.quantization import IntegerRange, quantize
+from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
+from dfqonnx.fakequant.step_search import search_activation_scale
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def _like(gradient: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(value).copy_(gradient)
 
 
-class Rule(NamedTuple):
+class ScaleGradient(NamedTuple):
     """How a fake quantizer clips.
 
     Attributes:
@@ -66,7 +66,7 @@ class Rule(NamedTuple):
 
 class _PerTensor(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+    def forward(ctx: Any, value: Tensor, step: Tensor, rule: ScaleGradient) -> Tensor:
         out = (value / step).round_().clamp_(rule.low, rule.high).mul_(step)
         ctx.save_for_backward(value, step, out)
         ctx.rule = rule
@@ -90,7 +90,7 @@ class _PerTensor(torch.autograd.Function):
 
 class _PerChannel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+    def forward(ctx: Any, value: Tensor, step: Tensor, rule: ScaleGradient) -> Tensor:
         out = (value / step).round_().clamp_(rule.low, rule.high).mul_(step)
         ctx.save_for_backward(value, step, out)
         ctx.rule = rule
@@ -108,7 +108,7 @@ class _PerChannel(torch.autograd.Function):
         return passed, total * g / step, None
 
 
-def per_tensor(value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+def per_tensor(value: Tensor, step: Tensor, rule: ScaleGradient) -> Tensor:
     """Fake-quantize with one step.
 
     Args:
@@ -119,7 +119,7 @@ def per_tensor(value: Tensor, step: Tensor, rule: Rule) -> Tensor:
     return _PerTensor.apply(value, step, rule)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def per_channel(value: Tensor, step: Tensor, rule: Rule) -> Tensor:
+def per_channel(value: Tensor, step: Tensor, rule: ScaleGradient) -> Tensor:
     """Fake-quantize with one step per channel.
 
     Args:
@@ -135,7 +135,7 @@ def gradient_factor(count: int, qp: int) -> float:
     return 1.0 / math.sqrt(max(1, count) * max(1, qp))
 
 
-class Quantizer(nn.Module):
+class FakeQuantizer(nn.Module):
     """A learned-step quantizer on an activation.
 
     The parameter is the logarithm of the step: it stays positive and one learning rate fits every
@@ -148,7 +148,7 @@ class Quantizer(nn.Module):
         log_step: scalar parameter.
     """
 
-    def __init__(self, site: ActivationSite, *, rectify: bool = False) -> None:
+    def __init__(self, site: ActivationQuantizer, *, rectify: bool = False) -> None:
         super().__init__()
         self.site = site
         self.rectify = rectify
@@ -166,9 +166,9 @@ class Quantizer(nn.Module):
 
     def settle(self, samples: Tensor) -> None:
         """Set the step by grid search over `samples`."""
-        self.set_step(activation_step(samples, lambda step: capped(self.site, step)))
+        self.set_step(search_activation_scale(samples, lambda step: capped(self.site, step)))
 
-    def grid(self) -> Grid:
+    def grid(self) -> IntegerRange:
         """Return the grid with the ceiling applied: hi = min(hi, rint(ceiling / step) + zp)."""
         return capped(self.site, float(self.step().detach()))
 
@@ -184,23 +184,23 @@ class Quantizer(nn.Module):
         low, high = grid.lo - grid.zero_point, grid.hi - grid.zero_point
         count = value.numel() // max(1, value.shape[0] if value.dim() else 1)
         g = gradient_factor(count, high)
-        return per_tensor(value, step, Rule(low, high, g, self.rectify))
+        return per_tensor(value, step, ScaleGradient(low, high, g, self.rectify))
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:
         """Return the uint8 codes of `value`."""
         return quantize(value, self.step(), self.grid()).to(torch.uint8)  # type: ignore[no-any-return]
 
-    def params(self) -> ActivationParams:
+    def params(self) -> ActivationParameters:
         """Return what `forward` uses."""
         grid = self.grid()
-        return ActivationParams(float(self.step().detach()), grid.zero_point, grid.lo, grid.hi)
+        return ActivationParameters(float(self.step().detach()), grid.zero_point, grid.lo, grid.hi)
 
 
-def capped(site: ActivationSite, step: float) -> Grid:
+def capped(site: ActivationQuantizer, step: float) -> IntegerRange:
     """Return the site's grid under its ceiling for a given step."""
     grid = site.grid
     if site.ceiling is None or math.isinf(site.ceiling):
         return grid
     top = int((torch.tensor(site.ceiling) / torch.tensor(step)).round()) + grid.zero_point
-    return Grid(grid.bits, grid.lo, max(grid.lo + 1, min(grid.hi, top)), grid.zero_point)
+    return IntegerRange(grid.bits, grid.lo, max(grid.lo + 1, min(grid.hi, top)), grid.zero_point)

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.core.quantization import quantize
-from dfqonnx.fakequant.layer import QuantizedOp
+from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 
 BESIDE = 0.1  # of a code, the widest margin from where a weight can still come back
@@ -42,7 +42,7 @@ OFFSET = 0.1  # of an output's deviation, per unit of the trained offset
 SURE = 0.49  # of a step: what is stored rounds to its code
 
 
-class Ramp(NamedTuple):
+class RoundingRamp(NamedTuple):
     """Least and largest code, and u."""
 
     low: int
@@ -52,7 +52,7 @@ class Ramp(NamedTuple):
 
 class _Soft(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, step: Tensor, ramp: Ramp) -> Tensor:
+    def forward(ctx: Any, latent: Tensor, step: Tensor, ramp: RoundingRamp) -> Tensor:
         low, high, width = ramp
         bounded = latent.clamp(low, high)
         inside = None
@@ -83,7 +83,7 @@ def slowed(width: float) -> float:
     return min(1.0, width / SLOW)
 
 
-def soft(latent: Tensor, step: Tensor, ramp: Ramp) -> Tensor:
+def soft(latent: Tensor, step: Tensor, ramp: RoundingRamp) -> Tensor:
     """Return w'.
 
     Args:
@@ -94,7 +94,7 @@ def soft(latent: Tensor, step: Tensor, ramp: Ramp) -> Tensor:
     return _Soft.apply(latent, step, ramp)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class Gradual(nn.Module):
+class SoftRoundedLayer(nn.Module):
     """The trained form of one node.
 
     Attributes:
@@ -103,7 +103,7 @@ class Gradual(nn.Module):
         offset: t, (O,); None for a node without bias.
     """
 
-    def __init__(self, op: QuantizedOp, patch: Tensor, deviation: Tensor) -> None:
+    def __init__(self, op: QuantizedLayer, patch: Tensor, deviation: Tensor) -> None:
         super().__init__()
         self._op = (op,)  # a tuple: its parameters stay its own
         self.width = 1.0
@@ -125,7 +125,7 @@ class Gradual(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias, the bias not yet on its grid."""
         op = self._op[0]
-        ramp = Ramp(op.site.grid.lo, op.site.grid.hi, self.width)
+        ramp = RoundingRamp(op.site.grid.lo, op.site.grid.hi, self.width)
         weight = soft(self.latent, op.steps().view(op.step_shape), ramp)
         if self.offset is None:
             return weight, None
@@ -161,7 +161,7 @@ class Gradual(nn.Module):
         op.guard_bias()
 
 
-class Softened:
+class SoftRounding:
     """A student whose nodes train in this form until `settle`.
 
     Args:
@@ -173,7 +173,7 @@ class Softened:
         self._student = student
         self._forms = []
         for op, patch, deviation in _outputs(student, batches):
-            op.form = Gradual(op, patch, deviation)
+            op.form = SoftRoundedLayer(op, patch, deviation)
             self._forms.append(op.form)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -202,7 +202,7 @@ class Softened:
 
 def _outputs(
     student: Student, batches: Iterable[Tensor]
-) -> list[tuple[QuantizedOp, Tensor, Tensor]]:
+) -> list[tuple[QuantizedLayer, Tensor, Tensor]]:
     """Return every node with P and the deviation of its output per channel, means over batches."""
     patches: dict[str, list[Tensor]] = {}
     deviations: dict[str, list[Tensor]] = {}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfqonnx.core.quantization import Grid
+from dfqonnx.core.quantization import IntegerRange
 
 NORM = 2.4
 SMALLEST = 1e-8
@@ -31,8 +31,8 @@ def _error(values: Tensor, step: Tensor, limits: tuple[int, int], norm: float) -
 
 
 @torch.no_grad()
-def channel_steps(
-    weight: Tensor, grid: Grid, axis: int, *, norm: float = NORM, count: int = 81
+def search_weight_scales(
+    weight: Tensor, grid: IntegerRange, axis: int, *, norm: float = NORM, count: int = 81
 ) -> Tensor:
     """Return the best step of every output channel.
 
@@ -60,9 +60,9 @@ def channel_steps(
 
 
 @torch.no_grad()
-def activation_step(
+def search_activation_scale(
     samples: Tensor,
-    grid: Callable[[float], Grid],
+    grid: Callable[[float], IntegerRange],
     *,
     largest: float | None = None,
     norm: float = NORM,

@@ -1,6 +1,6 @@
-"""The student: the teacher's program with quantizers where `Sites` says, trained in place.
+"""The student: the teacher's program with quantizers where `QuantizationPlan` says, trained in place.
 
-Weighted nodes become `QuantizedOp`s; an activation site without consumers is a quantizer where its
+Weighted nodes become `QuantizedLayer`s; an activation site without consumers is a quantizer where its
 tensor is born, one with consumers a quantizer on the way into them. There is no BatchNorm: its
 affine freedom is the weight step and the bias of each channel.
 """
@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.errors import InternalError
-from dfqonnx.fakequant.layer import QuantizedOp
-from dfqonnx.fakequant.quantizer import Quantizer
+from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.quantizer import FakeQuantizer
 from dfqonnx.fakequant.step_search import sample
 
 
@@ -33,12 +33,12 @@ class Student(nn.Module):
         weighted: one per weight site, in the order of `sites.weights`.
     """
 
-    def __init__(self, program: Program, sites: Sites) -> None:
+    def __init__(self, program: Program, sites: QuantizationPlan) -> None:
         super().__init__()
         self.sites, self.targets = sites, program.targets
         absorbed = absorbed_nodes(program, sites)
         self.quantizers = nn.ModuleList(
-            Quantizer(site, rectify=site.name in absorbed) for site in sites.activations
+            FakeQuantizer(site, rectify=site.name in absorbed) for site in sites.activations
         )
         by_name = {q.site.name: q for q in self.activations()}
         steps = {step.node: step for step in program.steps}
@@ -46,10 +46,10 @@ class Student(nn.Module):
         if missing:
             raise InternalError(f"weight site {missing[0]!r} has no program step or no input site")
         self.weighted = nn.ModuleList(
-            QuantizedOp(site, steps[site.node], program.tensors, by_name[site.input])
+            QuantizedLayer(site, steps[site.node], program.tensors, by_name[site.input])
             for site in sites.weights
         )
-        self.net = Net(
+        self.net = ProgramModule(
             program,
             replace={op.site.node: op for op in self.operators()}
             | {node: nn.Identity() for node in absorbed.values()},
@@ -72,13 +72,13 @@ class Student(nn.Module):
         """Multiply-adds of the weighted nodes per image; 0 before the first forward pass."""
         return sum(op.multiply_adds for op in self.operators())
 
-    def activations(self) -> list[Quantizer]:
+    def activations(self) -> list[FakeQuantizer]:
         """Return the activation quantizers, in the order of `sites.activations`."""
-        return [q for q in self.quantizers if isinstance(q, Quantizer)]
+        return [q for q in self.quantizers if isinstance(q, FakeQuantizer)]
 
-    def operators(self) -> list[QuantizedOp]:
+    def operators(self) -> list[QuantizedLayer]:
         """Return the quantized nodes, in the order of `sites.weights`."""
-        return [op for op in self.weighted if isinstance(op, QuantizedOp)]
+        return [op for op in self.weighted if isinstance(op, QuantizedLayer)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (logits, {feature tensor: value})."""
@@ -182,7 +182,7 @@ class Student(nn.Module):
         """Return the codes at every activation site for inputs `x`."""
         found: dict[str, NDArray[np.uint8]] = {}
 
-        def watch(q: Quantizer) -> Callable[[Tensor], None]:
+        def watch(q: FakeQuantizer) -> Callable[[Tensor], None]:
             def note(value: Tensor) -> None:
                 found[q.site.name] = q.codes(value).cpu().numpy()
 
@@ -197,15 +197,15 @@ class Student(nn.Module):
                 q.watcher = None
         return found
 
-    def qparams(self) -> QParams:
+    def qparams(self) -> QuantizationParameters:
         """Return exactly the integers and scales that `forward` uses."""
-        return QParams(
+        return QuantizationParameters(
             {q.site.name: q.params() for q in self.activations()},
             {op.site.node: op.params() for op in self.operators()},
         )
 
 
-def absorbed_nodes(program: Program, sites: Sites) -> dict[str, str]:
+def absorbed_nodes(program: Program, sites: QuantizationPlan) -> dict[str, str]:
     """Return {site name: node} for every Relu, and Clip from 0, that its quantizer makes needless.
 
     Codes of an unsigned site start at real 0, and a ceiling is where its Clip ends: quantizing
@@ -230,7 +230,7 @@ def _keep(samples: list[Tensor]) -> Callable[[Tensor], Tensor]:
     return watch
 
 
-def _settle(quantizer: Quantizer) -> Callable[[Tensor], None]:
+def _settle(quantizer: FakeQuantizer) -> Callable[[Tensor], None]:
     settled = False
 
     def watch(value: Tensor) -> None:

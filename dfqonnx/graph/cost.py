@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import QuantSpec
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.graph.model import Model
+from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.passes.edit import constant, dims
 from dfqonnx.graph.passes.input_sizes import concrete
 
@@ -37,7 +37,7 @@ class Cost:
     parameters: int
 
 
-def costs(model: Model) -> tuple[Cost, ...]:
+def estimate_costs(model: NormalizedModel) -> tuple[Cost, ...]:
     """Return the cost of every node that multiplies or owns parameters, in graph order."""
     found = []
     for node in model.ir.graph:
@@ -70,7 +70,7 @@ def _per_image(value: ir.Value | None) -> int:
     return math.prod(d for d in shape[1:] if isinstance(d, int))
 
 
-def file_bytes(model: Model, sites: Sites, quant: QuantSpec) -> int:
+def file_bytes(model: NormalizedModel, sites: QuantizationPlan, quant: QuantizationConfig) -> int:
     """Estimate the size of the exported file.
 
     Weights are counted exactly, names as the model has them, quantizers at a flat rate: within 6 %

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.passes.edit import constant
 
 
@@ -27,7 +27,7 @@ class FirstLayer:
     bias: NDArray[np.float32]
 
 
-def expose(model: Model, names: Iterable[str]) -> bytes:
+def expose_intermediate_outputs(model: NormalizedModel, names: Iterable[str]) -> bytes:
     """Return the model as an ONNX file whose outputs are exactly the values `names`.
 
     What is not needed for them is left out.
@@ -54,7 +54,7 @@ def expose(model: Model, names: Iterable[str]) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def first_layer(model: Model) -> FirstLayer | None:
+def find_first_layer(model: NormalizedModel) -> FirstLayer | None:
     """Return the first Conv or Gemm; None where it has no bias that says anything."""
     for node in model.ir.graph:
         if node.op_type not in {"Conv", "Gemm"} or len(node.inputs) < 3:

@@ -20,7 +20,7 @@ from onnx import external_data_helper
 from dfqonnx.errors import Offence, UnsupportedModel, UsageError
 from dfqonnx.graph.checks import find_offences
 from dfqonnx.graph.model import Source
-from dfqonnx.graph.passes.deprecated_ops import modernise
+from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
 from dfqonnx.graph.tensor_checks import check_tensor, without
 
 _SIGNATURES = (
@@ -67,7 +67,7 @@ def load(path: Path) -> Loaded:
     for tensor in _tensors(proto):
         if tensor.name not in outside:
             check_tensor(tensor, path)
-    modernise(proto)
+    replace_deprecated_ops(proto)
     offences = find_offences(proto)
     if offences:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)

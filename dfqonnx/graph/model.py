@@ -13,7 +13,7 @@ from dfqonnx.core.quantization_plan import ChannelStatistics
 BatchNormState = Literal["present", "partly", "absent"]
 Dim = int | str | None
 ORIGIN = "dfqonnx.origin"  # node metadata: the operator that this node replaces
-OPAQUE = "dfqonnx.opaque"  # key in `Node.meta`: why the node cannot be computed
+UNSUPPORTED = "dfqonnx.opaque"  # key in `Node.meta`: why the node cannot be computed
 BATCH = "N"  # name of the free batch axis
 
 
@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Port:
+class ValueInfo:
     """A graph input or output as the user declared it; `None` is a dimension without name."""
 
     name: str
@@ -51,8 +51,8 @@ class Port:
 class Contract:
     """The user's own inputs and outputs; export restores them."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
 
     @property
     def batch(self) -> int | None:
@@ -67,7 +67,7 @@ class Contract:
 
 
 @dataclass(frozen=True)
-class Model:
+class NormalizedModel:
     """A normalised model; CONTRIBUTING lists what holds for it.
 
     Attributes:

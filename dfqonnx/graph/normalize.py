@@ -13,12 +13,12 @@ import onnx_ir as ir
 from dfqonnx.errors import Offence, UnsupportedModel
 from dfqonnx.graph.checks import require_finite, require_measure
 from dfqonnx.graph.load import Loaded
-from dfqonnx.graph.model import OPAQUE, Contract, Model, Port
-from dfqonnx.graph.passes.constant_folding import fold
-from dfqonnx.graph.passes.conv_head_to_gemm import convert_head
+from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, ValueInfo
+from dfqonnx.graph.passes.constant_folding import fold_constants
+from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
 from dfqonnx.graph.passes.edit import STATISTICS, constant, dims
 from dfqonnx.graph.passes.eliminate_noops import merge_reshapes, remove_identities
-from dfqonnx.graph.passes.explicit_padding import explicit_pads, fold_pads
+from dfqonnx.graph.passes.explicit_padding import fold_pads, make_pads_explicit
 from dfqonnx.graph.passes.fold_affine import convert_affines, fold_affines
 from dfqonnx.graph.passes.fold_batchnorm import (
     batchnorm_state,
@@ -26,30 +26,30 @@ from dfqonnx.graph.passes.fold_batchnorm import (
     fold_batchnorms,
     read_batchnorms,
 )
-from dfqonnx.graph.passes.global_pooling import to_global_pools
+from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
 from dfqonnx.graph.passes.input_sizes import SIZES, choose_sizes
-from dfqonnx.graph.passes.matmul_to_gemm import to_gemm
-from dfqonnx.graph.passes.merge_clips import simplify_clamps
-from dfqonnx.graph.passes.opset_upgrade import upgrade
+from dfqonnx.graph.passes.matmul_to_gemm import convert_matmul_to_gemm
+from dfqonnx.graph.passes.merge_clips import merge_clips
+from dfqonnx.graph.passes.opset_upgrade import upgrade_opset
 from dfqonnx.graph.passes.to_float32 import to_float32
-from dfqonnx.graph.passes.unshare_parameters import name_everything, own_parameters
-from dfqonnx.graph.trainable_region import cut
+from dfqonnx.graph.passes.unshare_parameters import assign_unique_names, unshare_parameters
+from dfqonnx.graph.trainable_region import select_training_outputs
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-_SHAPING = (remove_identities, explicit_pads, fold_pads, to_gemm, fold_affines)
+_SHAPING = (remove_identities, make_pads_explicit, fold_pads, convert_matmul_to_gemm, fold_affines)
 _FOLDING = (fold_batchnorms, fold_affines)
 _FINISHING = (
     convert_leftovers,
     convert_affines,
     fold_affines,
-    simplify_clamps,
-    to_global_pools,
-    convert_head,
+    merge_clips,
+    convert_to_global_pooling,
+    convert_conv_head_to_gemm,
     merge_reshapes,
 )
 
 
-def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> Model:
+def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> NormalizedModel:
     """Bring a loaded model into normal form.
 
     Args:
@@ -62,11 +62,11 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         UsageError: `image_size` does not fit the input.
     """
     contract = _contract(loaded.proto)
-    model = upgrade(loaded.proto, loaded.outside)
+    model = upgrade_opset(loaded.proto, loaded.outside)
     to_float32(model)
     model.graph.sort()
     free = choose_sizes(model, image_size).free
-    fold(model, fixed_batch=contract.batch)
+    fold_constants(model, fixed_batch=contract.batch)
     for shaping in _SHAPING:
         shaping(model)
     state, count = batchnorm_state(model), read_batchnorms(model)
@@ -74,15 +74,15 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         pass
     for finishing in _FINISHING:
         finishing(model)
-    own_parameters(model)
-    name_everything(model)
-    fold(model, fixed_batch=contract.batch)
+    unshare_parameters(model)
+    assign_unique_names(model)
+    fold_constants(model, fixed_batch=contract.batch)
     _require_layers(model)
     require_finite(model.graph)
     require_measure(model.graph)
     _note_fixed_rows(model.graph, contract)
     image, output = model.graph.inputs[0], model.graph.outputs[0]
-    found = Model(
+    found = NormalizedModel(
         ir=model,
         source=loaded.source,
         contract=_corrected(contract, model.graph),
@@ -98,10 +98,10 @@ def normalise(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> M
         input_shape=image.meta[SIZES].chosen,
         output=str(output.name),
         logits=str(output.name),
-        opaque={str(n.name): n.meta[OPAQUE] for n in model.graph if OPAQUE in n.meta},
+        opaque={str(n.name): n.meta[UNSUPPORTED] for n in model.graph if UNSUPPORTED in n.meta},
         free=free,
     )
-    return cut(found)
+    return select_training_outputs(found)
 
 
 def _contract(proto: onnx.ModelProto) -> Contract:
@@ -110,15 +110,15 @@ def _contract(proto: onnx.ModelProto) -> Contract:
     return Contract(tuple(map(_port, inputs)), tuple(map(_port, proto.graph.output)))
 
 
-def _port(info: onnx.ValueInfoProto) -> Port:
+def _port(info: onnx.ValueInfoProto) -> ValueInfo:
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
-        return Port(info.name, tensor.elem_type, None)
+        return ValueInfo(info.name, tensor.elem_type, None)
     shape = tuple(
         d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or None
         for d in tensor.shape.dim
     )
-    return Port(info.name, tensor.elem_type, shape)
+    return ValueInfo(info.name, tensor.elem_type, shape)
 
 
 def _require_layers(model: ir.Model) -> None:
@@ -170,7 +170,7 @@ def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
         growing.update(o for o in node.outputs if all(o is not value for value, _ in fixed))
         for value, shape in fixed:
             reason = f"its output {value.name!r} has {shape[0]} rows for any batch"
-            node.meta[OPAQUE] = reason
+            node.meta[UNSUPPORTED] = reason
             if contract.batch is None:
                 offence = Offence(
                     str(node.name), node.op_type, reason, "export it with a free batch axis"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dfqonnx.core.layer_analysis import Place
-from dfqonnx.graph.cost import costs
-from dfqonnx.graph.model import Model
+from dfqonnx.core.layer_analysis import GraphNode
+from dfqonnx.graph.cost import estimate_costs
+from dfqonnx.graph.model import NormalizedModel
 
 
-def outline(model: Model) -> tuple[Place, ...]:
+def summarize_graph(model: NormalizedModel) -> tuple[GraphNode, ...]:
     """Return every node in graph order."""
-    by_node = {cost.node: cost for cost in costs(model)}
+    by_node = {cost.node: cost for cost in estimate_costs(model)}
     found = []
     for node in model.ir.graph:
         makers = [None if v is None else v.producer() for v in node.inputs]
         reads = dict.fromkeys(str(maker.name) for maker in makers if maker is not None)
         cost = by_node.get(str(node.name))
         found.append(
-            Place(
+            GraphNode(
                 str(node.name),
                 node.op_type,
                 tuple(reads),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dfqonnx.errors import Offence, UnsupportedModel
-from dfqonnx.graph.model import BATCH, Model
+from dfqonnx.graph.model import BATCH, NormalizedModel
 from dfqonnx.graph.op_traits import is_layer
 from dfqonnx.graph.passes.edit import dims
 from dfqonnx.graph.passes.eliminate_noops import RESHAPES
@@ -36,7 +36,7 @@ _ADVICE = "export the part in front of it, or replace it by operators that dfqon
 
 
 @dataclass(frozen=True)
-class Scene:
+class Reachability:
     """What can be computed.
 
     Attributes:
@@ -54,7 +54,9 @@ class Scene:
     lost: Mapping[ir.Node, ir.Node]
 
 
-def cut(model: Model, opaque: Mapping[str, str] | None = None) -> Model:
+def select_training_outputs(
+    model: NormalizedModel, opaque: Mapping[str, str] | None = None
+) -> NormalizedModel:
     """Return the model with its targets, given the names and reasons of further opaque nodes.
 
     Raises:
@@ -62,7 +64,7 @@ def cut(model: Model, opaque: Mapping[str, str] | None = None) -> Model:
     """
     reasons = {**model.opaque, **(opaque or {})}
     graph = model.ir.graph
-    scene = survey(graph, reasons)
+    scene = find_reachability(graph, reasons)
     if not scene.layers:
         raise UnsupportedModel(
             "nothing of this model can be quantized:",
@@ -86,7 +88,7 @@ def cut(model: Model, opaque: Mapping[str, str] | None = None) -> Model:
     return dataclasses.replace(model, targets=targets, logits=targets[0], opaque=left)
 
 
-def survey(graph: ir.Graph, reasons: Mapping[str, str]) -> Scene:
+def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachability:
     """Return what of a graph, its nodes in topological order, can be computed."""
     opaque: dict[ir.Node, str] = {}
     blind: dict[ir.Value, ir.Node] = {}
@@ -109,7 +111,7 @@ def survey(graph: ir.Graph, reasons: Mapping[str, str]) -> Scene:
             layers.add(node)
         if node in layers or any(i in touched for i in given):
             touched.update(node.outputs)
-    return Scene(opaque, blind, frozenset(touched), frozenset(layers), lost)
+    return Reachability(opaque, blind, frozenset(touched), frozenset(layers), lost)
 
 
 def logits_of(output: ir.Value) -> ir.Value:
@@ -148,6 +150,6 @@ def _behind(node: ir.Node) -> str:
     return f"it stands behind {node.name} ({node.op_type}), which dfqonnx does not compute"
 
 
-def _in_the_way(scene: Scene) -> list[tuple[ir.Node, str]]:
+def _in_the_way(scene: Reachability) -> list[tuple[ir.Node, str]]:
     first = dict.fromkeys(scene.lost.values())
     return [(node, scene.opaque[node]) for node in first or scene.opaque]

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.quantization import QuantSpec
-from dfqonnx.core.quantization_plan import ActivationSite, Sites
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.errors import Offence, UnsupportedModel, summary
-from dfqonnx.graph.cost import Cost, costs, file_bytes
+from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 
 _ROLES = {
     "input": "the network's input",
@@ -27,7 +27,7 @@ _ROLES = {
 
 
 @dataclass(frozen=True)
-class SiteLine:
+class QuantizerLine:
     """One quantized tensor or weight, or one node left in float."""
 
     name: str
@@ -76,7 +76,7 @@ class Inspection:
     multiply_adds: int = 0
     parameters: int = 0
     costs: tuple[Cost, ...] = ()
-    sites: tuple[SiteLine, ...] = ()
+    sites: tuple[QuantizerLine, ...] = ()
     estimated_bytes: int = 0
     refusals: tuple[Offence, ...] = ()
 
@@ -85,29 +85,33 @@ class Inspection:
         return "\n".join(_lines(self))
 
 
-def inspect_file(path: Path, quant: QuantSpec, inputs: InputSpec | None = None) -> Inspection:
+def inspect_file(
+    path: Path, quant: QuantizationConfig, inputs: InputFormat | None = None
+) -> Inspection:
     """Inspect the model at `path`; a model that cannot be quantized gives its refusals.
 
     Raises:
         UsageError: the file cannot be read.
     """
     try:
-        model = normalise(load(path))
+        model = normalize(load(path))
     except UnsupportedModel as error:
         return refusal(path, quant, error)
-    sites = choose_sites(model, quant, input_signed=inputs is None or inputs.signed)
-    return inspect(model, sites, quant)
+    sites = place_quantizers(model, quant, input_signed=inputs is None or inputs.signed)
+    return build_inspection(model, sites, quant)
 
 
-def refusal(path: Path, quant: QuantSpec, error: UnsupportedModel) -> Inspection:
+def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> Inspection:
     """Return what is said of a model that cannot be quantized."""
     reasons = error.offences or (Offence("graph", "", str(error)),)
     return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
 
 
-def inspect(model: Model, sites: Sites, quant: QuantSpec) -> Inspection:
+def build_inspection(
+    model: NormalizedModel, sites: QuantizationPlan, quant: QuantizationConfig
+) -> Inspection:
     """Say what is in `model` and what would be done to it."""
-    spent = costs(model)
+    spent = estimate_costs(model)
     shape = " x ".join(("N", *map(str, model.input_shape)))
     counts = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
@@ -131,18 +135,20 @@ def inspect(model: Model, sites: Sites, quant: QuantSpec) -> Inspection:
     )
 
 
-def _site_lines(sites: Sites) -> tuple[SiteLine, ...]:
-    lines = [SiteLine(s.name, "activation", s.grid.bits, _why(s)) for s in sites.activations]
+def _site_lines(sites: QuantizationPlan) -> tuple[QuantizerLine, ...]:
+    lines = [QuantizerLine(s.name, "activation", s.grid.bits, _why(s)) for s in sites.activations]
     lines += [
-        SiteLine(s.node, "weight", s.grid.bits, f"{s.op}, one scale per output channel")
+        QuantizerLine(s.node, "weight", s.grid.bits, f"{s.op}, one scale per output channel")
         for s in sites.weights
     ]
-    lines += [SiteLine(s.tensor, "alias", None, f"same codes as {s.of}") for s in sites.aliases]
-    lines += [SiteLine(s.node, "float", None, f"{s.op}: {s.reason}") for s in sites.floats]
+    lines += [
+        QuantizerLine(s.tensor, "alias", None, f"same codes as {s.of}") for s in sites.aliases
+    ]
+    lines += [QuantizerLine(s.node, "float", None, f"{s.op}: {s.reason}") for s in sites.floats]
     return tuple(lines)
 
 
-def _why(site: ActivationSite) -> str:
+def _why(site: ActivationQuantizer) -> str:
     sign = "signed" if site.grid.signed else "unsigned"
     top = "" if site.ceiling is None else f", at most {site.ceiling:g}"
     if site.consumers:

@@ -21,15 +21,21 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import Grid, QuantSpec
-from dfqonnx.core.quantization_plan import ActivationSite, AliasSite, FloatSite, Sites, WeightSite
-from dfqonnx.graph.model import Model
+from dfqonnx.core.quantization import IntegerRange, QuantizationConfig
+from dfqonnx.core.quantization_plan import (
+    ActivationQuantizer,
+    FloatNode,
+    QuantizationPlan,
+    SharedQuantizer,
+    WeightQuantizer,
+)
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.placement.roles import Roles, assign_roles, ceiling_of
 from dfqonnx.placement.value_ranges import non_negative_values
 
 
 @dataclass
-class _Tree:
+class _SharedScaleGroup:
     """A root, the tensors that share its codes, and who reads which at what width."""
 
     root: ir.Value
@@ -43,14 +49,16 @@ class _Tree:
         return max((bits for _, _, bits in self.readings), default=self.own)
 
 
-def choose_sites(model: Model, quant: QuantSpec, *, input_signed: bool) -> Sites:
+def place_quantizers(
+    model: NormalizedModel, quant: QuantizationConfig, *, input_signed: bool
+) -> QuantizationPlan:
     """Decide for every tensor of `model` whether and how it is quantized."""
     graph = model.ir.graph
     roles = assign_roles(graph, model.opaque)
-    trees = _grow_trees(graph, roles, quant)
+    trees = _group_shared_scales(graph, roles, quant)
     positive = non_negative_values(graph, input_signed=input_signed)
-    activations: list[ActivationSite] = []
-    aliases: list[AliasSite] = []
+    activations: list[ActivationQuantizer] = []
+    aliases: list[SharedQuantizer] = []
     reads: dict[ir.Node, str] = {}
     for tree in trees:
         if tree.bits is None:
@@ -60,38 +68,40 @@ def choose_sites(model: Model, quant: QuantSpec, *, input_signed: bool) -> Sites
         producer = tree.root.producer()
         ceiling = ceiling_of(producer) if producer is not None else None
         activations.append(
-            ActivationSite(
+            ActivationQuantizer(
                 name=name,
                 tensor=name,
-                grid=Grid.activation(tree.bits, signed=signed),
+                grid=IntegerRange.activation(tree.bits, signed=signed),
                 ceiling=ceiling,
                 role=_role_of(tree, roles),
             )
         )
-        aliases += [AliasSite(str(v.name), name, str(n.name)) for v, n in tree.aliases]
-        narrow = _narrow_readings(tree, signed=signed, ceiling=ceiling)
+        aliases += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in tree.aliases]
+        narrow = _requantize_consumers(tree, signed=signed, ceiling=ceiling)
         activations += narrow
         by_reader = {(s.tensor, c): s.name for s in narrow for c in s.consumers}
         for value, node, _ in tree.readings:
             reads[node] = by_reader.get((str(value.name), str(node.name)), name)
-    return Sites(
+    return QuantizationPlan(
         activations=tuple(_mark_features(activations, graph, roles)),
         aliases=tuple(aliases),
         weights=tuple(_weight_sites(graph, roles, quant, reads=reads)),
         floats=tuple(
-            FloatSite(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
+            FloatNode(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
         ),
     )
 
 
-def _grow_trees(graph: ir.Graph, roles: Roles, quant: QuantSpec) -> list[_Tree]:
-    trees = [_Tree(value) for value in graph.inputs]
+def _group_shared_scales(
+    graph: ir.Graph, roles: Roles, quant: QuantizationConfig
+) -> list[_SharedScaleGroup]:
+    trees = [_SharedScaleGroup(value) for value in graph.inputs]
     for node in graph:
         role = roles.of[node]
         if role in {"absorbed", "alias", "shape"}:
             continue
         for value in node.outputs:
-            tree = _Tree(roles.end(value))
+            tree = _SharedScaleGroup(roles.end(value))
             needs_output = node.op_type in {"Conv", "MatMul"} and role in {"layer", "normalisation"}
             if role in {"elementwise", "normalisation"} and node not in roles.tail:
                 tree.own = quant.stream if role == "elementwise" else None
@@ -108,7 +118,9 @@ def _ends_in_matmul(node: ir.Node, roles: Roles) -> bool:
     return node.op_type == "MatMul" and node in roles.last
 
 
-def _collect(tree: _Tree, value: ir.Value, roles: Roles, quant: QuantSpec) -> None:
+def _collect(
+    tree: _SharedScaleGroup, value: ir.Value, roles: Roles, quant: QuantizationConfig
+) -> None:
     for node, index in value.uses():
         role = roles.of[node]
         if role == "alias" and index == 0:
@@ -123,7 +135,9 @@ def _collect(tree: _Tree, value: ir.Value, roles: Roles, quant: QuantSpec) -> No
             tree.readings.append((value, node, quant.stream))
 
 
-def _narrow_readings(tree: _Tree, *, signed: bool, ceiling: float | None) -> list[ActivationSite]:
+def _requantize_consumers(
+    tree: _SharedScaleGroup, *, signed: bool, ceiling: float | None
+) -> list[ActivationQuantizer]:
     groups: dict[tuple[str, int], list[str]] = {}
     for value, node, bits in tree.readings:
         if bits != tree.bits:
@@ -131,10 +145,10 @@ def _narrow_readings(tree: _Tree, *, signed: bool, ceiling: float | None) -> lis
             if str(node.name) not in names:
                 names.append(str(node.name))
     return [
-        ActivationSite(
+        ActivationQuantizer(
             name=f"{tensor}@{bits}",
             tensor=tensor,
-            grid=Grid.activation(bits, signed=signed),
+            grid=IntegerRange.activation(bits, signed=signed),
             consumers=tuple(names),
             ceiling=ceiling,
             role="node-input",
@@ -143,7 +157,7 @@ def _narrow_readings(tree: _Tree, *, signed: bool, ceiling: float | None) -> lis
     ]
 
 
-def _role_of(tree: _Tree, roles: Roles) -> str:
+def _role_of(tree: _SharedScaleGroup, roles: Roles) -> str:
     if tree.root.is_graph_input():
         return "input"
     readers = {node for _, node, _ in tree.readings}
@@ -156,8 +170,8 @@ def _role_of(tree: _Tree, roles: Roles) -> str:
 
 
 def _weight_sites(
-    graph: ir.Graph, roles: Roles, quant: QuantSpec, *, reads: dict[ir.Node, str]
-) -> list[WeightSite]:
+    graph: ir.Graph, roles: Roles, quant: QuantizationConfig, *, reads: dict[ir.Node, str]
+) -> list[WeightQuantizer]:
     sites = []
     for node in graph:
         role = roles.of[node]
@@ -173,12 +187,12 @@ def _weight_sites(
         assert weight is not None
         assert weight.shape is not None
         sites.append(
-            WeightSite(
+            WeightQuantizer(
                 node=str(node.name),
                 op=node.op_type,
                 weight=str(weight.name),
                 bias=str(bias.name) if bias is not None else None,
-                grid=Grid.weight(bits),
+                grid=IntegerRange.weight(bits),
                 axis=len(weight.shape) - 1 if node.op_type == "MatMul" else 0,
                 input=reads[node],
             )
@@ -187,8 +201,8 @@ def _weight_sites(
 
 
 def _mark_features(
-    sites: list[ActivationSite], graph: ir.Graph, roles: Roles
-) -> list[ActivationSite]:
+    sites: list[ActivationQuantizer], graph: ir.Graph, roles: Roles
+) -> list[ActivationQuantizer]:
     """Mark residual sums; without any, the outputs of every second layer, the last included."""
     sums = [n for n in graph if n.op_type == "Add" and roles.of[n] == "elementwise"]
     if sums:

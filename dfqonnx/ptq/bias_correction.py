@@ -1,7 +1,7 @@
 """Bias correction and activation ranges without images.
 
     bias     b -= sum over inputs and kernel of (W' - W) E[x]
-    range    step = max(high / largest code, low / least code), low and high as `expect` has them
+    range    step = max(high / largest code, low / least code), low and high as `propagate_moments` has them
 
 Rounding a weight shifts the mean of a layer's output by (W' - W) E[x]; a channel has few weights,
 so this is far from 0. E[x] comes from BatchNormalization where it reaches, else from images: what
@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization import dequantize, quantize
-from dfqonnx.equalization.expected_moments import Expected
-from dfqonnx.fakequant.layer import QuantizedOp
+from dfqonnx.equalization.expected_moments import ActivationMoments
+from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 
 
 @torch.no_grad()
-def correct_biases(student: Student, means: Mapping[str, Tensor]) -> None:
+def correct_bias(student: Student, means: Mapping[str, Tensor]) -> None:
     """Let every layer of an initialised student keep the mean of its output.
 
     Args:
@@ -38,7 +38,7 @@ def correct_biases(student: Student, means: Mapping[str, Tensor]) -> None:
             op.guard_bias()
 
 
-def shift(op: QuantizedOp, mean: Tensor) -> Tensor:
+def shift(op: QuantizedLayer, mean: Tensor) -> Tensor:
     """Return (W' - W) E[x] of a layer, (O,).
 
     Args:
@@ -58,7 +58,7 @@ def shift(op: QuantizedOp, mean: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def set_ranges(student: Student, expected: Mapping[str, Expected]) -> int:
+def set_ranges(student: Student, expected: Mapping[str, ActivationMoments]) -> int:
     """Set the step of every activation whose range is known; return how many these are."""
     known = 0
     for q in student.activations():
@@ -81,11 +81,13 @@ def measured_means(
 ) -> dict[str, Tensor]:
     """Return the mean of each channel of float values over batches of model inputs."""
     wanted = tuple(dict.fromkeys(names))
-    net: Net | None = None
+    net: ProgramModule | None = None
     sums: dict[str, Tensor] = {}
     count = 0
     for batch in batches:
-        net = net or Net(teacher, taps=wanted, outputs=(), channels_last=True).to(batch.device)
+        net = net or ProgramModule(teacher, taps=wanted, outputs=(), channels_last=True).to(
+            batch.device
+        )
         _, taps = net(batch)
         for name, value in taps.items():
             axes = [axis for axis in range(value.dim()) if axis != 1]

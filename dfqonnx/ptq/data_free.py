@@ -12,20 +12,20 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from dfqonnx.config.distillation import PrepareSpec
+from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.equalization.expected_moments import Expected
+from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.bias_correction import correct_biases, measured_means, set_ranges
+from dfqonnx.ptq.bias_correction import correct_bias, measured_means, set_ranges
 
 
-def settle(
+def apply_data_free_init(
     student: Student,
     teacher: Program,
     batches: Iterable[Tensor],
     *,
-    spec: PrepareSpec,
-    expected: Mapping[str, Expected],
+    spec: EqualizationConfig,
+    expected: Mapping[str, ActivationMoments],
 ) -> str:
     """Set ranges and biases of an initialised student in place; return what was done, in words.
 
@@ -34,7 +34,7 @@ def settle(
         teacher: the float network that it is a copy of.
         batches: model inputs, for the means that statistics do not tell.
         spec: which parts are wanted.
-        expected: see `Reworked`.
+        expected: see `EqualizedNetwork`.
     """
     done = []
     if spec.ranges == "batchnorm":
@@ -46,7 +46,7 @@ def settle(
         means = {name: expected[name].mean for name in names if name in expected}
         missing = [name for name in names if name not in means]
         measured = measured_means(teacher, missing, batches) if missing else {}
-        correct_biases(student, {**means, **measured})
+        correct_bias(student, {**means, **measured})
         done.append(
             f"biases corrected, means of {len(means)} values from BatchNormalization,"
             f" {len(measured)} from images"

@@ -11,23 +11,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.sources.dead_leaves import painted
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 IMAGES = 64
 
 
-def opponents(
+def make_fixed_opponents(
     teacher: Program,
-    sites: Sites,
+    sites: QuantizationPlan,
     *,
-    spec: SynthSpec,
-    inputs: InputSpec,
+    spec: SynthesisConfig,
+    inputs: InputFormat,
     shape: tuple[int, ...],
     seed: int,
     device: str,
@@ -50,7 +50,9 @@ def opponents(
     played = alone and spec.game.opponent == "student" and spec.weight("adversarial") > 0
     if not (spec.weight("competition") or played):
         return ()
-    images = painted(IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed))
+    images = sample_dead_leaves(
+        IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed)
+    )
     student = Student(teacher, sites).to(device)
     student.initialise([to_tensor(images.to(device), inputs)])
     student.requires_grad_(False)

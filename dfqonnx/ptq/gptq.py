@@ -29,15 +29,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.ops.window import padded, resolve
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization_plan import WeightSite
-from dfqonnx.fakequant.layer import QuantizedOp
+from dfqonnx.core.quantization_plan import WeightQuantizer
+from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 
 
-def is_matrix_product(site: WeightSite, attributes: Mapping[str, Any], weight: Tensor) -> bool:
+def is_matrix_product(site: WeightQuantizer, attributes: Mapping[str, Any], weight: Tensor) -> bool:
     """Tell whether the node is a product of the kind this module can write down."""
     if site.op == "Conv":
         return weight.dim() == 4
@@ -46,7 +46,7 @@ def is_matrix_product(site: WeightSite, attributes: Mapping[str, Any], weight: T
     return weight.dim() == 2 and plain and inner_first and not attributes.get("transA")
 
 
-class Positions:
+class SampledPositions:
     """P random output positions of one node, the same for every tensor of that batch.
 
     Args:
@@ -60,7 +60,7 @@ class Positions:
 
     def __init__(
         self,
-        site: WeightSite,
+        site: WeightQuantizer,
         attributes: Mapping[str, Any],
         output: Tensor,
         *,
@@ -118,23 +118,25 @@ LARGEST = 8192
 LEAST_POSITIONS, MOST_POSITIONS = 4096, 16384
 
 
-class _Look(nn.Module):
+class ActivationCapture(nn.Module):
     """Keeps a value at random positions and passes it on."""
 
-    def __init__(self, op: QuantizedOp, generator: torch.Generator) -> None:
+    def __init__(self, op: QuantizedLayer, generator: torch.Generator) -> None:
         super().__init__()
         self.op, self.generator = (op,), generator
 
     def forward(self, y: Tensor) -> Tensor:
         op = self.op[0]
         count = min(MOST_POSITIONS, max(LEAST_POSITIONS, 8 * op.fan_in))
-        self.positions = Positions(op.site, op.attributes, y, count=count, generator=self.generator)
+        self.positions = SampledPositions(
+            op.site, op.attributes, y, count=count, generator=self.generator
+        )
         self.seen = self.positions.outputs(y)
         return y
 
 
 @torch.no_grad()
-def reconstruct(
+def gptq(
     student: Student,
     teacher: Program,
     batch: Tensor,
@@ -154,9 +156,9 @@ def reconstruct(
     looks = {}
     for op in student.operators():
         if op.fan_in <= LARGEST and is_matrix_product(op.site, op.attributes, op.weight):
-            looks[op.site.node] = _Look(op, generator)
+            looks[op.site.node] = ActivationCapture(op, generator)
     after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
-    net = Net(teacher, after=after, outputs=teacher.targets, channels_last=True)
+    net = ProgramModule(teacher, after=after, outputs=teacher.targets, channels_last=True)
     net.to(batch.device)(batch)
     hooks = [
         op.register_forward_pre_hook(_settle(looks[op.site.node], damping))
@@ -170,7 +172,7 @@ def reconstruct(
             hook.remove()
 
 
-def _settle(look: _Look, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
+def _settle(look: ActivationCapture, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
     def hook(op: Any, values: tuple[Tensor, ...]) -> None:
         x = look.positions.inputs(values[0], op.weight)  # (G, M, P)
         set_solution(op, x, look.seen, damping=damping)
@@ -179,7 +181,7 @@ def _settle(look: _Look, damping: float) -> Callable[[Any, tuple[Tensor, ...]], 
     return hook
 
 
-def set_solution(op: QuantizedOp, x: Tensor, y: Tensor, *, damping: float) -> None:
+def set_solution(op: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) -> None:
     """Give a node the weights, steps and bias that `solve` finds.
 
     Args:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from dfqonnx.evaluation.evaluate import Validation
+from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.file_size import FileFacts
 from dfqonnx.evaluation.outputs import Comparison
-from dfqonnx.evaluation.parity import Levels
-from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.evaluation.parity import CodeMismatches
+from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Agreement, Gate, ModelFacts, Parity, disagreement, settle
+from dfqonnx.report.sections import (
+    AgreementFacts,
+    Gate,
+    ModelFacts,
+    ParityFacts,
+    disagreement,
+    overall_verdict,
+)
 from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
 
 FLIPS, STEP = 1e-4, 1  # share of codes that may differ, and levels: ties in float32
@@ -22,7 +29,7 @@ FLIPS, STEP = 1e-4, 1  # share of codes that may differ, and levels: ties in flo
 FLIPS_SUMMED, STEPS_SUMMED = 5e-2, 2
 
 
-def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
+def build(found: Evaluation, *, kept_float: Collection[str] = ()) -> Report:
     """Return the report of a validation; a run adds its own parts with `dataclasses.replace`.
 
     Args:
@@ -34,18 +41,18 @@ def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
     closest = labelled if labelled.images else synthetic
     gates = tuple(_gates(found, kept_float))
     return Report(
-        verdict=settle(gates),
+        verdict=overall_verdict(gates),
         teacher=_facts(found.teacher, labelled.teacher_top1),
         student=_facts(found.student, labelled.student_top1),
         drop=labelled.drop,
-        agreement=Agreement(
+        agreement=AgreementFacts(
             synthetic=synthetic.agreement,
             eval=labelled.agreement,
             kl=_least(closest, "kl", worst=max),
             sqnr_db=_least(closest, "sqnr_db", worst=min),
             outputs=closest.outputs,
         ),
-        parity=Parity() if found.parity is None else Parity.of(found.parity),
+        parity=ParityFacts() if found.parity is None else ParityFacts.of(found.parity),
         audit=found.audit,
         latency=found.latency,
         gates=gates,
@@ -57,7 +64,7 @@ def build(found: Validation, *, kept_float: Collection[str] = ()) -> Report:
     )
 
 
-def _facts(file: FileFacts, top1: Bounded | None) -> ModelFacts:
+def _facts(file: FileFacts, top1: Interval | None) -> ModelFacts:
     return ModelFacts(file.path, file.sha256, file.bytes, top1)
 
 
@@ -68,7 +75,7 @@ def _least(found: Comparison, key: str, *, worst: Callable[[list[float]], float]
     return worst(known) if known else None
 
 
-def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:
+def _gates(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
     heavy = [
         node
         for node in found.audit.float_weighted
@@ -95,9 +102,9 @@ def _gates(found: Validation, kept_float: Collection[str]) -> Iterator[Gate]:
         yield Gate("the file is what was trained", words, holds)
 
 
-def _equal(levels: Levels) -> bool:
+def _equal(levels: CodeMismatches) -> bool:
     return levels.fraction <= FLIPS and levels.largest <= STEP
 
 
-def _differing(levels: Levels) -> str:
+def _differing(levels: CodeMismatches) -> str:
     return f"{levels.fraction:.1e} of the codes differ, by {levels.largest} levels at most"

@@ -33,7 +33,7 @@ SUMMARY_BYTES = 2**20
 _CUT = "\n\n(cut here: the summary page holds no more; report.md is whole)\n"
 
 
-def remarks(report: Report) -> Iterator[str]:
+def format_annotations(report: Report) -> Iterator[str]:
     """Yield a line for every gate that fails or is open, and one that sums up."""
     failing = broken(report)
     for gate in report.gates:
@@ -44,7 +44,7 @@ def remarks(report: Report) -> Iterator[str]:
     yield _line("notice", f"dfqonnx {report.verdict}", f"{report.student.path}: {headline(report)}")
 
 
-def tell(report: Report, folder: Path | None, variables: Mapping[str, str]) -> None:
+def write_github_outputs(report: Report, folder: Path | None, variables: Mapping[str, str]) -> None:
     """Append the summary and the outputs to the files that `variables` name.
 
     Args:
@@ -118,7 +118,7 @@ SUITE = "dfqonnx"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
-def junit(report: Report, *, now: datetime | None = None) -> str:
+def format_junit(report: Report, *, now: datetime | None = None) -> str:
     """Return the text of `junit.xml`.
 
     Args:

@@ -14,7 +14,7 @@ SCHEMA = "dfqonnx.comparison/1"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedStudent:
     """One student.
 
     Attributes:
@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class League:
+class ComparisonTable:
     """All students on the same images, in the order given.
 
     Attributes:
@@ -45,7 +45,7 @@ class League:
 
     teacher: ModelFacts
     images: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedStudent, ...]
     preprocess: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class League:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ComparisonRow:
     """One line of the table, in words; empty is unknown.
 
     Attributes:
@@ -95,15 +95,15 @@ class Standing:
 HEADINGS = ("top-1", "drop", "agreement", "KL", "KiB", "size", "speed", "on integers", "in float")
 
 
-def standings(league: League) -> tuple[Standing, ...]:
+def standings(league: ComparisonTable) -> tuple[ComparisonRow, ...]:
     """Return the table's lines in the order given."""
     return tuple(_standing(entry) for entry in league.entries)
 
 
-def _standing(entry: Entry) -> Standing:
+def _standing(entry: ComparedStudent) -> ComparisonRow:
     report = entry.report
     if report is None:
-        return Standing(entry.name, "", dict.fromkeys(HEADINGS, ""), {}, entry.problem)
+        return ComparisonRow(entry.name, "", dict.fromkeys(HEADINGS, ""), {}, entry.problem)
     bits = "" if report.bits is None else f"w{report.bits.weights}a{report.bits.activations}"
     keys = {name: value for name, value in _figures(report).items() if value is not None}
     shown = {
@@ -121,7 +121,7 @@ def _standing(entry: Entry) -> Standing:
     if report.drop is not None:
         points = report.drop.points
         cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
-    return Standing(entry.name, bits, cells, keys, "")
+    return ComparisonRow(entry.name, bits, cells, keys, "")
 
 
 def _figures(report: Report) -> dict[str, float | None]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from dfqonnx.core.atomic_write import draft
+from dfqonnx.core.atomic_write import atomic_file
 from dfqonnx.errors import UsageError
-from dfqonnx.report.ci import junit
+from dfqonnx.report.ci import format_junit
 from dfqonnx.report.html.images import load_pixels
 from dfqonnx.report.html.page import render
 from dfqonnx.report.report import SCHEMA, Report
@@ -48,7 +48,7 @@ def write_report(
         the report with every file named.
     """
     if any(gate.asked for gate in report.gates):
-        (folder / "junit.xml").write_text(junit(report), encoding="utf-8")
+        (folder / "junit.xml").write_text(format_junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     report = dataclasses.replace(report, files=tuple(sorted({*names, *OWN})))
     (folder / "report.html").write_text(render(report, pixels), encoding="utf-8")
@@ -63,7 +63,7 @@ def write_images(pixels: NDArray[np.uint8], folder: Path, *, held: Sequence[int]
     Args:
         pixels: all images of a run.
         folder: made where it is missing.
-        held: places of those that nothing was trained on; `validate` measures on them again.
+        held: places of those that nothing was trained on; `evaluate` measures on them again.
     """
     folder.mkdir(exist_ok=True)
     np.savez_compressed(folder / "images.npz", x=pixels, held=np.array(held, np.int64))
@@ -155,7 +155,7 @@ def rewrite(folder: Path) -> tuple[Report, Path]:
     report = read_report(folder)
     text = render(report, load_pixels(folder))
     page = folder / PAGE
-    with draft(page) as place:
+    with atomic_file(page) as place:
         place.write_text(text, encoding="utf-8")
     return report, page
 

@@ -26,11 +26,11 @@ import operator
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
-from dfqonnx.config.gates import Operator, Quantity, Rule
-from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.config.gates import GateRule, Operator, Quantity
+from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Gate, Measured, settle
-from dfqonnx.report.text import told
+from dfqonnx.report.sections import Gate, Measured, overall_verdict
+from dfqonnx.report.text import describe_estimate
 
 Z = NormalDist().inv_cdf(0.975)
 MANY = 10**9  # images: beyond it, no number of them decides
@@ -51,12 +51,12 @@ class Found:
         needed: how many images would decide for a bound; None where no number does.
     """
 
-    figures: Bounded | None
+    figures: Interval | None
     words: str
     needed: Callable[[float], int | None] = lambda bound: None
 
 
-def judged(report: Report, rules: tuple[Rule, ...], *, strict: bool = False) -> Report:
+def apply_gates(report: Report, rules: tuple[GateRule, ...], *, strict: bool = False) -> Report:
     """Return `report` with the user's rules among its gates.
 
     Args:
@@ -64,11 +64,13 @@ def judged(report: Report, rules: tuple[Rule, ...], *, strict: bool = False) -> 
         rules: to judge; none leaves the verdict as it is.
         strict: whether a rule that is not decided ends with exit code 1 as well.
     """
-    gates = (*report.gates, *(judge(rule, report) for rule in rules))
-    return dataclasses.replace(report, gates=gates, verdict=settle(gates), strict_gates=strict)
+    gates = (*report.gates, *(judge_gate(rule, report) for rule in rules))
+    return dataclasses.replace(
+        report, gates=gates, verdict=overall_verdict(gates), strict_gates=strict
+    )
 
 
-def judge(rule: Rule, report: Report) -> Gate:
+def judge_gate(rule: GateRule, report: Report) -> Gate:
     """Return the verdict of one rule."""
     found = _FINDERS[rule.quantity](report)
     if found.figures is None:
@@ -88,7 +90,7 @@ def broken(report: Report) -> tuple[Gate, ...]:
     return tuple(g for g in report.gates if g.holds is False or (strict and g.holds is None))
 
 
-def decide(rule: Rule, low: float, high: float) -> bool | None:
+def decide(rule: GateRule, low: float, high: float) -> bool | None:
     """Tell whether all (True), none (False) or a part (None) of low..high keeps to `rule`."""
     ends = {_HOLDS[rule.operator](end, rule.bound) for end in (low, high)}
     return ends.pop() if len(ends) == 1 else None
@@ -123,7 +125,7 @@ def images_for_drop(drop: Drop, bound: float) -> int | None:
     return above
 
 
-def _what_would_decide(rule: Rule, figures: Bounded, needed: int | None) -> str:
+def _what_would_decide(rule: GateRule, figures: Interval, needed: int | None) -> str:
     if rule.quantity == "speedup":
         return "the bound lies between the quartiles: measure on a quieter machine"
     if rule.quantity == "estimated_drop":
@@ -133,7 +135,7 @@ def _what_would_decide(rule: Rule, figures: Bounded, needed: int | None) -> str:
     return f"not decided by n = {figures.n:,}; about {needed:,} images would, if the shares stay"
 
 
-def _interval(found: Bounded, form: str, unit: str, what: str, *, times: float = 1) -> str:
+def _interval(found: Interval, form: str, unit: str, what: str, *, times: float = 1) -> str:
     value, low, high = (
         format(times * number, form) for number in (found.value, found.low, found.high)
     )
@@ -154,8 +156,8 @@ def _estimated_drop(report: Report) -> Found:
         return Found(None, "the drop was not estimated")
     if found.value is None or found.low is None or found.high is None:
         return Found(None, f"the drop cannot be estimated: {found.reason}")
-    words = f"{told(found)}, from {found.basis}"
-    return Found(Bounded(found.value, found.low, found.high, found.images), words)
+    words = f"{describe_estimate(found)}, from {found.basis}"
+    return Found(Interval(found.value, found.low, found.high, found.images), words)
 
 
 def _top1(report: Report) -> Found:
@@ -222,7 +224,7 @@ def _speedup(report: Report) -> Found:
     if t is None:
         return Found(None, "speed was not measured")
     words = f"{t.speedup:.2f} times (quartiles: {t.low:.2f} to {t.high:.2f}, n = {t.turns:,} turns)"
-    return Found(Bounded(t.speedup, t.low, t.high, t.turns), words)
+    return Found(Interval(t.speedup, t.low, t.high, t.turns), words)
 
 
 def _float_nodes(report: Report) -> Found:
@@ -234,8 +236,8 @@ def _float_nodes(report: Report) -> Found:
     return Found(_exact(len(nodes)), f"{len(nodes)}: {names}{more}" if nodes else "none")
 
 
-def _exact(value: float) -> Bounded:
-    return Bounded(float(value), float(value), float(value), 1)
+def _exact(value: float) -> Interval:
+    return Interval(float(value), float(value), float(value), 1)
 
 
 _FINDERS: Mapping[Quantity, Callable[[Report], Found]] = {

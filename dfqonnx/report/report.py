@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from dfqonnx.core.layer_analysis import Place, Portrait
+from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop
 from dfqonnx.report.sections import (
-    Agreement,
+    AgreementFacts,
+    ClassesSeen,
     Disagreement,
     Gate,
-    Images,
+    ImageFacts,
     ModelFacts,
-    Parity,
-    Seen,
+    ParityFacts,
     Training,
     Verdict,
     Widths,
@@ -78,8 +78,8 @@ class Report:
     bits: Widths | None = None
     drop: Drop | None = None
     estimate: Estimate | None = None
-    agreement: Agreement = field(default_factory=Agreement)
-    parity: Parity = field(default_factory=Parity)
+    agreement: AgreementFacts = field(default_factory=AgreementFacts)
+    parity: ParityFacts = field(default_factory=ParityFacts)
     audit: Audit | None = None
     latency: Latency | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Report:
     seed: int | None = None
     preprocess: Mapping[str, Any] | None = None
     preprocess_guessed: bool | None = None
-    images: Images | None = None
+    images: ImageFacts | None = None
     gates: tuple[Gate, ...] = ()
     strict_gates: bool = False
     warnings: tuple[str, ...] = ()
@@ -98,9 +98,9 @@ class Report:
     training: Training | None = None
     disagreement: Disagreement | None = None
     class_names: tuple[str, ...] = ()
-    seen: Seen | None = None
-    portrait: Portrait | None = None
-    graph: tuple[Place, ...] = ()
+    seen: ClassesSeen | None = None
+    portrait: LayerNoise | None = None
+    graph: tuple[GraphNode, ...] = ()
 
     @property
     def exit_code(self) -> int:

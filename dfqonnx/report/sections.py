@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.evaluation import parity
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
-from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ModelFacts:
     path: str
     sha256: str | None = None
     bytes: int | None = None
-    top1: Bounded | None = None
+    top1: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class AgreementFacts:
     """Share of images on which teacher and student choose the same class, 0..1.
 
     Attributes:
@@ -63,15 +63,15 @@ class Agreement:
         outputs: every output, compared by what it is; on evaluation images where there are some.
     """
 
-    synthetic: Bounded | None = None
-    eval: Bounded | None = None
+    synthetic: Interval | None = None
+    eval: Interval | None = None
     kl: float | None = None
     sqnr_db: float | None = None
     outputs: tuple[OutputDistance, ...] = ()
 
 
 @dataclass(frozen=True)
-class Parity:
+class ParityFacts:
     """Is the file what was trained, and does the runtime compute what the file says?
 
     Differences are counted where they are born (every quantizer on equal inputs), in levels.
@@ -114,7 +114,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageFacts:
     """Where the training images came from.
 
     Attributes:
@@ -133,7 +133,7 @@ class Images:
     divergence: float | None = None
 
 
-def widths(quant: QuantSpec) -> Widths:
+def widths(quant: QuantizationConfig) -> Widths:
     """Return the part of `quant` that a report tells."""
     return Widths(quant.bits.weights, quant.bits.activations, quant.ends, quant.stream)
 
@@ -142,7 +142,7 @@ MOST_PAIRS = 100
 
 
 @dataclass(frozen=True)
-class Moment:
+class TrainingLogEntry:
     """Training after `step` steps: seconds so far, mean loss, learning rate over its peak.
 
     `width`: of the ramp between two codes, 1 to 0; 0 where all weights were rounded.
@@ -177,18 +177,18 @@ class Training:
     steps: int
     kept: bool
     reason: str = ""
-    untrained: Bounded | None = None
+    untrained: Interval | None = None
     untrained_kl: float | None = None
     trained_kl: float | None = None
-    history: tuple[Moment, ...] = ()
+    history: tuple[TrainingLogEntry, ...] = ()
     untrained_error: float | None = None
     trained_error: float | None = None
-    untrained_top1: Bounded | None = None
+    untrained_top1: Interval | None = None
     images_seen: int | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClassesSeen:
     """Held-out synthetic images as both networks see them.
 
     Attributes:
@@ -203,7 +203,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """How often the student says `student` where the teacher says `teacher`."""
 
     teacher: int
@@ -225,7 +225,7 @@ class Disagreement:
     on: str
     images: int
     differing: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ConfusedPair, ...]
 
 
 def disagreement(on: str, classes: Classes | None) -> Disagreement | None:
@@ -235,7 +235,7 @@ def disagreement(on: str, classes: Classes | None) -> Disagreement | None:
     both = list(zip(classes.teacher, classes.student, strict=True))
     counts = Counter(pair for pair in both if pair[0] != pair[1])
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_PAIRS]
-    pairs = tuple(Pair(teacher, student, count) for (teacher, student), count in ranked)
+    pairs = tuple(ConfusedPair(teacher, student, count) for (teacher, student), count in ranked)
     return Disagreement(on, len(both), counts.total(), pairs)
 
 
@@ -281,7 +281,7 @@ class Gate:
     measured: Measured | None = None
 
 
-def settle(gates: tuple[Gate, ...]) -> Verdict:
+def overall_verdict(gates: tuple[Gate, ...]) -> Verdict:
     """Return the verdict that `gates` add up to."""
     if any(gate.holds is False for gate in gates):
         return "fail"

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.outputs import OutputDistance
-from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report.report import Report
 
 
-def told(found: Estimate) -> str:
+def describe_estimate(found: Estimate) -> str:
     """Return the figure with its interval."""
     assert None not in {found.value, found.low, found.high}
     return f"{found.value:.2f} points (90 %: {found.low:.2f} to {found.high:.2f})"
@@ -37,7 +37,7 @@ def line(found: Estimate, drop: Drop | None) -> str:
     """
     if found.value is None:
         return f"cannot tell: {found.reason}"
-    words = f"{told(found)}, from {found.basis}"
+    words = f"{describe_estimate(found)}, from {found.basis}"
     if found.reason:
         words += f"; {found.reason}"
     return words if drop is None else f"{words}; {against(found, drop)}"
@@ -220,7 +220,7 @@ def _runtime(report: Report) -> Iterator[Line]:
         )
 
 
-def _bounds(found: Bounded, unit: str, *, times: float = 1.0) -> str:
+def _bounds(found: Interval, unit: str, *, times: float = 1.0) -> str:
     low, high = times * found.low, times * found.high
     return f"{times * found.value:.2f}{unit} (95 %: {low:.2f} to {high:.2f}, n = {found.n})"
 

@@ -56,7 +56,7 @@ class Context:
         return bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
 
 
-def explain(node: onnx.NodeProto, context: Context) -> str:
+def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
     """Return the first reason that applies to `node`."""
     if node.op_type in _ABSORBED:
         return _activation(node, context)

@@ -18,7 +18,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from dfqonnx.runtime.fallback_reasons import Context, explain
+from dfqonnx.runtime.fallback_reasons import Context, explain_fallback
 from dfqonnx.runtime.session import Provider, Session
 
 _EIGHT_BITS = {TensorProto.INT8, TensorProto.UINT8}
@@ -31,7 +31,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
 
 @dataclass(frozen=True)
-class FloatNode:
+class FloatKernel:
     """A node that runs in float.
 
     Attributes:
@@ -63,16 +63,16 @@ class Audit:
 
     integer_nodes: Mapping[str, int]
     conversions: Mapping[str, int]
-    float_nodes: tuple[FloatNode, ...]
+    float_nodes: tuple[FloatKernel, ...]
     provider: str
 
     @property
-    def float_weighted(self) -> tuple[FloatNode, ...]:
+    def float_weighted(self) -> tuple[FloatKernel, ...]:
         """Conv, Gemm, MatMul and ConvTranspose that stayed in float."""
         return tuple(node for node in self.float_nodes if node.weighted)
 
 
-def audit(path: Path, *, provider: Provider = "cpu") -> Audit:
+def audit_kernels(path: Path, *, provider: Provider = "cpu") -> Audit:
     """Load the file at `path` as deployed and report what became of its nodes."""
     with tempfile.TemporaryDirectory(prefix="dfqonnx-audit-") as folder:
         optimised = Path(folder) / "optimised.onnx"
@@ -82,7 +82,7 @@ def audit(path: Path, *, provider: Provider = "cpu") -> Audit:
     types = _types(executed)
     integer: Counter[str] = Counter()
     conversions: Counter[str] = Counter()
-    floats: list[FloatNode] = []
+    floats: list[FloatKernel] = []
     made = Context(executed)
     for node in executed.graph.node:
         if node.op_type in _CONVERSIONS:
@@ -121,13 +121,13 @@ def _types(proto: onnx.ModelProto) -> dict[str, int]:
     return types
 
 
-def _float_node(node: onnx.NodeProto, executed: Context, context: Context) -> FloatNode:
+def _float_node(node: onnx.NodeProto, executed: Context, context: Context) -> FloatKernel:
     op = "Conv" if node.op_type == "FusedConv" else node.op_type
     original = _original(node, op, context) or _behind(node, executed, context)
     if original is None:
-        return FloatNode(node.name or node.output[0], op, "made by the runtime's own optimiser")
+        return FloatKernel(node.name or node.output[0], op, "made by the runtime's own optimiser")
     name = original.name or original.output[0]
-    return FloatNode(name, original.op_type, explain(original, context))
+    return FloatKernel(name, original.op_type, explain_fallback(original, context))
 
 
 def _original(node: onnx.NodeProto, op: str, context: Context) -> onnx.NodeProto | None:

@@ -1,6 +1,6 @@
 """ONNX Runtime sessions: one place that imports it, one that turns its errors into ours.
 
-`Optimisation.off` executes the graph as written: the reference for what the file says. `all` is
+`OptimizationLevel.off` executes the graph as written: the reference for what the file says. `all` is
 what a user deploys. Models with a fixed batch are fed in pieces, the last one filled up.
 
 Which ONNX Runtime is installed, read from package metadata: nothing is imported.
@@ -82,7 +82,7 @@ def images_together(shape: Sequence[int], most: int = MOST) -> int:
     return max(1, min(most, MEMORY // each))
 
 
-Optimisation = Literal["off", "all"]
+OptimizationLevel = Literal["off", "all"]
 Provider = Literal["cpu", "cuda"]
 Array = NDArray[Any]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -96,7 +96,7 @@ _ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True)
-class Port:
+class SessionValue:
     """An input or output as the runtime sees it; free axes are None."""
 
     name: str
@@ -117,7 +117,7 @@ class Session:
         self,
         model: Path | bytes,
         *,
-        optimisation: Optimisation = "all",
+        optimisation: OptimizationLevel = "all",
         threads: int = 1,
         provider: Provider = "cpu",
         optimised_path: Path | None = None,
@@ -240,9 +240,9 @@ def _runtime() -> Any:
     return importlib.import_module("onnxruntime")
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> SessionValue:
     shape = tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape or ())
-    return Port(value.name, value.type, shape)
+    return SessionValue(value.name, value.type, shape)
 
 
 def _first(array: Array, count: int, fed: int) -> Array:

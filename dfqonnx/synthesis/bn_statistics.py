@@ -30,16 +30,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.pixels import to_tensor
 
 FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
 
 
-class Targets:
+class BatchNormTargets:
     """The remembered statistics as tensors on one device.
 
     Args:
@@ -115,8 +115,8 @@ VALUES = 2**22  # pixels of all images together
 
 
 @torch.no_grad()
-def pseudo_statistics(
-    teacher: Program, images: Tensor, inputs: InputSpec, *, batch: int, device: torch.device
+def surrogate_statistics(
+    teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, device: torch.device
 ) -> dict[str, ChannelStatistics]:
     """Return mean and variance per channel of every Conv's output on uint8 images (N, H, W, C).
 
@@ -128,7 +128,7 @@ def pseudo_statistics(
         device: where to compute.
     """
     names = tuple(str(step.outputs[0]) for step in teacher.steps if step.op == "Conv")
-    net = Net(teacher, taps=names, outputs=(), channels_last=True).to(device)
+    net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(device)
     count = max(8, min(IMAGES, len(images), VALUES // prod(images.shape[1:])))
     first = {name: torch.zeros(()) for name in names}  # sums of E[y] and E[y^2]
     second = {name: torch.zeros(()) for name in names}

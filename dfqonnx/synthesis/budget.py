@@ -20,8 +20,8 @@ from math import prod
 
 import torch
 
-from dfqonnx.config.synthesis import SynthSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.synthesis import SynthesisConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 
 WORK = 5.1e12  # of all optimisation steps together, in multiply-adds; see `work` for large images
@@ -90,7 +90,7 @@ def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
         for step in teacher.steps
         if step.op in LAYERS and len(step.inputs) > 1
     }
-    net = Net(teacher, taps=tuple(layers))
+    net = ProgramModule(teacher, taps=tuple(layers))
     _, values = net(torch.zeros(1, *shape))
     work = 0
     for name, weight in layers.items():
@@ -102,7 +102,7 @@ def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
 
 def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.device) -> float:
     """Return how many images a second take one optimisation step on this machine."""
-    net = Net(teacher).to(device)
+    net = ProgramModule(teacher).to(device)
     batch, seconds = 4, 0.0
     while seconds < 0.3 and batch < 256:
         batch *= 2
@@ -129,7 +129,7 @@ def fitting(size: Size, shape: tuple[int, ...]) -> int:
     return max(8, int(BATCH_BYTES / bytes_kept))
 
 
-def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 1.0) -> Plan:
+def plan(spec: SynthesisConfig, size: Size, shape: tuple[int, ...], *, scale: float = 1.0) -> Plan:
     """Return the counts for one run.
 
     Args:
@@ -158,7 +158,7 @@ def plan(spec: SynthSpec, size: Size, shape: tuple[int, ...], *, scale: float = 
     return Plan(images, optimised, batch, first, following)
 
 
-def pixel_bytes(spec: SynthSpec, shape: tuple[int, ...]) -> int:
+def pixel_bytes(spec: SynthesisConfig, shape: tuple[int, ...]) -> int:
     """Return the most bytes that the images of a run take, before they are packed."""
     images = spec.images or max(LEAST, min(IMAGES * WIDEST, POOL_BYTES / prod(shape)))
     return int(images) * prod(shape)

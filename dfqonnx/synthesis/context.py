@@ -1,7 +1,7 @@
 """Sources: things that yield images for a teacher. One file each, filed here by name.
 
-A source is a function `Studio -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes what it
-may use from its `Studio`; it draws all randomness from the studio's generator. One whose result is
+A source is a function `SynthesisContext -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes what it
+may use from its `SynthesisContext`; it draws all randomness from the studio's generator. One whose result is
 a `Live` can be drawn from again, and goes on learning while a student trains.
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from dfqonnx.config.synthesis import SynthSpec
+from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.input_format import InputFormat, image_size
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.core.registry import Registry
@@ -23,7 +23,7 @@ from dfqonnx.synthesis.budget import Plan
 
 
 @dataclass(frozen=True)
-class Studio:
+class SynthesisContext:
     """What a source may use.
 
     Attributes:
@@ -42,9 +42,9 @@ class Studio:
 
     teacher: Program
     statistics: Mapping[str, ChannelStatistics]
-    inputs: InputSpec
+    inputs: InputFormat
     shape: tuple[int, ...]
-    spec: SynthSpec
+    spec: SynthesisConfig
     plan: Plan
     generator: Generator
     device: torch.device
@@ -58,5 +58,5 @@ class Studio:
         return image_size(self.shape, self.inputs)
 
 
-Source = Callable[[Studio], Iterable[Tensor]]
+Source = Callable[[SynthesisContext], Iterable[Tensor]]
 SOURCES: Registry[Source] = Registry("source")

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import Targets, gaussian_distance, moments
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, moments
 
 LEAST = (
     1e-3  # of a layer's median variance: a channel that the set leaves dead counts, but finitely
@@ -33,7 +33,7 @@ LEAST = (
 
 
 @dataclass(frozen=True)
-class LayerLikeness:
+class LayerDivergence:
     """One layer.
 
     Attributes:
@@ -48,7 +48,7 @@ class LayerLikeness:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Divergence:
     """An image set against the training data.
 
     Attributes:
@@ -57,7 +57,7 @@ class Likeness:
     """
 
     count: int
-    layers: tuple[LayerLikeness, ...]
+    layers: tuple[LayerDivergence, ...]
 
     @property
     def total(self) -> float:
@@ -69,19 +69,19 @@ class Likeness:
         """The mean over layers, in nats: what is compared across networks."""
         return self.total / len(self.layers)
 
-    def worst(self, count: int = 3) -> tuple[LayerLikeness, ...]:
+    def worst(self, count: int = 3) -> tuple[LayerDivergence, ...]:
         """Return the layers that are furthest off, the furthest first."""
         return tuple(sorted(self.layers, key=lambda layer: -layer.divergence)[:count])
 
 
 @torch.no_grad()
-def likeness(
+def measure_divergence(
     teacher: Program,
     statistics: Mapping[str, ChannelStatistics],
     batches: Iterable[Tensor],
     *,
     device: torch.device,
-) -> Likeness:
+) -> Divergence:
     """Return how far a set is from the training data.
 
     Args:
@@ -90,8 +90,8 @@ def likeness(
         batches: model inputs; together they are the set.
         device: where to compute.
     """
-    known = Targets(statistics, device)
-    net = Net(teacher, taps=tuple(known.mean), outputs=(), channels_last=True).to(device)
+    known = BatchNormTargets(statistics, device)
+    net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True).to(device)
     first = {name: torch.zeros_like(m, dtype=torch.float64) for name, m in known.mean.items()}
     second = {name: sums.clone() for name, sums in first.items()}  # of E[y] and E[y^2]
     count = 0
@@ -111,5 +111,5 @@ def likeness(
         distance = gaussian_distance(
             target.double(), trained, mean, variance.maximum(floor.clamp_min(1e-8))
         )
-        layers.append(LayerLikeness(name, len(distance), float(distance.mean())))
-    return Likeness(count, tuple(layers))
+        layers.append(LayerDivergence(name, len(distance), float(distance.mean())))
+    return Divergence(count, tuple(layers))

@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
 
 
-def to_tensor(pixels: Tensor, spec: InputSpec, *, shape: tuple[int, ...] | None = None) -> Tensor:
+def to_tensor(pixels: Tensor, spec: InputFormat, *, shape: tuple[int, ...] | None = None) -> Tensor:
     """Return uint8 `pixels` (N, H, W, C) as the model's input tensor.
 
     Args:
@@ -37,7 +37,7 @@ def to_tensor(pixels: Tensor, spec: InputSpec, *, shape: tuple[int, ...] | None 
     return tensor
 
 
-def to_pixels(tensor: Tensor, spec: InputSpec) -> Tensor:
+def to_pixels(tensor: Tensor, spec: InputFormat) -> Tensor:
     """Return the nearest uint8 pixels (N, H, W, C) of a tensor in the model's layout."""
     if spec.layout == "NCHW":
         tensor = tensor.permute(0, 2, 3, 1)  # (N, H, W, C)
@@ -46,14 +46,14 @@ def to_pixels(tensor: Tensor, spec: InputSpec) -> Tensor:
     return (pixels.flip(-1) if spec.channels == "BGR" else pixels).contiguous()
 
 
-def limits(spec: InputSpec, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def limits(spec: InputFormat, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the tensor values of pixels 0 and 255, each (1, C, 1, 1)."""
     pairs = torch.tensor([spec.range(c) for c in range(channels)], device=device)  # (C, 2)
     low, high = pairs.view(1, channels, 1, 1, 2).unbind(-1)
     return low, high
 
 
-def _constants(spec: InputSpec, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(spec: InputFormat, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     if len(spec.mean) not in {1, channels}:
         raise UsageError(
             f"preprocess {spec.name}: mean and std have {len(spec.mean)} values, the images have"

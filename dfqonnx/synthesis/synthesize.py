@@ -16,22 +16,22 @@ import dfqonnx.synthesis.losses  # noqa: F401  (files them all)
 import dfqonnx.synthesis.sources.generator  # noqa: F401  (files its source)
 import dfqonnx.synthesis.sources.noise  # noqa: F401  (files its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (files its source)
-from dfqonnx.config.synthesis import AUTO, SynthSpec
+from dfqonnx.config.synthesis import AUTO, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
+from dfqonnx.core.input_format import InputFormat, image_size
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimisation_rate, plan, work
-from dfqonnx.synthesis.context import SOURCES, Studio
-from dfqonnx.synthesis.divergence import likeness
-from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.context import SOURCES, SynthesisContext
+from dfqonnx.synthesis.divergence import measure_divergence
+from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.pixels import to_tensor
 
 MEASURED = 1024  # images that tell how far all are from the training data
 
 
 @dataclass(frozen=True)
-class Images:
+class SyntheticImages:
     """Synthetic images.
 
     Attributes:
@@ -52,23 +52,23 @@ class Images:
     plan: Plan
     seconds: float
     kinds: NDArray[np.int64]
-    live: Live | None = None
+    live: OnlineGenerators | None = None
     divergence: float | None = None
 
 
-def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+def synthesize(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
     teacher: Program,
     statistics: Mapping[str, ChannelStatistics],
     *,
-    inputs: InputSpec,
+    inputs: InputFormat,
     shape: tuple[int, ...],
-    spec: SynthSpec,
+    spec: SynthesisConfig,
     seed: int,
     device: str,
     progress: Progress,
     budget_seconds: float | None = None,
     opponents: Sequence[Callable[[Tensor], Tensor]] = (),
-) -> Images:
+) -> SyntheticImages:
     """Make images for a teacher.
 
     Args:
@@ -96,7 +96,7 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
     name, reason, chosen = _decided(spec, size, shape, scale)
     source = SOURCES[name]
-    studio = Studio(
+    studio = SynthesisContext(
         teacher, statistics, inputs, shape, spec, chosen, torch.Generator().manual_seed(seed),
         torch.device(device), progress, tuple(opponents), budget_seconds,
     )  # fmt: skip
@@ -107,15 +107,15 @@ def synthesise(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     if chosen.optimised:
         painted = len(drawn) - chosen.optimised
         reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
-    live = made if isinstance(made, Live) else None
+    live = made if isinstance(made, OnlineGenerators) else None
     reason = live.about if live is not None else reason
     kinds, pixels = (order < chosen.optimised).long().numpy(), drawn[order]
     far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
-    return Images(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
+    return SyntheticImages(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
 
 
 def _decided(
-    spec: SynthSpec, size: Size, shape: tuple[int, ...], scale: float
+    spec: SynthesisConfig, size: Size, shape: tuple[int, ...], scale: float
 ) -> tuple[str, str, Plan]:
     """Return the source's name, why, and how many images and steps."""
     name, reason = choose_source(spec, shape)
@@ -125,17 +125,17 @@ def _decided(
     return name, reason, chosen if name == "optimised" else replace(chosen, optimised=0)
 
 
-def _divergence(pixels: Tensor, studio: Studio, *, batch: int) -> float | None:
+def _divergence(pixels: Tensor, studio: SynthesisContext, *, batch: int) -> float | None:
     """Return how far images are from the training data, by the first thousand."""
     if not studio.statistics:
         return None
     parts = torch.split(pixels[:MEASURED], batch)
     batches = (to_tensor(part, studio.inputs, shape=studio.shape) for part in parts)
-    found = likeness(studio.teacher, studio.statistics, batches, device=studio.device)
+    found = measure_divergence(studio.teacher, studio.statistics, batches, device=studio.device)
     return found.divergence if found.layers else None
 
 
-def choose_source(spec: SynthSpec, shape: tuple[int, ...]) -> tuple[str, str]:
+def choose_source(spec: SynthesisConfig, shape: tuple[int, ...]) -> tuple[str, str]:
     """Return the source's name, and why where the recipe leaves it open."""
     if spec.source != AUTO:
         return spec.source, ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dfqonnx.core.layer_analysis import ActivationPortrait, LayerPortrait
-from dfqonnx.core.quantization_plan import SITE_PREFIX
+from dfqonnx.core.layer_analysis import ActivationNoise, WeightedLayerNoise
+from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 from dfqonnx.report.report import Report
 
 Notes = dict[str, dict[str, str]]
@@ -14,7 +14,7 @@ def student_notes(report: Report) -> Notes:
     notes = teacher_notes(report)
     if report.portrait is not None:
         for site in report.portrait.activations:
-            notes[SITE_PREFIX + site.site] = _quantizer(site)
+            notes[QUANTIZER_PREFIX + site.site] = _quantizer(site)
     if report.audit is not None:
         for node in report.audit.float_nodes:
             notes.setdefault(node.name, {})["dfqonnx.float_because"] = node.reason
@@ -27,7 +27,7 @@ def teacher_notes(report: Report) -> Notes:
     return {layer.node: _layer(layer) for layer in layers}
 
 
-def _layer(layer: LayerPortrait) -> dict[str, str]:
+def _layer(layer: WeightedLayerNoise) -> dict[str, str]:
     return _known(
         {
             "dfqonnx.bits": f"weights {layer.bits}, input {layer.input_bits}",
@@ -38,7 +38,7 @@ def _layer(layer: LayerPortrait) -> dict[str, str]:
     )
 
 
-def _quantizer(site: ActivationPortrait) -> dict[str, str]:
+def _quantizer(site: ActivationNoise) -> dict[str, str]:
     return _known(
         {
             "dfqonnx.bits": str(site.bits),

@@ -27,7 +27,7 @@ class Shown:
     note: str
 
 
-def choose(target: Path, teacher: Path | None = None) -> Shown:
+def choose_pair(target: Path, teacher: Path | None = None) -> Shown:
     """Return what to show for an output folder or an ONNX file.
 
     Args:

@@ -13,29 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
-from dfqonnx.config.commands import CompareSpec
+from dfqonnx.config.commands import CompareConfig
 from dfqonnx.core.input_format import METADATA_KEY, image_size
-from dfqonnx.core.progress import Progress, Remembering, Silent
-from dfqonnx.data.probe_images import procedural
+from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
+from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.errors import UsageError
-from dfqonnx.evaluation.evaluate import Material, validate
+from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
 from dfqonnx.report.build import build
-from dfqonnx.report.comparison import Entry, League
+from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.environment import environment
 from dfqonnx.report.files import find_teacher, read_report
 from dfqonnx.report.sections import ModelFacts, widths
 from dfqonnx.runtime.session import require_runtime
 from dfqonnx.workflows.preflight import check_eval_data, check_file
-from dfqonnx.workflows.resolve_inputs import Inputs, open_eval_data, settle_inputs
+from dfqonnx.workflows.resolve_inputs import Inputs, open_eval_data, resolve_inputs
 from dfqonnx.workflows.validate import told_quant
 
 
-def compare(spec: CompareSpec, *, progress: Progress | None = None) -> League:
+def compare(spec: CompareConfig, *, progress: Progress | None = None) -> ComparisonTable:
     """Measure every student on the same images.
 
     Raises:
@@ -49,8 +49,8 @@ def compare(spec: CompareSpec, *, progress: Progress | None = None) -> League:
     students = tuple(_student(target) for target in spec.targets)
     teacher = spec.teacher or _common_teacher(spec.targets)
     check_file(teacher, what="--teacher")
-    told = Remembering(progress or Silent())
-    model = normalise(load(teacher))
+    told = RecordingProgress(progress or SilentProgress())
+    model = normalize(load(teacher))
     inputs = _inputs(spec, model, students, told)
     material, images = _material(spec, model, inputs)
     entries = tuple(
@@ -59,7 +59,7 @@ def compare(spec: CompareSpec, *, progress: Progress | None = None) -> League:
     )
     facts = measure_file(teacher)
     top1 = next((e.report.teacher.top1 for e in entries if e.report is not None), None)
-    return League(
+    return ComparisonTable(
         ModelFacts(facts.path, facts.sha256, facts.bytes, top1),
         images,
         entries,
@@ -105,7 +105,9 @@ def _names(targets: tuple[Path, ...]) -> list[str]:
     return [n if again[n] == 1 else f"{n} #{k}" for k, n in enumerate(longer, 1)]
 
 
-def _inputs(spec: CompareSpec, model: Model, students: tuple[Path, ...], told: Progress) -> Inputs:
+def _inputs(
+    spec: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], told: Progress
+) -> Inputs:
     """Ask the first student that says how pixels become its input."""
     metadata: Mapping[str, str] = model.source.metadata
     for student in students:
@@ -113,37 +115,39 @@ def _inputs(spec: CompareSpec, model: Model, students: tuple[Path, ...], told: P
         if METADATA_KEY in own:
             metadata = {**metadata, METADATA_KEY: own[METADATA_KEY]}
             break
-    return settle_inputs(spec.inputs, model, metadata=metadata, seed=spec.seed, progress=told)
+    return resolve_inputs(spec.inputs, model, metadata=metadata, seed=spec.seed, progress=told)
 
 
-def _material(spec: CompareSpec, model: Model, inputs: Inputs) -> tuple[Material, str]:
+def _material(
+    spec: CompareConfig, model: NormalizedModel, inputs: Inputs
+) -> tuple[EvaluationData, str]:
     data = open_eval_data(spec.eval_data, model, inputs.spec)
     if data is not None:
-        return Material(inputs.spec, None, data), f"{len(data):,} labelled images"
+        return EvaluationData(inputs.spec, None, data), f"{len(data):,} labelled images"
     size = image_size(model.input_shape, inputs.spec)
     rng = np.random.default_rng(spec.seed)
-    pixels = procedural(size, rng=rng, photo=len(model.input_shape) == 3)
+    pixels = paint_probe_images(size, rng=rng, photo=len(model.input_shape) == 3)
     words = f"{len(pixels)} procedural images, unlike those that students were trained on"
-    return Material(inputs.spec, pixels), words
+    return EvaluationData(inputs.spec, pixels), words
 
 
 def _entry(
     name: str,
     student: Path,
     teacher: Path,
-    material: Material,
+    material: EvaluationData,
     *,
-    spec: CompareSpec,
+    spec: CompareConfig,
     progress: Progress,
-) -> Entry:
+) -> ComparedStudent:
     try:
-        found = validate(teacher, student, material, threads=spec.threads, progress=progress)
+        found = evaluate(teacher, student, material, threads=spec.threads, progress=progress)
         quant = told_quant(read_metadata(student))
     except UsageError as error:
-        return Entry(name, str(student), None, str(error))
+        return ComparedStudent(name, str(student), None, str(error))
     report = build(found)
     report = dataclasses.replace(report, bits=None if quant is None else widths(quant))
-    return Entry(name, str(student), report)
+    return ComparedStudent(name, str(student), report)
 
 
 def _strangers(students: tuple[Path, ...], teacher: str) -> list[str]:

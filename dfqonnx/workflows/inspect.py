@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfqonnx.config.commands import RunSpec
+from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import check_needs
-from dfqonnx.convert.importer import narrow, to_program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Progress, Silent
-from dfqonnx.core.quantization import QuantSpec
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import Progress, SilentProgress
+from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.inspection import Inspection, inspect, refusal
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
+from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.workflows.preflight import check_room, preflight
-from dfqonnx.workflows.resolve_inputs import offers, open_eval_data, settle_inputs
+from dfqonnx.workflows.resolve_inputs import offers, open_eval_data, resolve_inputs
 from dfqonnx.workflows.teacher import check_teacher, choose_device
 
 
-def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
+def dry_run(spec: RunConfig, *, progress: Progress | None = None) -> Inspection:
     """Check everything that a run would check, and say what it would do; nothing is written.
 
     Raises:
@@ -36,21 +36,21 @@ def plan(spec: RunSpec, *, progress: Progress | None = None) -> Inspection:
         return found
     check_needs(spec.recipe, spec.model, there=offers(model))
     check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
-    inputs = settle_inputs(
+    inputs = resolve_inputs(
         spec.inputs,
         model,
         metadata=model.source.metadata,
         seed=spec.seed,
-        progress=progress or Silent(),
+        progress=progress or SilentProgress(),
     )
     open_eval_data(spec.eval_data, model, inputs.spec)
     return found
 
 
-def preview(
+def inspect(
     model: Path,
-    quant: QuantSpec,
-    inputs: InputSpec | None = None,
+    quant: QuantizationConfig,
+    inputs: InputFormat | None = None,
     *,
     image_size: tuple[int, ...] | None = None,
 ) -> Inspection:
@@ -66,13 +66,16 @@ def preview(
 
 
 def _look(
-    path: Path, quant: QuantSpec, inputs: InputSpec | None, image_size: tuple[int, ...] | None
-) -> tuple[Inspection, Model | None]:
+    path: Path,
+    quant: QuantizationConfig,
+    inputs: InputFormat | None,
+    image_size: tuple[int, ...] | None,
+) -> tuple[Inspection, NormalizedModel | None]:
     """Return what `run` will find, by its own steps; the model is None where it is refused."""
     try:
-        model = narrow(normalise(load(path), image_size=image_size))
+        model = truncate_at_unsupported(normalize(load(path), image_size=image_size))
         check_teacher(path, to_program(model), model.input_shape)
     except UnsupportedModel as error:
         return refusal(path, quant, error), None
-    sites = choose_sites(model, quant, input_signed=inputs is None or inputs.signed)
-    return inspect(model, sites, quant), model
+    sites = place_quantizers(model, quant, input_signed=inputs is None or inputs.signed)
+    return build_inspection(model, sites, quant), model

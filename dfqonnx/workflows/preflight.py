@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from dfqonnx.config.commands import RunSpec, ValidateSpec
+from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_out
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.runtime.session import require_runtime
@@ -15,7 +15,7 @@ from dfqonnx.runtime.session import require_runtime
 SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
 
 
-def preflight(spec: RunSpec) -> None:
+def preflight(spec: RunConfig) -> None:
     """Check paths, output folder, disk space and ONNX Runtime.
 
     Raises:
@@ -31,7 +31,7 @@ def preflight(spec: RunSpec) -> None:
     require_runtime()
 
 
-def check_room(spec: RunSpec, *, pixels: int = 0) -> None:
+def check_room(spec: RunConfig, *, pixels: int = 0) -> None:
     """Refuse to begin on a disk that cannot hold the result.
 
     Args:
@@ -44,7 +44,7 @@ def check_room(spec: RunSpec, *, pixels: int = 0) -> None:
     check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size + pixels)
 
 
-def check_comparison(spec: ValidateSpec) -> None:
+def check_comparison(spec: ValidateConfig) -> None:
     """Check what `dfqonnx validate` was given.
 
     Raises:

@@ -14,25 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.config.recipe import Need
-from dfqonnx.core.input_format import PRESETS, InputSpec, image_size
+from dfqonnx.core.input_format import PRESETS, InputFormat, image_size
 from dfqonnx.core.progress import Progress
 from dfqonnx.data.guess_input_format import (
     NOISE,
-    Guess,
+    InputFormatGuess,
     candidates,
-    likeliest_scale,
-    nearest_statistics,
-    probes,
+    find_likeliest_scale,
+    find_nearest_statistics,
+    make_probes,
     recorded,
 )
 from dfqonnx.data.labelled import EvalData, load_eval_data
 from dfqonnx.data.model_input import image_shape
-from dfqonnx.data.probe_images import procedural
+from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabelled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL, Estimate, estimate_drop
-from dfqonnx.graph.intermediate_outputs import expose, first_layer
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
+from dfqonnx.graph.model import NormalizedModel
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Inputs:
         guessed: whether nobody said and dfqonnx guessed.
     """
 
-    spec: InputSpec
+    spec: InputFormat
     guessed: bool
 
 
-def settle_inputs(
-    asked: InputSpec | None,
-    model: Model,
+def resolve_inputs(
+    asked: InputFormat | None,
+    model: NormalizedModel,
     *,
     metadata: Mapping[str, str],
     seed: int,
@@ -86,7 +86,7 @@ def settle_inputs(
     return Inputs(spec, guessed=not guess.certain)
 
 
-def _raw(asked: InputSpec | None, model: Model) -> Inputs:
+def _raw(asked: InputFormat | None, model: NormalizedModel) -> Inputs:
     spec = PRESETS["raw"].fitted(model.input_shape)
     shape = model.input_shape
     if len(shape) == 3 and 1 in {shape[0], shape[-1]} and 3 not in {shape[0], shape[-1]}:
@@ -103,7 +103,7 @@ def _raw(asked: InputSpec | None, model: Model) -> Inputs:
     return Inputs(spec, guessed=False)
 
 
-def _tell_size(model: Model, progress: Progress) -> None:
+def _tell_size(model: NormalizedModel, progress: Progress) -> None:
     if model.free:
         size = "x".join(map(str, model.input_shape))
         progress.note(
@@ -112,31 +112,37 @@ def _tell_size(model: Model, progress: Progress) -> None:
         )
 
 
-def guess_inputs(model: Model, *, seed: int) -> Guess:
+def guess_inputs(model: NormalizedModel, *, seed: int) -> InputFormatGuess:
     """Return the likeliest input specification of a model that says nothing of itself."""
     shape = model.input_shape
     if len(shape) != 3:
-        return Guess(NOISE, "the model reads no image; values between -4 and 4 are assumed", False)
+        return InputFormatGuess(
+            NOISE, "the model reads no image; values between -4 and 4 are assumed", False
+        )
     specs = candidates(shape)
     if len(specs) == 1:
-        return Guess(specs[0], "the only preset that fits the input's shape", False)
+        return InputFormatGuess(specs[0], "the only preset that fits the input's shape", False)
     size = image_size(shape, specs[0])
-    count = probes(size)
+    count = make_probes(size)
     if not count:
-        return Guess(
+        return InputFormatGuess(
             specs[0], "the usual one; images of this size are too large to try more", False
         )
-    pixels = procedural(size, rng=np.random.default_rng(seed), count=count)
+    pixels = paint_probe_images(size, rng=np.random.default_rng(seed), count=count)
     if model.statistics:
-        opened = expose(model, model.statistics)
-        return nearest_statistics(opened, model.statistics, pixels, specs)
-    layer = first_layer(model)
+        opened = expose_intermediate_outputs(model, model.statistics)
+        return find_nearest_statistics(opened, model.statistics, pixels, specs)
+    layer = find_first_layer(model)
     if layer is None or not math.isfinite(float(layer.bias.std())):
-        return Guess(specs[0], "the usual one for an input of this form", False)
-    return likeliest_scale(expose(model, [layer.output]), layer.bias, pixels, specs)
+        return InputFormatGuess(specs[0], "the usual one for an input of this form", False)
+    return find_likeliest_scale(
+        expose_intermediate_outputs(model, [layer.output]), layer.bias, pixels, specs
+    )
 
 
-def open_eval_data(path: Path | None, model: Model, inputs: InputSpec) -> EvalData | None:
+def open_eval_data(
+    path: Path | None, model: NormalizedModel, inputs: InputFormat
+) -> EvalData | None:
     """Open labelled images and check that they fit the model, before anything slow.
 
     Raises:
@@ -147,7 +153,7 @@ def open_eval_data(path: Path | None, model: Model, inputs: InputSpec) -> EvalDa
     return load_eval_data(path, image_shape(model.input_shape, inputs), classes(model))
 
 
-def classes(model: Model) -> int | None:
+def classes(model: NormalizedModel) -> int | None:
     """Return how many classes the output has; None where it has no (N, K) form."""
     shape = model.contract.outputs[0].shape
     last = shape[-1] if shape is not None and len(shape) == 2 else None
@@ -158,7 +164,7 @@ def _numbers(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def offers(model: Model) -> frozenset[Need]:
+def offers(model: NormalizedModel) -> frozenset[Need]:
     """Return what a recipe finds in a model that is to be trained."""
     found: set[Need] = {"student"}
     if model.statistics:
@@ -170,7 +176,9 @@ def offers(model: Model) -> frozenset[Need]:
     return frozenset(found)
 
 
-def open_real(path: Path | None, model: Model, inputs: InputSpec) -> NDArray[np.uint8] | None:
+def open_real(
+    path: Path | None, model: NormalizedModel, inputs: InputFormat
+) -> NDArray[np.uint8] | None:
     """Return real images (N, H, W, C) without labels, spread over all that `path` holds.
 
     Args:
@@ -191,8 +199,8 @@ def open_real(path: Path | None, model: Model, inputs: InputSpec) -> NDArray[np.
 def estimate(
     teacher: Path,
     student: Path,
-    model: Model,
-    inputs: InputSpec,
+    model: NormalizedModel,
+    inputs: InputFormat,
     *,
     real: NDArray[np.uint8] | None = None,
 ) -> Estimate:

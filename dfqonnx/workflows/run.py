@@ -17,39 +17,39 @@ from typing import Any
 import numpy as np
 
 from dfqonnx.analysis.student_outputs import replay, same_classes, untrained_top1
-from dfqonnx.config.commands import RunSpec
+from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import check_needs, write_recipe
 from dfqonnx.config.request import command_of
-from dfqonnx.convert.importer import narrow, to_program
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
 from dfqonnx.convert.program import Program
-from dfqonnx.core.atomic_write import staged
-from dfqonnx.core.progress import Progress, Remembering, Silent, Stopwatch
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.atomic_write import atomic_folder
+from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress, StageTimer
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.distill.image_pool import Pool
-from dfqonnx.equalization.equalize import rework
-from dfqonnx.equalization.expected_moments import Expected
-from dfqonnx.evaluation.evaluate import Material, validate
+from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.equalization.equalize import equalize
+from dfqonnx.equalization.expected_moments import ActivationMoments
+from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.ptq.fixed_opponent import opponents
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.files import write_arrays, write_images, write_log, write_report
-from dfqonnx.report.gate_verdicts import judged
+from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Images as ImageFacts
+from dfqonnx.report.sections import ImageFacts as ImageFacts
 from dfqonnx.report.sections import widths
 from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.synthesis.synthesize import Images, synthesise
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.version import __version__
-from dfqonnx.workflows.assemble_report import HeldOut, exhibit, look
+from dfqonnx.workflows.assemble_report import HeldOut, assemble_report, look
 from dfqonnx.workflows.preflight import check_room, preflight
 from dfqonnx.workflows.resolve_inputs import (
     Inputs,
@@ -57,7 +57,7 @@ from dfqonnx.workflows.resolve_inputs import (
     offers,
     open_eval_data,
     open_real,
-    settle_inputs,
+    resolve_inputs,
 )
 from dfqonnx.workflows.teacher import check_teacher, choose_device, device_name
 
@@ -65,20 +65,20 @@ IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is le
 
 
 @dataclass(frozen=True)
-class Case:
+class RunState:
     """What every stage of one run reads."""
 
-    spec: RunSpec
-    model: Model
+    spec: RunConfig
+    model: NormalizedModel
     teacher: Program
-    sites: Sites
+    sites: QuantizationPlan
     inputs: Inputs
     device: str
-    progress: Remembering
-    watch: Stopwatch
+    progress: RecordingProgress
+    watch: StageTimer
 
 
-def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
+def run(spec: RunConfig, *, progress: Progress | None = None) -> Report:
     """Quantize a model and prove the result; everything is written to `spec.out`.
 
     Raises:
@@ -87,10 +87,10 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: runtime, device, disk or permission.
     """
     preflight(spec)
-    case = _open(spec, Remembering(progress or Silent()))
+    case = _open(spec, RecordingProgress(progress or SilentProgress()))
     data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
     real = open_real(spec.images, case.model, case.inputs.spec)
-    with staged(spec.out) as folder:
+    with atomic_folder(spec.out) as folder:
         images = _synthesise(case)
         case, expected = _reworked(case)
         student = Student(case.teacher, case.sites)
@@ -101,8 +101,8 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         with case.watch.stage("validate"):
             inputs, shape = case.inputs.spec, case.model.input_shape
             torch_run = replay(student, held.pixels, inputs, shape=shape)
-            material = Material(inputs, held.pixels, data, torch_run)
-            found = validate(spec.model, path, material, progress=case.progress)
+            material = EvaluationData(inputs, held.pixels, data, torch_run)
+            found = evaluate(spec.model, path, material, progress=case.progress)
             same = same_classes(student, data, found, inputs, shape=shape)
             plain = None
             if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
@@ -111,8 +111,8 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         report = build(found, kept_float={site.node for site in case.sites.floats})
         report = report.compared(same, images=0 if data is None else len(data))
         report = dataclasses.replace(_complete(case, report, images, path), estimate=told)
-        report = judged(report, spec.gates, strict=spec.strict_gates)
-        report = exhibit(
+        report = apply_gates(report, spec.gates, strict=spec.strict_gates)
+        report = assemble_report(
             report,
             case.model,
             trained,
@@ -130,29 +130,29 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Report:
         return write_report(report, folder, pixels=images.pixels)
 
 
-def _open(spec: RunSpec, progress: Remembering) -> Case:
-    watch = Stopwatch()
+def _open(spec: RunConfig, progress: RecordingProgress) -> RunState:
+    watch = StageTimer()
     device = choose_device(spec.device)
-    model = narrow(normalise(load(spec.model), image_size=spec.image_size))
+    model = truncate_at_unsupported(normalize(load(spec.model), image_size=spec.image_size))
     check_needs(spec.recipe, spec.model, there=offers(model))
     check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
-    inputs = settle_inputs(
+    inputs = resolve_inputs(
         spec.inputs,
         model,
         metadata=model.source.metadata,
         seed=spec.seed,
         progress=progress,
     )
-    sites = choose_sites(model, spec.quant, input_signed=inputs.spec.signed)
-    return Case(spec, model, teacher, sites, inputs, device, progress, watch)
+    sites = place_quantizers(model, spec.quant, input_signed=inputs.spec.signed)
+    return RunState(spec, model, teacher, sites, inputs, device, progress, watch)
 
 
-def _synthesise(case: Case) -> Images:
+def _synthesise(case: RunState) -> SyntheticImages:
     budget = case.spec.budget
     with case.watch.stage("synthesise"):
-        return synthesise(
+        return synthesize(
             case.teacher,
             case.model.statistics,
             inputs=case.inputs.spec,
@@ -162,7 +162,7 @@ def _synthesise(case: Case) -> Images:
             device=case.device,
             progress=case.progress,
             budget_seconds=None if budget is None else IMAGE_SHARE * budget,
-            opponents=opponents(
+            opponents=make_fixed_opponents(
                 case.teacher,
                 case.sites,
                 spec=case.spec.recipe.synth,
@@ -174,9 +174,9 @@ def _synthesise(case: Case) -> Images:
         )
 
 
-def _reworked(case: Case) -> tuple[Case, Mapping[str, Expected]]:
+def _reworked(case: RunState) -> tuple[RunState, Mapping[str, ActivationMoments]]:
     """Return the case with the float network that the student is to be a copy of."""
-    made = rework(
+    made = equalize(
         case.teacher,
         case.sites,
         case.model.statistics,
@@ -189,7 +189,10 @@ def _reworked(case: Case) -> tuple[Case, Mapping[str, Expected]]:
 
 
 def _distill(
-    case: Case, student: Student, images: Images, expected: Mapping[str, Expected]
+    case: RunState,
+    student: Student,
+    images: SyntheticImages,
+    expected: Mapping[str, ActivationMoments],
 ) -> Distilled:
     budget = case.spec.budget
     with case.watch.stage("distill"):
@@ -211,7 +214,7 @@ def _distill(
         )
 
 
-def _export(case: Case, student: Student, path: Path) -> None:
+def _export(case: RunState, student: Student, path: Path) -> None:
     recipe = hashlib.sha256(write_recipe(case.spec.recipe).encode()).hexdigest()
     metadata = describe(
         version=__version__,
@@ -235,9 +238,9 @@ def _export(case: Case, student: Student, path: Path) -> None:
         case.progress.advance()
 
 
-def _held_out(case: Case, images: Images) -> HeldOut:
+def _held_out(case: RunState, images: SyntheticImages) -> HeldOut:
     """Return the images that distillation did not train on."""
-    pool = Pool(
+    pool = ImagePool(
         images.pixels,
         case.inputs.spec,
         holdout=case.spec.recipe.distill.holdout,
@@ -249,7 +252,7 @@ def _held_out(case: Case, images: Images) -> HeldOut:
     return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
 
 
-def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
+def _complete(case: RunState, report: Report, images: SyntheticImages, path: Path) -> Report:
     """Add what only a run knows."""
     return dataclasses.replace(
         report,
@@ -274,7 +277,7 @@ def _complete(case: Case, report: Report, images: Images, path: Path) -> Report:
     )
 
 
-def _events(images: Images, trained: Distilled) -> Iterator[dict[str, Any]]:
+def _events(images: SyntheticImages, trained: Distilled) -> Iterator[dict[str, Any]]:
     yield {
         "stage": "synthesise",
         "seconds": images.seconds,

@@ -14,32 +14,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfqonnx.config.commands import SimilaritySpec
-from dfqonnx.config.synthesis import PixelSpec, SynthSpec
-from dfqonnx.convert.importer import narrow, to_program
+from dfqonnx.config.commands import SimilarityConfig
+from dfqonnx.config.synthesis import PixelOptimizationConfig, SynthesisConfig
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
-from dfqonnx.core.progress import Progress, Silent
-from dfqonnx.data.image_files import Images
+from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.progress import Progress, SilentProgress
+from dfqonnx.data.image_files import ImageSource
 from dfqonnx.data.unlabelled import open_images
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.synthesis.divergence import Likeness, likeness
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.synthesis.divergence import Divergence, measure_divergence
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.synthesize import synthesise
+from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.workflows.preflight import check_file
-from dfqonnx.workflows.resolve_inputs import settle_inputs
+from dfqonnx.workflows.resolve_inputs import resolve_inputs
 from dfqonnx.workflows.teacher import choose_device
 
 CHUNK_VALUES = 2**20  # pixels shown at once
 REFERENCE_IMAGES = 256
 REFERENCES = {
-    "noise": SynthSpec(source="noise", images=REFERENCE_IMAGES),
-    "dead leaves": SynthSpec(source="leaves", images=REFERENCE_IMAGES),
-    "images optimised through this model": SynthSpec(
-        source="optimised", images=REFERENCE_IMAGES, procedural=0.0, pixels=PixelSpec(30, 30)
+    "noise": SynthesisConfig(source="noise", images=REFERENCE_IMAGES),
+    "dead leaves": SynthesisConfig(source="leaves", images=REFERENCE_IMAGES),
+    "images optimised through this model": SynthesisConfig(
+        source="optimised",
+        images=REFERENCE_IMAGES,
+        procedural=0.0,
+        pixels=PixelOptimizationConfig(30, 30),
     ),
 }
 
@@ -54,7 +57,7 @@ class Reference:
     """
 
     name: str
-    likeness: Likeness
+    likeness: Divergence
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,9 @@ class Similarity:
     model: str
     images: str
     batchnorm: str
-    inputs: InputSpec
+    inputs: InputFormat
     note: str
-    likeness: Likeness
+    likeness: Divergence
     references: tuple[Reference, ...]
 
 
@@ -91,12 +94,12 @@ class Teacher:
         device: where to compute.
     """
 
-    model: Model
+    model: NormalizedModel
     program: Program
-    inputs: InputSpec
+    inputs: InputFormat
     device: torch.device
 
-    def likeness(self, parts: Iterable[NDArray[np.uint8]]) -> Likeness:
+    def likeness(self, parts: Iterable[NDArray[np.uint8]]) -> Divergence:
         """Return how far a set of images, given in parts (n, H, W, C), is from that data."""
         batches = (
             to_tensor(
@@ -106,10 +109,10 @@ class Teacher:
             )
             for part in parts
         )
-        return likeness(self.program, self.model.statistics, batches, device=self.device)
+        return measure_divergence(self.program, self.model.statistics, batches, device=self.device)
 
 
-def resemble(spec: SimilaritySpec, *, progress: Progress | None = None) -> Similarity:
+def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = None) -> Similarity:
     """Measure an image set.
 
     Raises:
@@ -117,13 +120,13 @@ def resemble(spec: SimilaritySpec, *, progress: Progress | None = None) -> Simil
         UnsupportedModel: the model is none that dfqonnx can read.
         EnvironmentProblem: the device is missing.
     """
-    progress = progress or Silent()
+    progress = progress or SilentProgress()
     check_file(spec.model, what="--model")
     device = choose_device(spec.device)
-    model = narrow(normalise(load(spec.model)))
+    model = truncate_at_unsupported(normalize(load(spec.model)))
     if not model.statistics:
         raise UnsupportedModel(_nothing_to_hold_against(spec))
-    inputs = settle_inputs(
+    inputs = resolve_inputs(
         spec.inputs, model, metadata=model.source.metadata, seed=spec.seed, progress=progress
     )
     size = image_size(model.input_shape, inputs.spec)
@@ -142,7 +145,7 @@ def resemble(spec: SimilaritySpec, *, progress: Progress | None = None) -> Simil
     )
 
 
-def _nothing_to_hold_against(spec: SimilaritySpec) -> str:
+def _nothing_to_hold_against(spec: SimilarityConfig) -> str:
     return (
         f"{spec.model}: no BatchNormalization is left in this file, so it remembers nothing of its"
         " training data that images could be held against; export it again with"
@@ -153,7 +156,7 @@ def _nothing_to_hold_against(spec: SimilaritySpec) -> str:
 
 
 def _shown(
-    images: Images, count: int, size: tuple[int, int, int], progress: Progress
+    images: ImageSource, count: int, size: tuple[int, int, int], progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield all images (n, H, W, C), a few at a time."""
     chunk = max(1, min(256, CHUNK_VALUES // math.prod(size)))
@@ -164,12 +167,12 @@ def _shown(
 
 
 def _references(
-    spec: SimilaritySpec, teacher: Teacher, progress: Progress
+    spec: SimilarityConfig, teacher: Teacher, progress: Progress
 ) -> tuple[Reference, ...]:
     """Return the sets to compare with, the furthest first."""
     found = []
     for name, recipe in REFERENCES.items():
-        images = synthesise(
+        images = synthesize(
             teacher.program,
             teacher.model.statistics,
             inputs=teacher.inputs,

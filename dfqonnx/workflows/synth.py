@@ -14,37 +14,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfqonnx.config.commands import DreamSpec
+from dfqonnx.config.commands import SynthConfig
 from dfqonnx.config.recipe import check_needs
-from dfqonnx.convert.importer import narrow, to_program
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.atomic_write import draft
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Progress, Silent
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.data.write_images import Made, check_images_out, write_images_out
+from dfqonnx.core.atomic_write import atomic_file
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import Progress, SilentProgress
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.data.write_images import WrittenImages, check_images_out, write_images_out
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.ptq.fixed_opponent import opponents
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.files import contact_sheet, write_arrays
 from dfqonnx.report.html.images import sheet_by_class
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.synthesize import Images, synthesise
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.workflows.preflight import check_file, check_space
-from dfqonnx.workflows.resolve_inputs import offers, settle_inputs
+from dfqonnx.workflows.resolve_inputs import offers, resolve_inputs
 from dfqonnx.workflows.teacher import choose_device
 
-OPPONENT = QuantSpec(Bits(4, 4))  # what images play against, where a recipe asks for a student
+OPPONENT = QuantizationConfig(
+    BitWidths(4, 4)
+)  # what images play against, where a recipe asks for a student
 CHUNK_VALUES = 2**20
 
 
 @dataclass(frozen=True)
-class Dreamt:
+class SynthesizedFiles:
     """What was made and where it lies.
 
     Attributes:
@@ -72,7 +74,7 @@ class Dreamt:
     seconds: float
 
 
-def dream(spec: DreamSpec, *, progress: Progress | None = None) -> Dreamt:
+def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) -> SynthesizedFiles:
     """Make images and write them.
 
     Raises:
@@ -80,33 +82,35 @@ def dream(spec: DreamSpec, *, progress: Progress | None = None) -> Dreamt:
         UnsupportedModel: the model is none that dfqonnx can read.
         EnvironmentProblem: the device is missing, or the disk fails.
     """
-    started, progress = time.perf_counter(), progress or Silent()
+    started, progress = time.perf_counter(), progress or SilentProgress()
     check_file(spec.model, what="--model")
     check_images_out(spec)
     device = choose_device(spec.device)
-    model = narrow(normalise(load(spec.model)))
+    model = truncate_at_unsupported(normalize(load(spec.model)))
     if len(model.input_shape) != 3:
         form = "x".join(map(str, model.input_shape))
         raise UsageError(f"{spec.model}: reads {form} values, no images; there is nothing to draw")
     check_needs(spec.recipe, spec.model, there=offers(model))
-    inputs = settle_inputs(
+    inputs = resolve_inputs(
         spec.inputs, model, metadata=model.source.metadata, seed=spec.seed, progress=progress
     ).spec
     teacher = to_program(model)
     images = _images(spec, model, teacher, inputs=inputs, device=device, progress=progress)
     classes = _classes(teacher, images.pixels, inputs, device=device)
-    write_images_out(spec, Made(images.pixels, classes, _array(spec, images.pixels, inputs)))
+    write_images_out(
+        spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, inputs))
+    )
     sheet = contact_sheet(images.pixels)
     if classes is not None:
         sheet = sheet_by_class(images.pixels, classes)
-    with draft(spec.sheet) as place:
+    with atomic_file(spec.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
     live = images.live
     if live is not None:
-        with draft(spec.generator) as place:
+        with atomic_file(spec.generator) as place:
             write_arrays(live.state(), place)
     counts = np.unique([] if classes is None else classes, return_counts=True)
-    return Dreamt(
+    return SynthesizedFiles(
         out=spec.out,
         sheet=spec.sheet,
         generator=None if live is None else spec.generator,
@@ -121,22 +125,22 @@ def dream(spec: DreamSpec, *, progress: Progress | None = None) -> Dreamt:
 
 
 def _images(
-    spec: DreamSpec,
-    model: Model,
+    spec: SynthConfig,
+    model: NormalizedModel,
     teacher: Program,
     *,
-    inputs: InputSpec,
+    inputs: InputFormat,
     device: str,
     progress: Progress,
-) -> Images:
+) -> SyntheticImages:
     synth = spec.recipe.synth
     if spec.count is not None:
         synth = dataclasses.replace(synth, images=spec.count)
     size = 4 if spec.kind == "npy" else 1  # float32 or uint8
     check_space(spec.out, needed=size * pixel_bytes(synth, model.input_shape))
-    against = opponents(
+    against = make_fixed_opponents(
         teacher,
-        choose_sites(model, OPPONENT, input_signed=inputs.signed),
+        place_quantizers(model, OPPONENT, input_signed=inputs.signed),
         spec=synth,
         inputs=inputs,
         shape=model.input_shape,
@@ -144,7 +148,7 @@ def _images(
         device=device,
         alone=True,
     )
-    return synthesise(
+    return synthesize(
         teacher,
         model.statistics,
         inputs=inputs,
@@ -159,10 +163,10 @@ def _images(
 
 @torch.no_grad()
 def _classes(
-    teacher: Program, pixels: NDArray[np.uint8], inputs: InputSpec, *, device: str
+    teacher: Program, pixels: NDArray[np.uint8], inputs: InputFormat, *, device: str
 ) -> NDArray[np.int64] | None:
     """Return the network's class of every image; None where it tells none apart."""
-    net = Net(teacher, channels_last=True).to(device)
+    net = ProgramModule(teacher, channels_last=True).to(device)
     found = []
     for part in torch.split(torch.from_numpy(pixels), max(1, CHUNK_VALUES // pixels[0].size)):
         logits = net(to_tensor(part.to(device), inputs))[0]
@@ -173,7 +177,7 @@ def _classes(
 
 
 def _array(
-    spec: DreamSpec, pixels: NDArray[np.uint8], inputs: InputSpec
+    spec: SynthConfig, pixels: NDArray[np.uint8], inputs: InputFormat
 ) -> NDArray[np.float32] | None:
     """Return the float array of an npy in the layout asked for; None for other kinds."""
     if spec.kind != "npy":

@@ -8,7 +8,7 @@ import torch
 
 from dfqonnx.config.commands import Device
 from dfqonnx.convert.program import Program
-from dfqonnx.convert.shape_check import rehearse
+from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.errors import EnvironmentProblem, Offence, UnsupportedModel, UsageError
 from dfqonnx.runtime.session import Session
 
@@ -43,7 +43,7 @@ def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
     Raises:
         UnsupportedModel: ONNX Runtime does not load it, or a node does not accept what reaches it.
     """
-    rehearse(program, shape)
+    check_shapes(program, shape)
     try:
         Session(path, optimisation="off")
     except UsageError as error:

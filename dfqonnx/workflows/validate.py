@@ -14,23 +14,23 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.config.commands import ValidateSpec
-from dfqonnx.core.atomic_write import staged
+from dfqonnx.config.commands import ValidateConfig
+from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import image_size
-from dfqonnx.core.progress import Progress, Remembering, Silent
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.data.probe_images import procedural
+from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabelled import held_out_images
-from dfqonnx.evaluation.evaluate import Material, validate
+from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
 from dfqonnx.report.files import write_report
-from dfqonnx.report.gate_verdicts import judged
+from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import widths
 from dfqonnx.workflows.preflight import check_comparison
@@ -39,11 +39,11 @@ from dfqonnx.workflows.resolve_inputs import (
     estimate,
     open_eval_data,
     open_real,
-    settle_inputs,
+    resolve_inputs,
 )
 
 
-def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
+def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Report:
     """Measure a student against its teacher; writes to `spec.out` where that is given.
 
     Raises:
@@ -52,11 +52,11 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: runtime or permission.
     """
     began = time.perf_counter()
-    progress = Remembering(progress or Silent())
+    progress = RecordingProgress(progress or SilentProgress())
     check_comparison(spec)
     metadata = read_metadata(spec.student)
-    model = normalise(load(spec.teacher), image_size=spec.image_size or told_size(metadata))
-    inputs = settle_inputs(
+    model = normalize(load(spec.teacher), image_size=spec.image_size or told_size(metadata))
+    inputs = resolve_inputs(
         spec.inputs,
         model,
         metadata={**model.source.metadata, **metadata},  # the student knows better
@@ -66,8 +66,8 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
     data = open_eval_data(spec.eval_data, model, inputs.spec)
     real = open_real(spec.images, model, inputs.spec)
     pixels = None if data else _pixels(spec, model, inputs, progress)
-    found = validate(
-        spec.teacher, spec.student, Material(inputs.spec, pixels, data), progress=progress
+    found = evaluate(
+        spec.teacher, spec.student, EvaluationData(inputs.spec, pixels, data), progress=progress
     )
     quant = told_quant(metadata)
     told = estimate(spec.teacher, spec.student, model, inputs.spec, real=real)
@@ -83,15 +83,15 @@ def verify(spec: ValidateSpec, *, progress: Progress | None = None) -> Report:
         warnings=(*progress.warnings, *report.warnings),
         environment=environment(),
     )
-    report = judged(report, spec.gates, strict=spec.strict_gates)
+    report = apply_gates(report, spec.gates, strict=spec.strict_gates)
     if spec.out is None:
         return report
-    with staged(spec.out) as folder:
+    with atomic_folder(spec.out) as folder:
         return write_report(report, folder)
 
 
 def _pixels(
-    spec: ValidateSpec, model: Model, inputs: Inputs, progress: Progress
+    spec: ValidateConfig, model: NormalizedModel, inputs: Inputs, progress: Progress
 ) -> NDArray[np.uint8]:
     size = image_size(model.input_shape, inputs.spec)
     own = held_out_images(spec.student, size)
@@ -99,7 +99,7 @@ def _pixels(
         progress.note(f"compared on {len(own)} images that the student's run kept from training")
         return own
     rng = np.random.default_rng(spec.seed)
-    pixels = procedural(size, rng=rng, photo=len(model.input_shape) == 3)
+    pixels = paint_probe_images(size, rng=rng, photo=len(model.input_shape) == 3)
     progress.note(f"compared on {len(pixels)} procedural images")
     return pixels
 
@@ -113,18 +113,20 @@ def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
     return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
 
 
-def told_quant(metadata: Mapping[str, str]) -> QuantSpec | None:
+def told_quant(metadata: Mapping[str, str]) -> QuantizationConfig | None:
     """Return the widths that the student's own metadata tell."""
     if "dfqonnx.bits" not in metadata:
         return None
     ends = metadata.get("dfqonnx.strict_ends")
     stream = int(metadata.get("dfqonnx.stream", "8"))
-    return QuantSpec(Bits.parse(metadata["dfqonnx.bits"]), int(ends) if ends else None, stream)
+    return QuantizationConfig(
+        BitWidths.parse(metadata["dfqonnx.bits"]), int(ends) if ends else None, stream
+    )
 
 
-def _floats(model: Model, quant: QuantSpec | None, inputs: Inputs) -> set[str]:
+def _floats(model: NormalizedModel, quant: QuantizationConfig | None, inputs: Inputs) -> set[str]:
     """Return the nodes that a run would leave in float on purpose."""
     if quant is None:
         return set()
-    sites = choose_sites(model, quant, input_signed=inputs.spec.signed)
+    sites = place_quantizers(model, quant, input_signed=inputs.spec.signed)
     return {site.node for site in sites.floats}

@@ -21,13 +21,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from dfqonnx.config.commands import DreamSpec
+from dfqonnx.config.commands import SynthConfig
 from dfqonnx.config.recipe import Recipe, shipped_recipes
-from dfqonnx.core.input_format import PRESETS, InputSpec
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.data.model_input import to_tensor
 from dfqonnx.report.html.images import sheet_by_class
 from dfqonnx.runtime.session import Session
-from dfqonnx.workflows.synth import dream
+from dfqonnx.workflows.synth import synthesize_to_files
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "resnet20.onnx"
@@ -86,7 +86,7 @@ def look(folder: Path, about: str) -> Picture:
         preprocess[key] = tuple(preprocess[key])
     session = Session(Path(report["teacher"]["path"]))
     port = session.inputs[0]
-    x = to_tensor(shown, InputSpec(**preprocess), shape=port.shape[1:])
+    x = to_tensor(shown, InputFormat(**preprocess), shape=port.shape[1:])
     logits = next(iter(session.run_batched({port.name: x}).values()))
     sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
     images = report.get("images") or {}
@@ -104,7 +104,9 @@ def draw(recipe: Recipe, count: int) -> Picture:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "images.npz"
         inputs = PRESETS["cifar10"]
-        made = dream(DreamSpec(MODEL, out, recipe=recipe, count=count, inputs=inputs))
+        made = synthesize_to_files(
+            SynthConfig(MODEL, out, recipe=recipe, count=count, inputs=inputs)
+        )
         with np.load(out, allow_pickle=False) as file:
             pixels, classes = file["x"], file["y"]
     return Picture(

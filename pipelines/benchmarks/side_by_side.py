@@ -36,14 +36,14 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
     quant_pre_process,
 )
 
-from dfqonnx.config.commands import CompareSpec, parse_duration
+from dfqonnx.config.commands import CompareConfig, parse_duration
 from dfqonnx.config.preprocess import read_preprocess
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.quantization import Bits
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.report.comparison import Entry
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.report.comparison import ComparedStudent
 from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.workflows.compare import compare
 
@@ -63,8 +63,8 @@ class Made:
 class Reader(CalibrationDataReader):  # type: ignore[misc]
     """Synthetic images as the model reads them, a batch at a time."""
 
-    def __init__(self, model: Path, images: np.ndarray, inputs: InputSpec) -> None:
-        known = normalise(load(model))
+    def __init__(self, model: Path, images: np.ndarray, inputs: InputFormat) -> None:
+        known = normalize(load(model))
         spec = inputs.fitted(known.input_shape)
         self._name = known.input
         self._batches: Iterator[torch.Tensor] = iter(
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--budget", default="", help="of the longest run, for example 30m")
     told = parser.parse_args()
     try:
-        label = Bits.parse(told.bits).label.upper()
+        label = BitWidths.parse(told.bits).label.upper()
         inputs = read_preprocess(told.preprocess)
         if told.budget:
             parse_duration(told.budget)
@@ -101,7 +101,7 @@ def main() -> None:
     told.out.mkdir(parents=True, exist_ok=True)
     made = [*ours(told), *runtimes(told, inputs)]
     league = compare(
-        CompareSpec(
+        CompareConfig(
             targets=tuple(one.path for one in made),
             teacher=told.model,
             inputs=inputs,
@@ -129,7 +129,7 @@ def ours(told: argparse.Namespace) -> Iterator[Made]:
         yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
 
 
-def runtimes(told: argparse.Namespace, inputs: InputSpec) -> Iterator[Made]:
+def runtimes(told: argparse.Namespace, inputs: InputFormat) -> Iterator[Made]:
     """Quantize with ONNX Runtime's own tool on the default run's images."""
     images = np.load(next((told.out / "default" / "synthetic").glob("*.npz")))
     pixels = images[images.files[0]]
@@ -170,7 +170,7 @@ def processor() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
-def lines(made: list[Made], entries: tuple[Entry, ...]) -> Iterator[str]:
+def lines(made: list[Made], entries: tuple[ComparedStudent, ...]) -> Iterator[str]:
     """Yield the table."""
     yield (
         "| candidate | drop, points | agreement | processor seconds | wall seconds | size | speed |"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dfqonnx.analysis import layer_noise as portrait
-from dfqonnx.analysis.layer_noise import histogram, portray, sqnr_db
-from dfqonnx.convert.module import Net
+from dfqonnx.analysis.layer_noise import analyze_layer_noise, histogram, sqnr_db
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.layer_analysis import Histogram
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
 
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 
 
 def codes(found: Histogram, bits: int) -> list[int]:
@@ -57,9 +57,9 @@ def test_large_networks_are_looked_at_on_fewer_images(
 ) -> None:
     student = Student(*tiny)
     student.initialise([images])
-    assert portray(student, tiny[0], images).images == len(images)
+    assert analyze_layer_noise(student, tiny[0], images).images == len(images)
     monkeypatch.setattr(portrait, "WORK", 10.0)
-    assert portray(student, tiny[0], images).images == portrait.CHUNK
+    assert analyze_layer_noise(student, tiny[0], images).images == portrait.CHUNK
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_weights_are_counted_as_they_are_exported(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
     exported = student.qparams().weights
-    for layer in portray(student, tiny[0], images).layers:
+    for layer in analyze_layer_noise(student, tiny[0], images).layers:
         lo = layer.weight.lo
         expected = np.bincount(exported[layer.node].codes.ravel() - lo, minlength=16)
         found = layer.weight.histogram
@@ -88,8 +88,8 @@ def test_weights_are_counted_as_they_are_exported(
 def test_the_last_layer_carries_the_noise_of_the_output(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
-    goal = Net(tiny[0])(images)[0]
-    last = portray(student, tiny[0], images).layers[-1]
+    goal = ProgramModule(tiny[0])(images)[0]
+    last = analyze_layer_noise(student, tiny[0], images).layers[-1]
     with torch.no_grad():
         expected = sqnr_db(goal, student(images)[0])
     # sums of float64 in another memory order
@@ -99,14 +99,14 @@ def test_the_last_layer_carries_the_noise_of_the_output(
 def test_the_first_layer_has_gathered_no_noise_but_its_own(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
-    first = portray(student, tiny[0], images).layers[0]
+    first = analyze_layer_noise(student, tiny[0], images).layers[0]
     assert first.own_db == pytest.approx(first.sqnr_db, abs=1e-6)
 
 
 def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
-    found = portray(student, tiny[0], images)
+    found = analyze_layer_noise(student, tiny[0], images)
     assert [layer.node for layer in found.layers] == [s.node for s in tiny[1].weights]
     assert [site.site for site in found.activations] == [s.name for s in tiny[1].activations]
     pairs = [(layer.own_db, layer.sqnr_db) for layer in found.layers]
@@ -117,6 +117,6 @@ def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
 def test_looking_changes_nothing(student: Student, tiny: Tiny, images: Tensor) -> None:
     with torch.no_grad():
         before = student(images)[0]
-        portray(student, tiny[0], images)
+        analyze_layer_noise(student, tiny[0], images)
         assert torch.equal(student(images)[0], before)
     assert not any(module._forward_hooks for module in student.modules())

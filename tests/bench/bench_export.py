@@ -14,38 +14,38 @@ from pathlib import Path
 
 import numpy as np
 
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.evaluation.parity import compare
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.evaluation.parity import measure_parity
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.runtime.kernel_audit import audit
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.runtime.latency import measure_latency
 from tests.export.rough import rough_params
 
 ROOT = Path(__file__).parents[2]
-BITS = (Bits(4, 4), Bits(8, 8))
+BITS = (BitWidths(4, 4), BitWidths(8, 8))
 
 
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def bench(source: Path, bits: Bits, folder: Path) -> None:
+def bench(source: Path, bits: BitWidths, folder: Path) -> None:
     path = folder / f"{source.stem}.{bits.label}.onnx"
     rng = np.random.default_rng(0)
     began = time.perf_counter()
-    model = normalise(load(source))
-    sites = choose_sites(model, QuantSpec(bits), input_signed=True)
+    model = normalize(load(source))
+    sites = place_quantizers(model, QuantizationConfig(bits), input_signed=True)
     planned = time.perf_counter() - began
     x = rng.normal(size=(64, *model.input_shape)).astype(np.float32)
     params = rough_params(model, sites, x)
     began = time.perf_counter()
     size = write(export(model, sites, params), path)
     exported = time.perf_counter() - began
-    found, parity = audit(path), compare(path, x)
+    found, parity = audit_kernels(path), measure_parity(path, x)
     assert parity is not None
     say(f"{source.name} {bits.label}")
     say(f"  load + sites + export      {planned + exported:.3f} s   (at most 1)")

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.convert.importer import to_program
-from dfqonnx.convert.module import Net
-from dfqonnx.convert.program import Step
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import WeightSite
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import OpCall
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import WeightQuantizer
 from dfqonnx.distill.losses import feature_loss, kd_loss
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 
@@ -38,7 +38,7 @@ MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 class FloatOp(nn.Module):
     """A weighted node with trainable float weight and bias."""
 
-    def __init__(self, site: WeightSite, step: Step, tensors: Any) -> None:
+    def __init__(self, site: WeightQuantizer, step: OpCall, tensors: Any) -> None:
         super().__init__()
         self.step = step
         weight = tensors[site.weight].clone()
@@ -75,13 +75,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    model = normalise(load(options.model))
-    sites = choose_sites(model, QuantSpec(Bits.parse(options.bits)), input_signed=True)
+    model = normalize(load(options.model))
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths.parse(options.bits)), input_signed=True
+    )
     program = to_program(model)
     student = Student(program, sites)
     replaced = {s.node: FloatOp(s, program.step(s.node), program.tensors) for s in sites.weights}
-    float_net = Net(program, replace=replaced, taps=student.features, channels_last=True)
-    teacher = Net(program, taps=student.features, channels_last=True)
+    float_net = ProgramModule(program, replace=replaced, taps=student.features, channels_last=True)
+    teacher = ProgramModule(program, taps=student.features, channels_last=True)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(options.batch, *model.input_shape, generator=generator)
     student.initialise([x[:32]])

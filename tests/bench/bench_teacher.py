@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfqonnx.convert.importer import program_from_ir, to_program
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.normalize import normalize
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 
@@ -89,7 +89,7 @@ def say(line: str) -> None:
 
 def compare(title: str, program: Program, hand: nn.Module, options: argparse.Namespace) -> None:
     x = torch.randn(options.batch, 3, 32, 32, device=options.device).requires_grad_()
-    net = Net(program, channels_last=options.channels_last).to(options.device)
+    net = ProgramModule(program, channels_last=options.channels_last).to(options.device)
     hand = hand.to(options.device)
     if options.channels_last:
         hand = hand.to(memory_format=torch.channels_last)
@@ -127,7 +127,7 @@ def main() -> None:
     say(f"torch {torch.__version__}, {options}")
     kept = program_from_ir(ir.load(MODEL))
     compare("BatchNormalization kept", kept, ResNet20(bn=True), options)
-    folded = to_program(normalise(load(MODEL)))
+    folded = to_program(normalize(load(MODEL)))
     compare("BatchNormalization folded", folded, ResNet20(bn=False), options)
 
 

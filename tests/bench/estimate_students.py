@@ -28,29 +28,33 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec, image_size
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.model_input import to_tensor as to_array
 from dfqonnx.distill.distill import distill
-from dfqonnx.evaluation.drop_estimate.calibration_set import Known, read_students, write_students
-from dfqonnx.evaluation.drop_estimate.fixed_images import probes
+from dfqonnx.evaluation.drop_estimate.calibration_set import (
+    KnownStudent,
+    read_students,
+    write_students,
+)
+from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
 from dfqonnx.evaluation.drop_estimate.regression import Basis, fit, record, trials
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.ptq.gptq import reconstruct
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.ptq.gptq import gptq
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.sources.dead_leaves import leaves
+from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 
 REAL = 64  # unlabelled images of the second basis, none of those that the drop is measured on
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -65,7 +69,7 @@ class Network:
     """Exports of one set of weights, how they read pixels, and where labelled images are."""
 
     files: tuple[str, ...]
-    inputs: InputSpec
+    inputs: InputFormat
     data: str
     images: int
 
@@ -85,11 +89,11 @@ class Recipe:
         return f"{self.bits} {self.method}{damage if self.damage else ''}"
 
 
-def rgb(numbers: tuple[Any, Any], scale: float = 255.0, **more: Any) -> InputSpec:
-    return InputSpec(name="known", scale=scale, mean=numbers[0], std=numbers[1], **more)
+def rgb(numbers: tuple[Any, Any], scale: float = 255.0, **more: Any) -> InputFormat:
+    return InputFormat(name="known", scale=scale, mean=numbers[0], std=numbers[1], **more)
 
 
-GRAY = InputSpec(name="known", scale=1.0, mean=(0.0,), std=(1.0,), channels="gray")
+GRAY = InputFormat(name="known", scale=1.0, mean=(0.0,), std=(1.0,), channels="gray")
 NETWORKS = {
     "own resnet20": Network(("own_resnet20_cifar10.onnx",), rgb(CIFAR), "cifar10", 5000),
     "resnet20": Network(
@@ -153,34 +157,38 @@ def _imagenet(path: Path) -> tuple[Any, Any]:
     return x, np.array([int(rows[k]["label"]) for k in order])
 
 
-def make(recipe: Recipe, model: Model, program: Program, inputs: InputSpec, seed: int) -> Any:
+def make(
+    recipe: Recipe, model: NormalizedModel, program: Program, inputs: InputFormat, seed: int
+) -> Any:
     """A student of `program`, exported."""
-    sites = choose_sites(model, QuantSpec(Bits.parse(recipe.bits)), input_signed=inputs.signed)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths.parse(recipe.bits)), input_signed=inputs.signed
+    )
     student, generator = Student(program, sites), torch.Generator().manual_seed(1000 + seed)
     height, width, channels = image_size(model.input_shape, inputs)
     large = height > 64
     many = recipe.method == "trained"
     count = (256 if large else 2048) if many else (64 if large else 256)
-    chunks = leaves(count, height=height, width=width, channels=channels, generator=generator)
+    chunks = dead_leaves(count, height=height, width=width, channels=channels, generator=generator)
     pixels = torch.cat(list(chunks))
     if recipe.damage == "dark":
         pixels = (pixels * 0.5).round().to(torch.uint8)
     if many:
-        spec = DistillSpec(
+        spec = DistillationConfig(
             steps=50,
             batch=16 if large else 64,
             damping=(0.3,),
             calibration=64 if large else 128,
             holdout=64,
         )
-        told = {"inputs": inputs, "progress": Silent(), "input_shape": model.input_shape}
+        told = {"inputs": inputs, "progress": SilentProgress(), "input_shape": model.input_shape}
         distill(program, student, pixels.numpy(), spec=spec, seed=seed, **told)
         student.eval()
     else:
         x = to_tensor(pixels, inputs, shape=model.input_shape)
         student.initialise(list(x.split(32)))
         if recipe.method == "refit":
-            reconstruct(student, program, x, generator=generator, damping=0.3)
+            gptq(student, program, x, generator=generator, damping=0.3)
     harm(student, recipe, generator)
     return export(model, sites, student.qparams())
 
@@ -206,7 +214,7 @@ def harm(student: Student, recipe: Recipe, generator: torch.Generator) -> None:
             op.weight.mul_(torch.exp(amount * torch.randn(shape, generator=generator)))
 
 
-def outputs(path: Path, inputs: InputSpec, images: Any) -> Any:
+def outputs(path: Path, inputs: InputFormat, images: Any) -> Any:
     session = Session(path)
     name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
     parts = (images[k : k + 64] for k in range(0, len(images), 64))
@@ -222,22 +230,24 @@ class Bench:
         x, self.y = labelled(shared, network.data)
         self.teachers = []
         for file in network.files:
-            model = normalise(load(shared / "models" / file))
+            model = normalize(load(shared / "models" / file))
             layout = "NHWC" if "nhwc" in file else "NCHW"
             inputs = replace(network.inputs, layout=layout)  # type: ignore[arg-type]
             self.teachers.append((shared / "models" / file, model, inputs))
         size = image_size(self.teachers[0][1].input_shape, self.teachers[0][2])
-        self.images = np.concatenate([*probes(size).values(), x[-REAL:], x[: network.images]])
-        self.painted = sum(map(len, probes(size).values()))
+        self.images = np.concatenate(
+            [*make_fixed_images(size).values(), x[-REAL:], x[: network.images]]
+        )
+        self.painted = sum(map(len, make_fixed_images(size).values()))
         self.y = self.y[: network.images]
         path, _, inputs = self.teachers[0]
         self.teacher = outputs(path, inputs, self.images)
 
-    def measure(self, label: str, path: Path, inputs: InputSpec) -> Known:
+    def measure(self, label: str, path: Path, inputs: InputFormat) -> KnownStudent:
         first, second = self.painted, self.painted + REAL
         t, s = self.teacher, outputs(path, inputs, self.images)
         right = [(z[second:].argmax(1) == self.y).mean() for z in (t, s)]
-        return Known(
+        return KnownStudent(
             self.name,
             label,
             t.shape[1],
@@ -254,7 +264,7 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-def show(known: list[Known]) -> None:
+def show(known: list[KnownStudent]) -> None:
     bases: tuple[Basis, ...] = ("painted", "real")
     for basis in bases:
         say(basis, fit(known, basis), record(trials(known, basis)))

@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dfqonnx.config.commands import CompareSpec
+from dfqonnx.config.commands import CompareConfig
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.errors import UsageError
-from dfqonnx.report.html.comparison_page import render_league
+from dfqonnx.report.html.comparison_page import render_comparison
 from dfqonnx.workflows.compare import compare
 from tests.cli.conftest import Run
 from tests.cli.networks import SMALL, WEIGHTS, model_from
@@ -31,8 +31,8 @@ def damaged(path: Path, noise: float) -> Path:
     return path
 
 
-def spec(small: Path, *targets: Path) -> CompareSpec:
-    return CompareSpec(targets, teacher=small, inputs=PRESETS["zero-one"])
+def spec(small: Path, *targets: Path) -> CompareConfig:
+    return CompareConfig(targets, teacher=small, inputs=PRESETS["zero-one"])
 
 
 def test_every_file_meets_the_same_images_and_the_closest_agrees_most(
@@ -58,7 +58,7 @@ def test_a_file_that_does_not_fit_gets_a_line_with_the_reason_and_the_others_are
     league = compare(spec(small, tmp_path / "other.onnx", small))
     assert "is not a student of" in league.entries[0].problem
     assert league.entries[1].report is not None
-    assert "is not a student of" in render_league(league)
+    assert "is not a student of" in render_comparison(league)
 
 
 def test_equal_names_are_told_apart_and_names_stay_text(
@@ -72,7 +72,7 @@ def test_equal_names_are_told_apart_and_names_stay_text(
     third = damaged(tmp_path / f"{evil}.onnx", 0)
     league = compare(spec(small, first, second, third))
     assert len({entry.name for entry in league.entries}) == 3
-    assert evil not in render_league(league)
+    assert evil not in render_comparison(league)
 
 
 def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
@@ -122,6 +122,6 @@ def test_without_a_teacher_that_all_reports_name_one_is_asked_for(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match="give the float file with --teacher"):
-        compare(CompareSpec((small,)))
+        compare(CompareConfig((small,)))
     with pytest.raises(UsageError, match="at least one"):
-        CompareSpec(())
+        CompareConfig(())

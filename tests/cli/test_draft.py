@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.core.atomic_write import draft
+from dfqonnx.core.atomic_write import atomic_file
 from dfqonnx.errors import EnvironmentProblem
 
 
 def test_a_clean_exit_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "new" / "page.html"
-    with draft(out) as place:
+    with atomic_file(out) as place:
         place.write_text("whole")
         assert not out.exists()
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]
@@ -20,7 +20,7 @@ def test_a_clean_exit_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 def break_off(out: Path, error: BaseException) -> None:
-    with draft(out) as place:
+    with atomic_file(out) as place:
         place.write_text("half of it")
         raise error
 
@@ -46,7 +46,7 @@ def test_whatever_happens_the_former_file_stays(
 
 def test_a_full_disk_is_named_with_the_file(tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    with pytest.raises(EnvironmentProblem) as seen, draft(out):
+    with pytest.raises(EnvironmentProblem) as seen, atomic_file(out):
         raise OSError(28, "No space left on device")
     assert str(out) in str(seen.value)
     assert "No space left on device" in str(seen.value)
@@ -56,7 +56,7 @@ def test_a_place_below_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with (
         pytest.raises(EnvironmentProblem, match="cannot be written"),
-        draft(tmp_path / "notes.txt" / "page.html"),
+        atomic_file(tmp_path / "notes.txt" / "page.html"),
     ):
         pass
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -64,10 +64,10 @@ def test_a_place_below_a_file_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_replaced_and_a_full_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    with draft(tmp_path / "images") as place:
+    with atomic_file(tmp_path / "images") as place:
         place.mkdir()
         (place / "a.png").touch()
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.png"]
-    with pytest.raises(EnvironmentProblem), draft(tmp_path / "images") as place:
+    with pytest.raises(EnvironmentProblem), atomic_file(tmp_path / "images") as place:
         place.mkdir()
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.png"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.core.atomic_write import check_out, staged
+from dfqonnx.core.atomic_write import atomic_folder, check_out
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
 
@@ -23,7 +23,7 @@ def fill(folder: Path, *names: str) -> None:
 
 
 def break_off(out: Path, problem: BaseException) -> None:
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "other.onnx")
         raise problem
 
@@ -34,7 +34,7 @@ def tree(folder: Path) -> set[str]:
 
 def test_a_clean_exit_leaves_exactly_what_was_written(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "net-w4a4"
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.onnx", "synthetic/images.npz")
         assert not out.exists()
     assert tree(tmp_path) == {
@@ -54,7 +54,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, problem: type[BaseExcept
 
 def test_an_interruption_leaves_the_earlier_result_untouched(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.onnx")
     before = tree(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -64,11 +64,11 @@ def test_an_interruption_leaves_the_earlier_result_untouched(tmp_path: Path) -> 
 
 def test_a_second_run_replaces_its_own_files_and_keeps_yours(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.w4a4.onnx", "synthetic/a.png")
     (out / "notes.txt").write_text("mine")
     check_out(out)
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.w8a8.onnx", "synthetic/b.png")
     assert tree(out) == {"net.w8a8.onnx", "synthetic/b.png", "report.json", "notes.txt"}
 
@@ -80,7 +80,7 @@ def test_a_report_that_names_files_elsewhere_cannot_delete_them(tmp_path: Path) 
     out.mkdir()
     report = {"schema": "dfqonnx.report/1", "files": ["../precious.txt"]}
     (out / "report.json").write_text(json.dumps(report))
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.onnx")
     assert precious.exists()
 
@@ -90,7 +90,7 @@ def test_an_empty_folder_is_welcome(tmp_path: Path) -> None:
     out.mkdir()
     inode = out.stat().st_ino
     check_out(out)
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.onnx")
     assert tree(out) == {"net.onnx", "report.json"}
     assert out.stat().st_ino == inode, "a mounted volume cannot be renamed over"
@@ -137,6 +137,6 @@ def test_the_remains_of_a_killed_run_are_swept_by_the_next(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 1
     alive = tmp_path / f".dfqonnx-partial-{os.getpid()}-another"
     alive.mkdir()
-    with staged(out) as folder:
+    with atomic_folder(out) as folder:
         fill(folder, "net.onnx")
     assert {p.name for p in tmp_path.iterdir()} == {"out", alive.name}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.config.recipe import (
     Recipe,
     check_needs,
@@ -97,9 +97,9 @@ def test_a_scale_is_laid_over_the_recipe_and_quick_is_the_one_taken(tmp_path: Pa
     path = written(tmp_path, SCALED)
     quick, paper = read_recipe(path), read_recipe(path, scale="paper")
     assert (quick.scale, quick.distill.steps, quick.synth.images) == ("quick", 3, 64)
-    assert quick.synth.losses == (Term("labels", 1.0), Term("smooth", 0.001))
+    assert quick.synth.losses == (LossTerm("labels", 1.0), LossTerm("smooth", 0.001))
     assert (paper.scale, paper.distill.steps, paper.cost) == ("paper", 1000, "a day")
-    assert paper.synth.losses == (Term("labels", 1.0), Term("smooth", 2.0))
+    assert paper.synth.losses == (LossTerm("labels", 1.0), LossTerm("smooth", 2.0))
     with pytest.raises(UsageError, match=r"no scale 'paer'; it has: quick, paper"):
         read_recipe(path, scale="paer")
     with pytest.raises(UsageError, match=r"no scale 'quick'; it has: none"):

@@ -12,7 +12,7 @@ import yaml
 
 from dfqonnx.config.recipe import read_recipe_file, recipe_folder, recipe_values
 from dfqonnx.config.schema import attributes, recipe_schema
-from dfqonnx.config.synthesis import PixelSpec
+from dfqonnx.config.synthesis import PixelOptimizationConfig
 from tests.cli.conftest import Run
 
 KINDS: Mapping[str, Any] = {
@@ -93,5 +93,5 @@ def test_every_key_says_what_it_is_and_what_it_is_when_left_out() -> None:
             assert value.get("description"), f"{name}.{key}"
             assert "default" in value or "$ref" in value or key in {"losses", "scales"}, key
     pixels = schema["$defs"]["PixelSpec"]["properties"]
-    assert pixels["rate"]["default"] == PixelSpec().rate
-    assert attributes(PixelSpec)["betas"] == "Adam's."
+    assert pixels["rate"]["default"] == PixelOptimizationConfig().rate
+    assert attributes(PixelOptimizationConfig)["betas"] == "Adam's."

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dfqonnx.cli.show import Json, Live, Plain, Quiet, display, left
+from dfqonnx.cli.show import JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay, display, left
 
 
 class Clock:
@@ -37,7 +37,7 @@ def test_without_a_terminal_a_line_comes_about_every_ten_seconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = Clock()
-    plain = Plain(clock=clock)
+    plain = PlainDisplay(clock=clock)
     plain.start("distill", 100)
     for _ in range(50):
         clock.now += 1
@@ -56,7 +56,7 @@ def test_without_a_terminal_a_line_comes_about_every_ten_seconds(
 
 
 def test_a_new_stage_closes_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
-    plain = Plain(clock=Clock())
+    plain = PlainDisplay(clock=Clock())
     plain.start("images", 1)
     plain.start("distill", 1)
     plain.finish()
@@ -67,7 +67,7 @@ def test_a_new_stage_closes_the_one_before(capsys: pytest.CaptureFixture[str]) -
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
     with display(quiet=True, as_json=False) as progress:
-        assert isinstance(progress, Quiet)
+        assert isinstance(progress, QuietDisplay)
         progress.start("images", 2)
         progress.advance()
         progress.note("a note")
@@ -77,7 +77,7 @@ def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_with_json_every_line_on_stderr_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     with display(quiet=False, as_json=True) as progress:
-        assert isinstance(progress, Json)
+        assert isinstance(progress, JsonDisplay)
         progress.start("images", 2)
         progress.note("a note")
         progress.warn("look out")
@@ -89,7 +89,7 @@ def test_with_json_every_line_on_stderr_is_json(capsys: pytest.CaptureFixture[st
 def test_on_a_terminal_a_bar_is_drawn_and_notes_stand_above_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Live() as live:
+    with LiveDisplay() as live:
         live.start("images", 2)
         live.advance(2, loss=0.25)
         live.note("[made] 2")
@@ -101,6 +101,6 @@ def test_on_a_terminal_a_bar_is_drawn_and_notes_stand_above_it(
 
 
 def test_colours_stay_away_from_pipes(capsys: pytest.CaptureFixture[str]) -> None:
-    with Live() as live:
+    with LiveDisplay() as live:
         live.warn("look out")
     assert "\x1b" not in capsys.readouterr().err

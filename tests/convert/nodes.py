@@ -14,7 +14,7 @@ import torch
 
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.importer import program_from_ir
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.tensors import from_numpy
 
 COMPOSED = "several operators"
@@ -44,7 +44,7 @@ def backend_cases() -> Mapping[str, tuple[Any, ...]]:
 def run(model: onnx.ModelProto, inputs: Sequence[Any]) -> list[np.ndarray]:
     """Translate and evaluate."""
     program = program_from_ir(ir.serde.deserialize_model(model))
-    net = Net(program, outputs=program.outputs)
+    net = ProgramModule(program, outputs=program.outputs)
     with torch.no_grad():
         results, _ = net(*(from_numpy(array(x)) for x in inputs))
     return [to_numpy(result) for result in results]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dfqonnx.convert.importer import program_from_ir
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from tests.convert.nodes import one_node
 
 RNG = np.random.default_rng(0)
@@ -91,6 +91,6 @@ def test_gradient_agrees_with_finite_differences(
     op: str, inputs: list[Any], attributes: dict[str, Any]
 ) -> None:
     model = one_node(op, opset=21, inputs=inputs, **attributes)
-    net = Net(program_from_ir(ir.serde.deserialize_model(model)))
+    net = ProgramModule(program_from_ir(ir.serde.deserialize_model(model)))
     x = torch.from_numpy(inputs[0].copy()).requires_grad_()
     assert torch.autograd.gradcheck(lambda value: net(value)[0], (x,), fast_mode=True)

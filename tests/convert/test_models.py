@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from dfqonnx.convert.importer import program_from_ir, to_program
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.normalize import normalize
 from tests.conftest import SHARED
 
 BOUND = 1e-4
@@ -88,7 +88,7 @@ def check(
     **options: Any,
 ) -> None:
     x, wanted = reference(path, n, size)
-    net = Net(program, outputs=program.outputs, **options)
+    net = ProgramModule(program, outputs=program.outputs, **options)
     image = torch.from_numpy(x).requires_grad_()
     results, _ = net(image)
     for result, value in zip(results, wanted, strict=True):
@@ -102,7 +102,7 @@ def check(
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_normalised_classifier_agrees_with_onnx_runtime(path: Path, n: int) -> None:
-    check(to_program(normalise(load(path))), path, n=n, channels_last=n == 4)
+    check(to_program(normalize(load(path))), path, n=n, channels_last=n == 4)
 
 
 def test_file_as_it_is_agrees_with_onnx_runtime(path: Path) -> None:
@@ -113,9 +113,9 @@ def test_file_as_it_is_agrees_with_onnx_runtime(path: Path) -> None:
 
 def test_nothing_is_read_back_from_the_device(path: Path) -> None:
     """The meta device has shapes and no values: a read-back, which stalls a GPU, would raise."""
-    model = normalise(load(path))
+    model = normalize(load(path))
     program = to_program(model)
-    net = Net(program, outputs=program.outputs).to("meta")
+    net = ProgramModule(program, outputs=program.outputs).to("meta")
     results, _ = net(torch.empty(2, *model.input_shape, device="meta"))
     assert all(result.device.type == "meta" and result.shape[0] == 2 for result in results)
 
@@ -131,5 +131,5 @@ def test_other_file_as_it_is_agrees_with_onnx_runtime(shared: Path, name: str) -
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_file_normalised_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
     path, size = shared / "models" / name, fed(name)
-    model = normalise(load(path), image_size=size)
+    model = normalize(load(path), image_size=size)
     check(to_program(model), path, n=1, size=size, bound=BOUNDS.get(name, BOUND))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.convert.importer import program_from_ir
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.errors import InternalError, UnsupportedModel
 
@@ -67,13 +67,13 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 
 def test_without_taps_it_returns_the_logits_and_nothing() -> None:
-    logits, taps = Net(program())(image())
+    logits, taps = ProgramModule(program())(image())
     assert close(logits, by_hand(image())["y"])
     assert taps == {}
 
 
 def test_taps_return_inner_values_under_their_names() -> None:
-    _, taps = Net(program(), taps=("s", "c", "x"))(image())
+    _, taps = ProgramModule(program(), taps=("s", "c", "x"))(image())
     assert list(taps) == ["s", "c", "x"]
     assert close(taps["s"], by_hand(image())["s"])
     assert close(taps["c"], by_hand(image())["c"])
@@ -81,13 +81,13 @@ def test_taps_return_inner_values_under_their_names() -> None:
 
 
 def test_named_logits_leave_the_softmax_uncomputed() -> None:
-    net = Net(program(logits="z"))
+    net = ProgramModule(program(logits="z"))
     assert close(net(image())[0], by_hand(image())["z"])
     assert "softmax" not in net.body.code
 
 
 def test_named_outputs_come_as_a_tuple() -> None:
-    (z, s), _ = Net(program(), outputs=("z", "s"))(image())
+    (z, s), _ = ProgramModule(program(), outputs=("z", "s"))(image())
     assert close(z, by_hand(image())["z"])
     assert close(s, by_hand(image())["s"])
 
@@ -100,7 +100,7 @@ def test_a_replaced_node_is_called_with_its_inputs_that_are_not_constants() -> N
             seen.append(inputs)
             return inputs[0]
 
-    _, taps = Net(program(), replace={"conv": Spy(), "add": Spy()}, taps=("s",))(image())
+    _, taps = ProgramModule(program(), replace={"conv": Spy(), "add": Spy()}, taps=("s",))(image())
     assert [len(inputs) for inputs in seen] == [1, 2]
     assert seen[1][1].equal(image())
     assert taps["s"].equal(image().clamp_min(0))
@@ -108,7 +108,7 @@ def test_a_replaced_node_is_called_with_its_inputs_that_are_not_constants() -> N
 
 def test_after_is_seen_by_all_readers_and_taps() -> None:
     half = Scale(0.5)
-    logits, taps = Net(program(logits="z"), after={"x": half}, taps=("x", "s"))(image())
+    logits, taps = ProgramModule(program(logits="z"), after={"x": half}, taps=("x", "s"))(image())
     wanted = by_hand(image() * 0.5)
     assert half.calls == 1
     assert taps["x"].equal(image() * 0.5)
@@ -117,7 +117,9 @@ def test_after_is_seen_by_all_readers_and_taps() -> None:
 
 
 def test_reading_is_seen_by_that_node_only() -> None:
-    _, taps = Net(program(), reading={("conv", "x"): Scale(0.5)}, taps=("x", "c", "s"))(image())
+    _, taps = ProgramModule(program(), reading={("conv", "x"): Scale(0.5)}, taps=("x", "c", "s"))(
+        image()
+    )
     assert taps["x"].equal(image())
     assert close(taps["c"], by_hand(image() * 0.5)["c"])
     assert close(taps["s"], by_hand(image() * 0.5)["c"].clamp_min(0) + image())
@@ -126,18 +128,20 @@ def test_reading_is_seen_by_that_node_only() -> None:
 def test_a_module_that_several_nodes_read_through_is_called_once() -> None:
     shared = Scale(2.0)
     reading = {("conv", "x"): shared, ("add", "x"): shared}
-    _, taps = Net(program(), reading=reading, taps=("s",))(image())
+    _, taps = ProgramModule(program(), reading=reading, taps=("s",))(image())
     assert shared.calls == 1
     assert close(taps["s"], by_hand(image() * 2)["s"])
 
 
 def test_reading_comes_behind_after() -> None:
-    net = Net(program(), after={"x": Scale(2.0)}, reading={("conv", "x"): Scale(0.25)}, taps=("c",))
+    net = ProgramModule(
+        program(), after={"x": Scale(2.0)}, reading={("conv", "x"): Scale(0.25)}, taps=("c",)
+    )
     assert close(net(image())[1]["c"], by_hand(image() * 0.5)["c"])
 
 
 def test_a_replaced_node_also_reads_through_its_module() -> None:
-    net = Net(
+    net = ProgramModule(
         program(), replace={"conv": nn.Identity()}, reading={("conv", "x"): Scale(3.0)}, taps=("c",)
     )
     assert close(net(image())[1]["c"], image() * 3)
@@ -145,7 +149,7 @@ def test_a_replaced_node_also_reads_through_its_module() -> None:
 
 def test_only_hung_in_modules_have_parameters_and_the_input_has_a_gradient() -> None:
     half = Scale(0.5)
-    net = Net(program(logits="z"), after={"s": half})
+    net = ProgramModule(program(logits="z"), after={"s": half})
     assert list(net.parameters()) == [half.factor]
     assert not any(tensor.requires_grad for tensor in net.buffers())
     x = image().requires_grad_()
@@ -156,13 +160,13 @@ def test_only_hung_in_modules_have_parameters_and_the_input_has_a_gradient() -> 
 
 def test_channels_last_changes_the_memory_order_and_not_the_values() -> None:
     shared = program(logits="z")
-    net = Net(shared, channels_last=True)
+    net = ProgramModule(shared, channels_last=True)
     assert close(net(image())[0], by_hand(image())["z"])
     assert shared.tensors["w"].is_contiguous()
 
 
 def test_a_network_moves_and_casts_with_its_constants() -> None:
-    net = Net(program(logits="z")).to(torch.float64)
+    net = ProgramModule(program(logits="z")).to(torch.float64)
     assert net(image().double())[0].dtype is torch.float64
 
 
@@ -181,12 +185,12 @@ def test_computed_shapes_stay_on_the_host_and_follow_the_batch() -> None:
     """
     found = program(text)
     assert found.host == {"s", "n", "u", "t"}
-    net = Net(found, outputs=("y", "s"))
+    net = ProgramModule(found, outputs=("y", "s"))
     for n in (1, 3):
         (y, s), _ = net(image(n))
         assert y.equal(image(n).view(n, 32))
         assert s.tolist() == [n, 2, 4, 4]
-    assert list(Net(found).buffers()) == []
+    assert list(ProgramModule(found).buffers()) == []
 
 
 def test_computed_shapes_need_nothing_from_the_device() -> None:
@@ -200,7 +204,7 @@ def test_computed_shapes_need_nothing_from_the_device() -> None:
         y = Slice (x, first, h, axis)
     }
     """
-    net = Net(program(text))
+    net = ProgramModule(program(text))
     assert net.to("meta")(image().to("meta"))[0].shape == (2, 2, 2, 4)
 
 
@@ -214,7 +218,7 @@ def test_a_shape_that_meets_data_is_moved_to_it() -> None:
         y = Div (x, f)
     }
     """
-    assert close(Net(program(text))(image())[0], image() / 64)
+    assert close(ProgramModule(program(text))(image())[0], image() / 64)
 
 
 def test_constants_are_folded_and_shared_initializers_stay_shared() -> None:
@@ -231,7 +235,7 @@ def test_constants_are_folded_and_shared_initializers_stay_shared() -> None:
     """
     found = program(text)
     assert [step.op for step in found.steps] == ["MatMul", "MatMul", "Relu"]
-    assert len(list(Net(found).buffers())) == 1
+    assert len(list(ProgramModule(found).buffers())) == 1
 
 
 def test_every_node_that_cannot_be_translated_is_named() -> None:
@@ -266,4 +270,4 @@ def test_every_node_that_cannot_be_translated_is_named() -> None:
 )
 def test_unknown_names_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InternalError, match=message):
-        Net(program(), **arguments)
+        ProgramModule(program(), **arguments)

@@ -11,26 +11,26 @@ import onnxruntime as ort
 import pytest
 
 from dfqonnx.core.input_format import METADATA_KEY, PRESETS
-from dfqonnx.core.progress import Remembering, Silent
+from dfqonnx.core.progress import RecordingProgress, SilentProgress
 from dfqonnx.data.guess_input_format import recorded
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.intermediate_outputs import expose, first_layer
+from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.workflows.resolve_inputs import guess_inputs, settle_inputs
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.workflows.resolve_inputs import guess_inputs, resolve_inputs
 from tests.synthesis.tiny import tiny
 
 
 @pytest.fixture(scope="module")
-def resnet(root: Path) -> Model:
-    return normalise(load(root / "models" / "resnet20.onnx"))
+def resnet(root: Path) -> NormalizedModel:
+    return normalize(load(root / "models" / "resnet20.onnx"))
 
 
 def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
     said = PRESETS["minus-one-one"]
-    progress = Remembering(Silent())
-    found = settle_inputs(
+    progress = RecordingProgress(SilentProgress())
+    found = resolve_inputs(
         None,
         tiny(tmp_path),
         metadata={METADATA_KEY: said.to_json()},
@@ -50,17 +50,19 @@ def test_metadata_that_cannot_be_read_are_told() -> None:
 def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
     asked = PRESETS["zero-one"]
     metadata = {METADATA_KEY: PRESETS["raw"].to_json()}
-    found = settle_inputs(asked, tiny(tmp_path), metadata=metadata, seed=0, progress=Silent())
+    found = resolve_inputs(
+        asked, tiny(tmp_path), metadata=metadata, seed=0, progress=SilentProgress()
+    )
     assert found.spec.name == "zero-one"
 
 
-def test_batchnorm_statistics_give_the_preset_away(resnet: Model) -> None:
+def test_batchnorm_statistics_give_the_preset_away(resnet: NormalizedModel) -> None:
     guess = guess_inputs(resnet, seed=0)
     assert guess.inputs.name == "cifar10"  # what it was trained with
     assert not guess.certain
 
 
-def test_the_first_layer_tells_pixels_from_normalised_ones(resnet: Model) -> None:
+def test_the_first_layer_tells_pixels_from_normalised_ones(resnet: NormalizedModel) -> None:
     blind = replace(resnet, statistics={})
     guess = guess_inputs(blind, seed=0)
     assert guess.inputs.std[0] != 1.0  # not 0..1 and not 0..255
@@ -77,8 +79,10 @@ def test_without_statistics_layout_and_channels_still_follow_from_the_shape(
     assert len(guess.inputs.mean) == 1
 
 
-def test_an_exposed_value_is_what_the_whole_model_computes(root: Path, resnet: Model) -> None:
-    opened = ort.InferenceSession(expose(resnet, [resnet.logits]))
+def test_an_exposed_value_is_what_the_whole_model_computes(
+    root: Path, resnet: NormalizedModel
+) -> None:
+    opened = ort.InferenceSession(expose_intermediate_outputs(resnet, [resnet.logits]))
     whole = ort.InferenceSession(root / "models" / "resnet20.onnx")
     x = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
     (found,), (expected,) = (session.run(None, {resnet.input: x}) for session in (opened, whole))
@@ -86,10 +90,10 @@ def test_an_exposed_value_is_what_the_whole_model_computes(root: Path, resnet: M
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_what_an_exposed_value_does_not_need_is_left_out(resnet: Model) -> None:
-    layer = first_layer(resnet)
+def test_what_an_exposed_value_does_not_need_is_left_out(resnet: NormalizedModel) -> None:
+    layer = find_first_layer(resnet)
     assert layer is not None
-    opened = onnx.load_from_string(expose(resnet, [layer.output]))
+    opened = onnx.load_from_string(expose_intermediate_outputs(resnet, [layer.output]))
     assert [node.op_type for node in opened.graph.node] == ["Conv"]
     assert len(opened.graph.initializer) == 2
 
@@ -98,7 +102,9 @@ def test_images_too_large_to_try_several_presets_are_not_painted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dfqonnx.data.guess_input_format.PROBE_VALUES", 16)
-    monkeypatch.setattr("dfqonnx.workflows.resolve_inputs.procedural", None)  # must not be called
+    monkeypatch.setattr(
+        "dfqonnx.workflows.resolve_inputs.paint_probe_images", None
+    )  # must not be called
     guess = guess_inputs(tiny(tmp_path), seed=0)
     assert "too large" in guess.reason
     assert not guess.certain

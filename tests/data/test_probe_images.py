@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfqonnx.data.probe_images import FEWEST, IMAGES, natural_noise, procedural
+from dfqonnx.data.probe_images import FEWEST, IMAGES, paint_probe_images, sample_natural_noise
 from dfqonnx.data.unlabelled import held_out_images
 from dfqonnx.report.files import write_images
 
@@ -18,7 +18,7 @@ PIXELS = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
 def test_images_have_the_form_asked_and_use_the_range_of_pixels(
     shape: tuple[int, int, int],
 ) -> None:
-    images = procedural(shape, rng=np.random.default_rng(0))
+    images = paint_probe_images(shape, rng=np.random.default_rng(0))
     assert images.shape == (IMAGES, *shape)
     assert images.dtype == np.uint8
     assert images.min() < 20
@@ -26,19 +26,22 @@ def test_images_have_the_form_asked_and_use_the_range_of_pixels(
 
 
 def test_large_images_are_fewer() -> None:
-    assert len(procedural((700, 700, 1), rng=np.random.default_rng(0), photo=False)) == FEWEST
+    assert (
+        len(paint_probe_images((700, 700, 1), rng=np.random.default_rng(0), photo=False)) == FEWEST
+    )
 
 
 def test_the_same_seed_gives_the_same_images() -> None:
     first, again, other = (
-        procedural((16, 16, 3), rng=np.random.default_rng(seed), count=4) for seed in (1, 1, 2)
+        paint_probe_images((16, 16, 3), rng=np.random.default_rng(seed), count=4)
+        for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
 def test_noise_falls_with_frequency_as_asked() -> None:
-    noise = natural_noise((64, 64, 64), slope=1.5, rng=np.random.default_rng(0))
+    noise = sample_natural_noise((64, 64, 64), slope=1.5, rng=np.random.default_rng(0))
     amplitude = np.abs(np.fft.rfft2(noise)).mean(0)[0]  # along one axis, vertical frequency 0
     frequency = np.fft.rfftfreq(64)
     slope = np.polyfit(np.log(frequency[1:24]), np.log(amplitude[1:24]), 1)[0]
@@ -47,7 +50,7 @@ def test_noise_falls_with_frequency_as_asked() -> None:
 
 
 def test_neighbouring_pixels_resemble_each_other_as_in_photographs() -> None:
-    images = procedural((32, 32, 3), rng=np.random.default_rng(0)).astype(float)
+    images = paint_probe_images((32, 32, 3), rng=np.random.default_rng(0)).astype(float)
     pairs = images[:, :, 1:].ravel(), images[:, :, :-1].ravel()
     assert np.corrcoef(*pairs)[0, 1] > 0.8  # white noise has 0, photographs about 0.95
 

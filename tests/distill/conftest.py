@@ -12,15 +12,15 @@ from onnx import helper, numpy_helper
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 
-INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture(autouse=True)
@@ -60,16 +60,16 @@ def network() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Sites]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, QuantizationPlan]:
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
     onnx.save(network(), path)
-    model = normalise(load(path))
-    sites = choose_sites(model, QuantSpec(Bits(3, 3)), input_signed=True)
+    model = normalize(load(path))
+    sites = place_quantizers(model, QuantizationConfig(BitWidths(3, 3)), input_signed=True)
     return to_program(model), sites
 
 
 @pytest.fixture
-def student(tiny: tuple[Program, Sites]) -> Student:
+def student(tiny: tuple[Program, QuantizationPlan]) -> Student:
     return Student(*tiny)
 
 

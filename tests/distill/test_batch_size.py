@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.distill import batch_size as module
 from dfqonnx.distill.batch_size import (
     LOOKED,
     OPEN_BATCH,
     OPEN_MEMORY,
-    Together,
+    BatchSizes,
+    choose_batch_sizes,
     fitting_batch,
-    together,
 )
 
 CPU = torch.device("cpu")
@@ -30,13 +30,19 @@ def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
 
 def test_an_open_schedule_trains_in_small_batches_and_measures_in_wide_ones() -> None:
     small, large = 364_000, 1_411_000  # ResNet-20 at 32 x 32, MobileNetV1 0.25 at 224 x 224
-    assert together(DistillSpec(), small, CPU) == Together(64, False, 128, 256)
-    assert together(DistillSpec(), large, CPU) == Together(16, True, 32, 128)
-    assert together(DistillSpec(steps=9), small, CPU) == Together(128, False, 128, 256)
-    assert together(DistillSpec(steps=9), large, CPU) == Together(32, True, 32, 128)
-    assert together(DistillSpec(steps=9, batch=16), small, CPU) == Together(16, False, 16, 32)
+    assert choose_batch_sizes(DistillationConfig(), small, CPU) == BatchSizes(64, False, 128, 256)
+    assert choose_batch_sizes(DistillationConfig(), large, CPU) == BatchSizes(16, True, 32, 128)
+    assert choose_batch_sizes(DistillationConfig(steps=9), small, CPU) == BatchSizes(
+        128, False, 128, 256
+    )
+    assert choose_batch_sizes(DistillationConfig(steps=9), large, CPU) == BatchSizes(
+        32, True, 32, 128
+    )
+    assert choose_batch_sizes(DistillationConfig(steps=9, batch=16), small, CPU) == BatchSizes(
+        16, False, 16, 32
+    )
 
 
 def test_an_open_schedule_takes_no_more_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "room", lambda device: 1)
-    assert together(DistillSpec(), 364_000, CPU) == Together(1, True, 1, 1)
+    assert choose_batch_sizes(DistillationConfig(), 364_000, CPU) == BatchSizes(1, True, 1, 1)

@@ -8,54 +8,56 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
-from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, SynthSpec
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
+from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as train
 from dfqonnx.distill.distill import distill
-from dfqonnx.distill.image_pool import Pool, feed
+from dfqonnx.distill.image_pool import ImagePool, feed
 from dfqonnx.fakequant.student import Student
-from dfqonnx.synthesis.generators.training import Live
-from dfqonnx.synthesis.synthesize import Images, synthesise
+from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 
-INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-SPEC = DistillSpec(
+INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = DistillationConfig(
     steps=12, batch=32, holdout=32, damping=(), flip=False, shift=0.0, mixup=0.0,
-    optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3),
+    optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3),
 )  # fmt: skip
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 
 
-def dream(tiny: Tiny, game: GameSpec, **losses: float) -> Images:
-    spec = SynthSpec(
+def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImages:
+    spec = SynthesisConfig(
         source="generator", images=128, game=game,
         losses=losses or {"class": 1.0, "adversarial": 1.0},  # type: ignore[arg-type]
-        generator=GeneratorSpec(latent=8, slim=0.1, iterations=2, batch=16, rate=5e-3),
+        generator=GeneratorConfig(latent=8, slim=0.1, iterations=2, batch=16, rate=5e-3),
     )  # fmt: skip
-    return synthesise(
+    return synthesize(
         tiny[0], {}, inputs=INPUTS, shape=(3, 8, 8), spec=spec, seed=0, device="cpu",
-        progress=Silent(),
+        progress=SilentProgress(),
     )  # fmt: skip
 
 
-def run(tiny: Tiny, images: Images, spec: DistillSpec = SPEC) -> tuple[Student, train.Distilled]:
+def run(
+    tiny: Tiny, images: SyntheticImages, spec: DistillationConfig = SPEC
+) -> tuple[Student, train.Distilled]:
     student = Student(*tiny)
     done = distill(
-        tiny[0], student, images.pixels, spec=spec, inputs=INPUTS, seed=0, progress=Silent(),
+        tiny[0], student, images.pixels, spec=spec, inputs=INPUTS, seed=0, progress=SilentProgress(),
         live=images.live,
     )  # fmt: skip
     return student, done
 
 
-def alive(images: Images) -> Live:
+def alive(images: SyntheticImages) -> OnlineGenerators:
     assert images.live is not None
     return images.live
 
 
-def moved(images: Images, before: dict[str, np.ndarray]) -> bool:
+def moved(images: SyntheticImages, before: dict[str, np.ndarray]) -> bool:
     after = alive(images).state()
     return not np.array_equal(after["0.linear.weight"], before["0.linear.weight"])
 
@@ -64,7 +66,7 @@ def moved(images: Images, before: dict[str, np.ndarray]) -> bool:
 def test_a_generator_learns_on_only_where_the_recipe_says(
     tiny: Tiny, steps: int, learns: bool
 ) -> None:
-    images = dream(tiny, GameSpec(opponent="student", student_steps=steps, fresh=True))
+    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=steps, fresh=True))
     before = dict(alive(images).state())
     tensors = {name: tensor.clone() for name, tensor in tiny[0].tensors.items()}
     run(tiny, images)
@@ -75,14 +77,14 @@ def test_a_generator_learns_on_only_where_the_recipe_says(
 def test_the_generator_steps_once_for_so_many_student_steps(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = dream(tiny, GameSpec(opponent="student", student_steps=5))
+    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=5))
     told: list[tuple[int, float]] = []
 
-    def play(self: Live, opponents: list[object], *, done: float) -> dict[str, float]:
+    def play(self: OnlineGenerators, opponents: list[object], *, done: float) -> dict[str, float]:
         told.append((len(opponents), done))
         return {}
 
-    monkeypatch.setattr(Live, "play", play)
+    monkeypatch.setattr(OnlineGenerators, "play", play)
     run(tiny, images)
     assert told == [(1, 0.0), (1, 5 / 12), (1, 10 / 12)]
 
@@ -91,14 +93,14 @@ def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
-    draw = Live.draw
+    draw = OnlineGenerators.draw
 
-    def watched(self: Live, count: int, generator: torch.Generator) -> object:
+    def watched(self: OnlineGenerators, count: int, generator: torch.Generator) -> object:
         drawn.append(count)
         return draw(self, count, generator)
 
-    pool, fresh = dream(tiny, GameSpec()), dream(tiny, GameSpec(fresh=True))
-    monkeypatch.setattr(Live, "draw", watched)
+    pool, fresh = dream(tiny, CoTrainingConfig()), dream(tiny, CoTrainingConfig(fresh=True))
+    monkeypatch.setattr(OnlineGenerators, "draw", watched)
     run(tiny, pool)
     assert not drawn
     run(tiny, fresh)
@@ -107,7 +109,7 @@ def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
 
 def test_the_student_that_agrees_best_is_kept(tiny: Tiny) -> None:
     spec = dataclasses.replace(SPEC, steps=30)
-    one, many = GameSpec(student_steps=10), GameSpec(student_steps=10, students=3)
+    one, many = CoTrainingConfig(student_steps=10), CoTrainingConfig(student_steps=10, students=3)
     alone = run(tiny, dream(tiny, one, **{"class": 1.0}), spec)[1]
     three = run(tiny, dream(tiny, many, **{"class": 1.0}), spec)[1]
     assert alone.agreement_before == three.agreement_before
@@ -117,7 +119,7 @@ def test_the_student_that_agrees_best_is_kept(tiny: Tiny) -> None:
 
 def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> None:
     spec = dataclasses.replace(SPEC, steps=60)
-    done = run(tiny, dream(tiny, GameSpec(opponent="student", student_steps=5)), spec)[1]
+    done = run(tiny, dream(tiny, CoTrainingConfig(opponent="student", student_steps=5)), spec)[1]
     assert done.kept
     assert done.agreement_after.distance < done.agreement_before.distance
 
@@ -126,8 +128,8 @@ def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> N
 def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
     tiny: Tiny, mixup: float, told: bool
 ) -> None:
-    images = dream(tiny, GameSpec(fresh=True))
-    pool = Pool(images.pixels, INPUTS, holdout=8, seed=0, device="cpu")
+    images = dream(tiny, CoTrainingConfig(fresh=True))
+    pool = ImagePool(images.pixels, INPUTS, holdout=8, seed=0, device="cpu")
     spec = dataclasses.replace(SPEC, mixup=mixup, flip=True, shift=0.2)
     batch = next(feed(pool, alive(images), spec, torch.Generator().manual_seed(0)))
     assert batch.x.shape == (32, 3, 8, 8)

@@ -9,37 +9,37 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec, Rounding
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig, Rounding
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization import Bits
-from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization import BitWidths
+from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.distill import batch_size as together
 from dfqonnx.distill import distill as lesson
 from dfqonnx.distill import initialize as prepare
 from dfqonnx.distill import losses as objective
 from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.distill.divergence_guard import Witness
-from dfqonnx.distill.image_pool import Pool
-from dfqonnx.distill.trainer import TailMean
+from dfqonnx.distill.divergence_guard import DivergenceGuard
+from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-SPEC = DistillSpec(
+INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = DistillationConfig(
     steps=60,
     batch=64,
     holdout=64,
     average=0.3,
     damping=(),
-    optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3),
+    optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3),
 )
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 
 
-class Listening(Silent):
+class Listening(SilentProgress):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def run(
     program: Program,
     student: Student,
     images: np.ndarray,
-    spec: DistillSpec = SPEC,
+    spec: DistillationConfig = SPEC,
     *,
     seed: int = 0,
     budget: float | None = None,
@@ -73,7 +73,7 @@ def run(
     )  # fmt: skip
 
 
-def same(a: QParams, b: QParams) -> bool:
+def same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
     return a.activations == b.activations and all(
         np.array_equal(w.codes, b.weights[node].codes)
         and np.array_equal(w.scale, b.weights[node].scale)
@@ -158,7 +158,7 @@ def test_a_training_that_does_harm_is_thrown_away(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
     progress = Listening()
-    fast = OptimiserSpec(weight_rate=10.0, warmup=0.0)
+    fast = OptimizerConfig(weight_rate=10.0, warmup=0.0)
     wild = dataclasses.replace(SPEC, steps=5, optimiser=fast, average=0.0)
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
@@ -178,7 +178,7 @@ def test_a_training_that_a_witness_objects_to_is_thrown_away(
     monkeypatch: pytest.MonkeyPatch,
     objects: bool,
 ) -> None:
-    monkeypatch.setattr(Witness, "objects", lambda self, student: objects)
+    monkeypatch.setattr(DivergenceGuard, "objects", lambda self, student: objects)
     result = run(tiny[0], student, images, dataclasses.replace(SPEC, witness=16))
     assert result.kept != objects
     assert ("painted images" in result.reason) == objects
@@ -186,16 +186,16 @@ def test_a_training_that_a_witness_objects_to_is_thrown_away(
 
 def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
     student = Student(*tiny)
-    pool = Pool(images, INPUTS, holdout=8, seed=0, device="cpu")
-    target = Net(tiny[0], taps=student.features, channels_last=True)
+    pool = ImagePool(images, INPUTS, holdout=8, seed=0, device="cpu")
+    target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     student.initialise(pool.batches(pool.train, 32))
-    witness = Witness(student, target, pool, count=16, batch=8, seed=0)
+    witness = DivergenceGuard(student, target, pool, count=16, batch=8, seed=0)
     assert not witness.objects(student), "nothing has changed"
     with torch.no_grad():
         for weight in student.parts()["weights"]:
             weight.zero_()
     assert witness.objects(student)
-    assert not Witness(student, target, pool, count=0, batch=8, seed=0).objects(student)
+    assert not DivergenceGuard(student, target, pool, count=0, batch=8, seed=0).objects(student)
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
@@ -242,11 +242,11 @@ def test_agreement_on_held_out_images_is_part_of_the_course(
 
 
 def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
-    assert student.sites.narrowest() == Bits(3, 3)
+    assert student.sites.narrowest() == BitWidths(3, 3)
 
 
 def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
-    pool = Pool(images, INPUTS, holdout=32, seed=0, device="cpu")
+    pool = ImagePool(images, INPUTS, holdout=32, seed=0, device="cpu")
     held = {x.numpy().tobytes() for x in pool.held}
     assert len(held) == 32
     draws = pool.draw(96, torch.Generator().manual_seed(0))
@@ -256,19 +256,19 @@ def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
 
 
 def test_a_batch_may_be_larger_than_the_pool(images: np.ndarray) -> None:
-    pool = Pool(images[:10], INPUTS, holdout=32, seed=0, device="cpu")
+    pool = ImagePool(images[:10], INPUTS, holdout=32, seed=0, device="cpu")
     assert len(pool.held) == 1
     assert len(next(pool.draw(32, torch.Generator().manual_seed(0)))) == 32
 
 
 def test_images_of_the_wrong_kind_are_refused(images: np.ndarray) -> None:
     with pytest.raises(UsageError, match="float32"):
-        Pool(images.astype("f4"), INPUTS, holdout=8, seed=0, device="cpu")  # type: ignore[arg-type]
+        ImagePool(images.astype("f4"), INPUTS, holdout=8, seed=0, device="cpu")  # type: ignore[arg-type]
 
 
 def test_the_tail_mean_is_the_mean() -> None:
     p = torch.zeros(3)
-    mean = TailMean([p])
+    mean = WeightAverage([p])
     mean.apply()
     assert torch.equal(p, torch.zeros(3))
     for k in range(1, 5):

@@ -12,14 +12,14 @@ import torch
 from dfqonnx.config.recipe import Recipe, read_recipe, recipe_folder, recipe_scales
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.distill.distill import distill
-from dfqonnx.equalization.equalize import rework
+from dfqonnx.equalization.equalize import equalize
 from dfqonnx.fakequant.student import Student
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.ptq.fixed_opponent import opponents
-from dfqonnx.synthesis.synthesize import synthesise
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
+from dfqonnx.synthesis.synthesize import synthesize
 from tests.synthesis.tiny import tiny
 
 RECIPES = [
@@ -63,12 +63,12 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
     teacher = to_program(model)
     before = {key: value.clone() for key, value in teacher.tensors.items()}
     known = {key: value.mean.copy() for key, value in model.statistics.items()}
-    sites = choose_sites(model, QuantSpec(Bits(4, 4)), input_signed=INPUTS.signed)
+    sites = place_quantizers(model, QuantizationConfig(BitWidths(4, 4)), input_signed=INPUTS.signed)
     shape = model.input_shape
-    against = opponents(
+    against = make_fixed_opponents(
         teacher, sites, spec=recipe.synth, inputs=INPUTS, shape=shape, seed=0, device="cpu"
     )
-    images = synthesise(
+    images = synthesize(
         teacher,
         model.statistics,
         inputs=INPUTS,
@@ -76,20 +76,20 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         spec=recipe.synth,
         seed=0,
         device="cpu",
-        progress=Silent(),
+        progress=SilentProgress(),
         opponents=against,
     )
     assert images.pixels.shape == (24, 16, 16, 3)
     assert images.divergence is not None
     assert math.isfinite(images.divergence)
-    made = rework(
+    made = equalize(
         teacher,
         sites,
         model.statistics,
         spec=recipe.distill.prepare,
         inputs=INPUTS,
         shape=shape,
-        progress=Silent(),
+        progress=SilentProgress(),
     )
     student = Student(made.program, made.sites)
     done = distill(
@@ -99,7 +99,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         spec=recipe.distill,
         inputs=INPUTS,
         seed=0,
-        progress=Silent(),
+        progress=SilentProgress(),
         input_shape=shape,
         kinds=images.kinds,
         expected=made.expected,

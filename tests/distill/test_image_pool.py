@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.distill.image_pool import Pool
+from dfqonnx.distill.image_pool import ImagePool
 
 IMAGES = np.arange(200, dtype=np.uint8)[:, None, None, None].repeat(3, 3)  # (200, 1, 1, 3)
 KINDS = (np.arange(200) < 40).astype(np.int64)
 
 
-def pool(kinds: np.ndarray | None = KINDS) -> Pool:
-    return Pool(IMAGES, PRESETS["raw"], holdout=16, seed=0, device="cpu", kinds=kinds)
+def pool(kinds: np.ndarray | None = KINDS) -> ImagePool:
+    return ImagePool(IMAGES, PRESETS["raw"], holdout=16, seed=0, device="cpu", kinds=kinds)
 
 
 def test_a_batch_holds_equal_shares_of_each_kind() -> None:

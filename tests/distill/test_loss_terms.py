@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.config.loss_terms import STUDENT_LOSSES as KNOWN
-from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.distill.losses import (
     STUDENT_LOSSES,
-    Answers,
+    DistillationLossInputs,
     attention_loss,
     channel_attention,
     decoupled_loss,
@@ -21,7 +21,7 @@ from dfqonnx.distill.losses import (
     logit_loss,
     total,
 )
-from dfqonnx.distill.trainer import optimiser
+from dfqonnx.distill.trainer import build_optimizer
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 
@@ -32,8 +32,8 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def answers(labels: torch.Tensor | None = None) -> Answers:
-    return Answers(
+def answers(labels: torch.Tensor | None = None) -> DistillationLossInputs:
+    return DistillationLossInputs(
         3 * values(N, K), 3 * values(N, K, seed=1), {"a": values(N, 4, 5, 5, seed=2)},
         {"a": values(N, 4, 5, 5, seed=3)}, 4.0, labels,
     )  # fmt: skip
@@ -47,12 +47,12 @@ def test_recipes_and_functions_know_the_same_losses_and_settings() -> None:
 
 def test_the_sum_is_weighted_and_leaves_out_what_weighs_nothing() -> None:
     given = answers()
-    found = total((Term("kd", 2.0), Term("logits", 0.5), Term("class", 0.0)), given)
+    found = total((LossTerm("kd", 2.0), LossTerm("logits", 0.5), LossTerm("class", 0.0)), given)
     wanted = 2 * kd_loss(given.student, given.teacher, 4.0)
     wanted = wanted + 0.5 * logit_loss(given.student, given.teacher)
     assert float(found) == pytest.approx(float(wanted), rel=1e-6)
     features = feature_loss(given.blocks, given.goals)
-    assert float(total((Term("features"),), given)) == pytest.approx(float(features))
+    assert float(total((LossTerm("features"),), given)) == pytest.approx(float(features))
     assert float(total((), given)) == 0.0
 
 
@@ -63,7 +63,7 @@ def test_class_is_cross_entropy_to_the_label_or_the_teacher_s_choice(asked: bool
     right = (labels if asked else given.teacher.argmax(1)).numpy()
     p = softmax(given.student.double().numpy(), axis=1)
     wanted = -np.log(p[np.arange(N), right]).mean()
-    assert float(total((Term("class"),), given)) == pytest.approx(wanted, rel=1e-5)
+    assert float(total((LossTerm("class"),), given)) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -118,7 +118,7 @@ def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
         frozen = teacher.clone()
     for name in STUDENT_LOSSES:
         block = given.blocks["a"].detach().requires_grad_()
-        own = Answers(student, frozen, {"a": block}, given.goals, 4.0)
+        own = DistillationLossInputs(student, frozen, {"a": block}, given.goals, 4.0)
         loss = STUDENT_LOSSES[name](own)
         torch.autograd.grad(loss, [student, block], allow_unused=True)
     assert frozen.grad is None
@@ -129,8 +129,8 @@ def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
     student: Student,
 ) -> None:
     parts = student.parts()
-    spec = OptimiserSpec(kind="sgd", weight_rate=0.1, step_rate=0.2, momentum=0.9, decay=0.5)
-    moving = optimiser(parts, spec)
+    spec = OptimizerConfig(kind="sgd", weight_rate=0.1, step_rate=0.2, momentum=0.9, decay=0.5)
+    moving = build_optimizer(parts, spec)
     weight, bias, step = (parts[kind][0] for kind in ("weights", "biases", "steps"))
     before = [p.detach().clone() for p in (weight, bias, step)]
     for p in (weight, bias, step):
@@ -152,7 +152,7 @@ def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
     ],
 )  # fmt: skip
 def test_rates_rise_then_fall_as_the_recipe_says(fall: str, done: float, expected: float) -> None:
-    spec = OptimiserSpec(fall=fall, milestones=(0.5, 0.8))  # type: ignore[arg-type]
+    spec = OptimizerConfig(fall=fall, milestones=(0.5, 0.8))  # type: ignore[arg-type]
     assert spec.lr_factor(done) == pytest.approx(expected)
 
 
@@ -166,14 +166,16 @@ def test_rates_rise_then_fall_as_the_recipe_says(fall: str, done: float, expecte
 )
 def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place: str) -> None:
     with pytest.raises(UsageError, match=place):
-        DistillSpec(**wrong)  # type: ignore[arg-type]
+        DistillationConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
-    assert OptimiserSpec() == OptimiserSpec(rounding="gradual", weight_rate=1e-2, step_rate=1e-2)
-    straight = OptimiserSpec(rounding="straight")
+    assert OptimizerConfig() == OptimizerConfig(
+        rounding="gradual", weight_rate=1e-2, step_rate=1e-2
+    )
+    straight = OptimizerConfig(rounding="straight")
     assert (straight.weight_rate, straight.step_rate) == straight.rates() == (4e-4, 4e-3)
-    assert OptimiserSpec(weight_rate=0.5).rates() == (0.5, 1e-2)
+    assert OptimizerConfig(weight_rate=0.5).rates() == (0.5, 1e-2)
 
 
 @pytest.mark.parametrize(
@@ -181,4 +183,4 @@ def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
 )
 def test_a_wrong_optimiser_is_named(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"distill.optimiser.{next(iter(wrong))}"):
-        OptimiserSpec(**wrong)  # type: ignore[arg-type]
+        OptimizerConfig(**wrong)  # type: ignore[arg-type]

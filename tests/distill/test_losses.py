@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss, normalised_error
+from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss, normalized_error
 
 
 def values(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_features_are_error_over_teacher_variance_summed_over_blocks(last: bool)
 def test_the_gradient_of_the_normalised_error_is_that_of_autograd() -> None:
     t = values(2, 3, 4, 5, seed=1)
     own = values(2, 3, 4, 5).requires_grad_()
-    normalised_error(own, t).mul(3).backward()
+    normalized_error(own, t).mul(3).backward()
     reference = own.detach().clone().requires_grad_()
     (3 * (reference - t).square().mean() / t.var(correction=0)).backward()
     # float32 sums in another order
@@ -70,4 +70,4 @@ def test_no_blocks_cost_nothing() -> None:
 
 
 def test_a_constant_teacher_block_does_not_divide_by_zero() -> None:
-    assert torch.isfinite(normalised_error(torch.ones(2, 3), torch.zeros(2, 3)))
+    assert torch.isfinite(normalized_error(torch.ones(2, 3), torch.zeros(2, 3)))

@@ -8,39 +8,39 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as lesson
 from dfqonnx.distill import distill as train
 from dfqonnx.distill import output_layer as closing
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.distill import distill
-from dfqonnx.distill.image_pool import Pool
-from dfqonnx.distill.output_layer import close, last_layers
+from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.distill.output_layer import last_layers, refit_output_layer
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-Tiny = tuple[Program, Sites]
+INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+Tiny = tuple[Program, QuantizationPlan]
 
 
 @pytest.fixture
-def pool(images: np.ndarray) -> Pool:
-    return Pool(images, INPUTS, holdout=64, seed=0, device="cpu")
+def pool(images: np.ndarray) -> ImagePool:
+    return ImagePool(images, INPUTS, holdout=64, seed=0, device="cpu")
 
 
 @pytest.fixture
-def ready(student: Student, pool: Pool) -> Student:
+def ready(student: Student, pool: ImagePool) -> Student:
     student.initialise(pool.batches(pool.train, 64))
     return student
 
 
-def closed(program: Program, student: Student, pool: Pool, *damping: float) -> Agreement:
-    target = Net(program, taps=student.features, channels_last=True)
-    return close(
+def closed(program: Program, student: Student, pool: ImagePool, *damping: float) -> Agreement:
+    target = ProgramModule(program, taps=student.features, channels_last=True)
+    return refit_output_layer(
         student, program, pool.batches(pool.train, 64), batches=-(-len(pool.train) // 64),
         damping=damping, seed=0,
         agreement=lambda: measure_agreement(student, target, pool.batches(pool.held, 64)),
@@ -54,9 +54,9 @@ def test_a_last_layer_is_one_that_nothing_but_shapes_follow(tiny: Tiny, student:
 
 
 def test_a_spoilt_last_layer_is_mended_and_nothing_else_moves(
-    tiny: Tiny, ready: Student, pool: Pool
+    tiny: Tiny, ready: Student, pool: ImagePool
 ) -> None:
-    target = Net(tiny[0], taps=ready.features, channels_last=True)
+    target = ProgramModule(tiny[0], taps=ready.features, channels_last=True)
     fine = measure_agreement(ready, target, pool.batches(pool.held, 64))
     before = ready.save_state()
     (last,) = last_layers(ready, tiny[0])
@@ -74,7 +74,7 @@ def test_a_spoilt_last_layer_is_mended_and_nothing_else_moves(
 
 
 def test_a_solution_that_agrees_less_is_not_taken(
-    tiny: Tiny, ready: Student, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, ready: Student, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoil(op: torch.nn.Module, *_: object, **__: object) -> None:
         op.get_parameter("weight").zero_()
@@ -86,7 +86,7 @@ def test_a_solution_that_agrees_less_is_not_taken(
 
 
 def test_every_damping_starts_from_the_teacher(
-    tiny: Tiny, ready: Student, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, ready: Student, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
     real = closing.set_solution
@@ -119,13 +119,13 @@ def test_it_belongs_to_schedules_that_are_left_open(
 
     monkeypatch.setattr(lesson, "close", watched)
     monkeypatch.setattr(train, "default_steps", lambda *_, **__: 2)
-    spec = DistillSpec(steps=steps, batch=128, holdout=64)
+    spec = DistillationConfig(steps=steps, batch=128, holdout=64)
     found = distill(
-        tiny[0], student, images, spec=spec, inputs=INPUTS, seed=0, progress=Silent()
+        tiny[0], student, images, spec=spec, inputs=INPUTS, seed=0, progress=SilentProgress()
     )  # fmt: skip
     plain = distill(
         tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0), inputs=INPUTS,
-        seed=0, progress=Silent(),
+        seed=0, progress=SilentProgress(),
     )  # fmt: skip
     assert found.agreement_before == plain.agreement_before  # smaller batches begin with training
     count = len(images) - 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.core.lr_schedule import lr_factor
-from dfqonnx.core.quantization import Bits
+from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.schedule import (
     EASED,
     GENTLE,
@@ -16,10 +16,10 @@ from dfqonnx.distill.schedule import (
     TRAFFIC,
     WORK,
     default_steps,
-    effort,
-    gently,
-    is_needy,
+    needs_training,
+    reduce_lr_for_8bit,
     steps_within,
+    training_budget,
 )
 from dfqonnx.errors import UsageError
 
@@ -45,8 +45,8 @@ def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits(
     assert 0 < large < small <= MOST
     assert large * 4 * 10**9 * 128 <= STRETCH * WORK  # a whole training stays affordable
     assert default_steps(10**9, 1.0, 8) >= LEAST  # as large networks train: smaller batches
-    assert default_steps(4 * 10**7, effort(Bits(3, 3)), 128) > small
-    assert default_steps(4 * 10**7, effort(Bits(6, 6)), 128) < small
+    assert default_steps(4 * 10**7, training_budget(BitWidths(3, 3)), 128) > small
+    assert default_steps(4 * 10**7, training_budget(BitWidths(6, 6)), 128) < small
 
 
 def test_a_network_that_moves_much_and_multiplies_little_trains_fewer_steps() -> None:
@@ -56,8 +56,8 @@ def test_a_network_that_moves_much_and_multiplies_little_trains_fewer_steps() ->
 
 
 def test_eight_bits_are_not_trained() -> None:
-    assert default_steps(4 * 10**7, effort(Bits(8, 8)), 128) == 0
-    assert default_steps(4 * 10**7, effort(Bits(4, 8)), 128) > 0
+    assert default_steps(4 * 10**7, training_budget(BitWidths(8, 8)), 128) == 0
+    assert default_steps(4 * 10**7, training_budget(BitWidths(4, 8)), 128) > 0
 
 
 def test_the_default_depends_on_nothing_but_its_arguments() -> None:
@@ -76,24 +76,32 @@ def test_a_budget_becomes_steps() -> None:
 )
 def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"distill.{key}"):
-        DistillSpec(**{key: value})
+        DistillationConfig(**{key: value})
 
 
 def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> None:
-    assert default_steps(4 * 10**7, effort(Bits(8, 8), kl=0.02), 128) > 0
-    assert is_needy(None, 0.02)
-    assert is_needy(0.01, None)
-    assert not is_needy(None, 0.003)
-    assert not is_needy(1e-4, None)
-    spec = DistillSpec()
-    gentle = gently(spec, Bits(8, 8)).optimiser
+    assert default_steps(4 * 10**7, training_budget(BitWidths(8, 8), kl=0.02), 128) > 0
+    assert needs_training(None, 0.02)
+    assert needs_training(0.01, None)
+    assert not needs_training(None, 0.003)
+    assert not needs_training(1e-4, None)
+    spec = DistillationConfig()
+    gentle = reduce_lr_for_8bit(spec, BitWidths(8, 8)).optimiser
     assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimiser.rates()])
-    assert gently(spec, Bits(4, 8)) == spec
-    assert gently(DistillSpec(steps=9), Bits(8, 8)) == DistillSpec(steps=9)
+    assert reduce_lr_for_8bit(spec, BitWidths(4, 8)) == spec
+    assert reduce_lr_for_8bit(DistillationConfig(steps=9), BitWidths(8, 8)) == DistillationConfig(
+        steps=9
+    )
 
 
 def test_eight_bit_activations_train_less_where_the_student_is_near() -> None:
-    assert effort(Bits(4, 8), kl=0.04) == EASED * effort(Bits(4, 8), kl=0.4)
-    assert effort(Bits(4, 8)) == effort(Bits(4, 8), kl=0.4) == effort(Bits(4, 4))
-    assert effort(Bits(4, 4), kl=0.04) == effort(Bits(4, 4), kl=0.4)
-    assert effort(Bits(8, 8), kl=0.005) == 0
+    assert training_budget(BitWidths(4, 8), kl=0.04) == EASED * training_budget(
+        BitWidths(4, 8), kl=0.4
+    )
+    assert (
+        training_budget(BitWidths(4, 8))
+        == training_budget(BitWidths(4, 8), kl=0.4)
+        == training_budget(BitWidths(4, 4))
+    )
+    assert training_budget(BitWidths(4, 4), kl=0.04) == training_budget(BitWidths(4, 4), kl=0.4)
+    assert training_budget(BitWidths(8, 8), kl=0.005) == 0

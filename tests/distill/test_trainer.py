@@ -5,30 +5,30 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfqonnx.config.distillation import DistillSpec, OptimiserSpec
-from dfqonnx.convert.module import Net
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputSpec
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.distill.image_pool import Pool, feed
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.distill.image_pool import ImagePool, feed
 from dfqonnx.distill.schedule import width_at
-from dfqonnx.distill.trainer import Trainee
+from dfqonnx.distill.trainer import Trainer
 from dfqonnx.fakequant.soft_rounding import slowed
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputSpec("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def test_only_codes_slow_down_as_their_ramp_narrows(
-    tiny: tuple[Program, Sites], student: Student, images: np.ndarray
+    tiny: tuple[Program, QuantizationPlan], student: Student, images: np.ndarray
 ) -> None:
-    spec = DistillSpec(batch=16, optimiser=OptimiserSpec(weight_rate=2e-3, step_rate=5e-3))
-    pool = Pool(images, INPUTS, holdout=16, seed=0, device="cpu")
+    spec = DistillationConfig(batch=16, optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3))
+    pool = ImagePool(images, INPUTS, holdout=16, seed=0, device="cpu")
     sample = list(pool.batches(pool.train[:32], 16))
     student.initialise(sample)
     batches = feed(pool, None, spec, torch.Generator().manual_seed(0))
-    target = Net(tiny[0], taps=student.features, channels_last=True)
-    trainee = Trainee(student, target, spec, batches=batches, sample=sample)
+    target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
+    trainee = Trainer(student, target, spec, batches=batches, sample=sample)
     for done in (0.1, 0.75, 0.79, 0.9):
         trainee.step(done, done)
         codes, biases, steps = (group["lr"] for group in trainee.optimiser.param_groups)

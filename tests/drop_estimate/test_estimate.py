@@ -9,18 +9,18 @@ import torch
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.model_input import to_tensor as to_array
-from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, judge
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, estimate_from_outputs
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.sources.dead_leaves import leaves
+from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.workflows.resolve_inputs import estimate, open_real
 
 RNG = np.random.default_rng(1)
@@ -32,12 +32,12 @@ def answers(n: int = 64, classes: int = 10, scale: float = 3.0) -> np.ndarray:
 
 
 def plain_student(teacher: Path, out: Path, bits: str) -> Path:
-    model = normalise(load(teacher))
+    model = normalize(load(teacher))
     program = to_program(model)
-    sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
+    sites = place_quantizers(model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True)
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
-    made = leaves(64, height=32, width=32, channels=3, generator=generator)
+    made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)
     student.initialise([to_tensor(torch.cat(list(made)), INPUTS)])
     write(export(model, sites, student.qparams()), out)
     return out
@@ -57,7 +57,7 @@ def test_a_student_made_here_loses_what_the_interval_says(
         found = session.run_batched({name: to_array(x, INPUTS, shape=shape)}, size=100)
         right.append(float((next(iter(found.values())).argmax(1) == y).mean()))
     true = 100 * (right[0] - right[1])
-    model = normalise(load(teacher))
+    model = normalize(load(teacher))
     np.savez(tmp_path / "few.npz", x=x[-100:])
     for images in (None, tmp_path / "few.npz"):
         real = open_real(images, model, INPUTS)
@@ -80,23 +80,23 @@ def test_it_says_where_it_cannot_tell(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
     assert "no image" in estimate_drop(teacher, teacher, inputs=INPUTS, size=None).reason
     few = answers(classes=3)
-    assert "3 classes" in judge("painted", few, [few, few]).reason
+    assert "3 classes" in estimate_from_outputs("painted", few, [few, few]).reason
     broken = answers()
     bad = broken.copy()
     bad[0, 0] = np.nan
-    assert "finite" in judge("painted", broken, [broken, bad]).reason
+    assert "finite" in estimate_from_outputs("painted", broken, [broken, bad]).reason
     one = answers()
     one[:, 2] += 100
-    assert "one and the same class" in judge("painted", one, [one, one]).reason
+    assert "one and the same class" in estimate_from_outputs("painted", one, [one, one]).reason
     vague = answers(scale=0.01)
-    found = judge("painted", vague, [vague, vague])
+    found = estimate_from_outputs("painted", vague, [vague, vague])
     assert found.value is None
     assert "less certain" in found.reason
 
 
 def test_beyond_the_worst_known_student_the_interval_is_open_upwards() -> None:
     t = answers(n=512)
-    found = judge("painted", t, [t, -t])
+    found = estimate_from_outputs("painted", t, [t, -t])
     assert found.high == 100.0
     assert "further from the float model" in found.reason
 

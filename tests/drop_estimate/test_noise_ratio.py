@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dfqonnx.evaluation.drop_estimate.fixed_images import FAMILIES, FEWEST, MOST, probes
+from dfqonnx.evaluation.drop_estimate.fixed_images import FAMILIES, FEWEST, MOST, make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import (
     certainty,
     choose,
@@ -62,10 +62,10 @@ def test_of_every_class_the_surer_half_is_chosen() -> None:
 
 
 def test_probes_are_of_every_family_in_equal_numbers_and_always_the_same() -> None:
-    found = probes((32, 32, 3))
+    found = make_fixed_images((32, 32, 3))
     assert tuple(found) == FAMILIES
     assert {part.shape for part in found.values()} == {(MOST, 32, 32, 3)}
-    again = probes((32, 32, 3))
+    again = make_fixed_images((32, 32, 3))
     assert all(np.array_equal(found[name], again[name]) for name in FAMILIES)
-    large = probes((1024, 1024, 1))
+    large = make_fixed_images((1024, 1024, 1))
     assert {len(part) for part in large.values()} == {FEWEST}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfqonnx.evaluation.drop_estimate.calibration_set import known_students
+from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
 from dfqonnx.evaluation.drop_estimate.regression import Basis, record, shipped_trials
 
 BASES: tuple[Basis, ...] = ("painted", "real")
@@ -12,7 +12,7 @@ BASES: tuple[Basis, ...] = ("painted", "real")
 
 def test_the_page_tells_the_figures_of_the_stored_students(root: Path) -> None:
     page = (root / "docs" / "estimate.md").read_text(encoding="utf-8")
-    assert f"{len(known_students())} students of seven networks" in page
+    assert f"{len(read_known_students())} students of seven networks" in page
     for basis, name in zip(BASES, ("painted images", "64 real images, no labels"), strict=True):
         found = record(shipped_trials(basis))
         assert f"| {name} | {found.rank:.2f} | {found.inside:.0%}".replace("%", " %") in page
@@ -20,7 +20,7 @@ def test_the_page_tells_the_figures_of_the_stored_students(root: Path) -> None:
 
 def test_the_page_tells_every_network(root: Path) -> None:
     page = (root / "docs" / "estimate.md").read_text(encoding="utf-8")
-    for network in {known.network for known in known_students()}:
+    for network in {known.network for known in read_known_students()}:
         own = [
             [t for t in shipped_trials(basis) if t.student.network == network] for basis in BASES
         ]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from dfqonnx.evaluation.drop_estimate.calibration_set import (
-    Known,
-    known_students,
+    KnownStudent,
+    read_known_students,
     read_students,
     write_students,
 )
 from dfqonnx.evaluation.drop_estimate.regression import (
     Basis,
-    Law,
+    DropRegression,
     fit,
     record,
     shipped_trials,
@@ -26,11 +26,11 @@ from dfqonnx.evaluation.drop_estimate.regression import (
 BASES: tuple[Basis, ...] = ("painted", "real")
 
 
-def student(network: str, ratio: float, certainty: float, drop: float) -> Known:
-    return Known(network, f"{ratio}", 10, drop, 1000, certainty, ratio, ratio)
+def student(network: str, ratio: float, certainty: float, drop: float) -> KnownStudent:
+    return KnownStudent(network, f"{ratio}", 10, drop, 1000, certainty, ratio, ratio)
 
 
-def lawful(a: float, b: float, c: float) -> list[Known]:
+def lawful(a: float, b: float, c: float) -> list[KnownStudent]:
     """Students of four networks that obey the law exactly."""
     found = []
     for number in range(4):
@@ -71,7 +71,7 @@ def test_the_reach_is_the_conformal_quantile_of_errors_on_networks_left_out() ->
 
 
 def test_a_network_has_no_say_in_what_is_predicted_of_it() -> None:
-    known = list(known_students())
+    known = list(read_known_students())
     name = known[0].network
     other = [dataclasses.replace(k, drop=k.drop + 30) if k.network == name else k for k in known]
     values = [
@@ -82,7 +82,7 @@ def test_a_network_has_no_say_in_what_is_predicted_of_it() -> None:
 
 
 def test_the_interval_holds_the_value_and_widens_with_the_reach() -> None:
-    near, far = (Law((3.0, 1.2, -1.5), reach).predict(0.05, 0.6) for reach in (0.2, 0.8))
+    near, far = (DropRegression((3.0, 1.2, -1.5), reach).predict(0.05, 0.6) for reach in (0.2, 0.8))
     assert far[1] < near[1] < near[0] < near[2] < far[2]
     # asinh and sinh undo each other: the middle is the law's own value
     x = math.exp(3.0) * 0.05**1.2 * 0.6**-1.5
@@ -90,11 +90,11 @@ def test_the_interval_holds_the_value_and_widens_with_the_reach() -> None:
 
 
 def test_more_noise_never_means_a_smaller_drop() -> None:
-    law = fit(known_students(), "painted")
+    law = fit(read_known_students(), "painted")
     values = [law.predict(float(r), 0.6)[0] for r in np.geomspace(1e-4, 100, 50)]
     assert values == sorted(values)
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    write_students(known_students(), tmp_path / "t.csv")
-    assert read_students(tmp_path / "t.csv") == known_students()
+    write_students(read_known_students(), tmp_path / "t.csv")
+    assert read_students(tmp_path / "t.csv") == read_known_students()

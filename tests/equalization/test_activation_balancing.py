@@ -11,27 +11,31 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from dfqonnx.config.distillation import PrepareSpec
+from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.importer import to_program
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.progress import Silent
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import ChannelStatistics, Sites
-from dfqonnx.equalization.activation_balancing import MOST, level, shared_steps
-from dfqonnx.equalization.equalize import Reworked, rework
-from dfqonnx.equalization.scale_groups import find_freedom
+from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
+from dfqonnx.equalization.activation_balancing import (
+    MOST,
+    balance_activation_channels,
+    find_shared_scales,
+)
+from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
+from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 
 SPREAD = np.array([1.0, 4.0, 0.5, 0.0, 100.0])  # the fourth channel is dead
 C = len(SPREAD)
 
 
-def net(folder: Path, spread: NDArray[np.float64] = SPREAD) -> Model:
+def net(folder: Path, spread: NDArray[np.float64] = SPREAD) -> NormalizedModel:
     """Conv whose channels are the same map times `spread`, Relu, Conv, pooling, Gemm."""
     rng = np.random.default_rng(0)
     one = rng.standard_normal((1, 3, 3, 3))
@@ -58,19 +62,19 @@ def net(folder: Path, spread: NDArray[np.float64] = SPREAD) -> Model:
     graph = helper.make_graph(nodes, "net", values[:1], values[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "net.onnx")
-    return normalise(load(folder / "net.onnx"))
+    return normalize(load(folder / "net.onnx"))
 
 
-def quantized(model: Model, bits: str) -> Sites:
-    return choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
+def quantized(model: NormalizedModel, bits: str) -> QuantizationPlan:
+    return place_quantizers(model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True)
 
 
-def factors(model: Model, sites: Sites, share: float) -> torch.Tensor:
+def factors(model: NormalizedModel, sites: QuantizationPlan, share: float) -> torch.Tensor:
     program = to_program(model)
-    freedom = find_freedom(program, sites)
+    freedom = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    shared = shared_steps(freedom, sites)
-    found = level(program, shared, freedom, x, share=share)
+    shared = find_shared_scales(freedom, sites)
+    found = balance_activation_channels(program, shared, freedom, x, share=share)
     return freedom.of("r", found)
 
 
@@ -87,10 +91,12 @@ def test_a_factor_is_a_power_of_the_channels_range(tmp_path: Path, share: float)
 def test_wholly_levelled_channels_have_one_range(tmp_path: Path) -> None:
     model = net(tmp_path, np.array([1.0, 1.5, 0.5, 2.0, 3.0]))
     program, sites = to_program(model), quantized(model, "w4a4")
-    freedom = find_freedom(program, sites)
+    freedom = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = level(program, shared_steps(freedom, sites), freedom, x, share=1.0)
-    after = Net(freedom.scaled(program, found), taps=("r",))(x)[1]["r"]
+    found = balance_activation_channels(
+        program, find_shared_scales(freedom, sites), freedom, x, share=1.0
+    )
+    after = ProgramModule(freedom.scaled(program, found), taps=("r",))(x)[1]["r"]
     tops = after.amax((0, 2, 3))
     assert float(tops.max() / tops.min()) == pytest.approx(1.0, abs=1e-4)
 
@@ -121,14 +127,14 @@ def test_channels_are_found_on_the_last_axis_and_in_blocks(
             array = numpy_helper.from_array(rng.standard_normal(size).astype("f4"), name)
             proto.graph.initializer.append(array)
     onnx.save(proto, tmp_path / "rows.onnx")
-    model = normalise(load(tmp_path / "rows.onnx"))
+    model = normalize(load(tmp_path / "rows.onnx"))
     sites, program = quantized(model, "w4a4"), to_program(model)
-    freedom = find_freedom(program, sites)
-    (shared,) = shared_steps(freedom, sites)  # the other one feeds the classifier: 8 bits
+    freedom = find_scale_groups(program, sites)
+    (shared,) = find_shared_scales(freedom, sites)  # the other one feeds the classifier: 8 bits
     x = torch.randn(3, *model.input_shape, generator=torch.Generator().manual_seed(0))
-    found = level(program, (shared,), freedom, x, share=1.0)
+    found = balance_activation_channels(program, (shared,), freedom, x, share=1.0)
     assert float(found.max() / found.min()) > 1.1
-    old, new = Net(program)(x)[0], Net(freedom.scaled(program, found))(x)[0]
+    old, new = ProgramModule(program)(x)[0], ProgramModule(freedom.scaled(program, found))(x)[0]
     torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5 * float(old.abs().max()))
 
 
@@ -136,21 +142,21 @@ def test_channels_are_found_on_the_last_axis_and_in_blocks(
 def test_only_narrow_steps_count(tmp_path: Path, bits: str, count: int) -> None:
     model = net(tmp_path)
     sites = quantized(model, bits)
-    assert len(shared_steps(find_freedom(to_program(model), sites), sites)) == count
+    assert len(find_shared_scales(find_scale_groups(to_program(model), sites), sites)) == count
 
 
-def reworked(model: Model, bits: str, share: float) -> tuple[Reworked, list[str]]:
+def reworked(model: NormalizedModel, bits: str, share: float) -> tuple[EqualizedNetwork, list[str]]:
     notes: list[str] = []
 
-    class Noting(Silent):
+    class Noting(SilentProgress):
         def note(self, text: str) -> None:
             notes.append(text)
 
-    made = rework(
+    made = equalize(
         to_program(model),
         quantized(model, bits),
         {"c": ChannelStatistics(np.ones(C), np.full(C, 2.0))},
-        spec=PrepareSpec(level=share, correct=True),
+        spec=EqualizationConfig(level=share, correct=True),
         inputs=PRESETS["cifar10"],
         shape=model.input_shape,
         progress=Noting(),
@@ -164,7 +170,7 @@ def test_the_reworked_network_computes_what_it_did(tmp_path: Path) -> None:
     made, notes = reworked(model, "w4a4", 0.3)
     assert notes == ["channels levelled under 1 shared step of activations"]
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    old, new = (Net(program, taps=("r",))(x) for program in (before, made.program))
+    old, new = (ProgramModule(program, taps=("r",))(x) for program in (before, made.program))
     # three layers in float32
     torch.testing.assert_close(new[0], old[0], rtol=1e-5, atol=1e-5 * float(old[0].abs().max()))
     by = (new[1]["r"].amax((0, 2, 3)) / old[1]["r"].amax((0, 2, 3)))[SPREAD > 0]
@@ -191,4 +197,4 @@ def test_without_narrow_steps_or_wish_nothing_moves(
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_share_is_between_0_and_1(share: float) -> None:
     with pytest.raises(UsageError, match=r"distill\.prepare\.level .* must be in 0\.\.1"):
-        PrepareSpec(level=share)
+        EqualizationConfig(level=share)

@@ -14,26 +14,28 @@ from onnx import helper, numpy_helper
 from scipy import integrate, stats
 
 from dfqonnx.convert.importer import to_program
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import ChannelStatistics, Sites
-from dfqonnx.equalization.bias_absorption import absorb
-from dfqonnx.equalization.cross_layer import above, equalise
-from dfqonnx.equalization.expected_moments import Expected, expect
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
+from dfqonnx.equalization.bias_absorption import absorb_high_bias
+from dfqonnx.equalization.cross_layer import above, equalize_cross_layer
+from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
 from dfqonnx.equalization.layers import find_pairs, largest
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.ptq.bias_correction import correct_biases, measured_means, set_ranges, shift
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.ptq.bias_correction import correct_bias, measured_means, set_ranges, shift
 
 C = 6
 
 
-def mobile(folder: Path, *, ceiling: float = 6.0, pad: int = 1, norm: bool = True) -> Model:
+def mobile(
+    folder: Path, *, ceiling: float = 6.0, pad: int = 1, norm: bool = True
+) -> NormalizedModel:
     """Conv-BN-ReLU6, depthwise-BN-PRelu, Conv-ReLU, Flatten of 4 x 4, Gemm; ranges far apart."""
     rng = np.random.default_rng(3)
     spread = 10.0 ** rng.uniform(-2, 2, C)  # what equalisation is for
@@ -81,11 +83,13 @@ def mobile(folder: Path, *, ceiling: float = 6.0, pad: int = 1, norm: bool = Tru
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path = folder / "mobile.onnx"
     onnx.save(proto, path)
-    return normalise(load(path))
+    return normalize(load(path))
 
 
-def parts(model: Model) -> tuple[Program, Sites]:
-    return to_program(model), choose_sites(model, QuantSpec(Bits(4, 4)), input_signed=True)
+def parts(model: NormalizedModel) -> tuple[Program, QuantizationPlan]:
+    return to_program(model), place_quantizers(
+        model, QuantizationConfig(BitWidths(4, 4)), input_signed=True
+    )
 
 
 def noise(side: int, count: int = 16) -> torch.Tensor:
@@ -95,13 +99,13 @@ def noise(side: int, count: int = 16) -> torch.Tensor:
 def test_an_equalised_network_computes_what_it_did(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)  # nothing reaches it
     program, sites = parts(model)
-    equal = equalise(program, sites, model.statistics)
+    equal = equalize_cross_layer(program, sites, model.statistics)
     assert [(p.first.site.node, p.second.site.node) for p in equal.pairs] == [
         ("conv0", "dw"), ("dw", "conv2"), ("conv2", "fc"),
     ]  # fmt: skip
     assert equal.relaxed == ("relu6",)
     x = noise(8)
-    before, after = Net(program)(x)[0], Net(equal.program)(x)[0]
+    before, after = ProgramModule(program)(x)[0], ProgramModule(equal.program)(x)[0]
     scale = float(before.abs().max())  # weights moved by up to 1e2; float32 keeps 6e-8 of a sum
     torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5 * scale)
     moved = equal.program.tensors["w2"] - program.tensors["w2"]
@@ -111,7 +115,7 @@ def test_an_equalised_network_computes_what_it_did(tmp_path: Path) -> None:
 def test_ranges_of_both_sides_are_equal_when_sweeping_has_ended(tmp_path: Path) -> None:
     model = mobile(tmp_path)
     program, sites = parts(model)
-    equal = equalise(program, sites, model.statistics)
+    equal = equalize_cross_layer(program, sites, model.statistics)
     assert 2 < equal.sweeps < 50
     apart = []
     for tensors in (program.tensors, equal.program.tensors):
@@ -147,22 +151,24 @@ def test_in_rows_of_a_grouped_conv_are_the_weights_that_read_a_channel(tmp_path:
 def test_a_ceiling_that_cuts_stays_and_its_layers_are_no_pair(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=0.5)  # of values around 0.5
     program, sites = parts(model)
-    equal = equalise(program, sites, model.statistics)
+    equal = equalize_cross_layer(program, sites, model.statistics)
     assert equal.relaxed == ()
     assert [p.first.site.node for p in equal.pairs] == ["dw", "conv2"]
     assert equal.sites == sites
     without = mobile(tmp_path, norm=False)  # nothing is known: the ceiling stays as well
-    assert equalise(*parts(without), without.statistics).relaxed == ()
+    assert equalize_cross_layer(*parts(without), without.statistics).relaxed == ()
 
 
 def test_statistics_follow_the_scaled_channels(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)
     program, sites = parts(model)
-    equal = equalise(program, sites, model.statistics)
+    equal = equalize_cross_layer(program, sites, model.statistics)
     x = noise(8, 64)
     for name, before in model.statistics.items():
         after = equal.statistics[name]
-        values = [Net(p, taps=(name,), outputs=())(x)[1][name] for p in (program, equal.program)]
+        values = [
+            ProgramModule(p, taps=(name,), outputs=())(x)[1][name] for p in (program, equal.program)
+        ]
         ratio = (values[1].std((0, 2, 3)) / values[0].std((0, 2, 3))).numpy()
         np.testing.assert_allclose(after.mean, before.mean * ratio, rtol=1e-4)  # float32 sums
         np.testing.assert_allclose(after.variance, before.variance * ratio**2, rtol=1e-4)
@@ -179,12 +185,14 @@ def test_above_is_the_second_moment_of_what_lies_above_zero() -> None:
 def test_absorbing_changes_nothing_where_no_value_falls_below_what_moved(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6, pad=0)
     program, sites = parts(model)
-    equal = equalise(program, sites, model.statistics)
+    equal = equalize_cross_layer(program, sites, model.statistics)
     x = noise(12)
     pairs = [p for p in equal.pairs if p.first.site.node in {"conv0", "conv2"}]
     statistics = {}
     for pair in pairs:  # low enough that c lies below every value of this batch
-        value = Net(equal.program, taps=(pair.first.output,), outputs=())(x)[1][pair.first.output]
+        value = ProgramModule(equal.program, taps=(pair.first.output,), outputs=())(x)[1][
+            pair.first.output
+        ]
         lift = 1.0 + value.amin((0, 2, 3)).neg().clamp_min(0)  # makes every value positive
         equal.program.tensors[str(pair.first.site.bias)].add_(lift)  # type: ignore[arg-type]
         value = value + lift[:, None, None]
@@ -193,8 +201,8 @@ def test_absorbing_changes_nothing_where_no_value_falls_below_what_moved(tmp_pat
             (least + 2.9).numpy(), np.ones(len(least), np.float32)
         )
     lifted = dataclasses.replace(equal, statistics=statistics)
-    moved = absorb(lifted)
-    before, after = Net(lifted.program)(x)[0], Net(moved.program)(x)[0]
+    moved = absorb_high_bias(lifted)
+    before, after = ProgramModule(lifted.program)(x)[0], ProgramModule(moved.program)(x)[0]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)  # float32, sums up to 1e1
     for pair in pairs:
         bias = str(pair.first.site.bias)
@@ -209,7 +217,9 @@ def test_a_clipped_gaussian_has_the_moments_that_integration_finds() -> None:
         + ceiling**k * stats.norm(mean, deviation).sf(ceiling)
         for k in (1, 2)
     ]
-    value = Expected.gaussian(torch.tensor([mean]).double(), torch.tensor([deviation**2]).double())
+    value = ActivationMoments.gaussian(
+        torch.tensor([mean]).double(), torch.tensor([deviation**2]).double()
+    )
     found = value.clipped(ceiling)
     assert float(found.mean) == pytest.approx(inside[0], rel=1e-9)  # closed form, in doubles
     assert float(found.variance) == pytest.approx(inside[1] - inside[0] ** 2, rel=1e-8)
@@ -225,7 +235,7 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
     x = noise(8, 64)
     student.initialise([x])
     tap = ("r1", "c2", "f", "y")
-    _, values = Net(program, taps=tap, outputs=())(x)
+    _, values = ProgramModule(program, taps=tap, outputs=())(x)
     means = measured_means(program, ["r1", "f"], x.split(16))
     torch.testing.assert_close(means["r1"], values["r1"].double().mean((0, 2, 3)))
     for op in student.operators():
@@ -241,7 +251,7 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
         torch.testing.assert_close(wrong, off.mean(axes), rtol=1e-4, atol=1e-4)  # float32 sums
         before = op.bias.detach().clone() if op.bias is not None else torch.zeros(())
         assert float(wrong.abs().max()) > 1e-3
-        correct_biases(student, {op.reads: means[op.reads]})
+        correct_bias(student, {op.reads: means[op.reads]})
         assert op.bias is not None
         torch.testing.assert_close(op.bias.detach(), before - wrong)
 
@@ -249,7 +259,7 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
 def test_ranges_reach_six_deviations_and_the_pixels_ends(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)
     program, sites = parts(model)
-    known = expect(program, model.statistics, PRESETS["cifar10"], model.input_shape)
+    known = propagate_moments(program, model.statistics, PRESETS["cifar10"], model.input_shape)
     beta, gamma = model.statistics["n0"].mean, model.statistics["n0"].variance ** 0.5
     high = float(known["r0"].high.max())
     assert high == pytest.approx(float((beta + 6 * gamma).max()), rel=1e-6)  # float32 statistics

@@ -9,9 +9,9 @@ import torch
 from onnx import numpy_helper, parser
 
 from dfqonnx.convert.importer import program_from_ir
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.equalization.instance_norm import even, factors, find_pairs
+from dfqonnx.equalization.instance_norm import factors, find_pairs, normalize_before_instance_norm
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 net (float[N,3,12,12] x) => (float[N,6,12,12] y) {
@@ -33,9 +33,9 @@ def program(spread: np.ndarray, text: str = TEXT) -> Program:
 def test_outputs_stay_and_channels_become_even() -> None:
     before = program(np.array([0.1, 1.0, 10.0, 0.5, 3.0, 30.0]))
     x = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    after, count = even(before, x)
+    after, count = normalize_before_instance_norm(before, x)
     assert count == 1
-    first, second = (Net(p, taps=("c",))(x) for p in (before, after))
+    first, second = (ProgramModule(p, taps=("c",))(x) for p in (before, after))
     # epsilon weighs otherwise by at most 1 / (2 * MARGIN) of it; float32 adds less
     torch.testing.assert_close(second[0], first[0], rtol=5e-3, atol=5e-3)
     spreads = second[1]["c"].var((0, 2, 3))
@@ -54,4 +54,6 @@ def test_variances_near_epsilon_are_left_alone() -> None:
 def test_a_value_that_others_read_too_is_left_alone() -> None:
     text = TEXT.replace("y = Inst", "n = Inst").replace("\n}", "\n    y = Add(n, c)\n}")
     assert not find_pairs(program(np.ones(6), text))
-    assert even(program(np.ones(6), text), torch.zeros(1, 3, 12, 12))[1] == 0
+    assert (
+        normalize_before_instance_norm(program(np.ones(6), text), torch.zeros(1, 3, 12, 12))[1] == 0
+    )

@@ -9,11 +9,11 @@ import torch
 from onnx import numpy_helper, parser
 
 from dfqonnx.convert.importer import program_from_ir
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import Grid
-from dfqonnx.core.quantization_plan import Sites, WeightSite
-from dfqonnx.equalization.scale_groups import Freedom, find_freedom
+from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
+from dfqonnx.equalization.scale_groups import ScaleGroups, find_scale_groups
 
 C = 4
 FIRST = "c = Conv<pads=[1,1,1,1]>(x, w, b)"
@@ -45,10 +45,10 @@ def program(body: str, *, reads: int = C, first: str = FIRST, last: str = LAST) 
     return program_from_ir(ir.serde.deserialize_model(model))
 
 
-def sites(net: Program) -> Sites:
-    grid = Grid.weight(4)
+def sites(net: Program) -> QuantizationPlan:
+    grid = IntegerRange.weight(4)
     found = [
-        WeightSite(
+        WeightQuantizer(
             step.node,
             step.op,
             str(step.inputs[1]),
@@ -60,20 +60,20 @@ def sites(net: Program) -> Sites:
         for step in net.steps
         if step.op in {"Conv", "Gemm", "MatMul"}
     ]
-    return Sites((), (), tuple(found), ())
+    return QuantizationPlan((), (), tuple(found), ())
 
 
-def freedom_of(net: Program) -> Freedom:
-    return find_freedom(net, sites(net))
+def freedom_of(net: Program) -> ScaleGroups:
+    return find_scale_groups(net, sites(net))
 
 
-def check(net: Program, freedom: Freedom) -> None:
+def check(net: Program, freedom: ScaleGroups) -> None:
     """Whatever the factors, the outputs stay: float32 sums of at most 108 terms."""
     torch.manual_seed(0)
     x = torch.randn(3, 3, 6, 6)
     factors = torch.empty(freedom.count).uniform_(-2, 2).exp()
     with torch.no_grad():
-        before, after = Net(net)(x)[0], Net(freedom.scaled(net, factors))(x)[0]
+        before, after = ProgramModule(net)(x)[0], ProgramModule(freedom.scaled(net, factors))(x)[0]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
 
 
@@ -158,7 +158,7 @@ def test_a_matrix_product_over_positions_does_not_read_channels() -> None:
 def test_nodes_left_float_and_the_networks_own_outputs_keep_their_channels() -> None:
     net = program("z = Relu(c)")
     known = sites(net)
-    last_only = Sites((), (), known.weights[1:], ())
-    assert find_freedom(net, last_only).count == 0
+    last_only = QuantizationPlan((), (), known.weights[1:], ())
+    assert find_scale_groups(net, last_only).count == 0
     shown = program("z = Relu(c)", last="q = Conv(z, v) y = Identity(z)")
     assert freedom_of(shown).count == 0

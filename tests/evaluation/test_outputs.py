@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dfqonnx.evaluation.outputs import compare, kind_of, mean_iou, psnr_db
+from dfqonnx.evaluation.outputs import compare_output, kind_of, mean_iou, psnr_db
 
 RNG = np.random.default_rng(0)
 IMAGE = (3, 32, 48)
@@ -51,7 +51,7 @@ def test_a_mask_tells_pixels_and_iou() -> None:
     teacher = RNG.standard_normal((2, 5, 32, 48)).astype("f4")
     student = teacher.copy()
     student[0, :, :16] = teacher[0, ::-1, :16]
-    found = compare("m", teacher, student, IMAGE)
+    found = compare_output("m", teacher, student, IMAGE)
     equal = (teacher.argmax(1) == student.argmax(1)).mean()
     assert found.kind == "mask"
     assert found.same == pytest.approx(equal)
@@ -61,13 +61,13 @@ def test_a_mask_tells_pixels_and_iou() -> None:
 
 def test_equal_outputs_are_exact_and_lists_of_other_lengths_vary() -> None:
     teacher = RNG.standard_normal((2, 7)).astype("f4")
-    same = compare("y", teacher, teacher)
+    same = compare_output("y", teacher, teacher)
     assert same.exact
     assert same.sqnr_db is None
-    assert compare("y", np.zeros((3, 3), "i8"), np.zeros((4, 3), "i8")).kind == "varying"
+    assert compare_output("y", np.zeros((3, 3), "i8"), np.zeros((4, 3), "i8")).kind == "varying"
 
 
 def test_half_precision_does_not_overflow() -> None:
     teacher = np.full((2, 4), 60000, np.float16)
-    found = compare("y", teacher, -teacher)
+    found = compare_output("y", teacher, -teacher)
     assert found.sqnr_db == pytest.approx(-6.02, abs=0.01)  # noise of twice the signal

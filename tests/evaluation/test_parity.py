@@ -10,20 +10,20 @@ import onnx.parser
 import pytest
 from numpy.typing import NDArray
 
-from dfqonnx.core.quantization import Bits
+from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import InternalError
-from dfqonnx.evaluation.code_forcing import expose, find_codes
-from dfqonnx.evaluation.parity import TorchRun, compare
+from dfqonnx.evaluation.code_forcing import expose_codes, find_codes
+from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
 from dfqonnx.runtime.session import Session
 from tests.export.qnets import Exported, Net, chain, export_net, residual
 
 
-def as_written(found: Exported) -> TorchRun:
+def as_written(found: Exported) -> StudentOutputs:
     """What a torch student without any fault would hand over."""
     codes = find_codes(found.proto)
-    session = Session(expose(found.proto, codes).SerializeToString(), optimisation="off")
+    session = Session(expose_codes(found.proto, codes).SerializeToString(), optimisation="off")
     outputs = session.run_batched({"image": found.x})
-    return TorchRun({c.site: outputs[c.value] for c in codes}, outputs["fc_out"])
+    return StudentOutputs({c.site: outputs[c.value] for c in codes}, outputs["fc_out"])
 
 
 def test_every_site_of_the_decision_is_found_in_the_file(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ net (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
     ]
 
 
-@pytest.mark.parametrize("bits", [Bits(4, 4), Bits(8, 8), Bits(3, 5)])
+@pytest.mark.parametrize("bits", [BitWidths(4, 4), BitWidths(8, 8), BitWidths(3, 5)])
 def test_a_faultless_student_file_and_runtime_agree_in_every_code(
-    bits: Bits, tmp_path: Path
+    bits: BitWidths, tmp_path: Path
 ) -> None:
     found = export_net(residual().proto(), tmp_path, bits=bits)
-    parity = compare(found.path, found.x, torch_run=as_written(found), batch=3)
+    parity = measure_parity(found.path, found.x, torch_run=as_written(found), batch=3)
     assert parity is not None
     assert parity.off_vs_torch is not None
     # the same session computed both: equal to the last code
@@ -84,7 +84,7 @@ def test_one_wrong_code_shows_at_its_site_once_and_nowhere_before_it(tmp_path: P
     wrong = codes["relu0_out"].copy()
     wrong.flat[17] = (int(wrong.flat[17]) + 3) % 16
     codes["relu0_out"] = wrong
-    parity = compare(found.path, found.x, torch_run=TorchRun(codes, run.logits))
+    parity = measure_parity(found.path, found.x, torch_run=StudentOutputs(codes, run.logits))
     assert parity is not None
     assert parity.off_vs_torch is not None
     sites = {site.site: site for site in parity.off_vs_torch.sites}
@@ -125,7 +125,7 @@ def test_a_runtime_that_computes_something_else_is_caught(tmp_path: Path) -> Non
         Session(path, optimisation=o).run_batched({"image": found.x})["fc_out"]
         for o in ("all", "off")
     )
-    parity = compare(path, found.x)
+    parity = measure_parity(path, found.x)
     assert parity is not None
     assert np.abs(on - off).max() > 0
     assert parity.output_on_vs_off > 0.01
@@ -135,13 +135,13 @@ def test_sites_that_the_file_does_not_have_are_named(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
     run = as_written(found)
     with pytest.raises(InternalError, match="site 'ghost'"):
-        compare(found.path, found.x, torch_run=TorchRun({**run.codes, "ghost": run.codes["image"]},
+        measure_parity(found.path, found.x, torch_run=StudentOutputs({**run.codes, "ghost": run.codes["image"]},
                                                         run.logits))  # fmt: skip
 
 
 def test_a_float_file_has_no_codes_to_compare(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
-    assert compare(found.source, found.x) is None
+    assert measure_parity(found.source, found.x) is None
 
 
 def test_a_model_with_a_fixed_batch_is_compared_in_pieces(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_model_with_a_fixed_batch_is_compared_in_pieces(tmp_path: Path) -> Non
     a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu0")
     net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 3, 3)), name="relu1"), 8)
     found = export_net(net.proto(output_shape=(3, 5)), tmp_path)
-    parity = compare(found.path, found.x)
+    parity = measure_parity(found.path, found.x)
     assert parity is not None
     assert parity.images == len(found.x) == 8
     assert parity.on_vs_off.fraction <= 1e-4

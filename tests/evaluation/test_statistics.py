@@ -14,23 +14,23 @@ from dfqonnx.evaluation.statistics import (
     divergence,
     drop,
     paired_drop,
-    share,
     sqnr_db,
     top1,
+    wilson_interval,
 )
 
 Z = 1.959963984540054  # 97.5 % point of the normal distribution
 
 
 def test_wilson_bounds_are_those_of_the_formula() -> None:
-    found = share(8, 10)
+    found = wilson_interval(8, 10)
     middle = (0.8 + Z**2 / 20) / (1 + Z**2 / 10)
     reach = Z / (1 + Z**2 / 10) * math.sqrt(0.8 * 0.2 / 10 + Z**2 / 400)
     # closed form against scipy, both double precision
     assert found.value == 0.8
     assert found.low == pytest.approx(middle - reach, abs=1e-12)
     assert found.high == pytest.approx(middle + reach, abs=1e-12)
-    assert share(10, 10).high == pytest.approx(1.0, abs=1e-12)
+    assert wilson_interval(10, 10).high == pytest.approx(1.0, abs=1e-12)
 
 
 def test_the_paired_drop_and_its_bounds_by_hand() -> None:

@@ -13,14 +13,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqonnx.core.quantization import Bits, QuantSpec, Storage
-from dfqonnx.core.quantization_plan import QParams, Sites
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
+from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 from tests.export.rough import rough_params
 
 
@@ -103,9 +103,9 @@ class Exported:
     """A network on its way through export."""
 
     source: Path
-    model: Model
-    sites: Sites
-    params: QParams
+    model: NormalizedModel
+    sites: QuantizationPlan
+    params: QuantizationParameters
     ir: ir.Model
     path: Path
     x: NDArray[np.float32]
@@ -119,17 +119,17 @@ def export_net(
     proto: onnx.ModelProto,
     folder: Path,
     *,
-    bits: Bits | None = None,
+    bits: BitWidths | None = None,
     storage: Storage = "auto",
     metadata: Mapping[str, str] | None = None,
-    change: Callable[[Sites], Sites] = lambda sites: sites,
+    change: Callable[[QuantizationPlan], QuantizationPlan] = lambda sites: sites,
 ) -> Exported:
     """Save, load, normalise, choose sites, take rough scales, export, write."""
     source = folder / "net.onnx"
     onnx.save(proto, source)
-    model = normalise(load(source))
-    quant = QuantSpec(bits or Bits(4, 4), storage=storage)
-    sites = change(choose_sites(model, quant, input_signed=True))
+    model = normalize(load(source))
+    quant = QuantizationConfig(bits or BitWidths(4, 4), storage=storage)
+    sites = change(place_quantizers(model, quant, input_signed=True))
     rng = np.random.default_rng(7)
     x = rng.normal(size=(8, *model.input_shape)).astype(np.float32)
     params = rough_params(model, sites, x)

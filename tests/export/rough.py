@@ -8,17 +8,17 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dfqonnx.core.quantization_plan import (
-    ActivationParams,
-    ActivationSite,
-    QParams,
-    Sites,
-    WeightParams,
-    WeightSite,
+    ActivationParameters,
+    ActivationQuantizer,
+    QuantizationParameters,
+    QuantizationPlan,
+    WeightParameters,
+    WeightQuantizer,
 )
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.model import NormalizedModel
 
 
-def run_floats(model: Model, x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def run_floats(model: NormalizedModel, x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Return every value of the float model."""
     copy = model.ir.clone()
     copy.graph.outputs[:] = [v for node in copy.graph for v in node.outputs if v.name]
@@ -31,26 +31,28 @@ def run_floats(model: Model, x: NDArray[np.float32]) -> dict[str, NDArray[np.flo
 
 
 def rough_params(
-    model: Model, sites: Sites, x: NDArray[np.float32], *, share: float = 0.9
-) -> QParams:
-    """Return parameters whose ranges reach `share` of the largest magnitude seen."""
+    model: NormalizedModel, sites: QuantizationPlan, x: NDArray[np.float32], *, share: float = 0.9
+) -> QuantizationParameters:
+    """Return parameters whose ranges reach `wilson_interval` of the largest magnitude seen."""
     values = run_floats(model, x)
     activations = {s.name: _activation(s, values[s.tensor], share) for s in sites.activations}
     weights = {}
     for site in sites.weights:
         weights[site.node] = _weight(model, site, activations[site.input].scale)
-    return QParams(activations, weights)
+    return QuantizationParameters(activations, weights)
 
 
-def _activation(site: ActivationSite, value: NDArray[np.float32], share: float) -> ActivationParams:
+def _activation(
+    site: ActivationQuantizer, value: NDArray[np.float32], share: float
+) -> ActivationParameters:
     grid = site.grid
     top = max(float(np.abs(value).max()) * share, 1e-3)
     scale = float(np.float32(top / (grid.hi - grid.zero_point)))
     hi = grid.hi if site.ceiling is None else min(grid.hi, round(site.ceiling / scale))
-    return ActivationParams(scale, grid.zero_point, grid.lo, hi)
+    return ActivationParameters(scale, grid.zero_point, grid.lo, hi)
 
 
-def _weight(model: Model, site: WeightSite, input_scale: float) -> WeightParams:
+def _weight(model: NormalizedModel, site: WeightQuantizer, input_scale: float) -> WeightParameters:
     weight = model.ir.graph.initializers[site.weight].const_value.numpy()
     others = tuple(i for i in range(weight.ndim) if i != site.axis)
     shape = [1] * weight.ndim
@@ -62,4 +64,4 @@ def _weight(model: Model, site: WeightSite, input_scale: float) -> WeightParams:
     if site.bias is not None:
         real = model.ir.graph.initializers[site.bias].const_value.numpy()
         bias = np.rint(real / (np.float32(input_scale) * scale)).astype(np.int32)
-    return WeightParams(codes.astype(np.int8), scale, bias)
+    return WeightParameters(codes.astype(np.int8), scale, bias)

@@ -11,16 +11,16 @@ import pytest
 from onnx import TensorProto
 
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import QParams
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationParameters
 from dfqonnx.errors import InternalError
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Contract
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 
@@ -92,7 +92,7 @@ def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
 def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
     ours = describe(
         version="1.2.3",
-        quant=QuantSpec(Bits(4, 8), ends=8),
+        quant=QuantizationConfig(BitWidths(4, 8), ends=8),
         seed=3,
         recipe="abc",
         teacher="f00",
@@ -116,7 +116,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_the_model_given_to_export_is_left_as_it_was(tmp_path: Path) -> None:
     found = export_net(residual().proto(), tmp_path)
-    fresh = normalise(load(found.source))
+    fresh = normalize(load(found.source))
     assert [n.op_type for n in found.model.ir.graph] == [n.op_type for n in fresh.ir.graph]
     assert set(found.model.ir.graph.initializers) == set(fresh.ir.graph.initializers)
 
@@ -175,11 +175,11 @@ def test_node_names_of_the_user_stay_so_that_the_file_can_be_read_beside_the_old
 
 def test_parameters_that_do_not_fit_are_our_own_mistake_and_say_so(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
-    sites = choose_sites(found.model, QuantSpec(Bits(2, 4)), input_signed=True)
+    sites = place_quantizers(found.model, QuantizationConfig(BitWidths(2, 4)), input_signed=True)
     with pytest.raises(InternalError, match=r"leave|codes -?\d+.*grid"):
         export(found.model, sites, found.params)
     with pytest.raises(InternalError, match="without parameters"):
-        export(found.model, sites, QParams({}, {}))
+        export(found.model, sites, QuantizationParameters({}, {}))
 
 
 def test_a_real_resnet20_takes_at_most_a_fifth_of_the_float_file(

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from dfqonnx.core.quantization import Bits
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.quantization import BitWidths
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from tests.export.ortrun import executed, relative, run
 from tests.export.qnets import Net, chain, export_net, residual
 
@@ -28,7 +28,7 @@ SAME = 0.01
 def test_every_width_loads_fuses_and_is_computed_as_written(
     weights: int, activations: int, tmp_path: Path
 ) -> None:
-    found = export_net(chain().proto(), tmp_path, bits=Bits(weights, activations))
+    found = export_net(chain().proto(), tmp_path, bits=BitWidths(weights, activations))
     operators = executed(found.path, tmp_path)
     assert operators["QLinearConv"] == 2
     assert operators["QGemm"] == 1
@@ -41,7 +41,7 @@ def test_every_width_loads_fuses_and_is_computed_as_written(
 def test_the_file_means_what_onnx_says_it_means(
     weights: int, activations: int, tmp_path: Path
 ) -> None:
-    found = export_net(chain().proto(), tmp_path, bits=Bits(weights, activations))
+    found = export_net(chain().proto(), tmp_path, bits=BitWidths(weights, activations))
     reference = ReferenceEvaluator(found.proto).run(None, {"image": found.x})[0]
     off = run(found.path, found.x, optimise=False)
     # Two float implementations of the same graph: sums differ in the last bits, so single codes
@@ -62,7 +62,7 @@ def test_a_residual_network_runs_on_integers_from_end_to_end(tmp_path: Path) -> 
 
 
 def test_the_shortcut_as_identity_conv_gives_the_codes_of_slice_and_pad(tmp_path: Path) -> None:
-    found = export_net(residual().proto(), tmp_path, bits=Bits(4, 8))
+    found = export_net(residual().proto(), tmp_path, bits=BitWidths(4, 8))
     proto = found.proto
     conv = next(n for n in proto.graph.node if n.name == "widen")
     assert conv.op_type == "Conv"
@@ -148,7 +148,7 @@ def test_weights_that_two_nodes_share_are_stored_once_when_their_codes_agree(
 
 
 def test_a_node_left_out_of_the_sites_keeps_its_float_weight_in_the_file(tmp_path: Path) -> None:
-    def without_c4(sites: Sites) -> Sites:
+    def without_c4(sites: QuantizationPlan) -> QuantizationPlan:
         return replace(sites, weights=tuple(w for w in sites.weights if w.node != "c4"))
 
     found = export_net(residual().proto(), tmp_path, change=without_c4)

@@ -12,11 +12,11 @@ from onnx import helper, numpy_helper
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import Sites
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 
 CHANNELS, CLASSES = 8, 5
 
@@ -66,11 +66,11 @@ def tiny_model() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Sites]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, QuantizationPlan]:
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
     onnx.save(tiny_model(), path)
-    model = normalise(load(path))
-    sites = choose_sites(model, QuantSpec(Bits(4, 4)), input_signed=True)
+    model = normalize(load(path))
+    sites = place_quantizers(model, QuantizationConfig(BitWidths(4, 4)), input_signed=True)
     return to_program(model), sites
 
 

@@ -8,16 +8,23 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqonnx.core.quantization import Grid, dequantize, quantize
-from dfqonnx.core.quantization_plan import ActivationSite
-from dfqonnx.fakequant.quantizer import Quantizer, Rule, capped, inner, per_channel, per_tensor
+from dfqonnx.core.quantization import IntegerRange, dequantize, quantize
+from dfqonnx.core.quantization_plan import ActivationQuantizer
+from dfqonnx.fakequant.quantizer import (
+    FakeQuantizer,
+    ScaleGradient,
+    capped,
+    inner,
+    per_channel,
+    per_tensor,
+)
 
 GRIDS = [
-    Grid.activation(8, signed=False),
-    Grid.activation(8, signed=True),
-    Grid.activation(4, signed=False),
-    Grid.activation(3, signed=True),
-    Grid.activation(2, signed=False),
+    IntegerRange.activation(8, signed=False),
+    IntegerRange.activation(8, signed=True),
+    IntegerRange.activation(4, signed=False),
+    IntegerRange.activation(3, signed=True),
+    IntegerRange.activation(2, signed=False),
 ]
 
 
@@ -25,8 +32,8 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def quantizer(grid: Grid, step: float, ceiling: float | None = None) -> Quantizer:
-    made = Quantizer(ActivationSite("v", "v", grid, ceiling=ceiling))
+def quantizer(grid: IntegerRange, step: float, ceiling: float | None = None) -> FakeQuantizer:
+    made = FakeQuantizer(ActivationQuantizer("v", "v", grid, ceiling=ceiling))
     made.set_step(step)
     return made
 
@@ -52,7 +59,7 @@ def run_qdq(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int | None
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_an_activation_equals_numerics_bit_for_bit(grid: Grid) -> None:
+def test_an_activation_equals_numerics_bit_for_bit(grid: IntegerRange) -> None:
     q, x = quantizer(grid, 0.37), values(2, 3, 8, 8)
     step = q.step().detach()
     expected = dequantize(quantize(x, step, grid), step, grid)
@@ -64,7 +71,7 @@ def test_an_activation_equals_numerics_bit_for_bit(grid: Grid) -> None:
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_an_activation_equals_onnx_runtime_bit_for_bit(signed: bool, seed: int) -> None:
-    q = quantizer(Grid.activation(8, signed=signed), 0.01 * (seed + 1) ** 0.5)
+    q = quantizer(IntegerRange.activation(8, signed=signed), 0.01 * (seed + 1) ** 0.5)
     x = values(4, 3, 32, 32, seed=seed)
     p = q.params()
     expected = run_qdq(x.numpy(), np.float32(p.scale), np.uint8(p.zero_point), None)
@@ -72,7 +79,7 @@ def test_an_activation_equals_onnx_runtime_bit_for_bit(signed: bool, seed: int) 
 
 
 def test_ties_on_a_finer_grid_round_half_to_even_as_in_onnx_runtime() -> None:
-    q = quantizer(Grid.activation(8, signed=False), 0.1)
+    q = quantizer(IntegerRange.activation(8, signed=False), 0.1)
     x = (torch.arange(512) / 2) * q.step().detach()  # every other value is a tie
     expected = run_qdq(x.numpy(), np.float32(q.params().scale), np.uint8(0), None)
     assert np.array_equal(q(x).detach().numpy(), expected)
@@ -84,7 +91,7 @@ def test_a_weight_equals_onnx_runtime_per_channel_bit_for_bit(axis: int) -> None
     steps = values(w.shape[axis], seed=2).abs() * 0.02 + 0.001
     shape = [1, 1, 1, 1]
     shape[axis] = -1
-    mine = per_channel(w, steps.view(shape), Rule(-128, 127))
+    mine = per_channel(w, steps.view(shape), ScaleGradient(-128, 127))
     expected = run_qdq(w.numpy(), steps.numpy(), np.zeros(len(steps), np.int8), axis)
     assert np.array_equal(mine.numpy(), expected)
 
@@ -111,7 +118,7 @@ def test_the_gradients_equal_the_closed_form(qn: int, qp: int) -> None:
     x = values(2, 3, 4, 5).requires_grad_()
     s = torch.tensor(2.0 / qp, requires_grad=True)
     d = values(2, 3, 4, 5, seed=1)
-    per_tensor(x, s, Rule(qn, qp, 0.25)).backward(d)
+    per_tensor(x, s, ScaleGradient(qn, qp, 0.25)).backward(d)
     dx, ds = closed_form(x.detach().double().numpy(), float(s.detach()), qn, qp, d.double().numpy())
     assert x.grad is not None
     assert s.grad is not None
@@ -121,14 +128,14 @@ def test_the_gradients_equal_the_closed_form(qn: int, qp: int) -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_gradients_equal_those_of_the_kernel_in_torch(grid: Grid) -> None:
+def test_the_gradients_equal_those_of_the_kernel_in_torch(grid: IntegerRange) -> None:
     x, d = values(3, 4, 9, 7), values(3, 4, 9, 7, seed=1)
     grads = []
     for own in (True, False):
         v = x.clone().requires_grad_()
         s = torch.tensor([0.21], requires_grad=True)
         if own:
-            rule = Rule(grid.lo - grid.zero_point, grid.hi - grid.zero_point, 0.1)
+            rule = ScaleGradient(grid.lo - grid.zero_point, grid.hi - grid.zero_point, 0.1)
             out = per_tensor(v, s, rule)
         else:
             zero = torch.tensor([float(grid.zero_point)])
@@ -150,7 +157,7 @@ def test_the_per_channel_gradients_equal_those_of_the_kernel_in_torch(axis: int)
     shape[axis] = channels
     steps = values(channels, seed=3).abs() * 0.1 + 0.05
     v, s = x.clone().requires_grad_(), steps.clone().requires_grad_()
-    per_channel(v, s.view(shape), Rule(-8, 7, 0.1)).backward(d)
+    per_channel(v, s.view(shape), ScaleGradient(-8, 7, 0.1)).backward(d)
     v2, s2 = x.clone().requires_grad_(), steps.clone().requires_grad_()
     torch._fake_quantize_learnable_per_channel_affine(
         v2, s2, torch.zeros(channels), axis, -8, 7, 0.1
@@ -170,7 +177,7 @@ def test_memory_order_changes_no_gradient(layout: str) -> None:
     results = []
     for v in (x.detach().requires_grad_(), x.detach().contiguous().requires_grad_()):
         s = torch.tensor(0.3, requires_grad=True)
-        per_tensor(v, s, Rule(-8, 7)).backward(d)
+        per_tensor(v, s, ScaleGradient(-8, 7)).backward(d)
         results.append((v.grad, s.grad))
     assert torch.equal(results[0][0], results[1][0])
     # the same 288 float32 terms in another order
@@ -190,7 +197,7 @@ def test_inner_products_agree_whatever_the_memory_order() -> None:
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 15), (0.4, 15), (0.5, 12), (1.0, 6)])
 def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
-    grid = Grid.activation(4, signed=False)
+    grid = IntegerRange.activation(4, signed=False)
     q = quantizer(grid, step, ceiling=6.0)
     assert q.params().hi == expected
     assert int(q.codes(torch.tensor([100.0]))) == expected
@@ -200,8 +207,8 @@ def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
 
 
 def test_a_ceiling_counts_from_the_zero_point() -> None:
-    site = ActivationSite("v", "v", Grid.activation(8, signed=True), ceiling=1.0)
-    assert capped(site, 0.1) == Grid(8, 0, 138, 128)
+    site = ActivationQuantizer("v", "v", IntegerRange.activation(8, signed=True), ceiling=1.0)
+    assert capped(site, 0.1) == IntegerRange(8, 0, 138, 128)
 
 
 def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
@@ -209,7 +216,7 @@ def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
     results = []
     for rectify in (True, False):
         v, s = x.clone().requires_grad_(), torch.tensor(0.2, requires_grad=True)
-        out = per_tensor(v if rectify else v.relu(), s, Rule(0, 7, 0.5, rectify))
+        out = per_tensor(v if rectify else v.relu(), s, ScaleGradient(0, 7, 0.5, rectify))
         out.backward(d)
         results.append((out.detach(), v.grad, s.grad))
     assert torch.equal(results[0][0], results[1][0])
@@ -219,7 +226,7 @@ def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
 
 
 def test_a_step_stays_positive_however_hard_it_is_pulled_down() -> None:
-    q = quantizer(Grid.activation(4, signed=False), 0.1)
+    q = quantizer(IntegerRange.activation(4, signed=False), 0.1)
     optimizer = torch.optim.SGD(q.parameters(), lr=10.0)
     for _ in range(3):
         q.step().backward()
@@ -235,7 +242,7 @@ def test_a_cuda_device_gives_the_same_values_and_gradients() -> None:
     for device in ("cpu", "cuda"):
         v = x.to(device).requires_grad_()
         s = torch.tensor(0.3, device=device, requires_grad=True)
-        out = per_tensor(v, s, Rule(0, 15))
+        out = per_tensor(v, s, ScaleGradient(0, 15))
         out.backward(d.to(device))
         results.append((out.detach().cpu(), v.grad.cpu(), s.grad.cpu()))
     assert torch.equal(results[0][0], results[1][0])

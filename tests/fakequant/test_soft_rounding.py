@@ -8,12 +8,18 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.fakequant.layer import QuantizedOp
-from dfqonnx.fakequant.soft_rounding import Gradual, Ramp, Softened, slowed, soft
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.soft_rounding import (
+    RoundingRamp,
+    SoftRoundedLayer,
+    SoftRounding,
+    slowed,
+    soft,
+)
 from dfqonnx.fakequant.student import Student
 
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 ONES = torch.ones(8)
 
 
@@ -26,7 +32,7 @@ def student(tiny: Tiny, images: Tensor) -> Student:
 
 def codes(latent: list[float], width: float) -> list[float]:
     one = torch.ones(1)
-    return soft(torch.tensor(latent), one, Ramp(-4, 3, width)).tolist()
+    return soft(torch.tensor(latent), one, RoundingRamp(-4, 3, width)).tolist()
 
 
 def test_at_width_1_nothing_is_rounded_but_the_ends_hold() -> None:
@@ -47,7 +53,7 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
     latent = torch.tensor([[-5.0, -1.4, 0.1], [0.45, 0.6, 7.0]], requires_grad=True)
     step = torch.tensor([[0.5], [2.0]], requires_grad=True)
     given = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    out = soft(latent, step, Ramp(-4, 3, width))
+    out = soft(latent, step, RoundingRamp(-4, 3, width))
     out.backward(given)
     code = (out / step).detach()
     assert step.grad is not None
@@ -63,7 +69,9 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
 
 
 def test_codes_between_two_whole_numbers_are_pulled_to_the_nearer_one(student: Student) -> None:
-    form = Gradual(student.operators()[0], torch.zeros_like(student.operators()[0].weight), ONES)
+    form = SoftRoundedLayer(
+        student.operators()[0], torch.zeros_like(student.operators()[0].weight), ONES
+    )
     form.width = 0.5
     with torch.no_grad():
         form.latent.fill_(0.1)  # decided: the ramp is from 0.25 to 0.75
@@ -86,7 +94,7 @@ def test_a_step_under_weights_on_its_grid_has_a_gradient_here_and_none_with_lsq(
     inside = op.weight.detach().abs() < op.site.grid.hi * op.steps().detach().view(op.step_shape)
     op.log_step.grad = None
     codes = (op.weight / op.steps().view(op.step_shape)).detach().round()
-    ramp = Ramp(op.site.grid.lo, op.site.grid.hi, 0.0)
+    ramp = RoundingRamp(op.site.grid.lo, op.site.grid.hi, 0.0)
     soft(codes, op.steps().view(op.step_shape), ramp).square().sum().backward()
     assert op.log_step.grad is not None
     exact = 2.0 * op.rounded_weight().detach().square().flatten(1).sum(1)  # d |s c|^2 / d log s
@@ -99,7 +107,7 @@ def test_settled_at_once_the_student_is_the_one_that_it_was(
     student: Student, images: Tensor
 ) -> None:
     before = student.qparams()
-    Softened(student, [images]).settle()
+    SoftRounding(student, [images]).settle()
     after = student.qparams()
     assert before.activations == after.activations
     for node, old in before.weights.items():
@@ -113,7 +121,7 @@ def test_settled_at_once_the_student_is_the_one_that_it_was(
 
 
 def test_after_settling_it_answers_as_it_did_at_width_0(student: Student, images: Tensor) -> None:
-    softened = Softened(student, [images])
+    softened = SoftRounding(student, [images])
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in (*softened.parts()["weights"], *softened.parts()["biases"]):
@@ -132,7 +140,7 @@ def test_means_of_outputs_stay_whatever_weights_and_gains_do(
 ) -> None:
     op = student.operators()[index]
     values = seen(student, op, images)
-    softened = Softened(student, [images])
+    softened = SoftRounding(student, [images])
     softened.set_width(0.0)
     assert op.bias is not None
     generator = torch.Generator().manual_seed(index)
@@ -151,7 +159,7 @@ def test_means_of_outputs_stay_whatever_weights_and_gains_do(
         assert moved.abs().max().item() > 5 * allowed  # without the term they do not
 
 
-def seen(student: Student, op: QuantizedOp, images: Tensor) -> tuple[Tensor, ...]:
+def seen(student: Student, op: QuantizedLayer, images: Tensor) -> tuple[Tensor, ...]:
     kept: list[tuple[Tensor, ...]] = []
     hook = op.register_forward_pre_hook(lambda _, values: kept.append(values))
     with torch.no_grad():

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.core.quantization import Grid
-from dfqonnx.fakequant.step_search import SMALLEST, activation_step, channel_steps, sample
+from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.fakequant.step_search import (
+    SMALLEST,
+    sample,
+    search_activation_scale,
+    search_weight_scales,
+)
 
 
 def error(x: np.ndarray, s: float, qn: int, qp: int) -> float:
@@ -28,8 +33,8 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
         5, 1, 1, 1
     )
     w[3, 0, 0, 0] = 60.0  # one outlier
-    grid = Grid.weight(bits)
-    steps = channel_steps(w, grid, 0)
+    grid = IntegerRange.weight(bits)
+    steps = search_weight_scales(w, grid, 0)
     for row, step in zip(w.double().numpy().reshape(5, -1), steps.tolist(), strict=True):
         # the reference's grid is ten times as fine; 63 values on 256 codes make a jagged error
         slack = 1.4 if bits == 8 else 1.05
@@ -38,13 +43,16 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
 
 def test_the_channel_axis_may_be_the_last_one() -> None:
     w = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(channel_steps(w, Grid.weight(4), 1), channel_steps(w.t(), Grid.weight(4), 0))
+    assert torch.equal(
+        search_weight_scales(w, IntegerRange.weight(4), 1),
+        search_weight_scales(w.t(), IntegerRange.weight(4), 0),
+    )
 
 
 def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
     w = torch.zeros(3, 4)
     w[1] = 1.0
-    steps = channel_steps(w, Grid.weight(4), 0)
+    steps = search_weight_scales(w, IntegerRange.weight(4), 0)
     assert (steps > 0).all()
     assert steps[0] < 1e-7
     assert steps[1] > 1e-2
@@ -55,9 +63,9 @@ def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
 def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(bits))
     x = x if signed else x.relu()
-    grid = Grid.activation(bits, signed=signed)
+    grid = IntegerRange.activation(bits, signed=signed)
     qn, qp = grid.lo - grid.zero_point, grid.hi - grid.zero_point
-    step = activation_step(x, lambda _: grid)
+    step = search_activation_scale(x, lambda _: grid)
     reference = x.double().numpy()
     # the search's grid is ten times as coarse as the reference's
     assert error(reference, step, qn, qp) <= 1.05 * brute_force(reference, qn, qp)
@@ -65,7 +73,9 @@ def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
 
 @pytest.mark.parametrize("x", [torch.zeros(10), torch.zeros(0), -torch.ones(4)])
 def test_samples_without_anything_to_represent_still_give_a_positive_step(x: torch.Tensor) -> None:
-    assert activation_step(x, lambda _: Grid.activation(4, signed=False)) >= SMALLEST
+    assert (
+        search_activation_scale(x, lambda _: IntegerRange.activation(4, signed=False)) >= SMALLEST
+    )
 
 
 def test_a_sample_keeps_the_extremes_and_covers_every_column() -> None:

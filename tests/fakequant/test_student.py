@@ -9,14 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import Grid, dequantize, quantize
-from dfqonnx.core.quantization_plan import ActivationParams, QParams, Sites
+from dfqonnx.core.quantization import IntegerRange, dequantize, quantize
+from dfqonnx.core.quantization_plan import (
+    ActivationParameters,
+    QuantizationParameters,
+    QuantizationPlan,
+)
 from dfqonnx.errors import InternalError
 from dfqonnx.fakequant.student import Student, absorbed_nodes
 
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 
 
 @pytest.fixture
@@ -29,16 +33,18 @@ def student(tiny: Tiny, images: Tensor) -> Student:
 class Fixed(nn.Module):
     """A quantizer made of numerics and nothing else."""
 
-    def __init__(self, params: ActivationParams) -> None:
+    def __init__(self, params: ActivationParameters) -> None:
         super().__init__()
-        self.grid = Grid(8, params.lo, params.hi, params.zero_point)
+        self.grid = IntegerRange(8, params.lo, params.hi, params.zero_point)
         self.scale = torch.tensor(params.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         return dequantize(quantize(x, self.scale, self.grid), self.scale, self.grid)  # type: ignore[no-any-return]
 
 
-def rebuild(program: Program, sites: Sites, params: QParams) -> Net:
+def rebuild(
+    program: Program, sites: QuantizationPlan, params: QuantizationParameters
+) -> ProgramModule:
     """The float program with nothing but `params` put in: what an exported file computes."""
     tensors = dict(program.tensors)
     for site in sites.weights:
@@ -50,7 +56,7 @@ def rebuild(program: Program, sites: Sites, params: QParams) -> Net:
             scale = np.float32(params.activations[site.input].scale) * w.scale
             tensors[site.bias] = torch.from_numpy(w.bias.astype("f4") * scale)
     fixed = {s.name: Fixed(params.activations[s.name]) for s in sites.activations}
-    return Net(
+    return ProgramModule(
         dataclasses.replace(program, tensors=tensors),
         after={s.tensor: fixed[s.name] for s in sites.activations if not s.consumers},
         reading={(n, s.tensor): fixed[s.name] for s in sites.activations for n in s.consumers},
@@ -160,8 +166,8 @@ def test_the_teacher_is_not_shared_with_the_student(tiny: Tiny, student: Student
 def test_eight_bits_stay_close_to_the_teacher(tiny: Tiny, images: Tensor) -> None:
     program, sites = tiny
 
-    def widen(grid: Grid, *, weight: bool) -> Grid:
-        return Grid.weight(8) if weight else Grid.activation(8, signed=grid.signed)
+    def widen(grid: IntegerRange, *, weight: bool) -> IntegerRange:
+        return IntegerRange.weight(8) if weight else IntegerRange.activation(8, signed=grid.signed)
 
     wide = dataclasses.replace(
         sites,
@@ -175,7 +181,7 @@ def test_eight_bits_stay_close_to_the_teacher(tiny: Tiny, images: Tensor) -> Non
     student = Student(program, wide)
     student.initialise([images])
     with torch.no_grad():
-        teacher, mine = Net(program)(images)[0], student(images)[0]
+        teacher, mine = ProgramModule(program)(images)[0], student(images)[0]
     # eight bits are about 40 dB in every layer; 5 layers in series
     assert float((teacher - mine).norm() / teacher.norm()) < 0.05
 

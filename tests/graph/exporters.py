@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.graph.model import Model
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.placement.place import place_quantizers
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def patterns(text: str) -> list[Pattern]:
     return found
 
 
-def floats_before_the_end(model: Model) -> list[str]:
+def floats_before_the_end(model: NormalizedModel) -> list[str]:
     """Return the operators that stay in float in front of the last layer."""
-    sites = choose_sites(model, QuantSpec(Bits(8, 8)), input_signed=True)
+    sites = place_quantizers(model, QuantizationConfig(BitWidths(8, 8)), input_signed=True)
     assert all(site.reason for site in sites.floats)
     return sorted(s.op for s in sites.floats if "behind the last layer" not in s.reason)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
 from dfqonnx.graph.load import Loaded, load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
 
 Shape = tuple[int, ...]
 
@@ -64,15 +64,15 @@ def save(proto: onnx.ModelProto, folder: Path, name: str = "net.onnx") -> Path:
 
 
 @cache
-def real_model(path: Path) -> Model:
+def real_model(path: Path) -> NormalizedModel:
     """Load and normalise once; tests only read it."""
-    return normalise(load(path))
+    return normalize(load(path))
 
 
-def through(proto: onnx.ModelProto, folder: Path) -> tuple[Loaded, Model]:
+def through(proto: onnx.ModelProto, folder: Path) -> tuple[Loaded, NormalizedModel]:
     """Write, load and normalise."""
     loaded = load(save(proto, folder))
-    return loaded, normalise(loaded)
+    return loaded, normalize(loaded)
 
 
 def run(model: bytes | str, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -83,12 +83,14 @@ def run(model: bytes | str, x: NDArray[np.float32]) -> list[NDArray[np.float32]]
     return list(session.run(None, {session.get_inputs()[0].name: x}))
 
 
-def image_batch(model: Model, batch: int, *, seed: int = 3) -> NDArray[np.float32]:
+def image_batch(model: NormalizedModel, batch: int, *, seed: int = 3) -> NDArray[np.float32]:
     draw = np.random.default_rng(seed)
     return draw.standard_normal((batch, *model.input_shape)).astype(np.float32)
 
 
-def assert_same(original: onnx.ModelProto, model: Model, *, tolerance: float = 1e-5) -> None:
+def assert_same(
+    original: onnx.ModelProto, model: NormalizedModel, *, tolerance: float = 1e-5
+) -> None:
     """Both give the same numbers at batch 1 and 3; a file of fixed batch 1 is run image by image.
 
     The tolerance is relative to the largest output: float32 sums in another order differ by a few
@@ -109,12 +111,12 @@ def assert_same(original: onnx.ModelProto, model: Model, *, tolerance: float = 1
             assert np.abs(want - got).max() <= tolerance * np.abs(want).max()
 
 
-def operators(model: Model | ir.Model) -> Counter[str]:
-    graph = model.ir.graph if isinstance(model, Model) else model.graph
+def operators(model: NormalizedModel | ir.Model) -> Counter[str]:
+    graph = model.ir.graph if isinstance(model, NormalizedModel) else model.graph
     return Counter(node.op_type for node in graph)
 
 
-def only(model: Model, op: str) -> ir.Node:
+def only(model: NormalizedModel, op: str) -> ir.Node:
     """Return the single node of an operator."""
     (found,) = [node for node in model.ir.graph if node.op_type == op]
     return found

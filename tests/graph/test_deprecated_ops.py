@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.model import NormalizedModel
 from tests.graph.smallnets import assert_same, image_batch, operators, through
 from tests.graph.smallnets import run as ort_run
 
@@ -68,5 +68,5 @@ def test_a_crop_is_a_slice_at_any_opset(opset: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
 
 
-def _proto(model: Model) -> onnx.ModelProto:
+def _proto(model: NormalizedModel) -> onnx.ModelProto:
     return ir.to_proto(model.ir)

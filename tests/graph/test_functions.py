@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.passes.opset_upgrade import upgrade
+from dfqonnx.graph.passes.opset_upgrade import upgrade_opset
 from tests.graph.smallnets import network
 
 
@@ -18,4 +18,4 @@ def test_local_functions_that_call_themselves_are_refused() -> None:
     proto.functions.append(onnx.helper.make_function("loop", "self", ["a"], ["c"], body, imports))
     proto.opset_import.append(imports[1])
     with pytest.raises(UnsupportedModel, match="local functions"):
-        upgrade(proto)
+        upgrade_opset(proto)

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, helper
 
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.graph import load as loading
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.workflows.inspect import preview
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.workflows.inspect import inspect
 from tests.export.qnets import export_net, residual
 from tests.graph.smallnets import assert_same
 
@@ -37,7 +37,7 @@ def test_several_tensors_in_one_file_are_found_by_their_offsets(
         monkeypatch.setattr(loading, "_LARGE", 300)
     loaded = load(beside)
     assert bool(loaded.outside) is mapped
-    assert_same(residual().proto(), normalise(loaded))
+    assert_same(residual().proto(), normalize(loaded))
 
 
 def test_the_exported_file_holds_its_own_data(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def enormous(folder: Path) -> Path:
 @pytest.mark.slow
 def test_a_model_of_more_than_two_gigabytes_is_read_and_inspected(tmp_path: Path) -> None:
     path = enormous(tmp_path)
-    found = preview(path, QuantSpec(Bits(4, 4)))
+    found = inspect(path, QuantizationConfig(BitWidths(4, 4)))
     assert found.refusals == ()
     assert found.bytes > 2**31
     assert found.parameters == 24_000 * 24_001
     assert found.estimated_bytes < found.bytes / 7
-    model = normalise(load(path))
+    model = normalize(load(path))
     (gemm,) = [n for n in model.ir.graph if n.op_type == "Gemm"]
     weight = gemm.inputs[1]
     assert weight is not None

@@ -14,7 +14,7 @@ from onnx import external_data_helper, helper
 
 from dfqonnx.errors import DfqError, UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.normalize import normalize
 from dfqonnx.graph.passes.edit import dims
 from tests.graph.smallnets import assert_same, network, run, save, through
 
@@ -133,16 +133,16 @@ def test_a_network_whose_weights_are_all_computed_is_refused(tmp_path: Path) -> 
     body = "t = Transpose<perm=[1,0]>(x) y = MatMul(x, t)"
     proto = network(body, {}, image="float[4,4] x", result="float[4,4] y")
     with pytest.raises(UnsupportedModel, match="its weight is computed"):
-        normalise(load(save(proto, tmp_path)))
+        normalize(load(save(proto, tmp_path)))
 
 
 def test_an_open_image_size_is_chosen_and_stays_open(tmp_path: Path) -> None:
     path = save(plain(image="float[N,3,H,W] x"), tmp_path)
-    usual = normalise(load(path))
+    usual = normalize(load(path))
     assert usual.input_shape == (3, 224, 224)
     assert usual.free == (2, 3)
-    assert normalise(load(path), image_size=(8, 6)).input_shape == (3, 8, 6)
-    assert normalise(load(path), image_size=(64,)).input_shape == (3, 64, 64)
+    assert normalize(load(path), image_size=(8, 6)).input_shape == (3, 8, 6)
+    assert normalize(load(path), image_size=(64,)).input_shape == (3, 64, 64)
     assert dims(usual.ir.graph.inputs[0]) == ("N", 3, None, None)
 
 
@@ -150,14 +150,14 @@ def test_an_open_image_size_is_chosen_and_stays_open(tmp_path: Path) -> None:
 def test_an_image_size_that_does_not_fit_is_a_mistake(tmp_path: Path, size: tuple[int]) -> None:
     path = save(plain(image="float[N,3,H,W] x"), tmp_path)
     with pytest.raises(UsageError, match="does not fit the model's input"):
-        normalise(load(path), image_size=size)
+        normalize(load(path), image_size=size)
 
 
 def test_an_image_size_that_contradicts_the_file_is_a_mistake(tmp_path: Path) -> None:
     path = save(plain(), tmp_path)
-    assert normalise(load(path), image_size=(8, 8)).input_shape == (3, 8, 8)
+    assert normalize(load(path), image_size=(8, 8)).input_shape == (3, 8, 8)
     with pytest.raises(UsageError, match="--image-size 16x16 does not fit the model's input"):
-        normalise(load(path), image_size=(16, 16))
+        normalize(load(path), image_size=(16, 16))
 
 
 def external(tmp_path: Path) -> Path:
@@ -174,7 +174,7 @@ def test_external_data_is_read_and_counted(tmp_path: Path) -> None:
     path = external(tmp_path)
     loaded = load(path)
     assert loaded.source.bytes == path.stat().st_size + (tmp_path / "net.data").stat().st_size
-    assert_same(plain(), normalise(loaded))
+    assert_same(plain(), normalize(loaded))
 
 
 def test_missing_or_short_external_data_is_a_usage_error(tmp_path: Path) -> None:
@@ -258,4 +258,4 @@ def test_a_damaged_file_never_yields_anything_but_our_errors(tmp_path: Path, see
         data[place] = draw.integers(256)
     path.write_bytes(bytes(data))
     with contextlib.suppress(DfqError):  # some damage only changes a weight
-        assert normalise(load(path)).input_shape
+        assert normalize(load(path)).input_shape

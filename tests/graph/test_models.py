@@ -14,8 +14,8 @@ import onnx
 import pytest
 
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import ORIGIN, Model
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.model import ORIGIN, NormalizedModel
+from dfqonnx.graph.normalize import normalize
 from dfqonnx.graph.passes.edit import constant, dims
 from dfqonnx.graph.passes.input_sizes import concrete
 from tests.conftest import SHARED
@@ -102,12 +102,12 @@ TOLERANCES = {  # 62 Conv, and the sigmoid at the end: relative errors are the l
 
 
 @cache
-def normal(shared: Path, name: str) -> Model:
+def normal(shared: Path, name: str) -> NormalizedModel:
     """Load and normalise once; tests only read it."""
     feeds = ENTRIES[name].get("feed", {}).values()
     fed = next((tuple(shape[2:]) for shape in feeds), None)
     path = shared / "models" / f"{name}.onnx"
-    return normalise(load(path), image_size=SIZES.get(name, fed))
+    return normalize(load(path), image_size=SIZES.get(name, fed))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -201,6 +201,6 @@ def test_the_network_that_ships_with_the_project_normalises(root: Path) -> None:
     path = root / "models" / "resnet20.onnx"
     if not path.is_file():
         pytest.skip("models/resnet20.onnx is not in this checkout")
-    model = normalise(load(path))
+    model = normalize(load(path))
     assert_same(onnx.load(path), model)
     assert model.batchnorm == "present"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.model import ORIGIN, Model
+from dfqonnx.graph.model import ORIGIN, NormalizedModel
 from dfqonnx.graph.passes.edit import constant, dims
 from tests.graph.smallnets import assert_same, batchnorm, network, only, operators, run, through
 
@@ -20,7 +20,7 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def normal(folder: Path, body: str, weights: dict, **options: str | int) -> Model:
+def normal(folder: Path, body: str, weights: dict, **options: str | int) -> NormalizedModel:
     """Normalise, check the numbers, return the model."""
     proto = network(body, weights, **options)  # type: ignore[arg-type]
     _, model = through(proto, folder)

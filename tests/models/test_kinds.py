@@ -9,25 +9,27 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from dfqonnx.config.commands import RunSpec
-from dfqonnx.config.distillation import DistillSpec
+from dfqonnx.config.commands import RunConfig
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.config.synthesis import SynthSpec
-from dfqonnx.convert.importer import narrow
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.config.synthesis import SynthesisConfig
+from dfqonnx.convert.importer import truncate_at_unsupported
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.normalize import normalize
 from dfqonnx.report.report import Report
 from dfqonnx.workflows import run as flow
-from dfqonnx.workflows.inspect import preview
+from dfqonnx.workflows.inspect import inspect
 from tests.models.kinds import KINDS, Kind, half
 
 SHORT = Recipe(
-    synth=SynthSpec(source="leaves", images=32), distill=DistillSpec(steps=0, damping=())
+    synth=SynthesisConfig(source="leaves", images=32),
+    distill=DistillationConfig(steps=0, damping=()),
 )
 TRAINED = Recipe(
-    synth=SynthSpec(images=24, effort=0.01), distill=DistillSpec(steps=2, batch=8, damping=(1.0,))
+    synth=SynthesisConfig(images=24, effort=0.01),
+    distill=DistillationConfig(steps=2, batch=8, damping=(1.0,)),
 )
 DECIBELS = 20.0  # what every real output keeps at 8 bits; random networks measure 27 to 45
 
@@ -39,7 +41,9 @@ def quantized(
     onnx.save(model, path)
     out = folder / f"out-{bits}"
     image = (64, 48) if model.graph.input[0].type.tensor_type.shape.dim[-1].dim_param else None
-    spec = RunSpec(path, QuantSpec(Bits.parse(bits)), out, recipe=recipe, image_size=image)
+    spec = RunConfig(
+        path, QuantizationConfig(BitWidths.parse(bits)), out, recipe=recipe, image_size=image
+    )
     return path, flow.run(spec)
 
 
@@ -58,7 +62,9 @@ def ports(values: list[onnx.ValueInfoProto]) -> list[tuple[str, int, list[int | 
 def test_every_kind_is_quantized_and_measured_as_what_it_is(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
     path, report = quantized(kind.model(), tmp_path)
-    model = narrow(normalise(load(path), image_size=(64, 48) if "open" in name else None))
+    model = truncate_at_unsupported(
+        normalize(load(path), image_size=(64, 48) if "open" in name else None)
+    )
     assert model.targets == kind.targets
     found = {output.name: output for output in report.agreement.outputs}
     listed = {"varying", "labels"}  # detections: as many from both by chance, or not
@@ -84,7 +90,7 @@ def test_inspect_says_what_a_run_then_does(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
     path = tmp_path / "net.onnx"
     onnx.save(kind.model(), path)
-    found = preview(path, QuantSpec(Bits.parse("8")))
+    found = inspect(path, QuantizationConfig(BitWidths.parse("8")))
     assert not found.refusals
     floats = {line.reason.split(":")[0] for line in found.sites if line.kind == "float"}
     assert set(kind.floats) <= floats
@@ -152,10 +158,10 @@ def test_a_network_that_begins_with_what_cannot_be_computed_is_refused_by_node(
     )
     path = tmp_path / "net.onnx"
     onnx.save(kind.model(), path)
-    found = preview(path, QuantSpec(Bits.parse("8")))
+    found = inspect(path, QuantizationConfig(BitWidths.parse("8")))
     assert [offence.op for offence in found.refusals] == ["LSTM"]
     assert found.refusals[0].advice
-    spec = RunSpec(path, QuantSpec(Bits.parse("8")), tmp_path / "out", recipe=SHORT)
+    spec = RunConfig(path, QuantizationConfig(BitWidths.parse("8")), tmp_path / "out", recipe=SHORT)
     with pytest.raises(UnsupportedModel, match="LSTM"):
         flow.run(spec)
     assert not (tmp_path / "out").exists()

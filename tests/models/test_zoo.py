@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from dfqonnx.config.recipe import read_recipe
-from dfqonnx.convert.importer import narrow
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.convert.importer import truncate_at_unsupported
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
-from dfqonnx.workflows.inspect import preview
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.workflows.inspect import inspect
 from tests.conftest import SHARED
 from tests.models.zoo import Outcome, find_models, input_spec, quantize
 
@@ -68,12 +68,12 @@ def test_four_bit_weights_end_without_error(path: Path, shared: Path, tmp_path: 
 
 @pytest.mark.parametrize("path", picked(), ids=lambda path: path.stem)
 def test_inspect_agrees_with_what_a_run_decides(path: Path, shared: Path) -> None:
-    quant = QuantSpec(Bits.parse("8"))
+    quant = QuantizationConfig(BitWidths.parse("8"))
     spec = input_spec(path, shared)
-    found = preview(path, quant, spec)
+    found = inspect(path, quant, spec)
     assert not found.refusals
-    model = narrow(normalise(load(path)))
-    sites = choose_sites(model, quant, input_signed=spec is None or spec.signed)
+    model = truncate_at_unsupported(normalize(load(path)))
+    sites = place_quantizers(model, quant, input_signed=spec is None or spec.signed)
     told = {kind: [line.name for line in found.sites if line.kind == kind] for kind in KINDS}
     assert told["weight"] == [site.node for site in sites.weights]
     assert told["activation"] == [site.name for site in sites.activations]

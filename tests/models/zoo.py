@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.config.commands import RunSpec
+from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import InputSpec, image_size
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
-from dfqonnx.evaluation.outputs import Comparison, measure
+from dfqonnx.evaluation.outputs import Comparison, compare_outputs
 from dfqonnx.report.report import Report
 from dfqonnx.runtime.session import Session
 from dfqonnx.workflows import run as flow
@@ -33,10 +33,10 @@ VALUES = 3e8  # multiply-adds are not known here: pixels of all of them together
 
 # What the authors of models without an entry in the manifest document.
 PUBLISHED = {
-    "ultraface_rfb320": InputSpec("ultraface", 1.0, (127.0,) * 3, (128.0,) * 3),
-    "fastestdet_coco": InputSpec("fastestdet", 255.0, (0.0,), (1.0,), channels="BGR"),
-    "winml_style_candy": InputSpec("candy", 1.0, (0.0,), (1.0,), channels="BGR"),
-    "stm_mobilenetv2_050_128": InputSpec("stm", 255.0, (0.0,), (1.0,)),
+    "ultraface_rfb320": InputFormat("ultraface", 1.0, (127.0,) * 3, (128.0,) * 3),
+    "fastestdet_coco": InputFormat("fastestdet", 255.0, (0.0,), (1.0,), channels="BGR"),
+    "winml_style_candy": InputFormat("candy", 1.0, (0.0,), (1.0,), channels="BGR"),
+    "stm_mobilenetv2_050_128": InputFormat("stm", 255.0, (0.0,), (1.0,)),
 }
 
 
@@ -79,13 +79,13 @@ def find_models(shared: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_size)
 
 
-def input_spec(path: Path, shared: Path) -> InputSpec | None:
+def input_spec(path: Path, shared: Path) -> InputFormat | None:
     """Return how a model reads images, as its manifest entry or its authors say."""
     entries = json.loads((shared / "models" / "manifest.json").read_text(encoding="utf-8"))
     entry = next((e for e in entries if Path(e["file"]).name == path.name), {})
     if entry.get("mean") is None:
         return PUBLISHED.get(path.stem)
-    return InputSpec(
+    return InputFormat(
         path.stem,
         float(entry["scale"]),
         tuple(map(float, entry["mean"])),
@@ -99,7 +99,9 @@ def quantize(path: Path, shared: Path, out: Path, *, bits: str, recipe: Recipe) 
     """Run one model, then hold its file to real images."""
     spec = input_spec(path, shared)
     wall, cpu = time.perf_counter(), time.process_time()
-    report = flow.run(RunSpec(path, QuantSpec(Bits.parse(bits)), out, inputs=spec, recipe=recipe))
+    report = flow.run(
+        RunConfig(path, QuantizationConfig(BitWidths.parse(bits)), out, inputs=spec, recipe=recipe)
+    )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     teacher, student = Session(path), Session(out / report.student.path)
     shape = tuple(d or 0 for d in teacher.inputs[0].shape[1:])
@@ -108,7 +110,7 @@ def quantize(path: Path, shared: Path, out: Path, *, bits: str, recipe: Recipe) 
         return Outcome(path, report, wall, cpu, None, 0)
     x = to_tensor(pixels, spec, shape=shape)
     results = [s.run_batched({s.inputs[0].name: x}, size=16) for s in (teacher, student)]
-    return Outcome(path, report, wall, cpu, measure(*results, image=shape), len(x))
+    return Outcome(path, report, wall, cpu, compare_outputs(*results, image=shape), len(x))
 
 
 def real_images(shared: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] | None:

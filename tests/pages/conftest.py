@@ -13,11 +13,11 @@ import pytest
 
 from dfqonnx.core import layer_analysis as p
 from dfqonnx.evaluation.outputs import Classes
-from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report import report as m
 from dfqonnx.report import sections as s
 from dfqonnx.report.files import write_images, write_report
-from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">'\"&$x^2$"
@@ -33,13 +33,13 @@ FLAGS = [
 ]
 
 
-def occupancy(bits: int, signed: bool, scale: float = 0.1) -> p.Occupancy:
+def occupancy(bits: int, signed: bool, scale: float = 0.1) -> p.CodeOccupancy:
     """Something bell-shaped over a grid of 2^bits levels."""
     lo = -(2 ** (bits - 1)) if signed else 0
     width = 2.0**bits / 64
     counts = tuple(int(1000 * np.exp(-(((k - 40) / 12) ** 2))) for k in range(80))
     histogram = p.Histogram(lo - 0.5 - 8 * width, width, counts, 1, 2)
-    return p.Occupancy(lo, lo + 2**bits - 1, scale, 0.01, histogram)
+    return p.CodeOccupancy(lo, lo + 2**bits - 1, scale, 0.01, histogram)
 
 
 def full_report(layers: int = 4) -> m.Report:
@@ -48,15 +48,15 @@ def full_report(layers: int = 4) -> m.Report:
     chain = zip(names, [(), *((name,) for name in names)], strict=False)
     return m.Report(
         verdict="inconclusive",
-        teacher=m.ModelFacts("net.onnx", "ab" * 32, 400_000, Bounded(91.7, 91.1, 92.2, 10_000)),
-        student=m.ModelFacts("net.w4a4.onnx", "cd" * 32, 60_000, Bounded(91.0, 90.4, 91.6, 10_000)),
+        teacher=m.ModelFacts("net.onnx", "ab" * 32, 400_000, Interval(91.7, 91.1, 92.2, 10_000)),
+        student=m.ModelFacts("net.w4a4.onnx", "cd" * 32, 60_000, Interval(91.0, 90.4, 91.6, 10_000)),
         bits=m.Widths(4, 4),
-        drop=Drop(Bounded(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
+        drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
         agreement=m.Agreement(
-            Bounded(0.97, 0.95, 0.99, 64), Bounded(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
+            Interval(0.97, 0.95, 0.99, 64), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
         ),
         parity=m.Parity(1, 3e-5, 1, 2e-5, 0.999, 64),
-        audit=Audit({"QLinearConv": 3}, {}, (FloatNode(EVIL, "Conv", f"because {EVIL}"),), "cpu"),
+        audit=Audit({"QLinearConv": 3}, {}, (FloatKernel(EVIL, "Conv", f"because {EVIL}"),), "cpu"),
         latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
         seconds={"distill": 10.0, "total": 12.0},
         recipe="default",
@@ -70,27 +70,27 @@ def full_report(layers: int = 4) -> m.Report:
             100,
             True,
             "",
-            Bounded(0.9, 0.85, 0.95, 64),
+            Interval(0.9, 0.85, 0.95, 64),
             0.2,
             0.05,
-            tuple(s.Moment(25 * k, 2.0 * k, 1.0 / k, 0.9**k) for k in range(1, 5)),
-            untrained_top1=Bounded(85.5, 84.8, 86.2, 10_000),
+            tuple(s.TrainingLogEntry(25 * k, 2.0 * k, 1.0 / k, 0.9**k) for k in range(1, 5)),
+            untrained_top1=Interval(85.5, 84.8, 86.2, 10_000),
         ),
         disagreement=s.disagreement("synthetic", Classes((0, 1, 2) * 4, (0, 1, 1) * 4)),
         class_names=("cat", EVIL, "dog"),
-        seen=s.Seen(tuple(range(12)), (0, 1, 2) * 4, (0, 1, 1) * 4),
-        portrait=p.Portrait(
+        seen=s.ClassesSeen(tuple(range(12)), (0, 1, 2) * 4, (0, 1, 1) * 4),
+        portrait=p.LayerNoise(
             64,
             tuple(
-                p.LayerPortrait(name, "Conv", 4, 8, 20.0 - k, 22.0 + k, occupancy(4, True))
+                p.WeightedLayerNoise(name, "Conv", 4, 8, 20.0 - k, 22.0 + k, occupancy(4, True))
                 for k, name in enumerate(names)
             ),
             (
-                p.ActivationPortrait("input", "input", "input", 8, 40.0, occupancy(8, True)),
-                p.ActivationPortrait(EVIL, EVIL, "node-input", 4, 15.0, occupancy(4, False)),
+                p.ActivationNoise("input", "input", "input", 8, 40.0, occupancy(8, True)),
+                p.ActivationNoise(EVIL, EVIL, "node-input", 4, 15.0, occupancy(4, False)),
             ),
         ),
-        graph=tuple(p.Place(name, "Conv", reads, 1000 * k, 10) for k, (name, reads) in
+        graph=tuple(p.GraphNode(name, "Conv", reads, 1000 * k, 10) for k, (name, reads) in
                     enumerate(chain, 1)),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from dfqonnx.report.files import write_report
 from dfqonnx.viewer import serve as session
 from dfqonnx.viewer.annotate import annotate
 from dfqonnx.viewer.notes import student_notes
-from dfqonnx.viewer.pair import choose
+from dfqonnx.viewer.pair import choose_pair
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 from tests.pages.conftest import EVIL, full_report
 
@@ -39,22 +39,22 @@ def pair(tmp_path: Path) -> Path:
 
 
 def test_a_folder_leads_to_student_teacher_and_report(pair: Path) -> None:
-    shown = choose(pair)
+    shown = choose_pair(pair)
     assert (shown.student, shown.teacher) == (pair / "net.w4a4.onnx", pair / "net.onnx")
     assert shown.report is not None
     assert shown.note == ""
 
 
 def test_a_file_finds_the_report_beside_it_only_if_it_is_about_that_file(pair: Path) -> None:
-    assert choose(pair / "net.w4a4.onnx").report is not None
-    alone = choose(pair / "net.onnx")
+    assert choose_pair(pair / "net.w4a4.onnx").report is not None
+    alone = choose_pair(pair / "net.onnx")
     assert (alone.report, alone.teacher) == (None, None)
     assert "--teacher" in alone.note
 
 
 def test_a_target_that_is_nothing_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
-        choose(tmp_path / "nothing")
+        choose_pair(tmp_path / "nothing")
 
 
 def test_nodes_of_the_copy_carry_bits_and_noise_and_the_file_itself_stays(pair: Path) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from dfqonnx.core.input_format import PRESETS
-from dfqonnx.core.quantization import Bits, QuantSpec
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.cost import costs
+from dfqonnx.graph.cost import estimate_costs
 from dfqonnx.placement.inspection import inspect_file
 from tests.graph.smallnets import network, save, through
 
-W4A4 = QuantSpec(Bits(4, 4))
+W4A4 = QuantizationConfig(BitWidths(4, 4))
 
 
 def test_costs_are_the_textbook_counts(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_costs_are_the_textbook_counts(tmp_path: Path) -> None:
     """
     weights = {"w": (4, 3, 3, 3), "b": (4,), "v": (4, 1, 3, 3), "u": (4, 2, 2, 2), "k": (5, 32)}
     _, model = through(network(body, weights), tmp_path)
-    found = [(c.op, c.multiply_adds, c.parameters) for c in costs(model)]
+    found = [(c.op, c.multiply_adds, c.parameters) for c in estimate_costs(model)]
     assert found == [
         ("Conv", 4 * 4 * 4 * 3 * 9, 4 * 27 + 4),
         ("Conv", 4 * 2 * 2 * 9, 4 * 9 + 4),  # own bias of zeros added

@@ -7,32 +7,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.core.quantization_plan import ActivationSite, Sites
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
+from dfqonnx.placement.place import place_quantizers
 from tests.graph.smallnets import batchnorm, network, real_model, through
 
-W4A4 = QuantSpec(Bits(4, 4))
+W4A4 = QuantizationConfig(BitWidths(4, 4))
 CONV = {"w": (4, 3, 3, 3), "v": (4, 4, 3, 3), "u": (4, 4, 3, 3), "k": (5, 4)}
 P = "Conv<pads=[1,1,1,1]>"
 HEAD = "g = GlobalAveragePool({}) f = Flatten(g) y = Gemm<transB=1>(f, k)"
 
 
 def sites_of(
-    folder: Path, body: str, weights: dict, quant: QuantSpec = W4A4, *, signed: bool = True
-) -> Sites:
+    folder: Path, body: str, weights: dict, quant: QuantizationConfig = W4A4, *, signed: bool = True
+) -> QuantizationPlan:
     proto = network(body, weights)
     for node in proto.graph.node:
         node.name = f"@{node.output[0]}"
-    return choose_sites(through(proto, folder)[1], quant, input_signed=signed)
+    return place_quantizers(through(proto, folder)[1], quant, input_signed=signed)
 
 
-def short(sites: Sites) -> dict[str, str]:
+def short(sites: QuantizationPlan) -> dict[str, str]:
     """Name -> bits, sign, role and marks, in one short string."""
     return {s.name: _short(s) for s in sites.activations}
 
 
-def _short(site: ActivationSite) -> str:
+def _short(site: ActivationQuantizer) -> str:
     sign = "s" if site.grid.signed else "u"
     top = "" if site.ceiling is None else f"<{site.ceiling:g}"
     return f"{sign}{site.grid.bits}{top} {site.role}" + (" feature" if site.feature else "")
@@ -80,14 +80,14 @@ def test_a_residual_stream_has_8_bits_and_a_narrow_second_reading(tmp_path: Path
 
 def test_at_8_bits_no_second_reading_is_needed(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) s = Add(c, b) "
-    sites = sites_of(tmp_path, body + HEAD.format("s"), CONV, QuantSpec(Bits(8, 8)))
+    sites = sites_of(tmp_path, body + HEAD.format("s"), CONV, QuantizationConfig(BitWidths(8, 8)))
     assert all(not s.consumers for s in sites.activations)
     assert {s.grid.bits for s in (*sites.activations, *sites.weights)} == {8}
 
 
 def test_strict_ends_widen_only_the_first_and_last_weights(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
-    quant = QuantSpec(Bits(3, 3), ends=8)
+    quant = QuantizationConfig(BitWidths(3, 3), ends=8)
     sites = sites_of(tmp_path, body + HEAD.format("d"), CONV, quant)
     assert [(w.node, w.grid.bits) for w in sites.weights] == [("@a", 8), ("@c", 3), ("@y", 8)]
     assert {s.name: s.grid.bits for s in sites.activations}["b"] == 3
@@ -246,9 +246,9 @@ def test_arithmetic_on_shapes_gets_no_sites(tmp_path: Path) -> None:
 
 def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
-    wide = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantSpec(Bits(4, 8)))
+    wide = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(4, 8)))
     assert ({w.grid.bits for w in wide.weights}, short(wide)["b"][:2]) == ({4}, "u8")
-    narrow = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantSpec(Bits(8, 2)))
+    narrow = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(8, 2)))
     assert ({w.grid.bits for w in narrow.weights}, short(narrow)["b"][:2]) == ({8}, "u2")
 
 
@@ -258,7 +258,7 @@ def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) ->
 @pytest.mark.parametrize("export", ["bn", "folded", "dynamo"])
 def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) -> None:
     model = real_model(shared / "models" / f"cifar10_resnet20_{export}.onnx")
-    sites = choose_sites(model, W4A4, input_signed=True)
+    sites = place_quantizers(model, W4A4, input_signed=True)
     sums = [s for s in sites.activations if s.feature]
     second = [s for s in sites.activations if s.consumers]
     assert len(sums) == 9
@@ -277,7 +277,7 @@ def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) ->
 )
 def test_relu6_networks_have_ceilings_and_no_float_layer(shared: Path, network_name: str) -> None:
     model = real_model(shared / "models" / f"{network_name}.onnx")
-    sites = choose_sites(model, W4A4, input_signed=True)
+    sites = place_quantizers(model, W4A4, input_signed=True)
     clips = [n for n in model.ir.graph if n.op_type == "Clip"]
     named = {s.tensor for s in sites.activations if s.ceiling == 6.0 and not s.consumers}
     assert named == {n.outputs[0].name for n in clips}
@@ -296,10 +296,10 @@ def all_exports() -> list[str]:
 
 
 @pytest.mark.parametrize("name", all_exports())
-@pytest.mark.parametrize("bits", [Bits(4, 4), Bits(8, 8), Bits(2, 3)], ids=str)
-def test_the_decision_is_whole(shared: Path, name: str, bits: Bits) -> None:
+@pytest.mark.parametrize("bits", [BitWidths(4, 4), BitWidths(8, 8), BitWidths(2, 3)], ids=str)
+def test_the_decision_is_whole(shared: Path, name: str, bits: BitWidths) -> None:
     model = real_model(shared / "models" / f"{name}.onnx")
-    sites = choose_sites(model, QuantSpec(bits), input_signed=True)
+    sites = place_quantizers(model, QuantizationConfig(bits), input_signed=True)
     names = [s.name for s in sites.activations]
     nodes = {str(n.name): n for n in model.ir.graph}
     values = {v.name for n in nodes.values() for v in n.outputs} | {model.input}

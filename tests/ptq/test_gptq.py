@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.ops.conv import conv
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import Grid
-from dfqonnx.core.quantization_plan import Sites, WeightSite
+from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.gptq import Positions, is_matrix_product, reconstruct, solve
+from dfqonnx.ptq.gptq import SampledPositions, gptq, is_matrix_product, solve
 
-Tiny = tuple[Program, Sites]
+Tiny = tuple[Program, QuantizationPlan]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def site(op: str, axis: int = 0) -> WeightSite:
-    return WeightSite("n", op, "w", "b", Grid.weight(4), axis, "x")
+def site(op: str, axis: int = 0) -> WeightQuantizer:
+    return WeightQuantizer("n", op, "w", "b", IntegerRange.weight(4), axis, "x")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_conv_is_its_matrix_product_at_every_position(
     w = torch.randn(12, 6 // groups, 3, 3, generator=seeded(1))
     b = torch.randn(12, generator=seeded(2))
     y = conv(x, w, b, group=groups, **attributes)  # type: ignore[arg-type]
-    positions = Positions(
+    positions = SampledPositions(
         site("Conv"), {"group": groups, **attributes}, y, count=50, generator=seeded(3)
     )
     patches = positions.inputs(x, w)  # (G, M, P)
@@ -59,7 +59,7 @@ def test_a_conv_is_its_matrix_product_at_every_position(
 def test_a_gemm_is_its_matrix_product() -> None:
     x, w = torch.randn(7, 5, generator=seeded()), torch.randn(4, 5, generator=seeded(1))
     y = functional.linear(x, w)
-    positions = Positions(site("Gemm"), {}, y, count=100, generator=seeded())
+    positions = SampledPositions(site("Gemm"), {}, y, count=100, generator=seeded())
     # float32 sums of 5 terms in another order
     torch.testing.assert_close(w[None] @ positions.inputs(x, w), positions.outputs(y))
 
@@ -141,9 +141,9 @@ def test_a_whole_student_comes_closer_to_its_teacher(tiny: Tiny, images: Tensor)
     student = Student(*tiny)
     student.initialise([images])
     with torch.no_grad():
-        goal = Net(program)(images)[0]
+        goal = ProgramModule(program)(images)[0]
         before = float((student(images)[0] - goal).square().mean())
-        reconstruct(student, program, images, generator=seeded(), damping=0.1)
+        gptq(student, program, images, generator=seeded(), damping=0.1)
         after = float((student(images)[0] - goal).square().mean())
     assert after < 0.6 * before
 
@@ -156,7 +156,7 @@ def test_reconstruction_leaves_the_teacher_and_the_activation_steps_alone(
     student.initialise([images])
     tensors = {name: tensor.clone() for name, tensor in program.tensors.items()}
     before = student.qparams().activations
-    reconstruct(student, program, images, generator=seeded(), damping=0.1)
+    gptq(student, program, images, generator=seeded(), damping=0.1)
     assert student.qparams().activations == before
     assert all(torch.equal(tensors[name], t) for name, t in program.tensors.items())
 
@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_codes(tiny: Tiny, images: Tensor) -> None:
     for _ in range(2):
         student = Student(*tiny)
         student.initialise([images])
-        reconstruct(student, tiny[0], images, generator=seeded(4), damping=0.1)
+        gptq(student, tiny[0], images, generator=seeded(4), damping=0.1)
         found.append(student.qparams().weights)
     for node, w in found[0].items():
         assert np.array_equal(w.codes, found[1][node].codes)

@@ -12,19 +12,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dfqonnx.convert.importer import narrow, to_program
-from dfqonnx.convert.module import Net
-from dfqonnx.convert.shape_check import rehearse
-from dfqonnx.core.quantization import Bits, QuantSpec
-from dfqonnx.equalization.activation_balancing import level, shared_steps
-from dfqonnx.equalization.scale_groups import find_freedom
-from dfqonnx.evaluation.parity import TorchRun, compare
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.shape_check import check_shapes
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.equalization.activation_balancing import (
+    balance_activation_channels,
+    find_shared_scales,
+)
+from dfqonnx.equalization.scale_groups import find_scale_groups
+from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.placement.place import choose_sites
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from tests.randomnets.grow import PARTS, grow, pixels
 
@@ -49,21 +52,27 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         onnx.save(proto, path)
         x = pixels(proto, IMAGES)
         expected = Session(path, optimisation="off").run_batched({"x": x})
-        model = narrow(normalise(load(path)))
+        model = truncate_at_unsupported(normalize(load(path)))
         program = to_program(model)
-        rehearse(program, model.input_shape)
+        check_shapes(program, model.input_shape)
         with torch.no_grad():
-            (found,), _ = Net(program, outputs=program.outputs)(torch.from_numpy(x))
+            (found,), _ = ProgramModule(program, outputs=program.outputs)(torch.from_numpy(x))
         (wanted,) = expected.values()
         # float32 sums in another order, BatchNorm and constants folded: 1e-4 of the largest value
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-        sites = choose_sites(model, QuantSpec(Bits.parse(bits)), input_signed=True)
-        freedom = find_freedom(program, sites)
-        shared = shared_steps(freedom, sites)
+        sites = place_quantizers(
+            model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True
+        )
+        freedom = find_scale_groups(program, sites)
+        shared = find_shared_scales(freedom, sites)
         factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, freedom.count)))
-        factors *= level(program, shared, freedom, torch.from_numpy(x), share=0.3)
+        factors *= balance_activation_channels(
+            program, shared, freedom, torch.from_numpy(x), share=0.3
+        )
         with torch.no_grad():
-            scaled = Net(freedom.scaled(program, factors.float()), outputs=program.outputs)
+            scaled = ProgramModule(
+                freedom.scaled(program, factors.float()), outputs=program.outputs
+            )
             (same,), _ = scaled(torch.from_numpy(x))
         np.testing.assert_allclose(same.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         student = Student(program, sites).eval()
@@ -72,8 +81,8 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         write(export(model, sites, student.qparams()), target)
         with torch.no_grad():
             fed = torch.from_numpy(x)
-            run = TorchRun(student.codes(fed), student(fed)[0].numpy())
-        parity = compare(target, x, torch_run=run)
+            run = StudentOutputs(student.codes(fed), student(fed)[0].numpy())
+        parity = measure_parity(target, x, torch_run=run)
     assert parity is not None
     assert parity.off_vs_torch is not None
     # equal codes in, a value near a tie between two codes out: one level, and rarely; but halfway

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from dfqonnx.evaluation.evaluate import Validation
+from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.file_size import FileFacts
-from dfqonnx.evaluation.parity import Levels, Parity, SiteFlips
+from dfqonnx.evaluation.parity import CodeMismatches, Parity, QuantizerMismatches
 from dfqonnx.report.build import build
 from dfqonnx.runtime.kernel_audit import Audit
 
 FILE = FileFacts("net.onnx", "0", 1)
-SAME = Levels((SiteFlips("a", 100_000, 0, 0),))
+SAME = CodeMismatches((QuantizerMismatches("a", 100_000, 0, 0),))
 TRAINED = "the file is what was trained"
 DEPLOYED = "the runtime computes what the file says"
 
 
-def gate(rule: str, *, trained: Levels = SAME, deployed: Levels = SAME) -> tuple[bool | None, str]:
+def gate(
+    rule: str, *, trained: CodeMismatches = SAME, deployed: CodeMismatches = SAME
+) -> tuple[bool | None, str]:
     parity = Parity(deployed, trained, trained, None, None, 0.0, 0.0, 1)
     audit = Audit({}, {}, (), "cpu")
-    found = Validation(FILE, FILE, None, None, parity, audit, None, "", "1", "cpu")
+    found = Evaluation(FILE, FILE, None, None, parity, audit, None, "", "1", "cpu")
     (told,) = [gate for gate in build(found).gates if gate.rule == rule]
     return told.holds, told.value
 
@@ -30,7 +32,7 @@ def gate(rule: str, *, trained: Levels = SAME, deployed: Levels = SAME) -> tuple
 def test_one_code_in_ten_thousand_may_differ_by_a_level(
     differing: int, largest: int, holds: bool
 ) -> None:
-    levels = Levels((SiteFlips("a", 100_000, differing, largest),))
+    levels = CodeMismatches((QuantizerMismatches("a", 100_000, differing, largest),))
     words = f"{differing / 100_000:.1e} of the codes differ, by {largest} levels at most"
     assert gate(TRAINED, trained=levels) == (holds, words)
     assert gate(DEPLOYED, deployed=levels) == (holds, words)
@@ -42,13 +44,23 @@ def test_one_code_in_ten_thousand_may_differ_by_a_level(
 def test_float_sums_over_planes_excuse_what_stands_behind_them_and_nothing_else(
     differing: int, largest: int, holds: bool
 ) -> None:
-    summed = SiteFlips("b", 100_000, differing, largest, summed=True)
-    found, words = gate(TRAINED, trained=Levels((*SAME.sites, summed)))
+    summed = QuantizerMismatches("b", 100_000, differing, largest, summed=True)
+    found, words = gate(TRAINED, trained=CodeMismatches((*SAME.sites, summed)))
     assert found is holds
     assert words.endswith(
         f"; {differing / 100_000:.1e} of those behind float sums over whole planes"
     )
-    plain = Levels((SiteFlips("a", 100_000, 11, 1), SiteFlips("b", 100_000, 0, 0, summed=True)))
+    plain = CodeMismatches(
+        (
+            QuantizerMismatches("a", 100_000, 11, 1),
+            QuantizerMismatches("b", 100_000, 0, 0, summed=True),
+        )
+    )
     assert gate(TRAINED, trained=plain)[0] is False
     # one runtime, one order of adding up: no excuse
-    assert gate(DEPLOYED, deployed=Levels((SiteFlips("b", 1000, 1, 1, summed=True),)))[0] is False
+    assert (
+        gate(
+            DEPLOYED, deployed=CodeMismatches((QuantizerMismatches("b", 1000, 1, 1, summed=True),))
+        )[0]
+        is False
+    )

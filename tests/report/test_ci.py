@@ -11,11 +11,17 @@ import pytest
 import xmlschema
 
 from dfqonnx.config.gates import parse_gates
-from dfqonnx.evaluation.statistics import share
+from dfqonnx.evaluation.statistics import wilson_interval
 from dfqonnx.report import report as m
-from dfqonnx.report.ci import SUMMARY_BYTES, junit, outputs, remarks, tell
+from dfqonnx.report.ci import (
+    SUMMARY_BYTES,
+    format_annotations,
+    format_junit,
+    outputs,
+    write_github_outputs,
+)
 from dfqonnx.report.files import write_report
-from dfqonnx.report.gate_verdicts import judged
+from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.text import markdown
 
 HERE = Path(__file__).parent
@@ -24,13 +30,13 @@ BARE = m.Report(
     "pass",
     m.ModelFacts("net.onnx", "ab", 1000),
     m.ModelFacts("net.w4a4.onnx", "cd", 170),
-    agreement=m.Agreement(eval=share(970, 1000)),
+    agreement=m.Agreement(eval=wilson_interval(970, 1000)),
     seconds={"total": 12.3456},
     gates=(m.Gate("a promise", "kept", True),),
     warnings=("first", "second"),
 )
-FULL = judged(BARE, RULES)
-STRICT = judged(BARE, RULES, strict=True)
+FULL = apply_gates(BARE, RULES)
+STRICT = apply_gates(BARE, RULES, strict=True)
 NASTY = dataclasses.replace(
     BARE,
     student=m.ModelFacts('<&"\x00\x1b.onnx'),
@@ -49,18 +55,18 @@ def schema(request: pytest.FixtureRequest) -> xmlschema.XMLSchema:
     ids=["promises", "rules", "strict", "nasty", "nothing"],
 )
 def test_junit_xml_keeps_to_its_schemas(report: m.Report, schema: xmlschema.XMLSchema) -> None:
-    schema.validate(junit(report))
+    schema.validate(format_junit(report))
 
 
 def test_the_schemas_refuse_what_build_servers_refuse(schema: xmlschema.XMLSchema) -> None:
-    page = junit(FULL)
+    page = format_junit(FULL)
     for broken in (page.replace("classname=", "clazz="), page.replace('tests="5"', 'tests="x"')):
         assert not schema.is_valid(broken)
 
 
 @pytest.mark.parametrize(("report", "failures", "skipped"), [(FULL, 1, 2), (STRICT, 3, 0)])
 def test_the_counts_are_those_of_the_cases(report: m.Report, failures: int, skipped: int) -> None:
-    suite = ElementTree.fromstring(junit(report))[0]
+    suite = ElementTree.fromstring(format_junit(report))[0]
     counts = {key: int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": 5, "failures": failures, "errors": 0, "skipped": skipped}
     assert len(suite.findall("testcase")) == 5
@@ -70,7 +76,7 @@ def test_the_counts_are_those_of_the_cases(report: m.Report, failures: int, skip
 
 
 def test_promises_and_rules_are_told_apart_and_reasons_are_kept() -> None:
-    suite = ElementTree.fromstring(junit(FULL))[0]
+    suite = ElementTree.fromstring(format_junit(FULL))[0]
     names = {case.attrib["name"]: case.attrib["classname"] for case in suite.iter("testcase")}
     assert names["a promise"] == "dfqonnx.promises"
     assert names["size<=0.1x"] == "dfqonnx.rules"
@@ -82,8 +88,10 @@ def test_promises_and_rules_are_told_apart_and_reasons_are_kept() -> None:
 
 def test_the_time_stamp_is_utc_without_a_zone() -> None:
     east = datetime(2024, 5, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
-    assert 'timestamp="2024-04-30T23:30:00"' in junit(FULL, now=east)
-    assert 'timestamp="2024-05-01T00:00:00"' in junit(FULL, now=datetime(2024, 5, 1, tzinfo=UTC))
+    assert 'timestamp="2024-04-30T23:30:00"' in format_junit(FULL, now=east)
+    assert 'timestamp="2024-05-01T00:00:00"' in format_junit(
+        FULL, now=datetime(2024, 5, 1, tzinfo=UTC)
+    )
 
 
 def test_junit_xml_is_written_only_when_the_user_set_a_rule(tmp_path: Path) -> None:
@@ -97,18 +105,18 @@ def test_junit_xml_is_written_only_when_the_user_set_a_rule(tmp_path: Path) -> N
 
 
 def test_every_gate_that_is_not_kept_becomes_an_annotation() -> None:
-    found = list(remarks(FULL))
+    found = list(format_annotations(FULL))
     assert found[0] == "::error title=gate fails%3A size<=0.1x::0.1700 of the float file"
     assert found[1].startswith(
         "::warning title=gate inconclusive%3A agreement>=0.97::97.00 %25 (95"
     )
     assert found[2].startswith("::warning title=gate inconclusive%3A drop<=1::needs labelled")
     assert found[-1].startswith("::notice title=dfqonnx fail::net.w4a4.onnx: fail: ")
-    assert [line.split(" ")[0] for line in remarks(STRICT)][:3] == ["::error"] * 3
+    assert [line.split(" ")[0] for line in format_annotations(STRICT)][:3] == ["::error"] * 3
 
 
 def test_annotations_stay_on_one_line_whatever_names_hold() -> None:
-    line = next(iter(remarks(NASTY)))
+    line = next(iter(format_annotations(NASTY)))
     assert "\n" not in line
     assert line.endswith("::50 %25 of%0Anodes, or: more\ud800")
 
@@ -119,7 +127,7 @@ def test_summary_and_outputs_are_appended_where_the_runner_wants_them(tmp_path: 
     files = ("junit.xml", "net.w4a4.onnx", "report.json")
     report = dataclasses.replace(FULL, files=files)
     variables = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(output)}
-    tell(report, tmp_path / "out", variables)
+    write_github_outputs(report, tmp_path / "out", variables)
     assert summary.read_text().startswith("before\n# net.w4a4.onnx")
     found = dict(line.split("=", 1) for line in output.read_text().splitlines())
     assert found["verdict"] == "fail"
@@ -129,7 +137,7 @@ def test_summary_and_outputs_are_appended_where_the_runner_wants_them(tmp_path: 
 
 
 def test_without_a_runner_nothing_is_written(tmp_path: Path) -> None:
-    tell(FULL, None, {})
+    write_github_outputs(FULL, None, {})
     assert list(tmp_path.iterdir()) == []
     assert dict(outputs(FULL, None))["report"] == ""
 
@@ -138,7 +146,7 @@ def test_a_value_of_several_lines_cannot_forge_another_output(tmp_path: Path) ->
     report = dataclasses.replace(
         FULL, student=m.ModelFacts("a\nverdict=pass"), warnings=("\ud800",)
     )
-    tell(report, None, {"GITHUB_OUTPUT": str(tmp_path / "output")})
+    write_github_outputs(report, None, {"GITHUB_OUTPUT": str(tmp_path / "output")})
     lines = (tmp_path / "output").read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("student<<end-"))
     assert lines[start + 1 : start + 3] == ["a", "verdict=pass"]
@@ -147,7 +155,7 @@ def test_a_value_of_several_lines_cannot_forge_another_output(tmp_path: Path) ->
 
 def test_a_summary_that_is_too_long_is_cut_and_says_so(tmp_path: Path) -> None:
     report = dataclasses.replace(FULL, warnings=("é" * SUMMARY_BYTES,))
-    tell(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")})
+    write_github_outputs(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")})
     data = (tmp_path / "summary").read_bytes()
     assert len(data) <= SUMMARY_BYTES
     assert "cut here" in data.decode()

@@ -19,22 +19,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfqonnx.config.gates import METRICS, Rule, parse_gate, parse_gates
+from dfqonnx.config.gates import METRICS, GateRule, parse_gate, parse_gates
 from dfqonnx.errors import UsageError
-from dfqonnx.evaluation.statistics import Bounded, paired_drop, share
+from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_interval
 from dfqonnx.report import report as m
 from dfqonnx.report.gate_verdicts import (
     NO_LABELS,
+    apply_gates,
     broken,
     images_for_drop,
     images_for_share,
-    judge,
-    judged,
+    judge_gate,
 )
-from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
-TOP1 = share(9100, 10_000)
+TOP1 = wilson_interval(9100, 10_000)
 FULL = m.Report(
     verdict="pass",
     teacher=m.ModelFacts("net.onnx", "ab", 1000),
@@ -42,11 +42,11 @@ FULL = m.Report(
         "net.w4a4.onnx",
         "cd",
         170,
-        Bounded(100 * TOP1.value, 100 * TOP1.low, 100 * TOP1.high, 10_000),
+        Interval(100 * TOP1.value, 100 * TOP1.low, 100 * TOP1.high, 10_000),
     ),
     drop=paired_drop(90, 20, 10_000),
-    agreement=m.Agreement(synthetic=share(200, 256), eval=share(970, 1000)),
-    audit=Audit({"QLinearConv": 20}, {}, (FloatNode("soft", "Softmax", "why"),), "cpu"),
+    agreement=m.Agreement(synthetic=wilson_interval(200, 256), eval=wilson_interval(970, 1000)),
+    audit=Audit({"QLinearConv": 20}, {}, (FloatKernel("soft", "Softmax", "why"),), "cpu"),
     latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1, 400),
     gates=(m.Gate("a promise", "kept", True),),
 )
@@ -56,21 +56,21 @@ EMPTY = m.Report("pass", m.ModelFacts("a.onnx"), m.ModelFacts("b.onnx"))
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("drop<=1.0", Rule("drop<=1.0", "drop", "<=", 1.0)),
-        ("drop < 1pp", Rule("drop<1pp", "drop", "<", 1.0)),
-        ("drop<=-0.5 points", Rule("drop<=-0.5points", "drop", "<=", -0.5)),
-        ("agreement>=0.97", Rule("agreement>=0.97", "agreement", ">=", 0.97)),
-        (" agreement >= 97 % ", Rule("agreement>=97%", "agreement", ">=", 0.97)),
-        ("top1>=91%", Rule("top1>=91%", "top1", ">=", 91.0)),
-        ("size<=0.2x", Rule("size<=0.2x", "size", "<=", 0.2)),
-        ("size<=20%", Rule("size<=20%", "size", "<=", 0.2)),
-        ("size<=160KiB", Rule("size<=160KiB", "bytes", "<=", 163_840.0)),
-        ("speedup>=1.8x", Rule("speedup>=1.8x", "speedup", ">=", 1.8)),
-        ("speedup>2", Rule("speedup>2", "speedup", ">", 2.0)),
-        ("float_nodes==0", Rule("float_nodes==0", "float_nodes", "==", 0.0)),
+        ("drop<=1.0", GateRule("drop<=1.0", "drop", "<=", 1.0)),
+        ("drop < 1pp", GateRule("drop<1pp", "drop", "<", 1.0)),
+        ("drop<=-0.5 points", GateRule("drop<=-0.5points", "drop", "<=", -0.5)),
+        ("agreement>=0.97", GateRule("agreement>=0.97", "agreement", ">=", 0.97)),
+        (" agreement >= 97 % ", GateRule("agreement>=97%", "agreement", ">=", 0.97)),
+        ("top1>=91%", GateRule("top1>=91%", "top1", ">=", 91.0)),
+        ("size<=0.2x", GateRule("size<=0.2x", "size", "<=", 0.2)),
+        ("size<=20%", GateRule("size<=20%", "size", "<=", 0.2)),
+        ("size<=160KiB", GateRule("size<=160KiB", "bytes", "<=", 163_840.0)),
+        ("speedup>=1.8x", GateRule("speedup>=1.8x", "speedup", ">=", 1.8)),
+        ("speedup>2", GateRule("speedup>2", "speedup", ">", 2.0)),
+        ("float_nodes==0", GateRule("float_nodes==0", "float_nodes", "==", 0.0)),
     ],
 )
-def test_rules_are_read_with_units_and_blanks(text: str, rule: Rule) -> None:
+def test_rules_are_read_with_units_and_blanks(text: str, rule: GateRule) -> None:
     assert parse_gate(text) == rule
     assert parse_gate(rule.text) == rule  # what is reported can be given again
 
@@ -159,7 +159,7 @@ def test_several_rules_keep_their_order_and_read_ones_stay() -> None:
     ],
 )
 def test_a_rule_passes_fails_or_stays_open_by_its_interval(text: str, holds: bool | None) -> None:
-    gate = judge(parse_gate(text), FULL)
+    gate = judge_gate(parse_gate(text), FULL)
     assert gate.holds is holds
     assert gate.asked
     assert gate.measured is not None
@@ -167,8 +167,8 @@ def test_a_rule_passes_fails_or_stays_open_by_its_interval(text: str, holds: boo
 
 
 def test_the_intervals_are_those_computed_by_hand() -> None:
-    drop = judge(parse_gate("drop<=1"), FULL).measured
-    agreed = judge(parse_gate("agreement>=0.9"), FULL).measured
+    drop = judge_gate(parse_gate("drop<=1"), FULL).measured
+    agreed = judge_gate(parse_gate("agreement>=0.9"), FULL).measured
     assert drop is not None
     assert agreed is not None
     # the figures in the docstring have five digits
@@ -196,7 +196,7 @@ def test_the_intervals_are_those_computed_by_hand() -> None:
     ],
 )
 def test_what_was_not_measured_leaves_the_rule_open_with_the_reason(text: str, words: str) -> None:
-    gate = judge(parse_gate(text), EMPTY)
+    gate = judge_gate(parse_gate(text), EMPTY)
     assert gate.holds is None
     assert gate.measured is None
     assert words in gate.value
@@ -204,13 +204,13 @@ def test_what_was_not_measured_leaves_the_rule_open_with_the_reason(text: str, w
 
 def test_agreement_is_taken_from_evaluation_images_where_there_are_some() -> None:
     rule = parse_gate("agreement>=0.9")
-    blind = dataclasses.replace(FULL, agreement=m.Agreement(synthetic=share(200, 256)))
-    assert "n = 1,000 evaluation images" in judge(rule, FULL).value
-    assert "n = 256 synthetic images" in judge(rule, blind).value
+    blind = dataclasses.replace(FULL, agreement=m.Agreement(synthetic=wilson_interval(200, 256)))
+    assert "n = 1,000 evaluation images" in judge_gate(rule, FULL).value
+    assert "n = 256 synthetic images" in judge_gate(rule, blind).value
 
 
 def test_an_open_rule_says_how_many_images_would_decide() -> None:
-    gate = judge(parse_gate("agreement>=0.96"), FULL)
+    gate = judge_gate(parse_gate("agreement>=0.96"), FULL)
     # n > z^2 b (1 - b) / (p - b)^2 = 3.841459 * 0.96 * 0.04 / 0.01^2 = 1475.1
     assert gate.measured is not None
     assert gate.measured.needed == 1476
@@ -221,14 +221,14 @@ def test_an_open_rule_says_how_many_images_would_decide() -> None:
 
 def test_an_estimate_on_the_bound_is_never_decided() -> None:
     for text in ("agreement>=0.97", "drop<=0.7"):
-        gate = judge(parse_gate(text), FULL)
+        gate = judge_gate(parse_gate(text), FULL)
         assert gate.measured is not None
         assert gate.measured.needed is None
         assert "no number of images decides" in gate.value
 
 
 def test_speed_between_the_quartiles_asks_for_a_quieter_machine() -> None:
-    gate = judge(parse_gate("speedup>=2"), FULL)
+    gate = judge_gate(parse_gate("speedup>=2"), FULL)
     assert "n = 400 turns" in gate.value
     assert "quieter machine" in gate.value
 
@@ -276,25 +276,25 @@ def test_coverage_of_a_passing_rule_is_as_promised() -> None:
     passed = 0
     for _ in range(2000):
         hits = sum(rng.random() < 0.95 for _ in range(200))
-        report = dataclasses.replace(FULL, agreement=m.Agreement(eval=share(hits, 200)))
-        passed += judge(rule, report).holds is True
+        report = dataclasses.replace(FULL, agreement=m.Agreement(eval=wilson_interval(hits, 200)))
+        passed += judge_gate(rule, report).holds is True
     # 2000 * 0.025 = 50, deviation 7; Wilson near 1 is discrete and a little off: four deviations
     assert passed <= 50 + 4 * 7
 
 
 def test_rules_come_after_promises_and_settle_the_verdict() -> None:
     rules = parse_gates(["size<=0.2x", "agreement>=0.97"])
-    found = judged(FULL, rules)
+    found = apply_gates(FULL, rules)
     assert [gate.rule for gate in found.gates] == ["a promise", "size<=0.2x", "agreement>=0.97"]
     assert (found.verdict, found.exit_code) == ("inconclusive", 0)
     assert broken(found) == ()
-    failing = judged(FULL, parse_gates(["size<=0.1x", "agreement>=0.97"]))
+    failing = apply_gates(FULL, parse_gates(["size<=0.1x", "agreement>=0.97"]))
     assert (failing.verdict, failing.exit_code) == ("fail", 1)
     assert [gate.rule for gate in broken(failing)] == ["size<=0.1x"]
 
 
 def test_strict_gates_turn_an_open_rule_into_exit_code_1_and_keep_its_verdict() -> None:
-    found = judged(FULL, parse_gates(["agreement>=0.97"]), strict=True)
+    found = apply_gates(FULL, parse_gates(["agreement>=0.97"]), strict=True)
     assert (found.verdict, found.exit_code) == ("inconclusive", 1)
     assert [gate.rule for gate in broken(found)] == ["agreement>=0.97"]
-    assert judged(FULL, (), strict=True).exit_code == 0
+    assert apply_gates(FULL, (), strict=True).exit_code == 0

@@ -14,25 +14,25 @@ from rich.console import Console
 
 from dfqonnx.evaluation import parity
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
-from dfqonnx.evaluation.statistics import Bounded, Drop
+from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report import report as m
-from dfqonnx.report.sections import settle
+from dfqonnx.report.sections import overall_verdict
 from dfqonnx.report.text import headline, lines, markdown, table, ungated
-from dfqonnx.runtime.kernel_audit import Audit, FloatNode
+from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
 FULL = m.Report(
     verdict="fail",
-    teacher=m.ModelFacts("net.onnx", "ab", 1000, Bounded(91.7, 91.1, 92.2, 10_000)),
-    student=m.ModelFacts("net.w4a4.onnx", "cd", 170, Bounded(91.0, 90.4, 91.6, 10_000)),
+    teacher=m.ModelFacts("net.onnx", "ab", 1000, Interval(91.7, 91.1, 92.2, 10_000)),
+    student=m.ModelFacts("net.w4a4.onnx", "cd", 170, Interval(91.0, 90.4, 91.6, 10_000)),
     bits=m.Widths(4, 4),
-    drop=Drop(Bounded(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
+    drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
     agreement=m.Agreement(
-        Bounded(0.97, 0.95, 0.99, 256), Bounded(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
+        Interval(0.97, 0.95, 0.99, 256), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
     ),
     parity=m.Parity(1, 3e-5, 1, 2e-5, 0.999, 256),
     audit=Audit(
-        {"QLinearConv": 20}, {}, (FloatNode("soft|max", "Softmax", "not | quantized"),), "cpu"
+        {"QLinearConv": 20}, {}, (FloatKernel("soft|max", "Softmax", "not | quantized"),), "cpu"
     ),
     latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
     seconds={"synthesise": 10.0, "total": 12.0},
@@ -95,7 +95,7 @@ def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
 def test_one_broken_gate_fails_and_one_open_gate_leaves_it_open(
     holds: tuple[bool | None, ...], verdict: str, code: int
 ) -> None:
-    settled = settle(tuple(m.Gate("rule", "value", h) for h in holds))
+    settled = overall_verdict(tuple(m.Gate("rule", "value", h) for h in holds))
     assert settled == verdict
     assert m.Report(settled, m.ModelFacts("a"), m.ModelFacts("b")).exit_code == code
 
@@ -133,8 +133,8 @@ def test_the_table_prints_names_with_brackets_as_they_are() -> None:
 
 
 def test_parity_is_summed_up_over_the_quantizers() -> None:
-    sites = (parity.SiteFlips("a", 100, 1, 1), parity.SiteFlips("b", 300, 3, 2))
-    found = parity.Parity(parity.Levels(sites), None, None, 0.99, None, 0.0, None, 8)
+    sites = (parity.QuantizerMismatches("a", 100, 1, 1), parity.QuantizerMismatches("b", 300, 3, 2))
+    found = parity.Parity(parity.CodeMismatches(sites), None, None, 0.99, None, 0.0, None, 8)
     assert m.Parity.of(found) == m.Parity(None, None, 2, 0.01, 0.99, 8)
 
 

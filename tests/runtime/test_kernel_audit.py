@@ -8,14 +8,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from dfqonnx.core.quantization import Bits
-from dfqonnx.core.quantization_plan import Sites
-from dfqonnx.runtime.kernel_audit import audit
+from dfqonnx.core.quantization import BitWidths
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from tests.export.qnets import Net, chain, export_net, residual
 
 
 def test_a_quantized_network_has_integer_nodes_only(tmp_path: Path) -> None:
-    found = audit(export_net(residual().proto(), tmp_path).path)
+    found = audit_kernels(export_net(residual().proto(), tmp_path).path)
     assert found.float_nodes == ()
     assert found.integer_nodes["QLinearConv"] == 7
     assert found.integer_nodes["QGemm"] == 1
@@ -23,11 +23,11 @@ def test_a_quantized_network_has_integer_nodes_only(tmp_path: Path) -> None:
 
 
 def test_a_conv_without_output_quantizer_is_named_with_that_reason(tmp_path: Path) -> None:
-    def without(sites: Sites) -> Sites:
+    def without(sites: QuantizationPlan) -> QuantizationPlan:
         kept = tuple(s for s in sites.activations if s.tensor != "c2_out")
         return replace(sites, activations=kept)
 
-    found = audit(export_net(residual().proto(), tmp_path, change=without).path)
+    found = audit_kernels(export_net(residual().proto(), tmp_path, change=without).path)
     named = {node.name: node for node in found.float_weighted}
     assert set(named) == {"c2"}
     assert named["c2"].op == "Conv"
@@ -36,7 +36,7 @@ def test_a_conv_without_output_quantizer_is_named_with_that_reason(tmp_path: Pat
 
 
 def test_a_float_file_is_all_float_under_the_users_names(tmp_path: Path) -> None:
-    found = audit(export_net(chain().proto(), tmp_path).source)
+    found = audit_kernels(export_net(chain().proto(), tmp_path).source)
     named = {node.name: node for node in found.float_weighted}
     assert set(named) == {"stem", "c1", "fc"}
     assert named["stem"].reason == "its weight is float"
@@ -48,7 +48,7 @@ def test_an_operator_without_integer_kernel_is_named(tmp_path: Path) -> None:
     a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu")
     a = net.add("HardSwish", a, name="swish")
     net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 3, 3)), name="relu1"), 8)
-    found = audit(export_net(net.proto(), tmp_path, bits=Bits(8, 8)).path)
+    found = audit_kernels(export_net(net.proto(), tmp_path, bits=BitWidths(8, 8)).path)
     reasons = {node.reason for node in found.float_nodes}
     assert any("no integer kernel" in reason for reason in reasons)
 
@@ -69,7 +69,7 @@ def test_true_int4_weights_are_told_apart(tmp_path: Path) -> None:
         proto.graph.node.remove(cast)
     path = tmp_path / "int4.onnx"
     onnx.save(proto, path)
-    found = audit(path)
+    found = audit_kernels(path)
     convs = [node for node in found.float_weighted if node.op == "Conv"]
     assert {node.name for node in convs} == {"stem", "c1"}
     assert all("4-bit" in node.reason for node in convs)
@@ -80,5 +80,5 @@ def test_real_networks_leave_no_weighted_node_in_float(
     name: str, shared: Path, tmp_path: Path
 ) -> None:
     proto = onnx.load(shared / "models" / f"{name}.onnx")
-    found = audit(export_net(proto, tmp_path).path)
+    found = audit_kernels(export_net(proto, tmp_path).path)
     assert found.float_weighted == ()

@@ -12,17 +12,17 @@ import numpy as np
 import onnx
 import pytest
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.labelled import load_eval_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
-from dfqonnx.evaluation.evaluate import Material, validate
+from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.runtime.latency import measure_latency
 from dfqonnx.runtime.session import Session, providers
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 
-PLAIN = InputSpec("plain", 64.0, (2.0,), (1.0,))
+PLAIN = InputFormat("plain", 64.0, (2.0,), (1.0,))
 
 
 def test_a_fixed_batch_is_filled_up_and_cut_again(tmp_path: Path) -> None:
@@ -95,8 +95,11 @@ def test_a_whole_validation_is_plain_data(tmp_path: Path) -> None:
     x = rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", x=x, y=rng.integers(0, 5, 20))
     data = load_eval_data(tmp_path / "data.npz", (8, 8, 3), 5)
-    result = validate(
-        found.source, found.path, Material(PLAIN, pixels=x[:7], data=data), latency_seconds=0.05
+    result = evaluate(
+        found.source,
+        found.path,
+        EvaluationData(PLAIN, pixels=x[:7], data=data),
+        latency_seconds=0.05,
     )
     assert result.evaluation is not None
     assert result.evaluation.images == 20
@@ -126,4 +129,4 @@ def test_files_of_two_different_networks_are_no_pair(tmp_path: Path) -> None:
     first = export_net(residual().proto(), tmp_path / "a")
     second = export_net(chain().proto(), tmp_path / "b")
     with pytest.raises(UsageError, match=r"is not a student of .*: input image"):
-        validate(first.source, second.path, Material(PLAIN))
+        evaluate(first.source, second.path, EvaluationData(PLAIN))

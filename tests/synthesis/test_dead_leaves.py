@@ -5,12 +5,17 @@ import pytest
 import torch
 
 from dfqonnx.synthesis.sources import dead_leaves as painting
-from dfqonnx.synthesis.sources.dead_leaves import Look, leaves, look_at, power_noise
+from dfqonnx.synthesis.sources.dead_leaves import (
+    DeadLeavesParams,
+    dead_leaves,
+    params_for_size,
+    power_noise,
+)
 
 
 def paint(n: int, *, seed: int = 0, size: int = 64, channels: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    chunks = leaves(n, height=size, width=size, channels=channels, generator=generator)
+    chunks = dead_leaves(n, height=size, width=size, channels=channels, generator=generator)
     return torch.cat(list(chunks))
 
 
@@ -33,9 +38,9 @@ def test_leaves_have_the_amplitude_spectrum_of_photographs(size: int) -> None:
 
 
 def test_the_smallest_shapes_of_large_images_are_some_pixels_wide_whatever_the_size() -> None:
-    assert look_at(32) == look_at(64) == Look()
+    assert params_for_size(32) == params_for_size(64) == DeadLeavesParams()
     for side in (128, 224, 640):
-        look = look_at(side)
+        look = params_for_size(side)
         assert look.smallest * side == pytest.approx(6.7)  # a product of what was divided
         # as many more as they are smaller, so that they hide the background as often
         assert look.shapes * look.smallest == pytest.approx(3.1, rel=0.02)  # whole shapes
@@ -47,7 +52,7 @@ def test_painting_a_shape_only_where_it_lies_gives_the_whole_image(
 ) -> None:
     def images() -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        chunks = leaves(4, height=height, width=width, channels=3, generator=generator)
+        chunks = dead_leaves(4, height=height, width=width, channels=3, generator=generator)
         return torch.cat(list(chunks))
 
     where_they_lie = images()
@@ -74,7 +79,7 @@ def test_the_same_seed_paints_the_same_images() -> None:
 
 def test_leaves_come_in_any_size_and_number_of_channels() -> None:
     generator = torch.Generator().manual_seed(0)
-    chunks = list(leaves(3, height=20, width=36, channels=1, generator=generator))
+    chunks = list(dead_leaves(3, height=20, width=36, channels=1, generator=generator))
     assert torch.cat(chunks).shape == (3, 20, 36, 1)
     assert chunks[0].dtype == torch.uint8
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
-from dfqonnx.config.commands import SimilaritySpec
+from dfqonnx.config.commands import SimilarityConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalise
-from dfqonnx.synthesis.divergence import likeness
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.workflows.similarity import resemble
+from dfqonnx.workflows.similarity import measure_similarity
 from tests.cli.conftest import Run, dfqonnx
 from tests.synthesis.tiny import tiny
 
@@ -55,7 +55,9 @@ def test_it_is_the_divergence_at_the_inputs_of_batchnorm_in_the_users_file(tmp_p
     mean, variance = value.mean((0, 2, 3)), value.var((0, 2, 3))
     kl = 0.5 * (np.log(variance / v) + (v + (m - mean) ** 2) / variance - 1)
     batches = torch.from_numpy(x).split(7)  # 7, 7, 7, 3: the statistics are the whole set's
-    found = likeness(to_program(model), model.statistics, batches, device=torch.device("cpu"))
+    found = measure_divergence(
+        to_program(model), model.statistics, batches, device=torch.device("cpu")
+    )
     assert found.count == 24
     assert [layer.channels for layer in found.layers] == [6]
     assert found.divergence == pytest.approx(kl.mean(), rel=1e-4)  # float32 sums over 6,144 values
@@ -66,7 +68,7 @@ def test_a_channel_that_the_images_leave_dead_counts_but_finitely(tmp_path: Path
     model = tiny(tmp_path)
     blank = torch.zeros(4, 3, 16, 16)
     device = torch.device("cpu")
-    found = likeness(to_program(model), model.statistics, [blank], device=device)
+    found = measure_divergence(to_program(model), model.statistics, [blank], device=device)
     assert np.isfinite(found.total)
     assert found.divergence > 1.0
 
@@ -102,7 +104,9 @@ def test_a_folder_of_png_files_measures_like_the_npz(tmp_path: Path) -> None:
     model = tmp_path / "tiny-True-NCHW-3.onnx"
     inputs = PRESETS["zero-one"]
     figures = [
-        resemble(SimilaritySpec(model, tmp_path / name, inputs, references=False)).likeness
+        measure_similarity(
+            SimilarityConfig(model, tmp_path / name, inputs, references=False)
+        ).likeness
         for name in ("six.npz", "deep")
     ]
     assert figures[0] == figures[1]
@@ -149,9 +153,9 @@ def test_test_images_are_closer_to_the_training_data_than_any_reference(
 ) -> None:
     with np.load(shared / "data" / "cifar10_test.npz") as data:
         pixels = data["x"][:512]
-    model = normalise(load(root / "models" / "resnet20.onnx"))
+    model = normalize(load(root / "models" / "resnet20.onnx"))
     found = [
-        likeness(
+        measure_divergence(
             to_program(model),
             model.statistics,
             to_tensor(torch.from_numpy(x), PRESETS["cifar10"]).split(128),

@@ -11,11 +11,11 @@ from torch.distributions import Normal, kl_divergence
 
 import dfqonnx.synthesis.losses  # noqa: F401  (files them all)
 from dfqonnx.config.loss_terms import IMAGE_LOSSES as KNOWN
-from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import Targets
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 from dfqonnx.synthesis.losses.cluster import Cluster, class_moments
-from dfqonnx.synthesis.losses.objective import IMAGE_LOSSES, Objective, Seen
+from dfqonnx.synthesis.losses.objective import IMAGE_LOSSES, ImageLossInputs, Objective
 
 B, C, K = 8, 3, 4
 
@@ -24,17 +24,17 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def targets() -> Targets:
+def targets() -> BatchNormTargets:
     known = {
         name: ChannelStatistics(
             numbers(C, seed=seed).numpy(), numbers(C, seed=seed + 1).square().add(0.2).numpy()
         )
         for name, seed in (("one", 10), ("two", 20), ("three", 30))
     }
-    return Targets(known, torch.device("cpu"))
+    return BatchNormTargets(known, torch.device("cpu"))
 
 
-def seen(**more: object) -> Seen:
+def seen(**more: object) -> ImageLossInputs:
     parts: dict[str, object] = {
         "images": numbers(B, 3, 8, 8),
         "logits": 2 * numbers(B, K, seed=1),
@@ -47,14 +47,14 @@ def seen(**more: object) -> Seen:
         "labels": torch.arange(B) % K,
         "generator": torch.Generator().manual_seed(0),
     }
-    return Seen(**(parts | more))  # type: ignore[arg-type]
+    return ImageLossInputs(**(parts | more))  # type: ignore[arg-type]
 
 
-def value(name: str, given: Seen, **settings: float) -> float:
+def value(name: str, given: ImageLossInputs, **settings: float) -> float:
     return float(IMAGE_LOSSES[name].make()(given, **settings))
 
 
-def both(given: Seen, name: str) -> tuple[Normal, Normal]:
+def both(given: ImageLossInputs, name: str) -> tuple[Normal, Normal]:
     """A layer's channels as Gaussians: of the batch, of the training data."""
     tap, known = given.taps[name], given.targets
     mean, spread = tap.mean((0, 2, 3)), tap.std((0, 2, 3), correction=0)
@@ -206,7 +206,7 @@ def test_cluster_waits_and_its_noise_shakes_the_centroids() -> None:
 
 
 def test_a_sum_leaves_out_what_it_cannot_know_and_what_weighs_nothing() -> None:
-    terms = (Term("class", 2.0), Term("adversarial", 5.0), Term("confidence", 0.0))
+    terms = (LossTerm("class", 2.0), LossTerm("adversarial", 5.0), LossTerm("confidence", 0.0))
     given = seen()
     total, found = Objective(terms)(given)
     assert set(found) == {"class"}
@@ -216,4 +216,4 @@ def test_a_sum_leaves_out_what_it_cannot_know_and_what_weighs_nothing() -> None:
 
 def test_without_classes_there_is_no_class_loss() -> None:
     dense = seen(logits=numbers(B, K, 5, 5))
-    assert not Objective((Term("confidence"), Term("balance")))(dense)[1]
+    assert not Objective((LossTerm("confidence"), LossTerm("balance")))(dense)[1]

@@ -10,24 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, SynthSpec
+from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.core.lr_schedule import lr_factor
-from dfqonnx.core.progress import Silent
+from dfqonnx.core.progress import SilentProgress
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.model import Model
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.synthesis.budget import Plan
-from dfqonnx.synthesis.context import Studio
+from dfqonnx.synthesis.context import SynthesisContext
 from dfqonnx.synthesis.generators.classifier_head import find_classifier
 from dfqonnx.synthesis.generators.float_adversary import Adversary
-from dfqonnx.synthesis.generators.training import Live
+from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.sources.generator import generate
-from dfqonnx.synthesis.synthesize import Images, synthesise
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 
 CPU = torch.device("cpu")
-GENERATOR = GeneratorSpec(latent=8, slim=0.1, iterations=4, batch=16)
-SPEC = SynthSpec(
+GENERATOR = GeneratorConfig(latent=8, slim=0.1, iterations=4, batch=16)
+SPEC = SynthesisConfig(
     source="generator",
     images=40,
     losses={"class": 1.0, "batchnorm-kl": 1.0},  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ SPEC = SynthSpec(
 )
 
 
-class Told(Silent):
+class Told(SilentProgress):
     """Keeps the figures of every step."""
 
     def __init__(self) -> None:
@@ -57,21 +57,23 @@ class Opponent(nn.Module):
         return logits
 
 
-def make(model: Model, spec: SynthSpec = SPEC, *, seed: int = 0, told: Silent | None = None,
-         opponents: tuple[Opponent, ...] = ()) -> Images:  # fmt: skip
-    return synthesise(
+def make(model: NormalizedModel, spec: SynthesisConfig = SPEC, *, seed: int = 0, told: SilentProgress | None = None,
+         opponents: tuple[Opponent, ...] = ()) -> SyntheticImages:  # fmt: skip
+    return synthesize(
         program(model), model.statistics, inputs=PRESETS["cifar10"].fitted(model.input_shape),
-        shape=model.input_shape, spec=spec, seed=seed, device="cpu", progress=told or Silent(),
+        shape=model.input_shape, spec=spec, seed=seed, device="cpu", progress=told or SilentProgress(),
         opponents=opponents,
     )  # fmt: skip
 
 
-def live(images: Images) -> Live:
+def live(images: SyntheticImages) -> OnlineGenerators:
     assert images.live is not None
     return images.live
 
 
-def changed(spec: SynthSpec = SPEC, *, game: GameSpec | None = None, **keys: object) -> SynthSpec:
+def changed(
+    spec: SynthesisConfig = SPEC, *, game: CoTrainingConfig | None = None, **keys: object
+) -> SynthesisConfig:
     """The spec with other keys of its generator, and another game."""
     generator = dataclasses.replace(spec.generator, **keys)  # type: ignore[arg-type]
     return dataclasses.replace(spec, generator=generator, game=game or spec.game)
@@ -97,9 +99,9 @@ def test_images_are_as_many_as_asked_for_and_the_seed_decides(tmp_path: Path) ->
 def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int) -> None:
     model = tiny(tmp_path, layout=layout, channels=channels)
     inputs = PRESETS["zero-one"].fitted(model.input_shape)
-    images = synthesise(
+    images = synthesize(
         program(model), model.statistics, inputs=inputs, shape=model.input_shape, spec=SPEC,
-        seed=0, device="cpu", progress=Silent(),
+        seed=0, device="cpu", progress=SilentProgress(),
     )  # fmt: skip
     assert images.pixels.shape == (40, 16, 16, channels)
     x = live(images).draw(6, torch.Generator().manual_seed(0)).x
@@ -148,7 +150,7 @@ def test_the_adversarial_term_pushes_away_from_the_opponent(tmp_path: Path) -> N
 
 
 def test_what_is_drawn_is_detached_and_comes_in_equal_shares(tmp_path: Path) -> None:
-    game = live(make(tiny(tmp_path), changed(game=GameSpec(generators=2))))
+    game = live(make(tiny(tmp_path), changed(game=CoTrainingConfig(generators=2))))
     drawn = game.draw(7, torch.Generator().manual_seed(0))
     assert drawn.x.shape == (7, 3, 16, 16)
     assert not drawn.x.requires_grad
@@ -168,7 +170,7 @@ def test_images_of_an_unconditional_generator_have_no_labels(tmp_path: Path) -> 
 def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
     told = Told()
     spec = dataclasses.replace(SPEC, losses={"class": 1.0, "adversarial": 1.0})  # type: ignore[arg-type]
-    against = GameSpec(opponent="student")
+    against = CoTrainingConfig(opponent="student")
     make(tiny(tmp_path), changed(spec, game=against, alone=3), told=told, opponents=(Opponent(),))
     assert ["adversarial" in figures for figures in told.figures] == [False] * 3 + [True]
 
@@ -179,7 +181,7 @@ def test_a_float_opponent_learns_from_the_images_and_hands_no_gradient_to_the_te
     model = tiny(tmp_path)
     teacher = program(model)
     adversary = Adversary(
-        teacher, model.statistics, spec=GameSpec(rate=0.05),
+        teacher, model.statistics, spec=CoTrainingConfig(rate=0.05),
         generator=torch.Generator().manual_seed(0), device=CPU,
     )  # fmt: skip
     count = sum(p.numel() for p in adversary.net.parameters())
@@ -196,7 +198,7 @@ def test_dfqf_s_game_goes_through_the_recipe(tmp_path: Path) -> None:
     told = Told()
     spec = changed(
         dataclasses.replace(SPEC, losses={"confidence": 1.0, "adversarial": 1.0}),  # type: ignore[arg-type]
-        game=GameSpec(opponent="float"), architecture="dfqf", conditional=False, alone=1,
+        game=CoTrainingConfig(opponent="float"), architecture="dfqf", conditional=False, alone=1,
     )  # fmt: skip
     make(tiny(tmp_path), spec, told=told)
     assert ["adversarial" in f for f in told.figures] == [False, True, True, True]
@@ -226,7 +228,7 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"0.embedding.weight is \(5, 8\), expected \(5, 9\)"):
         make(model, changed(kept=str(path), latent=9))
     with pytest.raises(UsageError, match="is missing"):
-        make(model, changed(kept=str(path), game=GameSpec(generators=2)))
+        make(model, changed(kept=str(path), game=CoTrainingConfig(generators=2)))
     with pytest.raises(UsageError, match="no such file"):
         make(model, changed(kept=str(tmp_path / "none.npz")))
     path.write_text("words")
@@ -235,9 +237,9 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
-    studio = Studio(
+    studio = SynthesisContext(
         program(tiny(tmp_path)), {}, PRESETS["raw"], (16, 16), SPEC, Plan(8, 0, 8, 0, 0),
-        torch.Generator(), CPU, Silent(),
+        torch.Generator(), CPU, SilentProgress(),
     )  # fmt: skip
     with pytest.raises(UsageError, match="--recipe default"):
         generate(studio)

@@ -10,7 +10,7 @@ import torch
 import dfqonnx.synthesis.generators  # noqa: F401  (files them all)
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.errors import UsageError
-from dfqonnx.synthesis.generators.architecture import GENERATORS, Canvas, Form, build
+from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, OutputToPixels, build
 from dfqonnx.synthesis.pixels import limits
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def test_images_have_the_model_s_size_mean_0_and_deviation_1(
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
     inputs = PRESETS[preset]
-    images = Canvas(inputs, 3, CPU)(3 * torch.randn(4, 3, 8, 8))
+    images = OutputToPixels(inputs, 3, CPU)(3 * torch.randn(4, 3, 8, 8))
     low, high = limits(inputs, 3, CPU)
     # float32: one multiplication and one sum on values up to 255
     assert ((images >= low - 1e-4) & (images <= high + 1e-4)).all()
@@ -93,7 +93,7 @@ def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
 
 def test_the_canvas_stops_gradients_of_what_it_cuts_off() -> None:
     output = torch.tensor([-9.0, 0.0, 9.0]).view(1, 1, 1, 3).requires_grad_()
-    Canvas(PRESETS["zero-one"], 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
+    OutputToPixels(PRESETS["zero-one"], 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
     assert output.grad is not None
     assert output.grad.flatten().tolist() == [0.0, 0.25, 0.0]
 

@@ -13,8 +13,8 @@ from scipy.spatial.distance import jensenshannon
 import dfqonnx.synthesis.losses  # noqa: F401  (files them all)
 from dfqonnx.config.loss_terms import IMAGE_LOSSES as KNOWN
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import Targets
-from dfqonnx.synthesis.losses.objective import IMAGE_LOSSES, Seen
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets
+from dfqonnx.synthesis.losses.objective import IMAGE_LOSSES, ImageLossInputs
 
 B, C, K = 6, 4, 5
 
@@ -23,7 +23,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def seen(**more: object) -> Seen:
+def seen(**more: object) -> ImageLossInputs:
     statistics = {
         name: ChannelStatistics(
             numbers(C, seed=seed).numpy(), numbers(C, seed=seed + 1).square().add(0.1).numpy()
@@ -34,13 +34,13 @@ def seen(**more: object) -> Seen:
         "images": numbers(B, 3, 8, 9),
         "logits": numbers(B, K, seed=1),
         "taps": {"one": 2 * numbers(B, C, 5, 5, seed=2), "two": numbers(B, C, 3, 3, seed=3) + 1},
-        "targets": Targets(statistics, torch.device("cpu")),
+        "targets": BatchNormTargets(statistics, torch.device("cpu")),
         "labels": torch.tensor([0, 1, 2, 3, 4, 0]),
     }
-    return Seen(**(parts | more))  # type: ignore[arg-type]
+    return ImageLossInputs(**(parts | more))  # type: ignore[arg-type]
 
 
-def value(name: str, given: Seen, **settings: float) -> float:
+def value(name: str, given: ImageLossInputs, **settings: float) -> float:
     return float(IMAGE_LOSSES[name].make()(given, **settings))
 
 
@@ -69,7 +69,7 @@ def test_batchnorm_sample_takes_every_image_by_itself_and_the_input_as_a_layer()
 def test_a_batch_that_matches_as_a_whole_may_still_be_far_image_by_image() -> None:
     flat = torch.tensor([-1.0, 1.0]).repeat(3).view(B, 1, 1, 1).expand(B, C, 5, 5)
     known = {"one": ChannelStatistics(np.zeros(C, "f4"), np.ones(C, "f4"))}
-    given = seen(taps={"one": flat}, targets=Targets(known, torch.device("cpu")))
+    given = seen(taps={"one": flat}, targets=BatchNormTargets(known, torch.device("cpu")))
     assert value("batchnorm-norm", given) == pytest.approx(0.0, abs=1e-6)
     inputs = value("batchnorm-sample", seen(taps={}))
     # every image is off by 1 in mean and by 1 in deviation (1e-3 less: the root's 1e-6), 4 channels
@@ -134,7 +134,7 @@ def test_smooth_norm_adds_four_norms_of_differences() -> None:
 def test_gradients_to_the_images_are_those_of_finite_differences(name: str) -> None:
     weight = numbers(C, 3, 3, 3, seed=5).double()
     known = {"one": ChannelStatistics(np.zeros(C, "f4"), np.ones(C, "f4"))}
-    targets = Targets(known, torch.device("cpu"))
+    targets = BatchNormTargets(known, torch.device("cpu"))
 
     def loss(images: torch.Tensor) -> torch.Tensor:
         tap = torch.nn.functional.conv2d(images, weight)

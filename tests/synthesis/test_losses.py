@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import Targets, gaussian_distance, moments
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, moments
 from dfqonnx.synthesis.losses.labels import class_loss, soft_labels, total_variation
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_the_distance_is_the_gaussian_divergence() -> None:
 def test_a_perfect_match_costs_nothing() -> None:
     values = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     mean, variance = moments(values)
-    targets = Targets({"v": known(mean.tolist(), variance.tolist())}, CPU)
+    targets = BatchNormTargets({"v": known(mean.tolist(), variance.tolist())}, CPU)
     # float32: the divergence of equal numbers is a difference of values near 1
     assert targets.loss({"v": values}).item() == pytest.approx(0.0, abs=1e-6)
 
@@ -55,19 +55,21 @@ def test_rescaling_a_channel_does_not_change_its_distance() -> None:
 
 
 def test_only_what_is_known_is_compared() -> None:
-    targets = Targets({"a": known([0.0], [1.0]), "b": known([5.0], [1.0])}, CPU)
+    targets = BatchNormTargets({"a": known([0.0], [1.0]), "b": known([5.0], [1.0])}, CPU)
     taps = {"a": torch.tensor([[1.0], [-1.0]])}
     assert targets.loss(taps).item() == 0.0  # mean 0, variance 1, exactly
-    assert Targets({}, CPU).loss({}).item() == 0.0
+    assert BatchNormTargets({}, CPU).loss({}).item() == 0.0
 
 
 def test_a_dead_channel_does_not_drown_the_others() -> None:
-    targets = Targets({"a": known([0.0, 0.0, 0.0], [0.0, 1.0, 1.0])}, CPU)
+    targets = BatchNormTargets({"a": known([0.0, 0.0, 0.0], [0.0, 1.0, 1.0])}, CPU)
     assert targets.variance["a"].tolist() == pytest.approx([1e-3, 1.0, 1.0])
 
 
 def test_statistics_that_are_not_finite_are_left_out() -> None:
-    assert len(Targets({"a": known([math.nan], [1.0]), "b": known([0.0], [1.0])}, CPU)) == 1
+    assert (
+        len(BatchNormTargets({"a": known([math.nan], [1.0]), "b": known([0.0], [1.0])}, CPU)) == 1
+    )
 
 
 def test_labels_are_distributions_balanced_over_classes() -> None:

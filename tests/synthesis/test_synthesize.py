@@ -7,23 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.synthesis import GameSpec, GeneratorSpec, PixelSpec, SynthSpec
-from dfqonnx.convert.module import Net
-from dfqonnx.core.input_format import PRESETS, InputSpec
-from dfqonnx.core.progress import Progress, Silent
+from dfqonnx.config.synthesis import (
+    CoTrainingConfig,
+    GeneratorConfig,
+    PixelOptimizationConfig,
+    SynthesisConfig,
+)
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.core.input_format import PRESETS, InputFormat
+from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.model import Model
-from dfqonnx.synthesis.bn_statistics import Targets, pseudo_statistics
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.budget import MORE, POOL_BYTES, Size, measure, plan
 from dfqonnx.synthesis.pixels import to_tensor
-from dfqonnx.synthesis.synthesize import Images, synthesise
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 
-SPEC = SynthSpec(images=32, batch=16, pixels=PixelSpec(first=6, following=3))
+SPEC = SynthesisConfig(images=32, batch=16, pixels=PixelOptimizationConfig(first=6, following=3))
 INPUTS = PRESETS["cifar10"]
 
 
-class Counting(Silent):
+class Counting(SilentProgress):
     """Counts a stage's units."""
 
     def __init__(self) -> None:
@@ -39,14 +44,14 @@ class Counting(Silent):
 
 
 def make(
-    model: Model,
+    model: NormalizedModel,
     *,
-    inputs: InputSpec = INPUTS,
-    spec: SynthSpec = SPEC,
+    inputs: InputFormat = INPUTS,
+    spec: SynthesisConfig = SPEC,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Images:
-    return synthesise(
+) -> SyntheticImages:
+    return synthesize(
         program(model),
         model.statistics,
         inputs=inputs.fitted(model.input_shape),
@@ -54,22 +59,22 @@ def make(
         spec=spec,
         seed=seed,
         device="cpu",
-        progress=progress or Silent(),
+        progress=progress or SilentProgress(),
     )
 
 
-def distance(model: Model, pixels: np.ndarray) -> float:
-    targets = Targets(model.statistics, torch.device("cpu"))
-    net = Net(program(model), taps=tuple(targets.mean))
+def distance(model: NormalizedModel, pixels: np.ndarray) -> float:
+    targets = BatchNormTargets(model.statistics, torch.device("cpu"))
+    net = ProgramModule(program(model), taps=tuple(targets.mean))
     with torch.no_grad():
         return targets.loss(net(to_tensor(torch.from_numpy(pixels), INPUTS))[1]).item()
 
 
 def test_optimised_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
     model = tiny(tmp_path)
-    start = make(model, spec=SynthSpec(source="leaves", images=16))
-    pixels = PixelSpec(first=40, following=0)
-    spec = SynthSpec(images=16, batch=16, pixels=pixels, procedural=0.0)
+    start = make(model, spec=SynthesisConfig(source="leaves", images=16))
+    pixels = PixelOptimizationConfig(first=40, following=0)
+    spec = SynthesisConfig(images=16, batch=16, pixels=pixels, procedural=0.0)
     assert distance(model, make(model, spec=spec).pixels) < 0.5 * distance(model, start.pixels)
 
 
@@ -87,8 +92,12 @@ def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
 def test_all_that_takes_time_is_counted(
     tmp_path: Path, source: str, stages: list[tuple[str, int]]
 ) -> None:
-    spec = SynthSpec(
-        source=source, images=32, batch=16, procedural=0.0, pixels=PixelSpec(first=6, following=3)
+    spec = SynthesisConfig(
+        source=source,
+        images=32,
+        batch=16,
+        procedural=0.0,
+        pixels=PixelOptimizationConfig(first=6, following=3),
     )
     counting = Counting()
     make(tiny(tmp_path), spec=spec, progress=counting)
@@ -108,9 +117,9 @@ def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> No
     model = tiny(tmp_path, norm=False)
     pixels = torch.from_numpy(make(model).pixels)
     cpu = torch.device("cpu")
-    found = pseudo_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
+    found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
     (name,) = found
-    _, taps = Net(program(model), taps=(name,))(to_tensor(pixels, INPUTS))
+    _, taps = ProgramModule(program(model), taps=(name,))(to_tensor(pixels, INPUTS))
     values = taps[name].detach().transpose(0, 1).reshape(6, -1)
     # float32 sums over 8192 values, in another order
     np.testing.assert_allclose(found[name].mean, values.mean(1), rtol=1e-3, atol=1e-4)
@@ -136,7 +145,7 @@ def test_gradients_reach_the_pixels_only(tmp_path: Path) -> None:
 
 def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"leaf.*leaves, noise, optimised"):
-        make(tiny(tmp_path), spec=SynthSpec(source="leaf"))
+        make(tiny(tmp_path), spec=SynthesisConfig(source="leaf"))
 
 
 def test_a_size_is_counted_by_hand(tmp_path: Path) -> None:
@@ -147,8 +156,8 @@ def test_a_size_is_counted_by_hand(tmp_path: Path) -> None:
 
 
 def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
-    small = plan(SynthSpec(), Size(41_000_000, 200_000), (3, 32, 32))
-    large = plan(SynthSpec(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
+    small = plan(SynthesisConfig(), Size(41_000_000, 200_000), (3, 32, 32))
+    large = plan(SynthesisConfig(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
     assert small.images == 5120
     assert small.optimised == 1024
     assert large.batch < small.batch
@@ -158,7 +167,10 @@ def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
 
 def test_of_large_images_few_fit_and_a_greater_share_is_optimised() -> None:
     mobile = Size(41_000_000, 1_300_000)
-    few, many = plan(SynthSpec(), mobile, (3, 224, 224)), plan(SynthSpec(), mobile, (3, 128, 128))
+    few, many = (
+        plan(SynthesisConfig(), mobile, (3, 224, 224)),
+        plan(SynthesisConfig(), mobile, (3, 128, 128)),
+    )
     assert few.images == int(POOL_BYTES / (3 * 224 * 224)) < many.images
     assert few.optimised == round(MORE * 0.2 * few.images)  # a fifth as a rule
     assert many.optimised < 0.2 * many.images  # what the work allows
@@ -166,7 +178,7 @@ def test_of_large_images_few_fit_and_a_greater_share_is_optimised() -> None:
 
 
 def test_a_recipe_that_counts_its_images_shares_them_as_it_says() -> None:
-    chosen = plan(SynthSpec(images=1000), Size(1, 1), (3, 224, 224))
+    chosen = plan(SynthesisConfig(images=1000), Size(1, 1), (3, 224, 224))
     assert (chosen.images, chosen.optimised) == (1000, 200)
 
 
@@ -178,13 +190,13 @@ def test_the_recipe_s_numbers_win() -> None:
 @pytest.mark.parametrize(
     ("kind", "place", "wrong"),
     [
-        (SynthSpec, "synth", {"images": 1}),
-        (SynthSpec, "synth", {"procedural": 1.5}),
-        (SynthSpec, "synth.losses", {"losses": {"smooth": -1.0}}),
-        (PixelSpec, "synth.pixels.rate", {"rate": 0.0}),
-        (PixelSpec, "synth.pixels.jitter", {"jitter": 0.5}),
-        (GeneratorSpec, "synth.generator.betas", {"betas": (0.9, 1.0)}),
-        (GameSpec, "synth.game.students", {"students": 0}),
+        (SynthesisConfig, "synth", {"images": 1}),
+        (SynthesisConfig, "synth", {"procedural": 1.5}),
+        (SynthesisConfig, "synth.losses", {"losses": {"smooth": -1.0}}),
+        (PixelOptimizationConfig, "synth.pixels.rate", {"rate": 0.0}),
+        (PixelOptimizationConfig, "synth.pixels.jitter", {"jitter": 0.5}),
+        (GeneratorConfig, "synth.generator.betas", {"betas": (0.9, 1.0)}),
+        (CoTrainingConfig, "synth.game.students", {"students": 0}),
     ],
 )
 def test_a_spec_out_of_range_names_its_key(kind: type, place: str, wrong: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
-from dfqonnx.graph.model import Model
-from dfqonnx.graph.normalize import normalise
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
 
 
-def tiny(folder: Path, *, norm: bool = True, layout: str = "NCHW", channels: int = 3) -> Model:
+def tiny(
+    folder: Path, *, norm: bool = True, layout: str = "NCHW", channels: int = 3
+) -> NormalizedModel:
     """Conv -> (BatchNormalization) -> Relu -> pool -> Gemm on 16x16 images, 5 classes."""
     rng = np.random.default_rng(0)
     arrays = {
@@ -57,9 +59,9 @@ def tiny(folder: Path, *, norm: bool = True, layout: str = "NCHW", channels: int
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path = folder / f"tiny-{norm}-{layout}-{channels}.onnx"
     onnx.save(proto, path)
-    return normalise(load(path))
+    return normalize(load(path))
 
 
-def program(model: Model) -> Program:
+def program(model: NormalizedModel) -> Program:
     """Return the model's torch program."""
     return to_program(model)

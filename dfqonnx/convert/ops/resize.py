@@ -60,7 +60,7 @@ _NEAREST: dict[str, Callable[[Float64], Float64]] = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class ResizeRule:
     """How coordinates become weights; the attributes of Resize under their ONNX names."""
 
     mode: Mode = "nearest"
@@ -101,7 +101,7 @@ def resize(
     nearest_mode: Nearest = "round_prefer_floor",
 ) -> Tensor:
     """Interpolate to a scaled or a given size."""
-    rule = Rule(
+    rule = ResizeRule(
         mode=mode,
         coordinates=coordinate_transformation_mode,
         nearest_mode=nearest_mode,
@@ -135,7 +135,7 @@ def _kept_aspect(old: Ints, sizes: Ints, *, policy: Policy) -> tuple[Ints, tuple
     return tuple(math.floor(n * scale + 0.5) for n in old), (scale,) * len(old)
 
 
-def _resized(x: Tensor, plan: dict[int, Axis], rule: Rule) -> Tensor:
+def _resized(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor:
     kept = {
         a: p for a, p in plan.items() if p.scale != 1 or p.m != p.n or (p.start, p.end) != (0, 1)
     }
@@ -159,7 +159,7 @@ def _resized(x: Tensor, plan: dict[int, Axis], rule: Rule) -> Tensor:
     return x
 
 
-def _by_torch(x: Tensor, plan: dict[int, Axis], rule: Rule) -> Tensor | None:
+def _by_torch(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor | None:
     """Return torch's own answer where it computes the same thing, else None."""
     spatial = x.dim() - 2
     if (
@@ -187,7 +187,7 @@ def _by_torch(x: Tensor, plan: dict[int, Axis], rule: Rule) -> Tensor | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _coordinates(axis: Axis, rule: Rule) -> Float64:
+def _coordinates(axis: Axis, rule: ResizeRule) -> Float64:
     """Return the input coordinate of every output cell: (m)."""
     x = np.arange(axis.m, dtype=np.float64)
     n, m, s = axis.n, axis.m, axis.scale
@@ -211,7 +211,7 @@ def _coordinates(axis: Axis, rule: Rule) -> Float64:
 
 
 @functools.lru_cache(maxsize=256)
-def _nearest(axis: Axis, rule: Rule) -> NDArray[np.int64]:
+def _nearest(axis: Axis, rule: ResizeRule) -> NDArray[np.int64]:
     """Return the input cell of every output cell: (m)."""
     cells = _NEAREST[rule.nearest_mode](_coordinates(axis, rule))
     found: NDArray[np.int64] = np.clip(cells, 0, axis.n - 1).astype(np.int64)
@@ -219,7 +219,7 @@ def _nearest(axis: Axis, rule: Rule) -> NDArray[np.int64]:
 
 
 @functools.lru_cache(maxsize=256)
-def _weights(axis: Axis, rule: Rule) -> Float64:
+def _weights(axis: Axis, rule: ResizeRule) -> Float64:
     """Return the weight of every input cell in every output cell: (m, n)."""
     at = _coordinates(axis, rule)
     shrink = min(axis.scale, 1.0) if rule.antialias else 1.0
@@ -236,7 +236,7 @@ def _weights(axis: Axis, rule: Rule) -> Float64:
     return matrix
 
 
-def _kernel(t: Float64, rule: Rule) -> Float64:
+def _kernel(t: Float64, rule: ResizeRule) -> Float64:
     t = np.abs(t)
     if rule.mode == "linear":
         return np.maximum(0.0, 1 - t)

@@ -18,7 +18,7 @@ TABLE = Path(__file__).with_name("students.csv")
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownStudent:
     """One student whose true drop is known.
 
     Attributes:
@@ -43,16 +43,16 @@ class Known:
 
 
 @cache
-def known_students() -> tuple[Known, ...]:
+def read_known_students() -> tuple[KnownStudent, ...]:
     """Return all of them."""
     return read_students(TABLE)
 
 
-def read_students(path: Path) -> tuple[Known, ...]:
+def read_students(path: Path) -> tuple[KnownStudent, ...]:
     """Return the students of a table."""
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(
-            Known(
+            KnownStudent(
                 row["network"],
                 row["student"],
                 int(row["classes"]),
@@ -66,9 +66,9 @@ def read_students(path: Path) -> tuple[Known, ...]:
         )
 
 
-def write_students(students: Iterable[Known], path: Path) -> None:
+def write_students(students: Iterable[KnownStudent], path: Path) -> None:
     """Write a table, figures to six digits."""
-    names = [field.name for field in fields(Known)]
+    names = [field.name for field in fields(KnownStudent)]
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(names)

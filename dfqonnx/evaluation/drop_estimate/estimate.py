@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.model_input import to_tensor
-from dfqonnx.evaluation.drop_estimate.calibration_set import known_students
-from dfqonnx.evaluation.drop_estimate.fixed_images import probes
+from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
+from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
 from dfqonnx.evaluation.drop_estimate.regression import (
     Basis,
@@ -73,7 +73,7 @@ def estimate_drop(
     teacher: Path,
     student: Path,
     *,
-    inputs: InputSpec,
+    inputs: InputFormat,
     size: tuple[int, int, int] | None,
     real: Pixels | None = None,
     provider: Provider = "cpu",
@@ -94,17 +94,21 @@ def estimate_drop(
     name = _scores(pair[0], size, inputs)
     if name is None:
         return Estimate(None, None, None, "nothing", "no output holds classes")
-    pixels = np.concatenate(list(probes(size).values()))
+    pixels = np.concatenate(list(make_fixed_images(size).values()))
     painted = [_run(session, name, pixels, inputs) for session in pair]
     few = real is not None and len(real) < FEWEST_REAL
     if real is None or few:
         note = f"fewer than {FEWEST_REAL} real images tell no more than painted ones" if few else ""
-        return judge("painted", painted[0], painted, note=note)
+        return estimate_from_outputs("painted", painted[0], painted, note=note)
     spread = np.linspace(0, len(real) - 1, min(len(real), MOST_REAL)).astype(int)
-    return judge("real", painted[0], [_run(s, name, real[spread], inputs) for s in pair])
+    return estimate_from_outputs(
+        "real", painted[0], [_run(s, name, real[spread], inputs) for s in pair]
+    )
 
 
-def judge(basis: Basis, painted: Outputs, answers: list[Outputs], *, note: str = "") -> Estimate:
+def estimate_from_outputs(
+    basis: Basis, painted: Outputs, answers: list[Outputs], *, note: str = ""
+) -> Estimate:
     """Return the estimate from outputs (N, K).
 
     Args:
@@ -127,7 +131,7 @@ def judge(basis: Basis, painted: Outputs, answers: list[Outputs], *, note: str =
         certainty=sure,
         record=record(shipped_trials(basis)),
     )
-    known = [figures(k, basis) for k in known_students()]
+    known = [figures(k, basis) for k in read_known_students()]
     least, most = min(c for _, c in known), max(c for _, c in known)
     if not least - SLACK <= sure <= most + SLACK:
         which = "less" if sure < least else "more"
@@ -157,14 +161,14 @@ def _unable(painted: Outputs, answers: list[Outputs]) -> str:
     return ""
 
 
-def _scores(session: Session, size: tuple[int, int, int], inputs: InputSpec) -> str | None:
+def _scores(session: Session, size: tuple[int, int, int], inputs: InputFormat) -> str | None:
     """Return the first output that holds classes."""
     x = to_tensor(np.zeros((1, *size), np.uint8), inputs, shape=session.inputs[0].shape[1:])
     found = session.run_batched({session.inputs[0].name: x})
     return next((name for name, value in found.items() if kind_of(value) == "classes"), None)
 
 
-def _run(session: Session, output: str, pixels: Pixels, inputs: InputSpec) -> Outputs:
+def _run(session: Session, output: str, pixels: Pixels, inputs: InputFormat) -> Outputs:
     name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
     parts = [
         session.run_batched(

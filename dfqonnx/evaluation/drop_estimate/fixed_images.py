@@ -19,18 +19,18 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfqonnx.data.probe_images import natural_noise, procedural
+from dfqonnx.data.probe_images import paint_probe_images, sample_natural_noise
 
 FAMILIES = ("leaves", "blends", "clouds", "ramps")
 MOST, FEWEST = 128, 32  # images of a family
 VALUES = 2**22  # pixels of a family together, beyond FEWEST images
-SEED = 20_011  # no run's own: `validate` and training count theirs from 0
+SEED = 20_011  # no run's own: `evaluate` and training count theirs from 0
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
-def probes(shape: tuple[int, int, int], *, seed: int = SEED) -> Mapping[str, Pixels]:
+def make_fixed_images(shape: tuple[int, int, int], *, seed: int = SEED) -> Mapping[str, Pixels]:
     """Return images (N, H, W, C) of every family.
 
     Args:
@@ -39,7 +39,7 @@ def probes(shape: tuple[int, int, int], *, seed: int = SEED) -> Mapping[str, Pix
     """
     count = max(FEWEST, min(MOST, VALUES // int(np.prod(shape))))
     rng = np.random.default_rng(seed)
-    leaves = procedural(shape, rng=rng, count=count)
+    leaves = paint_probe_images(shape, rng=rng, count=count)
     made = (leaves, _blends(leaves, rng), _clouds(count, shape, rng), _ramps(count, shape, rng))
     return dict(zip(FAMILIES, made, strict=True))
 
@@ -59,7 +59,7 @@ def _clouds(count: int, shape: tuple[int, int, int], rng: Generator) -> Pixels:
     parts = []
     for _ in range(count):
         planes = (1 + channels, height, width)
-        noise = natural_noise(planes, slope=float(rng.uniform(1, 1.8)), rng=rng)
+        noise = sample_natural_noise(planes, slope=float(rng.uniform(1, 1.8)), rng=rng)
         values = noise[:1] + (0.0 if channels == 1 else 0.35) * noise[1:]  # (C, H, W)
         mean = rng.normal(0.47, 0.1) + (0.0 if channels == 1 else 0.05) * rng.normal(
             size=(channels, 1, 1)

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.evaluation.drop_estimate.calibration_set import Known, known_students
+from dfqonnx.evaluation.drop_estimate.calibration_set import KnownStudent, read_known_students
 
 Basis = Literal["painted", "real"]
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ START = (4.0, 1.0, -1.0)
 
 
 @dataclass(frozen=True)
-class Law:
+class DropRegression:
     """Fitted coefficients a, b, c, and the half width of the interval on the asinh scale."""
 
     coefficients: tuple[float, float, float]
@@ -57,7 +57,7 @@ class Law:
 class Trial:
     """A student of a network that the law did not see: what was predicted, what is true."""
 
-    student: Known
+    student: KnownStudent
     value: float
     low: float
     high: float
@@ -85,7 +85,7 @@ class Record:
     inside: float
 
 
-def fit(students: Sequence[Known], basis: Basis) -> Law:
+def fit(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:
     """Return the law of `students`, its reach from networks left out one by one."""
     errors: list[float] = []
     for rest, own in _left_out(students):
@@ -93,10 +93,10 @@ def fit(students: Sequence[Known], basis: Basis) -> Law:
         errors += np.abs(_drops(own) - found).tolist()
     place = min(len(errors), math.ceil(COVERAGE * (len(errors) + 1)))
     a, b, c = (float(value) for value in _solve(students, basis))
-    return Law((a, b, c), sorted(errors)[place - 1])
+    return DropRegression((a, b, c), sorted(errors)[place - 1])
 
 
-def trials(students: Sequence[Known], basis: Basis) -> tuple[Trial, ...]:
+def trials(students: Sequence[KnownStudent], basis: Basis) -> tuple[Trial, ...]:
     """Predict every student by the law, coefficients and reach, of the other networks."""
     return tuple(
         Trial(known, *law.predict(*figures(known, basis)))
@@ -115,24 +115,26 @@ def record(found: Sequence[Trial]) -> Record:
     return Record(len(found), len(networks), float(rank), inside)
 
 
-def figures(known: Known, basis: Basis) -> tuple[float, float]:
+def figures(known: KnownStudent, basis: Basis) -> tuple[float, float]:
     """Return ratio and certainty of a known student."""
     return known.painted if basis == "painted" else known.real, known.certainty
 
 
 @cache
-def shipped(basis: Basis) -> Law:
+def shipped(basis: Basis) -> DropRegression:
     """Return the law of all known students."""
-    return fit(known_students(), basis)
+    return fit(read_known_students(), basis)
 
 
 @cache
 def shipped_trials(basis: Basis) -> tuple[Trial, ...]:
     """Return all known students, each as if its network were new."""
-    return trials(known_students(), basis)
+    return trials(read_known_students(), basis)
 
 
-def _left_out(students: Sequence[Known]) -> list[tuple[list[Known], list[Known]]]:
+def _left_out(
+    students: Sequence[KnownStudent],
+) -> list[tuple[list[KnownStudent], list[KnownStudent]]]:
     """Return (the others, its own) for every network."""
     networks = sorted({known.network for known in students})
     return [
@@ -144,7 +146,7 @@ def _left_out(students: Sequence[Known]) -> list[tuple[list[Known], list[Known]]
     ]
 
 
-def _drops(students: Sequence[Known]) -> Floats:
+def _drops(students: Sequence[KnownStudent]) -> Floats:
     return np.arcsinh(np.array([known.drop for known in students]) / UNIT)
 
 
@@ -159,7 +161,7 @@ def _scaled(coefficients: Floats, rows: Floats) -> Floats:
     return np.asarray(np.arcsinh(drop / UNIT))
 
 
-def _solve(students: Sequence[Known], basis: Basis) -> Floats:
+def _solve(students: Sequence[KnownStudent], basis: Basis) -> Floats:
     from scipy.optimize import least_squares
 
     rows, goal = _rows(figures(known, basis) for known in students), _drops(students)

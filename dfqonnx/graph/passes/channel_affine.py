@@ -66,7 +66,7 @@ def output_axis(layer: ir.Node) -> int | None:
     return 0 if integer(layer, "transB", 0) else 1
 
 
-def to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
+def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
     """Replace `node`, which reads its first input, by a depthwise Conv with `factor`, `offset`."""
     graph, source, shape = node.graph, node.inputs[0], dims(node.inputs[0])
     if graph is None or source is None or shape is None or len(shape) < 2:

@@ -35,7 +35,7 @@ _MAX_BYTES = 1 << 27  # constants are not grown beyond this
 
 
 @dataclass
-class Probe:
+class ConcreteValues:
     """What is known of each value at one batch size.
 
     Attributes:
@@ -68,9 +68,9 @@ class Probe:
         self.types[value] = helper.make_tensor_type_proto(dtype, array.shape)
 
 
-def start(model: ir.Model, batch: int, sizes: Iterable[int]) -> Probe:
+def start(model: ir.Model, batch: int, sizes: Iterable[int]) -> ConcreteValues:
     """Return a probe that knows the input, of shape (batch, *sizes), and initializers."""
-    probe = Probe(batch)
+    probe = ConcreteValues(batch)
     for value in model.graph.inputs:
         shape = [batch, *sizes]
         probe.types[value] = helper.make_tensor_type_proto(int(value.dtype or 1), shape)
@@ -85,13 +85,13 @@ def start(model: ir.Model, batch: int, sizes: Iterable[int]) -> Probe:
     return probe
 
 
-def walk(probe: Probe, nodes: Iterable[ir.Node], version: int) -> None:
+def walk(probe: ConcreteValues, nodes: Iterable[ir.Node], version: int) -> None:
     """Fill `probe` for `nodes`, which are in topological order."""
     for node in nodes:
         step(probe, node, version)
 
 
-def step(probe: Probe, node: ir.Node, version: int) -> None:
+def step(probe: ConcreteValues, node: ir.Node, version: int) -> None:
     """Fill `probe` for the outputs of one node.
 
     Raises:
@@ -113,7 +113,7 @@ def step(probe: Probe, node: ir.Node, version: int) -> None:
         _evaluate(probe, node, version)
 
 
-def _evaluate(probe: Probe, node: ir.Node, version: int) -> None:
+def _evaluate(probe: ConcreteValues, node: ir.Node, version: int) -> None:
     size = sum(int(np.prod(probe.shape(o) or (0,))) * 4 for o in node.outputs)
     if size > _MAX_BYTES:
         return
@@ -128,7 +128,7 @@ def _evaluate(probe: Probe, node: ir.Node, version: int) -> None:
             probe.set_constant(value, np.asarray(array))
 
 
-def _infer(probe: Probe, node: ir.Node, version: int) -> None:
+def _infer(probe: ConcreteValues, node: ir.Node, version: int) -> None:
     schema = defs.get_schema(node.op_type, version)
     proto = ir.to_proto(node)
     types = {str(i.name): probe.types[i] for i in node.inputs if i is not None and i in probe.types}

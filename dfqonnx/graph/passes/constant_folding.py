@@ -4,7 +4,7 @@ The graph is walked with two batch sizes (`probe`). A value that is computed fro
 shapes alone becomes an initializer when both walks agree on it. A Reshape target that grows with
 the batch is written with 0 (copy the axis) or -1 (what remains), which fits any batch.
 
-Batch sizes that the exporter baked into nodes are freed on the way (`unbake`).
+Batch sizes that the exporter baked into nodes are freed on the way (`free_batch_size`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.model import BATCH, OPAQUE
-from dfqonnx.graph.passes.concrete_inference import Probe, start, step, walk
+from dfqonnx.graph.model import BATCH, UNSUPPORTED
+from dfqonnx.graph.passes.concrete_inference import ConcreteValues, start, step, walk
 from dfqonnx.graph.passes.edit import constant, dims, drop, initializer, set_input
-from dfqonnx.graph.passes.free_batch import know, unbake
-from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, settle_sizes
+from dfqonnx.graph.passes.free_batch import free_batch_size, know
+from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, apply_input_sizes
 
 _FEW, _MORE = 5, 7  # the two batch sizes
 
 
-def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
+def fold_constants(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     """Fold constants and set shapes; `fixed_batch` is the size baked into the file."""
     version = model.graph.opset_imports[""]
     try:
@@ -33,7 +33,7 @@ def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     except UnsupportedModel:
         if not model.graph.inputs[0].meta[SIZES].free:
             raise
-        settle_sizes(model)  # the file declares open axes, but its graph takes one size only
+        apply_input_sizes(model)  # the file declares open axes, but its graph takes one size only
         few, more = _walk_both(model, version, fixed_batch)
     changed = _replace_constants(model.graph, few, more)
     for node in model.graph:
@@ -44,7 +44,9 @@ def fold(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
     return changed
 
 
-def _walk_both(model: ir.Model, version: int, fixed_batch: int | None) -> tuple[Probe, Probe]:
+def _walk_both(
+    model: ir.Model, version: int, fixed_batch: int | None
+) -> tuple[ConcreteValues, ConcreteValues]:
     """Walk with both batch sizes, both image sizes; a node that fits no batch is noted as opaque.
 
     Raises:
@@ -52,9 +54,9 @@ def _walk_both(model: ir.Model, version: int, fixed_batch: int | None) -> tuple[
     """
     sizes = model.graph.inputs[0].meta[SIZES]
     few, more = start(model, _FEW, sizes.chosen), start(model, _MORE, sizes.other)
-    own: Probe | None = None
+    own: ConcreteValues | None = None
     for node in list(model.graph):
-        unbake(node, few, more, fixed_batch=fixed_batch)
+        free_batch_size(node, few, more, fixed_batch=fixed_batch)
         try:
             step(few, node, version)
             step(more, node, version)
@@ -65,7 +67,7 @@ def _walk_both(model: ir.Model, version: int, fixed_batch: int | None) -> tuple[
                 own = start(model, fixed_batch, sizes.chosen)
                 walk(own, model.graph, version)  # raises where the file itself does not fit
             reason = error.offences[0].reason
-            node.meta[OPAQUE] = f"it fits a batch of {fixed_batch} only ({reason})"
+            node.meta[UNSUPPORTED] = f"it fits a batch of {fixed_batch} only ({reason})"
             for probe in (few, more):
                 for value in node.outputs:
                     probe.types.pop(value, None)
@@ -73,7 +75,7 @@ def _walk_both(model: ir.Model, version: int, fixed_batch: int | None) -> tuple[
     return few, more
 
 
-def _replace_constants(graph: ir.Graph, few: Probe, more: Probe) -> bool:
+def _replace_constants(graph: ir.Graph, few: ConcreteValues, more: ConcreteValues) -> bool:
     changed = False
     for node in list(graph):
         if any(o.is_graph_output() for o in node.outputs):
@@ -93,14 +95,16 @@ def _replace_constants(graph: ir.Graph, few: Probe, more: Probe) -> bool:
     return changed
 
 
-def _same(few: Probe, more: Probe, value: ir.Value) -> NDArray[Any] | None:
+def _same(few: ConcreteValues, more: ConcreteValues, value: ir.Value) -> NDArray[Any] | None:
     one, two = few.constants.get(value), more.constants.get(value)
     if one is None or two is None or one.shape != two.shape:
         return None
     return one if np.array_equal(one, two, equal_nan=one.dtype.kind == "f") else None
 
 
-def _rewrite_target(graph: ir.Graph, node: ir.Node, few: Probe, more: Probe) -> bool:
+def _rewrite_target(
+    graph: ir.Graph, node: ir.Node, few: ConcreteValues, more: ConcreteValues
+) -> bool:
     target = node.inputs[1]
     out_few, out_more = few.shape(node.outputs[0]), more.shape(node.outputs[0])
     if target is None or constant(target) is not None or out_few is None or out_more is None:
@@ -122,7 +126,7 @@ def _rewrite_target(graph: ir.Graph, node: ir.Node, few: Probe, more: Probe) -> 
     return True
 
 
-def _set_type(value: ir.Value, few: Probe, more: Probe) -> None:
+def _set_type(value: ir.Value, few: ConcreteValues, more: ConcreteValues) -> None:
     one, two = few.shape(value), more.shape(value)
     dtype = few.dtype(value)
     if dtype:

@@ -27,7 +27,7 @@ from dfqonnx.graph.passes.explicit_padding import kernel_of
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose"})
 
 
-def convert_head(model: ir.Model) -> bool:
+def convert_conv_head_to_gemm(model: ir.Model) -> bool:
     """Rewrite each such Conv behind which there is no other weighted node."""
     changed = False
     for node in reversed(list(model.graph)):

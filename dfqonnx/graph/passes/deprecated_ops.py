@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 Nodes = list[onnx.NodeProto]
 
 
-def modernise(proto: onnx.ModelProto) -> bool:
+def replace_deprecated_ops(proto: onnx.ModelProto) -> bool:
     """Rewrite every such node of `proto` in place."""
     graph = proto.graph
     if not any(_is_legacy(node) for node in graph.node):

@@ -22,7 +22,7 @@ from dfqonnx.graph.passes.edit import (
 _WINDOWED = frozenset({"Conv", "AveragePool", "MaxPool"})
 
 
-def explicit_pads(model: ir.Model) -> bool:
+def make_pads_explicit(model: ir.Model) -> bool:
     """Replace auto_pad by pads wherever the image size is known."""
     changed = False
     for node in model.graph:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.graph.passes.channel_affine import scale_layer, to_depthwise
+from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, scale_layer
 from dfqonnx.graph.passes.edit import constant, dims, drop, only_consumer, set_input, take_over
 
 _OPS = frozenset({"Add", "Sub", "Mul", "Div"})
@@ -45,7 +45,7 @@ def convert_affines(model: ir.Model) -> bool:
         if node.inputs[0] is not source:  # the constant came first
             set_input(node, 0, source)
         a, b = (np.broadcast_to(v, (channels,)).copy() for v in (factor, offset))
-        changed |= to_depthwise(node, a, b)
+        changed |= convert_to_depthwise(node, a, b)
     return changed
 
 

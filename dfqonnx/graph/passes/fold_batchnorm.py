@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.graph.model import BatchNormState
-from dfqonnx.graph.passes.channel_affine import scale_layer, to_depthwise
+from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, scale_layer
 from dfqonnx.graph.passes.edit import (
     STATISTICS,
     constant,
@@ -95,7 +95,7 @@ def convert_leftovers(model: ir.Model) -> bool:
     for node in list(model.graph):
         parts = _parameters(node) if node.op_type == "BatchNormalization" else None
         if parts is not None and dims(node.inputs[0]) is not None:
-            changed |= to_depthwise(node, *_affine(node, parts))
+            changed |= convert_to_depthwise(node, *_affine(node, parts))
     return changed
 
 

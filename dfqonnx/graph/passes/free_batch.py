@@ -13,11 +13,13 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.graph.passes.concrete_inference import Probe
+from dfqonnx.graph.passes.concrete_inference import ConcreteValues
 from dfqonnx.graph.passes.edit import constant, initializer, set_input
 
 
-def unbake(node: ir.Node, few: Probe, more: Probe, *, fixed_batch: int | None) -> None:
+def free_batch_size(
+    node: ir.Node, few: ConcreteValues, more: ConcreteValues, *, fixed_batch: int | None
+) -> None:
     """Rewrite `node` so that it fits any batch; the probes know everything before it."""
     if node.op_type == "Reshape" and fixed_batch is not None:
         _free_target(node, few, more, fixed_batch=fixed_batch)
@@ -27,7 +29,7 @@ def unbake(node: ir.Node, few: Probe, more: Probe, *, fixed_batch: int | None) -
         _keep_batch(node, few, more)
 
 
-def know(probes: Iterable[Probe], value: ir.Value) -> ir.Value:
+def know(probes: Iterable[ConcreteValues], value: ir.Value) -> ir.Value:
     """Tell the probes of a new constant."""
     array = constant(value)
     assert array is not None
@@ -37,7 +39,7 @@ def know(probes: Iterable[Probe], value: ir.Value) -> ir.Value:
 
 
 def _set_integers(
-    node: ir.Node, index: int, numbers: Iterable[int], probes: tuple[Probe, Probe]
+    node: ir.Node, index: int, numbers: Iterable[int], probes: tuple[ConcreteValues, ConcreteValues]
 ) -> None:
     assert node.graph is not None
     array = np.array(list(numbers), dtype=np.int64)
@@ -45,7 +47,9 @@ def _set_integers(
     set_input(node, index, know(probes, value))
 
 
-def _free_target(node: ir.Node, few: Probe, more: Probe, *, fixed_batch: int) -> None:
+def _free_target(
+    node: ir.Node, few: ConcreteValues, more: ConcreteValues, *, fixed_batch: int
+) -> None:
     source, wanted = node.inputs[0], node.inputs[1]
     if source is None or wanted is None or source in few.constants:
         return
@@ -61,13 +65,13 @@ def _free_target(node: ir.Node, few: Probe, more: Probe, *, fixed_batch: int) ->
         _set_integers(node, 1, [-1, *target[1:]], (few, more))
 
 
-def _name_axes(node: ir.Node, few: Probe, more: Probe) -> None:
+def _name_axes(node: ir.Node, few: ConcreteValues, more: ConcreteValues) -> None:
     shape = few.shape(node.inputs[0])
     if shape is not None:
         _set_integers(node, 1, [a for a, d in enumerate(shape) if d == 1], (few, more))
 
 
-def _keep_batch(node: ir.Node, few: Probe, more: Probe) -> None:
+def _keep_batch(node: ir.Node, few: ConcreteValues, more: ConcreteValues) -> None:
     """Name the image axes where batch and channels are not resized."""
     source, wanted = node.inputs[0], node.inputs[3]
     if source is None or wanted is None:

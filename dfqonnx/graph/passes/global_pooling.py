@@ -26,7 +26,7 @@ from dfqonnx.graph.passes.edit import (
 )
 
 
-def to_global_pools(model: ir.Model) -> bool:
+def convert_to_global_pooling(model: ir.Model) -> bool:
     """Rewrite every mean over all image axes."""
     changed = False
     for node in list(model.graph):

@@ -2,7 +2,7 @@
 
     float[N, 3, H, W] x      chosen (3, 224, 224), other (3, 448, 448)
 
-`fold` walks the graph with both. What is the same at both sizes is a constant; what is not stays
+`fold_constants` walks the graph with both. What is the same at both sizes is a constant; what is not stays
 computed, so that the exported file takes every size that the user's file takes. The other size is
 twice the chosen one, since whatever divides an image (pooling, upsampling) then divides it too.
 """
@@ -69,7 +69,7 @@ def choose_sizes(model: ir.Model, image_size: tuple[int, ...] | None) -> Sizes:
     return sizes
 
 
-def settle_sizes(model: ir.Model) -> None:
+def apply_input_sizes(model: ir.Model) -> None:
     """Give up open axes: from now on the input has the chosen size."""
     image = model.graph.inputs[0]
     sizes = image.meta[SIZES]

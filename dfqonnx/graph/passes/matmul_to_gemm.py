@@ -12,7 +12,7 @@ import onnx_ir as ir
 from dfqonnx.graph.passes.edit import constant, dims, drop, integer, real, set_constant, take_over
 
 
-def to_gemm(model: ir.Model) -> bool:
+def convert_matmul_to_gemm(model: ir.Model) -> bool:
     """Rewrite two-dimensional MatMul as Gemm and bring every Gemm to the plain form."""
     changed = False
     for node in list(model.graph):

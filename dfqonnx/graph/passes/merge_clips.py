@@ -14,7 +14,7 @@ from dfqonnx.graph.passes.edit import constant, drop, initializer, only_consumer
 _HUGE = float(np.finfo(np.float32).max)
 
 
-def simplify_clamps(model: ir.Model) -> bool:
+def merge_clips(model: ir.Model) -> bool:
     """Write Max and Min by constants as Clip, and a Clip at 0 without ceiling as Relu."""
     changed = False
     for node in list(model.graph):

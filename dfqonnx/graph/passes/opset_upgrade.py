@@ -29,7 +29,7 @@ _CONVERSION_ERRORS = (
 )
 
 
-def upgrade(
+def upgrade_opset(
     proto: onnx.ModelProto, outside: Mapping[str, ir.ExternalTensor] | None = None
 ) -> ir.Model:
     """Return `proto` as a graph of opset 21 (or its own, when newer).

@@ -15,7 +15,7 @@ from dfqonnx.graph.passes.edit import constant, initializer, set_input
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
-def own_parameters(model: ir.Model) -> bool:
+def unshare_parameters(model: ir.Model) -> bool:
     """Give every layer a weight and bias that no other node reads."""
     changed = False
     for node in list(model.graph):
@@ -35,7 +35,7 @@ def own_parameters(model: ir.Model) -> bool:
     return changed
 
 
-def name_everything(model: ir.Model) -> bool:
+def assign_unique_names(model: ir.Model) -> bool:
     """Remove what nobody reads, then make node and value names unique and non-empty."""
     common.RemoveUnusedNodesPass()(model)
     taken: set[str] = set()

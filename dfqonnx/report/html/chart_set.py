@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dfqonnx.core.layer_analysis import Occupancy
+from dfqonnx.core.layer_analysis import CodeOccupancy
 from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_trials
 from dfqonnx.report.html import charts
 from dfqonnx.report.html import svg as drawing
@@ -18,7 +18,7 @@ MOST = 24  # histograms of a kind; the noisiest sites come first
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridChart:
     """A histogram with its caption.
 
     Attributes:
@@ -34,7 +34,7 @@ class Grid:
     target: str
     bits: int
     sqnr_db: float | None
-    found: Occupancy
+    found: CodeOccupancy
     svg: str
 
 
@@ -52,8 +52,8 @@ class Plots:
     estimate: str = ""
     noise: str = ""
     training: str = ""
-    weights: tuple[Grid, ...] = ()
-    activations: tuple[Grid, ...] = ()
+    weights: tuple[GridChart, ...] = ()
+    activations: tuple[GridChart, ...] = ()
     left_out: int = 0
 
 
@@ -95,11 +95,11 @@ def _estimate(report: Report) -> str:
     return charts.calibration(shipped_trials(basis), found, true)
 
 
-def _weights(places: Sequence[rows.Node]) -> tuple[Grid, ...]:
+def _weights(places: Sequence[rows.Node]) -> tuple[GridChart, ...]:
     found = [(node, node.layer) for node in places if node.layer is not None]
     worst = sorted(found, key=lambda pair: _noise(pair[1].own_db))[:MOST]
     return tuple(
-        Grid(
+        GridChart(
             node.name,
             f"#n{node.number}",
             layer.bits,
@@ -111,11 +111,11 @@ def _weights(places: Sequence[rows.Node]) -> tuple[Grid, ...]:
     )
 
 
-def _activations(report: Report) -> tuple[Grid, ...]:
+def _activations(report: Report) -> tuple[GridChart, ...]:
     found = () if report.portrait is None else report.portrait.activations
     worst = sorted(found, key=lambda site: (site.bits, _noise(site.sqnr_db)))[:MOST]
     return tuple(
-        Grid(site.site, "", site.bits, site.sqnr_db, site.values, charts.values(site.values))
+        GridChart(site.site, "", site.bits, site.sqnr_db, site.values, charts.values(site.values))
         for site in worst
     )
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfqonnx.core.layer_analysis import LayerPortrait, Occupancy
+from dfqonnx.core.layer_analysis import CodeOccupancy, WeightedLayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.drop_estimate.regression import UNIT, Trial
-from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html import svg as d
-from dfqonnx.report.sections import Moment
+from dfqonnx.report.sections import TrainingLogEntry
 
 SPIKE = 1.5  # a single bin, that of zeros, is cut off when it is that much higher than the others
 MOST_LINES = 32  # a grid with more levels is drawn as a band
@@ -23,7 +23,7 @@ class Whisker:
     """A share in percent with its interval; `ours` marks the result itself."""
 
     label: str
-    found: Bounded
+    found: Interval
     ours: bool
 
 
@@ -33,12 +33,12 @@ class Point:
 
     label: str
     size: float
-    found: Bounded
+    found: Interval
 
 
-def times100(found: Bounded) -> Bounded:
+def times100(found: Interval) -> Interval:
     """Return a share in percent."""
-    return Bounded(100 * found.value, 100 * found.low, 100 * found.high, found.n)
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
 def intervals(rows: Sequence[Whisker]) -> str:
@@ -81,7 +81,7 @@ def scatter(points: Sequence[Point]) -> str:
     return d.svg(fig, "Percent against size over the float file")
 
 
-def noise(layers: Sequence[LayerPortrait], targets: Sequence[str]) -> str:
+def noise(layers: Sequence[WeightedLayerNoise], targets: Sequence[str]) -> str:
     """Draw each layer's signal to noise, in the network and alone; a bar leads to its node."""
     fig = d.figure(max(760, 52 + 18 * len(layers)), 190)
     ax = d.axes(fig, 34, 34)
@@ -100,7 +100,7 @@ def noise(layers: Sequence[LayerPortrait], targets: Sequence[str]) -> str:
     return d.svg(fig, "Signal to quantization noise of every layer, in decibels")
 
 
-def training(history: Sequence[Moment]) -> str:
+def training(history: Sequence[TrainingLogEntry]) -> str:
     """Draw the loss over the steps, and below it the learning rate."""
     fig = d.figure(360, 220)
     upper, lower = d.axes(fig, 44, 92), d.axes(fig, 44, 34, top=142)
@@ -123,7 +123,7 @@ def training(history: Sequence[Moment]) -> str:
     return d.svg(fig, "Training loss and learning rate by step")
 
 
-def values(found: Occupancy) -> str:
+def values(found: CodeOccupancy) -> str:
     """Draw a histogram over its grid; heights are square roots, so that tails can be seen."""
     h = found.histogram
     fig = d.figure(200, 76)

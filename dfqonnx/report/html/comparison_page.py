@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from dfqonnx.core.atomic_write import check_file_out, draft
+from dfqonnx.core.atomic_write import atomic_file, check_file_out
 from dfqonnx.errors import UsageError
-from dfqonnx.report.comparison import HEADINGS, League, standings
+from dfqonnx.report.comparison import HEADINGS, ComparisonTable, standings
 from dfqonnx.report.html import charts
 from dfqonnx.report.html import svg as drawing
 from dfqonnx.report.html.page import NO_CHARTS, fill
@@ -15,7 +15,7 @@ from dfqonnx.report.html.page import NO_CHARTS, fill
 SUFFIXES = {".html", ".htm"}
 
 
-def render_league(league: League) -> str:
+def render_comparison(league: ComparisonTable) -> str:
     """Return the page."""
     lines = standings(league)
     return fill(
@@ -41,18 +41,18 @@ def check_page(path: Path) -> None:
     check_file_out(path)
 
 
-def write_page(league: League, path: Path) -> None:
+def write_page(league: ComparisonTable, path: Path) -> None:
     """Write the page to `path`, whole or not at all.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
-    text = render_league(league)
-    with draft(path) as place:
+    text = render_comparison(league)
+    with atomic_file(path) as place:
         place.write_text(text, encoding="utf-8")
 
 
-def _chart(league: League) -> str:
+def _chart(league: ComparisonTable) -> str:
     """Draw every student's size against its accuracy, or its agreement without labels."""
     if importlib.util.find_spec("matplotlib") is None:
         return ""

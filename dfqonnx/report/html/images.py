@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dfqonnx.report.sections import Seen
+from dfqonnx.report.sections import ClassesSeen
 
 KEPT_SIDE, SIDE = 64, 96  # up to the first, images stay as they are; larger ones get the second
 MOST_CLASSES, EACH = 20, 8
@@ -61,7 +61,7 @@ def load_pixels(folder: Path) -> NDArray[np.uint8] | None:
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
-def by_class(seen: Seen, pixels: NDArray[np.uint8]) -> tuple[Row, ...]:
+def by_class(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> tuple[Row, ...]:
     """Return the most frequent classes in their order, each with its first images."""
     counts = Counter(seen.teacher)
     shown = sorted(label for label, _ in counts.most_common(MOST_CLASSES))
@@ -74,19 +74,19 @@ def by_class(seen: Seen, pixels: NDArray[np.uint8]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def disagreeing(seen: Seen, pixels: NDArray[np.uint8]) -> tuple[Picture, ...]:
+def disagreeing(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> tuple[Picture, ...]:
     """Return the first images on which the two part."""
     both = zip(seen.teacher, seen.student, strict=True)
     at = [k for k, (teacher, student) in enumerate(both) if teacher != student]
     return tuple(_picture(seen, pixels, k) for k in at[:MOST_DISAGREEING])
 
 
-def fits(seen: Seen, pixels: NDArray[np.uint8]) -> bool:
+def fits(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> bool:
     """Tell whether the places in `seen` exist: the images may have been replaced."""
     return all(0 <= place < len(pixels) for place in seen.images)
 
 
-def _picture(seen: Seen, pixels: NDArray[np.uint8], k: int) -> Picture:
+def _picture(seen: ClassesSeen, pixels: NDArray[np.uint8], k: int) -> Picture:
     place = seen.images[k]
     return Picture(data_uri(pixels[place]), place, seen.teacher[k], seen.student[k])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dfqonnx.core.layer_analysis import LayerPortrait
-from dfqonnx.evaluation.statistics import Bounded
+from dfqonnx.core.layer_analysis import WeightedLayerNoise
+from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html.charts import Whisker, times100
 from dfqonnx.report.report import Report
 
@@ -51,7 +51,7 @@ class Node:
     name: str
     op: str
     reads: tuple[tuple[int, str], ...]
-    layer: LayerPortrait | None
+    layer: WeightedLayerNoise | None
     multiply_adds: int
     parameters: int
     why: str
@@ -153,11 +153,11 @@ def trained(report: Report) -> bool:
     return report.training is not None and report.training.steps > 0 and report.training.kept
 
 
-def _bounded(found: Bounded) -> Fact:
+def _bounded(found: Interval) -> Fact:
     return Fact(f"{found.value:.2f} %", _between(found))
 
 
-def _between(found: Bounded) -> str:
+def _between(found: Interval) -> str:
     return f"{found.low:.2f} to {found.high:.2f}, n = {found.n:,}"
 
 

@@ -2,7 +2,7 @@
 
 A generator is a module `(z, labels) -> images`: z (B, latent), labels (B,) or None where it is not
 conditional, images (B, C, H, W) of mean 0 and deviation 1 per channel, as the published ones end in
-a BatchNorm without affine parameters. `Canvas` makes valid pixels of that.
+a BatchNorm without affine parameters. `OutputToPixels` makes valid pixels of that.
 
 Generators that were trained before: an npz of their arrays, as a run leaves it.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.registry import Registry
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.pixels import limits
@@ -89,10 +89,10 @@ class Grow(nn.Module):
         return functional.interpolate(x, size=self.size)
 
 
-class Canvas:
+class OutputToPixels:
     """From a generator's output to the tensor of valid pixels that a model reads.
 
-        pixel = clamp(MEAN + DEVIATION output, 0, 1);  tensor as `InputSpec` says
+        pixel = clamp(MEAN + DEVIATION output, 0, 1);  tensor as `InputFormat` says
 
     The clamp stops the gradient of what lies outside.
 
@@ -102,7 +102,7 @@ class Canvas:
         device: of the tensors.
     """
 
-    def __init__(self, inputs: InputSpec, channels: int, device: torch.device) -> None:
+    def __init__(self, inputs: InputFormat, channels: int, device: torch.device) -> None:
         low, high = limits(inputs, channels, device)  # (1, C, 1, 1)
         self._low, self._span = low, high - low
 
@@ -111,7 +111,7 @@ class Canvas:
         return self._low + self._span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
 
 
-def load_kept(path: str, networks: Sequence[nn.Module]) -> None:
+def load_checkpoint(path: str, networks: Sequence[nn.Module]) -> None:
     """Give the networks the arrays in `path`.
 
     Raises:

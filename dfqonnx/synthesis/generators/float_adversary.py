@@ -18,9 +18,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dfqonnx.config.synthesis import GameSpec
-from dfqonnx.convert.module import Net
-from dfqonnx.convert.program import Program, Step
+from dfqonnx.config.synthesis import CoTrainingConfig
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
 
 LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
@@ -43,7 +43,7 @@ class Adversary:
         teacher: Program,
         statistics: Mapping[str, ChannelStatistics],
         *,
-        spec: GameSpec,
+        spec: CoTrainingConfig,
         generator: Generator,
         device: torch.device,
     ) -> None:
@@ -53,7 +53,9 @@ class Adversary:
             if step.op in LAYERS and len(step.inputs) > 1 and step.inputs[1] in teacher.tensors
         }
         norms = {name: _Norm(len(known.mean)) for name, known in statistics.items()}
-        self.net = Net(teacher, replace=layers, after=norms, channels_last=True).to(device)
+        self.net = ProgramModule(teacher, replace=layers, after=norms, channels_last=True).to(
+            device
+        )
         self._rate = spec.rate
         self._optimiser = torch.optim.SGD(
             self.net.parameters(),
@@ -94,7 +96,7 @@ class Adversary:
 class _Layer(nn.Module):
     """One step of the program, with weight and bias of its own."""
 
-    def __init__(self, step: Step, tensors: Mapping[str, Tensor], generator: Generator) -> None:
+    def __init__(self, step: OpCall, tensors: Mapping[str, Tensor], generator: Generator) -> None:
         super().__init__()
         self._function, self._attributes = step.function, dict(step.attributes)
         self._inputs = step.inputs
@@ -138,7 +140,7 @@ class _Norm(nn.Module):
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
 
 
-def _outputs(step: Step, shape: torch.Size) -> int:
+def _outputs(step: OpCall, shape: torch.Size) -> int:
     """Return how many outputs a weight of `shape` has."""
     first = step.op == "Conv" or bool(step.attributes.get("transB"))
     return shape[0] if first else shape[-1]

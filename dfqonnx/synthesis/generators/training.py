@@ -20,15 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from dfqonnx.config.loss_terms import Term
-from dfqonnx.config.synthesis import GameSpec, GeneratorSpec
-from dfqonnx.convert.module import Net
-from dfqonnx.core.input_format import InputSpec
+from dfqonnx.config.loss_terms import LossTerm
+from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.lr_schedule import lr_factor
-from dfqonnx.synthesis.bn_statistics import Targets
-from dfqonnx.synthesis.generators.architecture import Canvas
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets
+from dfqonnx.synthesis.generators.architecture import OutputToPixels
 from dfqonnx.synthesis.generators.classifier_head import Classifier
-from dfqonnx.synthesis.losses.objective import Objective, Seen, distance
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
 from dfqonnx.synthesis.pixels import to_pixels
 
 Opponent = Callable[[Tensor], Tensor]
@@ -36,7 +36,7 @@ LEAST = 16  # images of a pass: the generator normalises by its own batch
 
 
 @dataclass(frozen=True)
-class Judge:
+class TeacherProbe:
     """What a generator's images are held against; shared by all generators.
 
     Attributes:
@@ -47,8 +47,8 @@ class Judge:
         layout: axis order that the teacher reads.
     """
 
-    net: Net
-    targets: Targets
+    net: ProgramModule
+    targets: BatchNormTargets
     classifier: Classifier | None
     classes: int
     layout: str
@@ -58,7 +58,7 @@ class Judge:
         return images.permute(0, 2, 3, 1) if self.layout == "NHWC" else images
 
 
-class Maker:
+class GeneratorTrainer:
     """A generator, its optimiser and its losses.
 
     Args:
@@ -74,11 +74,11 @@ class Maker:
     def __init__(
         self,
         network: nn.Module,
-        canvas: Canvas,
-        judge: Judge,
+        canvas: OutputToPixels,
+        judge: TeacherProbe,
         *,
-        spec: GeneratorSpec,
-        losses: Sequence[Term],
+        spec: GeneratorConfig,
+        losses: Sequence[LossTerm],
         generator: Generator,
         device: torch.device,
     ) -> None:
@@ -115,7 +115,7 @@ class Maker:
         logits, taps = judge.net(x)
         plain = judge.classifier
         asked = opponents if self._objective.needs("students") else ()
-        seen = Seen(
+        seen = ImageLossInputs(
             images,
             logits,
             taps,
@@ -141,7 +141,7 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedBatch:
     """A batch for a student.
 
     Attributes:
@@ -153,7 +153,7 @@ class Drawn:
     labels: Tensor | None
 
 
-class Live:
+class OnlineGenerators:
     """All generators of a run. Iterating yields the uint8 images of its plan.
 
     Attributes:
@@ -164,12 +164,12 @@ class Live:
 
     def __init__(
         self,
-        makers: Sequence[Maker],
-        judge: Judge,
+        makers: Sequence[GeneratorTrainer],
+        judge: TeacherProbe,
         *,
-        inputs: InputSpec,
-        spec: GeneratorSpec,
-        game: GameSpec,
+        inputs: InputFormat,
+        spec: GeneratorConfig,
+        game: CoTrainingConfig,
         batch: int,
         images: int,
         generator: Generator,
@@ -181,14 +181,14 @@ class Live:
         self._generator = generator
 
     @torch.no_grad()
-    def draw(self, count: int, generator: Generator) -> Drawn:
+    def draw(self, count: int, generator: Generator) -> GeneratedBatch:
         """Return a batch, equal shares from every generator."""
         makers = len(self._makers)
         shares = [count // makers + (i < count % makers) for i in range(makers)]
         parts = [m.imagine(n, generator) for m, n in zip(self._makers, shares, strict=True) if n]
         x = self._judge.fed(torch.cat([images for images, _ in parts]))
         labels = [told for _, told in parts if told is not None]
-        return Drawn(x.detach(), torch.cat(labels) if len(labels) == len(parts) else None)
+        return GeneratedBatch(x.detach(), torch.cat(labels) if len(labels) == len(parts) else None)
 
     def due(self, step: int) -> bool:
         """Tell whether the generators step before the student's step number `step`, from 0."""
@@ -220,7 +220,7 @@ class Live:
         return f"{many or f'a {spec.architecture} generator'}, {trained}"
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return everything that `GeneratorSpec.kept` needs to use them again, by name."""
+        """Return everything that `GeneratorConfig.kept` needs to use them again, by name."""
         arrays: dict[str, NDArray[np.generic]] = {}
         for index, maker in enumerate(self._makers):
             for name, value in maker.network.state_dict().items():

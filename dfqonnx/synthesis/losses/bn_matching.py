@@ -40,19 +40,19 @@ import torch
 from torch import Tensor
 
 from dfqonnx.synthesis.bn_statistics import gaussian_distance, moments
-from dfqonnx.synthesis.losses.objective import Seen, image_loss
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 LEAST = 1e-8
 
 
 @image_loss("batchnorm-kl", needs=("statistics",))
-def batchnorm_kl(seen: Seen) -> Tensor:
+def batchnorm_kl(seen: ImageLossInputs) -> Tensor:
     """Return KL(images || training data), mean over channels, then over layers."""
     return seen.targets.loss(seen.taps)
 
 
 @image_loss("batchnorm-kl-sum", needs=("statistics",))
-def batchnorm_kl_sum(seen: Seen) -> Tensor:
+def batchnorm_kl_sum(seen: ImageLossInputs) -> Tensor:
     """Return KL(images || training data), summed over channels and layers."""
     return torch.stack(
         [gaussian_distance(*batch, *known).sum() for batch, known, _ in layers(seen)]
@@ -60,7 +60,7 @@ def batchnorm_kl_sum(seen: Seen) -> Tensor:
 
 
 @image_loss("batchnorm-kl-reverse", needs=("statistics",))
-def batchnorm_kl_reverse(seen: Seen) -> Tensor:
+def batchnorm_kl_reverse(seen: ImageLossInputs) -> Tensor:
     """Return KL(training data || images), summed over channels and layers."""
     found = []
     for (mean, variance), known, _ in layers(seen):
@@ -70,7 +70,7 @@ def batchnorm_kl_reverse(seen: Seen) -> Tensor:
 
 
 @image_loss("batchnorm-mse", needs=("statistics",))
-def batchnorm_mse(seen: Seen) -> Tensor:
+def batchnorm_mse(seen: ImageLossInputs) -> Tensor:
     """Return the mean squared error of means plus that of variances, mean over layers."""
     found = [
         (mean - known[0]).square().mean() + (variance - known[1]).square().mean()
@@ -80,7 +80,7 @@ def batchnorm_mse(seen: Seen) -> Tensor:
 
 
 @image_loss("batchnorm-pseudo-kl", needs=("statistics",))
-def batchnorm_pseudo_kl(seen: Seen) -> Tensor:
+def batchnorm_pseudo_kl(seen: ImageLossInputs) -> Tensor:
     """Return DFQF's divergence, mean over channels, summed over layers."""
     found = []
     for (mean, variance), known, count in layers(seen):
@@ -90,7 +90,9 @@ def batchnorm_pseudo_kl(seen: Seen) -> Tensor:
     return torch.stack(found).sum()
 
 
-def layers(seen: Seen) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], int]]:
+def layers(
+    seen: ImageLossInputs,
+) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], int]]:
     """Yield (m', v') of the batch, (m, v) of the training data, values per channel; by layer."""
     for name, mean in seen.targets.mean.items():
         if name in seen.taps:
@@ -100,7 +102,7 @@ def layers(seen: Seen) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Te
 
 
 @image_loss("batchnorm-norm", needs=("statistics",))
-def batchnorm_norm(seen: Seen) -> Tensor:
+def batchnorm_norm(seen: ImageLossInputs) -> Tensor:
     """Return the distances of means and of variances, summed over layers."""
     targets, found = seen.targets, []
     for name, known in targets.mean.items():
@@ -114,7 +116,7 @@ LEAST_SAMPLE_VARIANCE = 1e-6
 
 
 @image_loss("batchnorm-sample", needs=("statistics",))
-def batchnorm_sample(seen: Seen) -> Tensor:
+def batchnorm_sample(seen: ImageLossInputs) -> Tensor:
     """Return the squared distances of every image's statistics, summed, mean over images."""
     loss = _distance(seen.images, seen.images.new_zeros(()), seen.images.new_ones(()))
     for name, mean in seen.targets.mean.items():

@@ -43,38 +43,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from dfqonnx.synthesis.losses.labels import class_loss
-from dfqonnx.synthesis.losses.objective import Seen, image_loss
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 
 @image_loss("labels", needs=("soft",))
-def labels(seen: Seen) -> Tensor:
+def labels(seen: ImageLossInputs) -> Tensor:
     """Return mean KL(labels || teacher)."""
     assert seen.soft is not None  # `needs` says so
     return class_loss(seen.logits, seen.soft)
 
 
 @image_loss("class", needs=("labels",))
-def class_(seen: Seen) -> Tensor:
+def class_(seen: ImageLossInputs) -> Tensor:
     """Return the mean cross-entropy."""
     assert seen.labels is not None  # `needs` says so
     return functional.cross_entropy(seen.logits, seen.labels)
 
 
 @image_loss("confidence", needs=("classes",))
-def confidence(seen: Seen) -> Tensor:
+def confidence(seen: ImageLossInputs) -> Tensor:
     """Return the mean entropy of the teacher's answers."""
     return -(seen.logits.softmax(1) * seen.logits.log_softmax(1)).sum(1).mean()
 
 
 @image_loss("balance", needs=("classes",))
-def balance(seen: Seen) -> Tensor:
+def balance(seen: ImageLossInputs) -> Tensor:
     """Return the negative entropy of the teacher's mean answer."""
     mean = seen.logits.softmax(1).mean(0)  # (K,)
     return torch.xlogy(mean, mean.clamp_min(1e-12)).sum()
 
 
 @image_loss("focal", needs=("labels",))
-def focal(seen: Seen, *, gamma: float = 2.0) -> Tensor:
+def focal(seen: ImageLossInputs, *, gamma: float = 2.0) -> Tensor:
     """Return the mean cross-entropy, each image's times (1 - p_y)^gamma."""
     assert seen.labels is not None  # `needs` says so
     entropy = functional.cross_entropy(seen.logits, seen.labels, reduction="none")  # (B,)
@@ -85,7 +85,7 @@ NEAREST = 1 - 1e-6  # of a cosine: the angle's slope is infinite at 1
 
 
 @image_loss("margin", needs=("features", "centres", "labels"))
-def margin(seen: Seen, *, angle: float = 0.3) -> Tensor:
+def margin(seen: ImageLossInputs, *, angle: float = 0.3) -> Tensor:
     """Return the mean hinge on the angle."""
     assert seen.features is not None  # `needs` says so
     assert seen.centres is not None

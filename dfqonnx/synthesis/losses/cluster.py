@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfqonnx.synthesis.losses.objective import Seen, image_loss
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 LEAST = 1e-8
 
@@ -45,7 +45,7 @@ class Cluster:
 
     def __call__(
         self,
-        seen: Seen,
+        seen: ImageLossInputs,
         *,
         rate: float = 0.1,
         noise: float = 0.2,

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dfqonnx.synthesis.losses.labels import total_variation
-from dfqonnx.synthesis.losses.objective import Seen, image_loss
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 
 @image_loss("blur")
-def blur(seen: Seen) -> Tensor:
+def blur(seen: ImageLossInputs) -> Tensor:
     """Return the mean squared difference of images (B, C, H, W) from their blurred copies."""
     images = seen.images
     line = torch.exp(-0.5 * images.new_tensor([-1.0, 0.0, 1.0]).square())
@@ -32,7 +32,7 @@ def blur(seen: Seen) -> Tensor:
 
 
 @image_loss("smooth-norm")
-def smooth_norm(seen: Seen) -> Tensor:
+def smooth_norm(seen: ImageLossInputs) -> Tensor:
     """Return the sum of four norms of differences."""
     x = seen.images
     return (
@@ -49,6 +49,6 @@ def _norm(value: Tensor) -> Tensor:
 
 
 @image_loss("smooth")
-def smooth(seen: Seen) -> Tensor:
+def smooth(seen: ImageLossInputs) -> Tensor:
     """Return the mean absolute difference of neighbours, down plus across."""
     return total_variation(seen.images)

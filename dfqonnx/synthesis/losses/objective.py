@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from dfqonnx.config.loss_terms import Term
+from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.core.registry import Registry
-from dfqonnx.synthesis.bn_statistics import Targets
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 
 ImageLoss = Callable[..., Tensor]
 L = TypeVar("L", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageLossInputs:
     """What is known of a batch of B images while a gradient still reaches them.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
     images: Tensor
     logits: Tensor
     taps: Mapping[str, Tensor]
-    targets: Targets
+    targets: BatchNormTargets
     labels: Tensor | None = None
     soft: Tensor | None = None
     features: Tensor | None = None
@@ -54,7 +54,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegisteredLoss:
     """A filed loss.
 
     Attributes:
@@ -66,7 +66,7 @@ class Entry:
     needs: tuple[str, ...] = ()
 
 
-IMAGE_LOSSES: Registry[Entry] = Registry("image loss")
+IMAGE_LOSSES: Registry[RegisteredLoss] = Registry("image loss")
 
 
 def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
@@ -80,7 +80,7 @@ def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
 
     def file(loss: L) -> L:
         make: Callable[[], ImageLoss] = loss if isinstance(loss, type) else lambda: loss
-        IMAGE_LOSSES.add(name)(Entry(make, tuple(needs)))
+        IMAGE_LOSSES.add(name)(RegisteredLoss(make, tuple(needs)))
         return loss
 
     return file
@@ -93,7 +93,7 @@ class Objective:
         terms: of the recipe; those of weight 0 are left out.
     """
 
-    def __init__(self, terms: Iterable[Term]) -> None:
+    def __init__(self, terms: Iterable[LossTerm]) -> None:
         self._parts = [
             (term, IMAGE_LOSSES[term.name].needs, IMAGE_LOSSES[term.name].make())
             for term in terms
@@ -104,7 +104,7 @@ class Objective:
         """Tell whether some loss needs a field of `Seen`."""
         return any(what in needs for _, needs, _ in self._parts)
 
-    def __call__(self, seen: Seen) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, seen: ImageLossInputs) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum, and every loss by name before its weight.
 
         A loss whose needs `seen` does not meet is left out.
@@ -128,7 +128,7 @@ def distance(found: Mapping[str, Tensor]) -> Tensor:
     return torch.zeros(())
 
 
-def _there(seen: Seen, need: str) -> bool:
+def _there(seen: ImageLossInputs, need: str) -> bool:
     if need == "statistics":
         return len(seen.targets) > 0
     if need == "classes":

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfqonnx.synthesis.losses.objective import Seen, image_loss
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 
 @image_loss("adversarial", needs=("students", "classes"))
-def adversarial(seen: Seen, *, temperature: float = 1.0) -> Tensor:
+def adversarial(seen: ImageLossInputs, *, temperature: float = 1.0) -> Tensor:
     """Return the negative mean divergence."""
     teacher = functional.log_softmax(seen.logits / temperature, 1)
     found = [
@@ -46,7 +46,7 @@ LEAST = 0.01
 
 
 @image_loss("competition", needs=("students",))
-def competition(seen: Seen, *, temperature: float = 3.0) -> Tensor:
+def competition(seen: ImageLossInputs, *, temperature: float = 3.0) -> Tensor:
     """Return 1 - JS, mean over images and students."""
     teacher = _held(seen.logits, temperature)
     parts = [1.0 - _divergence(teacher, _held(s, temperature)) for s in seen.students]

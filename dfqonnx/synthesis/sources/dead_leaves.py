@@ -7,7 +7,7 @@ dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resemble
     colour        the image's mean, plus a luminance, plus a chroma that is much weaker
                   (photographs vary far more in luminance than in chroma)
     texture       Gaussian noise with amplitude f^-p, a linear gradient across the shape
-How strong each of these is, `Look` says. Spectra come close to 1/f in amplitude.
+How strong each of these is, `DeadLeavesParams` says. Spectra come close to 1/f in amplitude.
 
 What dead leaves look like, by the size of the image.
 
@@ -35,7 +35,7 @@ COVER = 3.1  # shapes times smallest radius (in sides), there: how thickly shape
 
 
 @dataclass(frozen=True)
-class Look:
+class DeadLeavesParams:
     """What leaves look like, by default in small images. Lengths in sides, intensities in 0..1.
 
     Attributes:
@@ -71,7 +71,7 @@ class Look:
     gradient: float = 0.15
 
 
-def look_at(side: int) -> Look:
+def params_for_size(side: int) -> DeadLeavesParams:
     """Return the look of images whose longer side is `side` pixels.
 
     Chosen without images: for small ones on 32x32 networks, for larger ones where leaves come
@@ -79,9 +79,9 @@ def look_at(side: int) -> Look:
     (`pipelines/results/TRIALS.md`).
     """
     if side <= THUMBNAIL:
-        return Look()
+        return DeadLeavesParams()
     smallest = DETAIL / side
-    return Look(
+    return DeadLeavesParams(
         shapes=round(COVER / smallest),
         smallest=smallest,
         aspect=0.6,
@@ -109,7 +109,7 @@ def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -
     return noise / spread.clamp_min(1e-12)
 
 
-def textures(look: Look, size: tuple[int, int, int], generator: Generator) -> Tensor:
+def textures(look: DeadLeavesParams, size: tuple[int, int, int], generator: Generator) -> Tensor:
     """Return a pool of textures (P, C, H, W): one shared luminance, a little chroma."""
     height, width, channels = size
     count = max(8, min(512, TEXTURE_VALUES // (height * width * (channels + 1))))
@@ -123,14 +123,14 @@ CHUNK_VALUES = 2**20  # floats of one chunk of images
 ALONE = 2**14  # floats of an image; above, it is painted alone, each shape where it lies only
 
 
-def leaves(
+def dead_leaves(
     n: int,
     *,
     height: int,
     width: int,
     channels: int,
     generator: Generator,
-    look: Look | None = None,
+    look: DeadLeavesParams | None = None,
 ) -> Iterator[Tensor]:
     """Yield chunks of uint8 images (B, H, W, C), `n` in all.
 
@@ -142,7 +142,7 @@ def leaves(
         generator: CPU randomness.
         look: parameters; None takes those for the size.
     """
-    look = look or look_at(max(height, width))
+    look = look or params_for_size(max(height, width))
     frame = height * width * channels
     pool = textures(look, (height, width, channels), generator)  # (P, C, H, W)
     chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
@@ -151,14 +151,14 @@ def leaves(
         yield (images.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def painted(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
-    """Return all of `leaves` at once, uint8 (n, H, W, C), of `size` (H, W, C)."""
+def sample_dead_leaves(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
+    """Return all of `dead_leaves` at once, uint8 (n, H, W, C), of `size` (H, W, C)."""
     height, width, channels = size
-    chunks = leaves(n, height=height, width=width, channels=channels, generator=generator)
+    chunks = dead_leaves(n, height=height, width=width, channels=channels, generator=generator)
     return torch.cat(list(chunks))
 
 
-def _paint(batch: int, pool: Tensor, look: Look, generator: Generator) -> Tensor:
+def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generator) -> Tensor:
     """Return float images (B, C, H, W), not yet clamped to 0..1."""
     channels, height, width = pool.shape[1:]
     side = max(height, width)
@@ -216,7 +216,7 @@ def _span(centre: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, i
     return first, min(max(last, first), length)
 
 
-def _radii(uniform: Tensor, look: Look) -> Tensor:
+def _radii(uniform: Tensor, look: DeadLeavesParams) -> Tensor:
     """Return radii of density r^-p by inverting the distribution function."""
     power = 1.0 - look.radius_power
     if abs(power) < 1e-6:

@@ -14,23 +14,28 @@ from collections.abc import Sequence
 
 import torch
 
-from dfqonnx.convert.module import Net
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
-from dfqonnx.synthesis.bn_statistics import IMAGES, Targets, pseudo_statistics
+from dfqonnx.synthesis.bn_statistics import IMAGES, BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.budget import fitting, measure
-from dfqonnx.synthesis.context import SOURCES, Studio
-from dfqonnx.synthesis.generators.architecture import Canvas, Form, build, load_kept
+from dfqonnx.synthesis.context import SOURCES, SynthesisContext
+from dfqonnx.synthesis.generators.architecture import Form, OutputToPixels, build, load_checkpoint
 from dfqonnx.synthesis.generators.classifier_head import find_classifier
 from dfqonnx.synthesis.generators.float_adversary import Adversary
-from dfqonnx.synthesis.generators.training import Judge, Live, Maker, Opponent
-from dfqonnx.synthesis.sources.dead_leaves import painted
+from dfqonnx.synthesis.generators.training import (
+    GeneratorTrainer,
+    OnlineGenerators,
+    Opponent,
+    TeacherProbe,
+)
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 ROOM = 4  # times the memory that optimising pixels takes
 
 
 @SOURCES.add("generator")
-def generate(studio: Studio) -> Live:
+def generate(studio: SynthesisContext) -> OnlineGenerators:
     """Return trained generators; iterating yields their images.
 
     Raises:
@@ -45,14 +50,14 @@ def generate(studio: Studio) -> Live:
     height, width, channels = studio.size
     classes = judge.classes if spec.conditional else 0
     form = Form(height, width, channels, spec.latent, classes, spec.slim)
-    canvas = Canvas(studio.inputs, channels, studio.device)
+    canvas = OutputToPixels(studio.inputs, channels, studio.device)
     networks = [
         build(spec.architecture, form, generator=studio.generator) for _ in range(game.generators)
     ]
     if spec.kept:
-        load_kept(spec.kept, networks)
+        load_checkpoint(spec.kept, networks)
     makers = [
-        Maker(
+        GeneratorTrainer(
             network,
             canvas,
             judge,
@@ -63,7 +68,7 @@ def generate(studio: Studio) -> Live:
         )
         for network in networks
     ]
-    live = Live(
+    live = OnlineGenerators(
         makers,
         judge,
         inputs=studio.inputs,
@@ -78,7 +83,7 @@ def generate(studio: Studio) -> Live:
     return live
 
 
-def _batch(studio: Studio) -> int:
+def _batch(studio: SynthesisContext) -> int:
     """Return how many images of a step memory holds: of the recipe's, as many as there is room."""
     wanted = studio.spec.generator.batch
     fit = ROOM * fitting(measure(studio.teacher, studio.shape), studio.shape)
@@ -89,7 +94,7 @@ def _batch(studio: Studio) -> int:
     return min(fit, wanted)
 
 
-def _train(live: Live, judge: Judge, studio: Studio) -> None:
+def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext) -> None:
     spec, game = studio.spec.generator, studio.spec.game
     adversary = None
     if game.opponent == "float" and judge.classes:
@@ -120,23 +125,23 @@ def _train(live: Live, judge: Judge, studio: Studio) -> None:
             break
 
 
-def _judge(studio: Studio) -> Judge:
+def _judge(studio: SynthesisContext) -> TeacherProbe:
     statistics = studio.statistics
     if not statistics:
-        statistics = pseudo_statistics(
+        statistics = surrogate_statistics(
             studio.teacher,
-            painted(IMAGES, studio.size, studio.generator),
+            sample_dead_leaves(IMAGES, studio.size, studio.generator),
             studio.inputs,
             batch=studio.plan.batch,
             device=studio.device,
         )
-    targets = Targets(statistics, studio.device)
+    targets = BatchNormTargets(statistics, studio.device)
     classifier = find_classifier(studio.teacher, studio.device)
     taps = dict.fromkeys(targets.mean)
     if classifier is not None:
         taps[classifier.features] = None
-    net = Net(studio.teacher, taps=tuple(taps), channels_last=True).to(studio.device)
+    net = ProgramModule(studio.teacher, taps=tuple(taps), channels_last=True).to(studio.device)
     with torch.no_grad():
         logits, _ = net(torch.zeros(1, *studio.shape, device=studio.device))
     classes = logits.shape[1] if logits.dim() == 2 and logits.shape[1] > 1 else 0
-    return Judge(net, targets, classifier, classes, studio.inputs.layout)
+    return TeacherProbe(net, targets, classifier, classes, studio.inputs.layout)

@@ -10,19 +10,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.pixels import to_pixels
-from dfqonnx.synthesis.sources.dead_leaves import leaves
+from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 
 NOISE_CHUNK = 256
 
 
 @SOURCES.add("leaves")
-def paint(studio: Studio) -> Iterator[Tensor]:
+def paint(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
     height, width, channels = studio.size
     studio.progress.start("paint", studio.plan.images)
-    for images in leaves(
+    for images in dead_leaves(
         studio.plan.images,
         height=height,
         width=width,
@@ -34,7 +34,7 @@ def paint(studio: Studio) -> Iterator[Tensor]:
 
 
 @SOURCES.add("noise")
-def noise(studio: Studio) -> Iterator[Tensor]:
+def noise(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield Gaussian noise of mean 127.5 whose four standard deviations span the pixels."""
     size = studio.size
     for first in range(0, studio.plan.images, NOISE_CHUNK):
@@ -44,7 +44,7 @@ def noise(studio: Studio) -> Iterator[Tensor]:
 
 
 @SOURCES.add("gaussian")
-def gaussian(studio: Studio) -> Iterator[Tensor]:
+def gaussian(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield x ~ N(0, 1) on normalised pixels, as papers do, cut to valid pixels."""
     height, width, channels = studio.size
     form = (

@@ -19,27 +19,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfqonnx.config.synthesis import PixelSpec
-from dfqonnx.convert.module import Net
-from dfqonnx.synthesis.bn_statistics import Targets, pseudo_statistics
-from dfqonnx.synthesis.context import SOURCES, Studio
+from dfqonnx.config.synthesis import PixelOptimizationConfig
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
+from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.losses.labels import balanced_labels, soft_labels
-from dfqonnx.synthesis.losses.objective import Objective, Seen, distance
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
 from dfqonnx.synthesis.pixels import limits, to_pixels, to_tensor
 from dfqonnx.synthesis.sources.noise import paint
 
 
 @SOURCES.add("optimised")
-def optimise(studio: Studio) -> Iterator[Tensor]:
+def optimize_pixels(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
     plan = studio.plan
     start = torch.cat(list(paint(studio)))  # (N, H, W, C)
     studio.progress.start("synthesise", max(1, plan.steps))
-    statistics = studio.statistics or pseudo_statistics(
+    statistics = studio.statistics or surrogate_statistics(
         studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )
-    targets = Targets(statistics, studio.device)
-    net = Net(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(studio.device)
+    targets = BatchNormTargets(statistics, studio.device)
+    net = ProgramModule(studio.teacher, taps=tuple(targets.mean), channels_last=True).to(
+        studio.device
+    )
     done = 0
     while done < plan.optimised:
         batch = min(plan.batch, plan.optimised - done)
@@ -48,7 +50,7 @@ def optimise(studio: Studio) -> Iterator[Tensor]:
             canvas = torch.randn(canvas.shape, generator=studio.generator).to(studio.device)
         steps = plan.following if done else plan.first
         canvas = _improve(canvas, steps, net, targets, studio=studio)
-        yield to_pixels(_fed(canvas, studio), studio.inputs).cpu()
+        yield to_pixels(_to_layout(canvas, studio), studio.inputs).cpu()
         done += batch
     yield start[done:]
 
@@ -56,10 +58,10 @@ def optimise(studio: Studio) -> Iterator[Tensor]:
 def _improve(
     canvas: Tensor,
     steps: int,
-    net: Net,
-    targets: Targets,
+    net: ProgramModule,
+    targets: BatchNormTargets,
     *,
-    studio: Studio,
+    studio: SynthesisContext,
 ) -> Tensor:
     """Return the canvas (B, C, H, W) after `steps` of Adam."""
     pixels = studio.spec.pixels
@@ -68,12 +70,12 @@ def _improve(
     optimiser = torch.optim.Adam([canvas], lr=pixels.rate, betas=pixels.betas)
     fall = falling(optimiser, pixels, steps)
     objective = Objective(studio.spec.losses)
-    wishes: Wishes | None = None
+    wishes: LabelTargets | None = None
     for step in range(steps):
-        moved = _fed(_jitter(canvas, studio), studio)
+        moved = _to_layout(_jitter(canvas, studio), studio)
         logits, taps = net(moved)
-        wishes = wishes or wish(len(canvas), logits, objective, studio=studio)
-        seen = Seen(
+        wishes = wishes or sample_labels(len(canvas), logits, objective, studio=studio)
+        seen = ImageLossInputs(
             canvas,
             logits,
             taps,
@@ -96,7 +98,7 @@ def _improve(
 
 
 @dataclass(frozen=True)
-class Wishes:
+class LabelTargets:
     """What a batch is asked to be; None where no loss asks.
 
     Attributes:
@@ -108,10 +110,12 @@ class Wishes:
     soft: Tensor | None = None
 
 
-def wish(count: int, logits: Tensor, objective: Objective, *, studio: Studio) -> Wishes:
+def sample_labels(
+    count: int, logits: Tensor, objective: Objective, *, studio: SynthesisContext
+) -> LabelTargets:
     """Draw what `count` images are asked to be; nothing where the teacher knows no classes."""
     if logits.dim() != 2 or logits.shape[1] < 2:
-        return Wishes()
+        return LabelTargets()
     classes, generator = logits.shape[1], studio.generator
     labels = soft = None
     if objective.needs("soft"):
@@ -120,11 +124,11 @@ def wish(count: int, logits: Tensor, objective: Objective, *, studio: Studio) ->
         soft = soft.to(studio.device)
     if objective.needs("labels"):
         labels = balanced_labels(count, classes, generator).to(studio.device)
-    return Wishes(labels, soft)
+    return LabelTargets(labels, soft)
 
 
 def falling(
-    optimiser: torch.optim.Optimizer, pixels: PixelSpec, steps: int
+    optimiser: torch.optim.Optimizer, pixels: PixelOptimizationConfig, steps: int
 ) -> Callable[[int, float], None]:
     """Return what sets the rate after a step, given its number and its loss; sets the first one.
 
@@ -145,7 +149,7 @@ def falling(
     return (lambda step, loss: None) if pixels.fall == "constant" else along
 
 
-def _jitter(canvas: Tensor, studio: Studio) -> Tensor:
+def _jitter(canvas: Tensor, studio: SynthesisContext) -> Tensor:
     """Return the canvas, flipped and shifted as a whole, wrapping around."""
     most_down = round(studio.spec.pixels.jitter * canvas.shape[2])
     most_across = round(studio.spec.pixels.jitter * canvas.shape[3])
@@ -156,12 +160,12 @@ def _jitter(canvas: Tensor, studio: Studio) -> Tensor:
     return moved.flip(3) if flip else moved
 
 
-def _canvas(tensor: Tensor, studio: Studio) -> Tensor:
+def _canvas(tensor: Tensor, studio: SynthesisContext) -> Tensor:
     """Return a model input as (N, C, H, W) on the device."""
     tensor = tensor.permute(0, 3, 1, 2) if studio.inputs.layout == "NHWC" else tensor
     return tensor.to(studio.device)
 
 
-def _fed(canvas: Tensor, studio: Studio) -> Tensor:
+def _to_layout(canvas: Tensor, studio: SynthesisContext) -> Tensor:
     """Return a canvas (N, C, H, W) as the model reads it."""
     return canvas.permute(0, 2, 3, 1) if studio.inputs.layout == "NHWC" else canvas
