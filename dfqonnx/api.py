@@ -43,7 +43,7 @@ def quantize(
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
         preprocess: preset, YAML file or `InputFormat`; None reads the file's metadata, else guesses.
-        eval_data: labelled images to measure on (npz, folder or tar); never trained on.
+        eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz): they sharpen the estimated drop and are
             never trained on.
         recipe: a shipped recipe, a YAML file, or `Recipe`.

@@ -30,7 +30,7 @@ class UsageError(DfqError):
 
 
 @dataclass(frozen=True)
-class Offence:
+class Offense:
     """One reason why a model is refused, tied to its node."""
 
     node: str
@@ -48,33 +48,33 @@ class UnsupportedModel(DfqError):
     """The model cannot be quantized as it is.
 
     Attributes:
-        offences: every reason found, not only the first.
+        offenses: every reason found, not only the first.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, offences: Sequence[Offence] = ()) -> None:
-        self.offences = tuple(offences)
-        super().__init__("\n".join([message, *(f"  - {line}" for line in summary(offences))]))
+    def __init__(self, message: str, offenses: Sequence[Offense] = ()) -> None:
+        self.offenses = tuple(offenses)
+        super().__init__("\n".join([message, *(f"  - {line}" for line in summary(offenses))]))
 
 
-def summary(offences: Sequence[Offence]) -> list[str]:
-    """Return one line per offence; many nodes with one fault share a line.
+def summary(offenses: Sequence[Offense]) -> list[str]:
+    """Return one line per offense; many nodes with one fault share a line.
 
-    >>> summary([Offence(f"n{i}", "Foo", "unknown") for i in range(12)])
+    >>> summary([Offense(f"n{i}", "Foo", "unknown") for i in range(12)])
     ['12 nodes (Foo): unknown: n0, n1, n2, n3, n4, n5, n6, n7, ... (--json names all)']
     """
-    groups: dict[tuple[str, str, str], list[Offence]] = {}
-    for offence in offences:
-        groups.setdefault((offence.op, offence.reason, offence.advice), []).append(offence)
+    groups: dict[tuple[str, str, str], list[Offense]] = {}
+    for offense in offenses:
+        groups.setdefault((offense.op, offense.reason, offense.advice), []).append(offense)
     lines: list[str] = []
     for (op, reason, advice), group in groups.items():
         if len(group) <= 3:
             lines += map(str, group)
             continue
-        names = ", ".join(offence.node for offence in group[:SHOWN])
+        names = ", ".join(offense.node for offense in group[:SHOWN])
         more = ", ... (--json names all)" if len(group) > SHOWN else ""
-        lines.append(str(Offence(f"{len(group)} nodes", op, f"{reason}: {names}{more}", advice)))
+        lines.append(str(Offense(f"{len(group)} nodes", op, f"{reason}: {names}{more}", advice)))
     return lines
 
 

@@ -43,7 +43,7 @@ def assert_quantized(
         student: the quantized ONNX file.
         teacher: the float ONNX file.
         gates: rules such as "drop<=1.0"; see `dfqonnx.config.gates`.
-        eval_data: labelled images (npz, folder or tar), for rules about accuracy.
+        eval_data: labeled images (npz, folder or tar), for rules about accuracy.
         preprocess: how pixels become the input; None takes what the student says of itself.
         strict: whether a rule that cannot be decided fails, too; else it is a warning.
         seed: of the procedural images that stand in where there are no others.

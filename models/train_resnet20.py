@@ -132,7 +132,7 @@ def read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.ascontiguousarray(images), labels.astype(np.int64)
 
 
-def normalise(images: NDArray[np.uint8]) -> Tensor:
+def normalize(images: NDArray[np.uint8]) -> Tensor:
     """Return (N, 3, 32, 32) as the network reads it."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
@@ -169,7 +169,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
 ) -> None:
-    """Train `net` in place on normalised images `x` (N, 3, 32, 32) and labels `y` (N,)."""
+    """Train `net` in place on normalized images `x` (N, 3, 32, 32) and labels `y` (N,)."""
     generator = torch.Generator().manual_seed(seed)
     net.to(device).train()
     groups: list[dict[str, Any]] = [
@@ -178,14 +178,14 @@ def train(
     ]
     steps = -(-len(x) // size)
     for phase in phases:
-        optimiser = torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             groups,
             lr=phase.peak,
             momentum=0.9,
             nesterov=True,
         )
         cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, phase.peak, total_steps=steps * phase.epochs, cycle_momentum=False
+            optimizer, phase.peak, total_steps=steps * phase.epochs, cycle_momentum=False
         )
         for epoch in range(phase.epochs):
             began, total = time.perf_counter(), 0.0
@@ -194,9 +194,9 @@ def train(
                 loss = functional.cross_entropy(
                     net(images), y[index].to(device), label_smoothing=phase.smoothing
                 )
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
+                optimizer.step()
                 cycle.step()
                 total += loss.item()
             spent = time.perf_counter() - began
@@ -239,7 +239,7 @@ def main() -> None:
     net = ResNet20()
     train(
         net,
-        normalise(images),
+        normalize(images),
         torch.from_numpy(labels),
         seed=arguments.seed,
         device=arguments.device,

@@ -22,8 +22,8 @@ from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = dfqonnx.Recipe(
     "quick",
-    synth=dfqonnx.SynthSpec(source="leaves", images=64),
-    distill=dfqonnx.DistillSpec(steps=2, batch=16, holdout=8),
+    synthesis=dfqonnx.SynthSpec(source="dead-leaves", images=64),
+    distillation=dfqonnx.DistillSpec(steps=2, batch=16, holdout=8),
 )
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_breaks_a_rule_fails_with_every_rule_listed(
 def test_a_rule_that_cannot_be_decided_warns_or_with_strict_fails(
     result: dfqonnx.Result, teacher: Path
 ) -> None:
-    with pytest.warns(InconclusiveGate, match="drop<=1: needs labelled images"):
+    with pytest.warns(InconclusiveGate, match="drop<=1: needs labeled images"):
         assert_quantized(result.student, teacher=teacher, gates=["drop<=1"])
     with pytest.raises(AssertionError, match="inconclusive"):
         assert_quantized(result.student, teacher=teacher, gates=["drop<=1"], strict=True)

@@ -38,8 +38,8 @@ def test_functions_take_few_positional_arguments(name: str) -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
-        _ = dfqonnx.quantise
+    with pytest.raises(AttributeError, match="no attribute 'quantize'"):
+        _ = dfqonnx.quantize
 
 
 def test_importing_the_package_is_light() -> None:

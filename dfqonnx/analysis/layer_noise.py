@@ -232,7 +232,7 @@ def _watch(
         if isinstance(module, QuantizedLayer):
             outputs[module.site.node] = result
         elif isinstance(module, FakeQuantizer):
-            value = given[0].clamp(0.0, module.site.ceiling) if module.rectify else given[0]
+            value = given[0].clamp(0.0, module.site.clip_max) if module.rectify else given[0]
             seen[module.site.name] = value, result
 
     with _hooked([*student.operators(), *student.activations()], note):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.data.labelled import EvalData
+from dfqonnx.data.labeled import EvalData
 from dfqonnx.evaluation.evaluate import PARITY_IMAGES, Evaluation
 from dfqonnx.evaluation.parity import StudentOutputs
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
@@ -73,7 +73,7 @@ def untrained_top1(
     *,
     shape: tuple[int, ...],
 ) -> Interval | None:
-    """Return the labelled accuracy, in percent, of `student` with its parameters before training.
+    """Return the labeled accuracy, in percent, of `student` with its parameters before training.
 
     The student keeps those that it has. None without evaluation data.
     """

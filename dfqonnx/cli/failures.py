@@ -61,7 +61,7 @@ def _tell(code: int, message: str, *, as_json: bool, **details: Any) -> int:
 def _details(error: DfqError) -> dict[str, Any]:
     details: dict[str, Any] = {"kind": type(error).__name__}
     if isinstance(error, UnsupportedModel):
-        details["offences"] = [vars(offence) for offence in error.offences]
+        details["offenses"] = [vars(offense) for offense in error.offenses]
     return details
 
 

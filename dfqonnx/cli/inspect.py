@@ -27,7 +27,9 @@ def inspect(
     from dfqonnx.config.request import read_image_size
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 
-    quant = QuantizationConfig(BitWidths.parse(bits), ends=strict_ends, storage=weight_storage)
+    quant = QuantizationConfig(
+        BitWidths.parse(bits), first_last_bits=strict_ends, weight_storage=weight_storage
+    )
     inputs = None if preprocess is None else read_preprocess(preprocess)
     from dfqonnx.workflows.preflight import check_file
 

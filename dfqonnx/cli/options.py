@@ -28,7 +28,7 @@ EvalData = Annotated[
     Path | None,
     typer.Option(
         "--eval-data",
-        help="Labelled images to measure on, never to train on: an npz with x (uint8, NHWC) and "
+        help="Labeled images to measure on, never to train on: an npz with x (uint8, NHWC) and "
         "y, or a folder or tar of images with labels.csv.",
     ),
 ]

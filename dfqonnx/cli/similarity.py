@@ -25,7 +25,7 @@ def similarity(
     references: Annotated[
         bool,
         typer.Option(
-            help="Also measure noise, dead leaves and images optimised through this model, "
+            help="Also measure noise, dead leaves and images optimized through this model, "
             "so that the number can be placed."
         ),
     ] = True,
@@ -112,7 +112,7 @@ def _show(found: Similarity) -> None:
 
 def _sentence(found: Similarity) -> str:
     if not found.references:
-        return "Without --no-references: what noise, dead leaves and optimised images score."
+        return "Without --no-references: what noise, dead leaves and optimized images score."
     mine = found.likeness.divergence
     further = [r.name for r in found.references if r.likeness.divergence > mine]
     closer = [r.name for r in found.references if r.likeness.divergence <= mine]

@@ -108,7 +108,9 @@ def _show(found: SynthesizedFiles, spec: SynthConfig) -> None:
     if found.divergence is not None:
         say(f"Divergence from the training data: {found.divergence:.4f} nats a layer (0 is equal)")
     if found.generator is not None:
-        say(f"Generator: {found.generator} (a recipe uses it again: synth.generator.kept)")
+        say(
+            f"Generator: {found.generator} (a recipe uses it again: synthesis.generator.checkpoint)"
+        )
     say(f"Wrote {found.out}, contact sheet {found.sheet}.")
     model, out = shlex.quote(str(spec.model)), shlex.quote(str(spec.out))
     if spec.kind == "npy":

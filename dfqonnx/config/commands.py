@@ -34,7 +34,7 @@ class RunConfig:
         out: output folder, complete or absent at the end.
         inputs: how pixels become the model's tensor; None lets the run find out and warn.
         recipe: source of images and training schedule.
-        eval_data: labelled images to measure on (npz, folder or tar); never trained on.
+        eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz) that sharpen the estimated drop; never
             trained on.
         seed: of every random choice.
@@ -78,7 +78,7 @@ class ValidateConfig:
         teacher: the float ONNX file.
         student: the quantized ONNX file.
         inputs: how pixels become the tensor; None reads the student's metadata.
-        eval_data: labelled images (npz, folder or tar).
+        eval_data: labeled images (npz, folder or tar).
         images: real images without labels (folder or npz) that sharpen the estimated drop.
         out: folder for report.json and report.md; None writes nothing.
         seed: of the synthetic images that stand in where there are no others.
@@ -124,7 +124,7 @@ class CompareConfig:
         targets: output folders of runs, or ONNX files of any origin.
         teacher: the float file; None takes the one that all the folders' reports name.
         inputs: how pixels become the tensor; None asks the files' metadata.
-        eval_data: labelled images (npz, folder or tar); None compares on procedural images.
+        eval_data: labeled images (npz, folder or tar); None compares on procedural images.
         seed: of the procedural images.
         threads: of the runtime while timing.
     """
@@ -224,7 +224,7 @@ class SimilarityConfig:
         model: the float ONNX file, its BatchNormalization still in it.
         images: a folder of image files, or an npz with x (uint8, NHWC).
         inputs: how pixels become the tensor; None asks the file, then guesses.
-        references: whether noise, dead leaves and the model's own optimised images are measured
+        references: whether noise, dead leaves and the model's own optimized images are measured
             as well, so that the number can be placed.
         seed: of the references.
         device: where torch works.

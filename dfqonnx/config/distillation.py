@@ -1,7 +1,7 @@
 """How the student is trained.
 
     losses: {kd: 1.0, features: 4.0}
-    optimiser: {kind: adam, rounding: gradual, ...}      (`OptimizerConfig`)
+    optimizer: {kind: adam, rounding: gradual, ...}      (`OptimizerConfig`)
 
 The quantizer is the same for every recipe: learned steps per output channel of a weight and per
 activation tensor. A step times the largest code is a clip: papers with learned clips train the same
@@ -29,40 +29,44 @@ class EqualizationConfig:
     """What makes a network easier to quantize; all but `balance_activation_channels` as Nagel et al. (ICCV 2019) do it.
 
     Attributes:
-        level: how far channels that share an activation's step of fewer than 8 bits are brought to
+        activation_balancing: how far channels that share an activation's step of fewer than 8 bits are brought to
             one range, from 0 (not at all) to 1 (wholly); the float network computes what it did.
-        equalise: give neighbouring layers equal ranges, channel by channel; a ReLU6 becomes a ReLU
+        cross_layer: give neighboring layers equal ranges, channel by channel; a ReLU6 becomes a ReLU
             where BatchNormalization says that next to nothing lies above 6.
-        absorb: move high biases on to the next layer, where BatchNormalization tells them; needs
+        bias_absorption: move high biases on to the next layer, where BatchNormalization tells them; needs
             `equalize_cross_layer`.
-        correct: shift every bias by what rounding the weights does to the mean of the output; means
+        bias_correction: shift every bias by what rounding the weights does to the mean of the output; means
             come from BatchNormalization, else from the images.
-        ranges: what sets the activations' ranges: a search on `images`, or mean +- 6 deviations of
+        activation_ranges: what sets the activations' ranges: a search on `images`, or mean +- 6 deviations of
             what `batchnorm` remembers, and images only where it does not reach.
     """
 
-    level: float = 0.3
-    equalise: bool = False
-    absorb: bool = False
-    correct: bool = False
-    ranges: Ranges = "images"
+    activation_balancing: float = 0.3
+    cross_layer: bool = False
+    bias_absorption: bool = False
+    bias_correction: bool = False
+    activation_ranges: Ranges = "images"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.level <= 1:
-            raise UsageError(f"distill.prepare.level {self.level}: must be in 0..1")
+        if not 0 <= self.activation_balancing <= 1:
+            raise UsageError(
+                f"equalization.activation_balancing {self.activation_balancing}: must be in 0..1"
+            )
+        if self.bias_absorption and not self.cross_layer:
+            raise UsageError("equalization.bias_absorption: needs cross_layer: true beside it")
 
 
 Kind = Literal["adam", "sgd"]
 LRSchedule = Literal["cosine", "constant", "steps"]
-Rounding = Literal["gradual", "straight"]
+Rounding = Literal["soft", "ste"]
 LEARNING_RATES: dict[Rounding, tuple[float, float]] = {
-    "gradual": (1e-2, 1e-2),
-    "straight": (4e-4, 4e-3),
+    "soft": (1e-2, 1e-2),
+    "ste": (4e-4, 4e-3),
 }
 
 
 def _student_terms(values: Any) -> tuple[LossTerm, ...]:
-    return read_terms(values, STUDENT_LOSSES, where="distill.losses")
+    return read_terms(values, STUDENT_LOSSES, where="distillation.losses")
 
 
 StudentTerms = Annotated[tuple[LossTerm, ...], BeforeValidator(_student_terms)]
@@ -77,64 +81,68 @@ class OptimizerConfig:
         rounding: gradual trains codes that become whole numbers on the way
             (`fakequant/soft_rounding`); straight rounds from the first step on and lets gradients
             pass (LSQ), as papers do.
-        weight_rate: peak learning rate of weights and biases: gradual counts them in codes and in
+        weight_lr: peak learning rate of weights and biases: gradual counts them in codes and in
             tenths of an output's deviation, straight as they stand; None becomes 1e-2 or 4e-4.
-        step_rate: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
+        scale_lr: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
         momentum: of sgd, on weights and biases.
-        decay: weight decay, on weights only.
+        weight_decay: weight decay, on weights only.
         warmup: fraction of the schedule that the rates rise over.
-        fall: along a cosine, not at all, or by 10 at each milestone.
+        lr_schedule: along a cosine, not at all, or by 10 at each milestone.
         milestones: as fractions of the schedule.
-        floor: final rate over peak rate of a cosine.
-        clip: largest gradient norm; 0 does not clip.
+        min_lr_ratio: final rate over peak rate of a cosine.
+        max_grad_norm: largest gradient norm; 0 does not clip.
     """
 
     kind: Kind = "adam"
-    rounding: Rounding = "gradual"
-    weight_rate: float | None = None
-    step_rate: float | None = None
+    rounding: Rounding = "soft"
+    weight_lr: float | None = None
+    scale_lr: float | None = None
     momentum: float = 0.9
-    decay: float = 0.0
+    weight_decay: float = 0.0
     warmup: float = 0.1
-    fall: LRSchedule = "cosine"
+    lr_schedule: LRSchedule = "cosine"
     milestones: tuple[float, ...] = ()
-    floor: float = 0.01
-    clip: float = 0.0
+    min_lr_ratio: float = 0.01
+    max_grad_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, rate in zip(
-            ("weight_rate", "step_rate"), LEARNING_RATES[self.rounding], strict=True
-        ):
+        for key, rate in zip(("weight_lr", "scale_lr"), LEARNING_RATES[self.rounding], strict=True):
             if getattr(self, key) is None:
                 object.__setattr__(self, key, rate)
             if getattr(self, key) <= 0:
-                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be above 0")
-        for key in ("clip", "decay"):
+                raise UsageError(
+                    f"distillation.optimizer.{key} {getattr(self, key)}: must be above 0"
+                )
+        for key in ("max_grad_norm", "weight_decay"):
             if getattr(self, key) < 0:
-                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("warmup", "floor", "momentum"):
+                raise UsageError(
+                    f"distillation.optimizer.{key} {getattr(self, key)}: must be 0 or more"
+                )
+        for key in ("warmup", "min_lr_ratio", "momentum"):
             if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(f"distill.optimiser.{key} {getattr(self, key)}: must be in 0..1")
+                raise UsageError(
+                    f"distillation.optimizer.{key} {getattr(self, key)}: must be in 0..1"
+                )
         if any(not 0 < m < 1 for m in self.milestones):
             raise UsageError(
-                f"distill.optimiser.milestones {list(self.milestones)}: must be in 0..1"
+                f"distillation.optimizer.milestones {list(self.milestones)}: must be in 0..1"
             )
 
     def lr_factor(self, done: float) -> float:
         """Return the learning rate over its peak when a fraction `done` of the steps is over."""
         return lr_factor(
             done,
-            self.fall,
+            self.lr_schedule,
             milestones=self.milestones,
             warmup=self.warmup,
-            min_ratio=self.floor,
+            min_ratio=self.min_lr_ratio,
         )
 
     def rates(self) -> tuple[float, float]:
         """Return the peak rates of weights and of steps."""
-        assert self.weight_rate is not None
-        assert self.step_rate is not None
-        return self.weight_rate, self.step_rate
+        assert self.weight_lr is not None
+        assert self.scale_lr is not None
+        return self.weight_lr, self.scale_lr
 
 
 @dataclass(frozen=True)
@@ -143,57 +151,55 @@ class DistillationConfig:
 
     Attributes:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
-        batch: images per step; at most 64 where `steps` is left open, fewer where memory asks.
+        batch_size: images per step; at most 64 where `steps` is left open, fewer where memory asks.
         temperature: T of the distillation losses.
         losses: name -> weight.
-        optimiser: what moves the parameters.
+        optimizer: what moves the parameters.
         flip: mirror images left to right.
         shift: largest shift, as a fraction of the image's side.
         mixup: fraction of images blended with another one.
-        perturb: train also on images moved this far, in every normalised pixel, to where the
+        perturb: train also on images moved this far, in every normalized pixel, to where the
             student errs more (HAST); 0 does not.
-        average: fraction of the schedule, at its end, whose parameters are averaged.
-        holdout: images kept from training to measure agreement with the teacher.
-        witness: dead leaves, from outside of what is trained on, that training must not take the
+        weight_averaging: fraction of the schedule, at its end, whose parameters are averaged.
+        holdout_images: images kept from training to measure agreement with the teacher.
+        guard_images: dead leaves, from outside of what is trained on, that training must not take the
             student away from its teacher on; 0 asks none.
-        calibration: images that set the quantizers' first steps.
-        damping: candidates for the layer-wise reconstruction before training, the one that agrees
+        calibration_images: images that set the quantizers' first steps.
+        gptq_damping: candidates for the layer-wise reconstruction before training, the one that agrees
             best on held-out images is kept; none skips it.
-        prepare: what is done before that without looking at any image.
     """
 
     steps: int | None = None
-    batch: int = 128
+    batch_size: int = 128
     temperature: float = 4.0
     losses: StudentTerms = (LossTerm("kd", 1.0), LossTerm("features", 4.0))
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     flip: bool = True
     shift: float = 0.125
     mixup: float = 0.5
     perturb: float = 0.0
-    average: float = 0.0
-    holdout: int = 256
-    witness: int = 0
-    calibration: int = 512
-    damping: tuple[float, ...] = (0.1, 0.3, 1.0)
-    prepare: EqualizationConfig = field(default_factory=EqualizationConfig)
+    weight_averaging: float = 0.0
+    holdout_images: int = 256
+    guard_images: int = 0
+    calibration_images: int = 512
+    gptq_damping: tuple[float, ...] = (0.1, 0.3, 1.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))
         if self.steps is not None and self.steps < 0:
-            raise UsageError(f"distill.steps {self.steps}: must be 0 or more")
-        for key in ("batch", "temperature", "calibration"):
+            raise UsageError(f"distillation.steps {self.steps}: must be 0 or more")
+        for key in ("batch_size", "temperature", "calibration_images"):
             if getattr(self, key) <= 0:
-                raise UsageError(f"distill.{key} {getattr(self, key)}: must be above 0")
-        for key in ("holdout", "perturb", "witness"):
+                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be above 0")
+        for key in ("holdout_images", "perturb", "guard_images"):
             if getattr(self, key) < 0:
-                raise UsageError(f"distill.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("mixup", "average"):
+                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be 0 or more")
+        for key in ("mixup", "weight_averaging"):
             if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(f"distill.{key} {getattr(self, key)}: must be in 0..1")
-        if any(d <= 0 for d in self.damping):
-            raise UsageError(f"distill.damping {list(self.damping)}: every value must be above 0")
-        if self.prepare.absorb and not self.prepare.equalise:
-            raise UsageError("distill.prepare.absorb: needs equalise: true beside it")
+                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be in 0..1")
+        if any(d <= 0 for d in self.gptq_damping):
+            raise UsageError(
+                f"distillation.gptq_damping {list(self.gptq_damping)}: every value must be above 0"
+            )
         if not 0 <= self.shift < 0.5:
-            raise UsageError(f"distill.shift {self.shift}: must be in 0..0.5, 0.5 excluded")
+            raise UsageError(f"distillation.shift {self.shift}: must be in 0..0.5, 0.5 excluded")

@@ -132,7 +132,7 @@ IMAGE_LOSSES: Mapping[str, LossInfo] = {
     "confidence": LossInfo("mean entropy of the teacher's answers"),
     "focal": LossInfo("cross-entropy times (1 - p)^gamma: hard images", {"gamma": 2.0}),
     "labels": LossInfo("KL of the teacher to the labels asked for; they may name two classes"),
-    "margin": LossInfo("angles below this one between features and class centre", {"angle": 0.3}),
+    "margin": LossInfo("angles below this one between features and class center", {"angle": 0.3}),
     "smooth": LossInfo("total variation"),
     "smooth-norm": LossInfo("Euclidean norms of differences in four directions"),
 }

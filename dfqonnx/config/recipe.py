@@ -4,8 +4,9 @@
     paper: who published it
     needs: [statistics, classes, student]
     cost: one line
-    synth:   {...}      the fields of SynthSpec; those left out keep their defaults
-    distill: {...}      the fields of DistillSpec
+    synthesis: {...}       the fields of SynthesisConfig; those left out keep their defaults
+    equalization: {...}    the fields of EqualizationConfig
+    distillation: {...}    the fields of DistillationConfig
     scales:             what changes at a scale: laid over the keys above, mapping by mapping
       quick: {...}      taken unless another is asked for
       paper: {...}
@@ -27,7 +28,7 @@ from typing import Any, Literal, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.config.yaml_file import read_mapping
@@ -48,8 +49,9 @@ class Recipe:
             that tells `classes` apart, a `student` to play against.
         cost: one line: how long it takes.
         scale: which of the file's scales this is; empty where it has none.
-        synth: the images.
-        distill: the training; `steps: 0` trains nothing.
+        synthesis: the images.
+        equalization: what is done to the network before, without looking at any image.
+        distillation: the training; `steps: 0` trains nothing.
     """
 
     name: str = "default"
@@ -58,8 +60,9 @@ class Recipe:
     needs: tuple[Need, ...] = ()
     cost: str = ""
     scale: str = ""
-    synth: SynthesisConfig = field(default_factory=SynthesisConfig)
-    distill: DistillationConfig = field(default_factory=DistillationConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    equalization: EqualizationConfig = field(default_factory=EqualizationConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     @property
     def title(self) -> str:
@@ -184,7 +187,7 @@ def _places(cls: type, trail: tuple[str, ...]) -> Iterator[str]:
     """Yield every key of a recipe with all the keys above it."""
     for key, kind in get_type_hints(cls).items():
         yield ".".join((*trail, key))
-        if _is_spec(kind):
+        if _is_config(kind):
             yield from _places(kind, (*trail, key))
 
 
@@ -203,11 +206,11 @@ def _strangers(
     for key, value in values.items():
         if key not in known:
             yield trail, str(key), known
-        elif isinstance(value, Mapping) and _is_spec(hints[key]):
+        elif isinstance(value, Mapping) and _is_config(hints[key]):
             yield from _strangers(hints[key], value, (*trail, key))
 
 
-def _is_spec(kind: Any) -> bool:
+def _is_config(kind: Any) -> bool:
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
@@ -270,10 +273,10 @@ def nearest_recipe(recipe: Recipe, there: Collection[Need]) -> Recipe:
 
 
 def _likeness(one: Recipe, other: Recipe) -> tuple[bool, bool, int]:
-    losses = ({t.name for t in r.synth.losses if t.weight} for r in (one, other))
-    trains = (r.distill.steps != 0 for r in (one, other))
+    losses = ({t.name for t in r.synthesis.losses if t.weight} for r in (one, other))
+    trains = (r.distillation.steps != 0 for r in (one, other))
     return (
-        one.synth.source == other.synth.source,
+        one.synthesis.source == other.synthesis.source,
         len(set(trains)) == 1,
         len(set.intersection(*losses)),
     )

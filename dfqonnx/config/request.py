@@ -47,7 +47,9 @@ def run_request(
     model = Path(model)
     return RunConfig(
         model=model,
-        quant=QuantizationConfig(widths, ends=strict_ends, storage=weight_storage),
+        quant=QuantizationConfig(
+            widths, first_last_bits=strict_ends, weight_storage=weight_storage
+        ),
         out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
         inputs=_inputs(preprocess),
         recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
@@ -100,14 +102,14 @@ def command_of(spec: RunConfig) -> str:
     words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
     words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
     for flag, value in (
-        ("--strict-ends", spec.quant.ends),
+        ("--strict-ends", spec.quant.first_last_bits),
         ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
         ("--preprocess", None if spec.inputs is None else spec.inputs.name),
         ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
     ):
         words += [] if value is None else [flag, str(value)]
-    if spec.quant.storage != "auto":
-        words += ["--weight-storage", spec.quant.storage]
+    if spec.quant.weight_storage != "auto":
+        words += ["--weight-storage", spec.quant.weight_storage]
     for rule in spec.gates:
         words += ["--gate", rule.text]
     words += ["--strict-gates"] if spec.strict_gates else []

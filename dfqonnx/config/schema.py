@@ -25,7 +25,7 @@ from dfqonnx.config.synthesis import (
 )
 
 TITLE = "dfqonnx recipe"
-SPECS = (
+CONFIGS = (
     Recipe, SynthesisConfig, PixelOptimizationConfig, GeneratorConfig, CoTrainingConfig, DistillationConfig, OptimizerConfig, EqualizationConfig,
 )  # fmt: skip
 Schema = dict[str, Any]
@@ -36,13 +36,13 @@ def recipe_schema() -> Schema:
     whole = TypeAdapter(Recipe).json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Schema] = whole.pop("$defs")
     definitions["Recipe"] = whole
-    for spec in SPECS:
+    for spec in CONFIGS:
         _describe(definitions[spec.__name__], spec)
-    for name, known in (("SynthSpec", IMAGE_LOSSES), ("DistillSpec", STUDENT_LOSSES)):
+    for name, known in (("SynthesisConfig", IMAGE_LOSSES), ("DistillationConfig", STUDENT_LOSSES)):
         losses = definitions[name]["properties"]["losses"]
         about = losses.get("description", "")
         definitions[name]["properties"]["losses"] = _terms(known, about)
-    definitions.pop("Term", None)
+    definitions.pop("LossTerm", None)
     _set_defaults(definitions)
     whole["properties"][SCALES] = {
         "type": "object",

@@ -16,7 +16,7 @@ import dfqonnx.convert.ops as _ops  # noqa: F401  (files the operators)
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import attribute_value, numbers, to_tensor
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.trainable_region import select_training_outputs
 
@@ -24,29 +24,29 @@ Names = tuple[str | None, ...]
 EVAL_MODE = "export the model in eval mode (torch: model.eval())"
 
 
-def unknown(node: ir.Node, name: str, opset: int | None) -> Offence:
+def unknown(node: ir.Node, name: str, opset: int | None) -> Offense:
     """Return why there is no operator for the node."""
     op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     if node.domain not in ("", "ai.onnx"):
         reason = f"domain {node.domain} is not supported"
-        return Offence(name, op, reason, "export with operators of the domain ai.onnx only")
+        return Offense(name, op, reason, "export with operators of the domain ai.onnx only")
     if opset is None:
-        return Offence(name, op, "the model imports no ai.onnx opset", "re-export the model")
+        return Offense(name, op, "the model imports no ai.onnx opset", "re-export the model")
     since = registry.since_version("", node.op_type, opset)
     if since is None:
-        return Offence(name, op, f"opset {opset} has no such operator", "re-export the model")
+        return Offense(name, op, f"opset {opset} has no such operator", "re-export the model")
     others = registry.versions(node.op_type)
     if others:
         listed = ", ".join(str(version) for version in others)
         reason = f"version {since} is not supported (known: {listed})"
-        return Offence(name, op, reason, "convert the model to opset 21")
+        return Offense(name, op, reason, "convert the model to opset 21")
     advice = "leave it out of the exported part of the model"
-    return Offence(name, op, "this operator is not supported", advice)
+    return Offense(name, op, "this operator is not supported", advice)
 
 
 def misfit(
     known: registry.Operator, node: ir.Node, name: str, ends: tuple[Names, Names]
-) -> Offence | None:
+) -> Offense | None:
     """Return why the node does not fit the operator, or None; `ends` are its inputs and outputs."""
     inputs, outputs = ends
     given = set(node.attributes)
@@ -60,12 +60,12 @@ def misfit(
     elif known.most is not None and len(inputs) > known.most:
         reason = f"has {len(inputs)} inputs, but only {known.most} are supported"
     if reason is not None:
-        return Offence(name, node.op_type, reason, "re-export with a current exporter")
+        return Offense(name, node.op_type, reason, "re-export with a current exporter")
     if wrong := _wrong_choice(known, node):
-        return Offence(name, node.op_type, wrong[0], wrong[1])
+        return Offense(name, node.op_type, wrong[0], wrong[1])
     if len(outputs) > 1 and not known.counts_outputs:
         reason = f"has {len(outputs)} outputs, but only the first is supported"
-        return Offence(name, node.op_type, reason, EVAL_MODE)
+        return Offense(name, node.op_type, reason, EVAL_MODE)
     return None
 
 
@@ -91,14 +91,14 @@ class Importer:
         tensors: constants by name, folded ones included.
         steps: what is left to do at run time.
         host: values that come from shapes alone.
-        offences: every node that cannot be translated, and why.
+        offenses: every node that cannot be translated, and why.
     """
 
     def __init__(self, opsets: Mapping[str, int]) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.steps: list[OpCall] = []
         self.host: set[str] = set()
-        self.offences: list[Offence] = []
+        self.offenses: list[Offense] = []
         self._opsets = opsets
         self._unreadable: dict[str, str] = {}
         self._known: set[str] = set()
@@ -119,11 +119,11 @@ class Importer:
             self._unreadable[name] = str(error)
 
     def node(self, node: ir.Node, *, name: str) -> None:
-        """Take a node: fold it, or add a step, or note an offence."""
+        """Take a node: fold it, or add a step, or note an offense."""
         step = self._translate(node, name)
         self._known.update(str(value.name) for value in node.outputs)
-        if isinstance(step, Offence):
-            self.offences.append(step)
+        if isinstance(step, Offense):
+            self.offenses.append(step)
             return
         reads = [n for n in step.reads() if n not in self.tensors]
         if not reads:
@@ -133,7 +133,7 @@ class Importer:
             self.host.update(step.writes())
         self.steps.append(step)
 
-    def _translate(self, node: ir.Node, name: str) -> OpCall | Offence:
+    def _translate(self, node: ir.Node, name: str) -> OpCall | Offense:
         opset = self._opsets.get(node.domain)
         known = None if opset is None else registry.find(node.domain, node.op_type, opset)
         if known is None:
@@ -146,21 +146,21 @@ class Importer:
         try:
             attributes = {a.name: attribute_value(a) for a in node.attributes.values()}
         except ValueError as error:
-            return Offence(name, node.op_type, str(error))
+            return Offense(name, node.op_type, str(error))
         if known.counts_outputs:
             attributes["outputs"] = len(outputs)
         return OpCall(name, node.op_type, known.function, inputs, outputs, attributes, known.host)
 
-    def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offence | None:
+    def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offense | None:
         for read in inputs:
             if read is not None and read not in self._known:
-                return Offence(name, node.op_type, f"reads {read!r}, which nothing before it makes")
+                return Offense(name, node.op_type, f"reads {read!r}, which nothing before it makes")
             if read in self._unreadable:
-                return Offence(name, node.op_type, f"reads {read!r}: {self._unreadable[read]}")
+                return Offense(name, node.op_type, f"reads {read!r}: {self._unreadable[read]}")
         if node.op_type == "Dropout" and len(inputs) > 2:
             training = self.tensors.get(str(inputs[2]))
             if training is not None and bool(training.any()):
-                return Offence(name, node.op_type, "is in training mode", EVAL_MODE)
+                return Offense(name, node.op_type, "is in training mode", EVAL_MODE)
         return None
 
     @torch.no_grad()
@@ -173,7 +173,7 @@ class Importer:
             result = step.function(*arguments, **step.attributes)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             reason = f"its constant inputs cannot be evaluated: {str(error).splitlines()[0]}"
-            self.offences.append(Offence(step.node, step.op, reason))
+            self.offenses.append(Offense(step.node, step.op, reason))
             return
         results = result if isinstance(result, tuple) else (result,)
         for name, tensor in zip(step.outputs, results, strict=True):
@@ -188,12 +188,14 @@ def _trimmed(names: list[str | None]) -> Names:
 
 
 def to_program(model: NormalizedModel) -> Program:
-    """Translate what leads to the targets of a normalised model.
+    """Translate what leads to the targets of a normalized model.
 
     Raises:
         UnsupportedModel: naming every node that cannot be translated.
     """
-    return program_from_ir(model.ir, targets=model.targets, opaque=frozenset(model.opaque))
+    return program_from_ir(
+        model.ir, targets=model.training_outputs, opaque=frozenset(model.unsupported)
+    )
 
 
 def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
@@ -202,10 +204,10 @@ def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
     Raises:
         UnsupportedModel: nothing that could be quantized stands before them; names them.
     """
-    offences = _read(model.ir).offences
-    if not offences:
+    offenses = _read(model.ir).offenses
+    if not offenses:
         return model
-    return select_training_outputs(model, {o.node: o.reason for o in offences})
+    return select_training_outputs(model, {o.node: o.reason for o in offenses})
 
 
 def program_from_ir(
@@ -227,19 +229,19 @@ def program_from_ir(
     targets = targets or ((logits,) if logits else outputs)
     reader = _read(model)
     needed = _leading_to(graph, targets)
-    offences = [o for o in reader.offences if o.node in needed]
-    if offences:
-        count = len(offences)
+    offenses = [o for o in reader.offenses if o.node in needed]
+    if offenses:
+        count = len(offenses)
         what = "node" if count == 1 else "nodes"
-        raise UnsupportedModel(f"{count} {what} cannot be translated", offences)
-    bad = {*opaque, *(o.node for o in reader.offences)}
+        raise UnsupportedModel(f"{count} {what} cannot be translated", offenses)
+    bad = {*opaque, *(o.node for o in reader.offenses)}
     whole = [name for name in outputs if not bad & _leading_to(graph, (name,))]
     needed |= _leading_to(graph, whole)
     return Program(
         inputs=_inputs(graph),
         outputs=tuple(whole),
         logits=targets[0],
-        targets=targets,
+        training_outputs=targets,
         steps=tuple(step for step in reader.steps if step.node in needed),
         tensors=reader.tensors,
         host=frozenset(reader.host),

@@ -4,7 +4,7 @@ Steps whose inputs are all constants are computed here, once. One tensor per ini
 one stays shared.
 
 A value is on the *host* when it comes from shapes alone (Shape, and arithmetic on its result). Host
-values live on the CPU whatever the device, so that a computed Reshape needs no synchronisation.
+values live on the CPU whatever the device, so that a computed Reshape needs no synchronization.
 
 One node of a program.
 """
@@ -57,7 +57,7 @@ class Program:
         inputs: names of the values fed at run time.
         outputs: names of the model's outputs.
         logits: the first of the values that distillation compares.
-        targets: all of them.
+        training_outputs: all of them.
         steps: in an order that can be executed.
         tensors: constants by value name.
         host: names of the values that are computed on the CPU.
@@ -69,7 +69,7 @@ class Program:
     steps: tuple[OpCall, ...]
     tensors: Mapping[str, Tensor]
     host: frozenset[str] = frozenset()
-    targets: tuple[str, ...] = ()
+    training_outputs: tuple[str, ...] = ()
 
     def step(self, node: str) -> OpCall:
         """Return the step of a node.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import numbers
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 
 _IMAGES = 2
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError)
@@ -39,7 +39,7 @@ def check_shapes(program: Program, shape: tuple[int, ...]) -> None:
         except _MISFITS as error:
             raise UnsupportedModel(
                 "the shapes of this model do not fit together:",
-                [Offence(step.node, step.op, _reason(error), "export it again")],
+                [Offense(step.node, step.op, _reason(error), "export it again")],
             ) from None
         born = zip(step.outputs, found, strict=False)
         values.update({name: value for name, value in born if name is not None})

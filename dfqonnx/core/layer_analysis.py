@@ -109,7 +109,7 @@ class LayerNoise:
 
 @dataclass(frozen=True)
 class GraphNode:
-    """A node's place in the normalised graph.
+    """A node's place in the normalized graph.
 
     Attributes:
         node: its name.

@@ -106,21 +106,23 @@ class QuantizationConfig:
 
     Attributes:
         bits: widths of weights and of Conv, Gemm and MatMul inputs.
-        ends: width of the first and last layer's weights (8 is the second published convention);
+        first_last_bits: width of the first and last layer's weights (8 is the second published convention);
             None leaves them at `bits.weights`.
-        stream: width of elementwise operands, network input and classifier input.
-        storage: `auto` packs weights of 4 bits and fewer as INT4; `int8` keeps an INT8 container,
+        residual_bits: width of elementwise operands, network input and classifier input.
+        weight_storage: `auto` packs weights of 4 bits and fewer as INT4; `int8` keeps an INT8 container,
             which ONNX Runtime before 1.23 also loads.
     """
 
     bits: BitWidths
-    ends: int | None = None
-    stream: int = 8
-    storage: Storage = "auto"
+    first_last_bits: int | None = None
+    residual_bits: int = 8
+    weight_storage: Storage = "auto"
 
     def __post_init__(self) -> None:
-        if self.ends is not None and not MIN_BITS <= self.ends <= MAX_BITS:
-            raise UsageError(f"--strict-ends {self.ends}: choose {MIN_BITS} to {MAX_BITS}")
+        if self.first_last_bits is not None and not MIN_BITS <= self.first_last_bits <= MAX_BITS:
+            raise UsageError(
+                f"--strict-ends {self.first_last_bits}: choose {MIN_BITS} to {MAX_BITS}"
+            )
 
 
 def quantize(x: Any, scale: Any, grid: IntegerRange) -> Any:

@@ -1,4 +1,4 @@
-"""Sites: where quantizers stand, decided once on the normalised ONNX graph.
+"""Sites: where quantizers stand, decided once on the normalized ONNX graph.
 
 Training (fakequant) and export read the same `QuantizationPlan`, so what was trained is what is exported.
 
@@ -28,13 +28,13 @@ class ActivationQuantizer:
 
     Attributes:
         name: unique key of the site; equals `tensor` when it stands at the producer.
-        tensor: value name on the normalised graph.
+        tensor: value name on the normalized graph.
         grid: its integers.
         consumers: names of the nodes that read through this quantizer; empty means that it stands
             at the producer and every consumer sees it. A non-empty site reads a tensor that is
             already quantized, more finely, at its producer.
-        ceiling: real upper bound of a fused Clip (6.0 for ReLU6): codes also stay at or below
-            `rint(ceiling / scale)`. None without one; infinite where equalisation took it away, so
+        clip_max: real upper bound of a fused Clip (6.0 for ReLU6): codes also stay at or below
+            `rint(ceiling / scale)`. None without one; infinite where equalization took it away, so
             that the Clip is written as a Relu.
         role: `input`, `stream` (elementwise operand), `node-input` (feeds Conv/Gemm/MatMul),
             `classifier-input` or `output`.
@@ -46,7 +46,7 @@ class ActivationQuantizer:
     tensor: str
     grid: IntegerRange
     consumers: tuple[str, ...] = ()
-    ceiling: float | None = None
+    clip_max: float | None = None
     role: str = "stream"
     feature: bool = False
 
@@ -104,7 +104,7 @@ class QuantizationPlan:
     """The whole decision."""
 
     activations: tuple[ActivationQuantizer, ...]
-    aliases: tuple[SharedQuantizer, ...]
+    shared: tuple[SharedQuantizer, ...]
     weights: tuple[WeightQuantizer, ...]
     floats: tuple[FloatNode, ...]
 

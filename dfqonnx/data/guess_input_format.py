@@ -8,10 +8,10 @@ channel with mean m and variance v on the images, m* and v* on the training data
 averaged over channels, then over layers. The first layers tell most: they see the pixels' scale.
 
 Without: trained layers keep their pre-activations on the scale of their own biases, and not far
-off centre. On the first layer, with s the root mean square of the channels' standard deviations and
+off center. On the first layer, with s the root mean square of the channels' standard deviations and
 b the standard deviation of the bias, the preset with the least
     |log(s / b)| + median over channels of |mean| / standard deviation
-wins. This tells pixels in 0..255 from normalised ones; two presets that differ by a few percent it
+wins. This tells pixels in 0..255 from normalized ones; two presets that differ by a few percent it
 cannot tell apart, and the first layer of a network without biases tells nothing.
 
 What an unknown model's images may be like: the presets that fit the shape of its input.

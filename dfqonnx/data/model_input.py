@@ -59,8 +59,8 @@ def image_shape(shape: Sequence[int | None], spec: InputFormat) -> tuple[int, in
     if len(shape) != 3 or len(fixed) != 3:
         raise UsageError(f"the model's input {text} is no image of a fixed size")
     height, width, channels = fixed if spec.layout == "NHWC" else (*fixed[1:], fixed[0])
-    colours = 1 if spec.channels == "gray" else channels
-    if len(spec.mean) not in {1, channels} or colours != channels or channels > 4:
+    colors = 1 if spec.channels == "gray" else channels
+    if len(spec.mean) not in {1, channels} or colors != channels or channels > 4:
         raise UsageError(
             f"preprocess {spec.name}: {spec.channels}, {spec.layout} and {len(spec.mean)} means do"
             f" not fit the model's input {text}, read as {channels} channels; check layout and"

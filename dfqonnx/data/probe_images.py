@@ -3,8 +3,8 @@
 An image is a stack of opaque ellipses that hide each other, over a background whose amplitude
 falls with frequency as in photographs (f^-1.5 here; edges of the leaves add the high frequencies):
     radius     density r^-2 between 0.12 and 0.8 of the image's side
-    colour     the image's mean, plus a luminance of standard deviation 0.25, plus a fifth of chroma
-    texture    noise f^-1.5, weaker than the leaf's colour, and different on every leaf
+    color     the image's mean, plus a luminance of standard deviation 0.25, plus a fifth of chroma
+    texture    noise f^-1.5, weaker than the leaf's color, and different on every leaf
 Occlusion gives natural images their edges and their heavy tails (Matheron's model; Lee, Mumford and
 Huang 2001). What reads no image gets Gaussian values. Enough to show parity and rough agreement;
 training uses richer images.
@@ -68,15 +68,15 @@ def _paint(count: int, shape: tuple[int, int, int], rng: Generator) -> NDArray[n
     def uniform(low: float, high: float) -> Floats:
         return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
-    def colour(spread: float, chroma: float) -> Floats:
+    def color(spread: float, chroma: float) -> Floats:
         tint = 0.0 if channels == 1 else chroma
         shared = rng.standard_normal((count, 1, 1, 1), np.float32)
         own = rng.standard_normal((count, channels, 1, 1), np.float32)
         return np.asarray(spread * (shared + tint * own), np.float32)
 
     noise = sample_natural_noise((count, 1, height, width), slope=1.5, rng=rng)  # (N, 1, H, W)
-    mean = 0.47 + colour(0.12, 0.5)
-    image = mean + colour(CONTRAST, CHROMA) + 0.6 * CONTRAST * noise  # (N, C, H, W)
+    mean = 0.47 + color(0.12, 0.5)
+    image = mean + color(CONTRAST, CHROMA) + 0.6 * CONTRAST * noise  # (N, C, H, W)
     for _ in range(LEAVES):
         radius = 1 / (1 / SMALLEST - uniform(0, 1) * (1 / SMALLEST - 1 / LARGEST))  # (N, 1, 1)
         x = columns - uniform(-0.1, 1.1) * width / side
@@ -87,6 +87,6 @@ def _paint(count: int, shape: tuple[int, int, int], rng: Generator) -> NDArray[n
         cover = (0.5 - (np.hypot(along, aside) - radius) * side).clip(0, 1)[:, None]
         shift = (int(rng.integers(height)), int(rng.integers(width)))
         texture = uniform(0, 0.2)[:, None] * np.roll(noise, shift, (2, 3))
-        image += cover.astype(np.float32) * (mean + colour(CONTRAST, CHROMA) + texture - image)
+        image += cover.astype(np.float32) * (mean + color(CONTRAST, CHROMA) + texture - image)
     pixels = (image.clip(0, 1) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))  # (N, H, W, C)

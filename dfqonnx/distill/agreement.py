@@ -25,7 +25,7 @@ class Agreement:
     Attributes:
         top1: fraction of images with the same most likely class; None without classes.
         kl: mean KL(teacher || student), in nats; None without classes.
-        error: mean normalised error of the other targets; None without them.
+        error: mean normalized error of the other targets; None without them.
     """
 
     top1: float | None

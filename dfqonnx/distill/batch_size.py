@@ -47,13 +47,13 @@ def choose_batch_sizes(spec: DistillationConfig, numbers: int, device: torch.dev
         device: where it trains.
     """
     memory = room(device)
-    wide = fitting_batch(spec.batch, numbers, memory=memory)
+    wide = fitting_batch(spec.batch_size, numbers, memory=memory)
     if spec.steps is None:
-        asked = min(spec.batch, OPEN_BATCH)
+        asked = min(spec.batch_size, OPEN_BATCH)
         step = fitting_batch(asked, numbers, memory=min(memory, OPEN_MEMORY))
     else:
-        asked, step = spec.batch, wide
-    looked = fitting_batch(2 * spec.batch, numbers, memory=memory, each=LOOKED)
+        asked, step = spec.batch_size, wide
+    looked = fitting_batch(2 * spec.batch_size, numbers, memory=memory, each=LOOKED)
     return BatchSizes(step, step < asked, wide, looked)
 
 

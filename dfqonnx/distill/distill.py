@@ -1,6 +1,6 @@
 """Distillation: the student learns the teacher's outputs on synthetic images.
 
-    loss = kd KL(teacher || student) T^2 + features blocks' normalised MSE + ... (`objective`)
+    loss = kd KL(teacher || student) T^2 + features blocks' normalized MSE + ... (`objective`)
 
 The teacher labels every augmented batch as it is drawn. Nothing real and no label enters. The
 untrained student comes back if training left it worse, by class and by divergence, on held-out
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
@@ -80,6 +80,8 @@ class Lesson:
     def prepared(
         self,
         spec: DistillationConfig,
+        equalization: EqualizationConfig,
+        *,
         images: int,
         expected: Mapping[str, ActivationMoments] | None,
     ) -> Agreement:
@@ -90,6 +92,7 @@ class Lesson:
             self.target,
             self.pool,
             spec=spec,
+            equalization=equalization,
             reconstructed=images,
             seed=self.seed,
             expected=expected,
@@ -114,12 +117,12 @@ class Lesson:
                 batches=feed(
                     self.pool, live, spec, torch.Generator().manual_seed(self.seed + 7919 * index)
                 ),
-                sample=self.pool.batches(self.pool.train[:SAMPLE], spec.batch),
+                sample=self.pool.batches(self.pool.train[:SAMPLE], spec.batch_size),
             )
             for index, fellow in enumerate(fellows)
         ]
         _train(run, trainees, self.pool, spec=spec, live=live, progress=self.progress)
-        return _best(trainees, self.target, self.pool, spec.batch)
+        return _best(trainees, self.target, self.pool, spec.batch_size)
 
     def closed(self, spec: DistillationConfig) -> Agreement:
         """Solve the last layers anew, on images of the training, where that is better."""
@@ -127,11 +130,11 @@ class Lesson:
         return refit_output_layer(
             self.student,
             self.teacher,
-            pool.batches(pixels, spec.batch),
-            batches=-(-len(pixels) // spec.batch),
-            damping=spec.damping,
+            pool.batches(pixels, spec.batch_size),
+            batches=-(-len(pixels) // spec.batch_size),
+            damping=spec.gptq_damping,
             agreement=lambda: measure_agreement(
-                self.student, self.target, pool.batches(pool.held, spec.batch)
+                self.student, self.target, pool.batches(pool.held, spec.batch_size)
             ),
             seed=self.seed,
         )
@@ -163,9 +166,9 @@ def _train(
             continue
         run.lost = 0
         if run.step % CHECK_EVERY == 0 and len(pool.held):
-            held = pool.batches(pool.held, spec.batch)
+            held = pool.batches(pool.held, spec.batch_size)
             run.agreement = trainees[0].agreement(held).top1
-        rate, width = spec.optimiser.lr_factor(ahead), trainees[0].width
+        rate, width = spec.optimizer.lr_factor(ahead), trainees[0].width
         run.tell(value, rate, width=width, since=training, progress=progress)
 
 
@@ -192,8 +195,8 @@ class Distilled:
 
     Attributes:
         steps: training steps done.
-        seconds: wall clock, initialisation included.
-        agreement_before: held-out agreement after initialisation.
+        seconds: wall clock, initialization included.
+        agreement_before: held-out agreement after initialization.
         agreement_after: held-out agreement of the student as it was left.
         kept: whether the trained parameters were kept.
         reason: why they were not, or why training ended early; empty otherwise.
@@ -220,6 +223,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     images: NDArray[np.uint8],
     *,
     spec: DistillationConfig,
+    equalization: EqualizationConfig,
     inputs: InputFormat,
     seed: int,
     progress: Progress,
@@ -230,13 +234,14 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     expected: Mapping[str, ActivationMoments] | None = None,
     live: OnlineGenerators | None = None,
 ) -> Distilled:
-    """Initialise and train `student` in place.
+    """Initialize and train `student` in place.
 
     Args:
         teacher: the float program; left as it is.
         student: its quantized copy.
         images: synthetic images (N, H, W, C).
         spec: the recipe.
+        equalization: what is done to the student before training, without images.
         inputs: how pixels become the model's tensor.
         seed: of the split, the order and the augmentation.
         progress: told of every step.
@@ -244,25 +249,25 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
         input_shape: of the model's input without the batch; needed when it is no image.
         kinds: of every image; batches hold equal shares of each kind.
-        expected: what values are on the training data, for what `spec.prepare` asks.
+        expected: what values are on the training data, for what `equalization` asks.
         live: generators to draw every batch from, which may learn on; None takes `images`.
     """
     started = time.perf_counter()
-    if live is not None and not (live.game.student_steps or live.game.fresh):
+    if live is not None and not (live.game.student_steps or live.game.redraw):
         live = None
     target = ProgramModule(teacher, taps=student.features, channels_last=True).to(device).eval()
     student.to(device)
-    held, shape = spec.holdout, input_shape
+    held, shape = spec.holdout_images, input_shape
     pool = ImagePool(
         images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds
     )
     lesson = Lesson(student, teacher, target, pool, seed, progress)
     sizes, numbers = lesson.sizes(spec)
-    wide, is_open = dataclasses.replace(spec, batch=sizes.measured), spec.steps is None
-    spec = dataclasses.replace(spec, batch=sizes.step)
-    before = lesson.prepared(wide, sizes.reconstructed, expected)
+    wide, is_open = dataclasses.replace(spec, batch_size=sizes.measured), spec.steps is None
+    spec = dataclasses.replace(spec, batch_size=sizes.step)
+    before = lesson.prepared(wide, equalization, images=sizes.reconstructed, expected=expected)
     witness = DivergenceGuard(
-        student, target, pool, count=spec.witness, batch=spec.batch, seed=seed
+        student, target, pool, count=spec.guard_images, batch=spec.batch_size, seed=seed
     )
     run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
     first = student.save_state() if run.total else {}
@@ -275,7 +280,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         if not kept:
             student.load_state(first)
     after = after if kept else before
-    seconds, history, seen = run.seconds(), tuple(run.history), run.step * spec.batch
+    seconds, history, seen = run.seconds(), tuple(run.history), run.step * spec.batch_size
     return Distilled(run.step, seconds, before, after, kept, run.reason, history, first, seen)
 
 
@@ -292,7 +297,7 @@ def _begun(
     steps = spec.steps
     if steps is None:
         share = training_budget(student.sites.narrowest(), error=before.error, kl=before.kl)
-        steps = default_steps(student.multiply_adds, share, spec.batch, numbers=numbers)
+        steps = default_steps(student.multiply_adds, share, spec.batch_size, numbers=numbers)
     return TrainingState(started, steps, budget if spec.steps != 0 else None)
 
 

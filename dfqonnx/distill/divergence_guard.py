@@ -3,7 +3,7 @@
 A generator's held-out images are as odd as those trained on: a student can come nearer to its
 teacher on all of them and leave it on photographs. Painted images are from elsewhere, and show it:
 of 13 trained students of two ResNet-20 at W4A4, the divergence on 512 leaves rose in the two that
-lost most labelled accuracy (0.47 and 0.26 points) and fell in all five that gained 0.1 or more.
+lost most labeled accuracy (0.47 and 0.26 points) and fell in all five that gained 0.1 or more.
 """
 
 from __future__ import annotations

@@ -181,13 +181,13 @@ def feed(
         generator: CPU randomness.
     """
     if live is None:
-        for pixels in pool.draw(spec.batch, generator):
+        for pixels in pool.draw(spec.batch_size, generator):
             moved = pixels
             if pool.movable:
                 moved = move(pixels, flip=spec.flip, shift=spec.shift, generator=generator)
             yield Batch(mixup(pool.tensor(moved), fraction=spec.mixup, generator=generator))
     while live is not None:
-        drawn = live.draw(spec.batch, generator)
+        drawn = live.draw(spec.batch_size, generator)
         x = drawn.x if live.layout == "NHWC" else drawn.x.permute(0, 2, 3, 1)
         x = move(x, flip=spec.flip, shift=spec.shift, generator=generator)  # (N, H, W, C)
         x = x if live.layout == "NHWC" else x.permute(0, 3, 1, 2)

@@ -74,10 +74,10 @@ def feature_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -
 
 def normalized_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return mean (teacher - student)^2 / var(teacher), a scalar; gradient to the student only."""
-    return _NormalisedError.apply(student, teacher)  # type: ignore[no-any-return, no-untyped-call]
+    return _NormalizedError.apply(student, teacher)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _NormalisedError(torch.autograd.Function):
+class _NormalizedError(torch.autograd.Function):
     """With dot products, four passes over memory instead of about ten."""
 
     @staticmethod
@@ -200,7 +200,7 @@ def total(terms: Iterable[LossTerm], answers: DistillationLossInputs) -> Tensor:
 
 @STUDENT_LOSSES.add("kd")
 def kd(answers: DistillationLossInputs) -> Tensor:
-    """Return KL(teacher || student) T^2; without classes the normalised error."""
+    """Return KL(teacher || student) T^2; without classes the normalized error."""
     if not is_classification(answers.teacher):
         return normalized_error(answers.student, answers.teacher)
     return kd_loss(answers.student, answers.teacher, answers.temperature)
@@ -214,7 +214,7 @@ def logits(answers: DistillationLossInputs) -> Tensor:
 
 @STUDENT_LOSSES.add("features")
 def features(answers: DistillationLossInputs) -> Tensor:
-    """Return the blocks' normalised error; 0 without blocks."""
+    """Return the blocks' normalized error; 0 without blocks."""
     return feature_loss(answers.blocks, answers.goals)
 
 

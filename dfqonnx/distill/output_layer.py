@@ -73,7 +73,7 @@ def refit_output_layer(
 
 def last_layers(student: Student, teacher: Program) -> list[QuantizedLayer]:
     """Return the matrix products behind which nothing but shapes changes up to the targets."""
-    ends, made = set(teacher.targets), {str(s.outputs[0]): s for s in teacher.steps}
+    ends, made = set(teacher.training_outputs), {str(s.outputs[0]): s for s in teacher.steps}
     for step in reversed(teacher.steps):
         if step.op in PASSING and ends & {str(name) for name in step.outputs}:
             ends.add(str(step.inputs[0]))

@@ -21,7 +21,7 @@ STRETCH = 1.5  # of the work, to come nearer to LEAST
 WORK = 4.8e13  # multiply-adds of a whole training at w4a4, numbers moved included
 TRAFFIC = 120
 ROUNDED = 0.8  # of the schedule: all weights stand on their codes from here on
-NEEDY = 10**-2.5  # normalised error (25 dB) above which eight bits are trained as well
+NEEDY = 10**-2.5  # normalized error (25 dB) above which eight bits are trained as well
 NEEDY_KL = 0.01  # nats above which a classifier is, too: 0.02 on MobileNetV1 0.25, 0.003 elsewhere
 NEEDED = 0.3  # its work relative to w4a4
 NEAR_KL = 0.1  # nats below which fewer-bit weights alone leave little to learn
@@ -39,13 +39,13 @@ def training_budget(
 ) -> float:
     """Return training work relative to w4a4: fewer bits need more, eight need none.
 
-    After initialisation and reconstruction w8a8 is as a rule at its teacher's accuracy, and
+    After initialization and reconstruction w8a8 is as a rule at its teacher's accuracy, and
     training on synthetic images takes away from it; `needs_training` tells the exceptions. With
     activations of eight bits and a student that is near already, less brings as much.
 
     Args:
         bits: widths trained.
-        error: normalised error of the untrained student's outputs; None where unknown.
+        error: normalized error of the untrained student's outputs; None where unknown.
         kl: of the untrained student from its teacher, in nats; None where unknown.
     """
     narrow = min(bits.weights, bits.activations)
@@ -64,9 +64,9 @@ def reduce_lr_for_8bit(spec: DistillationConfig, bits: BitWidths) -> Distillatio
     """
     if spec.steps is not None or min(bits.weights, bits.activations) < 8:
         return spec
-    weight_rate, step_rate = (GENTLE * rate for rate in spec.optimiser.rates())
-    gentle = replace(spec.optimiser, weight_rate=weight_rate, step_rate=step_rate)
-    return replace(spec, optimiser=gentle)
+    weight_rate, step_rate = (GENTLE * rate for rate in spec.optimizer.rates())
+    gentle = replace(spec.optimizer, weight_lr=weight_rate, scale_lr=step_rate)
+    return replace(spec, optimizer=gentle)
 
 
 def needs_training(error: float | None, kl: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""A student in training: its parameters, their form and optimiser, their mean, and its batches.
+"""A student in training: its parameters, their form and optimizer, their mean, and its batches.
 
 One step: the teacher answers a batch, the student is moved towards these answers. The batch is
 detached from whatever made it, and the teacher keeps no gradient.
@@ -7,7 +7,7 @@ The mean of the parameters over the last part of training (tail averaging).
 
 mean_k = mean_{k-1} + (p_k - mean_{k-1}) / k. Steps are averaged as logarithms: a geometric mean.
 
-The student's optimiser: Adam, or SGD with Nesterov momentum, as a recipe says.
+The student's optimizer: Adam, or SGD with Nesterov momentum, as a recipe says.
 
 Weights, biases and logarithmic steps are groups of their own. Steps have neither momentum nor decay
 under SGD: DFQF trains its clips so.
@@ -16,7 +16,7 @@ Harder samples while training: images moved to where the student errs more.
 
     d = e sign(gradient of L(x) by x)          L = loss(x) + loss(x + d)
 
-L is the student's whole loss, the teacher answering both; d is at most e in every normalised pixel
+L is the student's whole loss, the teacher answering both; d is at most e in every normalized pixel
 and is no part of the gradient. One step costs a good two of the plain ones.
 
 Source: sample-difficulty promotion of Li et al., "Hard Sample Matters a Lot in Zero-Shot
@@ -68,7 +68,7 @@ class WeightAverage:
 def build_optimizer(
     parts: Mapping[str, list[torch.nn.Parameter]], spec: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of a student's parameters, at peak rates.
+    """Return the optimizer of a student's parameters, at peak rates.
 
     Args:
         parts: `weights`, `biases` and `steps`.
@@ -80,7 +80,7 @@ def build_optimizer(
         {
             "params": parts[kind],
             "lr": rate,
-            "weight_decay": spec.decay if kind == "weights" else 0.0,
+            "weight_decay": spec.weight_decay if kind == "weights" else 0.0,
             **({} if spec.kind == "adam" else _momentum(0.0 if kind == "steps" else spec.momentum)),
         }
         for kind, rate in rates.items()
@@ -131,13 +131,13 @@ class Trainer:
         sample: Iterable[Tensor],
     ) -> None:
         self.student, self._teacher, self._spec, self._batches = student, teacher, spec, batches
-        gradual = spec.optimiser.rounding == "gradual"
+        gradual = spec.optimizer.rounding == "soft"
         self._soft = SoftRounding(student, sample) if gradual else None
         self.width = 0.0  # of the ramp between two codes, in the last step
         parts = student.parts() if self._soft is None else self._soft.parts()
         self._everything = [p for kind in parts.values() for p in kind]
-        self.optimiser = build_optimizer(parts, spec.optimiser)
-        self._peaks = [group["lr"] for group in self.optimiser.param_groups]
+        self.optimizer = build_optimizer(parts, spec.optimizer)
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.mean = WeightAverage(self._everything)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -152,26 +152,26 @@ class Trainer:
             done: fraction of the schedule that is over.
             ahead: the same after this step.
         """
-        rate = self._spec.optimiser.lr_factor(ahead)
+        rate = self._spec.optimizer.lr_factor(ahead)
         if self._soft is not None:
             self.width = width_at(done)
             self._soft.set_width(self.width)
-        for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * rate
         if self.width:
-            self.optimiser.param_groups[0]["lr"] *= slowed(self.width)  # the codes'
+            self.optimizer.param_groups[0]["lr"] *= slowed(self.width)  # the codes'
         loss = self._loss(next(self._batches))
         value = float(loss.detach())
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         if not math.isfinite(value):
             return value
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._spec.optimiser.clip:
-            torch.nn.utils.clip_grad_norm_(self._everything, self._spec.optimiser.clip)
-        self.optimiser.step()
+        if self._spec.optimizer.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._everything, self._spec.optimizer.max_grad_norm)
+        self.optimizer.step()
         if self._soft is not None:
             self._soft.pull(self._peaks[0] * rate)
-        if self._spec.average and done >= 1.0 - self._spec.average:
+        if self._spec.weight_averaging and done >= 1.0 - self._spec.weight_averaging:
             self.mean.add()
         return value
 

@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: channels of neighbouring layers get equal ranges.
+"""Cross-layer equalization: channels of neighboring layers get equal ranges.
 
 For a pair of layers, channel i with r1 = max |W1[i]| and r2 = max |W2[:, i]|:
 
@@ -96,7 +96,7 @@ def needless_ceilings(
     program: Program, sites: QuantizationPlan, statistics: Statistics
 ) -> set[str]:
     """Return the nodes Clip(0, c) above whose ceilings next to nothing lies, all together."""
-    ceilings = {site.tensor: site.ceiling for site in sites.activations if not site.consumers}
+    ceilings = {site.tensor: site.clip_max for site in sites.activations if not site.consumers}
     noise: dict[str, float] = {}
     for step in program.steps:
         ceiling = ceilings.get(str(step.outputs[0]))
@@ -163,7 +163,7 @@ def _without_ceilings(
 ) -> QuantizationPlan:
     outputs = {str(program.step(node).outputs[0]) for node in relaxed}
     activations = tuple(
-        replace(site, ceiling=math.inf) if site.tensor in outputs and site.ceiling else site
+        replace(site, clip_max=math.inf) if site.tensor in outputs and site.clip_max else site
         for site in sites.activations
     )
     return replace(sites, activations=activations)

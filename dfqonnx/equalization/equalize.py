@@ -72,30 +72,30 @@ def equalize(
     )
     if evened:
         progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
-    program, statistics, levelled = _levelled(
-        program, sites, statistics, share=spec.level, inputs=inputs, shape=shape
+    program, statistics, leveled = _leveled(
+        program, sites, statistics, share=spec.activation_balancing, inputs=inputs, shape=shape
     )
-    if levelled:
-        steps = "step" if levelled == 1 else "steps"
-        progress.note(f"channels levelled under {levelled} shared {steps} of activations")
-    if spec.equalise:
+    if leveled:
+        steps = "step" if leveled == 1 else "steps"
+        progress.note(f"channels leveled under {leveled} shared {steps} of activations")
+    if spec.cross_layer:
         found = equalize_cross_layer(program, sites, statistics)
-        note = f"{len(found.pairs)} pairs of layers equalised in {found.sweeps} sweeps"
+        note = f"{len(found.pairs)} pairs of layers equalized in {found.sweeps} sweeps"
         if found.relaxed:
             note += f", {len(found.relaxed)} ceilings gone"
-        if spec.absorb:
+        if spec.bias_absorption:
             before = found.program.tensors
             found = absorb_high_bias(found)
             note += f", {moved_biases(before, found)} high biases absorbed"
         progress.note(note)
         program, sites, statistics = found.program, found.sites, found.statistics
     expected: Mapping[str, ActivationMoments] = {}
-    if spec.correct or spec.ranges == "batchnorm":
+    if spec.bias_correction or spec.activation_ranges == "batchnorm":
         expected = propagate_moments(program, statistics, inputs, shape)
     return EqualizedNetwork(program, sites, expected)
 
 
-def _levelled(
+def _leveled(
     program: Program,
     sites: QuantizationPlan,
     statistics: Statistics,
@@ -104,7 +104,7 @@ def _levelled(
     inputs: InputFormat,
     shape: tuple[int, ...],
 ) -> tuple[Program, Statistics, int]:
-    """Return network and statistics with levelled channels, and under how many steps."""
+    """Return network and statistics with leveled channels, and under how many steps."""
     if not share:
         return program, statistics, 0
     freedom = find_scale_groups(program, sites)

@@ -7,7 +7,7 @@ so a Conv that only an InstanceNormalization reads may make its channels of equa
     W'_c = s_c W_c      b'_c = s_c (b_c - mean_c)      s_c = (median of deviations) / deviation_c
 
 The network's outputs stay as they are. One step for the whole tensor then serves all channels:
-without it, a channel of a tenth of the tensor's range keeps 25 of 255 levels, and normalisation
+without it, a channel of a tenth of the tensor's range keeps 25 of 255 levels, and normalization
 brings its rounding up to the others' size.
 """
 
@@ -67,7 +67,7 @@ def find_pairs(program: Program) -> list[tuple[OpCall, OpCall]]:
     for step in program.steps:
         for name in step.reads():
             readers.setdefault(name, []).append(step)
-    kept = {*program.outputs, *program.targets}
+    kept = {*program.outputs, *program.training_outputs}
     found = []
     for step in program.steps:
         output = str(step.outputs[0])

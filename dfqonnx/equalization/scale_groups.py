@@ -83,7 +83,7 @@ class ScaleGroupBuilder:
         self._program, self._layers = program, layers
         self.values: dict[str, Channels] = {}
         self.ties: list[tuple[Numbers, Numbers]] = []
-        self.fixed = {*program.outputs, *program.targets, program.logits}
+        self.fixed = {*program.outputs, *program.training_outputs, program.logits}
         self.reads: list[tuple[WeightedLayer, str | None]] = []
         self.total = 0
         for step in program.steps:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
-from dfqonnx.data.labelled import EvalData
+from dfqonnx.data.labeled import EvalData
 from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.file_size import FileFacts, measure_file
@@ -39,7 +39,7 @@ class Evaluation:
         teacher: the float file.
         student: the quantized file.
         synthetic: on images without labels; None when there were none.
-        evaluation: on labelled images; None when there were none.
+        evaluation: on labeled images; None when there were none.
         parity: three-way; None when the student file has no quantizers.
         audit: of the student.
         latency: None when not asked for.
@@ -74,7 +74,7 @@ class EvaluationData:
     Attributes:
         inputs: how pixels become tensors.
         pixels: images without labels, uint8 (N, H, W, C); None when there are none.
-        data: labelled images; None when there are none.
+        data: labeled images; None when there are none.
         torch_run: what the torch student computed on the first images of `pixels` (without them,
             of `data`), as many as its logits has rows; None without a torch student.
     """

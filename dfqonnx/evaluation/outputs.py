@@ -14,7 +14,7 @@
 Outputs whose length depends on what is seen (lists of detections) have no entries to pair and are
 called `varying`; what feeds them is compared where the file gives it out.
 
-Outputs of two files on the same images: classes, distances, labelled accuracy.
+Outputs of two files on the same images: classes, distances, labeled accuracy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Is the file what was trained, and does the runtime compute what the file says?
 
-Three ways: the torch student, the file as written (optimisation off), the file as deployed (all
-optimisations). Per-layer differences are counted in quantization levels on equal inputs
+Three ways: the torch student, the file as written (optimization off), the file as deployed (all
+optimizations). Per-layer differences are counted in quantization levels on equal inputs
 (`forced.py`); end to end they are counted in classes and in the outputs.
 """
 
@@ -189,14 +189,14 @@ class _Bench:
         self.codes = codes
         self.input, self.output = proto.graph.input[0].name, _first_output(proto)
         exposed = expose_codes(proto, codes).SerializeToString()
-        self.written = Session(exposed, optimisation="off", provider=provider)
+        self.written = Session(exposed, optimization="off", provider=provider)
         del exposed  # a large model is there often enough
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)
         forced = force_codes(proto, codes, {name: found[name].shape for name in names})
         data = forced.SerializeToString()
-        self.reference = Session(data, optimisation="off", provider=provider)
-        self.deployed = Session(data, optimisation="all", provider=provider)
+        self.reference = Session(data, optimization="off", provider=provider)
+        self.deployed = Session(data, optimization="all", provider=provider)
 
     def codes_as_written(self, x: NDArray[np.float32], size: int) -> tuple[dict[str, Array], Array]:
         names = [code.value for code in self.codes]

@@ -1,4 +1,4 @@
-"""Export room: writes trained codes and scales into a copy of the normalised graph.
+"""Export room: writes trained codes and scales into a copy of the normalized graph.
 
     v -- Q8 -- DQ8 --+---------------------- Add         stream, 8 bits
                      +-- Q -- Clip -- DQ --- Conv        reading, b bits

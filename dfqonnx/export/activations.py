@@ -47,7 +47,7 @@ def insert_quantizer(
 ) -> None:
     """Put the quantizer of `site` in; `values` maps tensors to what their consumers read now."""
     source = values[site.tensor]
-    if site.ceiling is not None:
+    if site.clip_max is not None:
         _relax_clip(source)
     nodes = quantizer(surgery, source, params, name=site.name, clip=bool(site.consumers))
     surgery.after(source, nodes)

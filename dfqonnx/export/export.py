@@ -59,7 +59,7 @@ def export(
     """Return the low-bit QDQ model; `model` itself stays as it is.
 
     Args:
-        model: the normalised float model.
+        model: the normalized float model.
         sites: where quantizers stand.
         qparams: codes, scales and zero points of every site.
         storage: `auto` packs weights of up to 4 bits as INT4 (opset 21); `int8` stores INT8 and
@@ -107,7 +107,7 @@ def _check_complete(
     missing += [s.node for s in sites.weights if s.node not in qparams.weights]
     nodes = {node.name for node in model.ir.graph}
     missing += [s.node for s in sites.weights if s.node not in nodes]
-    missing += [a.of for a in sites.aliases if a.of not in qparams.activations]
+    missing += [a.of for a in sites.shared if a.of not in qparams.activations]
     if missing:
         raise InternalError(f"sites without parameters or node: {missing}; please report it")
 
@@ -121,7 +121,7 @@ def _insert_activations(
     for site in sites.activations:
         if not site.consumers:
             insert_quantizer(surgery, site, qparams.activations[site.name], values)
-    insert_aliases(surgery, sites.aliases, qparams.activations, values, pack=pack)
+    insert_aliases(surgery, sites.shared, qparams.activations, values, pack=pack)
     for site in sites.activations:
         if site.consumers:
             insert_quantizer(surgery, site, qparams.activations[site.name], values)

@@ -1,6 +1,6 @@
 """Input channels of the first Conv, filled up to a multiple of four.
 
-ONNX Runtime's fast signed-weight kernel takes input channels in fours; the usual three colours fall
+ONNX Runtime's fast signed-weight kernel takes input channels in fours; the usual three colors fall
 back to one that ran 1.2 to 1.6 times longer (3x3 and 7x7 stems with 16 to 64 outputs). One channel
 of real zeros on the uint8 codes, with zero weights, computes the same sums:
 

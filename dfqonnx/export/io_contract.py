@@ -1,6 +1,6 @@
 """The user's own inputs and outputs, put back on the edited graph.
 
-Normalising frees the batch axis; the exported file has the names, order, types and axes (fixed or
+Normalizing frees the batch axis; the exported file has the names, order, types and axes (fixed or
 dynamic) that the user's file had, so that it takes the old one's place in a program unchanged.
 """
 

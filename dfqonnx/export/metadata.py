@@ -33,12 +33,12 @@ def describe(
         inputs: how pixels become the model's tensor, where known.
         image_size: shape of the input (no batch) that a model with open axes was trained at.
     """
-    ends = "" if quant.ends is None else str(quant.ends)
+    ends = "" if quant.first_last_bits is None else str(quant.first_last_bits)
     values = {
         "version": version,
         "bits": quant.bits.label,
         "strict_ends": ends,
-        "stream": str(quant.stream),
+        "stream": str(quant.residual_bits),
         "seed": str(seed),
         "recipe": recipe,
         "teacher": teacher,

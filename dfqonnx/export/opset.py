@@ -25,7 +25,7 @@ _UNCHANGED = frozenset({
 def choose_opset(model: ir.Model, *, packed: bool) -> tuple[int, int]:
     """Return opset and IR version for `model`; `packed` says that it holds INT4 tensors.
 
-    A graph that was normalised at an opset above 21 keeps it: it may hold newer operators.
+    A graph that was normalized at an opset above 21 keeps it: it may hold newer operators.
     """
     graph, own = model.graph, model.opset_imports.get("", OPSET)
     if own > OPSET:

@@ -13,7 +13,7 @@ Summed against an incoming gradient d, with d' = d where not clipped and 0 elsew
 so the backward pass is one masking and two dot products. The division is a true division, as in
 ONNX QuantizeLinear; training, evaluation and the exported file therefore round alike. (PyTorch's
 own `_fake_quantize_learnable_*` kernels multiply by 1/s and, on CPU, take about five times as
-long: their rounding is not vectorised.)
+long: their rounding is not vectorized.)
 
 The inner product of two tensors of one shape, without a temporary where memory order allows.
 """
@@ -140,7 +140,7 @@ class FakeQuantizer(nn.Module):
 
     The parameter is the logarithm of the step: it stays positive and one learning rate fits every
     site. `watcher`, when set, is called with what arrives; a watcher that returns a tensor decides
-    what leaves (initialisation uses this).
+    what leaves (initialization uses this).
 
     Attributes:
         site: the decision that it carries out.
@@ -175,12 +175,12 @@ class FakeQuantizer(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """Return `value` on the grid."""
         if self.watcher is not None:
-            value = value.clamp(0.0, self.site.ceiling) if self.rectify else value
+            value = value.clamp(0.0, self.site.clip_max) if self.rectify else value
             answer = self.watcher(value)
             if answer is not None:
                 return answer  # type: ignore[no-any-return]
         step = self.step()
-        grid = self.site.grid if self.site.ceiling is None else self.grid()
+        grid = self.site.grid if self.site.clip_max is None else self.grid()
         low, high = grid.lo - grid.zero_point, grid.hi - grid.zero_point
         count = value.numel() // max(1, value.shape[0] if value.dim() else 1)
         g = gradient_factor(count, high)
@@ -200,7 +200,7 @@ class FakeQuantizer(nn.Module):
 def capped(site: ActivationQuantizer, step: float) -> IntegerRange:
     """Return the site's grid under its ceiling for a given step."""
     grid = site.grid
-    if site.ceiling is None or math.isinf(site.ceiling):
+    if site.clip_max is None or math.isinf(site.clip_max):
         return grid
-    top = int((torch.tensor(site.ceiling) / torch.tensor(step)).round()) + grid.zero_point
+    top = int((torch.tensor(site.clip_max) / torch.tensor(step)).round()) + grid.zero_point
     return IntegerRange(grid.bits, grid.lo, max(grid.lo + 1, min(grid.hi, top)), grid.zero_point)

@@ -165,7 +165,7 @@ class SoftRounding:
     """A student whose nodes train in this form until `settle`.
 
     Args:
-        student: initialised; it starts from where it stands, at width 1.
+        student: initialized; it starts from where it stands, at width 1.
         batches: model inputs that tell means and deviations.
     """
 

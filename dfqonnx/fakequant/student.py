@@ -35,7 +35,7 @@ class Student(nn.Module):
 
     def __init__(self, program: Program, sites: QuantizationPlan) -> None:
         super().__init__()
-        self.sites, self.targets = sites, program.targets
+        self.sites, self.targets = sites, program.training_outputs
         absorbed = absorbed_nodes(program, sites)
         self.quantizers = nn.ModuleList(
             FakeQuantizer(site, rectify=site.name in absorbed) for site in sites.activations
@@ -86,7 +86,7 @@ class Student(nn.Module):
         return logits, taps
 
     @torch.no_grad()
-    def initialise(self, batches: Iterable[Tensor], *, sequential: bool = False) -> None:
+    def initialize(self, batches: Iterable[Tensor], *, sequential: bool = False) -> None:
         """Set every step by grid search.
 
         Weight steps come from the weights; activation steps from what arrives at each site while
@@ -217,7 +217,7 @@ def absorbed_nodes(program: Program, sites: QuantizationPlan) -> dict[str, str]:
         maker = makers.get(site.tensor)
         if site.consumers or site.grid.signed or maker is None:
             continue
-        if maker.op == "Relu" or (maker.op == "Clip" and site.ceiling is not None):
+        if maker.op == "Relu" or (maker.op == "Clip" and site.clip_max is not None):
             found[site.name] = maker.node
     return found
 

@@ -20,7 +20,7 @@ import onnx
 import onnx_ir as ir
 from onnx import defs
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.passes.edit import constant, dims
 
 MIN_OPSET = 7
@@ -47,7 +47,7 @@ _STATIC = (
 )
 _EVALUATE = "export in evaluation mode: model.eval() in PyTorch, training=False in Keras"
 _DOMAINS = {
-    "com.microsoft": "ONNX Runtime wrote them when it optimised: take the file from before that",
+    "com.microsoft": "ONNX Runtime wrote them when it optimized: take the file from before that",
     "org.pytorch.aten": "export without ATEN fallback, at a newer opset",
     "ai.onnx.ml": "leave the scikit-learn part out of the export",
 }
@@ -62,7 +62,7 @@ _READABLE = frozenset(
 )
 
 
-def find_offences(proto: onnx.ModelProto) -> tuple[Offence, ...]:
+def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
     """Return every reason why `proto` cannot be quantized; empty when it can be tried."""
     version = next((o.version for o in proto.opset_import if o.domain in _STANDARD), 0)
     found = [*_versions(proto, version), *_inputs(proto)]
@@ -75,18 +75,18 @@ def find_offences(proto: onnx.ModelProto) -> tuple[Offence, ...]:
             found += _node(node, index, version)
     if not any(n.op_type in WEIGHTED for n in nodes) and not found:
         found.append(
-            Offence("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
+            Offense("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
         )
     return tuple(found)
 
 
-def _versions(proto: onnx.ModelProto, version: int) -> Iterator[Offence]:
+def _versions(proto: onnx.ModelProto, version: int) -> Iterator[Offense]:
     if version < MIN_OPSET:
-        yield Offence(
+        yield Offense(
             "graph", "", f"opset {version} is older than {MIN_OPSET}", "export at opset 13 or later"
         )
     if version > defs.onnx_opset_version():
-        yield Offence(
+        yield Offense(
             "graph",
             "",
             f"opset {version} is newer than the installed onnx package knows"
@@ -95,30 +95,30 @@ def _versions(proto: onnx.ModelProto, version: int) -> Iterator[Offence]:
         )
 
 
-def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
+def _inputs(proto: onnx.ModelProto) -> Iterator[Offense]:
     weights = {t.name for t in proto.graph.initializer}
     inputs = [i for i in proto.graph.input if i.name not in weights]
     if len(inputs) != 1:
         names = ", ".join(repr(i.name) for i in inputs) or "none"
-        yield Offence(
+        yield Offense(
             "graph", "", f"one image input is expected, it has {names}", "export a one-input model"
         )
         return
     kind = inputs[0].type
     if not kind.HasField("tensor_type"):
-        yield Offence(inputs[0].name, "input", "it is not a tensor")
+        yield Offense(inputs[0].name, "input", "it is not a tensor")
         return
     tensor = kind.tensor_type
     if tensor.elem_type not in _READABLE:
         name = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        yield Offence(
+        yield Offense(
             inputs[0].name,
             "input",
             f"its type is {name}, a real one or UINT8 is expected",
             "export in float32",
         )
     if not tensor.HasField("shape") or not 2 <= len(tensor.shape.dim) <= 5:
-        yield Offence(
+        yield Offense(
             inputs[0].name,
             "input",
             f"its shape has {len(tensor.shape.dim)} dimensions",
@@ -126,7 +126,7 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
         )
     elif math.prod(max(d.dim_value, 1) for d in tensor.shape.dim) > _MOST_INPUT:
         shape = " x ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
-        yield Offence(
+        yield Offense(
             inputs[0].name,
             "input",
             f"its shape {shape} is more than any machine holds",
@@ -134,15 +134,15 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offence]:
         )
 
 
-def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
+def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:
     name = node.name or f"node {index} with output {_first(node.output)}"
     if node.op_type in _CONTROL_FLOW:
-        yield Offence(name, node.op_type, "control flow cannot be quantized", _STATIC)
+        yield Offense(name, node.op_type, "control flow cannot be quantized", _STATIC)
     elif node.op_type in _QUANTIZED:
         advice = "start from the float model that it was made from"
-        yield Offence(name, node.op_type, "the model is already quantized", advice)
+        yield Offense(name, node.op_type, "the model is already quantized", advice)
     elif node.domain not in _STANDARD:
-        yield Offence(
+        yield Offense(
             name,
             node.op_type,
             f"operators of domain {node.domain!r} are not known",
@@ -151,14 +151,14 @@ def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offence]:
     elif version in range(1, defs.onnx_opset_version() + 1) and not defs.has(
         node.op_type, max_inclusive_version=version
     ):
-        yield Offence(
+        yield Offense(
             name,
             node.op_type,
             f"opset {version} of ONNX has no such operator",
             "export again with a current exporter",
         )
     elif node.op_type == "BatchNormalization" and _trains(node):
-        yield Offence(name, node.op_type, "it is in training mode", _EVALUATE)
+        yield Offense(name, node.op_type, "it is in training mode", _EVALUATE)
 
 
 def _trains(node: onnx.NodeProto) -> bool:
@@ -183,9 +183,9 @@ def require_finite(graph: ir.Graph) -> None:
         UnsupportedModel: naming each node that reads one that is not finite, or huge, and each
             Conv whose bias has another length than it has outputs.
     """
-    offences = [offence for node in graph for offence in (*_offences(node), *_misfits(node))]
-    if offences:
-        raise UnsupportedModel("this model holds constants that cannot be computed with:", offences)
+    offenses = [offense for node in graph for offense in (*_offenses(node), *_misfits(node))]
+    if offenses:
+        raise UnsupportedModel("this model holds constants that cannot be computed with:", offenses)
 
 
 def require_measure(graph: ir.Graph) -> None:
@@ -194,7 +194,7 @@ def require_measure(graph: ir.Graph) -> None:
     Raises:
         UnsupportedModel: naming each node that makes a value too large to be held.
     """
-    offences = []
+    offenses = []
     for node in graph:
         for value in node.outputs:
             sizes = [d for d in dims(value) or () if isinstance(d, int)]
@@ -202,12 +202,12 @@ def require_measure(graph: ir.Graph) -> None:
                 shape = " x ".join(map(str, dims(value) or ()))
                 reason = f"its output {value.name!r} is {shape}, over 4 GB for a single image"
                 advice = "export the model with the image size that it is used with"
-                offences.append(Offence(str(node.name), node.op_type, reason, advice))
-    if offences:
-        raise UnsupportedModel("this model is too large to be trained:", offences)
+                offenses.append(Offense(str(node.name), node.op_type, reason, advice))
+    if offenses:
+        raise UnsupportedModel("this model is too large to be trained:", offenses)
 
 
-def _offences(node: ir.Node) -> Iterator[Offence]:
+def _offenses(node: ir.Node) -> Iterator[Offense]:
     if node.op_type in _FREE:
         return
     for value in node.inputs:
@@ -217,7 +217,7 @@ def _offences(node: ir.Node) -> Iterator[Offence]:
         with np.errstate(over="ignore"):
             wrong = int(np.count_nonzero(~(np.abs(array) <= LARGEST)))
         if wrong:
-            yield Offence(
+            yield Offense(
                 str(node.name),
                 node.op_type,
                 f"{wrong} of the {array.size} values of {value.name!r} are NaN, infinite"
@@ -226,11 +226,11 @@ def _offences(node: ir.Node) -> Iterator[Offence]:
             )
 
 
-def _misfits(node: ir.Node) -> Iterator[Offence]:
+def _misfits(node: ir.Node) -> Iterator[Offense]:
     """Neither shape inference nor a runtime that loads the file looks at the length of a bias."""
     if node.op_type != "Conv" or len(node.inputs) < 3:
         return
     weight, bias = dims(node.inputs[1]), dims(node.inputs[2])
     if weight and bias is not None and node.inputs[2] is not None and bias != weight[:1]:
         reason = f"its bias has the shape {list(bias)}, for {weight[0]} output channels"
-        yield Offence(str(node.name), node.op_type, reason, "the file is damaged: export it again")
+        yield Offense(str(node.name), node.op_type, reason, "the file is damaged: export it again")

@@ -81,11 +81,11 @@ def file_bytes(model: NormalizedModel, sites: QuantizationPlan, quant: Quantizat
     total = 0
     for site in sites.weights:
         shape = tuple(int(d) for d in dims(initializers[site.weight]) or () if isinstance(d, int))
-        packed = quant.storage == "auto" and site.grid.bits <= _PACKED_BITS
+        packed = quant.weight_storage == "auto" and site.grid.bits <= _PACKED_BITS
         count = math.prod(shape)
         total += -(-count // 2) if packed else count
         total += shape[site.axis] * _PER_CHANNEL + _PER_LAYER
-    total += _PER_QUANTIZER * (len(sites.activations) + len(sites.aliases))
+    total += _PER_QUANTIZER * (len(sites.activations) + len(sites.shared))
     for name, value in initializers.items():
         array = constant(value)
         if name not in quantized and array is not None:

@@ -1,4 +1,4 @@
-"""The normalised graph with more outputs, as bytes that a runtime loads: what happens inside."""
+"""The normalized graph with more outputs, as bytes that a runtime loads: what happens inside."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
-from dfqonnx.errors import Offence, UnsupportedModel, UsageError
-from dfqonnx.graph.checks import find_offences
+from dfqonnx.errors import Offense, UnsupportedModel, UsageError
+from dfqonnx.graph.checks import find_offenses
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
 from dfqonnx.graph.tensor_checks import check_tensor, without
@@ -68,9 +68,9 @@ def load(path: Path) -> Loaded:
         if tensor.name not in outside:
             check_tensor(tensor, path)
     replace_deprecated_ops(proto)
-    offences = find_offences(proto)
-    if offences:
-        raise UnsupportedModel(f"{path}: this model cannot be quantized:", offences)
+    offenses = find_offenses(proto)
+    if offenses:
+        raise UnsupportedModel(f"{path}: this model cannot be quantized:", offenses)
     opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 1)
     _check_structure(proto, path, outside)
     source = Source(
@@ -213,7 +213,7 @@ def _check_structure(
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise UnsupportedModel(
             f"{path}: this model is not valid ONNX:",
-            [Offence("graph", "", reason.strip(), "export it again")],
+            [Offense("graph", "", reason.strip(), "export it again")],
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What the graph room hands to everybody else: the normalised model and where it came from."""
+"""What the graph room hands to everybody else: the normalized model and where it came from."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class NormalizedModel:
-    """A normalised model; CONTRIBUTING lists what holds for it.
+    """A normalized model; CONTRIBUTING lists what holds for it.
 
     Attributes:
         ir: the graph.
@@ -82,8 +82,8 @@ class NormalizedModel:
         input_shape: its shape without the batch axis, in the model's own layout.
         output: name of the (first) output.
         logits: the first target.
-        targets: the values that distillation compares, see `graph.cut`.
-        opaque: nodes that cannot be computed, and layers behind them: node name -> reason.
+        training_outputs: the values that distillation compares, see `graph.cut`.
+        unsupported: nodes that cannot be computed, and layers behind them: node name -> reason.
         free: axes of the input that the file leaves open, the batch axis (0) not among them;
             `input_shape` has the sizes chosen for them.
     """
@@ -98,6 +98,6 @@ class NormalizedModel:
     input_shape: tuple[int, ...]
     output: str
     logits: str
-    targets: tuple[str, ...] = ()
-    opaque: Mapping[str, str] = field(default_factory=dict)
+    training_outputs: tuple[str, ...] = ()
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     free: tuple[int, ...] = ()

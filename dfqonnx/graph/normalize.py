@@ -10,7 +10,7 @@ from dataclasses import replace
 import onnx
 import onnx_ir as ir
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.checks import require_finite, require_measure
 from dfqonnx.graph.load import Loaded
 from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, ValueInfo
@@ -98,7 +98,9 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         input_shape=image.meta[SIZES].chosen,
         output=str(output.name),
         logits=str(output.name),
-        opaque={str(n.name): n.meta[UNSUPPORTED] for n in model.graph if UNSUPPORTED in n.meta},
+        unsupported={
+            str(n.name): n.meta[UNSUPPORTED] for n in model.graph if UNSUPPORTED in n.meta
+        },
         free=free,
     )
     return select_training_outputs(found)
@@ -128,10 +130,10 @@ def _require_layers(model: ir.Model) -> None:
         raise UnsupportedModel(
             "this model has nothing to quantize:",
             [
-                Offence(str(n.name), n.op_type, "its weight is computed, not a constant")
+                Offense(str(n.name), n.op_type, "its weight is computed, not a constant")
                 for n in layers
             ]
-            or [Offence("graph", "", "it has no Conv, Gemm or MatMul")],
+            or [Offense("graph", "", "it has no Conv, Gemm or MatMul")],
         )
 
 
@@ -172,11 +174,11 @@ def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
             reason = f"its output {value.name!r} has {shape[0]} rows for any batch"
             node.meta[UNSUPPORTED] = reason
             if contract.batch is None:
-                offence = Offence(
+                offense = Offense(
                     str(node.name), node.op_type, reason, "export it with a free batch axis"
                 )
                 message = "this model works on one fixed number of images:"
-                raise UnsupportedModel(message, [offence])
+                raise UnsupportedModel(message, [offense])
 
 
 def _all_fixed(shape: tuple[int | str | None, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The normalised graph as a list of places: what each node reads, and what it costs."""
+"""The normalized graph as a list of places: what each node reads, and what it costs."""
 
 from __future__ import annotations
 

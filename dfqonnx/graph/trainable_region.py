@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import BATCH, NormalizedModel
 from dfqonnx.graph.op_traits import is_layer
 from dfqonnx.graph.passes.edit import dims
@@ -62,13 +62,13 @@ def select_training_outputs(
     Raises:
         UnsupportedModel: no layer is left that could be quantized; names the nodes in the way.
     """
-    reasons = {**model.opaque, **(opaque or {})}
+    reasons = {**model.unsupported, **(opaque or {})}
     graph = model.ir.graph
     scene = find_reachability(graph, reasons)
     if not scene.layers:
         raise UnsupportedModel(
             "nothing of this model can be quantized:",
-            [Offence(str(n.name), n.op_type, r, _ADVICE) for n, r in _in_the_way(scene)],
+            [Offense(str(n.name), n.op_type, r, _ADVICE) for n, r in _in_the_way(scene)],
         )
     found: dict[ir.Value, None] = {}
     seen: set[ir.Value] = set()
@@ -85,7 +85,7 @@ def select_training_outputs(
     targets = tuple(str(value.name) for value in _classes_first(found))
     left = {str(n.name): r for n, r in scene.opaque.items()}
     left |= {str(n.name): _behind(before) for n, before in scene.lost.items()}
-    return dataclasses.replace(model, targets=targets, logits=targets[0], opaque=left)
+    return dataclasses.replace(model, training_outputs=targets, logits=targets[0], unsupported=left)
 
 
 def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachability:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
-from dfqonnx.errors import Offence, UnsupportedModel, summary
+from dfqonnx.errors import Offense, UnsupportedModel, summary
 from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
@@ -49,7 +49,7 @@ class Inspection:
         bits: short form of the widths asked for.
         input: name and shape of the input.
         output: name of the output.
-        operators: operator -> how many the normalised graph holds.
+        operators: operator -> how many the normalized graph holds.
         batchnorm: `present`, `partly` or `absent`.
         batchnorm_nodes: how many BatchNormalization the file holds.
         statistics: how many tensors have BatchNormalization statistics.
@@ -78,7 +78,7 @@ class Inspection:
     costs: tuple[Cost, ...] = ()
     sites: tuple[QuantizerLine, ...] = ()
     estimated_bytes: int = 0
-    refusals: tuple[Offence, ...] = ()
+    refusals: tuple[Offense, ...] = ()
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""
@@ -103,7 +103,7 @@ def inspect_file(
 
 def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> Inspection:
     """Return what is said of a model that cannot be quantized."""
-    reasons = error.offences or (Offence("graph", "", str(error)),)
+    reasons = error.offenses or (Offense("graph", "", str(error)),)
     return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
 
 
@@ -141,16 +141,14 @@ def _site_lines(sites: QuantizationPlan) -> tuple[QuantizerLine, ...]:
         QuantizerLine(s.node, "weight", s.grid.bits, f"{s.op}, one scale per output channel")
         for s in sites.weights
     ]
-    lines += [
-        QuantizerLine(s.tensor, "alias", None, f"same codes as {s.of}") for s in sites.aliases
-    ]
+    lines += [QuantizerLine(s.tensor, "alias", None, f"same codes as {s.of}") for s in sites.shared]
     lines += [QuantizerLine(s.node, "float", None, f"{s.op}: {s.reason}") for s in sites.floats]
     return tuple(lines)
 
 
 def _why(site: ActivationQuantizer) -> str:
     sign = "signed" if site.grid.signed else "unsigned"
-    top = "" if site.ceiling is None else f", at most {site.ceiling:g}"
+    top = "" if site.clip_max is None else f", at most {site.clip_max:g}"
     if site.consumers:
         return f"{sign}{top}, second reading for {', '.join(site.consumers)}"
     return f"{sign}{top}, {_ROLES.get(site.role, site.role)}"

@@ -5,7 +5,7 @@ A *root* is a value that some node computes (behind its absorbed Relu), or the n
 a tensor in the tree asks for a width:
 
     layer (Conv, Gemm, MatMul)           bits.activations; the stream's 8 for first and last layers
-    elementwise, normalisation           the stream's 8; so does an elementwise node for an output
+    elementwise, normalization           the stream's 8; so does an elementwise node for an output
                                          that nobody reads
 
 One width in the whole tree: one site at the root. Mixed: the root carries the widest, and each
@@ -54,7 +54,7 @@ def place_quantizers(
 ) -> QuantizationPlan:
     """Decide for every tensor of `model` whether and how it is quantized."""
     graph = model.ir.graph
-    roles = assign_roles(graph, model.opaque)
+    roles = assign_roles(graph, model.unsupported)
     trees = _group_shared_scales(graph, roles, quant)
     positive = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
@@ -72,7 +72,7 @@ def place_quantizers(
                 name=name,
                 tensor=name,
                 grid=IntegerRange.activation(tree.bits, signed=signed),
-                ceiling=ceiling,
+                clip_max=ceiling,
                 role=_role_of(tree, roles),
             )
         )
@@ -84,7 +84,7 @@ def place_quantizers(
             reads[node] = by_reader.get((str(value.name), str(node.name)), name)
     return QuantizationPlan(
         activations=tuple(_mark_features(activations, graph, roles)),
-        aliases=tuple(aliases),
+        shared=tuple(aliases),
         weights=tuple(_weight_sites(graph, roles, quant, reads=reads)),
         floats=tuple(
             FloatNode(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
@@ -102,13 +102,13 @@ def _group_shared_scales(
             continue
         for value in node.outputs:
             tree = _SharedScaleGroup(roles.end(value))
-            needs_output = node.op_type in {"Conv", "MatMul"} and role in {"layer", "normalisation"}
-            if role in {"elementwise", "normalisation"} and node not in roles.tail:
-                tree.own = quant.stream if role == "elementwise" else None
+            needs_output = node.op_type in {"Conv", "MatMul"} and role in {"layer", "normalization"}
+            if role in {"elementwise", "normalization"} and node not in roles.tail:
+                tree.own = quant.residual_bits if role == "elementwise" else None
             trees.append(tree)
             _collect(tree, tree.root, roles, quant)
             if tree.bits is None and needs_output and not _ends_in_matmul(node, roles):
-                tree.own = quant.stream
+                tree.own = quant.residual_bits
     for tree in trees[: len(graph.inputs)]:
         _collect(tree, tree.root, roles, quant)
     return trees
@@ -129,10 +129,10 @@ def _collect(
                 _collect(tree, output, roles, quant)
         elif role == "layer" and index == 0:
             ends = node in roles.first or node in roles.last
-            width = quant.stream if ends else quant.bits.activations
+            width = quant.residual_bits if ends else quant.bits.activations
             tree.readings.append((value, node, width))
-        elif role == "elementwise" or (role == "normalisation" and index == 0):
-            tree.readings.append((value, node, quant.stream))
+        elif role == "elementwise" or (role == "normalization" and index == 0):
+            tree.readings.append((value, node, quant.residual_bits))
 
 
 def _requantize_consumers(
@@ -150,7 +150,7 @@ def _requantize_consumers(
             tensor=tensor,
             grid=IntegerRange.activation(bits, signed=signed),
             consumers=tuple(names),
-            ceiling=ceiling,
+            clip_max=ceiling,
             role="node-input",
         )
         for (tensor, bits), names in groups.items()
@@ -175,13 +175,13 @@ def _weight_sites(
     sites = []
     for node in graph:
         role = roles.of[node]
-        if role not in {"layer", "normalisation"}:
+        if role not in {"layer", "normalization"}:
             continue
         bits = quant.bits.weights
-        if role == "normalisation":
-            bits = quant.stream
-        elif quant.ends is not None and (node in roles.first or node in roles.last):
-            bits = quant.ends
+        if role == "normalization":
+            bits = quant.residual_bits
+        elif quant.first_last_bits is not None and (node in roles.first or node in roles.last):
+            bits = quant.first_last_bits
         weight = node.inputs[1]
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         assert weight is not None

@@ -1,7 +1,7 @@
 """What each node is to a quantizer, for ONNX Runtime CPU.
 
 layer          Conv, Gemm, MatMul with a constant weight: integer weight, integer input
-normalisation  the depthwise 1x1 Conv that stands for a left-over BatchNormalization
+normalization  the depthwise 1x1 Conv that stands for a left-over BatchNormalization
 elementwise    Add, Mul, Concat, average pools, Sigmoid, LeakyRelu: integer in and out
 absorbed       Relu or Clip(0, c) whose work the quantizer behind it does (Q saturates at 0 and
                at rint(c / scale)), so that Conv -> Relu -> Q is one integer kernel
@@ -22,7 +22,7 @@ from dfqonnx.graph.op_traits import _LAYERS, is_layer
 from dfqonnx.graph.passes.edit import constant, only_consumer, text
 from dfqonnx.graph.passes.merge_clips import bounds
 
-Role = Literal["layer", "normalisation", "elementwise", "absorbed", "alias", "shape", "float"]
+Role = Literal["layer", "normalization", "elementwise", "absorbed", "alias", "shape", "float"]
 _BINARY = frozenset({"Add", "Mul"})
 _ELEMENTWISE = _BINARY | {"Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"}
 _ALIAS = frozenset(
@@ -71,7 +71,7 @@ def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Ro
     """Give every node its role; layers are judged first, since the rest depends on them.
 
     Args:
-        graph: the normalised graph.
+        graph: the normalized graph.
         opaque: nodes that cannot be computed, or stand behind one, with the reason.
     """
     nodes = list(graph)
@@ -113,7 +113,7 @@ def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Ro
     if tail:
         return "float", _BEHIND
     if is_layer(node):
-        return "normalisation", ""
+        return "normalization", ""
     if node.op_type in _ALIAS or _is_plain_pad(node) or _is_nearest(node):
         return "alias", ""
     if node.op_type == "Relu" or ceiling_of(node) is not None:
@@ -137,7 +137,7 @@ def _absorbed(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> bool:
         return False
     role = roles.get(producer)
     sums = role == "elementwise" and producer.op_type == "Add"
-    return role in {"layer", "normalisation"} or sums or (role == "float" and not tail)
+    return role in {"layer", "normalization"} or sums or (role == "float" and not tail)
 
 
 def ceiling_of(node: ir.Node) -> float | None:

@@ -25,7 +25,7 @@ from dfqonnx.fakequant.student import Student
 
 @torch.no_grad()
 def correct_bias(student: Student, means: Mapping[str, Tensor]) -> None:
-    """Let every layer of an initialised student keep the mean of its output.
+    """Let every layer of an initialized student keep the mean of its output.
 
     Args:
         student: its weights are the float ones behind their codes.

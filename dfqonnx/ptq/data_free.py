@@ -1,7 +1,7 @@
 """Data-free quantization before training: the float network reworked, then the student settled.
 
-    even -> level -> equalise -> absorb   float network in, one with the same outputs out
-    ranges -> correct                     activations' steps, biases of the initialised student
+    even -> level -> equalize -> absorb   float network in, one with the same outputs out
+    ranges -> correct                     activations' steps, biases of the initialized student
 
 The parts are in `fakequant`; each says its source.
 """
@@ -27,7 +27,7 @@ def apply_data_free_init(
     spec: EqualizationConfig,
     expected: Mapping[str, ActivationMoments],
 ) -> str:
-    """Set ranges and biases of an initialised student in place; return what was done, in words.
+    """Set ranges and biases of an initialized student in place; return what was done, in words.
 
     Args:
         student: every step is set.
@@ -37,11 +37,11 @@ def apply_data_free_init(
         expected: see `EqualizedNetwork`.
     """
     done = []
-    if spec.ranges == "batchnorm":
+    if spec.activation_ranges == "batchnorm":
         known = set_ranges(student, expected)
         rest = len(student.activations()) - known
         done.append(f"{known} ranges from BatchNormalization, {rest} from images")
-    if spec.correct:
+    if spec.bias_correction:
         names = list(dict.fromkeys(op.reads for op in student.operators()))
         means = {name: expected[name].mean for name in names if name in expected}
         missing = [name for name in names if name not in means]

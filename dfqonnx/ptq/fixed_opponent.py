@@ -1,4 +1,4 @@
-"""A student to optimise images against before any is trained: the teacher, plainly rounded.
+"""A student to optimize images against before any is trained: the teacher, plainly rounded.
 
 Its steps come from dead leaves, drawn without the network. Adaptive DeepInversion asks a student in
 training; images are made once here, so it is the student as it will begin.
@@ -33,7 +33,7 @@ def make_fixed_opponents(
     device: str,
     alone: bool = False,
 ) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """Return the rounded network where a recipe optimises images against it, else nothing.
+    """Return the rounded network where a recipe optimizes images against it, else nothing.
 
     It goes from model inputs to logits; its parameters take no gradient.
 
@@ -47,14 +47,14 @@ def make_fixed_opponents(
         device: where to compute.
         alone: no student will be trained, so a generator has none to play against either.
     """
-    played = alone and spec.game.opponent == "student" and spec.weight("adversarial") > 0
+    played = alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
     if not (spec.weight("competition") or played):
         return ()
     images = sample_dead_leaves(
         IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed)
     )
     student = Student(teacher, sites).to(device)
-    student.initialise([to_tensor(images.to(device), inputs)])
+    student.initialize([to_tensor(images.to(device), inputs)])
     student.requires_grad_(False)
 
     def answer(x: Tensor) -> Tensor:

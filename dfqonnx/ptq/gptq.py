@@ -144,7 +144,7 @@ def gptq(
     generator: torch.Generator,
     damping: float = 0.01,
 ) -> None:
-    """Set weights, weight steps and biases of an initialised student in place.
+    """Set weights, weight steps and biases of an initialized student in place.
 
     Args:
         student: its activation steps are set and stay.
@@ -158,7 +158,7 @@ def gptq(
         if op.fan_in <= LARGEST and is_matrix_product(op.site, op.attributes, op.weight):
             looks[op.site.node] = ActivationCapture(op, generator)
     after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
-    net = ProgramModule(teacher, after=after, outputs=teacher.targets, channels_last=True)
+    net = ProgramModule(teacher, after=after, outputs=teacher.training_outputs, channels_last=True)
     net.to(batch.device)(batch)
     hooks = [
         op.register_forward_pre_hook(_settle(looks[op.site.node], damping))

@@ -37,17 +37,17 @@ def build(found: Evaluation, *, kept_float: Collection[str] = ()) -> Report:
         kept_float: names of nodes that were left in float on purpose.
     """
     nothing = Comparison(0, None, ())
-    labelled, synthetic = found.evaluation or nothing, found.synthetic or nothing
-    closest = labelled if labelled.images else synthetic
+    labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
+    closest = labeled if labeled.images else synthetic
     gates = tuple(_gates(found, kept_float))
     return Report(
         verdict=overall_verdict(gates),
-        teacher=_facts(found.teacher, labelled.teacher_top1),
-        student=_facts(found.student, labelled.student_top1),
-        drop=labelled.drop,
+        teacher=_facts(found.teacher, labeled.teacher_top1),
+        student=_facts(found.student, labeled.student_top1),
+        drop=labeled.drop,
         agreement=AgreementFacts(
             synthetic=synthetic.agreement,
-            eval=labelled.agreement,
+            eval=labeled.agreement,
             kl=_least(closest, "kl", worst=max),
             sqnr_db=_least(closest, "sqnr_db", worst=min),
             outputs=closest.outputs,
@@ -57,9 +57,7 @@ def build(found: Evaluation, *, kept_float: Collection[str] = ()) -> Report:
         latency=found.latency,
         gates=gates,
         warnings=(found.note,) if found.note else (),
-        disagreement=disagreement(
-            "evaluation" if labelled.images else "synthetic", closest.classes
-        ),
+        disagreement=disagreement("evaluation" if labeled.images else "synthetic", closest.classes),
         class_names=found.class_names,
     )
 

@@ -34,7 +34,7 @@ from dfqonnx.report.text import describe_estimate
 
 Z = NormalDist().inv_cdf(0.975)
 MANY = 10**9  # images: beyond it, no number of them decides
-NO_LABELS = "needs labelled images: give --eval-data"
+NO_LABELS = "needs labeled images: give --eval-data"
 _HOLDS: Mapping[Operator, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
     "==": operator.eq, "!=": operator.ne,
@@ -129,7 +129,7 @@ def _what_would_decide(rule: GateRule, figures: Interval, needed: int | None) ->
     if rule.quantity == "speedup":
         return "the bound lies between the quartiles: measure on a quieter machine"
     if rule.quantity == "estimated_drop":
-        return "the bound lies in the interval: labelled images decide (--eval-data)"
+        return "the bound lies in the interval: labeled images decide (--eval-data)"
     if needed is None:
         return "the estimate lies on the bound: no number of images decides"
     return f"not decided by n = {figures.n:,}; about {needed:,} images would, if the shares stay"

@@ -69,7 +69,7 @@ class Report:
         class_names: in label order; empty where nobody says.
         seen: held-out synthetic images as both see them.
         portrait: noise per layer, values on their grids.
-        graph: the normalised graph, in order.
+        graph: the normalized graph, in order.
     """
 
     verdict: Verdict

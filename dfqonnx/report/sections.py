@@ -25,7 +25,7 @@ class ModelFacts:
         path: where it lies; of the student, relative to the output folder.
         sha256: of the file's bytes.
         bytes: size, external data counted in.
-        top1: labelled accuracy in percent, with Wilson bounds.
+        top1: labeled accuracy in percent, with Wilson bounds.
     """
 
     path: str
@@ -135,7 +135,9 @@ class ImageFacts:
 
 def widths(quant: QuantizationConfig) -> Widths:
     """Return the part of `quant` that a report tells."""
-    return Widths(quant.bits.weights, quant.bits.activations, quant.ends, quant.stream)
+    return Widths(
+        quant.bits.weights, quant.bits.activations, quant.first_last_bits, quant.residual_bits
+    )
 
 
 MOST_PAIRS = 100
@@ -170,7 +172,7 @@ class Training:
         history: the course of the loss.
         untrained_error: error of the outputs without classes before training, over their power.
         trained_error: that of the student as it was left.
-        untrained_top1: labelled accuracy before training, in percent; None without labels.
+        untrained_top1: labeled accuracy before training, in percent; None without labels.
         images_seen: steps times images a step.
     """
 

@@ -33,7 +33,7 @@ def line(found: Estimate, drop: Drop | None) -> str:
 
     Args:
         found: the estimate.
-        drop: as measured on labelled images; None without labels.
+        drop: as measured on labeled images; None without labels.
     """
     if found.value is None:
         return f"cannot tell: {found.reason}"

@@ -1,6 +1,6 @@
 """What ONNX Runtime really made of a file, read from the graph that it executes.
 
-The file is loaded with all optimisations and the optimised graph is written to a temporary folder.
+The file is loaded with all optimizations and the optimized graph is written to a temporary folder.
 Element types are followed through it, since its own operators carry no shape inference: a node is
 an integer node when what it works on is 8 bits wide. QuantizeLinear and DequantizeLinear are
 counted as conversions. Anything else is a float node, named as in the user's file.
@@ -75,9 +75,9 @@ class Audit:
 def audit_kernels(path: Path, *, provider: Provider = "cpu") -> Audit:
     """Load the file at `path` as deployed and report what became of its nodes."""
     with tempfile.TemporaryDirectory(prefix="dfqonnx-audit-") as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        Session(path, provider=provider, optimised_path=optimised)
-        executed = onnx.load(optimised)
+        optimized = Path(folder) / "optimized.onnx"
+        Session(path, provider=provider, optimized_path=optimized)
+        executed = onnx.load(optimized)
     context = Context(onnx.load(path, load_external_data=False))
     types = _types(executed)
     integer: Counter[str] = Counter()
@@ -125,7 +125,7 @@ def _float_node(node: onnx.NodeProto, executed: Context, context: Context) -> Fl
     op = "Conv" if node.op_type == "FusedConv" else node.op_type
     original = _original(node, op, context) or _behind(node, executed, context)
     if original is None:
-        return FloatKernel(node.name or node.output[0], op, "made by the runtime's own optimiser")
+        return FloatKernel(node.name or node.output[0], op, "made by the runtime's own optimizer")
     name = original.name or original.output[0]
     return FloatKernel(name, original.op_type, explain_fallback(original, context))
 

@@ -1,6 +1,6 @@
 """Speed of two files, interleaved in one process.
 
-On a shared machine milliseconds drift; the ratio of neighbours does not. So the files take turns,
+On a shared machine milliseconds drift; the ratio of neighbors does not. So the files take turns,
 each turn gives one ratio, and the median ratio is quoted with its quartiles.
 """
 

@@ -117,19 +117,19 @@ class Session:
         self,
         model: Path | bytes,
         *,
-        optimisation: OptimizationLevel = "all",
+        optimization: OptimizationLevel = "all",
         threads: int = 1,
         provider: Provider = "cpu",
-        optimised_path: Path | None = None,
+        optimized_path: Path | None = None,
     ) -> None:
         """Load `model`.
 
         Args:
-            model: a file, or a serialised model without external data.
-            optimisation: graph optimisation level.
+            model: a file, or a serialized model without external data.
+            optimization: graph optimization level.
             threads: of one operator; operators run one after the other.
             provider: where it runs.
-            optimised_path: where the runtime writes the graph that it really executes.
+            optimized_path: where the runtime writes the graph that it really executes.
 
         Raises:
             EnvironmentProblem: the runtime or the provider is not there.
@@ -146,10 +146,10 @@ class Session:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = _ERRORS_ONLY
         levels = runtime.GraphOptimizationLevel
-        wanted = levels.ORT_DISABLE_ALL if optimisation == "off" else levels.ORT_ENABLE_ALL
+        wanted = levels.ORT_DISABLE_ALL if optimization == "off" else levels.ORT_ENABLE_ALL
         options.graph_optimization_level = wanted
-        if optimised_path is not None:
-            options.optimized_model_filepath = str(optimised_path)
+        if optimized_path is not None:
+            options.optimized_model_filepath = str(optimized_path)
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = runtime.InferenceSession(

@@ -16,7 +16,7 @@ Stand-ins for BatchNormalization statistics where a file has none.
 
 Folding BatchNormalization into the weights loses its statistics for good. What dead leaves make of
 every Conv is the next best thing: means and variances of the right order, since photographs and
-dead leaves share their spectrum. Optimised images are held near these while the class term moves
+dead leaves share their spectrum. Optimized images are held near these while the class term moves
 them; without any anchor they drift three times as far from what the network was trained on
 (measured on a network whose statistics were hidden).
 """

@@ -1,14 +1,14 @@
 """How many images and steps a model can afford: decided from its size, the same on every machine.
 
-A step of pixel optimisation costs two passes: forward, and backward to the pixels. A pass costs its
+A step of pixel optimization costs two passes: forward, and backward to the pixels. A pass costs its
 multiply-adds and, in small networks mostly, the traffic of its activations: one value counts as
 `TRAFFIC` multiply-adds. Measured on one CPU core: 650 images per second for ResNet-20 at 32x32 and
 112 for MobileNetV1 0.25 at 224x224, with the same multiply-adds and six times the values.
 
 The work of all steps is held near `WORK`, and a batch's activations near `BATCH_BYTES`; both within
 bounds, so that tiny models get enough variety and huge ones still get something. Of large images
-there is room for few (`POOL_BYTES`), which training repeats often: more of them are optimised, with
-more work. MobileNetV1 0.25 at w4a8: 680 optimised images instead of 340 take a tenth off its
+there is room for few (`POOL_BYTES`), which training repeats often: more of them are optimized, with
+more work. MobileNetV1 0.25 at w4a8: 680 optimized images instead of 340 take a tenth off its
 divergence on other synthetic images.
 """
 
@@ -24,8 +24,8 @@ from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 
-WORK = 5.1e12  # of all optimisation steps together, in multiply-adds; see `work` for large images
-MORE = 2.0  # times that, and times the share of optimised images, at most
+WORK = 5.1e12  # of all optimization steps together, in multiply-adds; see `work` for large images
+MORE = 2.0  # times that, and times the share of optimized images, at most
 TRAFFIC = 150  # multiply-adds that take as long as one activation
 BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 256e6  # pixels of all images together
@@ -34,8 +34,8 @@ IMAGES, LEAST = 5120, 128  # images by default, and where time is short
 WIDEST = 4  # times the images, with a long budget
 FEWEST = 16  # images, however large the network
 FIRST, FOLLOWING = 60, 30  # steps where the work allows them
-LEAST_STEPS = 8  # of the first batch; below, nothing is optimised
-SHARE = 0.6  # of an optimisation step that is spent in the teacher's two passes
+LEAST_STEPS = 8  # of the first batch; below, nothing is optimized
+SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
@@ -63,22 +63,22 @@ class Plan:
 
     Attributes:
         images: all of them.
-        optimised: those that the teacher improves.
-        batch: images optimised together.
+        optimized: those that the teacher improves.
+        batch: images optimized together.
         first: steps of the first batch.
         following: steps of each later batch.
     """
 
     images: int
-    optimised: int
+    optimized: int
     batch: int
     first: int
     following: int
 
     @property
     def steps(self) -> int:
-        """Optimisation steps in all."""
-        batches = -(-self.optimised // self.batch)
+        """Optimization steps in all."""
+        batches = -(-self.optimized // self.batch)
         return self.first + self.following * (batches - 1) if batches else 0
 
 
@@ -100,8 +100,8 @@ def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
     return Size(work, sum(value.numel() for value in values.values()))
 
 
-def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.device) -> float:
-    """Return how many images a second take one optimisation step on this machine."""
+def optimization_rate(teacher: Program, shape: tuple[int, ...], device: torch.device) -> float:
+    """Return how many images a second take one optimization step on this machine."""
     net = ProgramModule(teacher).to(device)
     batch, seconds = 4, 0.0
     while seconds < 0.3 and batch < 256:
@@ -114,17 +114,17 @@ def optimisation_rate(teacher: Program, shape: tuple[int, ...], device: torch.de
 
 
 def more(shape: tuple[int, ...]) -> float:
-    """Return how many times the share of optimised images grows where there is room for few."""
+    """Return how many times the share of optimized images grows where there is room for few."""
     return min(MORE, max(1.0, IMAGES * prod(shape) / POOL_BYTES))
 
 
 def work(shape: tuple[int, ...]) -> float:
-    """Return the multiply-adds of all optimisation steps together, by default."""
+    """Return the multiply-adds of all optimization steps together, by default."""
     return WORK * more(shape)
 
 
 def fitting(size: Size, shape: tuple[int, ...]) -> int:
-    """Return how many images of `shape` may be optimised together, for memory's sake."""
+    """Return how many images of `shape` may be optimized together, for memory's sake."""
     bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
     return max(8, int(BATCH_BYTES / bytes_kept))
 
@@ -139,23 +139,23 @@ def plan(spec: SynthesisConfig, size: Size, shape: tuple[int, ...], *, scale: fl
         scale: work relative to the default, for runs with a budget.
     """
     pixels = spec.pixels
-    free = pixels.first is None and pixels.following is None
-    first = FIRST if pixels.first is None else pixels.first
-    following = FOLLOWING if pixels.following is None else pixels.following
-    batch = min(spec.batch, fitting(size, shape))
+    free = pixels.first_batch_steps is None and pixels.batch_steps is None
+    first = FIRST if pixels.first_batch_steps is None else pixels.first_batch_steps
+    following = FOLLOWING if pixels.batch_steps is None else pixels.batch_steps
+    batch = min(spec.batch_size, fitting(size, shape))
     affordable = scale * work(shape) / (2.0 * size.work)  # images times steps
     images = spec.images or _images(shape, scale, size)
-    share = 1.0 - spec.procedural
-    optimised = round(images * (share if spec.images else min(1.0, share * more(shape))))
+    share = 1.0 - spec.dead_leaves_fraction
+    optimized = round(images * (share if spec.images else min(1.0, share * more(shape))))
     if spec.images is None and free:
-        optimised = min(optimised, max(batch, int(affordable / FOLLOWING)))
-        optimised = optimised if affordable >= FEWEST * LEAST_STEPS else 0
-    batch = max(1, min(batch, optimised))
-    if free and optimised:
-        batches = -(-optimised // batch)
+        optimized = min(optimized, max(batch, int(affordable / FOLLOWING)))
+        optimized = optimized if affordable >= FEWEST * LEAST_STEPS else 0
+    batch = max(1, min(batch, optimized))
+    if free and optimized:
+        batches = -(-optimized // batch)
         fit = min(1.0, affordable / (batch * (FIRST + FOLLOWING * (batches - 1))))
         first, following = max(LEAST_STEPS, round(FIRST * fit)), max(4, round(FOLLOWING * fit))
-    return Plan(images, optimised, batch, first, following)
+    return Plan(images, optimized, batch, first, following)
 
 
 def pixel_bytes(spec: SynthesisConfig, shape: tuple[int, ...]) -> int:

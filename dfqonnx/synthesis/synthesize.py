@@ -21,7 +21,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat, image_size
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimisation_rate, plan, work
+from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimization_rate, plan, work
 from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
@@ -90,9 +90,9 @@ def synthesize(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     started = time.perf_counter()
     image_size(shape, inputs)
     size = measure(teacher, shape)
-    scale = spec.effort
+    scale = spec.budget_scale
     if budget_seconds is not None:
-        per_second = optimisation_rate(teacher, shape, torch.device(device))
+        per_second = optimization_rate(teacher, shape, torch.device(device))
         scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
     name, reason, chosen = _decided(spec, size, shape, scale)
     source = SOURCES[name]
@@ -104,12 +104,12 @@ def synthesize(  # noqa: PLR0913 (one keyword for each thing that decides the ou
     drawn = torch.cat(list(made))
     order = torch.randperm(len(drawn), generator=studio.generator)
     seconds = time.perf_counter() - started
-    if chosen.optimised:
-        painted = len(drawn) - chosen.optimised
-        reason = f"{chosen.optimised} improved through the teacher, {painted} dead leaves"
+    if chosen.optimized:
+        painted = len(drawn) - chosen.optimized
+        reason = f"{chosen.optimized} improved through the teacher, {painted} dead leaves"
     live = made if isinstance(made, OnlineGenerators) else None
     reason = live.about if live is not None else reason
-    kinds, pixels = (order < chosen.optimised).long().numpy(), drawn[order]
+    kinds, pixels = (order < chosen.optimized).long().numpy(), drawn[order]
     far = _divergence(pixels, studio, batch=min(64, fitting(size, shape)))
     return SyntheticImages(pixels.numpy(), name, reason, chosen, seconds, kinds, live, far)
 
@@ -120,9 +120,12 @@ def _decided(
     """Return the source's name, why, and how many images and steps."""
     name, reason = choose_source(spec, shape)
     chosen = plan(spec, size, shape, scale=scale)
-    if name == "optimised" and not chosen.optimised and spec.procedural < 1.0:
-        name, reason = "leaves", "dead leaves: this network is too large to optimise images through"
-    return name, reason, chosen if name == "optimised" else replace(chosen, optimised=0)
+    if name == "optimized" and not chosen.optimized and spec.dead_leaves_fraction < 1.0:
+        name, reason = (
+            "dead-leaves",
+            "dead leaves: this network is too large to optimize images through",
+        )
+    return name, reason, chosen if name == "optimized" else replace(chosen, optimized=0)
 
 
 def _divergence(pixels: Tensor, studio: SynthesisContext, *, batch: int) -> float | None:
@@ -142,4 +145,4 @@ def choose_source(spec: SynthesisConfig, shape: tuple[int, ...]) -> tuple[str, s
     if len(shape) != 3:
         form = "x".join(map(str, shape)) or "scalar"
         return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
-    return "optimised", "images optimised through the teacher"
+    return "optimized", "images optimized through the teacher"

@@ -1,6 +1,6 @@
 """Hold several quantized files against one float teacher: `dfqonnx compare`. Needs no torch.
 
-All meet the same images: labelled ones where given, else procedural ones, on which no student was
+All meet the same images: labeled ones where given, else procedural ones, on which no student was
 trained. A file that cannot be measured gets a line with the reason; the others are still compared.
 """
 
@@ -123,7 +123,7 @@ def _material(
 ) -> tuple[EvaluationData, str]:
     data = open_eval_data(spec.eval_data, model, inputs.spec)
     if data is not None:
-        return EvaluationData(inputs.spec, None, data), f"{len(data):,} labelled images"
+        return EvaluationData(inputs.spec, None, data), f"{len(data):,} labeled images"
     size = image_size(model.input_shape, inputs.spec)
     rng = np.random.default_rng(spec.seed)
     pixels = paint_probe_images(size, rng=rng, photo=len(model.input_shape) == 3)

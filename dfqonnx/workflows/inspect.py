@@ -35,7 +35,7 @@ def dry_run(spec: RunConfig, *, progress: Progress | None = None) -> Inspection:
     if model is None:
         return found
     check_needs(spec.recipe, spec.model, there=offers(model))
-    check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
+    check_room(spec, pixels=pixel_bytes(spec.recipe.synthesis, model.input_shape))
     inputs = resolve_inputs(
         spec.inputs,
         model,

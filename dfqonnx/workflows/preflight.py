@@ -96,7 +96,7 @@ def check_eval_data(path: Path) -> None:
 
 
 def check_images(path: Path | None) -> None:
-    """Refuse unlabelled images that are neither npz nor folder; None is fine.
+    """Refuse unlabeled images that are neither npz nor folder; None is fine.
 
     Raises:
         UsageError: missing or of another kind.

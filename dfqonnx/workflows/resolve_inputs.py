@@ -25,10 +25,10 @@ from dfqonnx.data.guess_input_format import (
     make_probes,
     recorded,
 )
-from dfqonnx.data.labelled import EvalData, load_eval_data
+from dfqonnx.data.labeled import EvalData, load_eval_data
 from dfqonnx.data.model_input import image_shape
 from dfqonnx.data.probe_images import paint_probe_images
-from dfqonnx.data.unlabelled import open_images
+from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL, Estimate, estimate_drop
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
@@ -143,7 +143,7 @@ def guess_inputs(model: NormalizedModel, *, seed: int) -> InputFormatGuess:
 def open_eval_data(
     path: Path | None, model: NormalizedModel, inputs: InputFormat
 ) -> EvalData | None:
-    """Open labelled images and check that they fit the model, before anything slow.
+    """Open labeled images and check that they fit the model, before anything slow.
 
     Raises:
         UsageError: they do not.

@@ -91,7 +91,7 @@ def run(spec: RunConfig, *, progress: Progress | None = None) -> Report:
     data = open_eval_data(spec.eval_data, case.model, case.inputs.spec)
     real = open_real(spec.images, case.model, case.inputs.spec)
     with atomic_folder(spec.out) as folder:
-        images = _synthesise(case)
+        images = _synthesize(case)
         case, expected = _reworked(case)
         student = Student(case.teacher, case.sites)
         trained = _distill(case, student, images, expected)
@@ -135,7 +135,7 @@ def _open(spec: RunConfig, progress: RecordingProgress) -> RunState:
     device = choose_device(spec.device)
     model = truncate_at_unsupported(normalize(load(spec.model), image_size=spec.image_size))
     check_needs(spec.recipe, spec.model, there=offers(model))
-    check_room(spec, pixels=pixel_bytes(spec.recipe.synth, model.input_shape))
+    check_room(spec, pixels=pixel_bytes(spec.recipe.synthesis, model.input_shape))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
     inputs = resolve_inputs(
@@ -149,15 +149,15 @@ def _open(spec: RunConfig, progress: RecordingProgress) -> RunState:
     return RunState(spec, model, teacher, sites, inputs, device, progress, watch)
 
 
-def _synthesise(case: RunState) -> SyntheticImages:
+def _synthesize(case: RunState) -> SyntheticImages:
     budget = case.spec.budget
-    with case.watch.stage("synthesise"):
+    with case.watch.stage("synthesize"):
         return synthesize(
             case.teacher,
             case.model.statistics,
             inputs=case.inputs.spec,
             shape=case.model.input_shape,
-            spec=case.spec.recipe.synth,
+            spec=case.spec.recipe.synthesis,
             seed=case.spec.seed,
             device=case.device,
             progress=case.progress,
@@ -165,7 +165,7 @@ def _synthesise(case: RunState) -> SyntheticImages:
             opponents=make_fixed_opponents(
                 case.teacher,
                 case.sites,
-                spec=case.spec.recipe.synth,
+                spec=case.spec.recipe.synthesis,
                 inputs=case.inputs.spec,
                 shape=case.model.input_shape,
                 seed=case.spec.seed,
@@ -180,7 +180,7 @@ def _reworked(case: RunState) -> tuple[RunState, Mapping[str, ActivationMoments]
         case.teacher,
         case.sites,
         case.model.statistics,
-        spec=case.spec.recipe.distill.prepare,
+        spec=case.spec.recipe.equalization,
         inputs=case.inputs.spec,
         shape=case.model.input_shape,
         progress=case.progress,
@@ -196,12 +196,13 @@ def _distill(
 ) -> Distilled:
     budget = case.spec.budget
     with case.watch.stage("distill"):
-        case.progress.start("initialise", 1)
+        case.progress.start("initialize", 1)
         return distill(
             case.teacher,
             student,
             images.pixels,
-            spec=case.spec.recipe.distill,
+            spec=case.spec.recipe.distillation,
+            equalization=case.spec.recipe.equalization,
             inputs=case.inputs.spec,
             seed=case.spec.seed,
             progress=case.progress,
@@ -231,7 +232,7 @@ def _export(case: RunState, student: Student, path: Path) -> None:
             case.model,
             case.sites,
             student.qparams(),
-            storage=case.spec.quant.storage,
+            storage=case.spec.quant.weight_storage,
             metadata=metadata,
         )
         write(exported, path)
@@ -243,7 +244,7 @@ def _held_out(case: RunState, images: SyntheticImages) -> HeldOut:
     pool = ImagePool(
         images.pixels,
         case.inputs.spec,
-        holdout=case.spec.recipe.distill.holdout,
+        holdout=case.spec.recipe.distillation.holdout_images,
         seed=case.spec.seed,
         device="cpu",
         shape=case.model.input_shape,
@@ -279,7 +280,7 @@ def _complete(case: RunState, report: Report, images: SyntheticImages, path: Pat
 
 def _events(images: SyntheticImages, trained: Distilled) -> Iterator[dict[str, Any]]:
     yield {
-        "stage": "synthesise",
+        "stage": "synthesize",
         "seconds": images.seconds,
         "source": images.source,
         **dataclasses.asdict(images.plan),

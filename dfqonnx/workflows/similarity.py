@@ -21,7 +21,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat, image_size
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.data.image_files import ImageSource
-from dfqonnx.data.unlabelled import open_images
+from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
@@ -37,11 +37,11 @@ CHUNK_VALUES = 2**20  # pixels shown at once
 REFERENCE_IMAGES = 256
 REFERENCES = {
     "noise": SynthesisConfig(source="noise", images=REFERENCE_IMAGES),
-    "dead leaves": SynthesisConfig(source="leaves", images=REFERENCE_IMAGES),
-    "images optimised through this model": SynthesisConfig(
-        source="optimised",
+    "dead leaves": SynthesisConfig(source="dead-leaves", images=REFERENCE_IMAGES),
+    "images optimized through this model": SynthesisConfig(
+        source="optimized",
         images=REFERENCE_IMAGES,
-        procedural=0.0,
+        dead_leaves_fraction=0.0,
         pixels=PixelOptimizationConfig(30, 30),
     ),
 }

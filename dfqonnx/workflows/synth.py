@@ -133,7 +133,7 @@ def _images(
     device: str,
     progress: Progress,
 ) -> SyntheticImages:
-    synth = spec.recipe.synth
+    synth = spec.recipe.synthesis
     if spec.count is not None:
         synth = dataclasses.replace(synth, images=spec.count)
     size = 4 if spec.kind == "npy" else 1  # float32 or uint8

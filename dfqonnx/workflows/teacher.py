@@ -9,7 +9,7 @@ import torch
 from dfqonnx.config.commands import Device
 from dfqonnx.convert.program import Program
 from dfqonnx.convert.shape_check import check_shapes
-from dfqonnx.errors import EnvironmentProblem, Offence, UnsupportedModel, UsageError
+from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageError
 from dfqonnx.runtime.session import Session
 
 
@@ -45,10 +45,10 @@ def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
     """
     check_shapes(program, shape)
     try:
-        Session(path, optimisation="off")
+        Session(path, optimization="off")
     except UsageError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise UnsupportedModel(
             f"{path}: the float model itself does not run:",
-            [Offence("graph", "", reason, "export it again, and try it in ONNX Runtime")],
+            [Offense("graph", "", reason, "export it again, and try it in ONNX Runtime")],
         ) from None

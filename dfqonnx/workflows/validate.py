@@ -20,7 +20,7 @@ from dfqonnx.core.input_format import image_size
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import paint_probe_images
-from dfqonnx.data.unlabelled import held_out_images
+from dfqonnx.data.unlabeled import held_out_images
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.graph.load import load

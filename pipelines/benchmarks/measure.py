@@ -3,7 +3,7 @@
     measure.py LIST --models FOLDER --data FOLDER --out RUNS [--lane 0/2]
     results.py RUNS --records pipelines/results/measured.jsonl --into PAGE
 
-A list (`pipelines/benchmarks/results.yaml` is one) names input specifications and labelled sets by
+A list (`pipelines/benchmarks/results.yaml` is one) names input specifications and labeled sets by
 model, and runs:
 
     models:  {NAME: {preprocess: imagenet, data: test.npz}}       preprocess: a preset or a mapping
@@ -116,7 +116,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("list", type=Path, help="a YAML file, see above")
-    for name, what in (("models", "float models"), ("data", "labelled sets"), ("out", "runs")):
+    for name, what in (("models", "float models"), ("data", "labeled sets"), ("out", "runs")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"folder of {what}")
     parser.add_argument("--lane", type=lane, default="0/1", help="which share of the runs, as 0/2")
     places = parser.parse_args()

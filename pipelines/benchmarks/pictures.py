@@ -4,7 +4,7 @@
 
 Of runs with the same recipe the first found is shown; recipes without a run are drawn anew with
 `--draw`, for models/resnet20.onnx at their usual scale. A sheet has a row for each class as the
-float network sees it; its colours are reduced to 256, so that the files stay small.
+float network sees it; its colors are reduced to 256, so that the files stay small.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ page (`python pipelines/benchmarks/pictures.py RUNS... --draw 64`). A row is a c
 7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
 BatchNormalization remembers of the training data, in nats a layer (`dfqonnx similarity`): with the network of these
 runs, cifar10_resnet20_bn, the CIFAR-10 test set scores 0.022. At `quick` scale most recipes begin with
-dead leaves (`dfq` shows them untouched) and have steps for texture and colour, not for new shapes; `--scale paper` begins with noise.
+dead leaves (`dfq` shows them untouched) and have steps for texture and color, not for new shapes; `--scale paper` begins with noise.
 What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md).
 
 Draw them for your own network with `dfqonnx synth --model M --recipe NAME -n 128 --out images.npz`.

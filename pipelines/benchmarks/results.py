@@ -36,7 +36,7 @@ edit nothing by hand. `measured.jsonl` holds a line for each run; rows without o
 | recipe | of `dfqonnx recipes`, with its settings as they ship |
 | drop | the float model's top-1 minus the quantized one's, in points; mean over runs (least .. most), each with a seed or on a machine of its own |
 | untrained | the same drop before the first training step, mean over runs; it is the drop where training was given up |
-| n | labelled images that it was measured on; no run used them for anything else |
+| n | labeled images that it was measured on; no run used them for anything else |
 | ends | weight bits of the first and last layer |
 | stream | bits of the residual stream, the network's input and the classifier's input |
 | budget | what `--budget` asked for; without one the default's own length |

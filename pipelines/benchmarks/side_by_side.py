@@ -5,7 +5,7 @@
 
 Runs `dfqonnx run` with recipe ptq, the default one and (with --budget) a longer schedule; gives the
 default run's synthetic images to `onnxruntime.quantization.quantize_static` at 8 bits and with INT4
-weights; then compares all files with `dfqonnx compare` on labelled images, and writes the table
+weights; then compares all files with `dfqonnx compare` on labeled images, and writes the table
 with the processor seconds of every candidate to FOLDER/side_by_side.md. Labels only measure; the
 seconds of dfqonnx's own candidates include that proof, which their folders keep as report.json.
 """

@@ -56,7 +56,7 @@ def test_large_networks_are_looked_at_on_fewer_images(
     tiny: Tiny, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student = Student(*tiny)
-    student.initialise([images])
+    student.initialize([images])
     assert analyze_layer_noise(student, tiny[0], images).images == len(images)
     monkeypatch.setattr(portrait, "WORK", 10.0)
     assert analyze_layer_noise(student, tiny[0], images).images == portrait.CHUNK
@@ -65,7 +65,7 @@ def test_large_networks_are_looked_at_on_fewer_images(
 @pytest.fixture
 def student(tiny: Tiny, images: Tensor) -> Student:
     made = Student(*tiny)
-    made.initialise([images])
+    made.initialize([images])
     return made
 
 

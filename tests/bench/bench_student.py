@@ -86,7 +86,7 @@ def main() -> None:
     teacher = ProgramModule(program, taps=student.features, channels_last=True)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(options.batch, *model.input_shape, generator=generator)
-    student.initialise([x[:32]])
+    student.initialize([x[:32]])
 
     def label() -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat, image_size
@@ -56,7 +56,7 @@ from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 
-REAL = 64  # unlabelled images of the second basis, none of those that the drop is measured on
+REAL = 64  # unlabeled images of the second basis, none of those that the drop is measured on
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDE = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -66,7 +66,7 @@ BYTE = (127.5,) * 3, (127.5,) * 3
 
 @dataclass(frozen=True)
 class Network:
-    """Exports of one set of weights, how they read pixels, and where labelled images are."""
+    """Exports of one set of weights, how they read pixels, and where labeled images are."""
 
     files: tuple[str, ...]
     inputs: InputFormat
@@ -136,7 +136,7 @@ FRAGILE = [  # MobileNet 0.25 is at chance after most of the usual
 ]  # fmt: skip
 
 
-def labelled(shared: Path, name: str) -> tuple[Any, Any]:
+def labeled(shared: Path, name: str) -> tuple[Any, Any]:
     """Images (N, H, W, C) and labels, in random order."""
     if name == "imagenet":
         return _imagenet(shared / "data" / "imagenet_sample1000_224.tar")
@@ -176,17 +176,25 @@ def make(
     if many:
         spec = DistillationConfig(
             steps=50,
-            batch=16 if large else 64,
-            damping=(0.3,),
-            calibration=64 if large else 128,
-            holdout=64,
+            batch_size=16 if large else 64,
+            gptq_damping=(0.3,),
+            calibration_images=64 if large else 128,
+            holdout_images=64,
         )
         told = {"inputs": inputs, "progress": SilentProgress(), "input_shape": model.input_shape}
-        distill(program, student, pixels.numpy(), spec=spec, seed=seed, **told)
+        distill(
+            program,
+            student,
+            pixels.numpy(),
+            spec=spec,
+            equalization=EqualizationConfig(),
+            seed=seed,
+            **told,
+        )
         student.eval()
     else:
         x = to_tensor(pixels, inputs, shape=model.input_shape)
-        student.initialise(list(x.split(32)))
+        student.initialize(list(x.split(32)))
         if recipe.method == "refit":
             gptq(student, program, x, generator=generator, damping=0.3)
     harm(student, recipe, generator)
@@ -227,7 +235,7 @@ class Bench:
 
     def __init__(self, name: str, network: Network, shared: Path) -> None:
         self.name, self.network = name, network
-        x, self.y = labelled(shared, network.data)
+        x, self.y = labeled(shared, network.data)
         self.teachers = []
         for file in network.files:
             model = normalize(load(shared / "models" / file))

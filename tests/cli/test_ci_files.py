@@ -19,7 +19,7 @@ import yaml
 from dfqonnx.config.gates import parse_gate
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
-RECIPE = "synth: {source: leaves, images: 64}\ndistill: {steps: 2, batch: 16, holdout: 8}\n"
+RECIPE = "synthesis: {source: dead-leaves, images: 64}\ndistillation: {steps: 2, batch_size: 16, holdout_images: 8}\n"
 
 
 @dataclass

@@ -34,7 +34,7 @@ def test_without_a_command_the_help_is_shown(dfqonnx: Run) -> None:
 def test_every_command_and_option_explains_itself(dfqonnx: Run, command: str) -> None:
     done = dfqonnx(command, "--help")
     assert done.code == 0
-    assert "\x1b" not in done.out, "no colour when piped"
+    assert "\x1b" not in done.out, "no color when piped"
     assert done.err == ""
 
 

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 from tests.equalization.test_cross_layer import mobile
 
 
-def test_the_file_carries_the_equalised_weights_and_no_ceiling(
+def test_the_file_carries_the_equalized_weights_and_no_ceiling(
     dfqonnx: Run, tmp_path: Path
 ) -> None:
     mobile(tmp_path, ceiling=60.0)

@@ -11,7 +11,7 @@ import pytest
 from dfqonnx import errors
 from dfqonnx.cli.failures import guard
 
-OFFENCE = errors.Offence("n1", "Foo", "unknown", "export again")
+OFFENCE = errors.Offense("n1", "Foo", "unknown", "export again")
 CASES = [
     (errors.UsageError("bad flag"), 2, "bad flag"),
     (errors.UnsupportedModel("no", [OFFENCE]), 3, "n1 (Foo): unknown; export again"),
@@ -55,24 +55,24 @@ def test_each_problem_has_its_code_and_one_message(
 
 def test_every_offending_node_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     guard(thrower(errors.UnsupportedModel("no", [OFFENCE, OFFENCE])), as_json=True)
-    offences = json.loads(capsys.readouterr().err)["error"]["offences"]
+    offenses = json.loads(capsys.readouterr().err)["error"]["offenses"]
     assert (
-        offences == [{"node": "n1", "op": "Foo", "reason": "unknown", "advice": "export again"}] * 2
+        offenses == [{"node": "n1", "op": "Foo", "reason": "unknown", "advice": "export again"}] * 2
     )
 
 
 def test_many_nodes_with_one_fault_share_a_line_and_the_json_has_them_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    many = [errors.Offence(f"n{i}", "Foo", "unknown") for i in range(100)]
-    problem = errors.UnsupportedModel("no", [*many, errors.Offence("m", "Bar", "odd")])
+    many = [errors.Offense(f"n{i}", "Foo", "unknown") for i in range(100)]
+    problem = errors.UnsupportedModel("no", [*many, errors.Offense("m", "Bar", "odd")])
     guard(thrower(problem), as_json=False)
     assert capsys.readouterr().err.splitlines()[1:] == [
         "  - 100 nodes (Foo): unknown: n0, n1, n2, n3, n4, n5, n6, n7, ... (--json names all)",
         "  - m (Bar): odd",
     ]
     guard(thrower(problem), as_json=True)
-    assert len(json.loads(capsys.readouterr().err)["error"]["offences"]) == 101
+    assert len(json.loads(capsys.readouterr().err)["error"]["offenses"]) == 101
 
 
 def test_a_bug_becomes_one_message_and_its_traceback_is_saved(

@@ -10,13 +10,13 @@ import numpy as np
 from tests.cli.conftest import Run
 
 GAME = """
-synth:
+synthesis:
   source: generator
   images: 48
   losses: {class: 1.0, adversarial: 1.0}
-  generator: {latent: 8, slim: 0.1, iterations: 3, batch: 16}
-  game: {opponent: student, generators: 2, students: 2, student_steps: 2}
-distill: {steps: 4, batch: 16, holdout: 8, calibration: 16, damping: []}
+  generator: {latent: 8, width_multiplier: 0.1, iterations: 3, batch_size: 16}
+  co_training: {opponent: student, generators: 2, students: 2, student_steps: 2}
+distillation: {steps: 4, batch_size: 16, holdout_images: 8, calibration_images: 16, gptq_damping: []}
 """
 
 

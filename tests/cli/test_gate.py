@@ -16,8 +16,8 @@ import torch
 from tests.cli.conftest import Run
 
 FAST = """about: quick
-synth: {source: leaves, images: 64}
-distill: {steps: 2, batch: 16, holdout: 8}
+synthesis: {source: dead-leaves, images: 64}
+distillation: {steps: 2, batch_size: 16, holdout_images: 8}
 """
 
 
@@ -73,7 +73,7 @@ def test_an_open_gate_ends_with_0_and_says_so_and_with_strict_gates_ends_with_1(
     done = validate("--gate", "drop<=1")
     assert done.code == 0
     assert done.out.startswith("inconclusive: ")
-    assert "needs labelled images: give --eval-data" in done.out
+    assert "needs labeled images: give --eval-data" in done.out
     strict = validate("--gate", "drop<=1", "--strict-gates", "--out", "strict")
     assert strict.code == 1
     assert strict.out.startswith("inconclusive: ")

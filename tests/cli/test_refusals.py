@@ -102,7 +102,7 @@ CASES = {
         lambda: behind_the_conv("Magic", domain="com.example"),
         ["culprit (Magic)", "domain 'com.example' are not known", "standard ai.onnx"],
     ),
-    "a file optimised by ONNX Runtime": (
+    "a file optimized by ONNX Runtime": (
         lambda: behind_the_conv("FusedConv", domain="com.microsoft"),
         ["culprit (FusedConv)", "take the file from before that"],
     ),
@@ -148,10 +148,10 @@ def test_every_offending_node_is_in_the_json(dfqonnx: Run, tmp_path: Path) -> No
     path = tmp_path / "net.onnx"
     path.write_bytes(proto.SerializeToString())
     done = dfqonnx("run", "--model", path, "--json")
-    offences = json.loads(done.err)["error"]["offences"]
+    offenses = json.loads(done.err)["error"]["offenses"]
     assert done.code == 3
-    assert len(offences) == 13
-    assert all(o["node"] and o["op"] and o["reason"] and o["advice"] for o in offences)
+    assert len(offenses) == 13
+    assert all(o["node"] and o["op"] and o["reason"] and o["advice"] for o in offenses)
 
 
 def test_weights_kept_as_integers_are_read(dfqonnx: Run, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ import torch
 from tests.cli.conftest import Done, Run
 
 FAST = """about: quick
-synth: {source: leaves, images: 64}
-distill: {steps: 4, batch: 16, holdout: 8}
+synthesis: {source: dead-leaves, images: 64}
+distillation: {steps: 4, batch_size: 16, holdout_images: 8}
 """
 
 
@@ -56,7 +56,7 @@ def test_a_run_writes_the_whole_folder_and_says_so(
     report = json.loads((out / "report.json").read_text())
     assert set(report["files"]) == written
     assert report["bits"]["weights"] == 4
-    assert report["seconds"].keys() >= {"synthesise", "distill", "export", "validate", "total"}
+    assert report["seconds"].keys() >= {"synthesize", "distill", "export", "validate", "total"}
     assert "Wrote small-w4a4/small.w4a4.onnx (8 files" in done.out
     assert done.out.splitlines()[-1].startswith("Next: dfqonnx validate --teacher")
     assert done.code == report["verdict"].count("fail")
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_written_recipe_too(
     assert data["first"] != data["other"]
 
 
-def test_labelled_images_are_measured_and_the_file_remembers_its_preprocessing(
+def test_labeled_images_are_measured_and_the_file_remembers_its_preprocessing(
     dfqonnx: Run, small: Path, quick: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)

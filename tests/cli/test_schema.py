@@ -71,13 +71,13 @@ def test_every_shipped_recipe_fits_as_written_and_in_full(path: Path) -> None:
     ("text", "fault"),
     [
         ("distil: {}", "'distil' is unknown"),
-        ("synth: {pixels: {stat: noise}}", "'stat' is unknown"),
-        ("synth: {pixels: {start: nose}}", "'nose' is none of"),
-        ("synth: {losses: {labls: 1}}", "'labls' is unknown"),
-        ("synth: {losses: {focal: {gama: 1}}}", "fits none of 2"),
-        ("distill: {batch: many}", "'many' is no integer"),
-        ("distill: {prepare: {equalise: 3}}", "3 is no boolean"),
-        ("scales: {quick: {distill: {stpes: 3}}}", "'stpes' is unknown"),
+        ("synthesis: {pixels: {stat: noise}}", "'stat' is unknown"),
+        ("synthesis: {pixels: {start: nose}}", "'nose' is none of"),
+        ("synthesis: {losses: {labls: 1}}", "'labls' is unknown"),
+        ("synthesis: {losses: {focal: {gama: 1}}}", "fits none of 2"),
+        ("distillation: {batch_size: many}", "'many' is no integer"),
+        ("equalization: {cross_layer: 3}", "3 is no boolean"),
+        ("scales: {quick: {distillation: {stpes: 3}}}", "'stpes' is unknown"),
         ("needs: [luck]", "'luck' is none of"),
     ],
 )
@@ -93,5 +93,5 @@ def test_every_key_says_what_it_is_and_what_it_is_when_left_out() -> None:
             assert value.get("description"), f"{name}.{key}"
             assert "default" in value or "$ref" in value or key in {"losses", "scales"}, key
     pixels = schema["$defs"]["PixelSpec"]["properties"]
-    assert pixels["rate"]["default"] == PixelOptimizationConfig().rate
+    assert pixels["lr"]["default"] == PixelOptimizationConfig().lr
     assert attributes(PixelOptimizationConfig)["betas"] == "Adam's."

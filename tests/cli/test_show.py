@@ -100,7 +100,7 @@ def test_on_a_terminal_a_bar_is_drawn_and_notes_stand_above_it(
     assert "Warning: look out" in err
 
 
-def test_colours_stay_away_from_pipes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_colors_stay_away_from_pipes(capsys: pytest.CaptureFixture[str]) -> None:
     with LiveDisplay() as live:
         live.warn("look out")
     assert "\x1b" not in capsys.readouterr().err

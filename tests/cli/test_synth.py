@@ -14,13 +14,13 @@ from PIL import Image
 from dfqonnx.report.html.images import sheet_by_class
 from tests.cli.conftest import Run
 
-RECIPE = "synth: {source: leaves}\n"
+RECIPE = "synthesis: {source: dead-leaves}\n"
 INVERTED = """
-synth:
-  source: optimised
-  procedural: 0
+synthesis:
+  source: optimized
+  dead_leaves_fraction: 0
   losses: {class: 1.0, competition: {weight: 1.0, temperature: 3}}
-  pixels: {start: noise, first: 2, following: 1, fall: plateau}
+  pixels: {start: noise, first_batch_steps: 2, batch_steps: 1, lr_schedule: plateau}
 """
 
 
@@ -94,7 +94,7 @@ def test_json_tells_what_was_made(
 ) -> None:
     found = json.loads(dfqonnx(*words, "--recipe", "leaves.yaml", "--out", "a.npz", "--json").out)
     assert (found["out"], found["sheet"], found["generator"]) == ("a.npz", "a-sheet.png", None)
-    assert (found["count"], found["source"], found["recipe"]) == (12, "leaves", "leaves")
+    assert (found["count"], found["source"], found["recipe"]) == (12, "dead-leaves", "leaves")
     assert sum(found["classes"].values()) == 12
     assert found["divergence"] is None  # this network has no BatchNormalization
 
@@ -102,7 +102,7 @@ def test_json_tells_what_was_made(
 def test_a_generator_is_kept_and_makes_the_same_images_again(
     words: tuple[str | Path, ...], dfqonnx: Run, tmp_path: Path
 ) -> None:
-    text = "synth:\n  source: generator\n  losses: {class: 1.0}\n"
+    text = "synthesis:\n  source: generator\n  losses: {class: 1.0}\n"
     text += "  generator: {architecture: gdfq, latent: 8, iterations: 2, batch: 4, slim: 0.1}\n"
     (tmp_path / "g.yaml").write_text(text)
     done = dfqonnx(*words, "--recipe", "g.yaml", "--out", "g.npz", "--json")

@@ -19,7 +19,7 @@ from tests.convert.nodes import COMPOSED, backend_cases
 from tests.convert.test_backend_nodes import NOT_RUN, OWN_TESTS, reason_not_to_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
-REWRITTEN = {  # what normalising makes of an operator where its operands allow it
+REWRITTEN = {  # what normalizing makes of an operator where its operands allow it
     "BatchNormalization": "read, then folded into the layer before it, else a depthwise Conv",
     "Clip": "joins the quantizer of the layer before it where it starts at 0",
     "Constant": "becomes an initializer",
@@ -37,7 +37,7 @@ REWRITTEN = {  # what normalising makes of an operator where its operands allow 
 }
 TREATMENT = {
     "layer": "quantized: weights and input",
-    "normalisation": "quantized: weights and input",
+    "normalization": "quantized: weights and input",
     "elementwise": "quantized: operands and result, 8 bits",
     "absorbed": "joins the quantizer of the node before it",
     "alias": "codes are handed on",

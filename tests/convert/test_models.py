@@ -1,4 +1,4 @@
-"""Whole models against ONNX Runtime, as the files are and normalised.
+"""Whole models against ONNX Runtime, as the files are and normalized.
 
 Bound: largest error at most 1e-4 of the largest output (float32 sums in another order; measured
 about 1e-6). The models are those of the manifest beside the repository; where it is absent all but
@@ -101,7 +101,7 @@ def check(
 
 
 @pytest.mark.parametrize("n", [1, 4])
-def test_normalised_classifier_agrees_with_onnx_runtime(path: Path, n: int) -> None:
+def test_normalized_classifier_agrees_with_onnx_runtime(path: Path, n: int) -> None:
     check(to_program(normalize(load(path))), path, n=n, channels_last=n == 4)
 
 
@@ -129,7 +129,7 @@ def test_other_file_as_it_is_agrees_with_onnx_runtime(shared: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_file_normalised_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
+def test_other_file_normalized_agrees_with_onnx_runtime(shared: Path, name: str) -> None:
     path, size = shared / "models" / name, fed(name)
     model = normalize(load(path), image_size=size)
     check(to_program(model), path, n=1, size=size, bound=BOUNDS.get(name, BOUND))

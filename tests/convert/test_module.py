@@ -252,7 +252,7 @@ def test_every_node_that_cannot_be_translated_is_named() -> None:
     """
     with pytest.raises(UnsupportedModel) as caught:
         program(text)
-    assert [offence.node for offence in caught.value.offences] == ["nms", "mine", "bn"]
+    assert [offense.node for offense in caught.value.offenses] == ["nms", "mine", "bn"]
     message = str(caught.value)
     assert "3 nodes cannot be translated" in message
     assert "mine (com.example::Fancy): domain com.example is not supported" in message

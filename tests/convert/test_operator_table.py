@@ -24,7 +24,7 @@ def test_at_least_110_operators_are_claimed() -> None:
     assert len({OPERATORS[key].op for key in OPERATORS}) >= 110
 
 
-def test_every_operator_is_known_in_every_version_that_a_normalised_model_can_hold() -> None:
+def test_every_operator_is_known_in_every_version_that_a_normalized_model_can_hold() -> None:
     missing = [
         f"{op} at opset {opset}"
         for op in sorted({OPERATORS[key].op for key in OPERATORS})

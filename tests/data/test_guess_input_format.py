@@ -62,7 +62,7 @@ def test_batchnorm_statistics_give_the_preset_away(resnet: NormalizedModel) -> N
     assert not guess.certain
 
 
-def test_the_first_layer_tells_pixels_from_normalised_ones(resnet: NormalizedModel) -> None:
+def test_the_first_layer_tells_pixels_from_normalized_ones(resnet: NormalizedModel) -> None:
     blind = replace(resnet, statistics={})
     guess = guess_inputs(blind, seed=0)
     assert guess.inputs.std[0] != 1.0  # not 0..1 and not 0..255

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dfqonnx.data.probe_images import FEWEST, IMAGES, paint_probe_images, sample_natural_noise
-from dfqonnx.data.unlabelled import held_out_images
+from dfqonnx.data.unlabeled import held_out_images
 from dfqonnx.report.files import write_images
 
 PIXELS = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
@@ -49,7 +49,7 @@ def test_noise_falls_with_frequency_as_asked() -> None:
     assert slope == pytest.approx(-1.5, abs=0.1)
 
 
-def test_neighbouring_pixels_resemble_each_other_as_in_photographs() -> None:
+def test_neighboring_pixels_resemble_each_other_as_in_photographs() -> None:
     images = paint_probe_images((32, 32, 3), rng=np.random.default_rng(0)).astype(float)
     pairs = images[:, :, 1:].ravel(), images[:, :, :-1].ravel()
     assert np.corrcoef(*pairs)[0, 1] > 0.8  # white noise has 0, photographs about 0.95

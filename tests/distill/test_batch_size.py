@@ -38,7 +38,7 @@ def test_an_open_schedule_trains_in_small_batches_and_measures_in_wide_ones() ->
     assert choose_batch_sizes(DistillationConfig(steps=9), large, CPU) == BatchSizes(
         32, True, 32, 128
     )
-    assert choose_batch_sizes(DistillationConfig(steps=9, batch=16), small, CPU) == BatchSizes(
+    assert choose_batch_sizes(DistillationConfig(steps=9, batch_size=16), small, CPU) == BatchSizes(
         16, False, 16, 32
     )
 

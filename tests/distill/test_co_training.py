@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig, OptimizerConfig
 from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
@@ -23,17 +23,17 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 
 INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
-    steps=12, batch=32, holdout=32, damping=(), flip=False, shift=0.0, mixup=0.0,
-    optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3),
+    steps=12, batch_size=32, holdout_images=32, gptq_damping=(), flip=False, shift=0.0, mixup=0.0,
+    optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3),
 )  # fmt: skip
 Tiny = tuple[Program, QuantizationPlan]
 
 
 def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImages:
     spec = SynthesisConfig(
-        source="generator", images=128, game=game,
+        source="generator", images=128, co_training=game,
         losses=losses or {"class": 1.0, "adversarial": 1.0},  # type: ignore[arg-type]
-        generator=GeneratorConfig(latent=8, slim=0.1, iterations=2, batch=16, rate=5e-3),
+        generator=GeneratorConfig(latent=8, width_multiplier=0.1, iterations=2, batch_size=16, lr=5e-3),
     )  # fmt: skip
     return synthesize(
         tiny[0], {}, inputs=INPUTS, shape=(3, 8, 8), spec=spec, seed=0, device="cpu",
@@ -46,7 +46,7 @@ def run(
 ) -> tuple[Student, train.Distilled]:
     student = Student(*tiny)
     done = distill(
-        tiny[0], student, images.pixels, spec=spec, inputs=INPUTS, seed=0, progress=SilentProgress(),
+        tiny[0], student, images.pixels, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress(),
         live=images.live,
     )  # fmt: skip
     return student, done
@@ -66,7 +66,7 @@ def moved(images: SyntheticImages, before: dict[str, np.ndarray]) -> bool:
 def test_a_generator_learns_on_only_where_the_recipe_says(
     tiny: Tiny, steps: int, learns: bool
 ) -> None:
-    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=steps, fresh=True))
+    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=steps, redraw=True))
     before = dict(alive(images).state())
     tensors = {name: tensor.clone() for name, tensor in tiny[0].tensors.items()}
     run(tiny, images)
@@ -99,7 +99,7 @@ def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
         drawn.append(count)
         return draw(self, count, generator)
 
-    pool, fresh = dream(tiny, CoTrainingConfig()), dream(tiny, CoTrainingConfig(fresh=True))
+    pool, fresh = dream(tiny, CoTrainingConfig()), dream(tiny, CoTrainingConfig(redraw=True))
     monkeypatch.setattr(OnlineGenerators, "draw", watched)
     run(tiny, pool)
     assert not drawn
@@ -128,7 +128,7 @@ def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> N
 def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
     tiny: Tiny, mixup: float, told: bool
 ) -> None:
-    images = dream(tiny, CoTrainingConfig(fresh=True))
+    images = dream(tiny, CoTrainingConfig(redraw=True))
     pool = ImagePool(images.pixels, INPUTS, holdout=8, seed=0, device="cpu")
     spec = dataclasses.replace(SPEC, mixup=mixup, flip=True, shift=0.2)
     batch = next(feed(pool, alive(images), spec, torch.Generator().manual_seed(0)))

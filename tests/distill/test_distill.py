@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig, Rounding
+from dfqonnx.config.distillation import (
+    DistillationConfig,
+    EqualizationConfig,
+    OptimizerConfig,
+    Rounding,
+)
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
@@ -30,11 +35,11 @@ from dfqonnx.fakequant.student import Student
 INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
     steps=60,
-    batch=64,
-    holdout=64,
-    average=0.3,
-    damping=(),
-    optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3),
+    batch_size=64,
+    holdout_images=64,
+    weight_averaging=0.3,
+    gptq_damping=(),
+    optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3),
 )
 Tiny = tuple[Program, QuantizationPlan]
 
@@ -68,7 +73,7 @@ def run(
     progress: Listening | None = None,
 ) -> Distilled:
     return distill(
-        program, student, images, spec=spec, inputs=INPUTS, seed=seed,
+        program, student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=seed,
         progress=progress or Listening(), budget_seconds=budget,
     )  # fmt: skip
 
@@ -82,17 +87,17 @@ def same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
     )
 
 
-@pytest.mark.parametrize("rounding", ["gradual", "straight"])
+@pytest.mark.parametrize("rounding", ["soft", "ste"])
 def test_a_student_agrees_more_with_its_teacher_after_training(
     tiny: Tiny, student: Student, images: np.ndarray, rounding: Rounding
 ) -> None:
-    optimiser = dataclasses.replace(SPEC.optimiser, rounding=rounding)
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, optimiser=optimiser))
+    optimizer = dataclasses.replace(SPEC.optimizer, rounding=rounding)
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, optimizer=optimizer))
     assert result.kept
     assert result.steps == 60
     assert result.agreement_after.kl < 0.95 * result.agreement_before.kl
     falls = result.history[-1].loss < result.history[0].loss
-    assert falls == (rounding == "straight")  # gradual: least before the last weights are rounded
+    assert falls == (rounding == "ste")  # soft: least before the last weights are rounded
     assert result.seconds > 0
 
 
@@ -117,12 +122,12 @@ def test_images_are_counted_as_drawn_where_memory_makes_batches_smaller(
     tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = dataclasses.replace(SPEC, steps=3)
-    assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch
+    assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch_size
     monkeypatch.setattr(together, "room", lambda device: 1)  # one byte: single images
     assert run(tiny[0], Student(*tiny), images, spec).seen == 3
 
 
-def test_no_steps_only_initialise(tiny: Tiny, student: Student, images: np.ndarray) -> None:
+def test_no_steps_only_initialize(tiny: Tiny, student: Student, images: np.ndarray) -> None:
     result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0), budget=30.0)
     assert (result.steps, result.kept, result.reason) == (0, False, "")
     assert result.agreement_after == result.agreement_before
@@ -133,9 +138,9 @@ def test_reconstruction_brings_the_student_closer_without_a_step(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
     plain = run(tiny[0], Student(*tiny), images, dataclasses.replace(SPEC, steps=0))
-    spec = dataclasses.replace(SPEC, steps=0, damping=(0.1, 1.0))
+    spec = dataclasses.replace(SPEC, steps=0, gptq_damping=(0.1, 1.0))
     rebuilt = run(tiny[0], student, images, spec)
-    # 3-bit weights: about half of the divergence is rounding that neighbours can make up for
+    # 3-bit weights: about half of the divergence is rounding that neighbors can make up for
     assert rebuilt.agreement_after.kl < 0.9 * plain.agreement_after.kl
 
 
@@ -150,7 +155,7 @@ def test_a_reconstruction_that_does_harm_is_thrown_away(
     plain = Student(*tiny)
     run(tiny[0], plain, images, dataclasses.replace(SPEC, steps=0))
     monkeypatch.setattr(prepare, "reconstruct", spoil)
-    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, damping=(0.3,)))
+    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, gptq_damping=(0.3,)))
     assert same(student.qparams(), plain.qparams())
 
 
@@ -158,8 +163,8 @@ def test_a_training_that_does_harm_is_thrown_away(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
     progress = Listening()
-    fast = OptimizerConfig(weight_rate=10.0, warmup=0.0)
-    wild = dataclasses.replace(SPEC, steps=5, optimiser=fast, average=0.0)
+    fast = OptimizerConfig(weight_lr=10.0, warmup=0.0)
+    wild = dataclasses.replace(SPEC, steps=5, optimizer=fast, weight_averaging=0.0)
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
     assert result.agreement_after == result.agreement_before
@@ -179,7 +184,7 @@ def test_a_training_that_a_witness_objects_to_is_thrown_away(
     objects: bool,
 ) -> None:
     monkeypatch.setattr(DivergenceGuard, "objects", lambda self, student: objects)
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, witness=16))
+    result = run(tiny[0], student, images, dataclasses.replace(SPEC, guard_images=16))
     assert result.kept != objects
     assert ("painted images" in result.reason) == objects
 
@@ -188,7 +193,7 @@ def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> Non
     student = Student(*tiny)
     pool = ImagePool(images, INPUTS, holdout=8, seed=0, device="cpu")
     target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
-    student.initialise(pool.batches(pool.train, 32))
+    student.initialize(pool.batches(pool.train, 32))
     witness = DivergenceGuard(student, target, pool, count=16, batch=8, seed=0)
     assert not witness.objects(student), "nothing has changed"
     with torch.no_grad():
@@ -217,7 +222,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
 def test_a_budget_decides_the_number_of_steps(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
-    spec = dataclasses.replace(SPEC, steps=None, average=0.0)
+    spec = dataclasses.replace(SPEC, steps=None, weight_averaging=0.0)
     progress = Listening()
     result = run(tiny[0], student, images, spec, budget=2.0, progress=progress)
     assert result.steps == progress.totals[-1]

@@ -33,7 +33,7 @@ INPUTS = PRESETS["cifar10"]
 def cut(recipe: Recipe) -> Recipe:
     """The recipe with few images and steps; what it does stays."""
     few = dataclasses.replace
-    synth, training = recipe.synth, recipe.distill
+    synth, training = recipe.synthesis, recipe.distillation
     return few(
         recipe,
         synth=few(
@@ -66,14 +66,14 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
     sites = place_quantizers(model, QuantizationConfig(BitWidths(4, 4)), input_signed=INPUTS.signed)
     shape = model.input_shape
     against = make_fixed_opponents(
-        teacher, sites, spec=recipe.synth, inputs=INPUTS, shape=shape, seed=0, device="cpu"
+        teacher, sites, spec=recipe.synthesis, inputs=INPUTS, shape=shape, seed=0, device="cpu"
     )
     images = synthesize(
         teacher,
         model.statistics,
         inputs=INPUTS,
         shape=shape,
-        spec=recipe.synth,
+        spec=recipe.synthesis,
         seed=0,
         device="cpu",
         progress=SilentProgress(),
@@ -86,7 +86,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         teacher,
         sites,
         model.statistics,
-        spec=recipe.distill.prepare,
+        spec=recipe.equalization,
         inputs=INPUTS,
         shape=shape,
         progress=SilentProgress(),
@@ -96,7 +96,8 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         made.program,
         student,
         images.pixels,
-        spec=recipe.distill,
+        spec=recipe.distillation,
+        equalization=recipe.equalization,
         inputs=INPUTS,
         seed=0,
         progress=SilentProgress(),
@@ -105,7 +106,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         expected=made.expected,
         live=images.live,
     )
-    assert done.steps == recipe.distill.steps
+    assert done.steps == recipe.distillation.steps
     assert "finite" not in done.reason
     for key, value in teacher.tensors.items():
         assert torch.equal(value, before[key]), key

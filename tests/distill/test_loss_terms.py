@@ -1,4 +1,4 @@
-"""Student losses by name, against closed forms; their optimiser, and its rates."""
+"""Student losses by name, against closed forms; their optimizer, and its rates."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
     student: Student,
 ) -> None:
     parts = student.parts()
-    spec = OptimizerConfig(kind="sgd", weight_rate=0.1, step_rate=0.2, momentum=0.9, decay=0.5)
+    spec = OptimizerConfig(kind="sgd", weight_lr=0.1, scale_lr=0.2, momentum=0.9, weight_decay=0.5)
     moving = build_optimizer(parts, spec)
     weight, bias, step = (parts[kind][0] for kind in ("weights", "biases", "steps"))
     before = [p.detach().clone() for p in (weight, bias, step)]
@@ -152,7 +152,7 @@ def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
     ],
 )  # fmt: skip
 def test_rates_rise_then_fall_as_the_recipe_says(fall: str, done: float, expected: float) -> None:
-    spec = OptimizerConfig(fall=fall, milestones=(0.5, 0.8))  # type: ignore[arg-type]
+    spec = OptimizerConfig(lr_schedule=fall, milestones=(0.5, 0.8))  # type: ignore[arg-type]
     assert spec.lr_factor(done) == pytest.approx(expected)
 
 
@@ -170,17 +170,15 @@ def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place:
 
 
 def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
-    assert OptimizerConfig() == OptimizerConfig(
-        rounding="gradual", weight_rate=1e-2, step_rate=1e-2
-    )
-    straight = OptimizerConfig(rounding="straight")
-    assert (straight.weight_rate, straight.step_rate) == straight.rates() == (4e-4, 4e-3)
-    assert OptimizerConfig(weight_rate=0.5).rates() == (0.5, 1e-2)
+    assert OptimizerConfig() == OptimizerConfig(rounding="soft", weight_lr=1e-2, scale_lr=1e-2)
+    straight = OptimizerConfig(rounding="ste")
+    assert (straight.weight_lr, straight.scale_lr) == straight.rates() == (4e-4, 4e-3)
+    assert OptimizerConfig(weight_lr=0.5).rates() == (0.5, 1e-2)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"weight_rate": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"clip": -1.0}]
 )
-def test_a_wrong_optimiser_is_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=f"distill.optimiser.{next(iter(wrong))}"):
+def test_a_wrong_optimizer_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"distill.optimizer.{next(iter(wrong))}"):
         OptimizerConfig(**wrong)  # type: ignore[arg-type]

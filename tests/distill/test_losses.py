@@ -55,7 +55,7 @@ def test_features_are_error_over_teacher_variance_summed_over_blocks(last: bool)
     assert float(feature_loss(students, teachers)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_gradient_of_the_normalised_error_is_that_of_autograd() -> None:
+def test_the_gradient_of_the_normalized_error_is_that_of_autograd() -> None:
     t = values(2, 3, 4, 5, seed=1)
     own = values(2, 3, 4, 5).requires_grad_()
     normalized_error(own, t).mul(3).backward()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
@@ -34,7 +34,7 @@ def pool(images: np.ndarray) -> ImagePool:
 
 @pytest.fixture
 def ready(student: Student, pool: ImagePool) -> Student:
-    student.initialise(pool.batches(pool.train, 64))
+    student.initialize(pool.batches(pool.train, 64))
     return student
 
 
@@ -49,7 +49,7 @@ def closed(program: Program, student: Student, pool: ImagePool, *damping: float)
 
 def test_a_last_layer_is_one_that_nothing_but_shapes_follow(tiny: Tiny, student: Student) -> None:
     assert [op.site.node for op in last_layers(student, tiny[0])] == ["fc"]
-    relu = dataclasses.replace(tiny[0], targets=("r1",), logits="r1")
+    relu = dataclasses.replace(tiny[0], training_outputs=("r1",), logits="r1")
     assert last_layers(student, relu) == []
 
 
@@ -119,12 +119,12 @@ def test_it_belongs_to_schedules_that_are_left_open(
 
     monkeypatch.setattr(lesson, "close", watched)
     monkeypatch.setattr(train, "default_steps", lambda *_, **__: 2)
-    spec = DistillationConfig(steps=steps, batch=128, holdout=64)
+    spec = DistillationConfig(steps=steps, batch_size=128, holdout_images=64)
     found = distill(
-        tiny[0], student, images, spec=spec, inputs=INPUTS, seed=0, progress=SilentProgress()
+        tiny[0], student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress()
     )  # fmt: skip
     plain = distill(
-        tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0), inputs=INPUTS,
+        tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0), equalization=EqualizationConfig(), inputs=INPUTS,
         seed=0, progress=SilentProgress(),
     )  # fmt: skip
     assert found.agreement_before == plain.agreement_before  # smaller batches begin with training

@@ -86,8 +86,8 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     assert not needs_training(None, 0.003)
     assert not needs_training(1e-4, None)
     spec = DistillationConfig()
-    gentle = reduce_lr_for_8bit(spec, BitWidths(8, 8)).optimiser
-    assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimiser.rates()])
+    gentle = reduce_lr_for_8bit(spec, BitWidths(8, 8)).optimizer
+    assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimizer.rates()])
     assert reduce_lr_for_8bit(spec, BitWidths(4, 8)) == spec
     assert reduce_lr_for_8bit(DistillationConfig(steps=9), BitWidths(8, 8)) == DistillationConfig(
         steps=9

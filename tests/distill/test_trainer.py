@@ -22,16 +22,18 @@ INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 def test_only_codes_slow_down_as_their_ramp_narrows(
     tiny: tuple[Program, QuantizationPlan], student: Student, images: np.ndarray
 ) -> None:
-    spec = DistillationConfig(batch=16, optimiser=OptimizerConfig(weight_rate=2e-3, step_rate=5e-3))
+    spec = DistillationConfig(
+        batch_size=16, optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3)
+    )
     pool = ImagePool(images, INPUTS, holdout=16, seed=0, device="cpu")
     sample = list(pool.batches(pool.train[:32], 16))
-    student.initialise(sample)
+    student.initialize(sample)
     batches = feed(pool, None, spec, torch.Generator().manual_seed(0))
     target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     trainee = Trainer(student, target, spec, batches=batches, sample=sample)
     for done in (0.1, 0.75, 0.79, 0.9):
         trainee.step(done, done)
-        codes, biases, steps = (group["lr"] for group in trainee.optimiser.param_groups)
-        rate, width = spec.optimiser.lr_factor(done), width_at(done)
+        codes, biases, steps = (group["lr"] for group in trainee.optimizer.param_groups)
+        rate, width = spec.optimizer.lr_factor(done), width_at(done)
         assert codes == 2e-3 * rate * (slowed(width) if width else 1.0)
         assert (biases, steps) == (2e-3 * rate, 5e-3 * rate)

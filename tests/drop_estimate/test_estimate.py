@@ -38,7 +38,7 @@ def plain_student(teacher: Path, out: Path, bits: str) -> Path:
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
     made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)
-    student.initialise([to_tensor(torch.cat(list(made)), INPUTS)])
+    student.initialize([to_tensor(torch.cat(list(made)), INPUTS)])
     write(export(model, sites, student.qparams()), out)
     return out
 

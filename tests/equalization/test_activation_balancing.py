@@ -88,7 +88,7 @@ def test_a_factor_is_a_power_of_the_channels_range(tmp_path: Path, share: float)
     assert found[~alive] == 1.0
 
 
-def test_wholly_levelled_channels_have_one_range(tmp_path: Path) -> None:
+def test_wholly_leveled_channels_have_one_range(tmp_path: Path) -> None:
     model = net(tmp_path, np.array([1.0, 1.5, 0.5, 2.0, 3.0]))
     program, sites = to_program(model), quantized(model, "w4a4")
     freedom = find_scale_groups(program, sites)
@@ -156,7 +156,7 @@ def reworked(model: NormalizedModel, bits: str, share: float) -> tuple[Equalized
         to_program(model),
         quantized(model, bits),
         {"c": ChannelStatistics(np.ones(C), np.full(C, 2.0))},
-        spec=EqualizationConfig(level=share, correct=True),
+        spec=EqualizationConfig(activation_balancing=share, bias_correction=True),
         inputs=PRESETS["cifar10"],
         shape=model.input_shape,
         progress=Noting(),
@@ -168,7 +168,7 @@ def test_the_reworked_network_computes_what_it_did(tmp_path: Path) -> None:
     model = net(tmp_path)
     before = to_program(model)
     made, notes = reworked(model, "w4a4", 0.3)
-    assert notes == ["channels levelled under 1 shared step of activations"]
+    assert notes == ["channels leveled under 1 shared step of activations"]
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     old, new = (ProgramModule(program, taps=("r",))(x) for program in (before, made.program))
     # three layers in float32
@@ -196,5 +196,5 @@ def test_without_narrow_steps_or_wish_nothing_moves(
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_share_is_between_0_and_1(share: float) -> None:
-    with pytest.raises(UsageError, match=r"distill\.prepare\.level .* must be in 0\.\.1"):
-        EqualizationConfig(level=share)
+    with pytest.raises(UsageError, match=r"equalization.activation_balancing .* must be in 0\.\.1"):
+        EqualizationConfig(activation_balancing=share)

@@ -1,4 +1,4 @@
-"""Data-free quantization (Nagel et al.): equalisation, absorption, bias correction, ranges."""
+"""Data-free quantization (Nagel et al.): equalization, absorption, bias correction, ranges."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mobile(
 ) -> NormalizedModel:
     """Conv-BN-ReLU6, depthwise-BN-PRelu, Conv-ReLU, Flatten of 4 x 4, Gemm; ranges far apart."""
     rng = np.random.default_rng(3)
-    spread = 10.0 ** rng.uniform(-2, 2, C)  # what equalisation is for
+    spread = 10.0 ** rng.uniform(-2, 2, C)  # what equalization is for
 
     def numbers(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         return np.asarray(rng.normal(size=shape) / math.prod(shape[1:]) ** 0.5)
@@ -96,7 +96,7 @@ def noise(side: int, count: int = 16) -> torch.Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def test_an_equalised_network_computes_what_it_did(tmp_path: Path) -> None:
+def test_an_equalized_network_computes_what_it_did(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)  # nothing reaches it
     program, sites = parts(model)
     equal = equalize_cross_layer(program, sites, model.statistics)
@@ -125,7 +125,7 @@ def test_ranges_of_both_sides_are_equal_when_sweeping_has_ended(tmp_path: Path) 
             second = largest(rows.reshape(len(first), -1))
             apart.append(float((first / second).log().abs().max()))
     assert max(apart[:3]) > 1.0
-    assert max(apart[3:]) < 1e-4  # STILL is 1e-5 a sweep; neighbouring pairs move each other
+    assert max(apart[3:]) < 1e-4  # STILL is 1e-5 a sweep; neighboring pairs move each other
 
 
 def test_in_rows_of_a_grouped_conv_are_the_weights_that_read_a_channel(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
     program, sites = parts(mobile(tmp_path))
     student = Student(program, sites)
     x = noise(8, 64)
-    student.initialise([x])
+    student.initialize([x])
     tap = ("r1", "c2", "f", "y")
     _, values = ProgramModule(program, taps=tap, outputs=())(x)
     means = measured_means(program, ["r1", "f"], x.split(16))
@@ -264,7 +264,7 @@ def test_ranges_reach_six_deviations_and_the_pixels_ends(tmp_path: Path) -> None
     high = float(known["r0"].high.max())
     assert high == pytest.approx(float((beta + 6 * gamma).max()), rel=1e-6)  # float32 statistics
     student = Student(program, sites)
-    student.initialise([noise(8)])
+    student.initialize([noise(8)])
     assert set_ranges(student, known) >= 2
     steps = {q.site.tensor: float(q.step().detach()) for q in student.activations()}
     grids = {q.site.tensor: q.site.grid for q in student.activations()}

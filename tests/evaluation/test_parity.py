@@ -21,7 +21,7 @@ from tests.export.qnets import Exported, Net, chain, export_net, residual
 def as_written(found: Exported) -> StudentOutputs:
     """What a torch student without any fault would hand over."""
     codes = find_codes(found.proto)
-    session = Session(expose_codes(found.proto, codes).SerializeToString(), optimisation="off")
+    session = Session(expose_codes(found.proto, codes).SerializeToString(), optimization="off")
     outputs = session.run_batched({"image": found.x})
     return StudentOutputs({c.site: outputs[c.value] for c in codes}, outputs["fc_out"])
 
@@ -70,7 +70,7 @@ def test_a_faultless_student_file_and_runtime_agree_in_every_code(
     assert parity.off_vs_torch is not None
     # the same session computed both: equal to the last code
     assert parity.off_vs_torch.fraction == 0.0
-    # The issue's bound for fresh flips between optimisation off and all: single levels, 1e-4 of
+    # The issue's bound for fresh flips between optimization off and all: single levels, 1e-4 of
     # codes. These nets have about 5e4 codes.
     assert parity.on_vs_off.fraction <= 1e-4
     assert parity.on_vs_off.largest <= 1
@@ -122,7 +122,7 @@ def test_a_runtime_that_computes_something_else_is_caught(tmp_path: Path) -> Non
     path = tmp_path / "merged.onnx"
     onnx.save(proto, path)
     on, off = (
-        Session(path, optimisation=o).run_batched({"image": found.x})["fc_out"]
+        Session(path, optimization=o).run_batched({"image": found.x})["fc_out"]
         for o in ("all", "off")
     )
     parity = measure_parity(path, found.x)

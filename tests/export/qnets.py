@@ -124,11 +124,11 @@ def export_net(
     metadata: Mapping[str, str] | None = None,
     change: Callable[[QuantizationPlan], QuantizationPlan] = lambda sites: sites,
 ) -> Exported:
-    """Save, load, normalise, choose sites, take rough scales, export, write."""
+    """Save, load, normalize, choose sites, take rough scales, export, write."""
     source = folder / "net.onnx"
     onnx.save(proto, source)
     model = normalize(load(source))
-    quant = QuantizationConfig(bits or BitWidths(4, 4), storage=storage)
+    quant = QuantizationConfig(bits or BitWidths(4, 4), weight_storage=storage)
     sites = change(place_quantizers(model, quant, input_signed=True))
     rng = np.random.default_rng(7)
     x = rng.normal(size=(8, *model.input_shape)).astype(np.float32)

@@ -48,7 +48,7 @@ def _activation(
     grid = site.grid
     top = max(float(np.abs(value).max()) * share, 1e-3)
     scale = float(np.float32(top / (grid.hi - grid.zero_point)))
-    hi = grid.hi if site.ceiling is None else min(grid.hi, round(site.ceiling / scale))
+    hi = grid.hi if site.clip_max is None else min(grid.hi, round(site.clip_max / scale))
     return ActivationParameters(scale, grid.zero_point, grid.lo, hi)
 
 

@@ -46,7 +46,7 @@ def test_names_types_and_axes_of_inputs_and_outputs_are_the_users(
     assert ports(list(found.proto.graph.input)) == ports(list(proto.graph.input))
     assert ports(list(found.proto.graph.output)) == ports(list(proto.graph.output))
     size = batch if isinstance(batch, int) else 3
-    assert run(found.path, found.x[:size], optimise=True).shape == (size, 5)
+    assert run(found.path, found.x[:size], optimize=True).shape == (size, 5)
 
 
 @pytest.mark.parametrize("ending", ["Conv", "Relu", "Flatten", "Add"])
@@ -65,7 +65,7 @@ def test_an_output_in_the_middle_of_things_keeps_its_name(ending: str, tmp_path:
     proto = net.proto(output_shape=shape)
     found = export_net(proto, tmp_path)
     assert ports(list(found.proto.graph.output)) == ports(list(proto.graph.output))
-    on, off = (run(found.path, found.x, optimise=o) for o in (True, False))
+    on, off = (run(found.path, found.x, optimize=o) for o in (True, False))
     # one level of an 8-bit output, where a sum lies on a tie
     assert np.abs(on - off).max() <= np.abs(off).max() / 100
 
@@ -82,9 +82,9 @@ def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
     )
     path = tmp_path / "half.onnx"
     write(export(half, found.sites, found.params), path)
-    result = run(path, found.x.astype(np.float16), optimise=True)
+    result = run(path, found.x.astype(np.float16), optimize=True)
     assert result.dtype == np.float16
-    expected = run(found.path, found.x.astype(np.float16).astype(np.float32), optimise=True)
+    expected = run(found.path, found.x.astype(np.float16).astype(np.float32), optimize=True)
     # the same numbers, rounded to half precision at the end
     np.testing.assert_array_equal(result, expected.astype(np.float16))
 
@@ -92,7 +92,7 @@ def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
 def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
     ours = describe(
         version="1.2.3",
-        quant=QuantizationConfig(BitWidths(4, 8), ends=8),
+        quant=QuantizationConfig(BitWidths(4, 8), first_last_bits=8),
         seed=3,
         recipe="abc",
         teacher="f00",
@@ -130,9 +130,9 @@ def test_four_bit_weights_need_opset_21_and_int8_storage_opset_13(tmp_path: Path
     assert (plain.opset_import[0].version, plain.ir_version) == (13, 8)
     assert TensorProto.INT4 not in {t.data_type for t in plain.graph.initializer}
     onnx.checker.check_model(plain, full_check=True)
-    packed_output = run(export_net(residual().proto(), tmp_path).path, found.x, optimise=True)
+    packed_output = run(export_net(residual().proto(), tmp_path).path, found.x, optimize=True)
     # after the Cast folds both files are one graph
-    np.testing.assert_array_equal(run(plain.SerializeToString(), found.x, optimise=True),
+    np.testing.assert_array_equal(run(plain.SerializeToString(), found.x, optimize=True),
                                   packed_output)  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def test_every_width_loads_fuses_and_is_computed_as_written(
     assert operators["QLinearConv"] == 2
     assert operators["QGemm"] == 1
     assert not FLOAT_WORK & operators.keys()
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     assert relative(on, off) <= SAME
 
 
@@ -43,7 +43,7 @@ def test_the_file_means_what_onnx_says_it_means(
 ) -> None:
     found = export_net(chain().proto(), tmp_path, bits=BitWidths(weights, activations))
     reference = ReferenceEvaluator(found.proto).run(None, {"image": found.x})[0]
-    off = run(found.path, found.x, optimise=False)
+    off = run(found.path, found.x, optimize=False)
     # Two float implementations of the same graph: sums differ in the last bits, so single codes
     # may flip; measured 0, allowed one 8-bit level of the classifier's input.
     assert relative(np.asarray(reference), off) <= SAME
@@ -57,7 +57,7 @@ def test_a_residual_network_runs_on_integers_from_end_to_end(tmp_path: Path) -> 
     # six Convs of the network and the shortcut, whose Slice and Pad became an identity Conv
     assert operators["QLinearConv"] == 7
     assert "Slice" not in operators
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     assert relative(on, off) <= SAME
 
 
@@ -90,7 +90,7 @@ def test_relu6_becomes_relu_and_an_integer_bound(tmp_path: Path) -> None:
     assert not float_clips
     operators = executed(found.path, tmp_path)
     assert not FLOAT_WORK & operators.keys()
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     assert relative(on, off) <= SAME
 
 
@@ -106,7 +106,7 @@ def test_pooling_concat_and_reshapes_share_the_codes_they_pass_on(tmp_path: Path
     operators = executed(found.path, tmp_path)
     assert not FLOAT_WORK & operators.keys()
     assert operators["QLinearConcat"] == 1
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     assert relative(on, off) <= SAME
 
 
@@ -130,7 +130,7 @@ def test_a_matmul_is_quantized_per_column(tmp_path: Path) -> None:
     net.add("MatMul", net.add("Relu", net.add("MatMul", "image", "w", name="m1"), name="r"), "w2",
             name="m2")  # fmt: skip
     found = export_net(net.proto(), tmp_path)
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     assert relative(on, off) <= SAME
 
 
@@ -155,6 +155,6 @@ def test_a_node_left_out_of_the_sites_keeps_its_float_weight_in_the_file(tmp_pat
     assert "c4.weight" in {
         t.name for t in found.proto.graph.initializer if t.data_type == TensorProto.FLOAT
     }
-    off, on = (run(found.path, found.x, optimise=o) for o in (False, True))
+    off, on = (run(found.path, found.x, optimize=o) for o in (False, True))
     # Between quantizers ONNX Runtime rounds float weights to 8 bits on its own: measured 0.016.
     assert relative(on, off) <= 0.05

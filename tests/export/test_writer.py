@@ -141,5 +141,5 @@ def test_a_model_beyond_the_limit_keeps_its_tensors_beside_it(tmp_path: Path) ->
     assert size == sum(path.stat().st_size for path in big.iterdir())
     onnx.checker.check_model(str(big / "model.onnx"), full_check=True)
     np.testing.assert_array_equal(
-        run(big / "model.onnx", found.x, optimise=True), run(found.path, found.x, optimise=True)
+        run(big / "model.onnx", found.x, optimize=True), run(found.path, found.x, optimize=True)
     )

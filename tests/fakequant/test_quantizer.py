@@ -33,13 +33,13 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def quantizer(grid: IntegerRange, step: float, ceiling: float | None = None) -> FakeQuantizer:
-    made = FakeQuantizer(ActivationQuantizer("v", "v", grid, ceiling=ceiling))
+    made = FakeQuantizer(ActivationQuantizer("v", "v", grid, clip_max=ceiling))
     made.set_step(step)
     return made
 
 
 def run_qdq(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int | None) -> np.ndarray:
-    """QuantizeLinear and DequantizeLinear as ONNX Runtime does them, nothing optimised."""
+    """QuantizeLinear and DequantizeLinear as ONNX Runtime does them, nothing optimized."""
     more = {} if axis is None else {"axis": axis}
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **more),
@@ -207,7 +207,7 @@ def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
 
 
 def test_a_ceiling_counts_from_the_zero_point() -> None:
-    site = ActivationQuantizer("v", "v", IntegerRange.activation(8, signed=True), ceiling=1.0)
+    site = ActivationQuantizer("v", "v", IntegerRange.activation(8, signed=True), clip_max=1.0)
     assert capped(site, 0.1) == IntegerRange(8, 0, 138, 128)
 
 

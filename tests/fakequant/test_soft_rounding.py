@@ -26,7 +26,7 @@ ONES = torch.ones(8)
 @pytest.fixture
 def student(tiny: Tiny, images: Tensor) -> Student:
     made = Student(*tiny)
-    made.initialise([images])
+    made.initialize([images])
     return made
 
 
@@ -59,7 +59,7 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
     assert step.grad is not None
     torch.testing.assert_close(step.grad, (given * code).sum(1, keepdim=True))
     if not width:
-        assert latent.grad is None  # not 0: an optimiser's momentum must not move what is decided
+        assert latent.grad is None  # not 0: an optimizer's momentum must not move what is decided
         return
     assert latent.grad is not None
     fraction = (latent - latent.floor()).detach()

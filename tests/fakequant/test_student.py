@@ -26,7 +26,7 @@ Tiny = tuple[Program, QuantizationPlan]
 @pytest.fixture
 def student(tiny: Tiny, images: Tensor) -> Student:
     made = Student(*tiny)
-    made.initialise([images])
+    made.initialize([images])
     return made
 
 
@@ -66,9 +66,9 @@ def rebuild(
 def test_the_sites_of_the_tiny_network_are_the_hard_ones(tiny: Tiny) -> None:
     _, sites = tiny
     assert any(s.consumers for s in sites.activations)
-    assert any(s.ceiling == 6.0 for s in sites.activations)
+    assert any(s.clip_max == 6.0 for s in sites.activations)
     assert any(s.feature for s in sites.activations)
-    assert sites.aliases
+    assert sites.shared
     assert len(sites.weights) == 5
 
 
@@ -179,7 +179,7 @@ def test_eight_bits_stay_close_to_the_teacher(tiny: Tiny, images: Tensor) -> Non
         ),
     )
     student = Student(program, wide)
-    student.initialise([images])
+    student.initialize([images])
     with torch.no_grad():
         teacher, mine = ProgramModule(program)(images)[0], student(images)[0]
     # eight bits are about 40 dB in every layer; 5 layers in series
@@ -194,7 +194,7 @@ def test_a_dead_channel_with_a_large_bias_keeps_its_bias(tiny: Tiny, images: Ten
     tensors[site.weight][2] = 1e-12
     tensors[site.bias][2] = 3.0
     student = Student(dataclasses.replace(program, tensors=tensors), sites)
-    student.initialise([images])
+    student.initialize([images])
     params = student.qparams()
     w, x = params.weights[site.node], params.activations[site.input]
     assert w.bias is not None
@@ -223,9 +223,9 @@ def test_a_state_of_another_student_is_refused_by_name(student: Student) -> None
         student.load_state(state)
 
 
-def test_initialising_twice_gives_the_same_steps(student: Student, images: Tensor) -> None:
+def test_initializing_twice_gives_the_same_steps(student: Student, images: Tensor) -> None:
     before = student.qparams()
-    student.initialise([images])
+    student.initialize([images])
     assert student.qparams().activations == before.activations
 
 

@@ -108,7 +108,7 @@ def _with(proto: onnx.ModelProto, arrays: dict[str, np.ndarray]) -> onnx.ModelPr
 
 @functools.cache
 def bases() -> tuple[bytes, ...]:
-    """Each model, serialised."""
+    """Each model, serialized."""
     makers = (
         lambda: model_from(SMALL, **WEIGHTS),
         residual().proto,

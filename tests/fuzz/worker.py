@@ -32,8 +32,8 @@ GROWTH = 2 << 30
 REFUSED = {2, 3}
 RUN_EVERY = 4  # of the files that pass inspection
 TINY = """about: two steps
-synth: {source: leaves, images: 24}
-distill: {steps: 2, batch: 8, holdout: 8}
+synthesis: {source: dead-leaves, images: 24}
+distillation: {steps: 2, batch_size: 8, holdout_images: 8}
 """
 
 

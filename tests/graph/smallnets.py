@@ -65,12 +65,12 @@ def save(proto: onnx.ModelProto, folder: Path, name: str = "net.onnx") -> Path:
 
 @cache
 def real_model(path: Path) -> NormalizedModel:
-    """Load and normalise once; tests only read it."""
+    """Load and normalize once; tests only read it."""
     return normalize(load(path))
 
 
 def through(proto: onnx.ModelProto, folder: Path) -> tuple[Loaded, NormalizedModel]:
-    """Write, load and normalise."""
+    """Write, load and normalize."""
     loaded = load(save(proto, folder))
     return loaded, normalize(loaded)
 

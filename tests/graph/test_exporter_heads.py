@@ -1,6 +1,6 @@
 """How exporters end a classifier: pooling, flattening, the last layer, what stands behind it.
 
-Conv - Relu - the pattern; `a` has eight channels of 6 x 6. What is normalised must compute what
+Conv - Relu - the pattern; `a` has eight channels of 6 x 6. What is normalized must compute what
 ONNX Runtime computes on the file, and nothing in front of the last layer stays in float.
 A line NAME | OPSET | OPERATORS OF THE NORMALISED HEAD, then the nodes from `a` to `y`.
 """

@@ -1,7 +1,7 @@
 """What exporters write for one and the same layer, in their own words.
 
 Every pattern is the middle of a small network: Conv, the pattern, Conv, pooling, Gemm. What is
-normalised must compute what ONNX Runtime computes on the file, and the nodes that stay in float in
+normalized must compute what ONNX Runtime computes on the file, and the nodes that stay in float in
 front of the last layer must be those named here, each with a reason.
 
 A line NAME | OPSET | OPERATORS LEFT IN FLOAT, then the nodes from `a` to `z`.

@@ -107,7 +107,7 @@ def test_every_offending_node_is_named_at_once(tmp_path: Path) -> None:
     body = "c = Conv(x, w) q = DequantizeLinear(c, s) y = GRUUnit(q)"
     with pytest.raises(UnsupportedModel) as refusal:
         load(save(network(body, {"w": (4, 3, 3, 3), "s": ()}), tmp_path))
-    assert [o.op for o in refusal.value.offences] == ["DequantizeLinear", "GRUUnit"]
+    assert [o.op for o in refusal.value.offenses] == ["DequantizeLinear", "GRUUnit"]
     assert "already quantized" in str(refusal.value)
 
 

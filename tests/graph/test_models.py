@@ -1,4 +1,4 @@
-"""Real networks of many exporters: same numbers after normalising, and the facts that hold.
+"""Real networks of many exporters: same numbers after normalizing, and the facts that hold.
 
 The networks are those of the manifest beside the repository. Where it is absent they are skipped.
 """
@@ -103,7 +103,7 @@ TOLERANCES = {  # 62 Conv, and the sigmoid at the end: relative errors are the l
 
 @cache
 def normal(shared: Path, name: str) -> NormalizedModel:
-    """Load and normalise once; tests only read it."""
+    """Load and normalize once; tests only read it."""
     feeds = ENTRIES[name].get("feed", {}).values()
     fed = next((tuple(shape[2:]) for shape in feeds), None)
     path = shared / "models" / f"{name}.onnx"
@@ -111,7 +111,7 @@ def normal(shared: Path, name: str) -> NormalizedModel:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_normalising_keeps_the_numbers_at_any_batch(shared: Path, name: str) -> None:
+def test_normalizing_keeps_the_numbers_at_any_batch(shared: Path, name: str) -> None:
     proto = onnx.load(shared / "models" / f"{name}.onnx")
     assert_same(proto, normal(shared, name), tolerance=TOLERANCES.get(name, 1e-5))
 
@@ -197,7 +197,7 @@ def test_removed_experimental_operators_are_written_anew(shared: Path) -> None:
     assert operators(model)["Slice"] == 7
 
 
-def test_the_network_that_ships_with_the_project_normalises(root: Path) -> None:
+def test_the_network_that_ships_with_the_project_normalizes(root: Path) -> None:
     path = root / "models" / "resnet20.onnx"
     if not path.is_file():
         pytest.skip("models/resnet20.onnx is not in this checkout")

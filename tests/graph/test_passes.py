@@ -1,4 +1,4 @@
-"""Each normalising pass: what it makes of a small network, with the numbers unchanged."""
+"""Each normalizing pass: what it makes of a small network, with the numbers unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ints(*values: int) -> np.ndarray:
 
 
 def normal(folder: Path, body: str, weights: dict, **options: str | int) -> NormalizedModel:
-    """Normalise, check the numbers, return the model."""
+    """Normalize, check the numbers, return the model."""
     proto = network(body, weights, **options)  # type: ignore[arg-type]
     _, model = through(proto, folder)
     assert_same(proto, model)
@@ -133,7 +133,7 @@ def test_a_constant_that_is_not_per_channel_stays(tmp_path: Path) -> None:
     assert operators(model) == {"Conv": 1, "Add": 1}
 
 
-def test_input_normalisation_inside_the_graph_becomes_one_depthwise_conv(tmp_path: Path) -> None:
+def test_input_normalization_inside_the_graph_becomes_one_depthwise_conv(tmp_path: Path) -> None:
     body = "s = Sub(x, mean) d = Div(s, std) y = Conv<pads=[1,1,1,1]>(d, w, b)"
     std = np.array([0.2, 0.25, 0.3], np.float32).reshape(1, 3, 1, 1)
     model = normal(tmp_path, body, CONV | {"mean": (1, 3, 1, 1), "std": std})
@@ -438,8 +438,8 @@ def test_a_network_of_one_image_is_cut_where_it_drops_the_batch(tmp_path: Path) 
     body = "c = Conv(x, w, b) y = Slice(c, zero, one, zero)"
     proto = network(body, CONV | {"zero": ints(0), "one": ints(1)}, image="float[1,3,8,8] x")
     _, model = through(proto, tmp_path)
-    assert model.targets == ("c",)
-    assert "1 rows for any batch" in next(iter(model.opaque.values()))
+    assert model.training_outputs == ("c",)
+    assert "1 rows for any batch" in next(iter(model.unsupported.values()))
 
 
 def test_shapes_that_do_not_fit_are_refused_by_node(tmp_path: Path) -> None:

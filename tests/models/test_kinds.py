@@ -24,12 +24,12 @@ from dfqonnx.workflows.inspect import inspect
 from tests.models.kinds import KINDS, Kind, half
 
 SHORT = Recipe(
-    synth=SynthesisConfig(source="leaves", images=32),
-    distill=DistillationConfig(steps=0, damping=()),
+    synthesis=SynthesisConfig(source="dead-leaves", images=32),
+    distillation=DistillationConfig(steps=0, gptq_damping=()),
 )
 TRAINED = Recipe(
-    synth=SynthesisConfig(images=24, effort=0.01),
-    distill=DistillationConfig(steps=2, batch=8, damping=(1.0,)),
+    synthesis=SynthesisConfig(images=24, budget_scale=0.01),
+    distillation=DistillationConfig(steps=2, batch_size=8, gptq_damping=(1.0,)),
 )
 DECIBELS = 20.0  # what every real output keeps at 8 bits; random networks measure 27 to 45
 
@@ -65,7 +65,7 @@ def test_every_kind_is_quantized_and_measured_as_what_it_is(name: str, tmp_path:
     model = truncate_at_unsupported(
         normalize(load(path), image_size=(64, 48) if "open" in name else None)
     )
-    assert model.targets == kind.targets
+    assert model.training_outputs == kind.targets
     found = {output.name: output for output in report.agreement.outputs}
     listed = {"varying", "labels"}  # detections: as many from both by chance, or not
     for output, expected in zip(report.agreement.outputs, kind.kinds, strict=True):
@@ -159,7 +159,7 @@ def test_a_network_that_begins_with_what_cannot_be_computed_is_refused_by_node(
     path = tmp_path / "net.onnx"
     onnx.save(kind.model(), path)
     found = inspect(path, QuantizationConfig(BitWidths.parse("8")))
-    assert [offence.op for offence in found.refusals] == ["LSTM"]
+    assert [offense.op for offense in found.refusals] == ["LSTM"]
     assert found.refusals[0].advice
     spec = RunConfig(path, QuantizationConfig(BitWidths.parse("8")), tmp_path / "out", recipe=SHORT)
     with pytest.raises(UnsupportedModel, match="LSTM"):

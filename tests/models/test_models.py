@@ -75,7 +75,7 @@ def test_one_training_step_runs_and_the_export_has_the_shipped_graph(
     net = script.ResNet20()
     before = net.fc.weight.detach().clone()
     phases = (script.Phase(epochs=1, peak=0.1, smoothing=0.05),)
-    script.train(net, script.normalise(images), labels, phases=phases, size=4)
+    script.train(net, script.normalize(images), labels, phases=phases, size=4)
     assert not torch.equal(before, net.fc.weight)
     script.export(net, tmp_path / "again.onnx")
     again, shipped = (onnx.load(tmp_path / "again.onnx"), onnx.load(MODELS / "resnet20.onnx"))

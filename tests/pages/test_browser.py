@@ -63,11 +63,11 @@ def test_nothing_sticks_out_sideways_and_text_can_be_read(
     visit.page.emulate_media(color_scheme=scheme)
     visit.page.eval_on_selector_all("details", "all => all.forEach(d => d.open = true)")
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-    colours = visit.page.evaluate(
+    colors = visit.page.evaluate(
         "(() => { const s = getComputedStyle(document.querySelector('section'));"
         " return [s.color, s.backgroundColor]; })()"
     )
-    brightness = [sum(map(int, c[4:-1].split(","))) for c in colours]
+    brightness = [sum(map(int, c[4:-1].split(","))) for c in colors]
     assert abs(brightness[0] - brightness[1]) > 500  # of 765: ink and paper are far apart
     assert (brightness[0] > brightness[1]) == (scheme == "dark")
 
@@ -94,7 +94,7 @@ def test_a_layer_leads_to_its_place_in_the_folded_graph(visit: Visit) -> None:
     assert "conv2" in place.inner_text()
 
 
-def test_charts_stand_in_the_page_and_follow_its_colours(visit: Visit) -> None:
+def test_charts_stand_in_the_page_and_follow_its_colors(visit: Visit) -> None:
     assert visit.page.locator("svg").count() == 3 + 4 + 2  # charts, weights, activations
     visit.page.emulate_media(color_scheme="dark")
     fill = "getComputedStyle(document.querySelector('#layers svg a path')).fill"

@@ -49,7 +49,7 @@ def test_classes_are_called_by_name_where_names_are_known() -> None:
     assert 'data-value="2">2</td>' in unnamed
 
 
-def test_the_untrained_student_stands_beside_the_trained_one_with_its_labelled_accuracy() -> None:
+def test_the_untrained_student_stands_beside_the_trained_one_with_its_labeled_accuracy() -> None:
     assert "<span>85.50 %</span>" in render(full_report())
 
 

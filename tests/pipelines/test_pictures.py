@@ -42,7 +42,7 @@ def test_every_recipe_gets_a_small_sheet_and_a_place_on_the_page(
     subprocess.run(words, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
     page = (tmp_path / "docs" / "sources.md").read_text()
     row = next(line for line in page.splitlines() if "source-default" in line)
-    assert "**default** (0.125, 40 images)<br>optimised images" in row
+    assert "**default** (0.125, 40 images)<br>optimized images" in row
     assert row.index("source-default.png") < row.index("source-mine.png")
     for name in ("default", "mine"):
         with Image.open(tmp_path / "docs" / "images" / f"source-{name}.png") as sheet:

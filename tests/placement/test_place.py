@@ -34,7 +34,7 @@ def short(sites: QuantizationPlan) -> dict[str, str]:
 
 def _short(site: ActivationQuantizer) -> str:
     sign = "s" if site.grid.signed else "u"
-    top = "" if site.ceiling is None else f"<{site.ceiling:g}"
+    top = "" if site.clip_max is None else f"<{site.clip_max:g}"
     return f"{sign}{site.grid.bits}{top} {site.role}" + (" feature" if site.feature else "")
 
 
@@ -54,7 +54,7 @@ def test_a_chain_of_convs_reads_narrow_but_for_its_ends(tmp_path: Path) -> None:
         ("@e", 4, "d"),
         ("@y", 4, "g"),
     ]
-    assert [(a.tensor, a.of, a.node) for a in sites.aliases] == [("f", "g", "@f")]
+    assert [(a.tensor, a.of, a.node) for a in sites.shared] == [("f", "g", "@f")]
     assert sites.floats == ()
 
 
@@ -87,7 +87,7 @@ def test_at_8_bits_no_second_reading_is_needed(tmp_path: Path) -> None:
 
 def test_strict_ends_widen_only_the_first_and_last_weights(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
-    quant = QuantizationConfig(BitWidths(3, 3), ends=8)
+    quant = QuantizationConfig(BitWidths(3, 3), first_last_bits=8)
     sites = sites_of(tmp_path, body + HEAD.format("d"), CONV, quant)
     assert [(w.node, w.grid.bits) for w in sites.weights] == [("@a", 8), ("@c", 3), ("@y", 8)]
     assert {s.name: s.grid.bits for s in sites.activations}["b"] == 3
@@ -107,7 +107,7 @@ def test_value_preserving_nodes_share_the_codes_of_their_source(tmp_path: Path) 
     )
     sites = sites_of(tmp_path, body + HEAD.format("d"), CONV)
     assert short(sites)["b"] == "u4 node-input"
-    assert ("m", "b") in [(a.tensor, a.of) for a in sites.aliases]
+    assert ("m", "b") in [(a.tensor, a.of) for a in sites.shared]
     assert {w.node: w.input for w in sites.weights}["@c"] == "b"
 
 
@@ -269,7 +269,7 @@ def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) ->
     assert {(s.grid.bits, len(s.consumers)) for s in second} == {(4, 1)}
     assert len(sites.weights) == 20
     assert sites.floats == ()
-    assert len(sites.aliases) == 7  # two shortcuts of Slice, Slice, Pad, and the Flatten
+    assert len(sites.shared) == 7  # two shortcuts of Slice, Slice, Pad, and the Flatten
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_relu6_networks_have_ceilings_and_no_float_layer(shared: Path, network_n
     model = real_model(shared / "models" / f"{network_name}.onnx")
     sites = place_quantizers(model, W4A4, input_signed=True)
     clips = [n for n in model.ir.graph if n.op_type == "Clip"]
-    named = {s.tensor for s in sites.activations if s.ceiling == 6.0 and not s.consumers}
+    named = {s.tensor for s in sites.activations if s.clip_max == 6.0 and not s.consumers}
     assert named == {n.outputs[0].name for n in clips}
     assert {f.op for f in sites.floats} <= {"Softmax"}
 
@@ -304,12 +304,12 @@ def test_the_decision_is_whole(shared: Path, name: str, bits: BitWidths) -> None
     nodes = {str(n.name): n for n in model.ir.graph}
     values = {v.name for n in nodes.values() for v in n.outputs} | {model.input}
     assert len(set(names)) == len(names)
-    assert {s.tensor for s in sites.activations} | {a.tensor for a in sites.aliases} <= values
-    assert {a.of for a in sites.aliases} <= set(names)
+    assert {s.tensor for s in sites.activations} | {a.tensor for a in sites.shared} <= values
+    assert {a.of for a in sites.shared} <= set(names)
     layers = {n for n, node in nodes.items() if node.op_type in {"Conv", "Gemm"}}
     assert {w.node for w in sites.weights} == layers
     quantized = {s.tensor: s for s in sites.activations if not s.consumers}
-    shared_codes = {a.tensor: a.of for a in sites.aliases}
+    shared_codes = {a.tensor: a.of for a in sites.shared}
     for site in sites.weights:
         read = str(nodes[site.node].inputs[0].name)
         second = [

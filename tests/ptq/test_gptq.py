@@ -64,7 +64,7 @@ def test_a_gemm_is_its_matrix_product() -> None:
     torch.testing.assert_close(w[None] @ positions.inputs(x, w), positions.outputs(y))
 
 
-def test_products_of_another_kind_are_recognised() -> None:
+def test_products_of_another_kind_are_recognized() -> None:
     w = torch.zeros(4, 5)
     assert is_matrix_product(site("Gemm"), {"transB": 1}, w)
     assert is_matrix_product(site("MatMul", 1), {}, w)
@@ -139,7 +139,7 @@ def test_latent_weights_round_to_the_codes() -> None:
 def test_a_whole_student_comes_closer_to_its_teacher(tiny: Tiny, images: Tensor) -> None:
     program, _ = tiny
     student = Student(*tiny)
-    student.initialise([images])
+    student.initialize([images])
     with torch.no_grad():
         goal = ProgramModule(program)(images)[0]
         before = float((student(images)[0] - goal).square().mean())
@@ -153,7 +153,7 @@ def test_reconstruction_leaves_the_teacher_and_the_activation_steps_alone(
 ) -> None:
     program, _ = tiny
     student = Student(*tiny)
-    student.initialise([images])
+    student.initialize([images])
     tensors = {name: tensor.clone() for name, tensor in program.tensors.items()}
     before = student.qparams().activations
     gptq(student, program, images, generator=seeded(), damping=0.1)
@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_codes(tiny: Tiny, images: Tensor) -> None:
     found = []
     for _ in range(2):
         student = Student(*tiny)
-        student.initialise([images])
+        student.initialize([images])
         gptq(student, tiny[0], images, generator=seeded(4), damping=0.1)
         found.append(student.qparams().weights)
     for node, w in found[0].items():

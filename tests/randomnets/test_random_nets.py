@@ -51,7 +51,7 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         path = Path(name) / "net.onnx"
         onnx.save(proto, path)
         x = pixels(proto, IMAGES)
-        expected = Session(path, optimisation="off").run_batched({"x": x})
+        expected = Session(path, optimization="off").run_batched({"x": x})
         model = truncate_at_unsupported(normalize(load(path)))
         program = to_program(model)
         check_shapes(program, model.input_shape)
@@ -76,7 +76,7 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
             (same,), _ = scaled(torch.from_numpy(x))
         np.testing.assert_allclose(same.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         student = Student(program, sites).eval()
-        student.initialise([torch.from_numpy(x)])
+        student.initialize([torch.from_numpy(x)])
         target = Path(name) / "net.q.onnx"
         write(export(model, sites, student.qparams()), target)
         with torch.no_grad():

@@ -83,7 +83,7 @@ def test_promises_and_rules_are_told_apart_and_reasons_are_kept() -> None:
     (failure,) = suite.iter("failure")
     assert failure.attrib == {"type": "fail", "message": "0.1700 of the float file"}
     messages = [skipped.attrib["message"] for skipped in suite.iter("skipped")]
-    assert messages[1] == "inconclusive: needs labelled images: give --eval-data"
+    assert messages[1] == "inconclusive: needs labeled images: give --eval-data"
 
 
 def test_the_time_stamp_is_utc_without_a_zone() -> None:
@@ -110,7 +110,7 @@ def test_every_gate_that_is_not_kept_becomes_an_annotation() -> None:
     assert found[1].startswith(
         "::warning title=gate inconclusive%3A agreement>=0.97::97.00 %25 (95"
     )
-    assert found[2].startswith("::warning title=gate inconclusive%3A drop<=1::needs labelled")
+    assert found[2].startswith("::warning title=gate inconclusive%3A drop<=1::needs labeled")
     assert found[-1].startswith("::notice title=dfqonnx fail::net.w4a4.onnx: fail: ")
     assert [line.split(" ")[0] for line in format_annotations(STRICT)][:3] == ["::error"] * 3
 
@@ -164,4 +164,4 @@ def test_a_summary_that_is_too_long_is_cut_and_says_so(tmp_path: Path) -> None:
 def test_the_page_shows_rules_with_their_verdicts() -> None:
     page = markdown(FULL)
     assert "| size<=0.1x | 0.1700 of the float file | FAILS |" in page
-    assert "| drop<=1 | needs labelled images: give --eval-data | inconclusive |" in page
+    assert "| drop<=1 | needs labeled images: give --eval-data | inconclusive |" in page

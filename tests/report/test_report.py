@@ -35,11 +35,11 @@ FULL = m.Report(
         {"QLinearConv": 20}, {}, (FloatKernel("soft|max", "Softmax", "not | quantized"),), "cpu"
     ),
     latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
-    seconds={"synthesise": 10.0, "total": 12.0},
+    seconds={"synthesize": 10.0, "total": 12.0},
     peak_rss_mb=900.0,
     recipe="default",
     seed=3,
-    images=m.Images("optimised", 1024, "present", "BatchNorm statistics"),
+    images=m.Images("optimized", 1024, "present", "BatchNorm statistics"),
     gates=(m.Gate("no Conv in float", "1 is", False), m.Gate("agreement", "?", None)),
     warnings=("no --preprocess given",),
     files=("net.w4a4.onnx", "report.json"),

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.data.labelled import load_eval_data
+from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
@@ -36,7 +36,7 @@ def test_a_fixed_batch_is_filled_up_and_cut_again(tmp_path: Path) -> None:
     assert session.batch == 4
     found = session.run_batched({"image": x})["fc_out"]
     expected = np.concatenate(
-        [run(path, x[:4], optimise=True), run(path, x[3:], optimise=True)[1:]]
+        [run(path, x[:4], optimize=True), run(path, x[3:], optimize=True)[1:]]
     )
     np.testing.assert_array_equal(found, expected)
 
@@ -67,7 +67,7 @@ def test_the_room_can_be_imported_without_the_runtime(root: Path) -> None:
     script = (
         "import sys\n"
         "sys.modules['onnxruntime'] = None\n"
-        "import dfqonnx.evaluation.evaluate, dfqonnx.data.labelled\n"
+        "import dfqonnx.evaluation.evaluate, dfqonnx.data.labeled\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=root)
 

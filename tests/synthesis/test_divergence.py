@@ -33,7 +33,7 @@ def noise(count: int, spread: float = 40.0) -> NDArray[np.uint8]:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def before_normalisation(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def before_normalization(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """What BatchNormalization reads, as ONNX Runtime computes it from the user's own file."""
     model = onnx.load(path)
     del model.graph.output[:]
@@ -51,7 +51,7 @@ def test_it_is_the_divergence_at_the_inputs_of_batchnorm_in_the_users_file(tmp_p
     x = np.random.default_rng(1).normal(0.2, 1.3, (24, 3, 16, 16)).astype(np.float32)
     weights = {w.name: numpy_helper.to_array(w) for w in onnx.load(path).graph.initializer}
     m, v = weights["mu"].astype(np.float64), weights["var"] + 1e-5
-    value = before_normalisation(path, x).astype(np.float64)
+    value = before_normalization(path, x).astype(np.float64)
     mean, variance = value.mean((0, 2, 3)), value.var((0, 2, 3))
     kl = 0.5 * (np.log(variance / v) + (v + (m - mean) ** 2) / variance - 1)
     batches = torch.from_numpy(x).split(7)  # 7, 7, 7, 3: the statistics are the whole set's
@@ -84,7 +84,7 @@ def test_the_report_places_the_images_between_its_references(dfqonnx: Run, tmp_p
     assert found["images"]["count"] == 32
     assert [layer["channels"] for layer in found["images"]["layers"]] == [6]
     names = {reference["name"] for reference in found["references"]}
-    assert names == {"noise", "dead leaves", "images optimised through this model"}
+    assert names == {"noise", "dead leaves", "images optimized through this model"}
     shown = dfqonnx(*words, "--preprocess", "zero-one")
     assert "mine.npz" in shown.out
     assert "Layers furthest off: n " in shown.out

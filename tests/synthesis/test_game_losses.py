@@ -67,7 +67,7 @@ def test_recipes_and_functions_know_the_same_losses_and_settings() -> None:
         given = seen(
             soft=numbers(B, K).softmax(1),
             features=numbers(B, 6),
-            centres=numbers(K, 6),
+            centers=numbers(K, 6),
             students=(numbers(B, K),),
         )
         assert np.isfinite(value(name, given, **known.settings)), name
@@ -142,19 +142,19 @@ def test_class_is_cross_entropy() -> None:
 
 
 def test_margin_is_a_hinge_on_the_angle_to_the_class_s_row() -> None:
-    centres = torch.eye(K)
+    centers = torch.eye(K)
     angle = torch.tensor([0.1, 0.2, 0.3, 0.9])
     features = torch.zeros(4, K)
     for n in range(4):  # at that angle to its own axis, of any length
         features[n, n], features[n, (n + 1) % K] = 5 * angle[n].cos(), 5 * angle[n].sin()
-    given = seen(features=features, centres=centres, labels=torch.arange(4))
+    given = seen(features=features, centers=centers, labels=torch.arange(4))
     # hinges at 0.25: 0.15, 0.05, 0, 0; arccos in float32 near 1 is good to about 1e-5
     assert value("margin", given, angle=0.25) == pytest.approx(0.05, abs=1e-5)
 
 
 def test_a_feature_on_its_centre_gives_a_finite_gradient_away_from_it() -> None:
     features = torch.tensor([[1.0, 1e-2], [1.0, 0.0]], requires_grad=True)
-    given = seen(features=features, centres=torch.eye(2), labels=torch.tensor([0, 0]))
+    given = seen(features=features, centers=torch.eye(2), labels=torch.tensor([0, 0]))
     IMAGE_LOSSES["margin"].make()(given, angle=0.3).backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()

@@ -26,7 +26,7 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 
 CPU = torch.device("cpu")
-GENERATOR = GeneratorConfig(latent=8, slim=0.1, iterations=4, batch=16)
+GENERATOR = GeneratorConfig(latent=8, width_multiplier=0.1, iterations=4, batch_size=16)
 SPEC = SynthesisConfig(
     source="generator",
     images=40,
@@ -76,7 +76,7 @@ def changed(
 ) -> SynthesisConfig:
     """The spec with other keys of its generator, and another game."""
     generator = dataclasses.replace(spec.generator, **keys)  # type: ignore[arg-type]
-    return dataclasses.replace(spec, generator=generator, game=game or spec.game)
+    return dataclasses.replace(spec, generator=generator, co_training=game or spec.co_training)
 
 
 def test_training_lowers_the_losses(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_float_opponent_learns_from_the_images_and_hands_no_gradient_to_the_te
     model = tiny(tmp_path)
     teacher = program(model)
     adversary = Adversary(
-        teacher, model.statistics, spec=CoTrainingConfig(rate=0.05),
+        teacher, model.statistics, spec=CoTrainingConfig(opponent_lr=0.05),
         generator=torch.Generator().manual_seed(0), device=CPU,
     )  # fmt: skip
     count = sum(p.numel() for p in adversary.net.parameters())

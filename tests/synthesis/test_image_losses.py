@@ -1,4 +1,4 @@
-"""Losses of image optimisation, against closed forms in NumPy and finite differences."""
+"""Losses of image optimization, against closed forms in NumPy and finite differences."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_competition_is_one_minus_jensen_shannon_at_a_temperature() -> None:
     teacher, other = (
         t.div(3).softmax(1).clamp(0.01, 0.99).numpy() for t in (given.logits, student)
     )
-    # SciPy's is the root, of distributions that it normalises first: hold it where nothing clamps
+    # SciPy's is the root, of distributions that it normalizes first: hold it where nothing clamps
     assert min(teacher.min(), other.min()) > 0.01
     wanted = 1 - np.mean(jensenshannon(teacher, other, axis=1) ** 2)
     assert value("competition", given) == pytest.approx(wanted, rel=1e-5)

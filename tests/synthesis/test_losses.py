@@ -91,7 +91,7 @@ def test_the_class_loss_of_the_labels_themselves_is_nought() -> None:
     assert class_loss(torch.zeros(1, 2), hard).item() == pytest.approx(math.log(2))
 
 
-def test_total_variation_counts_steps_between_neighbours() -> None:
+def test_total_variation_counts_steps_between_neighbors() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
     assert total_variation(ramp).item() == 1.0
     assert total_variation(ramp.transpose(2, 3)).item() == 1.0

@@ -1,4 +1,4 @@
-"""What papers ask of pixel optimisation: starts, falling rates, classes, a student to part from."""
+"""What papers ask of pixel optimization: starts, falling rates, classes, a student to part from."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dfqonnx.synthesis.sources.pixel_optimization import falling
 def rates(pixels: PixelOptimizationConfig, losses: list[float]) -> list[float]:
     """The rate that every step is taken at."""
     value = torch.zeros(1, requires_grad=True)
-    optimiser = torch.optim.Adam([value], lr=pixels.rate)
-    fall = falling(optimiser, pixels, len(losses))
+    optimizer = torch.optim.Adam([value], lr=pixels.lr)
+    fall = falling(optimizer, pixels, len(losses))
     found = []
     for step, loss in enumerate(losses):
-        found.append(optimiser.param_groups[0]["lr"])
+        found.append(optimizer.param_groups[0]["lr"])
         value.grad = torch.ones(1)
-        optimiser.step()
+        optimizer.step()
         fall(step, loss)
     return found
 
 
 def test_a_cosine_begins_at_the_rate_and_ends_near_its_last() -> None:
-    found = rates(PixelOptimizationConfig(rate=2.0, last=0.1), [1.0] * 10)
+    found = rates(PixelOptimizationConfig(lr=2.0, min_lr_ratio=0.1), [1.0] * 10)
     wanted = [2.0 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * k / 10))) for k in range(10)]
     assert found == pytest.approx(wanted)
 
@@ -36,7 +36,7 @@ def test_a_plateau_divides_the_rate_by_ten_when_the_loss_stands_still_but_not_be
     None
 ):
     falling_loss = [10.0 - k for k in range(4)]
-    pixels = PixelOptimizationConfig(rate=0.5, fall="plateau", patience=2, last=0.02)
+    pixels = PixelOptimizationConfig(lr=0.5, lr_schedule="plateau", patience=2, min_lr_ratio=0.02)
     found = rates(pixels, [*falling_loss, *[7.0] * 9])
     # the last improvement is step 3; after 2 more without one the third lowers the rate
     assert found[:7] == [0.5] * 7
@@ -45,7 +45,9 @@ def test_a_plateau_divides_the_rate_by_ten_when_the_loss_stands_still_but_not_be
 
 
 def test_a_constant_rate_stays() -> None:
-    assert rates(PixelOptimizationConfig(rate=0.3, fall="constant"), [3.0, 1.0, 2.0]) == [0.3] * 3
+    assert (
+        rates(PixelOptimizationConfig(lr=0.3, lr_schedule="constant"), [3.0, 1.0, 2.0]) == [0.3] * 3
+    )
 
 
 def test_labels_are_balanced_and_drawn_anew() -> None:

@@ -39,7 +39,7 @@ def test_limits_are_the_values_of_pixels_0_and_255() -> None:
     torch.testing.assert_close(torch.cat([low, high]), ends, rtol=1e-6, atol=1e-6)
 
 
-def test_one_mean_serves_gray_and_colour() -> None:
+def test_one_mean_serves_gray_and_color() -> None:
     for channels in (1, 3):
         assert to_tensor(PIXELS[..., :channels], PRESETS["zero-one"]).shape == (2, channels, 4, 5)
 

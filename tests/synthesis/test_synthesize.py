@@ -24,7 +24,9 @@ from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 
-SPEC = SynthesisConfig(images=32, batch=16, pixels=PixelOptimizationConfig(first=6, following=3))
+SPEC = SynthesisConfig(
+    images=32, batch_size=16, pixels=PixelOptimizationConfig(first_batch_steps=6, batch_steps=3)
+)
 INPUTS = PRESETS["cifar10"]
 
 
@@ -70,11 +72,11 @@ def distance(model: NormalizedModel, pixels: np.ndarray) -> float:
         return targets.loss(net(to_tensor(torch.from_numpy(pixels), INPUTS))[1]).item()
 
 
-def test_optimised_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
+def test_optimized_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
     model = tiny(tmp_path)
-    start = make(model, spec=SynthesisConfig(source="leaves", images=16))
-    pixels = PixelOptimizationConfig(first=40, following=0)
-    spec = SynthesisConfig(images=16, batch=16, pixels=pixels, procedural=0.0)
+    start = make(model, spec=SynthesisConfig(source="dead-leaves", images=16))
+    pixels = PixelOptimizationConfig(first_batch_steps=40, batch_steps=0)
+    spec = SynthesisConfig(images=16, batch_size=16, pixels=pixels, dead_leaves_fraction=0.0)
     assert distance(model, make(model, spec=spec).pixels) < 0.5 * distance(model, start.pixels)
 
 
@@ -87,7 +89,7 @@ def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "stages"),
-    [("leaves", [("paint", 32)]), ("optimised", [("paint", 32), ("synthesise", 9)])],
+    [("dead-leaves", [("paint", 32)]), ("optimized", [("paint", 32), ("synthesize", 9)])],
 )
 def test_all_that_takes_time_is_counted(
     tmp_path: Path, source: str, stages: list[tuple[str, int]]
@@ -95,9 +97,9 @@ def test_all_that_takes_time_is_counted(
     spec = SynthesisConfig(
         source=source,
         images=32,
-        batch=16,
-        procedural=0.0,
-        pixels=PixelOptimizationConfig(first=6, following=3),
+        batch_size=16,
+        dead_leaves_fraction=0.0,
+        pixels=PixelOptimizationConfig(first_batch_steps=6, batch_steps=3),
     )
     counting = Counting()
     make(tiny(tmp_path), spec=spec, progress=counting)
@@ -110,7 +112,7 @@ def test_statistics_may_be_absent(tmp_path: Path) -> None:
     assert not model.statistics
     images = make(model)
     assert images.pixels.shape == (32, 16, 16, 3)
-    assert images.source == "optimised"
+    assert images.source == "optimized"
 
 
 def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_gradients_reach_the_pixels_only(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"leaf.*leaves, noise, optimised"):
+    with pytest.raises(UsageError, match=r"leaf.*leaves, noise, optimized"):
         make(tiny(tmp_path), spec=SynthesisConfig(source="leaf"))
 
 
@@ -159,27 +161,27 @@ def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
     small = plan(SynthesisConfig(), Size(41_000_000, 200_000), (3, 32, 32))
     large = plan(SynthesisConfig(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
     assert small.images == 5120
-    assert small.optimised == 1024
+    assert small.optimized == 1024
     assert large.batch < small.batch
     assert large.steps * large.batch < small.steps * small.batch
     assert large.first >= 8
 
 
-def test_of_large_images_few_fit_and_a_greater_share_is_optimised() -> None:
+def test_of_large_images_few_fit_and_a_greater_share_is_optimized() -> None:
     mobile = Size(41_000_000, 1_300_000)
     few, many = (
         plan(SynthesisConfig(), mobile, (3, 224, 224)),
         plan(SynthesisConfig(), mobile, (3, 128, 128)),
     )
     assert few.images == int(POOL_BYTES / (3 * 224 * 224)) < many.images
-    assert few.optimised == round(MORE * 0.2 * few.images)  # a fifth as a rule
-    assert many.optimised < 0.2 * many.images  # what the work allows
+    assert few.optimized == round(MORE * 0.2 * few.images)  # a fifth as a rule
+    assert many.optimized < 0.2 * many.images  # what the work allows
     assert few.steps * few.batch > 1.5 * many.steps * many.batch
 
 
 def test_a_recipe_that_counts_its_images_shares_them_as_it_says() -> None:
     chosen = plan(SynthesisConfig(images=1000), Size(1, 1), (3, 224, 224))
-    assert (chosen.images, chosen.optimised) == (1000, 200)
+    assert (chosen.images, chosen.optimized) == (1000, 200)
 
 
 def test_the_recipe_s_numbers_win() -> None:

@@ -135,13 +135,13 @@ def shrink(input: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
 
 @operator("Softmax", 13)
 def softmax(input: Tensor, *, axis: int = -1) -> Tensor:
-    """Return exp(x) normalised along one axis."""
+    """Return exp(x) normalized along one axis."""
     return torch.softmax(input, axis)
 
 
 @operator("Softmax", 1, 11)
 def softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
-    """Normalise over all axes from `axis` on together."""
+    """Normalize over all axes from `axis` on together."""
     return torch.softmax(input.flatten(axis), -1).reshape(input.shape)
 
 

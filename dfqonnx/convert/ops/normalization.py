@@ -1,9 +1,9 @@
-"""Normalisations, in inference form.
+"""Normalizations, in inference form.
 
 BatchNormalization   y = scale (x - mean) / sqrt(var + epsilon) + B, statistics given
 Instance / Layer / Group / RMS   the same with statistics of x itself, over space, over the
                      trailing axes, over a group of channels; RMS without the mean
-LRN                  y = x / (bias + alpha / size * sum over `size` neighbouring channels x^2)^beta
+LRN                  y = x / (bias + alpha / size * sum over `size` neighboring channels x^2)^beta
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def batch_normalization(
     momentum: float = 0.9,
     training_mode: Literal[0] = 0,
 ) -> Tensor:
-    """Normalise with the given statistics."""
+    """Normalize with the given statistics."""
     del momentum, training_mode
     return F.batch_norm(X, input_mean, input_var, scale, B, False, 0.0, epsilon)
 
@@ -48,7 +48,7 @@ def batch_normalization_7(
     momentum: float = 0.9,
     spatial: int = 1,
 ) -> Tensor:
-    """Normalise with the given statistics; without `spatial` they are per element."""
+    """Normalize with the given statistics; without `spatial` they are per element."""
     del momentum
     if spatial:
         return F.batch_norm(X, mean, var, scale, B, False, 0.0, epsilon)
@@ -63,7 +63,7 @@ def instance_normalization(
     *,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """Normalise every channel of every image over space."""
+    """Normalize every channel of every image over space."""
     return F.group_norm(input, input.shape[1], scale, B, epsilon)
 
 
@@ -78,7 +78,7 @@ def layer_normalization(
     stash_type: int = 1,
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, ...]:
-    """Normalise over the axes from `axis` on; also the mean and 1 / standard deviation if asked."""
+    """Normalize over the axes from `axis` on; also the mean and 1 / standard deviation if asked."""
     del stash_type
     shape = X.shape[axis:]
     if outputs == 1 and Scale.shape == shape and (B is None or B.shape == shape):
@@ -111,7 +111,7 @@ def group_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> Tensor:
-    """Normalise every group of channels of every image."""
+    """Normalize every group of channels of every image."""
     del stash_type
     return F.group_norm(X, num_groups, scale, bias, epsilon)
 
@@ -125,7 +125,7 @@ def group_normalization_18(
     num_groups: int,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """Normalise every group of channels; one scale and bias per group."""
+    """Normalize every group of channels; one scale and bias per group."""
     each = X.shape[1] // num_groups
     scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
     return F.group_norm(X, num_groups, scale, bias, epsilon)
@@ -140,7 +140,7 @@ def lrn(
     beta: float = 0.75,
     bias: float = 1.0,
 ) -> Tensor:
-    """Normalise over neighbouring channels."""
+    """Normalize over neighboring channels."""
     flat = X.reshape(X.shape[0], 1, X.shape[1], -1).square()
     flat = F.pad(flat, (0, 0, (size - 1) // 2, size - 1 - (size - 1) // 2))
     total = F.avg_pool2d(flat, (size, 1), stride=1).reshape(X.shape)

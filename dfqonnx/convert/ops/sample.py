@@ -1,4 +1,4 @@
-"""Sampling at given points, and cropping or padding around the centre."""
+"""Sampling at given points, and cropping or padding around the center."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def affine_grid(theta: Tensor, size: Ints, *, align_corners: int = 0) -> Tensor:
 
 @operator("CenterCropPad", 18)
 def center_crop_pad(input_data: Tensor, shape: Ints, *, axes: Ints | None = None) -> Tensor:
-    """Crop or zero-pad axes around their centre; the odd cell is taken from or put at the end."""
+    """Crop or zero-pad axes around their center; the odd cell is taken from or put at the end."""
     rank = input_data.dim()
     chosen = tuple(range(rank)) if axes is None else tuple(a % rank for a in axes)
     amounts = [0] * (2 * rank)

@@ -1,7 +1,7 @@
 """The students that the instrument was calibrated on: their figures and their true drop.
 
 `students.csv` holds numbers only, no image and no label; `tests/bench/estimate_students.py` makes
-it again. The true drop is the teacher's top-1 minus the student's on labelled test images that
+it again. The true drop is the teacher's top-1 minus the student's on labeled test images that
 nothing was trained on. These labels set this instrument's coefficients and nothing else: no recipe,
 schedule or default was chosen by them.
 """
@@ -26,10 +26,10 @@ class KnownStudent:
         student: how it was made.
         classes: of the network.
         drop: true, in points.
-        images: labelled images that it was measured on.
+        images: labeled images that it was measured on.
         certainty: its teacher's on painted images, see `noise`.
         painted: noise over signal on painted images.
-        real: the same on 64 real images, which are not among the labelled ones.
+        real: the same on 64 real images, which are not among the labeled ones.
     """
 
     network: str

@@ -85,7 +85,7 @@ def estimate_drop(
         student: quantized file.
         inputs: how pixels become tensors.
         size: height, width and channels of an image; None where the model reads none.
-        real: unlabelled real images (N, H, W, C); None where there are none.
+        real: unlabeled real images (N, H, W, C); None where there are none.
         provider: where both run.
     """
     if size is None:

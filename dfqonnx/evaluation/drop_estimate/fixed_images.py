@@ -5,7 +5,7 @@
              change of light of up to a half
     clouds   noise of amplitude f^-p, p uniform in 1 .. 1.8, luminance with a third of chroma,
              standard deviation uniform in 0.1 .. 0.3 around a mean of its own
-    ramps    a linear gradient between two colours plus a sinusoid of 1 to 8 periods
+    ramps    a linear gradient between two colors plus a sinusoid of 1 to 8 periods
 
 They differ in what they lack: edges, smooth shading, texture. A student that left its teacher on
 all of them alike lost more than its training images' statistics.

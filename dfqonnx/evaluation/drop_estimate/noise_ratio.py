@@ -36,7 +36,7 @@ def painted_ratio(teacher: Outputs, student: Outputs) -> float:
     """Return the ratio on painted images from outputs (N, K), logits or probabilities."""
     t, s = log_probabilities(teacher), log_probabilities(student)
     places, weights = choose(t)
-    t, s, w = _centred(t[places]), _centred(s[places]), weights[:, None]
+    t, s, w = _centered(t[places]), _centered(s[places]), weights[:, None]
     t, s = t - (w * t).sum(0), s - (w * s).sum(0)
     both = float(np.sqrt((w * t * t).sum() * (w * s * s).sum()))
     return _ratio(0.0 if both == 0 else float((w * t * s).sum()) / both)
@@ -44,7 +44,7 @@ def painted_ratio(teacher: Outputs, student: Outputs) -> float:
 
 def real_ratio(teacher: Outputs, student: Outputs) -> float:
     """Return the ratio on real images from outputs (N, K), logits or probabilities."""
-    t, s = _centred(log_probabilities(teacher)), _centred(log_probabilities(student))
+    t, s = _centered(log_probabilities(teacher)), _centered(log_probabilities(student))
     both = np.sqrt((t * t).sum(1) * (s * s).sum(1))  # (N,)
     cosine = np.divide((t * s).sum(1), both, out=np.zeros_like(both), where=both > 0)
     return _ratio(float(cosine.mean()))
@@ -72,7 +72,7 @@ def choose(t: Floats) -> tuple[NDArray[np.int64], Floats]:
     return np.concatenate(places), joined / joined.sum()
 
 
-def _centred(values: Floats) -> Floats:
+def _centered(values: Floats) -> Floats:
     return np.asarray(values - values.mean(1, keepdims=True))
 
 

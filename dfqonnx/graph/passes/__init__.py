@@ -1,4 +1,4 @@
-"""Normalising passes: one per file, each a function `ir.Model -> bool` (whether it changed).
+"""Normalizing passes: one per file, each a function `ir.Model -> bool` (whether it changed).
 
 Contract of every pass: it edits the model in place, never changes what the graph computes (but for
 float rounding), keeps graph inputs and the names of graph outputs, never alters an initializer that

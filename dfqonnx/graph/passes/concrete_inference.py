@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.passes.edit import constant
 
 _RANDOM = frozenset({"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"})
@@ -146,7 +146,7 @@ def _infer(probe: ConcreteValues, node: ir.Node, version: int) -> None:
         raise UnsupportedModel(
             "the shapes of this model do not fit together:",
             [
-                Offence(
+                Offense(
                     node.name or str(node.outputs[0].name),
                     node.op_type,
                     _reason(error),

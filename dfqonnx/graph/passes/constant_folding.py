@@ -66,7 +66,7 @@ def _walk_both(
             if own is None:
                 own = start(model, fixed_batch, sizes.chosen)
                 walk(own, model.graph, version)  # raises where the file itself does not fit
-            reason = error.offences[0].reason
+            reason = error.offenses[0].reason
             node.meta[UNSUPPORTED] = f"it fits a batch of {fixed_batch} only ({reason})"
             for probe in (few, more):
                 for value in node.outputs:

@@ -1,6 +1,6 @@
 """Mul, Div, Add and Sub by a per-channel constant move into the Conv or Gemm before them.
 
-Exporters write biases as a separate Add of shape [1, K] or [C, 1, 1] and frozen normalisations as
+Exporters write biases as a separate Add of shape [1, K] or [C, 1, 1] and frozen normalizations as
 Mul and Add:    (W x + c) * m = (m W) x + m c,        (W x + c) + b = W x + (c + b).
 """
 

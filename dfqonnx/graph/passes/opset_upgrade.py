@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx import checker, inliner, shape_inference, version_converter
 from onnx_ir.passes import common
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.tensor_checks import without
 
 OPSET = 21
@@ -54,7 +54,7 @@ def upgrade_opset(
             reason = str(error).split("Assertion")[-1].strip(" :`")
             raise UnsupportedModel(
                 f"this model cannot be brought from opset {version} to {OPSET}:",
-                [Offence("graph", "", reason, f"export again at opset {OPSET} or near")],
+                [Offense("graph", "", reason, f"export again at opset {OPSET} or near")],
             ) from None
     model = ir.from_proto(proto)
     if version < _HALF_PIXELS:
@@ -92,7 +92,7 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     except (RuntimeError, ValueError, checker.ValidationError) as error:
         raise UnsupportedModel(
             "the local functions of this model cannot be inlined:",
-            [Offence("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
+            [Offense("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
         ) from None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from dfqonnx.errors import Offence, UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 
 REAL = frozenset({
     ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT,
@@ -78,5 +78,5 @@ def _check_readers(image: ir.Value) -> None:
                 advice = "put a Cast to float right behind the input"
                 raise UnsupportedModel(
                     "this model calculates with integer pixels:",
-                    [Offence(str(node.name), node.op_type, reason, advice)],
+                    [Offense(str(node.name), node.op_type, reason, advice)],
                 )

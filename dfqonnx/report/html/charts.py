@@ -48,9 +48,9 @@ def intervals(rows: Sequence[Whisker]) -> str:
     ax.grid(visible=False)
     ax.grid(axis="x", color=d.RULE, linewidth=0.7)
     for y, row in enumerate(rows):
-        colour, found = d.FIRST if row.ours else d.SECOND, row.found
-        ax.plot([found.low, found.high], [y, y], color=colour, linewidth=2)
-        ax.plot([found.value], [y], "o", color=colour, markersize=6)
+        color, found = d.FIRST if row.ours else d.SECOND, row.found
+        ax.plot([found.low, found.high], [y, y], color=color, linewidth=2)
+        ax.plot([found.value], [y], "o", color=color, markersize=6)
         left = found.value < (min(r.found.low for r in rows) + max(r.found.high for r in rows)) / 2
         ax.annotate(
             f"{row.label} {found.value:.1f} %",

@@ -1,6 +1,6 @@
-"""From a matplotlib figure to SVG that stands inside a page and follows its colours.
+"""From a matplotlib figure to SVG that stands inside a page and follows its colors.
 
-Figures are drawn in placeholder colours, which become CSS variables: one drawing serves the light
+Figures are drawn in placeholder colors, which become CSS variables: one drawing serves the light
 and the dark scheme. Text stays text, in the page's font. Nothing that a model names is ever drawn,
 so no name needs escaping here; captions are HTML.
 """
@@ -73,7 +73,7 @@ def svg(fig: Figure, label: str) -> str:
     """Return the figure as an inline SVG element.
 
     Args:
-        fig: drawn in the placeholder colours.
+        fig: drawn in the placeholder colors.
         label: what a screen reader says.
     """
     out = io.StringIO()

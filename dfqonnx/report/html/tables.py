@@ -104,7 +104,7 @@ def _accuracy(report: Report) -> Iterator[Side]:
         top1 = _bounded(report.teacher.top1), _bounded(report.student.top1)
         before = None if report.training is None else report.training.untrained_top1
         middle = Fact() if before is None else _bounded(before)
-        yield Side("top-1, labelled images", top1[0], middle, top1[1])
+        yield Side("top-1, labeled images", top1[0], middle, top1[1])
     if report.drop is not None:
         points = report.drop.points
         drop = Fact(f"{points.value:.2f} points", _between(points))
@@ -116,7 +116,7 @@ def _accuracy(report: Report) -> Iterator[Side]:
         yield Side("top-1 lost, told without labels", Fact(), Fact(), told)
     if report.agreement.eval is not None:
         share = _bounded(times100(report.agreement.eval))
-        yield Side("same class as float, labelled images", Fact(), Fact(), share)
+        yield Side("same class as float, labeled images", Fact(), Fact(), share)
     training = report.training
     if report.agreement.synthetic is not None:
         before = training.untrained if training is not None else None

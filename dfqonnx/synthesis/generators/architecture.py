@@ -76,7 +76,7 @@ def build(architecture: str, form: Form, *, generator: Generator) -> nn.Module:
 
 
 class Grow(nn.Module):
-    """Nearest-neighbour enlargement to a fixed size."""
+    """Nearest-neighbor enlargement to a fixed size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def load_checkpoint(path: str, networks: Sequence[nn.Module]) -> None:
     Raises:
         UsageError: no such file, or one of other networks.
     """
-    where = f"synth.generator.kept {path}"
+    where = f"synthesis.generator.checkpoint {path}"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

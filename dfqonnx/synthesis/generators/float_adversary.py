@@ -1,7 +1,7 @@
 """A float network of the teacher's form with random weights: DFQF's adversary.
 
 Every Conv, Gemm and MatMul gets a weight N(0, 2 / fan-in) and a bias of 0, and every value that
-came out of a BatchNormalization passes one again, which normalises by its own batch. The adversary
+came out of a BatchNormalization passes one again, which normalizes by its own batch. The adversary
 is trained on what the generator makes, by KL(teacher || adversary), and thrown away.
 
     SGD, Nesterov momentum 0.9, weight decay; rate / 10 at 40 % and 80 % of the steps
@@ -28,11 +28,11 @@ MOMENTUM, MILESTONES = 0.9, (0.4, 0.8)
 
 
 class Adversary:
-    """The network and its optimiser.
+    """The network and its optimizer.
 
     Args:
         teacher: whose form it takes.
-        statistics: names of the values that are normalised.
+        statistics: names of the values that are normalized.
         spec: rate and decay.
         generator: CPU randomness.
         device: where it trains.
@@ -56,13 +56,13 @@ class Adversary:
         self.net = ProgramModule(teacher, replace=layers, after=norms, channels_last=True).to(
             device
         )
-        self._rate = spec.rate
-        self._optimiser = torch.optim.SGD(
+        self._rate = spec.opponent_lr
+        self._optimizer = torch.optim.SGD(
             self.net.parameters(),
-            lr=spec.rate,
+            lr=spec.opponent_lr,
             momentum=MOMENTUM,
             nesterov=True,
-            weight_decay=spec.decay,
+            weight_decay=spec.opponent_weight_decay,
         )
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Adversary:
             done: fraction of the training that is over.
         """
         fall = 0.1 ** sum(done >= milestone for milestone in MILESTONES)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self._rate * fall
         loss = functional.kl_div(
             functional.log_softmax(self(x), 1),
@@ -87,9 +87,9 @@ class Adversary:
             reduction="batchmean",
             log_target=True,
         )
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        self._optimizer.step()
         return float(loss.detach())
 
 
@@ -136,7 +136,7 @@ class _Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (B, C, ...) normalised per channel."""
+        """Return x (B, C, ...) normalized per channel."""
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
 
 

@@ -6,7 +6,7 @@
 Convolutions are 3x3, LeakyReLU 0.2, the two inner BatchNorms have eps 0.8.
 
 `gdfq` is told its class: z times a learned embedding of it, element by element. `dfqf` is the same
-network with DFQF's initialisation: Conv N(0, 0.02), BatchNorm scale N(1, 0.02), biases 0.
+network with DFQF's initialization: Conv N(0, 0.02), BatchNorm scale N(1, 0.02), biases 0.
 
 Sources: Xu et al., "Generative Low-bitwidth Data Free Quantization", ECCV 2020; Li et al., "DFQF:
 Data Free Quantization-aware Fine-tuning", ACML 2020.

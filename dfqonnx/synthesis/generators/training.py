@@ -32,7 +32,7 @@ from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, dista
 from dfqonnx.synthesis.pixels import to_pixels
 
 Opponent = Callable[[Tensor], Tensor]
-LEAST = 16  # images of a pass: the generator normalises by its own batch
+LEAST = 16  # images of a pass: the generator normalizes by its own batch
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TeacherProbe:
 
 
 class GeneratorTrainer:
-    """A generator, its optimiser and its losses.
+    """A generator, its optimizer and its losses.
 
     Args:
         network: from (z, labels) to images of mean 0 and deviation 1.
@@ -87,7 +87,7 @@ class GeneratorTrainer:
         self._objective = Objective(losses)
         self._generator, self._device = generator, device
         self._weights = list(network.parameters())
-        self._optimiser = torch.optim.Adam(self._weights, lr=spec.rate, betas=spec.betas)
+        self._optimizer = torch.optim.Adam(self._weights, lr=spec.lr, betas=spec.betas)
 
     def imagine(self, count: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """Return images (count, C, H, W) and the classes asked for, if any; gradients reach G."""
@@ -122,7 +122,7 @@ class GeneratorTrainer:
             judge.targets,
             labels=labels,
             features=None if plain is None else taps[plain.features],
-            centres=None if plain is None else plain.rows,
+            centers=None if plain is None else plain.rows,
             students=tuple(opponent(x) for opponent in asked),
             generator=self._generator,
         )
@@ -131,8 +131,8 @@ class GeneratorTrainer:
             gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
             for weight, gradient in zip(self._weights, gradients, strict=True):
                 weight.grad = None if gradient is None else gradient.nan_to_num_(0.0, 0.0, 0.0)
-            self._optimiser.param_groups[0]["lr"] = self._spec.rate * rate
-            self._optimiser.step()
+            self._optimizer.param_groups[0]["lr"] = self._spec.lr * rate
+            self._optimizer.step()
         figures = {name: float(value.detach()) for name, value in found.items()}
         return {
             "loss": float(loss.detach()),
@@ -196,7 +196,7 @@ class OnlineGenerators:
 
     def play(self, opponents: Sequence[Opponent], *, done: float) -> dict[str, float]:
         """Improve while students train, of which a fraction is `done`; against them, if so said."""
-        rate = lr_factor(done, self._spec.fall, milestones=self._spec.milestones)
+        rate = lr_factor(done, self._spec.lr_schedule, milestones=self._spec.milestones)
         return self.improve(opponents if self.game.opponent == "student" else (), rate=rate)
 
     def improve(self, opponents: Sequence[Opponent], *, rate: float = 1.0) -> dict[str, float]:
@@ -216,7 +216,7 @@ class OnlineGenerators:
         """One line for the report."""
         count, spec = len(self._makers), self._spec
         many = f"{count} {spec.architecture} generators" if count > 1 else ""
-        trained = "trained before" if spec.kept else f"{spec.iterations} steps"
+        trained = "trained before" if spec.checkpoint else f"{spec.iterations} steps"
         return f"{many or f'a {spec.architecture} generator'}, {trained}"
 
     def state(self) -> dict[str, NDArray[np.generic]]:

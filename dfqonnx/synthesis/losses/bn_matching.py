@@ -27,7 +27,7 @@ Source: Yin et al., "Dreaming to Distill" (DeepInversion), CVPR 2020.
     1/B sum over images n, layers l, channels c  (m_nlc - m_lc)^2 + (s_nlc - s_lc)^2
 
 with the mean m_n and the deviation s_n = sqrt(v_n + 1e-6) over the places of one image, s alike;
-the normalised input counts as one more layer, of mean 0 and deviation 1.
+the normalized input counts as one more layer, of mean 0 and deviation 1.
 
 Source: Cai et al., "ZeroQ", CVPR 2020.
 """

@@ -18,15 +18,15 @@ Sources: Li et al., "DFQF", ACML 2020; Choi et al., CVPR Workshops 2020.
     mean -(1 - p_y)^gamma log p_y
 
 p_y is what the teacher gives the class y asked for. An image that already has p_y near 1 is left
-alone, so optimisation ends with images that are less certain than cross-entropy would make them:
+alone, so optimization ends with images that are less certain than cross-entropy would make them:
 those are where a quantized network errs.
 
 Source: hard-sample synthesis of Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization"
 (HAST), CVPR 2023; gamma = 2 on CIFAR, 0.5 on ImageNet.
 
-`margin`: LRQ's adversarial margin, against features that crowd around their class centre.
+`margin`: LRQ's adversarial margin, against features that crowd around their class center.
 
-    theta_n = angle between feature f_n and centre w_y      y the class asked for
+    theta_n = angle between feature f_n and center w_y      y the class asked for
     loss    = (1/B) sum_n max(0, angle - theta_n)
 
 f is what the last layer reads and w_y the row of that layer. The class loss pulls theta to 0; this
@@ -84,11 +84,11 @@ def focal(seen: ImageLossInputs, *, gamma: float = 2.0) -> Tensor:
 NEAREST = 1 - 1e-6  # of a cosine: the angle's slope is infinite at 1
 
 
-@image_loss("margin", needs=("features", "centres", "labels"))
+@image_loss("margin", needs=("features", "centers", "labels"))
 def margin(seen: ImageLossInputs, *, angle: float = 0.3) -> Tensor:
     """Return the mean hinge on the angle."""
     assert seen.features is not None  # `needs` says so
-    assert seen.centres is not None
+    assert seen.centers is not None
     assert seen.labels is not None
-    cosine = functional.cosine_similarity(seen.features, seen.centres[seen.labels], dim=1)
+    cosine = functional.cosine_similarity(seen.features, seen.centers[seen.labels], dim=1)
     return (angle - cosine.clamp(-NEAREST, NEAREST).acos()).clamp_min(0.0).mean()

@@ -1,10 +1,10 @@
-"""What neighbouring pixels have to do with each other.
+"""What neighboring pixels have to do with each other.
 
 blur          mean (x - g * x)^2, g a Gaussian of 3 x 3 places and deviation 1, edges repeated.
               The prior of The Knowledge Within (CVPR 2020) as far as it is known: its exact form
               was not found
 smooth-norm   |dx| + |dy| + |dxy| + |dyx|, the Euclidean norms of all differences of
-              neighbours across, down and on both diagonals (DeepInversion, CVPR 2020)
+              neighbors across, down and on both diagonals (DeepInversion, CVPR 2020)
 
 `smooth`: total variation (Rudin, Osher and Fatemi 1992).
 """
@@ -50,5 +50,5 @@ def _norm(value: Tensor) -> Tensor:
 
 @image_loss("smooth")
 def smooth(seen: ImageLossInputs) -> Tensor:
-    """Return the mean absolute difference of neighbours, down plus across."""
+    """Return the mean absolute difference of neighbors, down plus across."""
     return total_variation(seen.images)

@@ -1,10 +1,10 @@
-"""The terms of an optimised image's loss that need no statistics.
+"""The terms of an optimized image's loss that need no statistics.
 
 Classes: cross-entropy to soft labels less the labels' own entropy, so 0 is a perfect match. A share
 of the images asks for two classes at once: such images lie near decision boundaries, where a
 quantized network errs first (Qimera, NeurIPS 2021).
 
-Smoothness: mean absolute difference of neighbours (total variation, Rudin, Osher and Fatemi 1992).
+Smoothness: mean absolute difference of neighbors (total variation, Rudin, Osher and Fatemi 1992).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbours, down plus across, of (N, C, H, W)."""
+    """Return the mean absolute difference of neighbors, down plus across, of (N, C, H, W)."""
     total = images.new_zeros(())
     if images.shape[2] > 1:
         total = total + (images[:, :, 1:] - images[:, :, :-1]).abs().mean()

@@ -29,14 +29,14 @@ class ImageLossInputs:
     """What is known of a batch of B images while a gradient still reaches them.
 
     Attributes:
-        images: (B, C, H, W), normalised as the teacher reads them.
+        images: (B, C, H, W), normalized as the teacher reads them.
         logits: (B, K), the teacher's.
         taps: the teacher's values by name: those of `targets`, and what else was asked for.
         targets: the statistics of the training data.
         labels: (B,) the class asked for; None where none was.
         soft: (B, K) the distribution asked for; None where none was.
         features: (B, D) what the teacher's last layer reads; None where it is no plain layer.
-        centres: (K, D) rows of that layer; None likewise.
+        centers: (K, D) rows of that layer; None likewise.
         students: logits (B, K) of every opponent on the same images.
         generator: CPU randomness.
     """
@@ -48,7 +48,7 @@ class ImageLossInputs:
     labels: Tensor | None = None
     soft: Tensor | None = None
     features: Tensor | None = None
-    centres: Tensor | None = None
+    centers: Tensor | None = None
     students: tuple[Tensor, ...] = ()
     generator: Generator | None = None
 

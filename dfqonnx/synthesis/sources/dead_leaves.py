@@ -4,7 +4,7 @@ An image is a stack of opaque shapes that occlude each other, painted back to fr
 dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resembles photographs):
     radius        density r^-2 between a smallest one and 0.8 of the image's side
     shape         ellipse or rectangle, any angle, log-normal aspect
-    colour        the image's mean, plus a luminance, plus a chroma that is much weaker
+    color        the image's mean, plus a luminance, plus a chroma that is much weaker
                   (photographs vary far more in luminance than in chroma)
     texture       Gaussian noise with amplitude f^-p, a linear gradient across the shape
 How strong each of these is, `DeadLeavesParams` says. Spectra come close to 1/f in amplitude.
@@ -17,7 +17,7 @@ to the side, more of them, flatter textures.
 Textures of dead leaves: Gaussian noise whose amplitude falls with frequency as f^-p.
 
 Luminance and chroma of photographs have such spectra, p between 0.8 and 1.5 (Tolhurst, Tadmor and
-Chao 1992); the planes of one texture share most of it, since photographs are nearly grey.
+Chao 1992); the planes of one texture share most of it, since photographs are nearly gray.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generato
     def uniform() -> Tensor:
         return torch.rand(batch, 1, 1, generator=generator)
 
-    def colour() -> Tensor:
+    def color() -> Tensor:
         chroma = 0.0 if channels == 1 else look.chroma
         return look.contrast * (normal(1, 1, 1) + chroma * normal(channels, 1, 1))
 
@@ -186,32 +186,32 @@ def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generato
     tint = 0.0 if channels == 1 else 0.5
     mean = look.level + look.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
     whole = (0, height, 0, width)
-    image = mean + colour() + look.background * look.contrast * texture(*whole)  # (B, C, H, W)
+    image = mean + color() + look.background * look.contrast * texture(*whole)  # (B, C, H, W)
     for _ in range(look.shapes):
         radius = _radii(uniform(), look)  # (B, 1, 1)
         middle = (uniform() * 1.2 - 0.1) * width / side
-        centre = (uniform() * 1.2 - 0.1) * height / side
+        center = (uniform() * 1.2 - 0.1) * height / side
         angle, aspect = uniform() * math.pi, torch.exp(look.aspect * normal(1, 1))
         rectangle = uniform() < look.rectangles
         reach = (radius + 1 / side) * torch.maximum(aspect, 1 / aspect) * math.sqrt(2)
-        top, bottom = _span(centre, reach, side, height)
+        top, bottom = _span(center, reach, side, height)
         left, right = _span(middle, reach, side, width)
-        along, up = columns[:, left:right] - middle, rows[top:bottom] - centre
+        along, up = columns[:, left:right] - middle, rows[top:bottom] - center
         x = (along * angle.cos() + up * angle.sin()) / aspect  # (B, h, w)
         y = (up * angle.cos() - along * angle.sin()) * aspect
         inside = torch.where(rectangle, torch.maximum(x.abs(), y.abs()), torch.hypot(x, y))
         cover = (0.5 - (inside - radius) * side).clamp_(0, 1).unsqueeze_(1)  # (B, 1, h, w)
         slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * look.gradient).clamp_(-0.5, 0.5)
         strength = look.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
-        paint = mean + colour() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
+        paint = mean + color() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
         image[:, :, top:bottom, left:right].lerp_(paint, cover)
     return image
 
 
-def _span(centre: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, int]:
+def _span(center: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, int]:
     """Return first and last pixel (exclusive) of an axis that shapes of a chunk can touch."""
-    first = math.floor(float((centre - reach).min()) * side)
-    last = math.ceil(float((centre + reach).max()) * side)
+    first = math.floor(float((center - reach).min()) * side)
+    last = math.ceil(float((center + reach).max()) * side)
     first = min(max(first, 0), length)
     return first, min(max(last, first), length)
 

@@ -31,7 +31,7 @@ from dfqonnx.synthesis.generators.training import (
 )
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
-ROOM = 4  # times the memory that optimising pixels takes
+ROOM = 4  # times the memory that optimizing pixels takes
 
 
 @SOURCES.add("generator")
@@ -43,19 +43,19 @@ def generate(studio: SynthesisContext) -> OnlineGenerators:
     """
     if len(studio.shape) != 3:
         raise UsageError(
-            "synth.source: generator makes images, and this model reads none; use --recipe default"
+            "synthesis.source: generator makes images, and this model reads none; use --recipe default"
         )
-    spec, game = studio.spec.generator, studio.spec.game
+    spec, game = studio.spec.generator, studio.spec.co_training
     judge = _judge(studio)
     height, width, channels = studio.size
     classes = judge.classes if spec.conditional else 0
-    form = Form(height, width, channels, spec.latent, classes, spec.slim)
+    form = Form(height, width, channels, spec.latent, classes, spec.width_multiplier)
     canvas = OutputToPixels(studio.inputs, channels, studio.device)
     networks = [
         build(spec.architecture, form, generator=studio.generator) for _ in range(game.generators)
     ]
-    if spec.kept:
-        load_checkpoint(spec.kept, networks)
+    if spec.checkpoint:
+        load_checkpoint(spec.checkpoint, networks)
     makers = [
         GeneratorTrainer(
             network,
@@ -78,14 +78,14 @@ def generate(studio: SynthesisContext) -> OnlineGenerators:
         images=studio.plan.images,
         generator=studio.generator,
     )
-    if not spec.kept:
+    if not spec.checkpoint:
         _train(live, judge, studio)
     return live
 
 
 def _batch(studio: SynthesisContext) -> int:
     """Return how many images of a step memory holds: of the recipe's, as many as there is room."""
-    wanted = studio.spec.generator.batch
+    wanted = studio.spec.generator.batch_size
     fit = ROOM * fitting(measure(studio.teacher, studio.shape), studio.shape)
     if studio.device.type == "cuda":
         fit = wanted
@@ -95,7 +95,7 @@ def _batch(studio: SynthesisContext) -> int:
 
 
 def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext) -> None:
-    spec, game = studio.spec.generator, studio.spec.game
+    spec, game = studio.spec.generator, studio.spec.co_training
     adversary = None
     if game.opponent == "float" and judge.classes:
         adversary = Adversary(
@@ -108,11 +108,11 @@ def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext
     given: Sequence[Opponent] = studio.opponents if game.opponent == "student" else ()
     given = given if adversary is None else (adversary,)
     started = time.perf_counter()
-    studio.progress.start("synthesise", max(1, spec.iterations))
-    falls = spec.fall if game.student_steps == 0 else "constant"  # else it falls in the game
+    studio.progress.start("synthesize", max(1, spec.iterations))
+    falls = spec.lr_schedule if game.student_steps == 0 else "constant"  # else it falls in the game
     for step in range(spec.iterations):
         done = step / spec.iterations
-        opponents = given if step >= spec.alone else ()
+        opponents = given if step >= spec.warmup_iterations else ()
         figures = live.improve(opponents, rate=lr_factor(done, falls, milestones=spec.milestones))
         if adversary is not None:
             x = live.draw(live.batch, studio.generator).x

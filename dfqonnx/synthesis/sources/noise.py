@@ -17,7 +17,7 @@ from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 NOISE_CHUNK = 256
 
 
-@SOURCES.add("leaves")
+@SOURCES.add("dead-leaves")
 def paint(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
     height, width, channels = studio.size
@@ -45,7 +45,7 @@ def noise(studio: SynthesisContext) -> Iterator[Tensor]:
 
 @SOURCES.add("gaussian")
 def gaussian(studio: SynthesisContext) -> Iterator[Tensor]:
-    """Yield x ~ N(0, 1) on normalised pixels, as papers do, cut to valid pixels."""
+    """Yield x ~ N(0, 1) on normalized pixels, as papers do, cut to valid pixels."""
     height, width, channels = studio.size
     form = (
         (height, width, channels) if studio.inputs.layout == "NHWC" else (channels, height, width)

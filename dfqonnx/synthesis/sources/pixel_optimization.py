@@ -1,8 +1,8 @@
-"""Images optimised through the teacher, batch by batch, starting from dead leaves.
+"""Images optimized through the teacher, batch by batch, starting from dead leaves.
 
     loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
 
-or what else a recipe's `losses` name. Adam on the normalised pixels, its rate falling along a
+or what else a recipe's `losses` name. Adam on the normalized pixels, its rate falling along a
 cosine, or whenever the loss stops falling; every step sees a random flip and shift, and pixels are
 clamped to the valid range. A recipe may begin with noise N(0, 1) instead, as most papers do.
 Without statistics those of dead leaves stand in; without logits of the form (N, K) there is no
@@ -29,12 +29,12 @@ from dfqonnx.synthesis.pixels import limits, to_pixels, to_tensor
 from dfqonnx.synthesis.sources.noise import paint
 
 
-@SOURCES.add("optimised")
+@SOURCES.add("optimized")
 def optimize_pixels(studio: SynthesisContext) -> Iterator[Tensor]:
-    """Yield `plan.optimised` optimised images, then procedural ones up to `plan.images`."""
+    """Yield `plan.optimized` optimized images, then procedural ones up to `plan.images`."""
     plan = studio.plan
     start = torch.cat(list(paint(studio)))  # (N, H, W, C)
-    studio.progress.start("synthesise", max(1, plan.steps))
+    studio.progress.start("synthesize", max(1, plan.steps))
     statistics = studio.statistics or surrogate_statistics(
         studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )
@@ -43,8 +43,8 @@ def optimize_pixels(studio: SynthesisContext) -> Iterator[Tensor]:
         studio.device
     )
     done = 0
-    while done < plan.optimised:
-        batch = min(plan.batch, plan.optimised - done)
+    while done < plan.optimized:
+        batch = min(plan.batch, plan.optimized - done)
         canvas = _canvas(to_tensor(start[done : done + batch], studio.inputs), studio)
         if studio.spec.pixels.start == "noise":
             canvas = torch.randn(canvas.shape, generator=studio.generator).to(studio.device)
@@ -67,8 +67,8 @@ def _improve(
     pixels = studio.spec.pixels
     limit = limits(studio.inputs, canvas.shape[1], studio.device)
     canvas = canvas.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([canvas], lr=pixels.rate, betas=pixels.betas)
-    fall = falling(optimiser, pixels, steps)
+    optimizer = torch.optim.Adam([canvas], lr=pixels.lr, betas=pixels.betas)
+    fall = falling(optimizer, pixels, steps)
     objective = Objective(studio.spec.losses)
     wishes: LabelTargets | None = None
     for step in range(steps):
@@ -88,7 +88,7 @@ def _improve(
         loss, found = objective(seen)
         (canvas.grad,) = torch.autograd.grad(loss, canvas)
         canvas.grad.nan_to_num_(0.0, 0.0, 0.0)
-        optimiser.step()
+        optimizer.step()
         if pixels.clamp or step == steps - 1:
             with torch.no_grad():
                 canvas.copy_(canvas.clamp(*limit))
@@ -119,7 +119,7 @@ def sample_labels(
     classes, generator = logits.shape[1], studio.generator
     labels = soft = None
     if objective.needs("soft"):
-        boundary = studio.spec.boundary
+        boundary = studio.spec.two_class_fraction
         soft = soft_labels(count, classes, boundary=boundary, generator=generator)
         soft = soft.to(studio.device)
     if objective.needs("labels"):
@@ -128,25 +128,25 @@ def sample_labels(
 
 
 def falling(
-    optimiser: torch.optim.Optimizer, pixels: PixelOptimizationConfig, steps: int
+    optimizer: torch.optim.Optimizer, pixels: PixelOptimizationConfig, steps: int
 ) -> Callable[[int, float], None]:
     """Return what sets the rate after a step, given its number and its loss; sets the first one.
 
     Along a cosine from `rate` to `last` times `rate`; or a tenth of what it was whenever `patience`
     steps have not lowered the loss, never below `last` times `rate`; or not at all.
     """
-    if pixels.fall == "plateau":
+    if pixels.lr_schedule == "plateau":
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, patience=pixels.patience, min_lr=pixels.rate * pixels.last
+            optimizer, patience=pixels.patience, min_lr=pixels.lr * pixels.min_lr_ratio
         )
         return lambda step, loss: plateau.step(loss)
 
     def along(step: int, loss: float) -> None:
         fall = 0.5 * (1 + math.cos(math.pi * (step + 1) / steps))
-        rate = pixels.rate * (pixels.last + (1 - pixels.last) * fall)
-        optimiser.param_groups[0]["lr"] = rate
+        rate = pixels.lr * (pixels.min_lr_ratio + (1 - pixels.min_lr_ratio) * fall)
+        optimizer.param_groups[0]["lr"] = rate
 
-    return (lambda step, loss: None) if pixels.fall == "constant" else along
+    return (lambda step, loss: None) if pixels.lr_schedule == "constant" else along
 
 
 def _jitter(canvas: Tensor, studio: SynthesisContext) -> Tensor:

@@ -1,4 +1,4 @@
-"""Labelled images to measure on: never to train, calibrate or choose with.
+"""Labeled images to measure on: never to train, calibrate or choose with.
 
     FILE.npz         x uint8 (N, H, W, C) or (N, H, W), y integers (N), class_names text (K) or none
     FILE.tar, DIR    images and a labels.csv with the columns file, label
@@ -26,7 +26,7 @@ _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 @dataclass(frozen=True)
 class EvalData:
-    """Labelled images.
+    """Labeled images.
 
     Attributes:
         source: path that they come from.
@@ -54,7 +54,7 @@ class EvalData:
 
 
 def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
-    """Open labelled images for a model.
+    """Open labeled images for a model.
 
     Args:
         path: npz file, tar file or folder.

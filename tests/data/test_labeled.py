@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfqonnx.core.input_format import PRESETS, InputFormat
-from dfqonnx.data.labelled import EvalData, load_eval_data
+from dfqonnx.data.labeled import EvalData, load_eval_data
 from dfqonnx.data.model_input import image_shape, to_tensor
 from dfqonnx.errors import UsageError
 
@@ -97,7 +97,7 @@ def test_images_of_another_size_are_cut_to_the_middle_and_that_is_said(tmp_path:
     assert (data.images.read(0, 1)[0, 14, 8:20] == 200).all()
 
 
-def test_a_gray_model_reads_colour_files_as_gray(tmp_path: Path) -> None:
+def test_a_gray_model_reads_color_files_as_gray(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "a.png").write_bytes(png(np.full((8, 6, 3), 77, np.uint8)))
     assert (load_eval_data(tmp_path, (8, 6, 1), 1).images.read(0, 1) == 77).all()
