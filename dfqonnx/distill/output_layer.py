@@ -21,10 +21,9 @@ from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
-from dfqonnx.graph.passes.eliminate_noops import RESHAPES
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.ptq.gptq import LARGEST, SampledPositions, is_matrix_product, set_solution
 
-PASSING = RESHAPES | {"Identity", "Transpose"}
 MOST = 2**24  # numbers kept of one layer's inputs, or outputs, over all images
 
 
@@ -75,7 +74,9 @@ def last_layers(student: Student, teacher: Program) -> list[QuantizedLayer]:
     """Return the matrix products behind which nothing but shapes changes up to the targets."""
     ends, made = set(teacher.training_outputs), {str(s.outputs[0]): s for s in teacher.steps}
     for step in reversed(teacher.steps):
-        if step.op in PASSING and ends & {str(name) for name in step.outputs}:
+        if has_trait(step.op, Trait.REARRANGES_AXES) and ends & {
+            str(name) for name in step.outputs
+        }:
             ends.add(str(step.inputs[0]))
     last = {made[name].node for name in ends if name in made}
     return [

@@ -22,9 +22,9 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.equalization.cross_layer import CrossLayerEqualized
 from dfqonnx.equalization.layers import LayerPair
+from dfqonnx.graph.op_traits import Trait, ops_with
 
 DEVIATIONS = 3.0
-SHIFTING = frozenset({"Relu", "GlobalAveragePool", "MaxPool", "Identity", "Flatten"})
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def absorb_high_bias(network: CrossLayerEqualized) -> CrossLayerEqualized:
 def _shifts(pair: LayerPair) -> bool:
     """Whether what stands between lets a constant above 0 through."""
     rectified = "Relu" in pair.between or bool(pair.clips)
-    passing = SHIFTING | ({"Clip"} if pair.clips else frozenset())
+    passing = ops_with(Trait.SHIFT_EQUIVARIANT) | ({"Clip"} if pair.clips else frozenset())
     biased = pair.first.site.bias is not None and pair.second.site.bias is not None
     return rectified and biased and set(pair.between) <= passing
 

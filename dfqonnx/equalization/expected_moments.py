@@ -26,10 +26,10 @@ from torch import Tensor
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.graph.op_traits import Trait, has_trait
 
 DEVIATIONS = 6.0
 PHOTO_MEAN, PHOTO_DEVIATION = 0.45, 0.25  # of pixels in 0..1
-KEEPING = frozenset({"Identity", "AveragePool", "GlobalAveragePool", "Flatten"})  # the mean
 
 
 @dataclass(frozen=True)
@@ -147,5 +147,7 @@ def _through(
         return None
     if step.op == "Relu":
         return value.clipped(math.inf)
-    keeps = step.op in KEEPING or (step.op == "Transpose" and names[0] in program.inputs)
+    keeps = has_trait(step.op, Trait.MEAN_PRESERVING) or (
+        step.op == "Transpose" and names[0] in program.inputs
+    )
     return value if keeps else None  # Flatten: repeated where it is read

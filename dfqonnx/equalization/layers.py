@@ -18,11 +18,7 @@ from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
-
-HOMOGENEOUS = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity"}
-)
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+from dfqonnx.graph.op_traits import Trait, has_trait
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def find_layers(program: Program, sites: QuantizationPlan) -> list[WeightedLayer
     for site in sites.weights:
         step = steps[site.node]
         own = all(uses[name] == 1 for name in (site.weight, site.bias) if name is not None)
-        plain = step.inputs[1] == site.weight and step.op in WEIGHTED
+        plain = step.inputs[1] == site.weight and has_trait(step.op, Trait.LAYER)
         if own and plain and program.tensors[site.weight].dim() >= 2:
             group = int(step.attributes.get("group", 1))
             found.append(WeightedLayer(site, group, str(step.outputs[0])))
@@ -159,7 +155,7 @@ def _follow(
             return LayerPair(first, layers[step.node], tuple(between), tuple(clips))
         if step.op == "Clip" and step.node in free:
             clips.append(step.node)
-        elif step.op not in HOMOGENEOUS and not _flattens(step):
+        elif not has_trait(step.op, Trait.HOMOGENEOUS) and not _flattens(step):
             return None
         if len(step.outputs) != 1:
             return None

@@ -38,10 +38,9 @@ from torch import Tensor
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.equalization.layers import WeightedLayer, find_layers
+from dfqonnx.graph.op_traits import Trait, has_trait
 
 Numbers = NDArray[np.int64]
-ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu", "Identity"})
-POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
 POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
 
 
@@ -118,13 +117,14 @@ class ScaleGroupBuilder:
         first, several = known[0], len(known) > 1
         all_read = len(known) == len(list(step.reads()))
         maps = not any(value.rows for value in known)
-        if step.op in ELEMENTWISE and not several:
+        homogeneous = has_trait(step.op, Trait.HOMOGENEOUS)
+        if homogeneous and has_trait(step.op, Trait.ELEMENTWISE) and not several:
             return self._same(known, made, first)
-        if step.op in POOLING and maps:
+        if homogeneous and has_trait(step.op, Trait.POOLING) and maps:
             return self._same(known, made, replace(first, point=step.op == "GlobalAveragePool"))
         if step.op == "Slice" and maps and not several:
             return self._moves(step) and self._same(known, made, first)
-        if step.op in {"Flatten", "Reshape"} and maps and not several:
+        if has_trait(step.op, Trait.ROW_MAJOR) and maps and not several:
             flat = replace(first, rows=True, block=not first.point, point=False)
             return self._flattens(step, first) and self._same(known, made, flat)
         if step.op == "Add" and all_read and several and not any(v.block for v in known):
@@ -160,7 +160,7 @@ class ScaleGroupBuilder:
     def _flattens(self, step: OpCall, value: Channels) -> bool:
         if step.op == "Flatten":
             return bool(step.attributes.get("axis", 1) == 1)
-        shape = self._constant(step, 1)
+        shape = self._constant(step, 1) if step.op == "Reshape" else []
         return value.point and len(shape) == 2 and shape[1] == value.size
 
     def _zeros(self, step: OpCall) -> tuple[int, int] | None:

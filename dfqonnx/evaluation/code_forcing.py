@@ -17,11 +17,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
+from dfqonnx.graph.op_traits import Trait, has_trait
 
-# Float nodes that add up whole planes, which libraries do in different orders.
-SUMS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 _FEED = "given:"
-_INTEGER_STEPS = {"Clip", "Min"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class CodeTensor:
         site: name of the site; the tensor's own name in files that name no sites.
         value: name of the integer tensor.
         dtype: its ONNX element type.
-        summed: whether one of `SUMS` stands between these codes and those before.
+        summed: whether a node that sums up whole planes (libraries do that in different orders)
+            stands between these codes and those before.
     """
 
     site: str
@@ -55,7 +54,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
     for node in named or quantizers:
         value = node.output[0]
         after = readers.get(value, [])
-        if len(after) == 1 and after[0].op_type in _INTEGER_STEPS:
+        if len(after) == 1 and has_trait(after[0].op_type, Trait.UPPER_BOUND):
             value = after[0].output[0]
         zero = node.input[2] if len(node.input) > 2 else ""
         dtype = types.get(zero, TensorProto.UINT8)
@@ -65,7 +64,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
 
 
 def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Tell whether a quantizer reads one of `SUMS`, up to the codes before it.
+    """Tell whether a quantizer reads a node that sums whole planes, up to the codes before it.
 
     Args:
         quantizer: where to begin.
@@ -77,7 +76,7 @@ def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]
         node = makers.get(name)
         if node is None or name in seen or node.op_type == "DequantizeLinear":
             continue
-        if node.op_type in SUMS:
+        if has_trait(node.op_type, Trait.NORMALIZES):
             return True
         seen.add(name)
         waiting += node.input

@@ -21,25 +21,12 @@ import onnx_ir as ir
 from onnx import defs
 
 from dfqonnx.errors import Offense, UnsupportedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, dims
 
 MIN_OPSET = 7
 _MOST_INPUT = 2**31  # numbers in the input tensor
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_QUANTIZED = frozenset(
-    {
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-        "MatMulInteger",
-        "QLinearAdd",
-        "QGemm",
-    }
-)
+_QUANTIZED = ("QLinear", "QGemm")  # as ONNX Runtime names its own
 _STANDARD = frozenset({"", "ai.onnx"})
 _STATIC = (
     "export with a fixed image size and by tracing (torch.onnx.export without scripting), or let a"
@@ -73,7 +60,7 @@ def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
         unpacks = node.op_type == "DequantizeLinear" and stored.issuperset(node.input)
         if (node.domain, node.op_type) not in local and not unpacks:  # weights kept as integers
             found += _node(node, index, version)
-    if not any(n.op_type in WEIGHTED for n in nodes) and not found:
+    if not any(has_trait(n.op_type, Trait.LAYER) for n in nodes) and not found:
         found.append(
             Offense("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
         )
@@ -136,9 +123,9 @@ def _inputs(proto: onnx.ModelProto) -> Iterator[Offense]:
 
 def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:
     name = node.name or f"node {index} with output {_first(node.output)}"
-    if node.op_type in _CONTROL_FLOW:
+    if has_trait(node.op_type, Trait.CONTROL_FLOW):
         yield Offense(name, node.op_type, "control flow cannot be quantized", _STATIC)
-    elif node.op_type in _QUANTIZED:
+    elif has_trait(node.op_type, Trait.QUANTIZED) or node.op_type.startswith(_QUANTIZED):
         advice = "start from the float model that it was made from"
         yield Offense(name, node.op_type, "the model is already quantized", advice)
     elif node.domain not in _STANDARD:
@@ -172,7 +159,6 @@ def _first(names: Sequence[str]) -> str:
 
 LARGEST = 1e18
 MOST = 2**30  # numbers in one value, for one image
-_FREE = frozenset({"Clip", "Max", "Min", "Where", "Pad", "Less", "Greater", "Equal"})
 _ADVICE = "the training has diverged or the file is damaged: check where it comes from"
 
 
@@ -208,7 +194,7 @@ def require_measure(graph: ir.Graph) -> None:
 
 
 def _offenses(node: ir.Node) -> Iterator[Offense]:
-    if node.op_type in _FREE:
+    if has_trait(node.op_type, Trait.MAY_READ_INFINITY):
         return
     for value in node.inputs:
         array = constant(value)

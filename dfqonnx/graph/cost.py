@@ -17,6 +17,7 @@ import onnx_ir as ir
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, dims
 from dfqonnx.graph.passes.input_sizes import concrete
 
@@ -54,7 +55,7 @@ def _size(value: ir.Value | None) -> int:
 
 
 def _multiply_adds(node: ir.Node) -> int:
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+    if not has_trait(node.op_type, Trait.WEIGHTED):
         return 0
     weight = dims(node.inputs[1]) or ()
     known = [d for d in weight if isinstance(d, int)]

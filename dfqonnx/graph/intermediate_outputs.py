@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant
 
 
@@ -57,7 +58,7 @@ def expose_intermediate_outputs(model: NormalizedModel, names: Iterable[str]) ->
 def find_first_layer(model: NormalizedModel) -> FirstLayer | None:
     """Return the first Conv or Gemm; None where it has no bias that says anything."""
     for node in model.ir.graph:
-        if node.op_type not in {"Conv", "Gemm"} or len(node.inputs) < 3:
+        if not has_trait(node.op_type, Trait.LAYER) or len(node.inputs) < 3:
             continue
         bias = constant(node.inputs[2])
         name = node.outputs[0].name

@@ -14,6 +14,7 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.checks import require_finite, require_measure
 from dfqonnx.graph.load import Loaded
 from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, ValueInfo
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
 from dfqonnx.graph.passes.edit import STATISTICS, constant, dims
@@ -35,7 +36,6 @@ from dfqonnx.graph.passes.to_float32 import to_float32
 from dfqonnx.graph.passes.unshare_parameters import assign_unique_names, unshare_parameters
 from dfqonnx.graph.trainable_region import select_training_outputs
 
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _SHAPING = (remove_identities, make_pads_explicit, fold_pads, convert_matmul_to_gemm, fold_affines)
 _FOLDING = (fold_batchnorms, fold_affines)
 _FINISHING = (
@@ -125,7 +125,7 @@ def _port(info: onnx.ValueInfoProto) -> ValueInfo:
 
 def _require_layers(model: ir.Model) -> None:
     nodes = list(model.graph)
-    layers = [n for n in nodes if n.op_type in WEIGHTED]
+    layers = [n for n in nodes if has_trait(n.op_type, Trait.LAYER)]
     if not any(constant(n.inputs[1]) is not None for n in layers):
         raise UnsupportedModel(
             "this model has nothing to quantize:",

@@ -22,15 +22,10 @@ import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import BATCH, NormalizedModel
-from dfqonnx.graph.op_traits import is_layer
-from dfqonnx.graph.passes.edit import dims
-from dfqonnx.graph.passes.eliminate_noops import RESHAPES
+from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.graph.passes.channel_affine import output_axis
+from dfqonnx.graph.passes.edit import constant, dims
 
-DECISIONS = frozenset({
-    "ArgMax", "ArgMin", "Compress", "Hardmax", "MaxUnpool", "Multinomial", "NonMaxSuppression",
-    "NonZero", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
-    "Bernoulli", "TopK", "Unique",
-})  # fmt: skip
 _DECIDES = "it takes decisions that no gradient passes"
 _ADVICE = "export the part in front of it, or replace it by operators that dfqonnx knows"
 
@@ -99,7 +94,9 @@ def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachabili
         given = [i for i in node.inputs if i is not None]
         before = next((blind[i] for i in given if i in blind), None)
         reason = reasons.get(str(node.name))
-        decides = node.op_type in DECISIONS and any(i in touched for i in given)
+        decides = has_trait(node.op_type, Trait.DECISION | Trait.RANDOM) and any(
+            i in touched for i in given
+        )
         if before is None and (reason is not None or decides):
             opaque[node] = reason or _DECIDES
             before = node
@@ -114,13 +111,27 @@ def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachabili
     return Reachability(opaque, blind, frozenset(touched), frozenset(layers), lost)
 
 
+def is_layer(node: ir.Node) -> bool:
+    """Tell whether the node multiplies by a constant weight in a way that integers can."""
+    if not has_trait(node.op_type, Trait.LAYER):
+        return False
+    weight = constant(node.inputs[1])
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if weight is None or constant(node.inputs[0]) is not None or weight.ndim < 2:
+        return False
+    row = constant(bias)
+    if bias is not None and row is None:
+        return False
+    return node.op_type != "Gemm" or (output_axis(node) == 0 and row is not None and row.ndim == 1)
+
+
 def logits_of(output: ir.Value) -> ir.Value:
     """Return the input of a final Softmax, reshapes in between skipped; else the output."""
     value = output
     while (node := value.producer()) is not None and node.inputs[0] is not None:
-        if node.op_type in {"Softmax", "LogSoftmax"}:
+        if has_trait(node.op_type, Trait.SOFTMAX):
             return _by_image(node.inputs[0]) or output
-        if node.op_type not in RESHAPES:
+        if not has_trait(node.op_type, Trait.ROW_MAJOR):
             break
         value = node.inputs[0]
     return output
@@ -130,7 +141,7 @@ def _by_image(value: ir.Value) -> ir.Value | None:
     """Return the value, in front of reshapes if need be, whose first axis counts images."""
     while (shape := dims(value)) is None or not shape or shape[0] != BATCH:
         node = value.producer()
-        if node is None or node.op_type not in RESHAPES or node.inputs[0] is None:
+        if node is None or not has_trait(node.op_type, Trait.ROW_MAJOR) or node.inputs[0] is None:
             return None
         value = node.inputs[0]
     return value

@@ -18,9 +18,10 @@ from typing import Literal
 import onnx_ir as ir
 
 from dfqonnx.graph.model import ORIGIN
-from dfqonnx.graph.op_traits import _LAYERS, is_layer
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, only_consumer, text
 from dfqonnx.graph.passes.merge_clips import bounds
+from dfqonnx.graph.trainable_region import is_layer
 
 Role = Literal["layer", "normalization", "elementwise", "absorbed", "alias", "shape", "float"]
 _BINARY = frozenset({"Add", "Mul"})
@@ -122,7 +123,7 @@ def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Ro
         if node.op_type in _BINARY and any(constant(i) is not None for i in node.inputs):
             return "float", "one operand is a constant; only sums and products of two tensors fuse"
         return "elementwise", ""
-    if node.op_type in _LAYERS:
+    if has_trait(node.op_type, Trait.LAYER):
         return "float", "its weight or bias is computed, or of a form that no integer kernel takes"
     default = f"ONNX Runtime CPU has no integer kernel for {node.op_type}"
     return "float", _NO_KERNEL.get(node.op_type, default)

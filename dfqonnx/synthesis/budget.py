@@ -23,6 +23,7 @@ import torch
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.graph.op_traits import Trait, has_trait
 
 WORK = 5.1e12  # of all optimization steps together, in multiply-adds; see `work` for large images
 MORE = 2.0  # times that, and times the share of optimized images, at most
@@ -36,7 +37,6 @@ FEWEST = 16  # images, however large the network
 FIRST, FOLLOWING = 60, 30  # steps where the work allows them
 LEAST_STEPS = 8  # of the first batch; below, nothing is optimized
 SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
     layers = {
         str(step.outputs[0]): step.inputs[1]
         for step in teacher.steps
-        if step.op in LAYERS and len(step.inputs) > 1
+        if has_trait(step.op, Trait.WEIGHTED) and len(step.inputs) > 1
     }
     net = ProgramModule(teacher, taps=tuple(layers))
     _, values = net(torch.zeros(1, *shape))

@@ -21,9 +21,9 @@ from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from dfqonnx.errors import Offense, UnsupportedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant
 
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"})
 _SHAPE_DATA = 64  # constants up to this size are shown to shape inference
 _INFERENCE_ERRORS = (
     RuntimeError,
@@ -109,7 +109,7 @@ def step(probe: ConcreteValues, node: ir.Node, version: int) -> None:
     if any(i not in probe.types for i in given):
         return  # it stands behind a node that works on another batch only
     _infer(probe, node, version)
-    if node.op_type not in _RANDOM and all(i in probe.constants for i in given):
+    if not has_trait(node.op_type, Trait.RANDOM) and all(i in probe.constants for i in given):
         _evaluate(probe, node, version)
 
 

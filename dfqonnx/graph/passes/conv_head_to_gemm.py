@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     constant,
     dims,
@@ -23,8 +24,6 @@ from dfqonnx.graph.passes.edit import (
     take_over,
 )
 from dfqonnx.graph.passes.explicit_padding import kernel_of
-
-_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose"})
 
 
 def convert_conv_head_to_gemm(model: ir.Model) -> bool:
@@ -54,7 +53,7 @@ def _is_last(node: ir.Node) -> bool:
         if other in seen:
             continue
         seen.add(other)
-        if other.op_type in _WEIGHTED:
+        if has_trait(other.op_type, Trait.WEIGHTED):
             return False
         waiting += other.successors()
     return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     bypass,
     constant,
@@ -57,20 +58,17 @@ def _does_nothing(node: ir.Node) -> bool:
             return False
 
 
-RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-
-
 def merge_reshapes(model: ir.Model) -> bool:
     """Merge chains of reshapes and remove those without effect."""
     changed = False
     for node in list(model.graph):
-        if node.op_type not in RESHAPES or node.inputs[0] is None:
+        if not has_trait(node.op_type, Trait.ROW_MAJOR) or node.inputs[0] is None:
             continue
         before = node.inputs[0].producer()
-        if before is not None and before.op_type in RESHAPES:
+        if before is not None and has_trait(before.op_type, Trait.ROW_MAJOR):
             changed |= _merge(model.graph, node, before)
     for node in list(model.graph):
-        if node.op_type not in RESHAPES:
+        if not has_trait(node.op_type, Trait.ROW_MAJOR):
             continue
         shape = dims(node.inputs[0])
         if shape is not None and None not in shape and shape == dims(node.outputs[0]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     constant,
     dims,
@@ -19,14 +20,12 @@ from dfqonnx.graph.passes.edit import (
     text,
 )
 
-_WINDOWED = frozenset({"Conv", "AveragePool", "MaxPool"})
-
 
 def make_pads_explicit(model: ir.Model) -> bool:
     """Replace auto_pad by pads wherever the image size is known."""
     changed = False
     for node in model.graph:
-        if node.op_type not in _WINDOWED or "auto_pad" not in node.attributes:
+        if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
             continue
         mode = text(node, "auto_pad", "NOTSET")
         pads = _pads(node, mode)
@@ -107,7 +106,7 @@ def _zero_padding(node: ir.Node) -> list[int] | None:
 
 
 def _absorb(reader: ir.Node, pads: list[int]) -> bool:
-    if reader.op_type not in {"Conv", "AveragePool"} or "auto_pad" in reader.attributes:
+    if not has_trait(reader.op_type, Trait.ZERO_PADDED) or "auto_pad" in reader.attributes:
         return False
     own = list(integers(reader, "pads") or (0,) * len(pads))
     if reader.op_type == "AveragePool":

@@ -12,17 +12,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, scale_layer
 from dfqonnx.graph.passes.edit import constant, dims, drop, only_consumer, set_input, take_over
-
-_OPS = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 def fold_affines(model: ir.Model) -> bool:
     """Fold every per-channel constant operation that directly follows its layer."""
     changed = False
     for node in list(model.graph):
-        if node.op_type in _OPS:
+        if has_trait(node.op_type, Trait.AFFINE):
             changed |= _fold(node)
     return changed
 
@@ -31,10 +30,12 @@ def convert_affines(model: ir.Model) -> bool:
     """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
     changed = False
     for node in list(model.graph):
-        if node.op_type in _OPS and _fold(node):  # into the depthwise Conv made just before
+        if has_trait(node.op_type, Trait.AFFINE) and _fold(
+            node
+        ):  # into the depthwise Conv made just before
             changed = True
             continue
-        found = _read(node) if node.op_type in _OPS else None
+        found = _read(node) if has_trait(node.op_type, Trait.AFFINE) else None
         if found is None:
             continue
         source, factor, offset = found
@@ -68,7 +69,7 @@ def _read(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     """Return the computed operand, factor and offset of a per-channel operation."""
     first, second = node.inputs
     operand, source = constant(second), first
-    if operand is None and node.op_type in {"Add", "Mul"}:
+    if operand is None and has_trait(node.op_type, Trait.COMMUTATIVE):
         operand, source = constant(first), second
     shape = dims(source)
     if operand is None or source is None or shape is None or operand.dtype != np.float32:
@@ -79,13 +80,14 @@ def _read(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:
         return None
     one, zero = np.ones(1), np.zeros(1)
-    factor, offset = {
-        "Add": (one, values),
-        "Sub": (one, -values),
-        "Mul": (values, zero),
-        "Div": (1.0 / values if values.all() else None, zero),
-    }[node.op_type]
-    return None if factor is None else (source, factor, offset)
+    match node.op_type:
+        case "Add":
+            return source, one, values
+        case "Sub":
+            return source, one, -values
+        case "Mul":
+            return source, values, zero
+    return (source, 1.0 / values, zero) if values.all() else None  # Div
 
 
 def per_channel(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:

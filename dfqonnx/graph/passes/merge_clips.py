@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, drop, initializer, only_consumer, take_over
 
 _HUGE = float(np.finfo(np.float32).max)
@@ -18,7 +19,7 @@ def merge_clips(model: ir.Model) -> bool:
     """Write Max and Min by constants as Clip, and a Clip at 0 without ceiling as Relu."""
     changed = False
     for node in list(model.graph):
-        if node.op_type in {"Max", "Min"}:
+        if has_trait(node.op_type, Trait.EXTREMUM):
             changed |= _from_extremum(model.graph, node)
     for node in list(model.graph):
         if node.op_type == "Clip":
@@ -64,7 +65,7 @@ def _merge(node: ir.Node) -> bool:
     before = source.producer() if source is not None else None
     if source is None or before is None or node.graph is None:
         return False
-    if before.op_type not in {"Clip", "Relu"}:
+    if not has_trait(before.op_type, Trait.CLAMP):
         return False
     inner = bounds(before) if before.op_type == "Clip" else (0.0, float("inf"))
     outer = bounds(node)

@@ -11,15 +11,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
 
 REAL = frozenset({
     ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT,
 })  # fmt: skip
 PIXELS = frozenset({ir.DataType.UINT8})
-_MOVING = frozenset({
-    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Gather",
-    "Split", "Concat", "Pad",
-})  # fmt: skip
 
 
 def to_float32(model: ir.Model) -> bool:
@@ -71,7 +68,7 @@ def _check_readers(image: ir.Value) -> None:
     waiting = [image]
     while waiting:
         for node, _ in waiting.pop().uses():
-            if node.op_type in _MOVING:
+            if has_trait(node.op_type, Trait.MOVES):
                 waiting += node.outputs
             elif node.op_type != "Cast":
                 reason = f"it calculates with the {image.dtype} input {image.name!r}"

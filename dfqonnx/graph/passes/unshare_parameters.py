@@ -10,16 +10,15 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, initializer, set_input
-
-_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 def unshare_parameters(model: ir.Model) -> bool:
     """Give every layer a weight and bias that no other node reads."""
     changed = False
     for node in list(model.graph):
-        if node.op_type not in _LAYERS or constant(node.inputs[1]) is None:
+        if not has_trait(node.op_type, Trait.LAYER) or constant(node.inputs[1]) is None:
             continue
         for index, value in enumerate(node.inputs[1:], start=1):
             array = constant(value)

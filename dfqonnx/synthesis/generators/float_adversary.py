@@ -22,8 +22,8 @@ from dfqonnx.config.synthesis import CoTrainingConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.graph.op_traits import Trait, has_trait
 
-LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 MOMENTUM, MILESTONES = 0.9, (0.4, 0.8)
 
 
@@ -50,7 +50,9 @@ class Adversary:
         layers = {
             step.node: _Layer(step, teacher.tensors, generator)
             for step in teacher.steps
-            if step.op in LAYERS and len(step.inputs) > 1 and step.inputs[1] in teacher.tensors
+            if has_trait(step.op, Trait.LAYER)
+            and len(step.inputs) > 1
+            and step.inputs[1] in teacher.tensors
         }
         norms = {name: _Norm(len(known.mean)) for name, known in statistics.items()}
         self.net = ProgramModule(teacher, replace=layers, after=norms, channels_last=True).to(
