@@ -22,8 +22,8 @@ from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = dfqonnx.Recipe(
     "quick",
-    synthesis=dfqonnx.SynthSpec(source="dead-leaves", images=64),
-    distillation=dfqonnx.DistillSpec(steps=2, batch=16, holdout=8),
+    synthesis=dfqonnx.SynthesisConfig(source="dead-leaves", images=64),
+    distillation=dfqonnx.DistillationConfig(steps=2, batch_size=16, holdout_images=8),
 )
 
 

@@ -53,6 +53,6 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_the_specs_are_values() -> None:
-    quant = dfqonnx.QuantSpec(dfqonnx.Bits.parse("w4a8"))
-    assert quant == dfqonnx.QuantSpec(dfqonnx.Bits(4, 8))
-    assert hash(quant) == hash(dfqonnx.QuantSpec(dfqonnx.Bits(4, 8)))
+    quant = dfqonnx.QuantizationConfig(dfqonnx.BitWidths.parse("w4a8"))
+    assert quant == dfqonnx.QuantizationConfig(dfqonnx.BitWidths(4, 8))
+    assert hash(quant) == hash(dfqonnx.QuantizationConfig(dfqonnx.BitWidths(4, 8)))

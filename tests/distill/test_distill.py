@@ -154,7 +154,7 @@ def test_a_reconstruction_that_does_harm_is_thrown_away(
 
     plain = Student(*tiny)
     run(tiny[0], plain, images, dataclasses.replace(SPEC, steps=0))
-    monkeypatch.setattr(prepare, "reconstruct", spoil)
+    monkeypatch.setattr(prepare, "gptq", spoil)
     run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, gptq_damping=(0.3,)))
     assert same(student.qparams(), plain.qparams())
 

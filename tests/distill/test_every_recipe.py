@@ -40,8 +40,15 @@ def cut(recipe: Recipe) -> Recipe:
             synth,
             images=24,
             batch=12,
-            pixels=few(synth.pixels, first=3, following=2),
-            generator=few(synth.generator, iterations=2, alone=1, batch=10, slim=0.1, latent=8),
+            pixels=few(synth.pixels, first_batch_steps=3, batch_steps=2),
+            generator=few(
+                synth.generator,
+                iterations=2,
+                warmup_iterations=1,
+                batch_size=10,
+                width_multiplier=0.1,
+                latent=8,
+            ),
         ),
         distill=few(
             training,

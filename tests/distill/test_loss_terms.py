@@ -159,9 +159,9 @@ def test_rates_rise_then_fall_as_the_recipe_says(fall: str, done: float, expecte
 @pytest.mark.parametrize(
     ("wrong", "place"),
     [
-        ({"losses": {"kdd": 1}}, "distill.losses: unknown loss 'kdd'; did you mean 'kd'"),
-        ({"losses": {"dkd": {"other": 1}}}, "distill.losses.dkd: unknown key 'other'"),
-        ({"losses": {"kd": float("nan")}}, "distill.losses.kd.weight"),
+        ({"losses": {"kdd": 1}}, "distillation.losses: unknown loss 'kdd'; did you mean 'kd'"),
+        ({"losses": {"dkd": {"other": 1}}}, "distillation.losses.dkd: unknown key 'other'"),
+        ({"losses": {"kd": float("nan")}}, "distillation.losses.kd.weight"),
     ],
 )
 def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place: str) -> None:
@@ -180,5 +180,5 @@ def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
     "wrong", [{"weight_rate": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"clip": -1.0}]
 )
 def test_a_wrong_optimizer_is_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=f"distill.optimizer.{next(iter(wrong))}"):
+    with pytest.raises(UsageError, match=f"distillation.optimizer.{next(iter(wrong))}"):
         OptimizerConfig(**wrong)  # type: ignore[arg-type]

@@ -117,7 +117,7 @@ def test_it_belongs_to_schedules_that_are_left_open(
         calls.append(given["batches"])
         return real(*args, **given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lesson, "close", watched)
+    monkeypatch.setattr(lesson, "refit_output_layer", watched)
     monkeypatch.setattr(train, "default_steps", lambda *_, **__: 2)
     spec = DistillationConfig(steps=steps, batch_size=128, holdout_images=64)
     found = distill(

@@ -52,10 +52,10 @@ def full_report(layers: int = 4) -> m.Report:
         student=m.ModelFacts("net.w4a4.onnx", "cd" * 32, 60_000, Interval(91.0, 90.4, 91.6, 10_000)),
         bits=m.Widths(4, 4),
         drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
-        agreement=m.Agreement(
+        agreement=m.AgreementFacts(
             Interval(0.97, 0.95, 0.99, 64), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
         ),
-        parity=m.Parity(1, 3e-5, 1, 2e-5, 0.999, 64),
+        parity=m.ParityFacts(1, 3e-5, 1, 2e-5, 0.999, 64),
         audit=Audit({"QLinearConv": 3}, {}, (FloatKernel(EVIL, "Conv", f"because {EVIL}"),), "cpu"),
         latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
         seconds={"distill": 10.0, "total": 12.0},

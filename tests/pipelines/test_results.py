@@ -29,7 +29,11 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report |= more
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(report))
-    recipe = {"name": more.get("name", "default"), "scale": "quick", "distill": {"batch": 128}}
+    recipe = {
+        "name": more.get("name", "default"),
+        "scale": "quick",
+        "distillation": {"batch_size": 128},
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 

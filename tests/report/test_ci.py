@@ -30,7 +30,7 @@ BARE = m.Report(
     "pass",
     m.ModelFacts("net.onnx", "ab", 1000),
     m.ModelFacts("net.w4a4.onnx", "cd", 170),
-    agreement=m.Agreement(eval=wilson_interval(970, 1000)),
+    agreement=m.AgreementFacts(eval=wilson_interval(970, 1000)),
     seconds={"total": 12.3456},
     gates=(m.Gate("a promise", "kept", True),),
     warnings=("first", "second"),

@@ -45,7 +45,9 @@ FULL = m.Report(
         Interval(100 * TOP1.value, 100 * TOP1.low, 100 * TOP1.high, 10_000),
     ),
     drop=paired_drop(90, 20, 10_000),
-    agreement=m.Agreement(synthetic=wilson_interval(200, 256), eval=wilson_interval(970, 1000)),
+    agreement=m.AgreementFacts(
+        synthetic=wilson_interval(200, 256), eval=wilson_interval(970, 1000)
+    ),
     audit=Audit({"QLinearConv": 20}, {}, (FloatKernel("soft", "Softmax", "why"),), "cpu"),
     latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1, 400),
     gates=(m.Gate("a promise", "kept", True),),
@@ -204,7 +206,9 @@ def test_what_was_not_measured_leaves_the_rule_open_with_the_reason(text: str, w
 
 def test_agreement_is_taken_from_evaluation_images_where_there_are_some() -> None:
     rule = parse_gate("agreement>=0.9")
-    blind = dataclasses.replace(FULL, agreement=m.Agreement(synthetic=wilson_interval(200, 256)))
+    blind = dataclasses.replace(
+        FULL, agreement=m.AgreementFacts(synthetic=wilson_interval(200, 256))
+    )
     assert "n = 1,000 evaluation images" in judge_gate(rule, FULL).value
     assert "n = 256 synthetic images" in judge_gate(rule, blind).value
 
@@ -276,7 +280,9 @@ def test_coverage_of_a_passing_rule_is_as_promised() -> None:
     passed = 0
     for _ in range(2000):
         hits = sum(rng.random() < 0.95 for _ in range(200))
-        report = dataclasses.replace(FULL, agreement=m.Agreement(eval=wilson_interval(hits, 200)))
+        report = dataclasses.replace(
+            FULL, agreement=m.AgreementFacts(eval=wilson_interval(hits, 200))
+        )
         passed += judge_gate(rule, report).holds is True
     # 2000 * 0.025 = 50, deviation 7; Wilson near 1 is discrete and a little off: four deviations
     assert passed <= 50 + 4 * 7

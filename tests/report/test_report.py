@@ -27,10 +27,10 @@ FULL = m.Report(
     student=m.ModelFacts("net.w4a4.onnx", "cd", 170, Interval(91.0, 90.4, 91.6, 10_000)),
     bits=m.Widths(4, 4),
     drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
-    agreement=m.Agreement(
+    agreement=m.AgreementFacts(
         Interval(0.97, 0.95, 0.99, 256), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
     ),
-    parity=m.Parity(1, 3e-5, 1, 2e-5, 0.999, 256),
+    parity=m.ParityFacts(1, 3e-5, 1, 2e-5, 0.999, 256),
     audit=Audit(
         {"QLinearConv": 20}, {}, (FloatKernel("soft|max", "Softmax", "not | quantized"),), "cpu"
     ),
@@ -39,7 +39,7 @@ FULL = m.Report(
     peak_rss_mb=900.0,
     recipe="default",
     seed=3,
-    images=m.Images("optimized", 1024, "present", "BatchNorm statistics"),
+    images=m.ImageFacts("optimized", 1024, "present", "BatchNorm statistics"),
     gates=(m.Gate("no Conv in float", "1 is", False), m.Gate("agreement", "?", None)),
     warnings=("no --preprocess given",),
     files=("net.w4a4.onnx", "report.json"),
@@ -135,7 +135,7 @@ def test_the_table_prints_names_with_brackets_as_they_are() -> None:
 def test_parity_is_summed_up_over_the_quantizers() -> None:
     sites = (parity.QuantizerMismatches("a", 100, 1, 1), parity.QuantizerMismatches("b", 300, 3, 2))
     found = parity.Parity(parity.CodeMismatches(sites), None, None, 0.99, None, 0.0, None, 8)
-    assert m.Parity.of(found) == m.Parity(None, None, 2, 0.01, 0.99, 8)
+    assert m.ParityFacts.of(found) == m.ParityFacts(None, None, 2, 0.01, 0.99, 8)
 
 
 def test_reports_need_no_torch_and_start_no_runtime() -> None:

@@ -81,7 +81,7 @@ def changed(
 
 def test_training_lowers_the_losses(tmp_path: Path) -> None:
     told = Told()
-    make(tiny(tmp_path), changed(iterations=30, rate=5e-3), told=told)
+    make(tiny(tmp_path), changed(iterations=30, lr=5e-3), told=told)
     first, last = told.figures[:5], told.figures[-5:]
     assert np.mean([f["loss"] for f in last]) < np.mean([f["loss"] for f in first])
 
@@ -143,14 +143,14 @@ def test_a_generator_s_step_changes_the_generator_and_nothing_else(tmp_path: Pat
 
 def test_the_adversarial_term_pushes_away_from_the_opponent(tmp_path: Path) -> None:
     spec = dataclasses.replace(SPEC, losses={"adversarial": 1.0})  # type: ignore[arg-type]
-    game = live(make(tiny(tmp_path), changed(spec, iterations=0, rate=5e-3)))
+    game = live(make(tiny(tmp_path), changed(spec, iterations=0, lr=5e-3)))
     opponent = Opponent()
     first = [game.improve((opponent,))["adversarial"] for _ in range(40)]
     assert np.mean(first[-10:]) < np.mean(first[:10])  # the divergence grows
 
 
 def test_what_is_drawn_is_detached_and_comes_in_equal_shares(tmp_path: Path) -> None:
-    game = live(make(tiny(tmp_path), changed(game=CoTrainingConfig(generators=2))))
+    game = live(make(tiny(tmp_path), changed(co_training=CoTrainingConfig(generators=2))))
     drawn = game.draw(7, torch.Generator().manual_seed(0))
     assert drawn.x.shape == (7, 3, 16, 16)
     assert not drawn.x.requires_grad
@@ -171,7 +171,12 @@ def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
     told = Told()
     spec = dataclasses.replace(SPEC, losses={"class": 1.0, "adversarial": 1.0})  # type: ignore[arg-type]
     against = CoTrainingConfig(opponent="student")
-    make(tiny(tmp_path), changed(spec, game=against, alone=3), told=told, opponents=(Opponent(),))
+    make(
+        tiny(tmp_path),
+        changed(spec, game=against, warmup_iterations=3),
+        told=told,
+        opponents=(Opponent(),),
+    )
     assert ["adversarial" in figures for figures in told.figures] == [False] * 3 + [True]
 
 
@@ -198,7 +203,7 @@ def test_dfqf_s_game_goes_through_the_recipe(tmp_path: Path) -> None:
     told = Told()
     spec = changed(
         dataclasses.replace(SPEC, losses={"confidence": 1.0, "adversarial": 1.0}),  # type: ignore[arg-type]
-        game=CoTrainingConfig(opponent="float"), architecture="dfqf", conditional=False, alone=1,
+        co_training=CoTrainingConfig(opponent="float"), architecture="dfqf", conditional=False, warmup_iterations=1,
     )  # fmt: skip
     make(tiny(tmp_path), spec, told=told)
     assert ["adversarial" in f for f in told.figures] == [False, True, True, True]
@@ -211,7 +216,7 @@ def test_a_kept_generator_makes_the_same_kind_of_images_without_training(tmp_pat
     path = tmp_path / "generator.npz"
     np.savez(path, **first.state())  # type: ignore[arg-type]
     told = Told()
-    again = live(make(model, changed(kept=str(path)), told=told))
+    again = live(make(model, changed(checkpoint=str(path)), told=told))
     assert not told.figures
     for name, value in first.state().items():
         if "running" not in name and "tracked" not in name:  # moved by drawing
@@ -226,14 +231,14 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "generator.npz"
     np.savez(path, **live(make(model)).state())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"0.embedding.weight is \(5, 8\), expected \(5, 9\)"):
-        make(model, changed(kept=str(path), latent=9))
+        make(model, changed(checkpoint=str(path), latent=9))
     with pytest.raises(UsageError, match="is missing"):
-        make(model, changed(kept=str(path), game=CoTrainingConfig(generators=2)))
+        make(model, changed(checkpoint=str(path), game=CoTrainingConfig(generators=2)))
     with pytest.raises(UsageError, match="no such file"):
-        make(model, changed(kept=str(tmp_path / "none.npz")))
+        make(model, changed(checkpoint=str(tmp_path / "none.npz")))
     path.write_text("words")
     with pytest.raises(UsageError, match="not an npz"):
-        make(model, changed(kept=str(path)))
+        make(model, changed(checkpoint=str(path)))
 
 
 def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:

@@ -194,11 +194,11 @@ def test_the_recipe_s_numbers_win() -> None:
     [
         (SynthesisConfig, "synth", {"images": 1}),
         (SynthesisConfig, "synth", {"procedural": 1.5}),
-        (SynthesisConfig, "synth.losses", {"losses": {"smooth": -1.0}}),
-        (PixelOptimizationConfig, "synth.pixels.rate", {"rate": 0.0}),
-        (PixelOptimizationConfig, "synth.pixels.jitter", {"jitter": 0.5}),
-        (GeneratorConfig, "synth.generator.betas", {"betas": (0.9, 1.0)}),
-        (CoTrainingConfig, "synth.game.students", {"students": 0}),
+        (SynthesisConfig, "synthesis.losses", {"losses": {"smooth": -1.0}}),
+        (PixelOptimizationConfig, "synthesis.pixels.lr", {"lr": 0.0}),
+        (PixelOptimizationConfig, "synthesis.pixels.jitter", {"jitter": 0.5}),
+        (GeneratorConfig, "synthesis.generator.betas", {"betas": (0.9, 1.0)}),
+        (CoTrainingConfig, "synthesis.co_training.students", {"students": 0}),
     ],
 )
 def test_a_spec_out_of_range_names_its_key(kind: type, place: str, wrong: dict[str, Any]) -> None:
