@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dfqonnx.version import __version__
+from dfqonnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dfqonnx.api import quantize
@@ -57,7 +57,6 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "ValidateConfig",
-    "__version__",
     "dry_run",
     "inspect",
     "parse_gate",

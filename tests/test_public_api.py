@@ -11,10 +11,10 @@ import pytest
 import dfqonnx
 
 PROMISED = {
-    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "InputFormat", "InternalError",
-    "QuantizationConfig", "Recipe", "Result", "GateRule", "RunConfig", "SynthesisConfig", "UnsupportedModel",
-    "UsageError", "ValidateConfig", "parse_gate", "dry_run", "inspect", "quantize", "read_preprocess",
-    "read_recipe", "run", "validate",
+    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "GateRule", "InputFormat",
+    "InternalError", "QuantizationConfig", "Recipe", "Result", "RunConfig", "SynthesisConfig",
+    "UnsupportedModel", "UsageError", "ValidateConfig", "dry_run", "inspect", "parse_gate",
+    "quantize", "read_preprocess", "read_recipe", "run", "validate",
 }  # fmt: skip
 
 
@@ -38,8 +38,8 @@ def test_functions_take_few_positional_arguments(name: str) -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'quantize'"):
-        _ = dfqonnx.quantize
+    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
+        _ = dfqonnx.quantise
 
 
 def test_importing_the_package_is_light() -> None:

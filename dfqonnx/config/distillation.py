@@ -1,7 +1,7 @@
 """How the student is trained.
 
     losses: {kd: 1.0, features: 4.0}
-    optimizer: {kind: adam, rounding: gradual, ...}      (`OptimizerConfig`)
+    optimizer: {kind: adam, rounding: soft, ...}      (`OptimizerConfig`)
 
 The quantizer is the same for every recipe: learned steps per output channel of a weight and per
 activation tensor. A step times the largest code is a clip: papers with learned clips train the same
@@ -26,19 +26,20 @@ Ranges = Literal["images", "batchnorm"]
 
 @dataclass(frozen=True)
 class EqualizationConfig:
-    """What makes a network easier to quantize; all but `balance_activation_channels` as Nagel et al. (ICCV 2019) do it.
+    """What makes a network easier to quantize: Nagel et al. (ICCV 2019), but for the balancing.
 
     Attributes:
-        activation_balancing: how far channels that share an activation's step of fewer than 8 bits are brought to
-            one range, from 0 (not at all) to 1 (wholly); the float network computes what it did.
-        cross_layer: give neighboring layers equal ranges, channel by channel; a ReLU6 becomes a ReLU
-            where BatchNormalization says that next to nothing lies above 6.
-        bias_absorption: move high biases on to the next layer, where BatchNormalization tells them; needs
-            `equalize_cross_layer`.
-        bias_correction: shift every bias by what rounding the weights does to the mean of the output; means
-            come from BatchNormalization, else from the images.
-        activation_ranges: what sets the activations' ranges: a search on `images`, or mean +- 6 deviations of
-            what `batchnorm` remembers, and images only where it does not reach.
+        activation_balancing: how far channels that share an activation's scale of fewer than 8 bits
+            are brought to one range, from 0 (not at all) to 1 (wholly); the float network computes
+            what it did.
+        cross_layer: give neighboring layers equal ranges, channel by channel; a ReLU6 becomes a
+            ReLU where BatchNormalization says that next to nothing lies above 6.
+        bias_absorption: move high biases on to the next layer, where BatchNormalization tells them;
+            needs `cross_layer`.
+        bias_correction: shift every bias by what rounding the weights does to the mean of the
+            output; means come from BatchNormalization, else from the images.
+        activation_ranges: what sets the activations' ranges: a search on `images`, or mean +- 6
+            deviations of what `batchnorm` remembers, and images only where it does not reach.
     """
 
     activation_balancing: float = 0.3
@@ -78,11 +79,11 @@ class OptimizerConfig:
 
     Attributes:
         kind: adam, or sgd with Nesterov momentum.
-        rounding: gradual trains codes that become whole numbers on the way
-            (`fakequant/soft_rounding`); straight rounds from the first step on and lets gradients
+        rounding: `soft` trains codes that become whole numbers on the way
+            (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients
             pass (LSQ), as papers do.
-        weight_lr: peak learning rate of weights and biases: gradual counts them in codes and in
-            tenths of an output's deviation, straight as they stand; None becomes 1e-2 or 4e-4.
+        weight_lr: peak learning rate of weights and biases: `soft` counts them in codes and in
+            tenths of an output's deviation, `ste` as they stand; None becomes 1e-2 or 4e-4.
         scale_lr: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
         momentum: of sgd, on weights and biases.
         weight_decay: weight decay, on weights only.
@@ -162,11 +163,11 @@ class DistillationConfig:
             student errs more (HAST); 0 does not.
         weight_averaging: fraction of the schedule, at its end, whose parameters are averaged.
         holdout_images: images kept from training to measure agreement with the teacher.
-        guard_images: dead leaves, from outside of what is trained on, that training must not take the
-            student away from its teacher on; 0 asks none.
+        guard_images: dead leaves, from outside of what is trained on, that training must not take
+            the student away from its teacher on; 0 asks none.
         calibration_images: images that set the quantizers' first steps.
-        gptq_damping: candidates for the layer-wise reconstruction before training, the one that agrees
-            best on held-out images is kept; none skips it.
+        gptq_damping: candidates for the layer-wise reconstruction before training, the one that
+            agrees best on held-out images is kept; none skips it.
     """
 
     steps: int | None = None

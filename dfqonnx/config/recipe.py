@@ -174,12 +174,10 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
 
 
 def _advice(key: str, known: list[str]) -> str:
-    """Return the nearest key here, else where in a recipe that very key belongs."""
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    if not near:
-        places = [place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key]
-        hint = f"; did you mean {places[0]!r}?" if places else "."
+    """Return where in a recipe that very key belongs, else the nearest key here."""
+    places = [place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key]
+    guesses = places or difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {guesses[0]!r}?" if guesses else "."
     return f"{hint} Known here: {', '.join(known)}"
 
 

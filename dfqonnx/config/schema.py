@@ -26,7 +26,8 @@ from dfqonnx.config.synthesis import (
 
 TITLE = "dfqonnx recipe"
 CONFIGS = (
-    Recipe, SynthesisConfig, PixelOptimizationConfig, GeneratorConfig, CoTrainingConfig, DistillationConfig, OptimizerConfig, EqualizationConfig,
+    Recipe, SynthesisConfig, PixelOptimizationConfig, GeneratorConfig, CoTrainingConfig,
+    DistillationConfig, OptimizerConfig, EqualizationConfig,
 )  # fmt: skip
 Schema = dict[str, Any]
 

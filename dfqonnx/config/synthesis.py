@@ -4,7 +4,7 @@ source: optimized            or generator, dead-leaves, noise
 losses: {batchnorm-kl: 10, labels: 0.5, smooth: 0.05}
 pixels: {...}                images optimized one by one (`PixelOptimizationConfig`)
 generator: {...}             a network that makes them (`GeneratorConfig`)
-co_training: {...}               whom it plays against (`CoTrainingConfig`)
+co_training: {...}           whom it plays against (`CoTrainingConfig`)
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ class PixelOptimizationConfig:
     """Images optimized one batch after another; `None` is decided from the model's cost.
 
     Attributes:
-        first_batch_steps: optimization steps of the first batch; 0 with `batch_steps` 0 optimizes nothing.
+        first_batch_steps: optimization steps of the first batch; 0 with `batch_steps` 0 optimizes
+            nothing.
         batch_steps: steps of each later batch.
         lr: learning rate on normalized pixels (Adam).
         betas: Adam's.
         lr_schedule: how the rate falls: along a cosine, not at all, or when the loss stops falling.
         min_lr_ratio: final rate over first; the least one where it falls at a plateau.
-        patience: steps without a lower loss before the rate falls to a tenth (`fall: plateau`).
+        patience: steps without a lower loss before the rate falls to a tenth (`lr_schedule:
+            plateau`).
         start: what a batch begins as: dead leaves, or noise N(0, 1) on normalized pixels.
         jitter: largest shift while optimizing, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
@@ -86,13 +88,14 @@ class GeneratorConfig:
         width_multiplier: factor on the published numbers of channels.
         conditional: whether it is told which class to make.
         iterations: steps before the student trains; with an opponent `float`, against that one.
-        warmup_iterations: how many of these, the first ones, leave out the terms that need an opponent.
+        warmup_iterations: how many of these, the first ones, leave out the terms that need an
+            opponent.
         batch_size: images of one step.
         lr: learning rate (Adam).
         betas: Adam's.
-        lr_schedule: of the rate: over the student's training where the generator goes on learning in it,
-            else over `iterations`.
-        milestones: where `fall: steps` divides the rate by 10, as fractions.
+        lr_schedule: of the rate: over the student's training where the generator goes on learning
+            in it, else over `iterations`.
+        milestones: where `lr_schedule: steps` divides the rate by 10, as fractions.
         checkpoint: npz file of a generator trained before, which is then used as it is.
     """
 
@@ -123,7 +126,8 @@ class GeneratorConfig:
         _rate(self.lr, self.betas, where="synthesis.generator")
         if not 0 < self.width_multiplier <= 4:
             raise UsageError(
-                f"synthesis.generator.width_multiplier {self.width_multiplier}: must be above 0, 4 at most"
+                f"synthesis.generator.width_multiplier {self.width_multiplier}: must be above 0, "
+                "4 at most"
             )
         if any(not 0 < m < 1 for m in self.milestones):
             raise UsageError(
@@ -169,7 +173,8 @@ class CoTrainingConfig:
             )
         if self.opponent_weight_decay < 0:
             raise UsageError(
-                f"synthesis.co_training.opponent_weight_decay {self.opponent_weight_decay}: must be 0 or more"
+                "synthesis.co_training.opponent_weight_decay "
+                f"{self.opponent_weight_decay}: must be 0 or more"
             )
 
 
@@ -181,8 +186,9 @@ class SynthesisConfig:
         source: name of a source; `auto` takes `optimized` images wherever a teacher has something
             to optimize for, and noise for inputs that are not images.
         images: how many in all, procedural ones included.
-        dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the others; where
-            `images` is open and they are large, the share of the others is up to twice as large.
+        dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the
+            others; where `images` is open and they are large, the share of the others is up to
+            twice as large.
         budget_scale: work relative to what the model's cost suggests; images and steps follow.
         batch_size: images optimized together; less where memory asks for it.
         two_class_fraction: share of images that ask for two classes at once.

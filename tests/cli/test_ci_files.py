@@ -19,7 +19,10 @@ import yaml
 from dfqonnx.config.gates import parse_gate
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
-RECIPE = "synthesis: {source: dead-leaves, images: 64}\ndistillation: {steps: 2, batch_size: 16, holdout_images: 8}\n"
+RECIPE = """
+synthesis: {source: dead-leaves, images: 64}
+distillation: {steps: 2, batch_size: 16, holdout_images: 8}
+"""
 
 
 @dataclass

@@ -16,7 +16,8 @@ synthesis:
   losses: {class: 1.0, adversarial: 1.0}
   generator: {latent: 8, width_multiplier: 0.1, iterations: 3, batch_size: 16}
   co_training: {opponent: student, generators: 2, students: 2, student_steps: 2}
-distillation: {steps: 4, batch_size: 16, holdout_images: 8, calibration_images: 16, gptq_damping: []}
+distillation:
+  {steps: 4, batch_size: 16, holdout_images: 8, calibration_images: 16, gptq_damping: []}
 """
 
 
@@ -31,7 +32,7 @@ def test_a_game_runs_to_the_end_and_its_generators_serve_the_next_run(
     assert report["images"]["guided_by"] == "2 gdfq generators, 3 steps"
     with np.load(tmp_path / "first" / "synthetic" / "generator.npz") as kept:
         assert {name.split(".")[0] for name in kept} == {"0", "1"}
-    kept_there = GAME.replace("iterations: 3", "kept: first/synthetic/generator.npz")
+    kept_there = GAME.replace("iterations: 3", "checkpoint: first/synthetic/generator.npz")
     (tmp_path / "again.yaml").write_text(kept_there)
     dfqonnx(*ask, "--recipe", "again.yaml", "--out", "again")
     report = json.loads((tmp_path / "again" / "report.json").read_text())

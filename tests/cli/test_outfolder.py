@@ -126,8 +126,8 @@ def test_checking_leaves_no_trace(tmp_path: Path) -> None:
 def test_the_remains_of_a_killed_run_are_swept_by_the_next(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from dfqonnx.core.atomic_write import staged\n"
-        "with staged(Path(sys.argv[1])) as folder:\n"
+        "from dfqonnx.core.atomic_write import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

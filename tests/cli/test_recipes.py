@@ -62,7 +62,7 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("distil: {steps: 1}\n", "unknown key 'distil'; did you mean 'distill'?"),
+        ("distil: {steps: 1}\n", "unknown key 'distil'; did you mean 'distillation'?"),
         ("distillation: {stpes: 1}\n", "unknown key 'distillation.stpes'; did you mean 'steps'?"),
         ("synthesis: {zzz: 1}\n", "unknown key 'synthesis.zzz'. Known here: source,"),
         ("distillation: {steps: many}\n", "distillation.steps = 'many'"),
@@ -118,7 +118,7 @@ def test_the_command_lists_them_and_prints_one_that_runs_again(
     )
     as_json = json.loads(dfqonnx("recipes", "--json").out)
     assert {"default", "ptq"} <= {recipe["name"] for recipe in as_json}
-    assert as_json[0]["synth"]["losses"]
+    assert as_json[0]["synthesis"]["losses"]
     assert dfqonnx("recipes", "pqt").code == 2
 
 

@@ -92,6 +92,6 @@ def test_every_key_says_what_it_is_and_what_it_is_when_left_out() -> None:
         for key, value in part["properties"].items():
             assert value.get("description"), f"{name}.{key}"
             assert "default" in value or "$ref" in value or key in {"losses", "scales"}, key
-    pixels = schema["$defs"]["PixelSpec"]["properties"]
+    pixels = schema["$defs"]["PixelOptimizationConfig"]["properties"]
     assert pixels["lr"]["default"] == PixelOptimizationConfig().lr
     assert attributes(PixelOptimizationConfig)["betas"] == "Adam's."

@@ -103,12 +103,15 @@ def test_a_generator_is_kept_and_makes_the_same_images_again(
     words: tuple[str | Path, ...], dfqonnx: Run, tmp_path: Path
 ) -> None:
     text = "synthesis:\n  source: generator\n  losses: {class: 1.0}\n"
-    text += "  generator: {architecture: gdfq, latent: 8, iterations: 2, batch: 4, slim: 0.1}\n"
+    text += "  generator: {architecture: gdfq, latent: 8, iterations: 2, batch_size: 4,\n"
+    text += "    width_multiplier: 0.1}\n"
     (tmp_path / "g.yaml").write_text(text)
     done = dfqonnx(*words, "--recipe", "g.yaml", "--out", "g.npz", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["generator"] == "g-generator.npz"
-    kept = text.replace("generator: {", f"generator: {{kept: {tmp_path / 'g-generator.npz'}, ")
+    kept = text.replace(
+        "generator: {", f"generator: {{checkpoint: {tmp_path / 'g-generator.npz'}, "
+    )
     (tmp_path / "kept.yaml").write_text(kept)
     again = dfqonnx(*words, "--recipe", "kept.yaml", "--out", "again.npz")
     assert again.code == 0, again.err

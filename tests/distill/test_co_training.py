@@ -33,7 +33,9 @@ def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImage
     spec = SynthesisConfig(
         source="generator", images=128, co_training=game,
         losses=losses or {"class": 1.0, "adversarial": 1.0},  # type: ignore[arg-type]
-        generator=GeneratorConfig(latent=8, width_multiplier=0.1, iterations=2, batch_size=16, lr=5e-3),
+        generator=GeneratorConfig(
+            latent=8, width_multiplier=0.1, iterations=2, batch_size=16, lr=5e-3
+        ),
     )  # fmt: skip
     return synthesize(
         tiny[0], {}, inputs=INPUTS, shape=(3, 8, 8), spec=spec, seed=0, device="cpu",
@@ -46,8 +48,8 @@ def run(
 ) -> tuple[Student, train.Distilled]:
     student = Student(*tiny)
     done = distill(
-        tiny[0], student, images.pixels, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress(),
-        live=images.live,
+        tiny[0], student, images.pixels, spec=spec, equalization=EqualizationConfig(),
+        inputs=INPUTS, seed=0, progress=SilentProgress(), live=images.live,
     )  # fmt: skip
     return student, done
 

@@ -73,8 +73,8 @@ def run(
     progress: Listening | None = None,
 ) -> Distilled:
     return distill(
-        program, student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=seed,
-        progress=progress or Listening(), budget_seconds=budget,
+        program, student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS,
+        seed=seed, progress=progress or Listening(), budget_seconds=budget,
     )  # fmt: skip
 
 

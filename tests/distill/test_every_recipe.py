@@ -36,10 +36,10 @@ def cut(recipe: Recipe) -> Recipe:
     synth, training = recipe.synthesis, recipe.distillation
     return few(
         recipe,
-        synth=few(
+        synthesis=few(
             synth,
             images=24,
-            batch=12,
+            batch_size=12,
             pixels=few(synth.pixels, first_batch_steps=3, batch_steps=2),
             generator=few(
                 synth.generator,
@@ -50,12 +50,12 @@ def cut(recipe: Recipe) -> Recipe:
                 latent=8,
             ),
         ),
-        distill=few(
+        distillation=few(
             training,
             steps=0 if training.steps == 0 else 3,
-            batch=8,
-            holdout=4,
-            calibration=8,
+            batch_size=8,
+            holdout_images=4,
+            calibration_images=8,
         ),
     )
 

@@ -177,7 +177,8 @@ def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"weight_rate": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"clip": -1.0}]
+    "wrong",
+    [{"weight_lr": 0.0}, {"momentum": 1.5}, {"milestones": (1.0,)}, {"max_grad_norm": -1.0}],
 )
 def test_a_wrong_optimizer_is_named(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"distillation.optimizer.{next(iter(wrong))}"):

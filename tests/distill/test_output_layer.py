@@ -111,7 +111,7 @@ def test_it_belongs_to_schedules_that_are_left_open(
     closes: bool,
 ) -> None:
     calls = []
-    real = lesson.close
+    real = lesson.refit_output_layer
 
     def watched(*args: object, **given: object) -> Agreement:
         calls.append(given["batches"])
@@ -121,11 +121,12 @@ def test_it_belongs_to_schedules_that_are_left_open(
     monkeypatch.setattr(train, "default_steps", lambda *_, **__: 2)
     spec = DistillationConfig(steps=steps, batch_size=128, holdout_images=64)
     found = distill(
-        tiny[0], student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress()
+        tiny[0], student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS,
+        seed=0, progress=SilentProgress(),
     )  # fmt: skip
     plain = distill(
-        tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0), equalization=EqualizationConfig(), inputs=INPUTS,
-        seed=0, progress=SilentProgress(),
+        tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0),
+        equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress(),
     )  # fmt: skip
     assert found.agreement_before == plain.agreement_before  # smaller batches begin with training
     count = len(images) - 64

@@ -75,7 +75,7 @@ def test_a_budget_becomes_steps() -> None:
     [("steps", -1), ("batch_size", 0), ("temperature", 0.0), ("mixup", 1.5), ("shift", 0.5)],
 )
 def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
-    with pytest.raises(UsageError, match=f"distill.{key}"):
+    with pytest.raises(UsageError, match=f"distillation.{key}"):
         DistillationConfig(**{key: value})
 
 

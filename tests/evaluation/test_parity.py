@@ -134,9 +134,9 @@ def test_a_runtime_that_computes_something_else_is_caught(tmp_path: Path) -> Non
 def test_sites_that_the_file_does_not_have_are_named(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
     run = as_written(found)
+    more = StudentOutputs({**run.codes, "ghost": run.codes["image"]}, run.logits)
     with pytest.raises(InternalError, match="site 'ghost'"):
-        measure_parity(found.path, found.x, torch_run=StudentOutputs({**run.codes, "ghost": run.codes["image"]},
-                                                        run.logits))  # fmt: skip
+        measure_parity(found.path, found.x, torch_run=more)
 
 
 def test_a_float_file_has_no_codes_to_compare(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def test_inspecting_imports_neither_torch_nor_onnxruntime(tmp_path: Path, root: 
     script = (
         "import sys; from pathlib import Path\n"
         "from dfqonnx.placement.inspection import inspect_file\n"
-        "from dfqonnx.core.quantization import Bits, QuantSpec\n"
-        f"inspect_file(Path({str(path)!r}), QuantSpec(Bits(4, 4)))\n"
+        "from dfqonnx.core.quantization import BitWidths, QuantizationConfig\n"
+        f"inspect_file(Path({str(path)!r}), QuantizationConfig(BitWidths(4, 4)))\n"
         "assert not {'torch', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=root)

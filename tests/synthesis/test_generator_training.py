@@ -57,12 +57,18 @@ class Opponent(nn.Module):
         return logits
 
 
-def make(model: NormalizedModel, spec: SynthesisConfig = SPEC, *, seed: int = 0, told: SilentProgress | None = None,
-         opponents: tuple[Opponent, ...] = ()) -> SyntheticImages:  # fmt: skip
+def make(
+    model: NormalizedModel,
+    spec: SynthesisConfig = SPEC,
+    *,
+    seed: int = 0,
+    told: SilentProgress | None = None,
+    opponents: tuple[Opponent, ...] = (),
+) -> SyntheticImages:
     return synthesize(
         program(model), model.statistics, inputs=PRESETS["cifar10"].fitted(model.input_shape),
-        shape=model.input_shape, spec=spec, seed=seed, device="cpu", progress=told or SilentProgress(),
-        opponents=opponents,
+        shape=model.input_shape, spec=spec, seed=seed, device="cpu",
+        progress=told or SilentProgress(), opponents=opponents,
     )  # fmt: skip
 
 
@@ -72,11 +78,13 @@ def live(images: SyntheticImages) -> OnlineGenerators:
 
 
 def changed(
-    spec: SynthesisConfig = SPEC, *, game: CoTrainingConfig | None = None, **keys: object
+    spec: SynthesisConfig = SPEC, *, co_training: CoTrainingConfig | None = None, **keys: object
 ) -> SynthesisConfig:
     """The spec with other keys of its generator, and another game."""
     generator = dataclasses.replace(spec.generator, **keys)  # type: ignore[arg-type]
-    return dataclasses.replace(spec, generator=generator, co_training=game or spec.co_training)
+    return dataclasses.replace(
+        spec, generator=generator, co_training=co_training or spec.co_training
+    )
 
 
 def test_training_lowers_the_losses(tmp_path: Path) -> None:
@@ -173,7 +181,7 @@ def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
     against = CoTrainingConfig(opponent="student")
     make(
         tiny(tmp_path),
-        changed(spec, game=against, warmup_iterations=3),
+        changed(spec, co_training=against, warmup_iterations=3),
         told=told,
         opponents=(Opponent(),),
     )
@@ -203,7 +211,8 @@ def test_dfqf_s_game_goes_through_the_recipe(tmp_path: Path) -> None:
     told = Told()
     spec = changed(
         dataclasses.replace(SPEC, losses={"confidence": 1.0, "adversarial": 1.0}),  # type: ignore[arg-type]
-        co_training=CoTrainingConfig(opponent="float"), architecture="dfqf", conditional=False, warmup_iterations=1,
+        co_training=CoTrainingConfig(opponent="float"), architecture="dfqf", conditional=False,
+        warmup_iterations=1,
     )  # fmt: skip
     make(tiny(tmp_path), spec, told=told)
     assert ["adversarial" in f for f in told.figures] == [False, True, True, True]
@@ -233,7 +242,7 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"0.embedding.weight is \(5, 8\), expected \(5, 9\)"):
         make(model, changed(checkpoint=str(path), latent=9))
     with pytest.raises(UsageError, match="is missing"):
-        make(model, changed(checkpoint=str(path), game=CoTrainingConfig(generators=2)))
+        make(model, changed(checkpoint=str(path), co_training=CoTrainingConfig(generators=2)))
     with pytest.raises(UsageError, match="no such file"):
         make(model, changed(checkpoint=str(tmp_path / "none.npz")))
     path.write_text("words")

@@ -146,7 +146,9 @@ def test_gradients_reach_the_pixels_only(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"leaf.*leaves, noise, optimized"):
+    with pytest.raises(
+        UsageError, match=r"'leaf'.*dead-leaves, gaussian, generator, noise, optimized"
+    ):
         make(tiny(tmp_path), spec=SynthesisConfig(source="leaf"))
 
 
@@ -192,8 +194,8 @@ def test_the_recipe_s_numbers_win() -> None:
 @pytest.mark.parametrize(
     ("kind", "place", "wrong"),
     [
-        (SynthesisConfig, "synth", {"images": 1}),
-        (SynthesisConfig, "synth", {"procedural": 1.5}),
+        (SynthesisConfig, "synthesis.images", {"images": 1}),
+        (SynthesisConfig, "synthesis.dead_leaves_fraction", {"dead_leaves_fraction": 1.5}),
         (SynthesisConfig, "synthesis.losses", {"losses": {"smooth": -1.0}}),
         (PixelOptimizationConfig, "synthesis.pixels.lr", {"lr": 0.0}),
         (PixelOptimizationConfig, "synthesis.pixels.jitter", {"jitter": 0.5}),

@@ -81,7 +81,7 @@ def read(path: Path) -> Run:
     machine = report.get("environment") or {}
     training = report.get("training") or {}
     steps = training.get("steps")
-    batch = (recipe.get("distill") or {}).get("batch")
+    batch = (recipe.get("distillation") or {}).get("batch_size")
     seen = training.get("images_seen")
     if seen is None and steps is not None and batch is not None:
         seen = steps * batch
