@@ -51,6 +51,14 @@ def test_a_recipe_written_in_full_reads_back_the_same(tmp_path: Path) -> None:
         assert read_recipe(written(tmp_path, text)) == recipe
 
 
+def test_the_example_of_the_page_can_be_read(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs" / "recipes.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    recipe = read_recipe(written(tmp_path, example))
+    assert recipe.synthesis.source == "generator"
+    assert (recipe.scale, recipe.distillation.steps) == ("quick", 200)
+
+
 def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, "distillation: {optimizer: {weight_lr: 1e-3}}\n"))
     assert recipe.name == "mine"

@@ -122,7 +122,7 @@ def _evaluate(probe: ConcreteValues, node: ir.Node, version: int) -> None:
     try:
         results = ReferenceEvaluator(proto, opsets={"": version}).run(None, feeds)
     except (NotImplementedError, RuntimeError, TypeError, ValueError, KeyError):
-        return  # it stays a node; choose_sites and convert judge it
+        return  # it stays a node; placement and convert judge it
     for value, array in zip(node.outputs, results, strict=False):
         if isinstance(array, (np.ndarray, np.generic)):
             probe.set_constant(value, np.asarray(array))
