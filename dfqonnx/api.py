@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfqonnx.config.commands import Device, Target
+from dfqonnx.config.commands import Device
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.request import Gates, ImageSize, run_request
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization import BitWidths, Storage
 from dfqonnx.report.result import Result
+from dfqonnx.targets.profile import DEFAULT_TARGET
 from dfqonnx.workflows import run as flow
 
 
@@ -32,7 +33,7 @@ def quantize(
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
     device: Device = "auto",
-    target: Target = "ort-cpu",
+    target: str = DEFAULT_TARGET,
     progress: Progress | None = None,
 ) -> Result:
     """Quantize an ONNX model without data and prove the result; `Result` says how it went.
@@ -42,7 +43,8 @@ def quantize(
     Args:
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
-        preprocess: preset, YAML file or `InputFormat`; None reads the file's metadata, else guesses.
+        preprocess: preset, YAML file or `InputFormat`; None reads the file's metadata, else
+            guesses.
         eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz): they sharpen the estimated drop and are
             never trained on.
@@ -58,7 +60,7 @@ def quantize(
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
         device: where images and training run; "auto" takes CUDA where present.
-        target: runtime that the file is for.
+        target: runtime that the file is for; `dfqonnx targets` lists them.
         progress: told of every stage; None is silent.
 
     Raises:

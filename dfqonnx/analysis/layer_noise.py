@@ -215,8 +215,7 @@ def _look(scene: _Scene, x: Tensor) -> int:
             arrives, leaves = seen[q.site.name]
             scene.sites.setdefault(q.site.name, SignalNoise()).add(goal[q.site.tensor], leaves)
             grid = q.grid()
-            lo, hi = grid.lo - grid.zero_point, grid.hi - grid.zero_point
-            tally = scene.tallies.setdefault(q.site.name, CodeHistogram(lo, hi, grid.bits))
+            tally = scene.tallies.setdefault(q.site.name, CodeHistogram(*grid.limits, grid.bits))
             tally.add(arrives / q.step())
     return sum(value.numel() for value in goal.values())
 
@@ -254,7 +253,7 @@ def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
     site, steps = op.site, op.steps()
     shape = [1] * op.weight.dim()
     shape[site.axis] = -1
-    tally = CodeHistogram(site.grid.lo, site.grid.hi, site.grid.bits)
+    tally = CodeHistogram(*site.grid.limits, site.grid.bits)
     tally.add(op.weight / steps.view(shape))
     alone = scene.alone.get(site.node)
     return WeightedLayerNoise(

@@ -20,6 +20,7 @@ from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
 from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
+from dfqonnx.cli.targets import targets
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 from dfqonnx.version import __version__
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
 )
 MEASURES = (inspect, validate, audit, compare, report, view)
-for command in (run, *MEASURES, synth, similarity, doctor, recipes):
+for command in (run, *MEASURES, synth, similarity, doctor, recipes, targets):
     app.command()(command)
 
 

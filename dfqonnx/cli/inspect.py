@@ -20,16 +20,19 @@ def inspect(
     image_size: o.ImageSize = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
+    target: o.Target = o.DEFAULT_TARGET,
     as_json: o.AsJson = False,
 ) -> int:
     """Show operators, BatchNorm state, quantizer sites with bits and reasons, costs and size."""
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+    from dfqonnx.targets.profile import TARGETS
 
     quant = QuantizationConfig(
         BitWidths.parse(bits), first_last_bits=strict_ends, weight_storage=weight_storage
     )
+    TARGETS[target]  # an unknown name is refused before the model is read
     inputs = None if preprocess is None else read_preprocess(preprocess)
     from dfqonnx.workflows.preflight import check_file
 
@@ -37,7 +40,7 @@ def inspect(
     from dfqonnx.workflows.inspect import inspect
 
     return show_inspection(
-        inspect(model, quant, inputs, image_size=read_image_size(image_size)),
+        inspect(model, quant, inputs, image_size=read_image_size(image_size), target=target),
         quiet=False,
         as_json=as_json,
     )

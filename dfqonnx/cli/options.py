@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfqonnx.targets.profile import DEFAULT_TARGET as DEFAULT_TARGET
+
 Weights = Literal["auto", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
-Target = Literal["ort-cpu"]
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="The float ONNX file.")]
 BitsText = Annotated[
@@ -88,6 +89,9 @@ ImageSize = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where images and training run.")]
-TargetOption = Annotated[Target, typer.Option("--target", help="Runtime that the file is for.")]
+Target = Annotated[
+    str,
+    typer.Option(help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result (or the error) as JSON.")]

@@ -40,7 +40,7 @@ def run(
     weight_storage: o.WeightStorage = "auto",
     seed: o.Seed = 0,
     device: o.DeviceOption = "auto",
-    target: o.TargetOption = "ort-cpu",
+    target: o.Target = o.DEFAULT_TARGET,
     gate: o.Gates = None,
     strict_gates: o.StrictGates = False,
     dry_run: Annotated[

@@ -19,9 +19,9 @@ from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UsageError
+from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 
 Device = Literal["auto", "cpu", "cuda"]
-Target = Literal["ort-cpu"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RunConfig:
             trained on.
         seed: of every random choice.
         device: where torch works; `auto` takes CUDA where present.
-        target: runtime the file is for.
+        target: name of the runtime that the file is for, see `targets`.
         budget: wall-clock seconds that images and training may take together; None lets the
             recipe decide from the model's multiply-adds, the same on every machine.
         gates: rules that the result must keep to.
@@ -57,13 +57,14 @@ class RunConfig:
     images: Path | None = None
     seed: int = 0
     device: Device = "auto"
-    target: Target = "ort-cpu"
+    target: str = DEFAULT_TARGET
     budget: float | None = None
     gates: tuple[GateRule, ...] = ()
     strict_gates: bool = False
     image_size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        TARGETS[self.target]  # an unknown name is refused before anything slow
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: must be 0 or more")
         if self.budget is not None and self.budget < 10:

@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfqonnx.config.commands import Device, RunConfig, Target, ValidateConfig, parse_duration
+from dfqonnx.config.commands import Device, RunConfig, ValidateConfig, parse_duration
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.core.input_format import InputFormat, parse_image_size
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
+from dfqonnx.targets.profile import DEFAULT_TARGET
 
 Preprocess = str | Path | InputFormat | None
 Gates = Sequence[str | GateRule]
@@ -36,7 +37,7 @@ def run_request(
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
     device: Device = "auto",
-    target: Target = "ort-cpu",
+    target: str = DEFAULT_TARGET,
 ) -> RunConfig:
     """Return the run that is asked for.
 
@@ -104,6 +105,7 @@ def command_of(spec: RunConfig) -> str:
     for flag, value in (
         ("--strict-ends", spec.quant.first_last_bits),
         ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
+        ("--target", None if spec.target == DEFAULT_TARGET else spec.target),
         ("--preprocess", None if spec.inputs is None else spec.inputs.name),
         ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
     ):

@@ -1,12 +1,8 @@
-"""Bits and grids.
+"""Bit widths, number formats and the rounding of real numbers to codes.
 
 WxAy: the weights of every Conv, Gemm and MatMul on an x-bit grid, and the input of every such node
-on a y-bit grid. The residual stream, elementwise operands, the network's input and the input of the
-last weighted node (the classifier) are 8 bits.
-
-A grid maps integers to reals as ONNX does: `x = (codes - zero_point) * scale`, `lo <= codes <= hi`.
-
-Quantize and dequantize: the only spelling of rounding.
+on a y-bit grid. Residual sums, elementwise operands, the network's input and the input of the last
+weighted node (the classifier) have 8 bits.
 
     codes = clip(round_half_even(x / scale) + zero_point, lo, hi)         (ONNX QuantizeLinear)
     x'    = (codes - zero_point) * scale                                  (ONNX DequantizeLinear)
@@ -20,7 +16,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from dfqonnx.errors import UsageError
+import numpy as np
+
+from dfqonnx.errors import InternalError, UsageError
 
 MIN_BITS, MAX_BITS = 2, 8
 Storage = Literal["auto", "int8"]
@@ -30,9 +28,9 @@ Storage = Literal["auto", "int8"]
 class BitWidths:
     """Widths of weights and activations, each 2..8.
 
-    >>> Bits.parse("w4a8")
-    Bits(weights=4, activations=8)
-    >>> Bits.parse("4").label
+    >>> BitWidths.parse("w4a8")
+    BitWidths(weights=4, activations=8)
+    >>> BitWidths.parse("4").label
     'w4a4'
     """
 
@@ -84,20 +82,63 @@ class IntegerRange:
     hi: int
     zero_point: int
 
-    @classmethod
-    def weight(cls, bits: int) -> Self:
-        """Signed, zero point 0: -2^(b-1) .. 2^(b-1)-1."""
-        return cls(bits, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, 0)
-
-    @classmethod
-    def activation(cls, bits: int, *, signed: bool) -> Self:
-        """Codes 0 .. 2^b-1 in a uint8 container; zero point 2^(b-1) when negative values occur."""
-        return cls(bits, 0, 2**bits - 1, 2 ** (bits - 1) if signed else 0)
-
     @property
     def signed(self) -> bool:
         """Whether negative reals are representable."""
         return self.zero_point > self.lo
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest code, counted from the zero point."""
+        return self.lo - self.zero_point, self.hi - self.zero_point
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """The 8-bit container in which a runtime keeps codes, whatever their width.
+
+    Attributes:
+        signed: int8, else uint8.
+        zero_points: whether real 0 may have another code than 0.
+    """
+
+    signed: bool
+    zero_points: bool
+
+    def __post_init__(self) -> None:
+        if not (self.signed or self.zero_points):
+            raise InternalError("uint8 codes without zero points hold no negative numbers")
+
+    @property
+    def dtype(self) -> np.dtype[np.int8 | np.uint8]:
+        """The container."""
+        return np.dtype(np.int8 if self.signed else np.uint8)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest code that the container holds."""
+        return (-128, 127) if self.signed else (0, 255)
+
+    def grid(self, bits: int, *, negative: bool = True) -> IntegerRange:
+        """Return the codes of a tensor, with as many levels as possible.
+
+        Args:
+            bits: width.
+            negative: whether the tensor holds negative numbers. Without zero points one that holds
+                none still has code 0 for real 0, so that 8 bits in int8 leave half the codes
+                unused.
+        """
+        half, top = 2 ** (bits - 1), 2**bits - 1
+        if not self.signed:
+            return IntegerRange(bits, 0, top, half if negative else 0)
+        if negative or self.zero_points or top > self.limits[1]:
+            zero = -half if self.zero_points and not negative else 0
+            return IntegerRange(bits, -half, half - 1, zero)
+        return IntegerRange(bits, 0, top, 0)
+
+
+UINT8 = NumberFormat(signed=False, zero_points=True)
+INT8 = NumberFormat(signed=True, zero_points=False)
 
 
 @dataclass(frozen=True)
@@ -106,11 +147,11 @@ class QuantizationConfig:
 
     Attributes:
         bits: widths of weights and of Conv, Gemm and MatMul inputs.
-        first_last_bits: width of the first and last layer's weights (8 is the second published convention);
-            None leaves them at `bits.weights`.
+        first_last_bits: width of the first and last layer's weights (8 is the second published
+            convention); None leaves them at `bits.weights`.
         residual_bits: width of elementwise operands, network input and classifier input.
-        weight_storage: `auto` packs weights of 4 bits and fewer as INT4; `int8` keeps an INT8 container,
-            which ONNX Runtime before 1.23 also loads.
+        weight_storage: `auto` packs narrow weights where the target can; `int8` keeps every weight
+            in an 8-bit container, which older runtimes load, too.
     """
 
     bits: BitWidths

@@ -1,11 +1,12 @@
-"""Sites: where quantizers stand, decided once on the normalized ONNX graph.
+"""Where quantizers stand, decided once on the normalized ONNX graph, and their parameters.
 
-Training (fakequant) and export read the same `QuantizationPlan`, so what was trained is what is exported.
+Training (fakequant) and export read the same `QuantizationPlan`, so what was trained is what is
+exported.
 
-    v --Q/DQ(v)--+-- Add                          ActivationSite(name="v", tensor="v", 8 bits)
-                 +-- Slice --w-- Add              AliasSite(tensor="w", of="v"): same scale
-                 +-- Q/DQ(v@conv) -- Conv         ActivationSite(name="v@4", tensor="v",
-                                                                 consumers=("conv",), 4 bits)
+    v --Q/DQ(v)--+-- Add                    ActivationQuantizer(name="v", tensor="v", 8 bits)
+                 +-- Slice --w-- Add        SharedQuantizer(tensor="w", of="v"): same scale
+                 +-- Q/DQ(v@4) -- Conv      ActivationQuantizer(name="v@4", tensor="v",
+                                                                consumers=("conv",), 4 bits)
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from numpy.typing import NDArray
 from dfqonnx.core.quantization import BitWidths, IntegerRange
 
 QUANTIZER_PREFIX = "Q "
-"""An exported file names the QuantizeLinear of an activation site by this and the site's name."""
+"""An exported file names the QuantizeLinear of an activation by this and the quantizer's name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ActivationQuantizer:
     """A per-tensor quantizer on an activation.
 
     Attributes:
-        name: unique key of the site; equals `tensor` when it stands at the producer.
+        name: unique key; equals `tensor` when the quantizer stands at the producer.
         tensor: value name on the normalized graph.
         grid: its integers.
-        consumers: names of the nodes that read through this quantizer; empty means that it stands
-            at the producer and every consumer sees it. A non-empty site reads a tensor that is
-            already quantized, more finely, at its producer.
+        consumers: names of the nodes that read through this quantizer, a consumer-side requantizer
+            of a tensor that is already quantized, more finely, at its producer. Empty for a
+            quantizer at the producer, which every consumer sees.
         clip_max: real upper bound of a fused Clip (6.0 for ReLU6): codes also stay at or below
-            `rint(ceiling / scale)`. None without one; infinite where equalization took it away, so
+            `rint(clip_max / scale)`. None without one; infinite where equalization took it away, so
             that the Clip is written as a Relu.
-        role: `input`, `stream` (elementwise operand), `node-input` (feeds Conv/Gemm/MatMul),
-            `classifier-input` or `output`.
+        role: `input`, `residual` (operand of an elementwise node), `node-input` (feeds Conv, Gemm
+            or MatMul), `classifier-input` or `output`.
         feature: whether the tensor closes a block (a residual sum, or an activation where there
             are no residuals); such tensors are what feature distillation compares.
     """
@@ -47,7 +48,7 @@ class ActivationQuantizer:
     grid: IntegerRange
     consumers: tuple[str, ...] = ()
     clip_max: float | None = None
-    role: str = "stream"
+    role: str = "residual"
     feature: bool = False
 
 
@@ -66,7 +67,7 @@ class SharedQuantizer:
     node: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WeightQuantizer:
     """The weight (and bias) of one Conv, Gemm or MatMul.
 
@@ -77,8 +78,8 @@ class WeightQuantizer:
         bias: initializer name of the bias; None for MatMul.
         grid: integers of the weight.
         axis: output-channel axis of the weight, one scale per index.
-        input: name of the `ActivationQuantizer` that the node reads; bias scale = its scale times the
-            weight's.
+        input: name of the `ActivationQuantizer` that the node reads; the scale of the bias is its
+            scale times the weight's.
     """
 
     node: str
@@ -99,32 +100,33 @@ class FloatNode:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizationPlan:
-    """The whole decision."""
+    """The whole decision; `target` is the name of the profile that it was made for."""
 
     activations: tuple[ActivationQuantizer, ...]
     shared: tuple[SharedQuantizer, ...]
     weights: tuple[WeightQuantizer, ...]
     floats: tuple[FloatNode, ...]
+    target: str
 
     def narrowest(self) -> BitWidths:
         """Return the narrowest weights and node inputs; 8 bits where there are none."""
-        read = {site.input for site in self.weights}
-        activations = [site.grid.bits for site in self.activations if site.name in read]
-        weights = [site.grid.bits for site in self.weights]
+        read = {quantizer.input for quantizer in self.weights}
+        activations = [each.grid.bits for each in self.activations if each.name in read]
+        weights = [quantizer.grid.bits for quantizer in self.weights]
         return BitWidths(min(weights, default=8), min(activations, default=8))
 
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Trained parameters of an activation site.
+    """Trained parameters of an `ActivationQuantizer`.
 
     Attributes:
         scale: positive float32 value.
         zero_point: code of real 0.
         lo: smallest code.
-        hi: largest code, a ceiling already applied.
+        hi: largest code, `clip_max` already applied.
     """
 
     scale: float
@@ -135,22 +137,22 @@ class ActivationParameters:
 
 @dataclass(frozen=True)
 class WeightParameters:
-    """Trained parameters of a weight site.
+    """Trained parameters of a `WeightQuantizer`.
 
     Attributes:
-        codes: int8 codes, the weight's shape.
+        codes: in the target's container, the weight's shape.
         scale: float32, one per output channel.
         bias: int32 codes, one per output channel, scale `s_x * scale`; None without a bias.
     """
 
-    codes: NDArray[np.int8]
+    codes: NDArray[np.int8 | np.uint8]
     scale: NDArray[np.float32]
     bias: NDArray[np.int32] | None
 
 
 @dataclass(frozen=True)
 class QuantizationParameters:
-    """All trained parameters: by activation site name, and by node name for weights."""
+    """All trained parameters: by the quantizer's name, and by node name for weights."""
 
     activations: Mapping[str, ActivationParameters]
     weights: Mapping[str, WeightParameters]

@@ -1,28 +1,30 @@
-"""Quantizers of activations: `QuantizeLinear -> Clip on the integers -> DequantizeLinear`.
+"""Quantizers of activations, as the target wants them.
 
-    codes = clip(round_half_even(x / s) + z, lo, hi)     codes live in uint8, whatever the width
+    QuantizeLinear -> Clip on the integers -> DequantizeLinear         `integer_clip`
+    Clip on the reals -> QuantizeLinear -> DequantizeLinear            else
+
+    codes = clip(round_half_even(x / s) + z, lo, hi)     codes live in 8 bits, whatever the width
     x'    = (codes - z) * s
 
-The Clip stands on the uint8 tensor: a float Clip, a Min, or a true uint4 type keep ONNX Runtime
-from using QLinearConv; this form is exact at the speed of plain 8 bits. A full 0..255 grid needs no
-Clip. ReLU6 becomes Relu, its bound going into `hi`, since rounding is monotone:
-`Q(min(x, 6)) = min(Q(x), Q(6))`.
+A grid that fills its container needs no Clip. Rounding is monotone, `Q(min(x, 6)) = min(Q(x),
+Q(6))`: so both forms give the same codes, and on the integers ReLU6 is a Relu and a smaller `hi`.
 
-A reading (`consumers` given) quantizes again, in front of those consumers, what its producer's
-quantizer already put on a finer grid. The Clip between the two pairs is also what keeps ONNX
-Runtime from merging them, so a reading always has one.
+A consumer-side requantizer (`consumers` given) quantizes again, in front of those consumers, what
+its producer's quantizer already put on a finer grid. The Clip between the two is also what keeps
+ONNX Runtime from merging them, so there always is one.
 
 Tensors behind value-preserving nodes carry the codes of the tensor they come from.
 
     DQ -- MaxPool -- Q -- DQ          same scale and zero point on both sides
 
-so ONNX Runtime drops the pairs and runs the node on uint8. No Clip: the codes are already within
-the grid. A chain of Slices and Pads that only strides over space and adds channels (the
-parameter-free shortcut of the CIFAR ResNets) becomes one identity Conv, see `shortcut.py`.
+so that a runtime drops the pairs and runs the node on the codes. No Clip: they are in range. A
+chain of Slices and Pads that only strides over space and adds channels (the parameter-free shortcut
+of the CIFAR ResNets) becomes one identity Conv, see `strided_shortcut.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,85 +42,110 @@ from dfqonnx.export.strided_shortcut import find_chain, replace_chain
 
 
 def insert_quantizer(
-    surgery: GraphEditor,
-    site: ActivationQuantizer,
+    editor: GraphEditor,
+    quantizer: ActivationQuantizer,
     params: ActivationParameters,
-    values: dict[str, ir.Value],
 ) -> None:
-    """Put the quantizer of `site` in; `values` maps tensors to what their consumers read now."""
-    source = values[site.tensor]
-    if site.clip_max is not None:
-        _relax_clip(source)
-    nodes = quantizer(surgery, source, params, name=site.name, clip=bool(site.consumers))
-    surgery.after(source, nodes)
-    surgery.redirect(source, nodes[-1].outputs[0], only=frozenset(site.consumers))
-    if not site.consumers:
-        values[site.tensor] = nodes[-1].outputs[0]
+    """Put `quantizer` in."""
+    source, top = editor.values[quantizer.tensor], quantizer.clip_max
+    if top is not None and (editor.target.integer_clip or math.isinf(top)):
+        _drop_upper_bound(source)
+    name = QUANTIZER_PREFIX + quantizer.name
+    again = bool(quantizer.consumers)
+    nodes = quantize(editor, source, params, name=name, bounded=again)
+    _insert(editor, nodes, source, quantizer)
 
 
-def quantizer(
-    surgery: GraphEditor,
+def quantize(
+    editor: GraphEditor,
     source: ir.Value,
     params: ActivationParameters,
     *,
-    name: str | None = None,
-    clip: bool = False,
+    name: str = "",
+    bounded: bool = False,
 ) -> list[ir.Node]:
-    """Return the nodes that quantize and dequantize `source`, not yet inserted.
+    """Return the nodes that quantize and dequantize the real tensor `source`, not yet inserted.
 
     Args:
-        surgery: the graph under edit.
+        editor: the graph under edit.
         source: the real tensor.
-        params: the grid.
-        name: site name; None for a quantizer that stands for no site.
-        clip: keep a Clip even where the grid fills uint8.
+        params: the codes.
+        name: of the QuantizeLinear.
+        bounded: keep a Clip even where the codes fill their container.
+
+    Raises:
+        InternalError: the codes do not fit the container.
     """
-    if not 0 <= params.lo <= params.zero_point <= params.hi <= 255 or not params.scale > 0:
-        raise InternalError(f"quantizer {name!r}: {params} does not fit uint8; please report it")
-    scale = surgery.constant(np.float32(params.scale))
-    zero = surgery.constant(np.uint8(params.zero_point))
-    label = "" if name is None else QUANTIZER_PREFIX + name
-    nodes = [surgery.node("QuantizeLinear", [source, scale, zero], name=label)]
-    if clip or (params.lo, params.hi) != (0, 255):
-        bounds = [surgery.constant(np.uint8(b)) for b in (params.lo, params.hi)]
-        nodes.append(surgery.node("Clip", [nodes[-1].outputs[0], *bounds]))
-    nodes.append(surgery.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero]))
-    nodes[-1].outputs[0].shape, nodes[-1].outputs[0].type = source.shape, source.type
+    limits = editor.target.activations.limits
+    fits = limits[0] <= params.lo <= params.zero_point <= params.hi <= limits[1]
+    if not fits or not params.scale > 0:
+        raise InternalError(
+            f"quantizer {name!r}: {params} does not fit codes from {limits[0]} to {limits[1]};"
+            " please report it"
+        )
+    bounded |= (params.lo, params.hi) != limits
+    code, scale = editor.target.activations.dtype.type, np.float32(params.scale)
+    nodes = []
+    if bounded and not editor.target.integer_clip:
+        ends = [scale * np.float32(end - params.zero_point) for end in (params.lo, params.hi)]
+        nodes.append(editor.node("Clip", [source, *map(editor.constant, ends)]))
+        source = nodes[0].outputs[0]
+    parameters = [editor.constant(scale), editor.constant(code(params.zero_point))]
+    nodes.append(editor.node("QuantizeLinear", [source, *parameters], name=name))
+    if bounded and editor.target.integer_clip:
+        codes = [editor.constant(code(end)) for end in (params.lo, params.hi)]
+        nodes.append(editor.node("Clip", [nodes[-1].outputs[0], *codes]))
+    nodes.append(editor.node("DequantizeLinear", [nodes[-1].outputs[0], *parameters]))
     return nodes
 
 
-def _relax_clip(value: ir.Value) -> None:
-    """Turn the Clip(0, ceiling) that makes `value` into a Relu."""
+def _insert(
+    editor: GraphEditor,
+    nodes: list[ir.Node],
+    source: ir.Value,
+    quantizer: ActivationQuantizer | SharedQuantizer,
+) -> None:
+    only = quantizer.consumers if isinstance(quantizer, ActivationQuantizer) else ()
+    made = nodes[-1].outputs[0]
+    made.shape, made.type = source.shape, source.type
+    editor.after(source, nodes)
+    editor.redirect(source, made, only=frozenset(only))
+    if not only:
+        editor.values[quantizer.tensor] = made
+
+
+def _drop_upper_bound(value: ir.Value) -> None:
+    """Turn the Clip(0, c) that makes `value` into a Relu."""
     node = value.producer()
     if node is not None and node.op_type == "Clip":
         node.op_type = "Relu"
         node.resize_inputs(1)
 
 
-def insert_aliases(
-    surgery: GraphEditor,
-    aliases: tuple[SharedQuantizer, ...],
+def insert_shared_quantizers(
+    editor: GraphEditor,
+    shared: tuple[SharedQuantizer, ...],
     params: Mapping[str, ActivationParameters],
-    values: dict[str, ir.Value],
     *,
     pack: bool,
 ) -> None:
-    """Put Q/DQ behind every alias; `values` then maps it to what its consumers read."""
-    known = frozenset(alias.tensor for alias in aliases)
+    """Quantize every tensor behind a value-preserving node again, at the scale that it shares."""
+    known = frozenset(each.tensor for each in shared)
     done: set[str] = set()
-    for alias in reversed(aliases):
-        if alias.tensor in done:
+    for each in reversed(shared):
+        if each.tensor in done:
             continue
-        chain = find_chain(values[alias.tensor], known)
+        chain = find_chain(
+            editor.values[each.tensor], known, widest=editor.target.shortcut_channels
+        )
         if chain is not None:
             names = [node.outputs[0].name or "" for node in chain.nodes]
-            values[alias.tensor] = replace_chain(surgery, chain, pack=pack)
-            done.update(name for name in names if name != alias.tensor)
-        source = values[alias.tensor]
-        nodes = quantizer(surgery, source, params[alias.of], clip=False)
-        if nodes[1].op_type == "Clip":
-            nodes[2].replace_input_with(0, nodes[0].outputs[0])
-            del nodes[1]
-        surgery.after(source, nodes)
-        surgery.redirect(source, nodes[-1].outputs[0])
-        values[alias.tensor] = nodes[-1].outputs[0]
+            editor.values[each.tensor] = replace_chain(editor, chain, pack=pack)
+            done.update(name for name in names if name != each.tensor)
+        source = editor.values[each.tensor]
+        *_, into, back = (
+            node for node in quantize(editor, source, params[each.of]) if node.op_type != "Clip"
+        )
+        into.replace_input_with(0, source)
+        back.replace_input_with(0, into.outputs[0])
+        _insert(editor, [into, back], source, each)

@@ -1,9 +1,7 @@
-"""`export`: trained codes and scales into a copy of the user's graph.
+"""`export`: trained codes and scales into a copy of the user's graph, in the form of its target.
 
-Nothing in the file that no runtime reads.
-
-Unused initializers, shapes of inner values and the stack traces that exporters leave on nodes go;
-names of nodes and of the user's own values stay.
+Nothing stays in the file that no runtime reads: unused initializers, shapes of inner values and the
+stack traces that exporters leave on nodes go; names of nodes and of the user's own values stay.
 """
 
 from __future__ import annotations
@@ -17,14 +15,15 @@ import onnx_ir as ir
 from dfqonnx.core.quantization import Storage
 from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.errors import InternalError
-from dfqonnx.export.activations import insert_aliases, insert_quantizer
+from dfqonnx.export.activations import insert_quantizer, insert_shared_quantizers
 from dfqonnx.export.first_conv_padding import missing_channels, pad_codes, pad_weight
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.opset import choose_opset
-from dfqonnx.export.weights import check_weight, insert_bias, insert_weight, packs
+from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.targets.profile import TARGETS
 
 
 def tidy(model: ir.Model) -> None:
@@ -50,36 +49,39 @@ def tidy(model: ir.Model) -> None:
 
 def export(
     model: NormalizedModel,
-    sites: QuantizationPlan,
-    qparams: QuantizationParameters,
+    plan: QuantizationPlan,
+    parameters: QuantizationParameters,
     *,
     storage: Storage = "auto",
     metadata: Mapping[str, str] | None = None,
 ) -> ir.Model:
-    """Return the low-bit QDQ model; `model` itself stays as it is.
+    """Return the low-bit QDQ model for the target of `plan`; `model` itself stays as it is.
 
     Args:
         model: the normalized float model.
-        sites: where quantizers stand.
-        qparams: codes, scales and zero points of every site.
-        storage: `auto` packs weights of up to 4 bits as INT4 (opset 21); `int8` stores INT8 and
-            takes opset 13 where the graph allows it.
+        plan: where quantizers stand.
+        parameters: codes, scales and zero points of every quantizer.
+        storage: `auto` packs narrow weights where the target can; `int8` does not, and so takes an
+            older opset where the graph allows it.
         metadata: model properties to add, see `metadata.describe`.
 
     Raises:
-        InternalError: sites and parameters do not fit each other or the graph.
+        InternalError: plan and parameters do not fit each other or the graph.
+        UnsupportedModel: the target's opsets do not hold an operator.
     """
-    _check_complete(model, sites, qparams)
+    _check_complete(model, plan, parameters)
+    target = TARGETS[plan.target]
     edited = model.ir.clone()
-    surgery = GraphEditor(edited.graph)
-    packed = any(packs(site, storage) for site in sites.weights)
-    _insert_activations(surgery, sites, qparams, pack=packed)
-    _insert_weights(surgery, sites, qparams, storage)
-    restore(surgery, model.contract)
+    editor = GraphEditor(edited.graph, target)
+    packed = any(target.packs(weight.grid, storage) for weight in plan.weights)
+    _insert_activations(editor, plan, parameters, pack=packed)
+    _insert_weights(editor, plan, parameters, storage)
+    restore(editor, model.contract)
     tidy(edited)
-    opset, edited.ir_version = choose_opset(edited, packed=packed)
+    version = choose_opset(edited, target, packed=packed)
+    edited.ir_version = version.ir_version
     edited.opset_imports.clear()
-    edited.opset_imports[""] = opset
+    edited.opset_imports[""] = version.opset
     edited.producer_name = "dfqonnx"
     edited.producer_version = (metadata or {}).get("dfqonnx.version", "")
     attach(edited, model.source.metadata, metadata or {})
@@ -101,43 +103,47 @@ def check(model: ir.Model) -> onnx.ModelProto:
 
 
 def _check_complete(
-    model: NormalizedModel, sites: QuantizationPlan, qparams: QuantizationParameters
+    model: NormalizedModel, plan: QuantizationPlan, parameters: QuantizationParameters
 ) -> None:
-    missing = [s.name for s in sites.activations if s.name not in qparams.activations]
-    missing += [s.node for s in sites.weights if s.node not in qparams.weights]
+    missing = [each.name for each in plan.activations if each.name not in parameters.activations]
+    missing += [each.node for each in plan.weights if each.node not in parameters.weights]
     nodes = {node.name for node in model.ir.graph}
-    missing += [s.node for s in sites.weights if s.node not in nodes]
-    missing += [a.of for a in sites.shared if a.of not in qparams.activations]
+    missing += [each.node for each in plan.weights if each.node not in nodes]
+    missing += [each.of for each in plan.shared if each.of not in parameters.activations]
     if missing:
-        raise InternalError(f"sites without parameters or node: {missing}; please report it")
+        raise InternalError(f"quantizers without parameters or node: {missing}; please report it")
 
 
 def _insert_activations(
-    surgery: GraphEditor, sites: QuantizationPlan, qparams: QuantizationParameters, *, pack: bool
+    editor: GraphEditor, plan: QuantizationPlan, parameters: QuantizationParameters, *, pack: bool
 ) -> None:
-    """Quantizers at producers, then aliases, then the readings, which build on both."""
-    values = {value.name or "": value for value in surgery.graph.inputs}
-    values |= {value.name or "": value for node in surgery.graph for value in node.outputs}
-    for site in sites.activations:
-        if not site.consumers:
-            insert_quantizer(surgery, site, qparams.activations[site.name], values)
-    insert_aliases(surgery, sites.shared, qparams.activations, values, pack=pack)
-    for site in sites.activations:
-        if site.consumers:
-            insert_quantizer(surgery, site, qparams.activations[site.name], values)
+    """Insert quantizers at producers, then shared ones, then requantizers, which build on both."""
+    known = parameters.activations
+    for quantizer in plan.activations:
+        if not quantizer.consumers:
+            insert_quantizer(editor, quantizer, known[quantizer.name])
+    insert_shared_quantizers(editor, plan.shared, known, pack=pack)
+    for quantizer in plan.activations:
+        if quantizer.consumers:
+            insert_quantizer(editor, quantizer, known[quantizer.name])
 
 
 def _insert_weights(
-    surgery: GraphEditor, sites: QuantizationPlan, qparams: QuantizationParameters, storage: Storage
+    editor: GraphEditor,
+    plan: QuantizationPlan,
+    parameters: QuantizationParameters,
+    storage: Storage,
 ) -> None:
-    nodes = {node.name: node for node in surgery.graph if node.name}
-    first = {site.name for site in sites.activations if site.role == "input"}
-    for site in sites.weights:
-        node, params = nodes[site.node], qparams.weights[site.node]
-        check_weight(site, params, node)
-        scale = qparams.activations[site.input].scale
-        channels = missing_channels(node, params.codes.shape) if site.input in first else 0
-        if channels and pad_codes(surgery, node, channels):
-            params = replace(params, codes=pad_weight(params.codes, channels))
-        insert_weight(surgery, site, params, node, pack=packs(site, storage))
-        insert_bias(surgery, site, params, node, input_scale=scale)
+    target, nodes = editor.target, {node.name: node for node in editor.graph if node.name}
+    first = {quantizer.name for quantizer in plan.activations if quantizer.role == "input"}
+    for weight in plan.weights:
+        node, params = nodes[weight.node], parameters.weights[weight.node]
+        check_weight(weight, params, node)
+        padding = target.first_conv_padding if weight.input in first else None
+        channels = missing_channels(node, params.codes.shape, padding)
+        if channels and pad_codes(editor, node, channels):
+            codes = pad_weight(params.codes, channels, weight.grid.zero_point)
+            params = replace(params, codes=codes)
+        insert_weight(editor, weight, params, node, pack=target.packs(weight.grid, storage))
+        input_scale = parameters.activations[weight.input].scale
+        insert_bias(editor, weight, params, node, input_scale=input_scale)

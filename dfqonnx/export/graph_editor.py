@@ -16,16 +16,25 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from dfqonnx.targets.profile import TargetProfile
+
 Attributes = Mapping[str, int | Sequence[int]]
 
 
 class GraphEditor:
-    """A graph under edit."""
+    """A graph under edit.
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
-        taken = {value.name for node in graph for value in node.outputs}
-        taken |= {value.name for value in graph.inputs} | set(graph.initializers)
+    Attributes:
+        graph: changed in place.
+        target: the runtime that the file is for.
+        values: tensor of the float graph -> the value that its consumers read now.
+    """
+
+    def __init__(self, graph: ir.Graph, target: TargetProfile) -> None:
+        self.graph, self.target = graph, target
+        self.values = {str(value.name): value for value in graph.inputs}
+        self.values |= {str(value.name): value for node in graph for value in node.outputs}
+        taken = self.values.keys() | graph.initializers
         self._fresh = (name for i in count() if (name := f"d{i}") not in taken)
         self._own: set[str] = set()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
@@ -59,19 +68,23 @@ class GraphEditor:
         return self._constants[key]
 
     def codes(
-        self, codes: NDArray[np.int8], *, pack: bool, name: str | None = None
+        self, codes: NDArray[np.int8 | np.uint8], *, pack: bool, name: str | None = None
     ) -> tuple[ir.Value, list[ir.Node]]:
-        """Return a value with the int8 `codes`, and the nodes (not yet inserted) it needs.
+        """Return a value with the 8-bit `codes`, and the nodes (not yet inserted) it needs.
 
         Args:
             codes: the integers.
-            pack: store them as INT4 (two a byte, all within -8..7) and cast.
+            pack: store them two a byte (all are within 4 bits) and cast.
             name: wish for the initializer.
         """
         if not pack:
             return self.constant(codes, name=name), []
-        packed = self.constant(codes.astype(ml_dtypes.int4), name=name)
-        cast = self.node("Cast", [packed], attributes={"to": int(ir.DataType.INT8)})
+        signed = codes.dtype == np.int8
+        packed = self.constant(
+            codes.astype(ml_dtypes.int4 if signed else ml_dtypes.uint4), name=name
+        )
+        container = ir.DataType.INT8 if signed else ir.DataType.UINT8
+        cast = self.node("Cast", [packed], attributes={"to": int(container)})
         return cast.outputs[0], [cast]
 
     def _initializer(self, array: NDArray[np.generic], wish: str | None) -> ir.Value:

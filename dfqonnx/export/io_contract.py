@@ -13,9 +13,9 @@ from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.graph.model import Contract, ValueInfo
 
 
-def restore(surgery: GraphEditor, contract: Contract) -> None:
+def restore(editor: GraphEditor, contract: Contract) -> None:
     """Give the graph the inputs and outputs of `contract`."""
-    graph = surgery.graph
+    graph = editor.graph
     inputs = {value.name: value for value in graph.inputs}
     outputs = {value.name: value for value in graph.outputs}
     lost = [p.name for p in contract.inputs if p.name not in inputs]
@@ -23,9 +23,9 @@ def restore(surgery: GraphEditor, contract: Contract) -> None:
     if lost:
         raise InternalError(f"inputs or outputs lost on the way: {lost}; please report it")
     for port in contract.inputs:
-        _cast_input(surgery, inputs[port.name], port)
+        _cast_input(editor, inputs[port.name], port)
     graph.inputs[:] = [inputs[port.name] for port in contract.inputs]
-    graph.outputs[:] = [_cast_output(surgery, outputs[p.name], p) for p in contract.outputs]
+    graph.outputs[:] = [_cast_output(editor, outputs[p.name], p) for p in contract.outputs]
     for port, value in zip(contract.inputs, graph.inputs, strict=True):
         _declare(value, port)
     for port, value in zip(contract.outputs, graph.outputs, strict=True):
@@ -37,19 +37,19 @@ def _declare(value: ir.Value, port: ValueInfo) -> None:
     value.shape = None if port.shape is None else ir.Shape(port.shape)
 
 
-def _cast_input(surgery: GraphEditor, value: ir.Value, port: ValueInfo) -> None:
+def _cast_input(editor: GraphEditor, value: ir.Value, port: ValueInfo) -> None:
     if value.dtype is not None and value.dtype != port.dtype:
-        cast = surgery.node("Cast", [value], attributes={"to": int(value.dtype)})
-        surgery.after(value, [cast])
-        surgery.redirect(
+        cast = editor.node("Cast", [value], attributes={"to": int(value.dtype)})
+        editor.after(value, [cast])
+        editor.redirect(
             value, cast.outputs[0], only=frozenset(n.name or "" for n in value.consumers())
         )
 
 
-def _cast_output(surgery: GraphEditor, value: ir.Value, port: ValueInfo) -> ir.Value:
+def _cast_output(editor: GraphEditor, value: ir.Value, port: ValueInfo) -> ir.Value:
     if value.dtype is None or value.dtype == port.dtype:
         return value
-    cast = surgery.node("Cast", [value], attributes={"to": port.dtype})
-    surgery.graph.append(cast)
+    cast = editor.node("Cast", [value], attributes={"to": port.dtype})
+    editor.graph.append(cast)
     cast.outputs[0].name, value.name = value.name, cast.outputs[0].name
     return cast.outputs[0]

@@ -1,44 +1,64 @@
-"""The smallest operator set that holds the exported graph.
+"""The oldest opset of the target that holds the exported graph, so that many versions load it.
 
-INT4 initializers need opset 21 (IR 10). With INT8 storage, opset 13 (IR 8) is enough, since it
-brought per-channel DequantizeLinear and holds Clip on uint8; ONNX Runtime 1.18 and its like load
-that. A graph goes down only if every operator of it is listed here (its form did not change its
-meaning between 13 and 21) and fits the older schema; else it stays at 21.
+A graph goes down to an older version only if every operator of it means the same there as at the
+opset at which models are normalized (`Trait.SAME_SINCE_13`) and fits the older schema.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx.defs
 import onnx_ir as ir
 
-OPSET, IR_VERSION = 21, 10
-OLD_OPSET, OLD_IR_VERSION = 13, 8
-
-_UNCHANGED = frozenset({
-    "Add", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear",
-    "Div", "Elu", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid",
-    "Identity", "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "QuantizeLinear", "Relu", "Reshape",
-    "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
-})  # fmt: skip
+from dfqonnx.errors import Offense, UnsupportedModel
+from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.graph.passes.opset_upgrade import OPSET
+from dfqonnx.targets.profile import OpsetVersion, TargetProfile
 
 
-def choose_opset(model: ir.Model, *, packed: bool) -> tuple[int, int]:
-    """Return opset and IR version for `model`; `packed` says that it holds INT4 tensors.
+def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> OpsetVersion:
+    """Return the version that `model` is written at; `packed` says that it holds packed weights.
 
-    A graph that was normalized at an opset above 21 keeps it: it may hold newer operators.
+    Raises:
+        UnsupportedModel: the target knows no version that holds every operator.
     """
-    graph, own = model.graph, model.opset_imports.get("", OPSET)
+    own, last = model.opset_imports.get("", OPSET), target.opsets[-1]
     if own > OPSET:
-        return own, max(IR_VERSION, model.ir_version)
-    if not packed and all(_fits(node) for node in graph):
-        return OLD_OPSET, OLD_IR_VERSION
-    return OPSET, IR_VERSION
+        if target.newer_opsets:
+            return OpsetVersion(own, max(last.ir_version, model.ir_version))
+        raise UnsupportedModel(
+            f"this model of opset {own} is too new for {target.name}:",
+            [Offense("graph", "", f"the target takes opset {last.opset}", "export it at opset 21")],
+        )
+    least = target.packing.opset if packed and target.packing is not None else 0
+    for version in target.opsets:
+        holds = version.opset >= OPSET or not any(_unfit(model.graph, version))
+        if holds and version.opset >= least:
+            return version
+    raise UnsupportedModel(
+        f"some operators of this model do not exist in a form that {target.name} takes:",
+        [
+            Offense(
+                node.name or "",
+                node.op_type,
+                f"it cannot be written at opset {last.opset}",
+                "choose another --target",
+            )
+            for node in _unfit(model.graph, last)
+        ],
+    )
 
 
-def _fits(node: ir.Node) -> bool:
-    if node.domain not in {"", "ai.onnx"} or node.op_type not in _UNCHANGED:
+def _unfit(nodes: Iterable[ir.Node], version: OpsetVersion) -> Iterable[ir.Node]:
+    """Yield the nodes that cannot be written at `version`."""
+    return (node for node in nodes if not _fits(node, version.opset))
+
+
+def _fits(node: ir.Node, opset: int) -> bool:
+    if node.domain not in {"", "ai.onnx"} or not has_trait(node.op_type, Trait.SAME_SINCE_13):
         return False
-    schema = onnx.defs.get_schema(node.op_type, OLD_OPSET)
+    schema = onnx.defs.get_schema(node.op_type, opset)
     inputs = len(node.inputs)
     while inputs and node.inputs[inputs - 1] is None:
         inputs -= 1

@@ -6,8 +6,7 @@ stride 2 whose weight is one where an input channel goes to its output channel:
     W[o, i] = 1 if o == i + before else 0          scale 1, no bias
 
 Input and output share one scale, so the integer Conv multiplies by 1 and rounds nothing: codes are
-equal to those of the Slices and the Pad. ONNX Runtime has no integer Pad in its NHWC form; on
-ResNet-20 the five float and layout nodes that each shortcut costs took about 4 % of the run.
+equal to those of the Slices and the Pad.
 """
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from numpy.typing import NDArray
 
 from dfqonnx.export.graph_editor import GraphEditor
 
-_WIDEST = 256  # output channels up to which a dense identity is cheaper than copying
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chain:
     """Slices and Pads that are together one identity Conv.
 
@@ -43,19 +40,20 @@ class Chain:
     total: int
 
 
-def find_chain(value: ir.Value, aliases: frozenset[str]) -> Chain | None:
+def find_chain(value: ir.Value, shared: frozenset[str], *, widest: int) -> Chain | None:
     """Return the chain that ends in `value`; None where it is another thing.
 
     Args:
         value: the last output.
-        aliases: tensors that may lie inside: they share the scale of the chain's input.
+        shared: tensors that may lie inside: they share the scale of the chain's input.
+        widest: output channels that the Conv may have.
     """
     nodes: list[ir.Node] = []
     strides, before, after = (1, 1), 0, 0
     current = value
-    while (node := current.producer()) is not None and node.op_type in {"Slice", "Pad"}:
+    while (node := current.producer()) is not None:
         inside = current is value or (
-            current.name in aliases and len(current.uses()) == 1 and not current.is_graph_output()
+            current.name in shared and len(current.uses()) == 1 and not current.is_graph_output()
         )
         step = _strides(node) if node.op_type == "Slice" else None
         padding = _channel_padding(node) if node.op_type == "Pad" else None
@@ -69,12 +67,18 @@ def find_chain(value: ir.Value, aliases: frozenset[str]) -> Chain | None:
         assert node.inputs[0] is not None
         current = node.inputs[0]
     channels = current.shape[1] if current.shape is not None and len(current.shape) == 4 else None
-    if not nodes or not isinstance(channels, int) or before + channels + after > _WIDEST:
+    if not nodes or not isinstance(channels, int) or before + channels + after > widest:
         return None
-    return Chain(tuple(nodes), strides, channels, before, before + channels + after)
+    return Chain(
+        nodes=tuple(nodes),
+        strides=strides,
+        channels=channels,
+        before=before,
+        total=before + channels + after,
+    )
 
 
-def replace_chain(surgery: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
+def replace_chain(editor: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
     """Put the Conv in the chain's place and return its output, not yet quantized."""
     alone = chain.total == chain.channels  # nothing but strides: one channel a group
     weight = np.zeros((chain.total, 1 if alone else chain.channels, 1, 1), np.int8)  # (O, I, 1, 1)
@@ -82,8 +86,8 @@ def replace_chain(surgery: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value
     weight[index + chain.before, 0 if alone else index] = 1
     source, last = chain.nodes[0].inputs[0], chain.nodes[-1]
     assert source is not None
-    real = _unit_weight(surgery, weight, last, pack=pack)
-    conv = surgery.node(
+    real = _unit_weight(editor, weight, last, pack=pack)
+    conv = editor.node(
         "Conv",
         [source, real],
         name=last.name or "",
@@ -93,23 +97,23 @@ def replace_chain(surgery: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value
             "strides": chain.strides,
         },
     )
-    surgery.graph.insert_after(last, conv)
+    editor.graph.insert_after(last, conv)
     old, new = last.outputs[0], conv.outputs[0]
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     old.name, new.name = f"{old.name}/before", old.name
     for node in reversed(chain.nodes):
-        surgery.graph.remove(node, safe=True)
+        editor.graph.remove(node, safe=True)
     return new
 
 
 def _unit_weight(
-    surgery: GraphEditor, weight: NDArray[np.int8], before: ir.Node, *, pack: bool
+    editor: GraphEditor, weight: NDArray[np.int8], before: ir.Node, *, pack: bool
 ) -> ir.Value:
-    scale = surgery.constant(np.ones(len(weight), np.float32))
-    zero = surgery.constant(np.zeros(len(weight), np.int8))
-    codes, nodes = surgery.codes(weight, pack=pack)
-    nodes.append(surgery.node("DequantizeLinear", [codes, scale, zero], attributes={"axis": 0}))
-    surgery.graph.insert_before(before, nodes)
+    scale = editor.constant(np.ones(len(weight), np.float32))
+    zero = editor.constant(np.zeros(len(weight), np.int8))
+    codes, nodes = editor.codes(weight, pack=pack)
+    nodes.append(editor.node("DequantizeLinear", [codes, scale, zero], attributes={"axis": 0}))
+    editor.graph.insert_before(before, nodes)
     return nodes[-1].outputs[0]
 
 

@@ -80,7 +80,7 @@ class QuantizedLayer(nn.Module):
         self.step_shape = [1] * weight.dim()
         self.step_shape[site.axis] = weight.shape[site.axis]
         self.log_step = nn.Parameter(torch.zeros(weight.shape[site.axis]))
-        self._g = gradient_factor(self.fan_in, site.grid.hi)
+        self._g = gradient_factor(self.fan_in, site.grid.limits[1])
         self.multiply_adds = 0
         self.float_bias = False  # while the input's step is not known
         self.form: Callable[[], tuple[Tensor, Tensor | None]] | None = None
@@ -128,7 +128,7 @@ class QuantizedLayer(nn.Module):
 
     def rounded_weight(self) -> Tensor:
         """Return w'."""
-        rule = ScaleGradient(self.site.grid.lo, self.site.grid.hi, self._g)
+        rule = ScaleGradient(*self.site.grid.limits, self._g)
         return per_channel(self.weight, self.steps().view(self.step_shape), rule)
 
     def forward(self, *values: Tensor) -> Tensor:
@@ -174,5 +174,6 @@ class QuantizedLayer(nn.Module):
         bias = None
         if self.bias is not None:
             bias = self._bias_codes().cpu().numpy().astype(np.int32)
-        integers = codes.to(torch.int8).contiguous().cpu().numpy()
+        kind = torch.int8 if self.site.grid.lo < 0 else torch.uint8
+        integers = codes.to(kind).contiguous().cpu().numpy()
         return WeightParameters(integers, steps.cpu().numpy().astype(np.float32), bias)

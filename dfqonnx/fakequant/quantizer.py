@@ -21,6 +21,7 @@ The inner product of two tensors of one shape, without a temporary where memory 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -181,15 +182,17 @@ class FakeQuantizer(nn.Module):
                 return answer  # type: ignore[no-any-return]
         step = self.step()
         grid = self.site.grid if self.site.clip_max is None else self.grid()
-        low, high = grid.lo - grid.zero_point, grid.hi - grid.zero_point
+        low, high = grid.limits
         count = value.numel() // max(1, value.shape[0] if value.dim() else 1)
         g = gradient_factor(count, high)
         return per_tensor(value, step, ScaleGradient(low, high, g, self.rectify))
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:
-        """Return the uint8 codes of `value`."""
-        return quantize(value, self.step(), self.grid()).to(torch.uint8)  # type: ignore[no-any-return]
+        """Return the codes of `value`: int8 where they may be below 0, else uint8."""
+        grid = self.grid()
+        kind = torch.int8 if grid.lo < 0 else torch.uint8
+        return quantize(value, self.step(), grid).to(kind)  # type: ignore[no-any-return]
 
     def params(self) -> ActivationParameters:
         """Return what `forward` uses."""
@@ -203,4 +206,5 @@ def capped(site: ActivationQuantizer, step: float) -> IntegerRange:
     if site.clip_max is None or math.isinf(site.clip_max):
         return grid
     top = int((torch.tensor(site.clip_max) / torch.tensor(step)).round()) + grid.zero_point
-    return IntegerRange(grid.bits, grid.lo, max(grid.lo + 1, min(grid.hi, top)), grid.zero_point)
+    hi = max(grid.zero_point + 1, min(grid.hi, top))
+    return replace(grid, hi=hi)

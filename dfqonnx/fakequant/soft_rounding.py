@@ -125,7 +125,7 @@ class SoftRoundedLayer(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias, the bias not yet on its grid."""
         op = self._op[0]
-        ramp = RoundingRamp(op.site.grid.lo, op.site.grid.hi, self.width)
+        ramp = RoundingRamp(*op.site.grid.limits, self.width)
         weight = soft(self.latent, op.steps().view(op.step_shape), ramp)
         if self.offset is None:
             return weight, None
@@ -152,7 +152,7 @@ class SoftRoundedLayer(nn.Module):
         self.width = 0.0
         _, bias = self()
         one = torch.ones((), device=self.latent.device)
-        code = quantize(self.latent, one, op.site.grid)
+        code = quantize(self.latent, one, op.site.grid) - op.site.grid.zero_point
         latent = code + (self.latent - code).clamp_(-SURE, SURE)
         op.form = None
         op.weight.copy_(latent * op.steps().view(op.step_shape))

@@ -38,7 +38,7 @@ def search_weight_scales(
 
     Args:
         weight: any rank, channels on `axis`.
-        grid: signed, zero point 0.
+        grid: codes below and above 0.
         axis: channel axis.
         norm: exponent p.
         count: ratios tried, from 0.2 to 1.
@@ -47,13 +47,13 @@ def search_weight_scales(
         (O,) steps, never below a tiny positive one.
     """
     rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)  # (O, M)
-    limits = (grid.lo, grid.hi)
-    widest = (rows.amax(1) / grid.hi).maximum(rows.amin(1) / grid.lo)  # (O,)
+    low, high = grid.limits
+    widest = (rows.amax(1) / high).maximum(rows.amin(1) / low)  # (O,)
     widest = widest.clamp_min(SMALLEST)
     best, steps = torch.full_like(widest, torch.inf), widest.clone()
     for ratio in _ratios(0.2, count):
         step = widest * ratio
-        error = _error(rows, step[:, None], limits, norm).mean(1)  # (O,)
+        error = _error(rows, step[:, None], grid.limits, norm).mean(1)  # (O,)
         better = error < best
         best, steps = torch.where(better, error, best), torch.where(better, step, steps)
     return steps
@@ -81,8 +81,7 @@ def search_activation_scale(
     values = values[values != 0]  # zero costs nothing at any step
     if values.numel() == 0:
         return 1.0
-    full = grid(SMALLEST)
-    low, high = full.lo - full.zero_point, full.hi - full.zero_point
+    low, high = grid(SMALLEST).limits
     widest = max(float(values.max()) / high, float(values.min()) / low if low else 0.0)
     if largest is not None:
         widest = max(widest, largest / max(high, -low))
@@ -91,9 +90,7 @@ def search_activation_scale(
     best, chosen = torch.inf, widest
     for ratio in _ratios(0.05, count):
         step = torch.tensor(widest * ratio, device=values.device)
-        codes = grid(float(step))
-        limits = (codes.lo - codes.zero_point, codes.hi - codes.zero_point)
-        error = float(_error(values, step, limits, norm).mean())
+        error = float(_error(values, step, grid(float(step)).limits, norm).mean())
         if error < best:
             best, chosen = error, float(step)
     return chosen

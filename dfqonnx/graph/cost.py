@@ -20,8 +20,8 @@ from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, dims
 from dfqonnx.graph.passes.input_sizes import concrete
+from dfqonnx.targets.profile import TARGETS
 
-_PACKED_BITS = 4  # widths up to this are stored two to a byte
 _PER_CHANNEL = 4 + 4 + 4 + 1  # scale, bias codes, bias scale, zero point
 _PER_QUANTIZER = 150  # QuantizeLinear, Clip, DequantizeLinear with scale and zero point
 _PER_LAYER = 200  # Cast and DequantizeLinear of weight and bias
@@ -71,22 +71,22 @@ def _per_image(value: ir.Value | None) -> int:
     return math.prod(d for d in shape[1:] if isinstance(d, int))
 
 
-def file_bytes(model: NormalizedModel, sites: QuantizationPlan, quant: QuantizationConfig) -> int:
+def file_bytes(model: NormalizedModel, plan: QuantizationPlan, quant: QuantizationConfig) -> int:
     """Estimate the size of the exported file.
 
     Weights are counted exactly, names as the model has them, quantizers at a flat rate: within 6 %
     of the file for the classifiers tried.
     """
     initializers = model.ir.graph.initializers
-    quantized = {name for s in sites.weights for name in (s.weight, s.bias) if name}
-    total = 0
-    for site in sites.weights:
-        shape = tuple(int(d) for d in dims(initializers[site.weight]) or () if isinstance(d, int))
-        packed = quant.weight_storage == "auto" and site.grid.bits <= _PACKED_BITS
+    quantized = {name for w in plan.weights for name in (w.weight, w.bias) if name}
+    target, total = TARGETS[plan.target], 0
+    for weight in plan.weights:
+        shape = tuple(int(d) for d in dims(initializers[weight.weight]) or () if isinstance(d, int))
+        packed = target.packs(weight.grid, quant.weight_storage)
         count = math.prod(shape)
         total += -(-count // 2) if packed else count
-        total += shape[site.axis] * _PER_CHANNEL + _PER_LAYER
-    total += _PER_QUANTIZER * (len(sites.activations) + len(sites.shared))
+        total += shape[weight.axis] * _PER_CHANNEL + _PER_LAYER
+    total += _PER_QUANTIZER * (len(plan.activations) + len(plan.shared))
     for name, value in initializers.items():
         array = constant(value)
         if name not in quantized and array is not None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.errors import Offense, UnsupportedModel, summary
 from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
-from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
-from dfqonnx.placement.place import place_quantizers
 
 _ROLES = {
     "input": "the network's input",
-    "stream": "operand or result of an elementwise node",
+    "residual": "operand or result of an elementwise node",
     "node-input": "read by Conv, Gemm or MatMul",
     "classifier-input": "read by the last layer",
     "output": "output of a last Conv, which fuses only with a quantizer behind it",
@@ -28,7 +24,14 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class QuantizerLine:
-    """One quantized tensor or weight, or one node left in float."""
+    """One quantized tensor or weight, or one node left in float.
+
+    Attributes:
+        name: of the tensor or node.
+        kind: `activation`, `weight`, `shared` (a tensor with another one's codes) or `float`.
+        bits: None where the kind has no width of its own.
+        reason: in words.
+    """
 
     name: str
     kind: str
@@ -36,7 +39,7 @@ class QuantizerLine:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """What `dfqonnx inspect` shows; `dataclasses.asdict` gives its JSON form.
 
@@ -47,6 +50,7 @@ class Inspection:
         opset: of the file.
         producer: exporter that made it.
         bits: short form of the widths asked for.
+        target: name of the runtime's profile.
         input: name and shape of the input.
         output: name of the output.
         operators: operator -> how many the normalized graph holds.
@@ -56,7 +60,7 @@ class Inspection:
         multiply_adds: for one image.
         parameters: of the whole network.
         costs: per node.
-        sites: every quantizer, and every node left in float, with its reason.
+        quantizers: all of them, and every node left in float, with its reason.
         estimated_bytes: size of the exported file.
         refusals: why the model cannot be quantized; the fields above are then empty.
     """
@@ -67,6 +71,7 @@ class Inspection:
     opset: int = 0
     producer: str = ""
     bits: str = ""
+    target: str = ""
     input: str = ""
     output: str = ""
     operators: Mapping[str, int] | None = None
@@ -76,29 +81,13 @@ class Inspection:
     multiply_adds: int = 0
     parameters: int = 0
     costs: tuple[Cost, ...] = ()
-    sites: tuple[QuantizerLine, ...] = ()
+    quantizers: tuple[QuantizerLine, ...] = ()
     estimated_bytes: int = 0
     refusals: tuple[Offense, ...] = ()
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""
         return "\n".join(_lines(self))
-
-
-def inspect_file(
-    path: Path, quant: QuantizationConfig, inputs: InputFormat | None = None
-) -> Inspection:
-    """Inspect the model at `path`; a model that cannot be quantized gives its refusals.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    try:
-        model = normalize(load(path))
-    except UnsupportedModel as error:
-        return refusal(path, quant, error)
-    sites = place_quantizers(model, quant, input_signed=inputs is None or inputs.signed)
-    return build_inspection(model, sites, quant)
 
 
 def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> Inspection:
@@ -108,10 +97,10 @@ def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> I
 
 
 def build_inspection(
-    model: NormalizedModel, sites: QuantizationPlan, quant: QuantizationConfig
+    model: NormalizedModel, plan: QuantizationPlan, quant: QuantizationConfig
 ) -> Inspection:
     """Say what is in `model` and what would be done to it."""
-    spent = estimate_costs(model)
+    costs = estimate_costs(model)
     shape = " x ".join(("N", *map(str, model.input_shape)))
     counts = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
@@ -121,37 +110,39 @@ def build_inspection(
         opset=model.source.opset,
         producer=model.source.producer,
         bits=quant.bits.label,
+        target=plan.target,
         input=f"{model.input} ({shape})",
         output=model.output,
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         batchnorm=model.batchnorm,
         batchnorm_nodes=model.batchnorm_nodes,
         statistics=len(model.statistics),
-        multiply_adds=sum(c.multiply_adds for c in spent),
-        parameters=sum(c.parameters for c in spent),
-        costs=spent,
-        sites=_site_lines(sites),
-        estimated_bytes=file_bytes(model, sites, quant),
+        multiply_adds=sum(c.multiply_adds for c in costs),
+        parameters=sum(c.parameters for c in costs),
+        costs=costs,
+        quantizers=tuple(_quantizer_lines(plan)),
+        estimated_bytes=file_bytes(model, plan, quant),
     )
 
 
-def _site_lines(sites: QuantizationPlan) -> tuple[QuantizerLine, ...]:
-    lines = [QuantizerLine(s.name, "activation", s.grid.bits, _why(s)) for s in sites.activations]
-    lines += [
-        QuantizerLine(s.node, "weight", s.grid.bits, f"{s.op}, one scale per output channel")
-        for s in sites.weights
-    ]
-    lines += [QuantizerLine(s.tensor, "alias", None, f"same codes as {s.of}") for s in sites.shared]
-    lines += [QuantizerLine(s.node, "float", None, f"{s.op}: {s.reason}") for s in sites.floats]
-    return tuple(lines)
+def _quantizer_lines(plan: QuantizationPlan) -> Iterator[QuantizerLine]:
+    for activation in plan.activations:
+        yield QuantizerLine(activation.name, "activation", activation.grid.bits, _why(activation))
+    for weight in plan.weights:
+        words = f"{weight.op}, one scale per output channel"
+        yield QuantizerLine(weight.node, "weight", weight.grid.bits, words)
+    for shared in plan.shared:
+        yield QuantizerLine(shared.tensor, "shared", None, f"same codes as {shared.of}")
+    for node in plan.floats:
+        yield QuantizerLine(node.node, "float", None, f"{node.op}: {node.reason}")
 
 
-def _why(site: ActivationQuantizer) -> str:
-    sign = "signed" if site.grid.signed else "unsigned"
-    top = "" if site.clip_max is None else f", at most {site.clip_max:g}"
-    if site.consumers:
-        return f"{sign}{top}, second reading for {', '.join(site.consumers)}"
-    return f"{sign}{top}, {_ROLES.get(site.role, site.role)}"
+def _why(quantizer: ActivationQuantizer) -> str:
+    words = "signed" if quantizer.grid.signed else "unsigned"
+    words += "" if quantizer.clip_max is None else f", at most {quantizer.clip_max:g}"
+    if quantizer.consumers:
+        return f"{words}, quantized again for {', '.join(quantizer.consumers)}"
+    return f"{words}, {_ROLES.get(quantizer.role, quantizer.role)}"
 
 
 def _lines(found: Inspection) -> list[str]:
@@ -169,18 +160,18 @@ def _lines(found: Inspection) -> list[str]:
         f" statistics for {found.statistics} tensors)",
         f"cost         {found.multiply_adds / 1e6:.1f} M multiply-adds per image,"
         f" {found.parameters / 1e3:.1f} k parameters",
-        f"file         about {found.estimated_bytes / 1e6:.3f} MB as {found.bits},"
-        f" {found.estimated_bytes / found.bytes:.2f} of the float file",
+        f"file         about {found.estimated_bytes / 1e6:.3f} MB as {found.bits}"
+        f" for {found.target}, {found.estimated_bytes / found.bytes:.2f} of the float file",
     ]
     for kind, title in (
         ("activation", "quantized tensors"),
         ("weight", "quantized weights"),
         ("float", "left in float"),
     ):
-        chosen = [s for s in found.sites if s.kind == kind]
+        chosen = [line for line in found.quantizers if line.kind == kind]
         lines.append(f"{title} ({len(chosen)})")
-        width = max((len(s.name) for s in chosen), default=0)
-        for site in chosen:
-            bits = "     " if site.bits is None else f"{site.bits} bit"
-            lines.append(f"  {site.name:<{width}}  {bits}  {site.reason}")
+        width = max((len(line.name) for line in chosen), default=0)
+        for line in chosen:
+            bits = "     " if line.bits is None else f"{line.bits} bit"
+            lines.append(f"  {line.name:<{width}}  {bits}  {line.reason}")
     return lines

@@ -1,27 +1,28 @@
-"""Where quantizers stand: decided once, here, for the ONNX Runtime CPU target.
+"""Where quantizers stand: decided once, here, by the rules of a target.
 
-A *root* is a value that some node computes (behind its absorbed Relu), or the network's input. Its
-*tree* are the tensors that value-preserving nodes make of it; they share its codes. Every reader of
-a tensor in the tree asks for a width:
+A *shared-scale group* is a value that some node computes (behind its absorbed Relu), or the
+network's input, together with the tensors that value-preserving nodes make of it: they share its
+codes. Every consumer of a tensor in the group asks for a width:
 
-    layer (Conv, Gemm, MatMul)           bits.activations; the stream's 8 for first and last layers
-    elementwise, normalization           the stream's 8; so does an elementwise node for an output
-                                         that nobody reads
+    layer (Conv, Gemm, MatMul)    bits.activations; the residual width for first and last layers
+    elementwise, normalization    the residual width; so does an elementwise node for an output that
+                                  nobody reads
 
-One width in the whole tree: one site at the root. Mixed: the root carries the widest, and each
-tensor gets a second, narrower reading for the layers that want it. That is how a W4A4 network keeps
-an 8-bit residual stream while its Conv read 4 bits; a sum that only such Conv read (behind a
-projection shortcut) is rounded once, at their width. A Conv that nobody asks anything of still gets
-8 bits at its output, because ONNX Runtime fuses no Conv without one; a last Gemm needs none.
+One width in the whole group: one quantizer at its root. Mixed: the root carries the widest, and
+each tensor gets a narrower consumer-side requantizer for the layers that want it. That is how a
+W4A4 network keeps 8-bit residual sums while its Conv read 4 bits; a sum that only such Conv read
+(behind a projection shortcut) is rounded once, at their width. A layer that nobody asks anything of
+still gets the residual width at its output where its kernel needs one (`Kernel.output`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import IntegerRange, QuantizationConfig
+from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import (
     ActivationQuantizer,
     FloatNode,
@@ -30,149 +31,159 @@ from dfqonnx.core.quantization_plan import (
     WeightQuantizer,
 )
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.placement.roles import Roles, assign_roles, ceiling_of
+from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
 from dfqonnx.placement.value_ranges import non_negative_values
+from dfqonnx.targets.profile import TargetProfile
 
 
 @dataclass
 class _SharedScaleGroup:
-    """A root, the tensors that share its codes, and who reads which at what width."""
+    """A root, the tensors that share its codes, and who reads which of them at what width."""
 
     root: ir.Value
-    aliases: list[tuple[ir.Value, ir.Node]] = field(default_factory=list)
-    readings: list[tuple[ir.Value, ir.Node, int]] = field(default_factory=list)
-    own: int | None = None  # width that the producer asks for where nobody reads
+    shared: list[tuple[ir.Value, ir.Node]] = field(default_factory=list)
+    consumers: list[tuple[ir.Value, ir.Node, int]] = field(default_factory=list)
+    output_bits: int | None = None  # width that the producer asks for where nobody reads
 
     @property
     def bits(self) -> int | None:
         """The widest of all demands; None without any."""
-        return max((bits for _, _, bits in self.readings), default=self.own)
+        return max((bits for _, _, bits in self.consumers), default=self.output_bits)
 
 
 def place_quantizers(
-    model: NormalizedModel, quant: QuantizationConfig, *, input_signed: bool
+    model: NormalizedModel, quant: QuantizationConfig, target: TargetProfile, *, input_signed: bool
 ) -> QuantizationPlan:
     """Decide for every tensor of `model` whether and how it is quantized."""
     graph = model.ir.graph
-    roles = assign_roles(graph, model.unsupported)
-    trees = _group_shared_scales(graph, roles, quant)
-    positive = non_negative_values(graph, input_signed=input_signed)
+    roles = assign_roles(graph, target, model.unsupported)
+    non_negative = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
-    aliases: list[SharedQuantizer] = []
-    reads: dict[ir.Node, str] = {}
-    for tree in trees:
-        if tree.bits is None:
+    shared: list[SharedQuantizer] = []
+    inputs: dict[ir.Node, str] = {}
+    for group in _find_groups(graph, roles, quant, target):
+        if group.bits is None:
             continue
-        name = str(tree.root.name)
-        signed = tree.root not in positive
-        producer = tree.root.producer()
-        ceiling = ceiling_of(producer) if producer is not None else None
-        activations.append(
-            ActivationQuantizer(
-                name=name,
-                tensor=name,
-                grid=IntegerRange.activation(tree.bits, signed=signed),
-                clip_max=ceiling,
-                role=_role_of(tree, roles),
-            )
+        name, producer = str(group.root.name), group.root.producer()
+        negative = group.root not in non_negative
+        at_producer = ActivationQuantizer(
+            name=name,
+            tensor=name,
+            grid=target.activations.grid(group.bits, negative=negative),
+            clip_max=None if producer is None else clip_max_of(producer),
+            role=_role_of(group, roles),
         )
-        aliases += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in tree.aliases]
-        narrow = _requantize_consumers(tree, signed=signed, ceiling=ceiling)
-        activations += narrow
-        by_reader = {(s.tensor, c): s.name for s in narrow for c in s.consumers}
-        for value, node, _ in tree.readings:
-            reads[node] = by_reader.get((str(value.name), str(node.name)), name)
+        shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
+        requantizers = _requantize_consumers(group, at_producer, target, negative=negative)
+        activations += [at_producer, *requantizers]
+        by_consumer = {(each.tensor, c): each.name for each in requantizers for c in each.consumers}
+        for value, node, _ in group.consumers:
+            inputs[node] = by_consumer.get((str(value.name), str(node.name)), name)
     return QuantizationPlan(
         activations=tuple(_mark_features(activations, graph, roles)),
-        shared=tuple(aliases),
-        weights=tuple(_weight_sites(graph, roles, quant, reads=reads)),
+        shared=tuple(shared),
+        weights=tuple(_place_weights(graph, roles, quant, target, inputs=inputs)),
         floats=tuple(
             FloatNode(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
         ),
+        target=target.name,
     )
 
 
-def _group_shared_scales(
-    graph: ir.Graph, roles: Roles, quant: QuantizationConfig
+def _find_groups(
+    graph: ir.Graph, roles: Roles, quant: QuantizationConfig, target: TargetProfile
 ) -> list[_SharedScaleGroup]:
-    trees = [_SharedScaleGroup(value) for value in graph.inputs]
+    groups = [_SharedScaleGroup(value) for value in graph.inputs]
     for node in graph:
         role = roles.of[node]
-        if role in {"absorbed", "alias", "shape"}:
-            continue
-        for value in node.outputs:
-            tree = _SharedScaleGroup(roles.end(value))
-            needs_output = node.op_type in {"Conv", "MatMul"} and role in {"layer", "normalization"}
-            if role in {"elementwise", "normalization"} and node not in roles.tail:
-                tree.own = quant.residual_bits if role == "elementwise" else None
-            trees.append(tree)
-            _collect(tree, tree.root, roles, quant)
-            if tree.bits is None and needs_output and not _ends_in_matmul(node, roles):
-                tree.own = quant.residual_bits
-    for tree in trees[: len(graph.inputs)]:
-        _collect(tree, tree.root, roles, quant)
-    return trees
+        if role not in {"absorbed", "preserving", "shape"}:
+            groups += [_SharedScaleGroup(roles.end(value)) for value in node.outputs]
+    for group in groups:
+        _collect(group, group.root, roles, quant)
+        if _needs_quantizer(group, roles, target):
+            group.output_bits = quant.residual_bits
+    return groups
 
 
-def _ends_in_matmul(node: ir.Node, roles: Roles) -> bool:
-    return node.op_type == "MatMul" and node in roles.last
+def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfile) -> bool:
+    """Tell whether the kernel that makes the root needs its output quantized, whoever reads it."""
+    node = group.root.producer()
+    if node is not None and roles.of[node] == "absorbed":
+        source = node.inputs[0]
+        node = source.producer() if source is not None else None
+    if node is None or roles.of[node] == "float":
+        return False
+    if roles.of[node] == "elementwise":
+        return node not in roles.tail
+    needed = target.kernels[node.op_type].output
+    return needed == "always" or (needed == "inside" and node not in roles.last)
 
 
 def _collect(
-    tree: _SharedScaleGroup, value: ir.Value, roles: Roles, quant: QuantizationConfig
+    group: _SharedScaleGroup, value: ir.Value, roles: Roles, quant: QuantizationConfig
 ) -> None:
     for node, index in value.uses():
         role = roles.of[node]
-        if role == "alias" and index == 0:
+        if role == "preserving" and index == 0:
             for output in node.outputs:
-                tree.aliases.append((output, node))
-                _collect(tree, output, roles, quant)
+                group.shared.append((output, node))
+                _collect(group, output, roles, quant)
         elif role == "layer" and index == 0:
             ends = node in roles.first or node in roles.last
             width = quant.residual_bits if ends else quant.bits.activations
-            tree.readings.append((value, node, width))
+            group.consumers.append((value, node, width))
         elif role == "elementwise" or (role == "normalization" and index == 0):
-            tree.readings.append((value, node, quant.residual_bits))
+            group.consumers.append((value, node, quant.residual_bits))
 
 
 def _requantize_consumers(
-    tree: _SharedScaleGroup, *, signed: bool, ceiling: float | None
+    group: _SharedScaleGroup,
+    at_producer: ActivationQuantizer,
+    target: TargetProfile,
+    *,
+    negative: bool,
 ) -> list[ActivationQuantizer]:
-    groups: dict[tuple[str, int], list[str]] = {}
-    for value, node, bits in tree.readings:
-        if bits != tree.bits:
-            names = groups.setdefault((str(value.name), bits), [])
+    """Return the quantizers of consumers that read fewer bits than the root carries."""
+    narrower: dict[tuple[str, int], list[str]] = {}
+    for value, node, bits in group.consumers:
+        if bits != group.bits:
+            names = narrower.setdefault((str(value.name), bits), [])
             if str(node.name) not in names:
                 names.append(str(node.name))
     return [
-        ActivationQuantizer(
+        replace(
+            at_producer,
             name=f"{tensor}@{bits}",
             tensor=tensor,
-            grid=IntegerRange.activation(bits, signed=signed),
+            grid=target.activations.grid(bits, negative=negative),
             consumers=tuple(names),
-            clip_max=ceiling,
             role="node-input",
         )
-        for (tensor, bits), names in groups.items()
+        for (tensor, bits), names in narrower.items()
     ]
 
 
-def _role_of(tree: _SharedScaleGroup, roles: Roles) -> str:
-    if tree.root.is_graph_input():
+def _role_of(group: _SharedScaleGroup, roles: Roles) -> str:
+    if group.root.is_graph_input():
         return "input"
-    readers = {node for _, node, _ in tree.readings}
-    if readers & roles.last:
+    consumers = {node for _, node, _ in group.consumers}
+    if consumers & roles.last:
         return "classifier-input"
-    if not readers:
+    if not consumers:
         return "output"
-    streams = any(roles.of[n] == "elementwise" for n in readers)
-    return "stream" if streams else "node-input"
+    residual = any(roles.of[n] == "elementwise" for n in consumers)
+    return "residual" if residual else "node-input"
 
 
-def _weight_sites(
-    graph: ir.Graph, roles: Roles, quant: QuantizationConfig, *, reads: dict[ir.Node, str]
+def _place_weights(
+    graph: ir.Graph,
+    roles: Roles,
+    quant: QuantizationConfig,
+    target: TargetProfile,
+    *,
+    inputs: Mapping[ir.Node, str],
 ) -> list[WeightQuantizer]:
-    sites = []
+    found = []
     for node in graph:
         role = roles.of[node]
         if role not in {"layer", "normalization"}:
@@ -186,22 +197,22 @@ def _weight_sites(
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         assert weight is not None
         assert weight.shape is not None
-        sites.append(
+        found.append(
             WeightQuantizer(
                 node=str(node.name),
                 op=node.op_type,
                 weight=str(weight.name),
                 bias=str(bias.name) if bias is not None else None,
-                grid=IntegerRange.weight(bits),
+                grid=target.weights.grid(bits),
                 axis=len(weight.shape) - 1 if node.op_type == "MatMul" else 0,
-                input=reads[node],
+                input=inputs[node],
             )
         )
-    return sites
+    return found
 
 
 def _mark_features(
-    sites: list[ActivationQuantizer], graph: ir.Graph, roles: Roles
+    quantizers: list[ActivationQuantizer], graph: ir.Graph, roles: Roles
 ) -> list[ActivationQuantizer]:
     """Mark residual sums; without any, the outputs of every second layer, the last included."""
     sums = [n for n in graph if n.op_type == "Add" and roles.of[n] == "elementwise"]
@@ -210,4 +221,4 @@ def _mark_features(
     else:
         layers = [n for n in graph if roles.of[n] == "layer" and n not in roles.last]
         chosen = {str(roles.end(n.outputs[0]).name) for n in layers[::-1][::2]}
-    return [replace(s, feature=not s.consumers and s.tensor in chosen) for s in sites]
+    return [replace(q, feature=not q.consumers and q.tensor in chosen) for q in quantizers]

@@ -1,11 +1,11 @@
-"""What each node is to a quantizer, for ONNX Runtime CPU.
+"""What each node is to the quantizers of a target.
 
 layer          Conv, Gemm, MatMul with a constant weight: integer weight, integer input
 normalization  the depthwise 1x1 Conv that stands for a left-over BatchNormalization
-elementwise    Add, Mul, Concat, average pools, Sigmoid, LeakyRelu: integer in and out
+elementwise    any other operator that the target has a kernel for: integer in and out
 absorbed       Relu or Clip(0, c) whose work the quantizer behind it does (Q saturates at 0 and
                at rint(c / scale)), so that Conv -> Relu -> Q is one integer kernel
-alias          MaxPool, Reshape, Slice ...: hands codes on, same scale in and out
+preserving     MaxPool, Reshape, Slice ...: hands codes on, same scale in and out
 float          everything else, with the reason
 """
 
@@ -22,27 +22,15 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import constant, only_consumer, text
 from dfqonnx.graph.passes.merge_clips import bounds
 from dfqonnx.graph.trainable_region import is_layer
+from dfqonnx.targets.profile import TargetProfile
 
-Role = Literal["layer", "normalization", "elementwise", "absorbed", "alias", "shape", "float"]
-_BINARY = frozenset({"Add", "Mul"})
-_ELEMENTWISE = _BINARY | {"Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"}
-_ALIAS = frozenset(
-    {
-        *("MaxPool", "GlobalMaxPool", "ReduceMax", "Reshape", "Flatten", "Transpose", "Squeeze"),
-        *("Unsqueeze", "Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Identity"),
-        *("Expand", "Tile"),
-    }
-)
+Role = Literal["layer", "normalization", "elementwise", "absorbed", "preserving", "shape", "float"]
 _BEHIND = "it stands behind the last layer, on values that no integer node reads"
-_NO_KERNEL = {
-    "ConvTranspose": "ONNX Runtime CPU has no integer ConvTranspose",
-    "HardSwish": "ONNX Runtime CPU has no integer HardSwish",
-    "HardSigmoid": "ONNX Runtime CPU has no integer HardSigmoid",
-    "BatchNormalization": "its parameters are computed",
-}
+_COMPUTED = "its weight or bias is computed, or of a form that no integer kernel takes"
+_CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Roles:
     """The role of every node.
 
@@ -68,19 +56,25 @@ class Roles:
         return value
 
 
-def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Roles:
+def assign_roles(
+    graph: ir.Graph, target: TargetProfile, unsupported: Mapping[str, str] | None = None
+) -> Roles:
     """Give every node its role; layers are judged first, since the rest depends on them.
 
     Args:
         graph: the normalized graph.
-        opaque: nodes that cannot be computed, or stand behind one, with the reason.
+        target: the runtime that the file is for.
+        unsupported: nodes that cannot be computed, or stand behind one, with the reason.
     """
     nodes = list(graph)
-    blind = opaque or {}
+    unsupported = unsupported or {}
     layers = {
-        n
-        for n in nodes
-        if is_layer(n) and ORIGIN not in n.metadata_props and str(n.name) not in blind
+        node
+        for node in nodes
+        if is_layer(node)
+        and node.op_type in target.kernels
+        and ORIGIN not in node.metadata_props
+        and str(node.name) not in unsupported
     }
     behind = _downstream(nodes, layers)
     before = _upstream(nodes, layers)
@@ -91,9 +85,9 @@ def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Ro
         if node in layers:
             roles[node] = "layer"
             continue
-        role, reason = _judge(node, roles, tail=node in tail)
-        if str(node.name) in blind:
-            role, reason = "float", blind[str(node.name)]
+        role, reason = _judge(node, roles, target, tail=node in tail)
+        if str(node.name) in unsupported:
+            role, reason = "float", unsupported[str(node.name)]
         roles[node] = role
         if role == "float":
             reasons[node] = reason
@@ -106,42 +100,53 @@ def assign_roles(graph: ir.Graph, opaque: Mapping[str, str] | None = None) -> Ro
     )
 
 
-def _judge(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> tuple[Role, str]:
+def _judge(
+    node: ir.Node, roles: Mapping[ir.Node, Role], target: TargetProfile, *, tail: bool
+) -> tuple[Role, str]:
     if all(o.dtype is not None and o.dtype != ir.DataType.FLOAT for o in node.outputs):
         return "shape", ""
-    if _absorbed(node, roles, tail=tail):
+    if _is_absorbed(node, roles, target, tail=tail):
         return "absorbed", ""
     if tail:
         return "float", _BEHIND
-    if is_layer(node):
+    kernel = target.kernels.get(node.op_type)
+    if kernel is not None and is_layer(node):
         return "normalization", ""
-    if node.op_type in _ALIAS or _is_plain_pad(node) or _is_nearest(node):
-        return "alias", ""
-    if node.op_type == "Relu" or ceiling_of(node) is not None:
+    if _preserves_values(node):
+        return "preserving", ""
+    if _is_activation(node, target):
         return "elementwise", ""
-    if node.op_type in _ELEMENTWISE:
-        if node.op_type in _BINARY and any(constant(i) is not None for i in node.inputs):
-            return "float", "one operand is a constant; only sums and products of two tensors fuse"
-        return "elementwise", ""
+    if kernel is None:
+        return "float", target.float_reason(node.op_type)
     if has_trait(node.op_type, Trait.LAYER):
-        return "float", "its weight or bias is computed, or of a form that no integer kernel takes"
-    default = f"ONNX Runtime CPU has no integer kernel for {node.op_type}"
-    return "float", _NO_KERNEL.get(node.op_type, default)
+        return "float", _COMPUTED
+    if not kernel.constants and any(constant(i) is not None for i in node.inputs):
+        return "float", _CONSTANT
+    return "elementwise", ""
 
 
-def _absorbed(node: ir.Node, roles: dict[ir.Node, Role], *, tail: bool) -> bool:
-    if node.op_type != "Relu" and ceiling_of(node) is None:
-        return False
-    source = node.inputs[0]
+def _is_absorbed(
+    node: ir.Node, roles: Mapping[ir.Node, Role], target: TargetProfile, *, tail: bool
+) -> bool:
+    source = node.inputs[0] if _is_activation(node, target) else None
     producer = source.producer() if source is not None else None
     if source is None or producer is None or only_consumer(source) is not node:
         return False
-    role = roles.get(producer)
-    sums = role == "elementwise" and producer.op_type == "Add"
-    return role in {"layer", "normalization"} or sums or (role == "float" and not tail)
+    kernel, role = target.kernels.get(producer.op_type), roles.get(producer)
+    if role == "float":
+        return not tail
+    integer = role in {"layer", "normalization", "elementwise"}
+    return integer and kernel is not None and kernel.absorbs
 
 
-def ceiling_of(node: ir.Node) -> float | None:
+def _is_activation(node: ir.Node, target: TargetProfile) -> bool:
+    """Tell whether the node is one that a kernel or a quantizer of the target can take over."""
+    if node.op_type not in target.absorbed:
+        return False
+    return node.op_type != "Clip" or clip_max_of(node) is not None
+
+
+def clip_max_of(node: ir.Node) -> float | None:
     """Return c of a Clip(0, c) with a finite constant c; None for anything else."""
     limits = bounds(node) if node.op_type == "Clip" else None
     if limits is None or limits[0] != 0.0 or not 0.0 < limits[1] < float("inf"):
@@ -149,10 +154,12 @@ def ceiling_of(node: ir.Node) -> float | None:
     return limits[1]
 
 
-def _is_plain_pad(node: ir.Node) -> bool:
-    """Pad by zeros, or by values that are there: codes stay codes."""
+def _preserves_values(node: ir.Node) -> bool:
+    """Tell whether codes stay codes: nearest resizing, padding by zeros or by values of its own."""
+    if node.op_type == "Resize":
+        return text(node, "mode", "nearest") == "nearest"
     if node.op_type != "Pad":
-        return False
+        return has_trait(node.op_type, Trait.VALUE_PRESERVING)
     if text(node, "mode", "constant") != "constant":
         return True
     fill = node.inputs[2] if len(node.inputs) > 2 else None
@@ -160,12 +167,8 @@ def _is_plain_pad(node: ir.Node) -> bool:
     return fill is None or (value is not None and not value.any())
 
 
-def _is_nearest(node: ir.Node) -> bool:
-    return node.op_type == "Resize" and text(node, "mode", "nearest") == "nearest"
-
-
 def _downstream(nodes: Iterable[ir.Node], layers: set[ir.Node]) -> set[ir.Node]:
-    """Nodes with a layer before them; `nodes` in topological order."""
+    """Return the nodes with a layer before them; `nodes` in topological order."""
     found: set[ir.Node] = set()
     for node in nodes:
         if any(p in layers or p in found for p in node.predecessors()):
@@ -174,7 +177,7 @@ def _downstream(nodes: Iterable[ir.Node], layers: set[ir.Node]) -> set[ir.Node]:
 
 
 def _upstream(nodes: list[ir.Node], layers: set[ir.Node]) -> set[ir.Node]:
-    """Nodes with a layer behind them."""
+    """Return the nodes with a layer behind them."""
     found: set[ir.Node] = set()
     for node in reversed(nodes):
         if any(s in layers or s in found for s in node.successors()):

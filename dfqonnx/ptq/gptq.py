@@ -191,7 +191,7 @@ def set_solution(op: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) ->
         damping: see the module.
     """
     matrix = _as_matrix(op.weight, op.site.axis, x.shape[0])
-    found = solve(matrix, x, y, (op.site.grid.lo, op.site.grid.hi), damping=damping)
+    found = solve(matrix, x, y, op.site.grid.limits, damping=damping)
     weight = _as_weight(found.latent(), op.weight, op.site.axis)
     op.set(weight, found.steps.reshape(-1), found.bias.reshape(-1))
 

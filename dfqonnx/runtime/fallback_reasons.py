@@ -1,28 +1,22 @@
-"""Why a node of a QDQ file did not become an integer kernel in ONNX Runtime (CPU).
-
-Rules found by experiment: a Conv needs 8-bit codes on input, weight and output; a Gemm on input and
-weight; Add, Mul, Concat and pooling on every input and the output; a Relu between Conv and
-QuantizeLinear is absorbed only when the zero point is the smallest code.
-"""
+"""Why a node of a QDQ file did not become an integer kernel, by the rules of the file's target."""
 
 from __future__ import annotations
 
 import onnx
 from onnx import TensorProto
 
-_OUTPUT_NEEDED = {"Conv", "Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid",
-                  "LeakyRelu", "Softmax"}  # fmt: skip
-_FUSED = {*_OUTPUT_NEEDED, "Gemm", "MatMul"}
+from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.targets.profile import TargetProfile
+
 FLOAT_WEIGHT = "its weight is float"
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
-_ABSORBED = {"Relu", "Clip"}
 
 
 class Context:
-    """The file's graph, indexed."""
+    """A file's graph, indexed, and the runtime that it is for."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
-        nodes = proto.graph.node
+    def __init__(self, proto: onnx.ModelProto, target: TargetProfile) -> None:
+        self.target, nodes = target, proto.graph.node
         self.initializers = {t.name: t.data_type for t in proto.graph.initializer}
         self.outputs = {value.name for value in proto.graph.output}
         self.makers = {name: node for node in nodes for name in node.output}
@@ -51,31 +45,32 @@ class Context:
     def quantized_after(self, name: str) -> bool:
         """Tell whether all readers of `name` (behind a Relu or Clip) are QuantizeLinear."""
         readers = self.readers.get(name, [])
-        while len(readers) == 1 and readers[0].op_type in _ABSORBED:
+        while len(readers) == 1 and readers[0].op_type in self.target.absorbed:
             readers = self.readers.get(readers[0].output[0], [])
         return bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
 
 
 def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
     """Return the first reason that applies to `node`."""
-    if node.op_type in _ABSORBED:
+    target, kernel = context.target, context.target.kernels.get(node.op_type)
+    if node.op_type in target.absorbed:
         return _activation(node, context)
-    if node.op_type not in _FUSED:
-        return f"ONNX Runtime has no integer kernel for {node.op_type}"
+    if kernel is None:
+        return target.float_reason(node.op_type)
     data = [n for n in node.input[:2] if n and n not in context.initializers]
     missing = [n for n in data if not context.dequantized(n)]
-    if node.op_type in {"Conv", "Gemm", "MatMul"} and node.input[1] in context.initializers:
+    if has_trait(node.op_type, Trait.LAYER) and node.input[1] in context.initializers:
         return FLOAT_WEIGHT
     if missing:
         return f"its input {missing[0]!r} is not quantized"
     if any(_width(n, context) in _FOUR_BITS for n in data):
-        return "a 4-bit type goes into DequantizeLinear; ONNX Runtime's integer kernels take 8 bits"
+        return "a 4-bit type goes into DequantizeLinear; integer kernels take 8 bits"
     output = node.output[0]
-    if node.op_type in _OUTPUT_NEEDED and not context.quantized_after(output):
+    if kernel.output == "always" and not context.quantized_after(output):
         return f"its output {output!r} is " + (
             "a graph output and not quantized" if output in context.outputs else "not quantized"
         )
-    return "quantized on all sides, but ONNX Runtime did not fuse it"
+    return f"it is quantized on all sides, but {target.runtime} did not fuse it"
 
 
 def _width(name: str, context: Context) -> int:

@@ -18,16 +18,16 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.runtime.fallback_reasons import Context, explain_fallback
 from dfqonnx.runtime.session import Provider, Session
+from dfqonnx.targets.profile import recorded_target
 
 _EIGHT_BITS = {TensorProto.INT8, TensorProto.UINT8}
-_CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}
 _LAYOUT = {"ReorderInput", "ReorderOutput"}
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"}
 _DECORATION = re.compile(r"(_nchwc|_token_\d+|_matmul|/MatMulAddFusion|_nhwc)+$")
 _STEPS = 4
-WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FloatKernel:
     @property
     def weighted(self) -> bool:
         """Whether it is one of the operators that do the work."""
-        return self.op in WEIGHTED
+        return has_trait(self.op, Trait.WEIGHTED)
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,16 @@ def audit_kernels(path: Path, *, provider: Provider = "cpu") -> Audit:
         optimized = Path(folder) / "optimized.onnx"
         Session(path, provider=provider, optimized_path=optimized)
         executed = onnx.load(optimized)
-    context = Context(onnx.load(path, load_external_data=False))
+    proto = onnx.load(path, load_external_data=False)
+    target = recorded_target({entry.key: entry.value for entry in proto.metadata_props})
+    context = Context(proto, target)
     types = _types(executed)
     integer: Counter[str] = Counter()
     conversions: Counter[str] = Counter()
     floats: list[FloatKernel] = []
-    made = Context(executed)
+    made = Context(executed, target)
     for node in executed.graph.node:
-        if node.op_type in _CONVERSIONS:
+        if has_trait(node.op_type, Trait.CODES):
             conversions[node.op_type] += 1
         elif _is_integer(node, types):
             integer[node.op_type] += 1

@@ -1,7 +1,7 @@
 """ONNX Runtime sessions: one place that imports it, one that turns its errors into ours.
 
-`OptimizationLevel.off` executes the graph as written: the reference for what the file says. `all` is
-what a user deploys. Models with a fixed batch are fed in pieces, the last one filled up.
+`OptimizationLevel.off` executes the graph as written: the reference for what the file says. `all`
+is what a user deploys. Models with a fixed batch are fed in pieces, the last one filled up.
 
 Which ONNX Runtime is installed, read from package metadata: nothing is imported.
 
@@ -91,6 +91,7 @@ _TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
 }
 _ERRORS_ONLY = 3
 

@@ -11,12 +11,14 @@ from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
+from dfqonnx.export.opset import choose_opset
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
+from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS, TargetProfile
 from dfqonnx.workflows.preflight import check_room, preflight
 from dfqonnx.workflows.resolve_inputs import offers, open_eval_data, resolve_inputs
 from dfqonnx.workflows.teacher import check_teacher, choose_device
@@ -31,7 +33,8 @@ def dry_run(spec: RunConfig, *, progress: Progress | None = None) -> Inspection:
     """
     preflight(spec)
     choose_device(spec.device)
-    found, model = _look(spec.model, spec.quant, spec.inputs, spec.image_size)
+    target = TARGETS[spec.target]
+    found, model = _look(spec.model, spec.quant, target, spec.inputs, image_size=spec.image_size)
     if model is None:
         return found
     check_needs(spec.recipe, spec.model, there=offers(model))
@@ -53,6 +56,7 @@ def inspect(
     inputs: InputFormat | None = None,
     *,
     image_size: tuple[int, ...] | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> Inspection:
     """Inspect a model, and try whether every node can be trained through.
 
@@ -62,20 +66,23 @@ def inspect(
     Raises:
         UsageError: the file cannot be read.
     """
-    return _look(model, quant, inputs, image_size)[0]
+    return _look(model, quant, TARGETS[target], inputs, image_size=image_size)[0]
 
 
 def _look(
     path: Path,
     quant: QuantizationConfig,
+    target: TargetProfile,
     inputs: InputFormat | None,
+    *,
     image_size: tuple[int, ...] | None,
 ) -> tuple[Inspection, NormalizedModel | None]:
     """Return what `run` will find, by its own steps; the model is None where it is refused."""
     try:
         model = truncate_at_unsupported(normalize(load(path), image_size=image_size))
         check_teacher(path, to_program(model), model.input_shape)
+        choose_opset(model.ir, target, packed=False)
     except UnsupportedModel as error:
         return refusal(path, quant, error), None
-    sites = place_quantizers(model, quant, input_signed=inputs is None or inputs.signed)
-    return build_inspection(model, sites, quant), model
+    plan = place_quantizers(model, quant, target, input_signed=inputs is None or inputs.signed)
+    return build_inspection(model, plan, quant), model

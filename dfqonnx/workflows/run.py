@@ -32,6 +32,7 @@ from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
+from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
@@ -48,6 +49,7 @@ from dfqonnx.report.sections import ImageFacts as ImageFacts
 from dfqonnx.report.sections import widths
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
+from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import HeldOut, assemble_report, look
 from dfqonnx.workflows.preflight import check_room, preflight
@@ -138,6 +140,8 @@ def _open(spec: RunConfig, progress: RecordingProgress) -> RunState:
     check_room(spec, pixels=pixel_bytes(spec.recipe.synthesis, model.input_shape))
     teacher = to_program(model)
     check_teacher(spec.model, teacher, model.input_shape)
+    target = TARGETS[spec.target]
+    choose_opset(model.ir, target, packed=False)
     inputs = resolve_inputs(
         spec.inputs,
         model,
@@ -145,7 +149,7 @@ def _open(spec: RunConfig, progress: RecordingProgress) -> RunState:
         seed=spec.seed,
         progress=progress,
     )
-    sites = place_quantizers(model, spec.quant, input_signed=inputs.spec.signed)
+    sites = place_quantizers(model, spec.quant, target, input_signed=inputs.spec.signed)
     return RunState(spec, model, teacher, sites, inputs, device, progress, watch)
 
 

@@ -35,6 +35,7 @@ from dfqonnx.report.html.images import sheet_by_class
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
+from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_file, check_space
 from dfqonnx.workflows.resolve_inputs import offers, resolve_inputs
 from dfqonnx.workflows.teacher import choose_device
@@ -140,7 +141,7 @@ def _images(
     check_space(spec.out, needed=size * pixel_bytes(synth, model.input_shape))
     against = make_fixed_opponents(
         teacher,
-        place_quantizers(model, OPPONENT, input_signed=inputs.signed),
+        place_quantizers(model, OPPONENT, TARGETS[DEFAULT_TARGET], input_signed=inputs.signed),
         spec=synth,
         inputs=inputs,
         shape=model.input_shape,

@@ -33,6 +33,7 @@ from dfqonnx.report.files import write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import widths
+from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_comparison
 from dfqonnx.workflows.resolve_inputs import (
     Inputs,
@@ -71,7 +72,7 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
     )
     quant = told_quant(metadata)
     told = estimate(spec.teacher, spec.student, model, inputs.spec, real=real)
-    report = build(found, kept_float=_floats(model, quant, inputs))
+    report = build(found, kept_float=_floats(model, metadata, inputs))
     report = dataclasses.replace(
         report,
         estimate=told,
@@ -124,9 +125,11 @@ def told_quant(metadata: Mapping[str, str]) -> QuantizationConfig | None:
     )
 
 
-def _floats(model: NormalizedModel, quant: QuantizationConfig | None, inputs: Inputs) -> set[str]:
-    """Return the nodes that a run would leave in float on purpose."""
+def _floats(model: NormalizedModel, metadata: Mapping[str, str], inputs: Inputs) -> set[str]:
+    """Return the nodes that the student's run left in float on purpose."""
+    quant = told_quant(metadata)
     if quant is None:
         return set()
-    sites = place_quantizers(model, quant, input_signed=inputs.spec.signed)
-    return {site.node for site in sites.floats}
+    target = recorded_target(metadata)
+    plan = place_quantizers(model, quant, target, input_signed=inputs.spec.signed)
+    return {node.node for node in plan.floats}

@@ -23,6 +23,7 @@ from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.runtime.latency import measure_latency
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.export.rough import rough_params
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def bench(source: Path, bits: BitWidths, folder: Path) -> None:
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     model = normalize(load(source))
-    sites = place_quantizers(model, QuantizationConfig(bits), input_signed=True)
+    sites = place_quantizers(model, QuantizationConfig(bits), ONNXRUNTIME_CPU, input_signed=True)
     planned = time.perf_counter() - began
     x = rng.normal(size=(64, *model.input_shape)).astype(np.float32)
     params = rough_params(model, sites, x)

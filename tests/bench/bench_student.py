@@ -31,6 +31,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20.onnx"
 
@@ -77,7 +78,7 @@ def main() -> None:
 
     model = normalize(load(options.model))
     sites = place_quantizers(
-        model, QuantizationConfig(BitWidths.parse(options.bits)), input_signed=True
+        model, QuantizationConfig(BitWidths.parse(options.bits)), ONNXRUNTIME_CPU, input_signed=True
     )
     program = to_program(model)
     student = Student(program, sites)

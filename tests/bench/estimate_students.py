@@ -55,6 +55,7 @@ from dfqonnx.ptq.gptq import gptq
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 REAL = 64  # unlabeled images of the second basis, none of those that the drop is measured on
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -162,7 +163,10 @@ def make(
 ) -> Any:
     """A student of `program`, exported."""
     sites = place_quantizers(
-        model, QuantizationConfig(BitWidths.parse(recipe.bits)), input_signed=inputs.signed
+        model,
+        QuantizationConfig(BitWidths.parse(recipe.bits)),
+        ONNXRUNTIME_CPU,
+        input_signed=inputs.signed,
     )
     student, generator = Student(program, sites), torch.Generator().manual_seed(1000 + seed)
     height, width, channels = image_size(model.input_shape, inputs)

@@ -54,7 +54,7 @@ def test_inspect_gives_the_same_as_json(dfqonnx: Run, small: Path) -> None:
     done = dfqonnx("inspect", "--model", small, "--json")
     content = json.loads(done.out)
     assert content["bits"] == "w4a4"
-    assert {site["kind"] for site in content["sites"]} >= {"activation", "weight"}
+    assert {line["kind"] for line in content["quantizers"]} >= {"activation", "weight"}
 
 
 def test_audit_of_a_float_model_finds_its_nodes_in_float(dfqonnx: Run, small: Path) -> None:

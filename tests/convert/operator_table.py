@@ -15,6 +15,7 @@ from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.op_registry import OPERATORS
 from dfqonnx.graph.passes.edit import initializer
 from dfqonnx.placement.roles import assign_roles
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.convert.nodes import COMPOSED, backend_cases
 from tests.convert.test_backend_nodes import NOT_RUN, OWN_TESTS, reason_not_to_run
 
@@ -40,7 +41,7 @@ TREATMENT = {
     "normalization": "quantized: weights and input",
     "elementwise": "quantized: operands and result, 8 bits",
     "absorbed": "joins the quantizer of the node before it",
-    "alias": "codes are handed on",
+    "preserving": "codes are handed on",
     "shape": "computed when the model is read where shapes alone decide it, else untouched",
     "float": "float, trained through",
 }
@@ -132,7 +133,7 @@ def _role(op: str) -> str:
         graph.append(node)
         last = node.outputs[0]
     graph.outputs.append(last)
-    return assign_roles(graph).of[next(n for n in graph if n.name == f"{op}1")]
+    return assign_roles(graph, ONNXRUNTIME_CPU).of[next(n for n in graph if n.name == f"{op}1")]
 
 
 def _noise(kind: str) -> object:

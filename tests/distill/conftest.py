@@ -19,6 +19,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -64,7 +65,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Quantizatio
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
     onnx.save(network(), path)
     model = normalize(load(path))
-    sites = place_quantizers(model, QuantizationConfig(BitWidths(3, 3)), input_signed=True)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths(3, 3)), ONNXRUNTIME_CPU, input_signed=True
+    )
     return to_program(model), sites
 
 

@@ -20,6 +20,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.synthesis.synthesize import synthesize
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.synthesis.tiny import tiny
 
 RECIPES = [
@@ -70,7 +71,9 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
     teacher = to_program(model)
     before = {key: value.clone() for key, value in teacher.tensors.items()}
     known = {key: value.mean.copy() for key, value in model.statistics.items()}
-    sites = place_quantizers(model, QuantizationConfig(BitWidths(4, 4)), input_signed=INPUTS.signed)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths(4, 4)), ONNXRUNTIME_CPU, input_signed=INPUTS.signed
+    )
     shape = model.input_shape
     against = make_fixed_opponents(
         teacher, sites, spec=recipe.synthesis, inputs=INPUTS, shape=shape, seed=0, device="cpu"

@@ -21,6 +21,7 @@ from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.resolve_inputs import estimate, open_real
 
 RNG = np.random.default_rng(1)
@@ -34,7 +35,9 @@ def answers(n: int = 64, classes: int = 10, scale: float = 3.0) -> np.ndarray:
 def plain_student(teacher: Path, out: Path, bits: str) -> Path:
     model = normalize(load(teacher))
     program = to_program(model)
-    sites = place_quantizers(model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
+    )
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
     made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)

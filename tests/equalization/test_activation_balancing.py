@@ -30,6 +30,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 SPREAD = np.array([1.0, 4.0, 0.5, 0.0, 100.0])  # the fourth channel is dead
 C = len(SPREAD)
@@ -66,7 +67,9 @@ def net(folder: Path, spread: NDArray[np.float64] = SPREAD) -> NormalizedModel:
 
 
 def quantized(model: NormalizedModel, bits: str) -> QuantizationPlan:
-    return place_quantizers(model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True)
+    return place_quantizers(
+        model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
+    )
 
 
 def factors(model: NormalizedModel, sites: QuantizationPlan, share: float) -> torch.Tensor:

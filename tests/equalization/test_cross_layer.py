@@ -29,6 +29,7 @@ from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.bias_correction import correct_bias, measured_means, set_ranges, shift
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 C = 6
 
@@ -88,7 +89,7 @@ def mobile(
 
 def parts(model: NormalizedModel) -> tuple[Program, QuantizationPlan]:
     return to_program(model), place_quantizers(
-        model, QuantizationConfig(BitWidths(4, 4)), input_signed=True
+        model, QuantizationConfig(BitWidths(4, 4)), ONNXRUNTIME_CPU, input_signed=True
     )
 
 

@@ -11,7 +11,7 @@ from onnx import numpy_helper, parser
 from dfqonnx.convert.importer import program_from_ir
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization import INT8
 from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
 from dfqonnx.equalization.scale_groups import ScaleGroups, find_scale_groups
 
@@ -45,22 +45,26 @@ def program(body: str, *, reads: int = C, first: str = FIRST, last: str = LAST) 
     return program_from_ir(ir.serde.deserialize_model(model))
 
 
+def plan_of(weights: tuple[WeightQuantizer, ...]) -> QuantizationPlan:
+    return QuantizationPlan(activations=(), shared=(), weights=weights, floats=(), target="")
+
+
 def sites(net: Program) -> QuantizationPlan:
-    grid = IntegerRange.weight(4)
+    grid = INT8.grid(4)
     found = [
         WeightQuantizer(
-            step.node,
-            step.op,
-            str(step.inputs[1]),
-            str(step.inputs[2]) if len(step.inputs) > 2 else None,
-            grid,
-            0 if step.op != "MatMul" else 1,
-            "",
+            node=step.node,
+            op=step.op,
+            weight=str(step.inputs[1]),
+            bias=str(step.inputs[2]) if len(step.inputs) > 2 else None,
+            grid=grid,
+            axis=0 if step.op != "MatMul" else 1,
+            input="",
         )
         for step in net.steps
         if step.op in {"Conv", "Gemm", "MatMul"}
     ]
-    return QuantizationPlan((), (), tuple(found), ())
+    return plan_of(tuple(found))
 
 
 def freedom_of(net: Program) -> ScaleGroups:
@@ -158,7 +162,7 @@ def test_a_matrix_product_over_positions_does_not_read_channels() -> None:
 def test_nodes_left_float_and_the_networks_own_outputs_keep_their_channels() -> None:
     net = program("z = Relu(c)")
     known = sites(net)
-    last_only = QuantizationPlan((), (), known.weights[1:], ())
+    last_only = plan_of(known.weights[1:])
     assert find_scale_groups(net, last_only).count == 0
     shown = program("z = Relu(c)", last="q = Conv(z, v) y = Identity(z)")
     assert freedom_of(shown).count == 0

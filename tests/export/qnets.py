@@ -21,6 +21,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.export.rough import rough_params
 
 
@@ -129,7 +130,7 @@ def export_net(
     onnx.save(proto, source)
     model = normalize(load(source))
     quant = QuantizationConfig(bits or BitWidths(4, 4), weight_storage=storage)
-    sites = change(place_quantizers(model, quant, input_signed=True))
+    sites = change(place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True))
     rng = np.random.default_rng(7)
     x = rng.normal(size=(8, *model.input_shape)).astype(np.float32)
     params = rough_params(model, sites, x)

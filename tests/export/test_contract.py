@@ -21,6 +21,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Contract
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 
@@ -175,7 +176,9 @@ def test_node_names_of_the_user_stay_so_that_the_file_can_be_read_beside_the_old
 
 def test_parameters_that_do_not_fit_are_our_own_mistake_and_say_so(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
-    sites = place_quantizers(found.model, QuantizationConfig(BitWidths(2, 4)), input_signed=True)
+    sites = place_quantizers(
+        found.model, QuantizationConfig(BitWidths(2, 4)), ONNXRUNTIME_CPU, input_signed=True
+    )
     with pytest.raises(InternalError, match=r"leave|codes -?\d+.*grid"):
         export(found.model, sites, found.params)
     with pytest.raises(InternalError, match="without parameters"):

@@ -17,6 +17,7 @@ from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 CHANNELS, CLASSES = 8, 5
 
@@ -70,7 +71,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Quantizatio
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
     onnx.save(tiny_model(), path)
     model = normalize(load(path))
-    sites = place_quantizers(model, QuantizationConfig(BitWidths(4, 4)), input_signed=True)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths(4, 4)), ONNXRUNTIME_CPU, input_signed=True
+    )
     return to_program(model), sites
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqonnx.core.quantization import IntegerRange, dequantize, quantize
+from dfqonnx.core.quantization import UINT8, IntegerRange, dequantize, quantize
 from dfqonnx.core.quantization_plan import ActivationQuantizer
 from dfqonnx.fakequant.quantizer import (
     FakeQuantizer,
@@ -20,11 +20,11 @@ from dfqonnx.fakequant.quantizer import (
 )
 
 GRIDS = [
-    IntegerRange.activation(8, signed=False),
-    IntegerRange.activation(8, signed=True),
-    IntegerRange.activation(4, signed=False),
-    IntegerRange.activation(3, signed=True),
-    IntegerRange.activation(2, signed=False),
+    UINT8.grid(8, negative=False),
+    UINT8.grid(8, negative=True),
+    UINT8.grid(4, negative=False),
+    UINT8.grid(3, negative=True),
+    UINT8.grid(2, negative=False),
 ]
 
 
@@ -33,7 +33,7 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def quantizer(grid: IntegerRange, step: float, ceiling: float | None = None) -> FakeQuantizer:
-    made = FakeQuantizer(ActivationQuantizer("v", "v", grid, clip_max=ceiling))
+    made = FakeQuantizer(ActivationQuantizer(name="v", tensor="v", grid=grid, clip_max=ceiling))
     made.set_step(step)
     return made
 
@@ -71,7 +71,7 @@ def test_an_activation_equals_numerics_bit_for_bit(grid: IntegerRange) -> None:
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_an_activation_equals_onnx_runtime_bit_for_bit(signed: bool, seed: int) -> None:
-    q = quantizer(IntegerRange.activation(8, signed=signed), 0.01 * (seed + 1) ** 0.5)
+    q = quantizer(UINT8.grid(8, negative=signed), 0.01 * (seed + 1) ** 0.5)
     x = values(4, 3, 32, 32, seed=seed)
     p = q.params()
     expected = run_qdq(x.numpy(), np.float32(p.scale), np.uint8(p.zero_point), None)
@@ -79,7 +79,7 @@ def test_an_activation_equals_onnx_runtime_bit_for_bit(signed: bool, seed: int) 
 
 
 def test_ties_on_a_finer_grid_round_half_to_even_as_in_onnx_runtime() -> None:
-    q = quantizer(IntegerRange.activation(8, signed=False), 0.1)
+    q = quantizer(UINT8.grid(8, negative=False), 0.1)
     x = (torch.arange(512) / 2) * q.step().detach()  # every other value is a tie
     expected = run_qdq(x.numpy(), np.float32(q.params().scale), np.uint8(0), None)
     assert np.array_equal(q(x).detach().numpy(), expected)
@@ -197,7 +197,7 @@ def test_inner_products_agree_whatever_the_memory_order() -> None:
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 15), (0.4, 15), (0.5, 12), (1.0, 6)])
 def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
-    grid = IntegerRange.activation(4, signed=False)
+    grid = UINT8.grid(4, negative=False)
     q = quantizer(grid, step, ceiling=6.0)
     assert q.params().hi == expected
     assert int(q.codes(torch.tensor([100.0]))) == expected
@@ -207,7 +207,7 @@ def test_a_ceiling_bounds_the_codes(step: float, expected: int) -> None:
 
 
 def test_a_ceiling_counts_from_the_zero_point() -> None:
-    site = ActivationQuantizer("v", "v", IntegerRange.activation(8, signed=True), clip_max=1.0)
+    site = ActivationQuantizer(name="v", tensor="v", grid=UINT8.grid(8), clip_max=1.0)
     assert capped(site, 0.1) == IntegerRange(8, 0, 138, 128)
 
 
@@ -226,7 +226,7 @@ def test_a_rectifying_quantizer_is_a_relu_and_a_quantizer() -> None:
 
 
 def test_a_step_stays_positive_however_hard_it_is_pulled_down() -> None:
-    q = quantizer(IntegerRange.activation(4, signed=False), 0.1)
+    q = quantizer(UINT8.grid(4, negative=False), 0.1)
     optimizer = torch.optim.SGD(q.parameters(), lr=10.0)
     for _ in range(3):
         q.step().backward()

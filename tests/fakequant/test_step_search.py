@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization import INT8, UINT8
 from dfqonnx.fakequant.step_search import (
     SMALLEST,
     sample,
@@ -33,7 +33,7 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
         5, 1, 1, 1
     )
     w[3, 0, 0, 0] = 60.0  # one outlier
-    grid = IntegerRange.weight(bits)
+    grid = INT8.grid(bits)
     steps = search_weight_scales(w, grid, 0)
     for row, step in zip(w.double().numpy().reshape(5, -1), steps.tolist(), strict=True):
         # the reference's grid is ten times as fine; 63 values on 256 codes make a jagged error
@@ -44,15 +44,15 @@ def test_every_weight_channel_gets_its_best_step(bits: int) -> None:
 def test_the_channel_axis_may_be_the_last_one() -> None:
     w = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(
-        search_weight_scales(w, IntegerRange.weight(4), 1),
-        search_weight_scales(w.t(), IntegerRange.weight(4), 0),
+        search_weight_scales(w, INT8.grid(4), 1),
+        search_weight_scales(w.t(), INT8.grid(4), 0),
     )
 
 
 def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
     w = torch.zeros(3, 4)
     w[1] = 1.0
-    steps = search_weight_scales(w, IntegerRange.weight(4), 0)
+    steps = search_weight_scales(w, INT8.grid(4), 0)
     assert (steps > 0).all()
     assert steps[0] < 1e-7
     assert steps[1] > 1e-2
@@ -63,7 +63,7 @@ def test_a_dead_channel_gets_a_tiny_positive_step() -> None:
 def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(bits))
     x = x if signed else x.relu()
-    grid = IntegerRange.activation(bits, signed=signed)
+    grid = UINT8.grid(bits, negative=signed)
     qn, qp = grid.lo - grid.zero_point, grid.hi - grid.zero_point
     step = search_activation_scale(x, lambda _: grid)
     reference = x.double().numpy()
@@ -73,9 +73,7 @@ def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
 
 @pytest.mark.parametrize("x", [torch.zeros(10), torch.zeros(0), -torch.ones(4)])
 def test_samples_without_anything_to_represent_still_give_a_positive_step(x: torch.Tensor) -> None:
-    assert (
-        search_activation_scale(x, lambda _: IntegerRange.activation(4, signed=False)) >= SMALLEST
-    )
+    assert search_activation_scale(x, lambda _: UINT8.grid(4, negative=False)) >= SMALLEST
 
 
 def test_a_sample_keeps_the_extremes_and_covers_every_column() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import IntegerRange, dequantize, quantize
+from dfqonnx.core.quantization import INT8, UINT8, IntegerRange, dequantize, quantize
 from dfqonnx.core.quantization_plan import (
     ActivationParameters,
     QuantizationParameters,
@@ -167,7 +167,7 @@ def test_eight_bits_stay_close_to_the_teacher(tiny: Tiny, images: Tensor) -> Non
     program, sites = tiny
 
     def widen(grid: IntegerRange, *, weight: bool) -> IntegerRange:
-        return IntegerRange.weight(8) if weight else IntegerRange.activation(8, signed=grid.signed)
+        return INT8.grid(8) if weight else UINT8.grid(8, negative=grid.signed)
 
     wide = dataclasses.replace(
         sites,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def patterns(text: str) -> list[Pattern]:
 
 def floats_before_the_end(model: NormalizedModel) -> list[str]:
     """Return the operators that stay in float in front of the last layer."""
-    sites = place_quantizers(model, QuantizationConfig(BitWidths(8, 8)), input_signed=True)
+    sites = place_quantizers(
+        model, QuantizationConfig(BitWidths(8, 8)), ONNXRUNTIME_CPU, input_signed=True
+    )
     assert all(site.reason for site in sites.floats)
     return sorted(s.op for s in sites.floats if "behind the last layer" not in s.reason)
 

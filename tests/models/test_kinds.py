@@ -92,7 +92,7 @@ def test_inspect_says_what_a_run_then_does(name: str, tmp_path: Path) -> None:
     onnx.save(kind.model(), path)
     found = inspect(path, QuantizationConfig(BitWidths.parse("8")))
     assert not found.refusals
-    floats = {line.reason.split(":")[0] for line in found.sites if line.kind == "float"}
+    floats = {line.reason.split(":")[0] for line in found.quantizers if line.kind == "float"}
     assert set(kind.floats) <= floats
 
 

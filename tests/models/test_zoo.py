@@ -17,6 +17,7 @@ from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.inspect import inspect
 from tests.conftest import SHARED
 from tests.models.zoo import Outcome, find_models, input_spec, quantize
@@ -73,8 +74,10 @@ def test_inspect_agrees_with_what_a_run_decides(path: Path, shared: Path) -> Non
     found = inspect(path, quant, spec)
     assert not found.refusals
     model = truncate_at_unsupported(normalize(load(path)))
-    sites = place_quantizers(model, quant, input_signed=spec is None or spec.signed)
-    told = {kind: [line.name for line in found.sites if line.kind == kind] for kind in KINDS}
+    sites = place_quantizers(
+        model, quant, ONNXRUNTIME_CPU, input_signed=spec is None or spec.signed
+    )
+    told = {kind: [line.name for line in found.quantizers if line.kind == kind] for kind in KINDS}
     assert told["weight"] == [site.node for site in sites.weights]
     assert told["activation"] == [site.name for site in sites.activations]
     assert told["float"] == [site.node for site in sites.floats]

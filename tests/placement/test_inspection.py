@@ -10,14 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.core.input_format import PRESETS
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.errors import UsageError
+from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.cost import estimate_costs
-from dfqonnx.placement.inspection import inspect_file
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.graph.smallnets import network, save, through
 
 W4A4 = QuantizationConfig(BitWidths(4, 4))
+
+
+def inspected(path: Path, *, signed: bool = True) -> Inspection:
+    model = normalize(load(path))
+    plan = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=signed)
+    return build_inspection(model, plan, W4A4)
 
 
 def test_costs_are_the_textbook_counts(tmp_path: Path) -> None:
@@ -37,50 +46,54 @@ def test_costs_are_the_textbook_counts(tmp_path: Path) -> None:
 
 
 def test_resnet20_costs_what_the_literature_says(shared: Path) -> None:
-    found = inspect_file(shared / "models" / "cifar10_resnet20_folded.onnx", W4A4)
+    found = inspected(shared / "models" / "cifar10_resnet20_folded.onnx")
     assert found.multiply_adds == 40_551_040  # 40.55 M, as tabulated for this network
     assert found.parameters == 268_346 + 688  # weights and Gemm; a bias for each Conv channel
 
 
 def test_inspection_is_json_and_names_every_site(shared: Path) -> None:
-    found = inspect_file(shared / "models" / "cifar10_resnet20_bn.onnx", W4A4, PRESETS["cifar10"])
+    found = inspected(shared / "models" / "cifar10_resnet20_bn.onnx")
     text = json.dumps(dataclasses.asdict(found))
     assert json.loads(text)["batchnorm"] == "present"
-    kinds = [s.kind for s in found.sites]
-    assert {k: kinds.count(k) for k in set(kinds)} == {"activation": 39, "weight": 20, "alias": 7}
-    assert all(s.reason for s in found.sites)
+    kinds = [s.kind for s in found.quantizers]
+    assert {k: kinds.count(k) for k in set(kinds)} == {"activation": 39, "weight": 20, "shared": 7}
+    assert all(s.reason for s in found.quantizers)
     assert "input (N x 3 x 32 x 32)" in str(found)
 
 
-def test_the_input_specification_decides_the_sign_of_the_input(shared: Path) -> None:
+def test_the_input_format_decides_the_sign_of_the_input(shared: Path) -> None:
     path = shared / "models" / "cifar10_resnet20_bn.onnx"
     reasons = [
-        next(s.reason for s in inspect_file(path, W4A4, PRESETS[p]).sites if s.name == "input")
-        for p in ("cifar10", "zero-one")
+        next(s.reason for s in inspected(path, signed=signed).quantizers if s.name == "input")
+        for signed in (True, False)
     ]
     assert [r.split(",")[0] for r in reasons] == ["signed", "unsigned"]
 
 
 def test_a_model_that_cannot_be_quantized_gives_all_its_refusals(tmp_path: Path) -> None:
     path = save(network("c = Conv(x, w) y = GRUUnit(c)", {"w": (4, 3, 3, 3)}), tmp_path)
-    found = inspect_file(path, W4A4)
+    with pytest.raises(UnsupportedModel) as caught:
+        inspected(path)
+    found = refusal(path, W4A4, caught.value)
     assert len(found.refusals) == 1
     assert "GRUUnit" in str(found.refusals[0])
     assert "cannot be quantized" in str(found)
 
 
-def test_an_unreadable_file_is_still_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
-        inspect_file(tmp_path / "absent.onnx", W4A4)
-
-
-def test_inspecting_imports_neither_torch_nor_onnxruntime(tmp_path: Path, root: Path) -> None:
+def test_placement_imports_neither_torch_nor_onnxruntime(tmp_path: Path, root: Path) -> None:
     path = save(network("y = Conv(x, w)", {"w": (4, 3, 3, 3)}), tmp_path)
     script = (
         "import sys; from pathlib import Path\n"
-        "from dfqonnx.placement.inspection import inspect_file\n"
         "from dfqonnx.core.quantization import BitWidths, QuantizationConfig\n"
-        f"inspect_file(Path({str(path)!r}), QuantizationConfig(BitWidths(4, 4)))\n"
+        "from dfqonnx.graph.load import load\n"
+        "from dfqonnx.graph.normalize import normalize\n"
+        "from dfqonnx.placement.inspection import build_inspection\n"
+        "from dfqonnx.placement.place import place_quantizers\n"
+        "from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU\n"
+        f"model = normalize(load(Path({str(path)!r})))\n"
+        "quant = QuantizationConfig(BitWidths(4, 4))\n"
+        "plan = place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True)\n"
+        "build_inspection(model, plan, quant)\n"
         "assert not {'torch', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=root)

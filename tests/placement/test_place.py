@@ -10,6 +10,7 @@ import pytest
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.graph.smallnets import batchnorm, network, real_model, through
 
 W4A4 = QuantizationConfig(BitWidths(4, 4))
@@ -24,7 +25,7 @@ def sites_of(
     proto = network(body, weights)
     for node in proto.graph.node:
         node.name = f"@{node.output[0]}"
-    return place_quantizers(through(proto, folder)[1], quant, input_signed=signed)
+    return place_quantizers(through(proto, folder)[1], quant, ONNXRUNTIME_CPU, input_signed=signed)
 
 
 def short(sites: QuantizationPlan) -> dict[str, str]:
@@ -45,7 +46,7 @@ def test_a_chain_of_convs_reads_narrow_but_for_its_ends(tmp_path: Path) -> None:
         "x": "s8 input",
         "b": "u4 node-input feature",
         "d": "u4 node-input",
-        "h": "u8 stream feature",
+        "h": "u8 residual feature",
         "g": "u8 classifier-input",
     }
     assert [(w.node, w.grid.bits, w.input) for w in sites.weights] == [
@@ -66,11 +67,11 @@ def test_a_residual_stream_has_8_bits_and_a_narrow_second_reading(tmp_path: Path
     sites = sites_of(tmp_path, body + HEAD.format("r"), CONV)
     assert short(sites) == {
         "x": "s8 input",
-        "b": "u8 stream",
+        "b": "u8 residual",
         "b@4": "u4 node-input",
         "d": "u4 node-input",
-        "e": "s8 stream",
-        "r": "u8 stream feature",
+        "e": "s8 residual",
+        "r": "u8 residual feature",
         "g": "u8 classifier-input",
     }
     second = next(s for s in sites.activations if s.name == "b@4")
@@ -116,7 +117,7 @@ def test_demands_are_gathered_through_value_preserving_nodes(tmp_path: Path) -> 
         a = {P}(x, w) b = Relu(a) m = MaxPool<kernel_shape=[2,2]>(b) c = {P}(m, v) s = Add(c, m)
     """
     sites = sites_of(tmp_path, body + HEAD.format("s"), CONV)
-    assert short(sites)["b"] == "u8 stream"
+    assert short(sites)["b"] == "u8 residual"
     assert short(sites)["m@4"] == "u4 node-input"
     assert next(s for s in sites.activations if s.name == "m@4").tensor == "m"
     assert {w.node: w.input for w in sites.weights}["@c"] == "m@4"
@@ -151,14 +152,14 @@ def test_a_conv_without_demanding_readers_still_gets_8_bits(tmp_path: Path) -> N
     assert short(sites)["a"] == "s8 output"
     assert short(sites)["b"] == "s4 node-input"
     assert [(f.node, f.op) for f in sites.floats] == [("@b", "HardSwish")]
-    assert "no integer HardSwish" in sites.floats[0].reason
+    assert "no integer kernel for HardSwish" in sites.floats[0].reason
 
 
 def test_conv_transpose_is_left_in_float_with_its_reason(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = ConvTranspose(b, v) d = {P}(c, u) "
     sites = sites_of(tmp_path, body + HEAD.format("d"), CONV)
     assert [(f.op, f.reason) for f in sites.floats] == [
-        ("ConvTranspose", "ONNX Runtime CPU has no integer ConvTranspose")
+        ("ConvTranspose", "ONNX Runtime CPU has no integer kernel for ConvTranspose")
     ]
 
 
@@ -183,7 +184,7 @@ def test_a_left_over_batchnorm_reads_and_weighs_8_bits(tmp_path: Path) -> None:
     """
     sites = sites_of(tmp_path, body + HEAD.format("s"), CONV | batchnorm("n", 4))
     found = short(sites)
-    assert [found[n] for n in ("a", "r", "c")] == ["s8 stream", "u4 node-input", "s8 stream"]
+    assert [found[n] for n in ("a", "r", "c")] == ["s8 residual", "u4 node-input", "s8 residual"]
     assert [(w.node, w.grid.bits) for w in sites.weights] == [
         ("@a", 4),
         ("@n", 8),
@@ -224,7 +225,7 @@ def test_a_grid_is_unsigned_only_where_values_cannot_be_negative(
 def test_a_value_read_twice_before_its_relu_keeps_its_own_quantizer(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) r = Relu(a) c = {P}(r, v) s = Add(c, a) "
     found = short(sites_of(tmp_path, body + HEAD.format("s"), CONV))
-    assert found["a"] == "s8 stream"
+    assert found["a"] == "s8 residual"
     assert found["r"] == "u4 node-input"
 
 
@@ -258,11 +259,11 @@ def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) ->
 @pytest.mark.parametrize("export", ["bn", "folded", "dynamo"])
 def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) -> None:
     model = real_model(shared / "models" / f"cifar10_resnet20_{export}.onnx")
-    sites = place_quantizers(model, W4A4, input_signed=True)
+    sites = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
     sums = [s for s in sites.activations if s.feature]
     second = [s for s in sites.activations if s.consumers]
     assert len(sums) == 9
-    assert {(s.grid.bits, s.grid.signed, s.role) for s in sums} == {(8, False, "stream")}
+    assert {(s.grid.bits, s.grid.signed, s.role) for s in sums} == {(8, False, "residual")}
     read_again = {s.tensor for s in second} & {s.tensor for s in sums}
     assert len(read_again) == 8  # the last sum is read by the pool alone
     assert len(second) == 9  # and the first activation, which starts the stream
@@ -277,7 +278,7 @@ def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) ->
 )
 def test_relu6_networks_have_ceilings_and_no_float_layer(shared: Path, network_name: str) -> None:
     model = real_model(shared / "models" / f"{network_name}.onnx")
-    sites = place_quantizers(model, W4A4, input_signed=True)
+    sites = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
     clips = [n for n in model.ir.graph if n.op_type == "Clip"]
     named = {s.tensor for s in sites.activations if s.clip_max == 6.0 and not s.consumers}
     assert named == {n.outputs[0].name for n in clips}
@@ -299,7 +300,7 @@ def all_exports() -> list[str]:
 @pytest.mark.parametrize("bits", [BitWidths(4, 4), BitWidths(8, 8), BitWidths(2, 3)], ids=str)
 def test_the_decision_is_whole(shared: Path, name: str, bits: BitWidths) -> None:
     model = real_model(shared / "models" / f"{name}.onnx")
-    sites = place_quantizers(model, QuantizationConfig(bits), input_signed=True)
+    sites = place_quantizers(model, QuantizationConfig(bits), ONNXRUNTIME_CPU, input_signed=True)
     names = [s.name for s in sites.activations]
     nodes = {str(n.name): n for n in model.ir.graph}
     values = {v.name for n in nodes.values() for v in n.outputs} | {model.input}

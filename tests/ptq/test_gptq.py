@@ -13,7 +13,7 @@ from torch.nn import functional
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.ops.conv import conv
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization import INT8
 from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
 from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.gptq import SampledPositions, gptq, is_matrix_product, solve
@@ -26,7 +26,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def site(op: str, axis: int = 0) -> WeightQuantizer:
-    return WeightQuantizer("n", op, "w", "b", IntegerRange.weight(4), axis, "x")
+    grid = INT8.grid(4)
+    return WeightQuantizer(node="n", op=op, weight="w", bias="b", grid=grid, axis=axis, input="x")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.randomnets.grow import PARTS, grow, pixels
 
 IMAGES = 8
@@ -61,7 +62,7 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         # float32 sums in another order, BatchNorm and constants folded: 1e-4 of the largest value
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         sites = place_quantizers(
-            model, QuantizationConfig(BitWidths.parse(bits)), input_signed=True
+            model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
         )
         freedom = find_scale_groups(program, sites)
         shared = find_shared_scales(freedom, sites)

@@ -1,0 +1,76 @@
+"""ONNX Runtime on x86-64 and Arm CPUs: the facts behind every rule, found by experiment.
+
+*Activations* are uint8, whatever their width. With int8, ONNX Runtime rewrites pair by pair and
+gives up where a quantized tensor has two readers, as in every residual block; uint4 and int4 never
+reach an integer kernel. A zero point other than 0 costs nothing.
+
+*Weights* are int8 with zero point 0; uint8 weights run at half the speed.
+
+*Outputs*: a Conv without a quantizer behind it stays in float; a Gemm becomes QGemm with a float
+output. So does the last MatMul; one inside a network needs its output quantized.
+
+*Absorbed*: a Relu in front of a quantizer whose zero point is the smallest code, and a Clip whose
+bound the quantizer keeps, vanish into Conv, Gemm, MatMul and Add.
+
+*Integer Clip*: codes below 8 bits are kept in range by a Clip on the uint8 tensor. A float Clip, a
+Min, or a true 4-bit type keep ONNX Runtime from using QLinearConv; this form is exact at the speed
+of plain 8 bits. It is also what keeps ONNX Runtime from merging two quantizers in a row.
+
+*Packing*: the Cast from INT4 folds when the file is loaded (1.23 and later), and what is left is
+the graph with INT8 weights. An INT4 DequantizeLinear without the Cast never reaches an integer
+kernel.
+
+*Opsets*: per-channel DequantizeLinear came with 13, which ONNX Runtime 1.18 and its like load; INT4
+with 21. What the installed version cannot load is refused when the float model is opened.
+
+*First Conv*: the fast signed-weight kernel takes input channels in fours; the usual three colors
+fall back to one that ran 1.2 to 1.6 times longer (3x3 and 7x7 Convs with 16 to 64 outputs). Below
+16 output channels it is not used.
+
+*Shortcuts*: there is no integer Pad in the NHWC form; on ResNet-20 the five float and layout nodes
+that each parameter-free shortcut costs took about 4 % of the run. A dense identity over more than
+256 channels costs more than copying.
+"""
+
+from __future__ import annotations
+
+from dfqonnx.core.quantization import INT8, UINT8
+from dfqonnx.targets.profile import (
+    DEFAULT_TARGET,
+    ChannelPadding,
+    Kernel,
+    OpsetVersion,
+    Packing,
+    TargetProfile,
+    register,
+)
+
+ONNXRUNTIME_CPU = register(
+    TargetProfile(
+        name=DEFAULT_TARGET,
+        about="ONNX Runtime on x86-64 and Arm CPUs; 1.23 or later for weights below 5 bits",
+        runtime="ONNX Runtime CPU",
+        activations=UINT8,
+        weights=INT8,
+        kernels={
+            "Conv": Kernel(absorbs=True),
+            "Gemm": Kernel(output="never", absorbs=True),
+            "MatMul": Kernel(output="inside", absorbs=True),
+            "Add": Kernel(absorbs=True, constants=False),
+            "Mul": Kernel(constants=False),
+            "Concat": Kernel(),
+            "AveragePool": Kernel(),
+            "GlobalAveragePool": Kernel(),
+            "Sigmoid": Kernel(),
+            "LeakyRelu": Kernel(),
+        },
+        float_reasons={"Softmax": "the integer kernel for Softmax rounds every output to 1/256"},
+        absorbed=frozenset({"Relu", "Clip"}),
+        integer_clip=True,
+        packing=Packing(bits=4, opset=21),
+        opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
+        newer_opsets=True,
+        first_conv_padding=ChannelPadding(multiple=4, min_outputs=16),
+        shortcut_channels=256,
+    )
+)

@@ -1,0 +1,137 @@
+"""A runtime as placement, fake quantization, export and audit need to know it.
+
+    operator -> Kernel     what its integer kernel needs around it
+    NumberFormat           the integers that activations and weights may take
+    opsets, packing        the form of the file
+
+A profile holds facts about a runtime. What an operator is whatever runs it (weighted,
+value-preserving ...) stands in `graph/op_traits.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dfqonnx.core.quantization import IntegerRange, NumberFormat
+from dfqonnx.core.registry import Registry
+
+METADATA_KEY = "dfqonnx.target"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What an operator's integer kernel needs around it; all read 8-bit codes.
+
+    Attributes:
+        output: whether the output has to be quantized too: `always`; `inside` for a layer that
+            gives floats as the last one, but needs it in front of others; or `never`.
+        absorbs: whether it does the work of an activation between itself and the quantizer behind
+            it.
+        constants: whether one of its two operands may be a constant.
+    """
+
+    output: Literal["always", "inside", "never"] = "always"
+    absorbs: bool = False
+    constants: bool = True
+
+
+@dataclass(frozen=True)
+class OpsetVersion:
+    """A version of the operators, and the IR version of a file that holds them."""
+
+    opset: int
+    ir_version: int
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Narrow weights two to a byte: `INT4 initializer -> Cast(INT8) -> DequantizeLinear`.
+
+    Attributes:
+        bits: the widest weights that are packed.
+        opset: the first one with such tensors.
+    """
+
+    bits: int
+    opset: int
+
+
+@dataclass(frozen=True)
+class ChannelPadding:
+    """Input channels of the first Conv, filled up with zeros because its kernel is faster then.
+
+    Attributes:
+        multiple: of the channels.
+        min_outputs: output channels from which the faster kernel is used.
+    """
+
+    multiple: int
+    min_outputs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetProfile:
+    """What one runtime can do.
+
+    Attributes:
+        name: as `--target` takes it.
+        about: one line for a person who chooses.
+        runtime: how reasons and messages call it.
+        activations: containers and zero points of activations.
+        weights: the same for weights, one scale per output channel.
+        kernels: operator -> what its integer kernel needs; an operator without one stays in float.
+        float_reasons: why an operator has none, where there is more to say than that.
+        absorbed: activations that a kernel or a quantizer can take over, see `Kernel.absorbs`.
+        integer_clip: whether codes narrower than their container are kept in range by a Clip
+            between QuantizeLinear and DequantizeLinear; else by one on the real numbers in front of
+            it.
+        packing: of narrow weights; None stores every weight in its 8-bit container.
+        opsets: oldest first; a file takes the first one that can hold it.
+        newer_opsets: whether a model that is newer than all of `opsets` keeps its own; else it is
+            refused, as is one with an operator that none of them can hold.
+        first_conv_padding: None leaves the first Conv as it is.
+        shortcut_channels: output channels up to which a shortcut of Slices and Pads becomes one
+            1x1 Conv, which must have a faster kernel then; 0 never.
+    """
+
+    name: str
+    about: str
+    runtime: str
+    activations: NumberFormat
+    weights: NumberFormat
+    kernels: Mapping[str, Kernel]
+    float_reasons: Mapping[str, str] = field(default_factory=dict)
+    absorbed: frozenset[str] = frozenset()
+    integer_clip: bool
+    packing: Packing | None = None
+    opsets: tuple[OpsetVersion, ...]
+    newer_opsets: bool = False
+    first_conv_padding: ChannelPadding | None = None
+    shortcut_channels: int = 0
+
+    def float_reason(self, op: str) -> str:
+        """Return why an operator without a kernel stays in float."""
+        default = f"{self.runtime} has no integer kernel for {op}"
+        return self.float_reasons.get(op, default)
+
+    def packs(self, weights: IntegerRange, storage: str) -> bool:
+        """Tell whether such weights are stored packed; `storage` is what the user chose."""
+        packing = self.packing
+        return packing is not None and storage == "auto" and weights.bits <= packing.bits
+
+
+TARGETS: Registry[TargetProfile] = Registry("--target")
+DEFAULT_TARGET = "onnxruntime-cpu"
+
+
+def register(profile: TargetProfile) -> TargetProfile:
+    """File the profile under its name."""
+    return TARGETS.add(profile.name)(profile)
+
+
+def recorded_target(metadata: Mapping[str, str]) -> TargetProfile:
+    """Return the target that a file says it is for; the default where that is not known here."""
+    name = metadata.get(METADATA_KEY, "")
+    return TARGETS[name if name in TARGETS else DEFAULT_TARGET]
