@@ -1,19 +1,19 @@
 """What is refused before any work is done, each reason tied to its node.
 
-Refuse networks that nothing can compute: constants that are no numbers, values without measure.
+Before normalization, on the file's own message: operators, versions and inputs that nothing here
+can handle (`find_offenses`). After it, on the graph:
 
-NaN and infinity come from training that diverged or from a damaged file; beyond 1e18 the squares
-that every error measure is made of leave float32. Bounds of a Clip and fillings of masks are free
-to be infinite: only constants that enter sums and products are looked at.
-
-A value of more than 2^30 numbers for one image (4 GB in float32) is a wrong shape, or an image size
-that no machine trains on.
+constants      NaN and infinity come from training that diverged or from a damaged file; beyond 1e18
+               the squares that every error measure is made of leave float32. Bounds of a Clip and
+               fillings of masks may be infinite: only what enters sums and products is checked.
+value sizes    A value of more than 2^30 numbers for one image (4 GB in float32) is a wrong shape,
+               or an image size that no machine trains on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -22,23 +22,25 @@ from onnx import defs
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, dims
+from dfqonnx.graph.passes.edit import constant, get_input, get_shape
+from dfqonnx.graph.passes.opset_upgrade import STANDARD_DOMAINS, get_opset
 
 MIN_OPSET = 7
-_MOST_INPUT = 2**31  # numbers in the input tensor
-_QUANTIZED = ("QLinear", "QGemm")  # as ONNX Runtime names its own
-_STANDARD = frozenset({"", "ai.onnx"})
+MAX_INPUT_NUMBERS = 2**31
+MAX_VALUE_NUMBERS = 2**30  # for one image
+MAX_CONSTANT = 1e18
+_RUNTIME_QUANTIZED = ("QLinear", "QGemm")  # how ONNX Runtime names its own quantized operators
 _STATIC = (
     "export with a fixed image size and by tracing (torch.onnx.export without scripting), or let a"
     " simplifier (onnxsim) decide the branch"
 )
-_EVALUATE = "export in evaluation mode: model.eval() in PyTorch, training=False in Keras"
-_DOMAINS = {
+_EVALUATION = "export in evaluation mode: model.eval() in PyTorch, training=False in Keras"
+_DOMAIN_ADVICE = {
     "com.microsoft": "ONNX Runtime wrote them when it optimized: take the file from before that",
     "org.pytorch.aten": "export without ATEN fallback, at a newer opset",
     "ai.onnx.ml": "leave the scikit-learn part out of the export",
 }
-_READABLE = frozenset(
+_IMAGE_TYPES = frozenset(
     {
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.FLOAT16,
@@ -51,15 +53,15 @@ _READABLE = frozenset(
 
 def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
     """Return every reason why `proto` cannot be quantized; empty when it can be tried."""
-    version = next((o.version for o in proto.opset_import if o.domain in _STANDARD), 0)
-    found = [*_versions(proto, version), *_inputs(proto)]
+    version = get_opset(proto)
+    found = [*_check_version(version), *_check_input(proto)]
     local = {(f.domain, f.name) for f in proto.functions}
     nodes = [*proto.graph.node, *(n for f in proto.functions for n in f.node)]
     stored = {t.name for t in proto.graph.initializer}
     for index, node in enumerate(nodes):
         unpacks = node.op_type == "DequantizeLinear" and stored.issuperset(node.input)
         if (node.domain, node.op_type) not in local and not unpacks:  # weights kept as integers
-            found += _node(node, index, version)
+            found += _check_node(node, index, version)
     if not any(has_trait(n.op_type, Trait.LAYER) for n in nodes) and not found:
         found.append(
             Offense("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
@@ -67,115 +69,91 @@ def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
     return tuple(found)
 
 
-def _versions(proto: onnx.ModelProto, version: int) -> Iterator[Offense]:
-    if version < MIN_OPSET:
-        yield Offense(
-            "graph", "", f"opset {version} is older than {MIN_OPSET}", "export at opset 13 or later"
-        )
-    if version > defs.onnx_opset_version():
-        yield Offense(
-            "graph",
-            "",
-            f"opset {version} is newer than the installed onnx package knows"
-            f" ({defs.onnx_opset_version()})",
-            "upgrade onnx, or export at opset 21",
-        )
-
-
-def _inputs(proto: onnx.ModelProto) -> Iterator[Offense]:
+def list_fed_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the graph inputs that are no initializers."""
     weights = {t.name for t in proto.graph.initializer}
-    inputs = [i for i in proto.graph.input if i.name not in weights]
+    return [i for i in proto.graph.input if i.name not in weights]
+
+
+def _check_version(version: int) -> Iterator[Offense]:
+    newest = defs.onnx_opset_version()
+    if version < MIN_OPSET:
+        reason = f"opset {version} is older than {MIN_OPSET}"
+        yield Offense("graph", "", reason, "export at opset 13 or later")
+    if version > newest:
+        reason = f"opset {version} is newer than the installed onnx package knows ({newest})"
+        yield Offense("graph", "", reason, "upgrade onnx, or export at opset 21")
+
+
+def _check_input(proto: onnx.ModelProto) -> Iterator[Offense]:
+    inputs = list_fed_inputs(proto)
     if len(inputs) != 1:
         names = ", ".join(repr(i.name) for i in inputs) or "none"
-        yield Offense(
-            "graph", "", f"one image input is expected, it has {names}", "export a one-input model"
-        )
+        reason = f"one image input is expected, it has {names}"
+        yield Offense("graph", "", reason, "export a one-input model")
         return
-    kind = inputs[0].type
+    name, kind = inputs[0].name, inputs[0].type
     if not kind.HasField("tensor_type"):
-        yield Offense(inputs[0].name, "input", "it is not a tensor")
+        yield Offense(name, "input", "it is not a tensor")
         return
     tensor = kind.tensor_type
-    if tensor.elem_type not in _READABLE:
-        name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    if tensor.elem_type not in _IMAGE_TYPES:
+        type_name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        reason = f"its type is {type_name}, a real one or UINT8 is expected"
+        yield Offense(name, "input", reason, "export in float32")
+    sizes = tensor.shape.dim
+    if not tensor.HasField("shape") or not 2 <= len(sizes) <= 5:
+        reason = f"its shape has {len(sizes)} dimensions"
+        yield Offense(name, "input", reason, "declare it as batch x channels x height x width")
+    elif math.prod(max(d.dim_value, 1) for d in sizes) > MAX_INPUT_NUMBERS:
+        shape = " x ".join(str(d.dim_value or d.dim_param or "?") for d in sizes)
+        reason = f"its shape {shape} is more than any machine holds"
         yield Offense(
-            inputs[0].name,
-            "input",
-            f"its type is {name}, a real one or UINT8 is expected",
-            "export in float32",
-        )
-    if not tensor.HasField("shape") or not 2 <= len(tensor.shape.dim) <= 5:
-        yield Offense(
-            inputs[0].name,
-            "input",
-            f"its shape has {len(tensor.shape.dim)} dimensions",
-            "declare it as batch x channels x height x width",
-        )
-    elif math.prod(max(d.dim_value, 1) for d in tensor.shape.dim) > _MOST_INPUT:
-        shape = " x ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
-        yield Offense(
-            inputs[0].name,
-            "input",
-            f"its shape {shape} is more than any machine holds",
-            "export with the image and batch size that it is used with",
+            name, "input", reason, "export with the image and batch size that it is used with"
         )
 
 
-def _node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:
-    name = node.name or f"node {index} with output {_first(node.output)}"
-    if has_trait(node.op_type, Trait.CONTROL_FLOW):
-        yield Offense(name, node.op_type, "control flow cannot be quantized", _STATIC)
-    elif has_trait(node.op_type, Trait.QUANTIZED) or node.op_type.startswith(_QUANTIZED):
+def _check_node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:
+    output = repr(node.output[0]) if node.output else "none"
+    name, op = node.name or f"node {index} with output {output}", node.op_type
+    if has_trait(op, Trait.CONTROL_FLOW):
+        yield Offense(name, op, "control flow cannot be quantized", _STATIC)
+    elif has_trait(op, Trait.QUANTIZED) or op.startswith(_RUNTIME_QUANTIZED):
         advice = "start from the float model that it was made from"
-        yield Offense(name, node.op_type, "the model is already quantized", advice)
-    elif node.domain not in _STANDARD:
-        yield Offense(
-            name,
-            node.op_type,
-            f"operators of domain {node.domain!r} are not known",
-            _DOMAINS.get(node.domain, "export with standard ai.onnx operators"),
-        )
+        yield Offense(name, op, "the model is already quantized", advice)
+    elif node.domain not in STANDARD_DOMAINS:
+        advice = _DOMAIN_ADVICE.get(node.domain, "export with standard ai.onnx operators")
+        yield Offense(name, op, f"operators of domain {node.domain!r} are not known", advice)
     elif version in range(1, defs.onnx_opset_version() + 1) and not defs.has(
-        node.op_type, max_inclusive_version=version
+        op, max_inclusive_version=version
     ):
-        yield Offense(
-            name,
-            node.op_type,
-            f"opset {version} of ONNX has no such operator",
-            "export again with a current exporter",
-        )
-    elif node.op_type == "BatchNormalization" and _trains(node):
-        yield Offense(name, node.op_type, "it is in training mode", _EVALUATE)
+        reason = f"opset {version} of ONNX has no such operator"
+        yield Offense(name, op, reason, "export again with a current exporter")
+    elif op == "BatchNormalization" and _is_in_training_mode(node):
+        yield Offense(name, op, "it is in training mode", _EVALUATION)
 
 
-def _trains(node: onnx.NodeProto) -> bool:
+def _is_in_training_mode(node: onnx.NodeProto) -> bool:
     mode = any(a.name == "training_mode" and a.i == 1 for a in node.attribute)
     return mode or sum(1 for o in node.output if o) > 1
 
 
-def _first(names: Sequence[str]) -> str:
-    return repr(names[0]) if names else "none"
-
-
-LARGEST = 1e18
-MOST = 2**30  # numbers in one value, for one image
-_ADVICE = "the training has diverged or the file is damaged: check where it comes from"
-
-
-def require_finite(graph: ir.Graph) -> None:
-    """Look at every floating-point constant that a node computes with.
+def check_constants(graph: ir.Graph) -> None:
+    """Check every floating-point constant that a node computes with.
 
     Raises:
         UnsupportedModel: naming each node that reads one that is not finite, or huge, and each
             Conv whose bias has another length than it has outputs.
     """
-    offenses = [offense for node in graph for offense in (*_offenses(node), *_misfits(node))]
+    offenses = [
+        offense for node in graph for offense in (*_check_finite(node), *_check_bias_shape(node))
+    ]
     if offenses:
         raise UnsupportedModel("this model holds constants that cannot be computed with:", offenses)
 
 
-def require_measure(graph: ir.Graph) -> None:
-    """Look at the size of every computed value.
+def check_value_sizes(graph: ir.Graph) -> None:
+    """Check the size of every computed value.
 
     Raises:
         UnsupportedModel: naming each node that makes a value too large to be held.
@@ -183,17 +161,17 @@ def require_measure(graph: ir.Graph) -> None:
     offenses = []
     for node in graph:
         for value in node.outputs:
-            sizes = [d for d in dims(value) or () if isinstance(d, int)]
-            if math.prod(sizes) > MOST:
-                shape = " x ".join(map(str, dims(value) or ()))
-                reason = f"its output {value.name!r} is {shape}, over 4 GB for a single image"
+            shape = get_shape(value) or ()
+            if math.prod(d for d in shape if isinstance(d, int)) > MAX_VALUE_NUMBERS:
+                sizes = " x ".join(map(str, shape))
+                reason = f"its output {value.name!r} is {sizes}, over 4 GB for a single image"
                 advice = "export the model with the image size that it is used with"
                 offenses.append(Offense(str(node.name), node.op_type, reason, advice))
     if offenses:
         raise UnsupportedModel("this model is too large to be trained:", offenses)
 
 
-def _offenses(node: ir.Node) -> Iterator[Offense]:
+def _check_finite(node: ir.Node) -> Iterator[Offense]:
     if has_trait(node.op_type, Trait.MAY_READ_INFINITY):
         return
     for value in node.inputs:
@@ -201,22 +179,21 @@ def _offenses(node: ir.Node) -> Iterator[Offense]:
         if value is None or array is None or array.dtype.kind != "f":
             continue
         with np.errstate(over="ignore"):
-            wrong = int(np.count_nonzero(~(np.abs(array) <= LARGEST)))
+            wrong = int(np.count_nonzero(~(np.abs(array) <= MAX_CONSTANT)))
         if wrong:
             yield Offense(
                 str(node.name),
                 node.op_type,
                 f"{wrong} of the {array.size} values of {value.name!r} are NaN, infinite"
-                f" or above {LARGEST:g}",
-                _ADVICE,
+                f" or above {MAX_CONSTANT:g}",
+                "the training has diverged or the file is damaged: check where it comes from",
             )
 
 
-def _misfits(node: ir.Node) -> Iterator[Offense]:
-    """Neither shape inference nor a runtime that loads the file looks at the length of a bias."""
-    if node.op_type != "Conv" or len(node.inputs) < 3:
-        return
-    weight, bias = dims(node.inputs[1]), dims(node.inputs[2])
-    if weight and bias is not None and node.inputs[2] is not None and bias != weight[:1]:
+def _check_bias_shape(node: ir.Node) -> Iterator[Offense]:
+    """Neither shape inference nor a runtime that loads the file checks the length of a bias."""
+    bias = get_shape(get_input(node, 2)) if node.op_type == "Conv" else None
+    weight = get_shape(node.inputs[1]) if bias is not None else None
+    if weight and bias is not None and bias != weight[:1]:
         reason = f"its bias has the shape {list(bias)}, for {weight[0]} output channels"
         yield Offense(str(node.name), node.op_type, reason, "the file is damaged: export it again")

@@ -18,8 +18,8 @@ from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, dims
-from dfqonnx.graph.passes.input_sizes import concrete
+from dfqonnx.graph.passes.edit import constant, get_shape
+from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from dfqonnx.targets.profile import TARGETS
 
 _PER_CHANNEL = 4 + 4 + 4 + 1  # scale, bias codes, bias scale, zero point
@@ -57,7 +57,7 @@ def _size(value: ir.Value | None) -> int:
 def _multiply_adds(node: ir.Node) -> int:
     if not has_trait(node.op_type, Trait.WEIGHTED):
         return 0
-    weight = dims(node.inputs[1]) or ()
+    weight = get_shape(node.inputs[1]) or ()
     known = [d for d in weight if isinstance(d, int)]
     if node.op_type == "ConvTranspose":
         return _per_image(node.inputs[0]) * math.prod(known[1:])
@@ -67,7 +67,7 @@ def _multiply_adds(node: ir.Node) -> int:
 
 
 def _per_image(value: ir.Value | None) -> int:
-    shape = concrete(value) or ()
+    shape = get_concrete_shape(value) or ()
     return math.prod(d for d in shape[1:] if isinstance(d, int))
 
 
@@ -81,7 +81,7 @@ def file_bytes(model: NormalizedModel, plan: QuantizationPlan, quant: Quantizati
     quantized = {name for w in plan.weights for name in (w.weight, w.bias) if name}
     target, total = TARGETS[plan.target], 0
     for weight in plan.weights:
-        shape = tuple(int(d) for d in dims(initializers[weight.weight]) or () if isinstance(d, int))
+        shape = tuple(int(d) for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int))
         packed = target.packs(weight.grid, quant.weight_storage)
         count = math.prod(shape)
         total += -(-count // 2) if packed else count

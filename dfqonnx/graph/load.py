@@ -21,7 +21,8 @@ from dfqonnx.errors import Offense, UnsupportedModel, UsageError
 from dfqonnx.graph.checks import find_offenses
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
-from dfqonnx.graph.tensor_checks import check_tensor, without
+from dfqonnx.graph.passes.opset_upgrade import get_opset
+from dfqonnx.graph.tensor_checks import check_tensor, strip_initializers
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -32,9 +33,9 @@ _SIGNATURES = (
     (0, b"\x80\x02", "a Python pickle (perhaps a PyTorch checkpoint: export it to ONNX first)"),
     (0, b"version https://git-lfs", "a Git LFS pointer: fetch the real file first"),
 )
-_TOO_MUCH = 2**30  # bytes of a data file whose large tensors are mapped, not read
-_LARGE = 2**16  # numbers in such a tensor
-_SHOWN = 200  # characters of a file name that a message repeats
+_MAX_READ_BYTES = 2**30  # of a data file; the large tensors of a larger one are mapped, not read
+_LARGE_TENSOR = 2**16  # numbers
+_MAX_SHOWN = 200  # characters of a file name that a message repeats
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Loaded:
     Attributes:
         proto: the model, external data read in.
         source: where it comes from.
-        outside: initializers of a model too large for one protobuf message (2 GB), by name: their
+        external: initializers of a model too large for one protobuf message (2 GB), by name: their
             data are mapped from their file when somebody asks for them.
     """
 
     proto: onnx.ModelProto
     source: Source
-    outside: Mapping[str, ir.ExternalTensor] = field(default_factory=dict)
+    external: Mapping[str, ir.ExternalTensor] = field(default_factory=dict)
 
 
 def load(path: Path) -> Loaded:
@@ -63,25 +64,24 @@ def load(path: Path) -> Loaded:
     data = _read(path)
     proto = _parse(path, data)
     _check_text(proto, path)
-    external, outside = _read_external(proto, path)
-    for tensor in _tensors(proto):
-        if tensor.name not in outside:
+    external_bytes, mapped = _read_external(proto, path)
+    for tensor in _list_tensors(proto):
+        if tensor.name not in mapped:
             check_tensor(tensor, path)
     replace_deprecated_ops(proto)
     offenses = find_offenses(proto)
     if offenses:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offenses)
-    opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 1)
-    _check_structure(proto, path, outside)
+    _check_structure(proto, path, mapped)
     source = Source(
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data) + external,
-        opset=opset,
+        bytes=len(data) + external_bytes,
+        opset=get_opset(proto),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         metadata={p.key: p.value for p in proto.metadata_props},
     )
-    return Loaded(proto, source, outside)
+    return Loaded(proto, source, mapped)
 
 
 def _read(path: Path) -> bytes:
@@ -118,7 +118,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     return proto
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def _list_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     yield from proto.graph.initializer
     for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
         for node in nodes:
@@ -132,17 +132,17 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, i
     """Read data kept beside the model into it.
 
     Returns:
-        the size of the files it came from, and what stays outside because it is too much.
+        the size of the files that it came from, and the tensors that are too much and so mapped.
     """
     folder = path.resolve().parent
     sizes: dict[Path, int] = {}
-    outside: dict[str, ir.ExternalTensor] = {}
-    large = {t.name for t in proto.graph.initializer if math.prod(t.dims) >= _LARGE}
-    for tensor in _tensors(proto):
+    mapped: dict[str, ir.ExternalTensor] = {}
+    large = {t.name for t in proto.graph.initializer if math.prod(t.dims) >= _LARGE_TENSOR}
+    for tensor in _list_tensors(proto):
         if not external_data_helper.uses_external_data(tensor):
             continue
         entry = {e.key: e.value for e in tensor.external_data}
-        file = _external_file(entry.get("location", ""), folder, tensor.name, path)
+        file = _find_external_file(entry.get("location", ""), folder, tensor.name, path)
         sizes[file] = file.stat().st_size
         try:
             offset = int(entry.get("offset", 0))
@@ -154,9 +154,9 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, i
                 f"{path}: tensor {tensor.name!r} asks for bytes that {file.name} does not have"
                 f" ({sizes[file]} bytes): it is truncated, or belongs to another model"
             )
-        if sizes[file] > _TOO_MUCH and tensor.name in large:
+        if sizes[file] > _MAX_READ_BYTES and tensor.name in large:
             check_tensor(tensor, path, stored=length)
-            outside[tensor.name] = ir.ExternalTensor(
+            mapped[tensor.name] = ir.ExternalTensor(
                 str(file.relative_to(folder)),
                 offset,
                 length,
@@ -171,11 +171,11 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, i
             tensor.raw_data = handle.read(length)
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
-    return sum(sizes.values()), outside
+    return sum(sizes.values()), mapped
 
 
-def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:
-    shown = location if len(location) <= _SHOWN else f"{location[:_SHOWN]}..."
+def _find_external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:
+    shown = location if len(location) <= _MAX_SHOWN else f"{location[:_MAX_SHOWN]}..."
     try:
         file = (folder / location).resolve()
         there = file.is_file()
@@ -197,9 +197,9 @@ def _external_file(location: str, folder: Path, tensor: str, path: Path) -> Path
 
 
 def _check_structure(
-    proto: onnx.ModelProto, path: Path, outside: Mapping[str, ir.ExternalTensor]
+    proto: onnx.ModelProto, path: Path, external: Mapping[str, ir.ExternalTensor]
 ) -> None:
-    """Let the ONNX checker look; IR 3 wants every weight listed as an input, many files do not."""
+    """Run the ONNX checker; IR 3 wants every weight listed as an input, which many files lack."""
     listed = {i.name for i in proto.graph.input}
     if proto.ir_version < 4:
         proto.graph.input.extend(
@@ -208,7 +208,7 @@ def _check_structure(
             if t.name not in listed
         )
     try:
-        onnx.checker.check_model(without(proto, outside))
+        onnx.checker.check_model(strip_initializers(proto, external))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise UnsupportedModel(
@@ -220,7 +220,8 @@ def _check_structure(
 def _check_text(proto: onnx.ModelProto, path: Path) -> None:
     """Refuse names that are no text: protobuf hands such bytes on as they are."""
     graph = proto.graph
-    texts = [
+    texts = [graph.name]
+    texts += [
         value.name for group in (graph.initializer, graph.input, graph.output) for value in group
     ]
     for node in graph.node:

@@ -13,11 +13,11 @@ from dfqonnx.core.quantization_plan import ChannelStatistics
 BatchNormState = Literal["present", "partly", "absent"]
 Dim = int | str | None
 ORIGIN = "dfqonnx.origin"  # node metadata: the operator that this node replaces
-UNSUPPORTED = "dfqonnx.opaque"  # key in `Node.meta`: why the node cannot be computed
+UNSUPPORTED = "dfqonnx.unsupported"  # key in `Node.meta`: why the node cannot be computed
 BATCH = "N"  # name of the free batch axis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The user's file.
 
@@ -67,6 +67,23 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class SkippedRewrite:
+    """A rewrite that a pass could not make.
+
+    Attributes:
+        node: its name.
+        op: its operator.
+        rewrite: name of the pass.
+        reason: why this node had to stay as it is.
+    """
+
+    node: str
+    op: str
+    rewrite: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NormalizedModel:
     """A normalized model; CONTRIBUTING lists what holds for it.
 
@@ -81,11 +98,12 @@ class NormalizedModel:
         input: name of the image input.
         input_shape: its shape without the batch axis, in the model's own layout.
         output: name of the (first) output.
-        logits: the first target.
-        training_outputs: the values that distillation compares, see `graph.cut`.
+        logits: the first training output.
+        training_outputs: the values that distillation compares, see `trainable_region`.
         unsupported: nodes that cannot be computed, and layers behind them: node name -> reason.
-        free: axes of the input that the file leaves open, the batch axis (0) not among them;
+        open_axes: axes of the input that the file leaves open, the batch axis (0) not among them;
             `input_shape` has the sizes chosen for them.
+        skipped: rewrites that could not be made, in the order of the passes.
     """
 
     ir: ir.Model
@@ -100,4 +118,5 @@ class NormalizedModel:
     logits: str
     training_outputs: tuple[str, ...] = ()
     unsupported: Mapping[str, str] = field(default_factory=dict)
-    free: tuple[int, ...] = ()
+    open_axes: tuple[int, ...] = ()
+    skipped: tuple[SkippedRewrite, ...] = ()

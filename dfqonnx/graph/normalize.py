@@ -1,6 +1,7 @@
 """From the user's graph to the one form that all other rooms rely on (listed in CONTRIBUTING).
 
-Passes run in the order written here; every one keeps what the graph computes.
+`PASSES` is the whole of it: passes run in the order written there, and every one keeps what the
+graph computes.
 """
 
 from __future__ import annotations
@@ -11,41 +12,58 @@ import onnx
 import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
-from dfqonnx.graph.checks import require_finite, require_measure
+from dfqonnx.graph.checks import check_constants, check_value_sizes, list_fed_inputs
 from dfqonnx.graph.load import Loaded
-from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, ValueInfo
+from dfqonnx.graph.model import (
+    UNSUPPORTED,
+    Contract,
+    NormalizedModel,
+    SkippedRewrite,
+    ValueInfo,
+)
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
-from dfqonnx.graph.passes.edit import STATISTICS, constant, dims
+from dfqonnx.graph.passes.edit import STATISTICS, constant, get_shape, name_of
 from dfqonnx.graph.passes.eliminate_noops import merge_reshapes, remove_identities
 from dfqonnx.graph.passes.explicit_padding import fold_pads, make_pads_explicit
 from dfqonnx.graph.passes.fold_affine import convert_affines, fold_affines
 from dfqonnx.graph.passes.fold_batchnorm import (
-    batchnorm_state,
-    convert_leftovers,
+    BATCHNORMS,
+    convert_batchnorms,
     fold_batchnorms,
-    read_batchnorms,
+    record_batchnorms,
 )
 from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
-from dfqonnx.graph.passes.input_sizes import SIZES, choose_sizes
+from dfqonnx.graph.passes.input_sizes import SIZES, choose_input_sizes
 from dfqonnx.graph.passes.matmul_to_gemm import convert_matmul_to_gemm
 from dfqonnx.graph.passes.merge_clips import merge_clips
 from dfqonnx.graph.passes.opset_upgrade import upgrade_opset
+from dfqonnx.graph.passes.pass_result import Pass
 from dfqonnx.graph.passes.to_float32 import to_float32
 from dfqonnx.graph.passes.unshare_parameters import assign_unique_names, unshare_parameters
 from dfqonnx.graph.trainable_region import select_training_outputs
 
-_SHAPING = (remove_identities, make_pads_explicit, fold_pads, convert_matmul_to_gemm, fold_affines)
-_FOLDING = (fold_batchnorms, fold_affines)
-_FINISHING = (
-    convert_leftovers,
+PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again until nothing changes
+    to_float32,
+    fold_constants,
+    remove_identities,
+    make_pads_explicit,
+    fold_pads,
+    convert_matmul_to_gemm,
+    fold_affines,
+    record_batchnorms,
+    (fold_batchnorms, fold_affines),
+    convert_batchnorms,
     convert_affines,
     fold_affines,
     merge_clips,
     convert_to_global_pooling,
     convert_conv_head_to_gemm,
     merge_reshapes,
+    unshare_parameters,
+    assign_unique_names,
+    fold_constants,
 )
 
 
@@ -61,37 +79,22 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         UnsupportedModel: shapes do not fit, or no layer has constant weights.
         UsageError: `image_size` does not fit the input.
     """
-    contract = _contract(loaded.proto)
-    model = upgrade_opset(loaded.proto, loaded.outside)
-    to_float32(model)
-    model.graph.sort()
-    free = choose_sizes(model, image_size).free
-    fold_constants(model, fixed_batch=contract.batch)
-    for shaping in _SHAPING:
-        shaping(model)
-    state, count = batchnorm_state(model), read_batchnorms(model)
-    while any(change(model) for change in _FOLDING):
-        pass
-    for finishing in _FINISHING:
-        finishing(model)
-    unshare_parameters(model)
-    assign_unique_names(model)
-    fold_constants(model, fixed_batch=contract.batch)
-    _require_layers(model)
-    require_finite(model.graph)
-    require_measure(model.graph)
-    _note_fixed_rows(model.graph, contract)
+    contract = _read_contract(loaded.proto)
+    model = upgrade_opset(loaded.proto, loaded.external)
+    open_axes = choose_input_sizes(model, image_size, fixed_batch=contract.batch).open_axes
+    skipped = _run_passes(model)
+    _check_layers(model)
+    check_constants(model.graph)
+    check_value_sizes(model.graph)
+    _mark_fixed_rows(model.graph, contract)
     image, output = model.graph.inputs[0], model.graph.outputs[0]
-    found = NormalizedModel(
+    state, count = model.meta[BATCHNORMS]
+    values = [value for node in model.graph for value in node.outputs]
+    normalized = NormalizedModel(
         ir=model,
         source=loaded.source,
-        contract=_corrected(contract, model.graph),
-        statistics={
-            str(v.name): v.meta[STATISTICS]
-            for n in model.graph
-            for v in n.outputs
-            if STATISTICS in v.meta
-        },
+        contract=_correct_outputs(contract, model.graph),
+        statistics={str(v.name): v.meta[STATISTICS] for v in values if STATISTICS in v.meta},
         batchnorm=state,
         batchnorm_nodes=count,
         input=str(image.name),
@@ -101,18 +104,45 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         unsupported={
             str(n.name): n.meta[UNSUPPORTED] for n in model.graph if UNSUPPORTED in n.meta
         },
-        free=free,
+        open_axes=open_axes,
+        skipped=skipped,
     )
-    return select_training_outputs(found)
+    return select_training_outputs(normalized)
 
 
-def _contract(proto: onnx.ModelProto) -> Contract:
-    weights = {t.name for t in proto.graph.initializer}
-    inputs = [i for i in proto.graph.input if i.name not in weights]
-    return Contract(tuple(map(_port, inputs)), tuple(map(_port, proto.graph.output)))
+def _run_passes(model: ir.Model) -> tuple[SkippedRewrite, ...]:
+    """Run all passes and return what they had to skip, and did not do in a later run either."""
+    skipped: dict[str, list[tuple[ir.Node, SkippedRewrite]]] = {}
+
+    def run(step: Pass) -> bool:
+        name = step.__name__
+        replaced = [  # by another pass, which had a second choice for the node
+            (node, rewrite) for node, rewrite in skipped.get(name, ()) if node.graph is None
+        ]
+        result = step(model)
+        skipped[name] = replaced + [
+            (node, SkippedRewrite(name_of(node), node.op_type, name, reason))
+            for node, reason in result.skipped
+        ]
+        return result.modified
+
+    for entry in PASSES:
+        if isinstance(entry, tuple):
+            while any(run(step) for step in entry):
+                pass
+        else:
+            run(entry)
+    return tuple(rewrite for rewrites in skipped.values() for _, rewrite in rewrites)
 
 
-def _port(info: onnx.ValueInfoProto) -> ValueInfo:
+def _read_contract(proto: onnx.ModelProto) -> Contract:
+    inputs = list_fed_inputs(proto)
+    return Contract(
+        tuple(map(_read_value_info, inputs)), tuple(map(_read_value_info, proto.graph.output))
+    )
+
+
+def _read_value_info(info: onnx.ValueInfoProto) -> ValueInfo:
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
         return ValueInfo(info.name, tensor.elem_type, None)
@@ -123,9 +153,13 @@ def _port(info: onnx.ValueInfoProto) -> ValueInfo:
     return ValueInfo(info.name, tensor.elem_type, shape)
 
 
-def _require_layers(model: ir.Model) -> None:
-    nodes = list(model.graph)
-    layers = [n for n in nodes if has_trait(n.op_type, Trait.LAYER)]
+def _check_layers(model: ir.Model) -> None:
+    """Check that at least one layer has a constant weight.
+
+    Raises:
+        UnsupportedModel: none has.
+    """
+    layers = [n for n in model.graph if has_trait(n.op_type, Trait.LAYER)]
     if not any(constant(n.inputs[1]) is not None for n in layers):
         raise UnsupportedModel(
             "this model has nothing to quantize:",
@@ -137,28 +171,27 @@ def _require_layers(model: ir.Model) -> None:
         )
 
 
-def _corrected(contract: Contract, graph: ir.Graph) -> Contract:
+def _correct_outputs(contract: Contract, graph: ir.Graph) -> Contract:
     """Replace what a file declares of its outputs where the graph computes something else.
 
     Runtimes only warn of such a declaration; the exported file would not be valid with it.
     """
     outputs = []
-    for port, value in zip(contract.outputs, graph.outputs, strict=True):
-        computed, declared = dims(value), port.shape
+    for output, value in zip(contract.outputs, graph.outputs, strict=True):
+        computed, declared = get_shape(value), output.shape
         if computed is not None and declared is not None:
             if len(computed) != len(declared):
                 declared = tuple(d if isinstance(d, int) else None for d in computed)
-            pairs = zip(computed, declared, strict=True)
-            wrong = [isinstance(c, int) and isinstance(d, int) and c != d for c, d in pairs]
             declared = tuple(
-                c if w else d for c, d, w in zip(computed, declared, wrong, strict=True)
+                c if isinstance(c, int) and isinstance(d, int) else d
+                for c, d in zip(computed, declared, strict=True)
             )
-        outputs.append(replace(port, shape=declared))
+        outputs.append(replace(output, shape=declared))
     return replace(contract, outputs=tuple(outputs))
 
 
-def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
-    """Where a result stops growing with the batch, the trained part ends.
+def _mark_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
+    """Mark nodes whose result stops growing with the batch: there the trained part ends.
 
     Raises:
         UnsupportedModel: in a file that claims to take any batch.
@@ -167,19 +200,16 @@ def _note_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
     for node in graph:
         if not any(i in growing for i in node.inputs):
             continue
-        outputs = [(o, dims(o)) for o in node.outputs if o.dtype == ir.DataType.FLOAT]
-        fixed = [(o, shape) for o, shape in outputs if shape and _all_fixed(shape)]
+        outputs = [(o, get_shape(o)) for o in node.outputs if o.dtype == ir.DataType.FLOAT]
+        fixed = [
+            (o, shape) for o, shape in outputs if shape and all(isinstance(d, int) for d in shape)
+        ]
         growing.update(o for o in node.outputs if all(o is not value for value, _ in fixed))
         for value, shape in fixed:
             reason = f"its output {value.name!r} has {shape[0]} rows for any batch"
             node.meta[UNSUPPORTED] = reason
             if contract.batch is None:
-                offense = Offense(
-                    str(node.name), node.op_type, reason, "export it with a free batch axis"
-                )
                 message = "this model works on one fixed number of images:"
+                advice = "export it with a free batch axis"
+                offense = Offense(str(node.name), node.op_type, reason, advice)
                 raise UnsupportedModel(message, [offense])
-
-
-def _all_fixed(shape: tuple[int | str | None, ...]) -> bool:
-    return all(isinstance(d, int) for d in shape)

@@ -1,4 +1,4 @@
-"""Does a stored tensor hold what it claims? Asked before anything allocates what it claims.
+"""Whether a stored tensor holds what it claims, checked before anything allocates what it claims.
 
 bytes of raw data = ceil(elements x bits / 8)          elements = product of the dimensions
 """
@@ -56,10 +56,10 @@ def check_tensor(tensor: TensorProto, path: Path, *, stored: int | None = None) 
         expected, actual, what = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
         field = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
-        packed = elements * bits / 32 if bits < 8 else elements
-        wide = tensor.data_type in {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
-        loose = bits < 8 and len(field) in {elements, -(-elements * bits // 8)}
-        expected = len(field) if loose else math.ceil(packed) * (2 if wide else 1)
+        words = math.ceil(elements * bits / 32) if bits < 8 else elements
+        is_complex = tensor.data_type in {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
+        unpacked = bits < 8 and len(field) in {elements, -(-elements * bits // 8)}
+        expected = len(field) if unpacked else words * (2 if is_complex else 1)
         actual, what = len(field), "numbers"
     if expected != actual:
         raise UsageError(
@@ -68,22 +68,22 @@ def check_tensor(tensor: TensorProto, path: Path, *, stored: int | None = None) 
         )
 
 
-def without(proto: ModelProto, names: Container[str]) -> ModelProto:
-    """Return `proto` with the initializers `names` as plain graph inputs; itself without any.
+def strip_initializers(proto: ModelProto, names: Container[str]) -> ModelProto:
+    """Return `proto` with the initializers `names` as graph inputs; `proto` itself if it has none.
 
     So a model of more than 2 GB, which no protobuf message holds, passes checker and converter.
     """
     if not any(tensor.name in names for tensor in proto.graph.initializer):
         return proto
-    light = ModelProto()
-    light.CopyFrom(proto)
+    stripped = ModelProto()
+    stripped.CopyFrom(proto)
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
-    del light.graph.initializer[:]
-    light.graph.initializer.extend(kept)
-    listed = {value.name for value in light.graph.input}
-    light.graph.input.extend(
+    del stripped.graph.initializer[:]
+    stripped.graph.initializer.extend(kept)
+    listed = {value.name for value in stripped.graph.input}
+    stripped.graph.input.extend(
         helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         for tensor in proto.graph.initializer
         if tensor.name in names and tensor.name not in listed
     )
-    return light
+    return stripped

@@ -104,7 +104,7 @@ def _raw(asked: InputFormat | None, model: NormalizedModel) -> Inputs:
 
 
 def _tell_size(model: NormalizedModel, progress: Progress) -> None:
-    if model.free:
+    if model.open_axes:
         size = "x".join(map(str, model.input_shape))
         progress.note(
             f"the model leaves its input size open; images of {size} are made and measured, and the"

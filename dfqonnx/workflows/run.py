@@ -228,7 +228,7 @@ def _export(case: RunState, student: Student, path: Path) -> None:
         recipe=recipe[:16],
         teacher=case.model.source.sha256,
         inputs=case.inputs.spec,
-        image_size=case.model.input_shape if case.model.free else None,
+        image_size=case.model.input_shape if case.model.open_axes else None,
     )
     with case.watch.stage("export"):
         case.progress.start("export", 1)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.op_registry import OPERATORS
-from dfqonnx.graph.passes.edit import initializer
+from dfqonnx.graph.passes.edit import add_initializer
 from dfqonnx.placement.roles import assign_roles
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.convert.nodes import COMPOSED, backend_cases
@@ -122,7 +122,7 @@ def _role(op: str) -> str:
     last = image
     for node_op, count in (("Conv", 0), (op, max(len(needs), 1)), ("Conv", 0)):
         if node_op == "Conv":
-            inputs = [last, *(initializer(graph, f"{len(graph)}/{k}", _noise(k)) for k in "wb")]
+            inputs = [last, *(add_initializer(graph, f"{len(graph)}/{k}", _noise(k)) for k in "wb")]
         else:
             inputs = [last] * count
         node = ir.node(node_op, inputs, name=f"{node_op}{len(graph)}")

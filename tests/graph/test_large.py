@@ -33,10 +33,10 @@ def test_several_tensors_in_one_file_are_found_by_their_offsets(
     beside: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
 ) -> None:
     if mapped:
-        monkeypatch.setattr(loading, "_TOO_MUCH", 0)
-        monkeypatch.setattr(loading, "_LARGE", 300)
+        monkeypatch.setattr(loading, "_MAX_READ_BYTES", 0)
+        monkeypatch.setattr(loading, "_LARGE_TENSOR", 300)
     loaded = load(beside)
-    assert bool(loaded.outside) is mapped
+    assert bool(loaded.external) is mapped
     assert_same(residual().proto(), normalize(loaded))
 
 

@@ -15,7 +15,7 @@ from onnx import external_data_helper, helper
 from dfqonnx.errors import DfqError, UnsupportedModel, UsageError
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
-from dfqonnx.graph.passes.edit import dims
+from dfqonnx.graph.passes.edit import get_shape
 from tests.graph.smallnets import assert_same, network, run, save, through
 
 PLAIN = """
@@ -140,10 +140,10 @@ def test_an_open_image_size_is_chosen_and_stays_open(tmp_path: Path) -> None:
     path = save(plain(image="float[N,3,H,W] x"), tmp_path)
     usual = normalize(load(path))
     assert usual.input_shape == (3, 224, 224)
-    assert usual.free == (2, 3)
+    assert usual.open_axes == (2, 3)
     assert normalize(load(path), image_size=(8, 6)).input_shape == (3, 8, 6)
     assert normalize(load(path), image_size=(64,)).input_shape == (3, 64, 64)
-    assert dims(usual.ir.graph.inputs[0]) == ("N", 3, None, None)
+    assert get_shape(usual.ir.graph.inputs[0]) == ("N", 3, None, None)
 
 
 @pytest.mark.parametrize("size", [(8, 6, 4), (0,), (-8, 8)])

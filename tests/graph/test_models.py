@@ -16,8 +16,8 @@ import pytest
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import ORIGIN, NormalizedModel
 from dfqonnx.graph.normalize import normalize
-from dfqonnx.graph.passes.edit import constant, dims
-from dfqonnx.graph.passes.input_sizes import concrete
+from dfqonnx.graph.passes.edit import constant, get_shape
+from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from tests.conftest import SHARED
 from tests.graph.smallnets import assert_same, operators
 
@@ -88,10 +88,6 @@ KNOWN = {  # file -> batch norm state, statistics, operators
     "third_party/mlperf/kws_dscnn_bn": ("present", 9, None),
 }
 NAMES = list(ENTRIES or KNOWN)
-WRONG_STATE = {  # file -> why its state is not the known one yet
-    "third_party/ppocr_det": "at open image sizes every Conv is taken for one on pooled features,"
-    " so folded BatchNormalization leaves no trace and the state is `present`",
-}
 SIZES = {  # instead of the size that the manifest feeds
     # Noise of 480 x 640 shows no text: the largest output is 0.002, float32 noise 1e-4 of it.
     "third_party/ppocr_det": (224, 224),
@@ -125,15 +121,7 @@ def test_every_batchnorm_of_the_file_is_counted_and_none_is_made_up(
     assert (model.batchnorm == "absent") is (count == 0)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=WRONG_STATE[name]))
-        if name in WRONG_STATE
-        else name
-        for name in KNOWN
-    ],
-)
+@pytest.mark.parametrize("name", KNOWN)
 def test_operators_and_batchnorm_state_are_the_known_ones(shared: Path, name: str) -> None:
     state, statistics, known = KNOWN[name]
     model = normal(shared, name)
@@ -157,7 +145,7 @@ def test_the_normal_form_holds(shared: Path, name: str) -> None:
             assert all(constant(v) is not None for v in node.inputs[1:3])
             assert len(node.inputs) == 3
         for value in node.outputs:
-            shape = concrete(value) if model.free else dims(value)
+            shape = get_concrete_shape(value) if model.open_axes else get_shape(value)
             assert value.type is not None
             assert shape is not None
             assert None not in shape
@@ -178,7 +166,9 @@ def test_statistics_follow_the_value_that_the_batchnorm_made(shared: Path) -> No
     model = normal(shared, "cifar10_resnet20_bn")
     values = {v.name: v for n in model.ir.graph for v in n.outputs}
     for name, statistics in model.statistics.items():
-        assert (dims(values[name]) or ())[1] == len(statistics.mean) == len(statistics.variance)
+        assert (
+            (get_shape(values[name]) or ())[1] == len(statistics.mean) == len(statistics.variance)
+        )
         producer = values[name].producer()
         assert producer is not None
         assert producer.op_type == "Conv"

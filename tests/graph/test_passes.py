@@ -10,7 +10,7 @@ import pytest
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import ORIGIN, NormalizedModel
-from dfqonnx.graph.passes.edit import constant, dims
+from dfqonnx.graph.passes.edit import constant, get_shape
 from tests.graph.smallnets import assert_same, batchnorm, network, only, operators, run, through
 
 CONV = {"w": (4, 3, 3, 3), "b": (4,)}
@@ -67,7 +67,7 @@ def test_a_batchnorm_behind_a_shared_conv_becomes_a_depthwise_conv(tmp_path: Pat
     model = normal(tmp_path, body, CONV | batchnorm("n", 4))
     assert operators(model) == {"Conv": 2, "Add": 1}
     tagged = [n for n in model.ir.graph if n.metadata_props.get(ORIGIN) == "BatchNormalization"]
-    assert [dims(n.inputs[1]) for n in tagged] == [(4, 1, 1, 1)]
+    assert [get_shape(n.inputs[1]) for n in tagged] == [(4, 1, 1, 1)]
     assert set(model.statistics) == {"n"}
 
 
@@ -147,7 +147,7 @@ def test_matmul_and_add_become_one_gemm(tmp_path: Path, bias: tuple[int, ...]) -
     )
     gemm = only(model, "Gemm")
     assert operators(model) == {"Flatten": 1, "Gemm": 1}
-    assert (dims(gemm.inputs[1]), dims(gemm.inputs[2])) == ((5, 192), (5,))
+    assert (get_shape(gemm.inputs[1]), get_shape(gemm.inputs[2])) == ((5, 192), (5,))
     assert gemm.attributes["transB"].as_int() == 1
 
 
@@ -155,7 +155,7 @@ def test_gemm_factors_and_odd_biases_are_written_into_its_constants(tmp_path: Pa
     body = "f = Flatten(x) y = Gemm<alpha=0.5, beta=2.0>(f, k, a)"
     model = normal(tmp_path, body, {"k": (192, 5), "a": (1, 5)})
     gemm = only(model, "Gemm")
-    assert dims(gemm.inputs[1]) == (5, 192)
+    assert get_shape(gemm.inputs[1]) == (5, 192)
     assert set(gemm.attributes) == {"transB"}
 
 
@@ -308,7 +308,7 @@ def test_a_last_conv_that_covers_the_image_becomes_a_gemm(tmp_path: Path) -> Non
 def test_a_last_conv_that_is_the_output_keeps_its_shape(tmp_path: Path) -> None:
     model = normal(tmp_path, "g = GlobalAveragePool(x) y = Conv(g, w)", {"w": (5, 3, 1, 1)})
     assert operators(model)["Gemm"] == 1
-    assert dims(model.ir.graph.outputs[0]) == ("N", 5, 1, 1)
+    assert get_shape(model.ir.graph.outputs[0]) == ("N", 5, 1, 1)
 
 
 def test_convs_of_a_squeeze_and_excite_block_stay(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_fixed_batch_baked_into_a_reshape_is_freed(
     body = "f = Reshape(x, s) y = Gemm<transB=1>(f, k)"
     fixed = {"image": "float[1,3,8,8] x", "result": "float[1,5] y"}
     model = normal(tmp_path, body, {"s": ints(*target), "k": (5, 192)}, **fixed)
-    assert dims(model.ir.graph.outputs[0]) == ("N", 5)
+    assert get_shape(model.ir.graph.outputs[0]) == ("N", 5)
     assert model.contract.inputs[0].shape == (1, 3, 8, 8)
     assert model.contract.outputs[0].shape == (1, 5)
 
@@ -418,13 +418,13 @@ def test_resizing_to_a_size_with_the_batch_in_it_fits_any_batch(tmp_path: Path, 
     weights = CONV | {"zero": ints(0), "two": ints(2), "size": ints(12, 20)}
     model = normal(tmp_path, body, weights, image=image)
     assert operators(model) == {"Conv": 1, "Resize": 1}
-    assert dims(model.ir.graph.outputs[0]) == ("N", 4, 12, 20)
+    assert get_shape(model.ir.graph.outputs[0]) == ("N", 4, 12, 20)
 
 
 def test_resizing_with_a_baked_in_batch_is_freed(tmp_path: Path) -> None:
     body = "c = Conv<pads=[1,1,1,1]>(x, w, b) y = Resize(c, , , s)"
     model = normal(tmp_path, body, CONV | {"s": ints(1, 4, 16, 16)}, image="float[1,3,8,8] x")
-    assert dims(model.ir.graph.outputs[0]) == ("N", 4, 16, 16)
+    assert get_shape(model.ir.graph.outputs[0]) == ("N", 4, 16, 16)
 
 
 def test_a_network_that_drops_the_batch_is_refused_at_its_output(tmp_path: Path) -> None:
@@ -460,8 +460,8 @@ def test_every_value_has_a_type_and_a_shape_and_names_are_unique(tmp_path: Path)
     model = normal(tmp_path, body, CONV | {"k": (4, 5)})
     nodes = list(model.ir.graph)
     values = [v for n in nodes for v in n.outputs]
-    assert all(v.type is not None and None not in (dims(v) or (None,)) for v in values)
-    assert [dims(v) for v in values] == [
+    assert all(v.type is not None and None not in (get_shape(v) or (None,)) for v in values)
+    assert [get_shape(v) for v in values] == [
         ("N", 4, 6, 6), ("N", 4, 6, 6), ("N", 4, 1, 1), ("N", 4), ("N", 5),
     ]  # fmt: skip
     assert len({n.name for n in nodes}) == len(nodes)

@@ -1,13 +1,15 @@
-"""Scale and shift the output of a Conv or Gemm by changing its own weight and bias.
+"""Per-channel affine maps, y = a x + b, as part of a layer or as a layer of their own.
 
-a (W x + c) + b = (a W) x + (a c + b)        a, b per output channel; W (O, I, ...), a, b (O,)
+Folded into the Conv or Gemm before it, by changing that layer's own weight and bias:
 
-A per-channel affine map as a depthwise 1x1 Conv, so that an integer runtime can run it.
+    a (W x + c) + b = (a W) x + (a c + b)        a, b per output channel; W (O, I, ...), a, b (O,)
+
+As a depthwise 1x1 Conv, so that an integer runtime can run it:
 
     y[n, c, h, w] = a[c] x[n, c, h, w] + b[c]  =  Conv(x, W = a as (C, 1, 1, 1), b, group = C)
 
-Features of shape (N, C) pass through (N, C, 1, 1). The Conv remembers what it replaces in its
-metadata (`dfqonnx.origin`): it is quantized with 8 bits, since it has one weight per channel.
+Features of shape (N, C) pass through (N, C, 1, 1). The Conv remembers in its metadata
+(`dfqonnx.origin`) what it replaces: it is quantized with 8 bits, since it has one weight a channel.
 """
 
 from __future__ import annotations
@@ -20,25 +22,29 @@ from numpy.typing import NDArray
 
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.passes.edit import (
+    add_initializer,
     constant,
-    dims,
-    drop,
-    initializer,
-    integer,
-    real,
+    get_float,
+    get_input,
+    get_int,
+    get_shape,
+    name_of,
+    remove_node,
+    replace_value,
     set_constant,
-    take_over,
+    set_output,
 )
+from dfqonnx.graph.passes.pass_result import Outcome
 
 
-def scale_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
-    """Fold `factor` and `offset` into `layer`; False when its parameters are not constants."""
-    axis = output_axis(layer)
-    weight = constant(layer.inputs[1]) if axis is not None else None
-    bias_value = layer.inputs[2] if len(layer.inputs) > 2 else None
-    bias = constant(bias_value)
-    if weight is None or axis is None or (bias_value is not None and bias is None):
+def fold_into_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> Outcome:
+    """Fold `factor` and `offset` into the weight and bias of `layer`."""
+    axis = get_output_axis(layer)
+    if axis is None:
         return False
+    weight, bias = constant(layer.inputs[1]), constant(get_input(layer, 2))
+    if weight is None or (get_input(layer, 2) is not None and bias is None):
+        return f"the weight or bias of {name_of(layer)} ({layer.op_type}) before it is computed"
     outputs = weight.shape[axis]
     if factor.size not in {1, outputs} or offset.size not in {1, outputs}:
         return False
@@ -55,55 +61,48 @@ def scale_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> b
     return True
 
 
-def output_axis(layer: ir.Node) -> int | None:
+def get_output_axis(layer: ir.Node) -> int | None:
     """Return the output-channel axis of a plain Conv or Gemm weight; None for anything else."""
     if layer.op_type == "Conv":
         return 0
-    if layer.op_type != "Gemm" or integer(layer, "transA", 0):
+    if layer.op_type != "Gemm" or get_int(layer, "transA", 0):
         return None
-    if real(layer, "alpha", 1.0) != 1.0 or real(layer, "beta", 1.0) != 1.0:
+    if get_float(layer, "alpha", 1.0) != 1.0 or get_float(layer, "beta", 1.0) != 1.0:
         return None
-    return 0 if integer(layer, "transB", 0) else 1
+    return 0 if get_int(layer, "transB", 0) else 1
 
 
 def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
     """Replace `node`, which reads its first input, by a depthwise Conv with `factor`, `offset`."""
-    graph, source, shape = node.graph, node.inputs[0], dims(node.inputs[0])
+    graph, source, shape = node.graph, node.inputs[0], get_shape(node.inputs[0])
     if graph is None or source is None or shape is None or len(shape) < 2:
         return False
-    stem = str(node.outputs[0].name)
+    stem, channels = str(node.outputs[0].name), factor.size
     flat = len(shape) == 2
     if flat:
-        target = np.array([0, factor.size, 1, 1], dtype=np.int64)
-        lift = ir.node("Reshape", [source, initializer(graph, f"{stem}/shape", target)])
-        _describe(lift, f"{stem}/lifted", source, (shape[0], factor.size, 1, 1))
-        graph.insert_before(node, lift)
-        source = lift.outputs[0]
+        target = np.array([0, channels, 1, 1], dtype=np.int64)
+        unflatten = ir.node("Reshape", [source, add_initializer(graph, f"{stem}/shape", target)])
+        set_output(unflatten, f"{stem}/lifted", source.type, (shape[0], channels, 1, 1))
+        graph.insert_before(node, unflatten)
+        source = unflatten.outputs[0]
     ones = (1, 1) if flat else (1,) * (len(shape) - 2)
     weight = factor.astype(np.float32).reshape(-1, 1, *ones)  # (C, 1, 1, 1)
     last = conv = ir.node(
         "Conv",
         [
             source,
-            initializer(graph, f"{stem}/weight", weight),
-            initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
+            add_initializer(graph, f"{stem}/weight", weight),
+            add_initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
         ],
-        {"group": factor.size, "kernel_shape": list(ones)},
+        {"group": channels, "kernel_shape": list(ones)},
         name=node.name,
         metadata_props={**node.metadata_props, ORIGIN: node.op_type},
     )
     graph.insert_before(node, conv)
     if flat:
-        _describe(conv, f"{stem}/mapped", source, (shape[0], factor.size, 1, 1))
+        set_output(conv, f"{stem}/mapped", source.type, (shape[0], channels, 1, 1))
         last = ir.node("Flatten", [conv.outputs[0]], {"axis": 1})
         graph.insert_before(node, last)
-    take_over(node.outputs[0], last.outputs[0])
-    drop(node)
+    replace_value(node.outputs[0], last.outputs[0])
+    remove_node(node)
     return True
-
-
-def _describe(
-    node: ir.Node, name: str, like: ir.Value, shape: tuple[int | str | None, ...]
-) -> None:
-    value = node.outputs[0]
-    value.name, value.type, value.shape = name, like.type, ir.Shape(shape)

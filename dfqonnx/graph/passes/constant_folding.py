@@ -1,10 +1,10 @@
 """Free the batch, fold constants, give every value its shape.
 
-The graph is walked with two batch sizes (`probe`). A value that is computed from constants and
-shapes alone becomes an initializer when both walks agree on it. A Reshape target that grows with
-the batch is written with 0 (copy the axis) or -1 (what remains), which fits any batch.
+The graph is inferred at two batch sizes (`concrete_inference`). A value that is computed from
+constants and shapes alone becomes an initializer when both agree on it. A Reshape target that grows
+with the batch is written with 0 (copy the axis) or -1 (what remains), which fits any batch.
 
-Batch sizes that the exporter baked into nodes are freed on the way (`free_batch_size`).
+Batch sizes that the exporter wrote into nodes are freed on the way (`free_batch_size`).
 """
 
 from __future__ import annotations
@@ -17,131 +17,140 @@ from numpy.typing import NDArray
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import BATCH, UNSUPPORTED
-from dfqonnx.graph.passes.concrete_inference import ConcreteValues, start, step, walk
-from dfqonnx.graph.passes.edit import constant, dims, drop, initializer, set_input
-from dfqonnx.graph.passes.free_batch import free_batch_size, know
-from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, apply_input_sizes
+from dfqonnx.graph.passes.concrete_inference import ConcreteValues, infer_node, start_inference
+from dfqonnx.graph.passes.edit import (
+    add_initializer,
+    constant,
+    get_shape,
+    remove_node,
+    set_input,
+)
+from dfqonnx.graph.passes.free_batch import free_batch_size, register_constant
+from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, fix_open_axes
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
-_FEW, _MORE = 5, 7  # the two batch sizes
-
-
-def fold_constants(model: ir.Model, *, fixed_batch: int | None = None) -> bool:
-    """Fold constants and set shapes; `fixed_batch` is the size baked into the file."""
-    version = model.graph.opset_imports[""]
-    try:
-        few, more = _walk_both(model, version, fixed_batch)
-    except UnsupportedModel:
-        if not model.graph.inputs[0].meta[SIZES].free:
-            raise
-        apply_input_sizes(model)  # the file declares open axes, but its graph takes one size only
-        few, more = _walk_both(model, version, fixed_batch)
-    changed = _replace_constants(model.graph, few, more)
-    for node in model.graph:
-        if node.op_type == "Reshape":
-            changed |= _rewrite_target(model.graph, node, few, more)
-    for value in [*model.graph.inputs, *(o for n in model.graph for o in n.outputs)]:
-        _set_type(value, few, more)
-    return changed
+_SMALL, _LARGE = 5, 7  # the two batch sizes
+Inferred = tuple[ConcreteValues, ConcreteValues]  # at the small and at the large batch
 
 
-def _walk_both(
-    model: ir.Model, version: int, fixed_batch: int | None
-) -> tuple[ConcreteValues, ConcreteValues]:
-    """Walk with both batch sizes, both image sizes; a node that fits no batch is noted as opaque.
+def fold_constants(model: ir.Model) -> PassResult:
+    """Fold constants and set shapes.
 
     Raises:
         UnsupportedModel: the shapes do not fit, at the batch that the file is fixed to either.
     """
-    sizes = model.graph.inputs[0].meta[SIZES]
-    few, more = start(model, _FEW, sizes.chosen), start(model, _MORE, sizes.other)
-    own: ConcreteValues | None = None
+    try:
+        inferred = _infer_at_two_sizes(model)
+    except UnsupportedModel:
+        if not model.graph.inputs[0].meta[SIZES].open_axes:
+            raise
+        fix_open_axes(model)  # the file declares open axes, but its graph takes one size only
+        inferred = _infer_at_two_sizes(model)
+    result = rewrite_nodes(
+        model,
+        lambda node: _replace_by_constants(node, inferred),
+        lambda node: _free_target(node, inferred),
+    )
+    for value in [*model.graph.inputs, *(o for n in model.graph for o in n.outputs)]:
+        _set_type(value, inferred)
+    return result
+
+
+def _infer_at_two_sizes(model: ir.Model) -> Inferred:
+    """Infer with both batch sizes, both image sizes; a node that fits no batch is unsupported.
+
+    Raises:
+        UnsupportedModel: the shapes do not fit, at the batch that the file is fixed to either.
+    """
+    version, sizes = model.graph.opset_imports[""], model.graph.inputs[0].meta[SIZES]
+    small = start_inference(model, _SMALL, sizes.chosen)
+    large = start_inference(model, _LARGE, sizes.other)
+    at_fixed_batch: ConcreteValues | None = None
     for node in list(model.graph):
-        free_batch_size(node, few, more, fixed_batch=fixed_batch)
+        free_batch_size(node, small, large, fixed_batch=sizes.fixed_batch)
         try:
-            step(few, node, version)
-            step(more, node, version)
+            infer_node(small, node, version)
+            infer_node(large, node, version)
         except UnsupportedModel as error:
-            if fixed_batch is None:
+            if sizes.fixed_batch is None:
                 raise
-            if own is None:
-                own = start(model, fixed_batch, sizes.chosen)
-                walk(own, model.graph, version)  # raises where the file itself does not fit
+            if at_fixed_batch is None:
+                at_fixed_batch = start_inference(model, sizes.fixed_batch, sizes.chosen)
+                for each in model.graph:  # raises where the file itself does not fit
+                    infer_node(at_fixed_batch, each, version)
             reason = error.offenses[0].reason
-            node.meta[UNSUPPORTED] = f"it fits a batch of {fixed_batch} only ({reason})"
-            for probe in (few, more):
-                for value in node.outputs:
-                    probe.types.pop(value, None)
-                    probe.constants.pop(value, None)
-    return few, more
+            node.meta[UNSUPPORTED] = f"it fits a batch of {sizes.fixed_batch} only ({reason})"
+            for known in (small, large):
+                known.forget(node.outputs)
+    return small, large
 
 
-def _replace_constants(graph: ir.Graph, few: ConcreteValues, more: ConcreteValues) -> bool:
-    changed = False
-    for node in list(graph):
-        if any(o.is_graph_output() for o in node.outputs):
-            continue
-        arrays = [_same(few, more, o) for o in node.outputs]
-        if not arrays or any(a is None for a in arrays):
-            continue
-        for value, array in zip(node.outputs, arrays, strict=True):
-            assert array is not None
-            name = value.name
-            value.name = f"{name}/folded"
-            new = initializer(graph, str(name), array)
-            value.replace_all_uses_with(new)
-            know((few, more), new)
-        drop(node)
-        changed = True
-    return changed
-
-
-def _same(few: ConcreteValues, more: ConcreteValues, value: ir.Value) -> NDArray[Any] | None:
-    one, two = few.constants.get(value), more.constants.get(value)
-    if one is None or two is None or one.shape != two.shape:
-        return None
-    return one if np.array_equal(one, two, equal_nan=one.dtype.kind == "f") else None
-
-
-def _rewrite_target(
-    graph: ir.Graph, node: ir.Node, few: ConcreteValues, more: ConcreteValues
-) -> bool:
-    target = node.inputs[1]
-    out_few, out_more = few.shape(node.outputs[0]), more.shape(node.outputs[0])
-    if target is None or constant(target) is not None or out_few is None or out_more is None:
+def _replace_by_constants(node: ir.Node, inferred: Inferred) -> bool:
+    if any(o.is_graph_output() for o in node.outputs):
         return False
-    source_few, source_more = few.shape(node.inputs[0]), more.shape(node.inputs[0])
-    new: list[int] = []
-    for axis, (a, b) in enumerate(zip(out_few, out_more, strict=True)):
-        copied = (
-            source_few is not None
-            and source_more is not None
-            and axis < len(source_few)
-            and (source_few[axis], source_more[axis]) == (a, b)
-        )
-        new.append(a if a == b else 0 if copied else -1)
-    if new.count(-1) > 1:
+    arrays = [_get_equal_constant(inferred, o) for o in node.outputs]
+    if not arrays or any(a is None for a in arrays):
         return False
-    value = initializer(graph, f"{node.outputs[0].name}/shape", np.array(new, dtype=np.int64))
-    set_input(node, 1, value)
+    for value, array in zip(node.outputs, arrays, strict=True):
+        assert array is not None
+        assert node.graph is not None
+        name = value.name
+        value.name = f"{name}/folded"
+        new = add_initializer(node.graph, str(name), array)
+        value.replace_all_uses_with(new)
+        register_constant(inferred, new)
+    remove_node(node)
     return True
 
 
-def _set_type(value: ir.Value, few: ConcreteValues, more: ConcreteValues) -> None:
-    one, two = few.shape(value), more.shape(value)
-    dtype = few.dtype(value)
+def _get_equal_constant(inferred: Inferred, value: ir.Value) -> NDArray[Any] | None:
+    """Return the constant that a value is at both batch sizes; None where it is none."""
+    small, large = (known.constants.get(value) for known in inferred)
+    if small is None or large is None or small.shape != large.shape:
+        return None
+    equal = np.array_equal(small, large, equal_nan=small.dtype.kind == "f")
+    return small if equal else None
+
+
+def _free_target(node: ir.Node, inferred: Inferred) -> Outcome:
+    """Write the computed target of a Reshape as a constant that fits any batch."""
+    target = node.inputs[1] if node.op_type == "Reshape" else None
+    if target is None or node.graph is None or constant(target) is not None:
+        return False
+    small, large = (known.shape(node.outputs[0]) for known in inferred)
+    sources = [known.shape(node.inputs[0]) or () for known in inferred]
+    if small is None or large is None:
+        return False
+    copied = [*zip(*sources, strict=False)]  # sizes of the input's axes, small and large
+    new = [
+        a if a == b else 0 if copied[axis : axis + 1] == [(a, b)] else -1
+        for axis, (a, b) in enumerate(zip(small, large, strict=True))
+    ]
+    if new.count(-1) > 1:
+        return "several axes of its target change with the batch or the image size"
+    array = np.array(new, dtype=np.int64)
+    set_input(node, 1, add_initializer(node.graph, f"{node.outputs[0].name}/shape", array))
+    return True
+
+
+def _set_type(value: ir.Value, inferred: Inferred) -> None:
+    small, large = (known.shape(value) for known in inferred)
+    dtype = inferred[0].dtype(value)
     if dtype:
         value.type = ir.TensorType(ir.DataType(dtype))
-    if one is not None and two is not None and len(one) == len(two):
-        value.shape = ir.Shape([_dim(a, b) for a, b in zip(one, two, strict=True)])
+    if small is not None and large is not None and len(small) == len(large):
+        value.shape = ir.Shape([_to_dimension(a, b) for a, b in zip(small, large, strict=True)])
         value.meta[CONCRETE] = tuple(
-            d if isinstance(d, str) else a for d, a in zip(dims(value) or (), one, strict=True)
+            d if isinstance(d, str) else a
+            for d, a in zip(get_shape(value) or (), small, strict=True)
         )
 
 
-def _dim(a: int, b: int) -> int | str | None:
-    if a == b:
-        return a
-    times, rest = divmod(a, _FEW)
-    if not rest and b == times * _MORE:
+def _to_dimension(small: int, large: int) -> int | str | None:
+    """Return an axis in terms of the batch N; None where it depends on something else."""
+    if small == large:
+        return small
+    times, rest = divmod(small, _SMALL)
+    if not rest and large == times * _LARGE:
         return BATCH if times == 1 else f"{times}*{BATCH}"
     return None

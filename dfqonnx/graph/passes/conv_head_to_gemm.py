@@ -1,4 +1,4 @@
-"""A last Conv that reads one pixel becomes Flatten -> Gemm -> Reshape.
+"""A last Conv that reads one position becomes Flatten -> Gemm -> Reshape.
 
 ONNX Runtime leaves a last Conv without output quantizer in float; a last Gemm runs on integers.
 
@@ -13,36 +13,45 @@ import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
+    add_initializer,
     constant,
-    dims,
-    drop,
-    initializer,
-    integer,
-    integers,
+    get_image_size,
+    get_int,
+    get_ints,
+    get_shape,
+    remove_node,
+    replace_value,
     set_constant,
-    spatial,
-    take_over,
+    set_output,
 )
-from dfqonnx.graph.passes.explicit_padding import kernel_of
+from dfqonnx.graph.passes.explicit_padding import get_kernel_shape
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
-def convert_conv_head_to_gemm(model: ir.Model) -> bool:
+def convert_conv_head_to_gemm(model: ir.Model) -> PassResult:
     """Rewrite each such Conv behind which there is no other weighted node."""
-    changed = False
-    for node in reversed(list(model.graph)):
-        if node.op_type == "Conv" and _sees_one_pixel(node) and _is_last(node):
-            changed |= _rewrite(model.graph, node)
-    return changed
+    return rewrite_nodes(model, _rewrite, reverse=True)
 
 
-def _sees_one_pixel(node: ir.Node) -> bool:
-    image = spatial(node.inputs[0])
+def _rewrite(node: ir.Node) -> Outcome:
+    if node.op_type != "Conv" or not _covers_image(node) or not _is_last(node):
+        return False
+    source, weight = node.inputs[0], constant(node.inputs[1])
+    if get_int(node, "group", 1) != 1:
+        return f"it works in {get_int(node, 'group', 1)} groups, and a Gemm has none"
+    if weight is None or source is None:
+        return "its weight is computed"
+    _replace(node, source, weight.shape)
+    return True
+
+
+def _covers_image(node: ir.Node) -> bool:
+    image = get_image_size(node.inputs[0])
     return (
         image is not None
-        and kernel_of(node) == image
-        and integer(node, "group", 1) == 1
-        and not any(integers(node, "pads") or ())
-        and all(d == 1 for d in integers(node, "dilations") or ())
+        and get_kernel_shape(node) == image
+        and not any(get_ints(node, "pads") or ())
+        and all(d == 1 for d in get_ints(node, "dilations") or ())
     )
 
 
@@ -59,32 +68,30 @@ def _is_last(node: ir.Node) -> bool:
     return True
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    source, weight = node.inputs[0], constant(node.inputs[1])
-    if weight is None or source is None:
-        return False
-    stem, outputs = str(node.outputs[0].name), weight.shape[0]
-    batch = (dims(source) or ("N",))[0]
-    flat = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
+def _replace(node: ir.Node, source: ir.Value, shape: tuple[int, ...]) -> None:
+    """Put Flatten, Gemm and Reshape in the place of a Conv with a weight of this shape."""
+    graph, weight = node.graph, constant(node.inputs[1])
+    assert graph is not None
+    assert weight is not None
+    stem, outputs = str(node.outputs[0].name), shape[0]
+    batch = (get_shape(source) or ("N",))[0]
+    flatten = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
     gemm = ir.node(
         "Gemm",
-        [flat.outputs[0], *node.inputs[1:]],
+        [flatten.outputs[0], *node.inputs[1:]],
         {"transB": 1},
         name=node.name,
         metadata_props=dict(node.metadata_props),
     )
-    target = np.array([0, outputs, *(1 for _ in weight.shape[2:])], dtype=np.int64)
-    shape = ir.node(
+    target = np.array([0, outputs, *(1 for _ in shape[2:])], dtype=np.int64)
+    reshape = ir.node(
         "Reshape",
-        [gemm.outputs[0], initializer(graph, f"{stem}/shape", target)],
+        [gemm.outputs[0], add_initializer(graph, f"{stem}/shape", target)],
         name=f"{node.name}/reshape",
     )
-    for new, name, width in ((flat, "flat", weight[0].size), (gemm, "logits", outputs)):
-        new.outputs[0].name = f"{stem}/{name}"
-        new.outputs[0].shape = ir.Shape([batch, width])
-        new.outputs[0].type = source.type
-    graph.insert_before(node, [flat, gemm, shape])
-    take_over(node.outputs[0], shape.outputs[0])
-    drop(node)
+    set_output(flatten, f"{stem}/flat", source.type, (batch, weight[0].size))
+    set_output(gemm, f"{stem}/logits", source.type, (batch, outputs))
+    graph.insert_before(node, [flatten, gemm, reshape])
+    replace_value(node.outputs[0], reshape.outputs[0])
+    remove_node(node)
     set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")
-    return True

@@ -1,7 +1,8 @@
-"""The few graph edits that all passes are made of."""
+"""The few reads and edits of a graph that all passes are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
+Shape = tuple[int | str | None, ...]
+
+
+def name_of(node: ir.Node) -> str:
+    """Return the node's name, or the one that it gets at the end of normalization."""
+    return node.name or f"{node.op_type}_{node.outputs[0].name}"
+
+
+def get_input(node: ir.Node, index: int) -> ir.Value | None:
+    """Return an input; None where it is left out."""
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
@@ -18,23 +30,23 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
     return value.const_value.numpy()
 
 
-def dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+def get_shape(value: ir.Value | None) -> Shape | None:
     """Return a value's shape, free axes as their name."""
     if value is None or value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
 
 
-def spatial(value: ir.Value | None) -> tuple[int, ...] | None:
+def get_image_size(value: ir.Value | None) -> tuple[int, ...] | None:
     """Return height, width ... of an N C H W value; None when any is unknown."""
-    shape = dims(value)
+    shape = get_shape(value)
     if shape is None or len(shape) < 3:
         return None
     sizes = tuple(d for d in shape[2:] if isinstance(d, int))
     return sizes if len(sizes) == len(shape) - 2 else None
 
 
-def initializer(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
+def add_initializer(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
     """Add a constant named `stem` (numbered when taken) and return it."""
     name, number = stem, 1
     while name in graph.initializers:
@@ -60,18 +72,29 @@ def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
 
 def set_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
     """Give input `index` a new array: in place when only `node` reads it, else a new constant."""
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = get_input(node, index)
     assert node.graph is not None
     if value is None or not value.is_initializer() or len(value.uses()) > 1:
         name = stem if value is None or not value.name else value.name
-        set_input(node, index, initializer(node.graph, name, array))
+        set_input(node, index, add_initializer(node.graph, name, array))
         return
     value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
     value.shape = ir.Shape(array.shape)
     value.type = ir.TensorType(value.const_value.dtype)
 
 
-def take_over(old: ir.Value, new: ir.Value) -> None:
+def set_output(node: ir.Node, name: str, kind: ir.TypeProtocol | None, shape: Shape) -> None:
+    """Give the output of a new node its name, type and shape."""
+    value = node.outputs[0]
+    value.name, value.type, value.shape = name, kind, ir.Shape(shape)
+
+
+def pooled_shape(shape: Sequence[int | str | None]) -> Shape:
+    """Return the shape of an N C H W value after global pooling: N C 1 1."""
+    return (*shape[:2], *(1 for _ in shape[2:]))
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
     """Let `new` stand wherever `old` stood, under the name of `old`."""
     name, meta = old.name, dict(old.meta)
     old.replace_all_uses_with(new, replace_graph_outputs=True)
@@ -81,7 +104,16 @@ def take_over(old: ir.Value, new: ir.Value) -> None:
     new.meta.update(meta)
 
 
-def bypass(node: ir.Node) -> bool:
+def replace_node(node: ir.Node, new: ir.Node) -> None:
+    """Put `new` in the place of `node`: same first output, same metadata."""
+    assert node.graph is not None
+    new.metadata_props.update(node.metadata_props)
+    node.graph.insert_before(node, new)
+    replace_value(node.outputs[0], new.outputs[0])
+    remove_node(node)
+
+
+def bypass_node(node: ir.Node) -> bool:
     """Remove a node that only hands its first input on; False where names forbid it."""
     source, out = node.inputs[0], node.outputs[0]
     if source is None:
@@ -90,17 +122,23 @@ def bypass(node: ir.Node) -> bool:
         if source.is_graph_input() or source.is_graph_output() or source.is_initializer():
             return False
         out.meta.update(source.meta)
-        take_over(out, source)
+        replace_value(out, source)
     else:
         out.replace_all_uses_with(source)
-    drop(node)
+    remove_node(node)
     return True
 
 
-def drop(node: ir.Node) -> None:
+def remove_node(node: ir.Node) -> None:
     """Remove a node whose outputs nobody reads."""
     assert node.graph is not None
     node.graph.remove(node, safe=True)
+
+
+def remove_if_unread(node: ir.Node) -> None:
+    """Remove a node if nobody reads its first output any more."""
+    if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
+        remove_node(node)
 
 
 def only_consumer(value: ir.Value) -> ir.Node | None:
@@ -109,19 +147,19 @@ def only_consumer(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
-def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
+def get_ints(node: ir.Node, name: str) -> tuple[int, ...] | None:
     """Return an attribute that is a list of integers."""
     attribute = node.attributes.get(name)
     return None if attribute is None else tuple(attribute.as_ints())
 
 
-def integer(node: ir.Node, name: str, default: int) -> int:
+def get_int(node: ir.Node, name: str, default: int) -> int:
     """Return an integer attribute."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_int()
 
 
-def real(node: ir.Node, name: str, default: float) -> float:
+def get_float(node: ir.Node, name: str, default: float) -> float:
     """Return a float attribute."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_float()
@@ -133,8 +171,8 @@ def text(node: ir.Node, name: str, default: str) -> str:
     return default if attribute is None else attribute.as_string()
 
 
-def axes_of(node: ir.Node, rank: int) -> tuple[int, ...] | None:
+def get_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Return non-negative axes given as input 1 or as attribute; None when not constant."""
-    given = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
-    listed = integers(node, "axes") if given is None else tuple(int(a) for a in given)
+    given = constant(get_input(node, 1))
+    listed = get_ints(node, "axes") if given is None else tuple(int(a) for a in given)
     return None if listed is None else tuple(sorted(a % rank for a in listed))

@@ -1,11 +1,10 @@
-"""Remove nodes that hand their input on: Identity, Dropout, empty Pad, Cast to the same type.
+"""Remove nodes that hand their input on, and merge reshapes.
 
 Identity(x) = Dropout(x) = Cast(x, type of x) = Pad(x, 0 ... 0) = Concat(x) = x   (inference)
 
-Two reshapes in a row are one; one that changes nothing is none.
-
 Reshape, Flatten, Squeeze and Unsqueeze keep the row-major order of elements, so a chain of them is
-decided by its first input and its last shape:   Flatten when that is (N, K), else Reshape.
+decided by its first input and its last shape:   Flatten when that is (N, K), else Reshape. One that
+leaves the shape as it is does nothing.
 """
 
 from __future__ import annotations
@@ -15,24 +14,22 @@ import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
-    bypass,
+    add_initializer,
+    bypass_node,
     constant,
-    dims,
-    drop,
-    initializer,
-    integer,
+    get_int,
+    get_shape,
+    remove_if_unread,
+    remove_node,
+    replace_value,
     set_input,
-    take_over,
 )
+from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
 
-def remove_identities(model: ir.Model) -> bool:
+def remove_identities(model: ir.Model) -> PassResult:
     """Remove every node that does nothing at inference."""
-    changed = False
-    for node in list(model.graph):
-        if _does_nothing(node):
-            changed |= bypass(node)
-    return changed
+    return rewrite_nodes(model, lambda node: _does_nothing(node) and bypass_node(node))
 
 
 def _does_nothing(node: ir.Node) -> bool:
@@ -45,40 +42,45 @@ def _does_nothing(node: ir.Node) -> bool:
         case "Dropout":
             return not any(o.uses() or o.is_graph_output() for o in node.outputs[1:])
         case "Cast":
-            return source.dtype is not None and int(source.dtype) == integer(node, "to", 0)
+            return source.dtype is not None and int(source.dtype) == get_int(node, "to", 0)
         case "Concat":
             return len(node.inputs) == 1
         case "Pad":
             pads = constant(node.inputs[1])
             return pads is not None and not pads.any()
         case "Reshape":
-            shape = dims(source)
-            return shape is not None and None not in shape and shape == dims(node.outputs[0])
+            return _keeps_shape(node)
         case _:
             return False
 
 
-def merge_reshapes(model: ir.Model) -> bool:
+def _keeps_shape(node: ir.Node) -> bool:
+    shape = get_shape(node.inputs[0])
+    return shape is not None and None not in shape and shape == get_shape(node.outputs[0])
+
+
+def merge_reshapes(model: ir.Model) -> PassResult:
     """Merge chains of reshapes and remove those without effect."""
-    changed = False
-    for node in list(model.graph):
-        if not has_trait(node.op_type, Trait.ROW_MAJOR) or node.inputs[0] is None:
-            continue
-        before = node.inputs[0].producer()
-        if before is not None and has_trait(before.op_type, Trait.ROW_MAJOR):
-            changed |= _merge(model.graph, node, before)
-    for node in list(model.graph):
-        if not has_trait(node.op_type, Trait.ROW_MAJOR):
-            continue
-        shape = dims(node.inputs[0])
-        if shape is not None and None not in shape and shape == dims(node.outputs[0]):
-            changed |= bypass(node)
-    return changed
+    return rewrite_nodes(model, _merge, _remove)
 
 
-def _merge(graph: ir.Graph, node: ir.Node, before: ir.Node) -> bool:
-    source, shape, target = before.inputs[0], dims(before.inputs[0]), dims(node.outputs[0])
-    if source is None or shape is None or target is None or not shape or not target:
+def _remove(node: ir.Node) -> bool:
+    return has_trait(node.op_type, Trait.ROW_MAJOR) and _keeps_shape(node) and bypass_node(node)
+
+
+def _merge(node: ir.Node) -> bool:
+    """Let a reshape behind another one read what that one reads."""
+    before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    if before is None or node.graph is None:
+        return False
+    if not all(has_trait(n.op_type, Trait.ROW_MAJOR) for n in (node, before)):
+        return False
+    source, shape, target = (
+        before.inputs[0],
+        get_shape(before.inputs[0]),
+        get_shape(node.outputs[0]),
+    )
+    if source is None or not shape or not target:
         return False
     if shape == target:
         set_input(node, 0, source)
@@ -89,11 +91,10 @@ def _merge(graph: ir.Graph, node: ir.Node, before: ir.Node) -> bool:
             new = ir.node("Flatten", [source], {"axis": 1}, name=node.name)
         else:
             sizes = np.array([0, *target[1:]], dtype=np.int64)
-            value = initializer(graph, f"{node.outputs[0].name}/shape", sizes)
+            value = add_initializer(node.graph, f"{node.outputs[0].name}/shape", sizes)
             new = ir.node("Reshape", [source, value], name=node.name)
-        graph.insert_before(node, new)
-        take_over(node.outputs[0], new.outputs[0])
-        drop(node)
-    if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
-        drop(before)
+        node.graph.insert_before(node, new)
+        replace_value(node.outputs[0], new.outputs[0])
+        remove_node(node)
+    remove_if_unread(before)
     return True

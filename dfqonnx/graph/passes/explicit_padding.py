@@ -11,42 +11,47 @@ import onnx_ir as ir
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     constant,
-    dims,
-    drop,
-    integer,
-    integers,
+    get_image_size,
+    get_input,
+    get_int,
+    get_ints,
+    get_shape,
+    name_of,
+    remove_if_unread,
     set_input,
-    spatial,
     text,
 )
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
-def make_pads_explicit(model: ir.Model) -> bool:
+def make_pads_explicit(model: ir.Model) -> PassResult:
     """Replace auto_pad by pads wherever the image size is known."""
-    changed = False
-    for node in model.graph:
-        if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
-            continue
-        mode = text(node, "auto_pad", "NOTSET")
-        pads = _pads(node, mode)
-        if pads is not None:
-            del node.attributes["auto_pad"]
-            node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-            changed = True
-    return changed
+    return rewrite_nodes(model, _make_explicit)
 
 
-def _pads(node: ir.Node, mode: str) -> list[int] | None:
-    image, kernel = spatial(node.inputs[0]), kernel_of(node)
+def _make_explicit(node: ir.Node) -> Outcome:
+    if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
+        return False
+    mode = text(node, "auto_pad", "NOTSET")
+    pads = _compute_pads(node, mode)
+    if pads is None:
+        return f"its auto_pad ({mode}) stays: the size of the image that it reads is open"
+    del node.attributes["auto_pad"]
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    return True
+
+
+def _compute_pads(node: ir.Node, mode: str) -> list[int] | None:
+    image, kernel = get_image_size(node.inputs[0]), get_kernel_shape(node)
     if image is None or kernel is None:
         return None
     rank = len(kernel)
     if mode == "NOTSET":
-        return list(integers(node, "pads") or (0,) * 2 * rank)
+        return list(get_ints(node, "pads") or (0,) * 2 * rank)
     if mode == "VALID":
         return [0] * 2 * rank
-    strides = integers(node, "strides") or (1,) * rank
-    dilations = integers(node, "dilations") or (1,) * rank
+    strides = get_ints(node, "strides") or (1,) * rank
+    dilations = get_ints(node, "dilations") or (1,) * rank
     begin, end = [], []
     for size, k, stride, dilation in zip(image, kernel, strides, dilations, strict=True):
         out = -(-size // stride)
@@ -57,67 +62,78 @@ def _pads(node: ir.Node, mode: str) -> list[int] | None:
     return begin + end
 
 
-def kernel_of(node: ir.Node) -> tuple[int, ...] | None:
+def get_kernel_shape(node: ir.Node) -> tuple[int, ...] | None:
     """Return the window of a Conv or pool."""
-    given = integers(node, "kernel_shape")
+    given = get_ints(node, "kernel_shape")
     if given is not None or node.op_type != "Conv":
         return given
-    shape = dims(node.inputs[1])
+    shape = get_shape(node.inputs[1])
     return None if shape is None else tuple(d for d in shape[2:] if isinstance(d, int))
 
 
-def fold_pads(model: ir.Model) -> bool:
+def fold_pads(model: ir.Model) -> PassResult:
     """Move zero padding of the image axes into every Conv or AveragePool that reads it."""
-    changed = False
-    for node in list(model.graph):
-        pads = _zero_padding(node)
-        if pads is None:
-            continue
-        out = node.outputs[0]
-        for reader, index in out.uses():
-            if index == 0 and _absorb(reader, pads):
-                set_input(reader, 0, node.inputs[0])
-                changed = True
-        if not out.uses() and not out.is_graph_output():
-            drop(node)
-    return changed
+    return rewrite_nodes(model, _fold_pad)
 
 
-def _zero_padding(node: ir.Node) -> list[int] | None:
-    """Return begins and ends of the image axes when `node` pads them, and only them, with zeros."""
-    if node.op_type != "Pad" or text(node, "mode", "constant") != "constant":
-        return None
-    shape, pads = dims(node.inputs[0]), constant(node.inputs[1])
-    fill = node.inputs[2] if len(node.inputs) > 2 else None
-    value = constant(fill)
-    if shape is None or pads is None or len(shape) < 3 or (fill is not None and value is None):
-        return None
-    if value is not None and value.any():
-        return None
-    axes = constant(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else None
+def _fold_pad(node: ir.Node) -> Outcome:
+    if node.op_type != "Pad":
+        return False
+    readers = [
+        reader
+        for reader, index in node.outputs[0].uses()
+        if index == 0 and has_trait(reader.op_type, Trait.ZERO_PADDED)
+    ]
+    pads = _match_zero_padding(node)
+    if isinstance(pads, str):
+        return pads if readers else False
+    outcomes = [_absorb(reader, pads) for reader in readers]
+    for reader, outcome in zip(readers, outcomes, strict=True):
+        if outcome is True:
+            set_input(reader, 0, node.inputs[0])
+    remove_if_unread(node)
+    return True in outcomes or next((o for o in outcomes if isinstance(o, str)), False)
+
+
+def _match_zero_padding(node: ir.Node) -> list[int] | str:
+    """Return begins and ends of the image axes when a Pad pads them, and only them, with zeros.
+
+    For any other Pad it is a sentence that says what it does instead.
+    """
+    mode = text(node, "mode", "constant")
+    if mode != "constant":
+        return f"it pads in mode {mode}, and a layer pads with zeros only"
+    shape, pads = get_shape(node.inputs[0]), constant(node.inputs[1])
+    fill, axes = (constant(get_input(node, index)) for index in (2, 3))
+    computed = [i for i, v in ((2, fill), (3, axes)) if v is None and get_input(node, i)]
+    if shape is None or pads is None or computed:
+        return "its padding is computed"
+    if fill is not None and fill.any():
+        return f"it pads with {float(fill.reshape(-1)[0]):g}, and a layer pads with zeros only"
     rank = len(shape)
     listed = [int(a) % rank for a in axes] if axes is not None else list(range(rank))
     begin, end = [0] * rank, [0] * rank
     for place, axis in enumerate(listed):
         begin[axis], end[axis] = int(pads[place]), int(pads[place + len(listed)])
-    if any(begin[:2] + end[:2]) or min(begin + end) < 0:
-        return None
+    if rank < 3 or any(begin[:2] + end[:2]) or min(begin + end) < 0:
+        return "it pads or crops more than the axes of the image"
     return begin[2:] + end[2:]
 
 
-def _absorb(reader: ir.Node, pads: list[int]) -> bool:
-    if not has_trait(reader.op_type, Trait.ZERO_PADDED) or "auto_pad" in reader.attributes:
-        return False
-    own = list(integers(reader, "pads") or (0,) * len(pads))
+def _absorb(reader: ir.Node, pads: list[int]) -> Outcome:
+    name = f"{name_of(reader)} ({reader.op_type})"
+    if "auto_pad" in reader.attributes:
+        return f"{name} behind it pads by auto_pad"
+    before = list(get_ints(reader, "pads") or (0,) * len(pads))
     if reader.op_type == "AveragePool":
-        if integer(reader, "ceil_mode", 0):
-            return False
-        if any(own) and not integer(reader, "count_include_pad", 0):
-            return False
-        kernel = integers(reader, "kernel_shape") or ()
-        if any(a + b >= k for a, b, k in zip(own, pads, kernel * 2, strict=True)):
-            return False  # runtimes refuse pads as large as the window
+        if get_int(reader, "ceil_mode", 0):
+            return f"{name} behind it rounds its size up (ceil_mode)"
+        if any(before) and not get_int(reader, "count_include_pad", 0):
+            return f"{name} behind it leaves its own padding out of its means"
+        kernel = get_ints(reader, "kernel_shape") or ()
+        if any(a + b >= k for a, b, k in zip(before, pads, kernel * 2, strict=True)):
+            return f"{name} behind it has a window that is not larger than the padding"
         reader.attributes["count_include_pad"] = ir.AttrInt64("count_include_pad", 1)
-    total = [a + b for a, b in zip(own, pads, strict=True)]
+    total = [a + b for a, b in zip(before, pads, strict=True)]
     reader.attributes["pads"] = ir.AttrInt64s("pads", total)
     return True

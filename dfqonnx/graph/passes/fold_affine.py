@@ -13,70 +13,83 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, scale_layer
-from dfqonnx.graph.passes.edit import constant, dims, drop, only_consumer, set_input, take_over
+from dfqonnx.graph.passes.channel_affine import (
+    convert_to_depthwise,
+    fold_into_layer,
+    get_output_axis,
+)
+from dfqonnx.graph.passes.edit import (
+    constant,
+    get_shape,
+    name_of,
+    only_consumer,
+    remove_node,
+    replace_value,
+    set_input,
+)
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
-def fold_affines(model: ir.Model) -> bool:
+def fold_affines(model: ir.Model) -> PassResult:
     """Fold every per-channel constant operation that directly follows its layer."""
-    changed = False
-    for node in list(model.graph):
-        if has_trait(node.op_type, Trait.AFFINE):
-            changed |= _fold(node)
-    return changed
+    return rewrite_nodes(model, _fold)
 
 
-def convert_affines(model: ir.Model) -> bool:
+def convert_affines(model: ir.Model) -> PassResult:
     """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
-    changed = False
-    for node in list(model.graph):
-        if has_trait(node.op_type, Trait.AFFINE) and _fold(
-            node
-        ):  # into the depthwise Conv made just before
-            changed = True
-            continue
-        found = _read(node) if has_trait(node.op_type, Trait.AFFINE) else None
-        if found is None:
-            continue
-        source, factor, offset = found
-        shape = dims(source) or ()
-        channels = shape[1] if len(shape) == 4 else None
-        if not isinstance(channels, int) or not 1 < channels == max(factor.size, offset.size):
-            continue
-        if node.inputs[0] is not source:  # the constant came first
-            set_input(node, 0, source)
-        a, b = (np.broadcast_to(v, (channels,)).copy() for v in (factor, offset))
-        changed |= convert_to_depthwise(node, a, b)
-    return changed
+    return rewrite_nodes(model, _convert)
 
 
-def _fold(node: ir.Node) -> bool:
-    found = _read(node)
-    if found is None:
+def _fold(node: ir.Node) -> Outcome:
+    matched = _match(node)
+    if matched is None:
         return False
-    source, factor, offset = found
+    source, factor, offset = matched
     layer = source.producer()
-    if layer is None or only_consumer(source) is not node:
+    if layer is None or get_output_axis(layer) is None:
         return False
-    if not scale_layer(layer, factor, offset):
-        return False
-    take_over(node.outputs[0], layer.outputs[0])
-    drop(node)
-    return True
+    if only_consumer(source) is not node:
+        if factor.size == offset.size == 1:  # as in x * sigmoid(x + 3): no bias of the layer
+            return False
+        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
+    outcome = fold_into_layer(layer, factor, offset)
+    if outcome is True:
+        replace_value(node.outputs[0], layer.outputs[0])
+        remove_node(node)
+    return outcome
 
 
-def _read(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
-    """Return the computed operand, factor and offset of a per-channel operation."""
+def _convert(node: ir.Node) -> bool:
+    if _fold(node) is True:  # into the depthwise Conv made just before
+        return True
+    matched = _match(node)
+    if matched is None:
+        return False
+    source, factor, offset = matched
+    shape = get_shape(source) or ()
+    channels = shape[1] if len(shape) == 4 else None
+    if not isinstance(channels, int) or not 1 < channels == max(factor.size, offset.size):
+        return False
+    if node.inputs[0] is not source:  # the constant came first
+        set_input(node, 0, source)
+    a, b = (np.broadcast_to(v, (channels,)).copy() for v in (factor, offset))
+    return convert_to_depthwise(node, a, b)
+
+
+def _match(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
+    """Return the computed operand, factor and offset of a per-channel operation; else None."""
+    if not has_trait(node.op_type, Trait.AFFINE):
+        return None
     first, second = node.inputs
     operand, source = constant(second), first
     if operand is None and has_trait(node.op_type, Trait.COMMUTATIVE):
         operand, source = constant(first), second
-    shape = dims(source)
+    shape = get_shape(source)
     if operand is None or source is None or shape is None or operand.dtype != np.float32:
         return None
-    if len(shape) < 2 or dims(node.outputs[0]) != shape:
+    if len(shape) < 2 or get_shape(node.outputs[0]) != shape:
         return None
-    values = per_channel(operand, rank=len(shape))
+    values = to_channel_vector(operand, rank=len(shape))
     if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:
         return None
     one, zero = np.ones(1), np.zeros(1)
@@ -90,7 +103,7 @@ def _read(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     return (source, 1.0 / values, zero) if values.all() else None  # Div
 
 
-def per_channel(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:
+def to_channel_vector(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:
     """Return a constant as one value per channel of an N C ... value; None if it is not that."""
     if operand.size == 1:
         return operand.reshape(-1).astype(np.float64)

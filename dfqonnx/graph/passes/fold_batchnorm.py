@@ -3,8 +3,8 @@
     y = a x + b        a = gamma / sqrt(var + eps)        b = beta - a mu            per channel
 
 After a Conv or Gemm that nobody else reads, with weight W and bias c:   W' = a W,  c' = a c + b.
-A left-over one (pre-activation networks) is a depthwise 1x1 Conv with weight a and bias b, so that
-an integer runtime can run it.
+Any other one (pre-activation networks) becomes a depthwise 1x1 Conv with weight a and bias b, so
+that an integer runtime can run it.
 
 On its training data the output has mean beta and variance gamma^2 var / (var + eps).
 """
@@ -19,87 +19,103 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.graph.model import BatchNormState
-from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, scale_layer
+from dfqonnx.graph.passes.channel_affine import (
+    convert_to_depthwise,
+    fold_into_layer,
+    get_output_axis,
+)
 from dfqonnx.graph.passes.edit import (
     STATISTICS,
     constant,
-    dims,
-    drop,
+    get_float,
+    get_input,
+    get_shape,
+    name_of,
     only_consumer,
-    real,
-    spatial,
-    take_over,
+    remove_node,
+    replace_value,
 )
+from dfqonnx.graph.passes.input_sizes import get_concrete_shape
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
+BATCHNORMS = "dfqonnx.batchnorms"  # key in `Model.meta`: state and number of BatchNormalization
 Array = NDArray[Any]
 
 
-def read_batchnorms(model: ir.Model) -> int:
-    """Attach statistics to the output of every BatchNormalization; return how many there are."""
-    count = 0
-    for node in model.graph:
-        if node.op_type != "BatchNormalization":
-            continue
-        count += 1
-        parts = _parameters(node)
+def record_batchnorms(model: ir.Model) -> PassResult:
+    """Note the statistics of every BatchNormalization at its output, state and number at the model.
+
+    This has to run before any of them is folded.
+    """
+    nodes = [node for node in model.graph if node.op_type == "BatchNormalization"]
+    for node in nodes:
+        parts = _get_parameters(node)
         if parts is not None:
             gamma, beta, _, var = parts  # each (C,)
-            spread = gamma**2 * var / (var + real(node, "epsilon", 1e-5))
+            variance = gamma**2 * var / (var + get_float(node, "epsilon", 1e-5))
             node.outputs[0].meta[STATISTICS] = ChannelStatistics(
-                beta.astype(np.float32), spread.astype(np.float32)
+                beta.astype(np.float32), variance.astype(np.float32)
             )
-    return count
+    model.meta[BATCHNORMS] = (_judge_state(model) if nodes else "absent", len(nodes))
+    return PassResult(modified=False)
 
 
-def batchnorm_state(model: ir.Model) -> BatchNormState:
+def _judge_state(model: ir.Model) -> BatchNormState:
     """Judge whether the exporter folded some of the BatchNormalization away.
 
     A Conv that carries a bias, works on an image (not on pooled features) and is not followed by a
     BatchNormalization is taken as the trace of a folded one.
     """
-    nodes = list(model.graph)
-    if not any(n.op_type == "BatchNormalization" for n in nodes):
-        return "absent"
-    for node in nodes:
-        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[2] is None:
-            continue
-        bias = constant(node.inputs[2])
-        pooled = all(d == 1 for d in spatial(node.outputs[0]) or ())
+    for node in model.graph:
+        bias = constant(get_input(node, 2)) if node.op_type == "Conv" else None
         reader = only_consumer(node.outputs[0])
         followed = reader is not None and reader.op_type == "BatchNormalization"
-        if bias is not None and bias.any() and not pooled and not followed:
+        if bias is not None and bias.any() and not followed and not _is_pooled(node.outputs[0]):
             return "partly"
     return "present"
 
 
-def fold_batchnorms(model: ir.Model) -> bool:
+def _is_pooled(value: ir.Value) -> bool:
+    shape = get_concrete_shape(value)
+    return shape is None or all(d == 1 for d in shape[2:])
+
+
+def fold_batchnorms(model: ir.Model) -> PassResult:
     """Fold each BatchNormalization into the Conv or Gemm before it."""
-    changed = False
-    for node in list(model.graph):
-        if node.op_type != "BatchNormalization" or node.inputs[0] is None:
-            continue
-        layer, parts = node.inputs[0].producer(), _parameters(node)
-        if layer is None or parts is None or only_consumer(layer.outputs[0]) is not node:
-            continue
-        factor, offset = _affine(node, parts)
-        if scale_layer(layer, factor, offset):
-            take_over(node.outputs[0], layer.outputs[0])
-            drop(node)
-            changed = True
-    return changed
+    return rewrite_nodes(model, _fold)
 
 
-def convert_leftovers(model: ir.Model) -> bool:
+def _fold(node: ir.Node) -> Outcome:
+    if node.op_type != "BatchNormalization" or node.inputs[0] is None:
+        return False
+    layer, parts = node.inputs[0].producer(), _get_parameters(node)
+    if parts is None:
+        return "its parameters are computed"
+    if layer is None or get_output_axis(layer) is None:
+        return False
+    if only_consumer(layer.outputs[0]) is not node:
+        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
+    outcome = fold_into_layer(layer, *_to_affine(node, parts))
+    if outcome is True:
+        replace_value(node.outputs[0], layer.outputs[0])
+        remove_node(node)
+    return outcome
+
+
+def convert_batchnorms(model: ir.Model) -> PassResult:
     """Turn every remaining BatchNormalization into a depthwise 1x1 Conv."""
-    changed = False
-    for node in list(model.graph):
-        parts = _parameters(node) if node.op_type == "BatchNormalization" else None
-        if parts is not None and dims(node.inputs[0]) is not None:
-            changed |= convert_to_depthwise(node, *_affine(node, parts))
-    return changed
+    return rewrite_nodes(model, _convert)
 
 
-def _parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
+def _convert(node: ir.Node) -> Outcome:
+    parts = _get_parameters(node) if node.op_type == "BatchNormalization" else None
+    if parts is None or get_shape(node.inputs[0]) is None:
+        return False
+    return convert_to_depthwise(node, *_to_affine(node, parts))
+
+
+def _get_parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
+    """Return gamma, beta, mean and variance in double precision; None where one is computed."""
     arrays = [constant(i) for i in node.inputs[1:5]]
     if len(arrays) != 4 or any(a is None for a in arrays):
         return None
@@ -107,7 +123,7 @@ def _parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
     return gamma, beta, mu, var
 
 
-def _affine(node: ir.Node, parts: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+def _to_affine(node: ir.Node, parts: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
     gamma, beta, mu, var = parts
-    factor = gamma / np.sqrt(var + real(node, "epsilon", 1e-5))
+    factor = gamma / np.sqrt(var + get_float(node, "epsilon", 1e-5))
     return factor, beta - factor * mu

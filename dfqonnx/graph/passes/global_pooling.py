@@ -13,125 +13,135 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.passes.edit import (
-    axes_of,
-    dims,
-    drop,
-    initializer,
-    integer,
-    integers,
+    add_initializer,
+    constant,
+    get_axes,
+    get_image_size,
+    get_input,
+    get_int,
+    get_ints,
+    get_shape,
     only_consumer,
+    pooled_shape,
+    remove_node,
+    replace_value,
     set_input,
-    spatial,
-    take_over,
+    set_output,
 )
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
-def convert_to_global_pooling(model: ir.Model) -> bool:
+def convert_to_global_pooling(model: ir.Model) -> PassResult:
     """Rewrite every mean over all image axes."""
-    changed = False
-    for node in list(model.graph):
-        source = node.inputs[0] if node.inputs else None
-        if node.op_type == "ReduceMean" and _join_steps(node):
-            source = node.inputs[0]
-        shape = dims(source)
-        if shape is None or len(shape) < 3:
-            continue
-        if node.op_type == "ReduceMean":
-            flat, axes = integer(node, "keepdims", 1) == 0, axes_of(node, len(shape))
-            if axes == tuple(range(1, len(shape) - 1)):
-                changed |= _read_before_transpose(node, kept=not flat)
-                axes, shape = axes_of(node, len(shape)), dims(node.inputs[0]) or shape
-            if axes == tuple(range(2, len(shape))):
-                _rewrite(model.graph, node, flat=flat)
-                changed = True
-        elif node.op_type == "AveragePool" and _covers(node):
-            _rewrite(model.graph, node, flat=False)
-            changed = True
-    return changed
+    return rewrite_nodes(model, _rewrite)
 
 
-def _join_steps(node: ir.Node) -> bool:
+def _rewrite(node: ir.Node) -> Outcome:
+    if node.op_type == "AveragePool" and _covers_image(node):
+        _replace(node, flat=False)
+        return True
+    if node.op_type != "ReduceMean":
+        return False
+    _merge_reduce_means(node)
+    shape = get_shape(node.inputs[0])
+    if shape is None or len(shape) < 3:
+        return False
+    if get_input(node, 1) is not None and constant(get_input(node, 1)) is None:
+        return "its axes are computed"
+    flat, axes, changed = get_int(node, "keepdims", 1) == 0, get_axes(node, len(shape)), False
+    if axes == tuple(range(1, len(shape) - 1)):
+        changed = _read_before_transpose(node, keep_axes=not flat)
+        shape = get_shape(node.inputs[0]) or shape
+        axes = get_axes(node, len(shape))
+    if axes != tuple(range(2, len(shape))):
+        return changed
+    _replace(node, flat=flat)
+    return True
+
+
+def _merge_reduce_means(node: ir.Node) -> None:
     """Mean over one axis after another: let the last take both from the first one's source."""
     source, graph = node.inputs[0], node.graph
     before = source.producer() if source is not None else None
     if source is None or before is None or before.op_type != "ReduceMean" or graph is None:
-        return False
-    shape = dims(before.inputs[0])
+        return
+    shape = get_shape(before.inputs[0])
     if shape is None or len(shape) != 4 or only_consumer(source) is not node:
-        return False
-    if any(integer(n, "keepdims", 1) for n in (before, node)):
-        return False
-    if axes_of(before, 4) not in {(2,), (3,)} or axes_of(node, 3) != (2,):
-        return False
-    set_input(node, 0, before.inputs[0])
-    axes = np.array([2, 3], dtype=np.int64)
-    set_input(node, 1, initializer(graph, f"{node.outputs[0].name}/axes", axes))
-    drop(before)
-    return True
+        return
+    if any(get_int(n, "keepdims", 1) for n in (before, node)):
+        return
+    if get_axes(before, 4) not in {(2,), (3,)} or get_axes(node, 3) != (2,):
+        return
+    _read_image_axes(node, before.inputs[0], rank=4)
+    remove_node(before)
 
 
-def _read_before_transpose(node: ir.Node, *, kept: bool) -> bool:
+def _read_image_axes(node: ir.Node, source: ir.Value | None, *, rank: int) -> None:
+    """Let a ReduceMean read `source` and reduce its image axes."""
+    assert node.graph is not None
+    axes = np.arange(2, rank, dtype=np.int64)
+    set_input(node, 0, source)
+    set_input(node, 1, add_initializer(node.graph, f"{node.outputs[0].name}/axes", axes))
+
+
+def _read_before_transpose(node: ir.Node, *, keep_axes: bool) -> bool:
     """Mean over the image axes of N H W C made from N C H W: read the latter.
 
-    Where it keeps its axes, its result is turned instead.
+    Where the mean keeps its axes, its result is transposed instead.
     """
-    source, graph = node.inputs[0], node.graph
+    source = node.inputs[0]
     before = source.producer() if source is not None else None
-    if before is None or before.op_type != "Transpose" or graph is None:
+    if before is None or before.op_type != "Transpose":
         return False
-    rank = len(integers(before, "perm") or ())
-    if integers(before, "perm") != (0, *range(2, rank), 1):
+    rank = len(get_ints(before, "perm") or ())
+    if get_ints(before, "perm") != (0, *range(2, rank), 1):
         return False
-    axes = np.arange(2, rank, dtype=np.int64)
-    set_input(node, 0, before.inputs[0])
-    set_input(node, 1, initializer(graph, f"{node.outputs[0].name}/axes", axes))
-    if kept:
-        _turn(graph, node, before)
+    _read_image_axes(node, before.inputs[0], rank=rank)
+    if keep_axes:
+        _append_transpose(node, before)
     return True
 
 
-def _turn(graph: ir.Graph, node: ir.Node, like: ir.Node) -> None:
+def _append_transpose(node: ir.Node, like: ir.Node) -> None:
     """Put a Transpose as `like` behind the node, whose result becomes N C 1 1."""
-    shape, mean = dims(like.inputs[0]), node.outputs[0]
+    shape, mean = get_shape(like.inputs[0]), node.outputs[0]
     assert shape is not None
+    assert node.graph is not None
     last = ir.node("Transpose", [mean], {"perm": like.attributes["perm"].as_ints()})
     last.name = f"{node.name}/transpose"
-    graph.insert_after(node, last)
-    take_over(mean, last.outputs[0])
+    node.graph.insert_after(node, last)
+    replace_value(mean, last.outputs[0])
     last.replace_input_with(0, mean)
-    mean.name = f"{last.outputs[0].name}/mean"
-    mean.shape = ir.Shape([*shape[:2], *(1 for _ in shape[2:])])
+    set_output(node, f"{last.outputs[0].name}/mean", mean.type, pooled_shape(shape))
 
 
-def _covers(node: ir.Node) -> bool:
-    image = spatial(node.inputs[0])
-    whole = image is not None and integers(node, "kernel_shape") == image
+def _covers_image(node: ir.Node) -> bool:
+    image = get_image_size(node.inputs[0])
     return (
-        whole
-        and not any(integers(node, "pads") or ())
+        image is not None
+        and get_ints(node, "kernel_shape") == image
+        and not any(get_ints(node, "pads") or ())
         and "auto_pad" not in node.attributes
-        and all(d == 1 for d in integers(node, "dilations") or ())
-        and not integer(node, "ceil_mode", 0)
+        and all(d == 1 for d in get_ints(node, "dilations") or ())
+        and not get_int(node, "ceil_mode", 0)
     )
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node, *, flat: bool) -> None:
-    source, shape = node.inputs[0], dims(node.inputs[0])
+def _replace(node: ir.Node, *, flat: bool) -> None:
+    graph, shape = node.graph, get_shape(node.inputs[0])
+    assert graph is not None
     assert shape is not None
-    pool = ir.node(
+    last = pool = ir.node(
         "GlobalAveragePool",
-        [source],
+        [node.inputs[0]],
         name=node.name,
         metadata_props=dict(node.metadata_props),
     )
-    last = pool
     graph.insert_before(node, pool)
     if flat:
-        pooled = pool.outputs[0]
-        pooled.name = f"{node.outputs[0].name}/pooled"
-        pooled.shape = ir.Shape([*shape[:2], *(1 for _ in shape[2:])])
-        pooled.type = node.outputs[0].type
-        last = ir.node("Flatten", [pooled], {"axis": 1}, name=f"{node.name}/flatten")
+        old = node.outputs[0]
+        set_output(pool, f"{old.name}/pooled", old.type, pooled_shape(shape))
+        last = ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}/flatten")
         graph.insert_before(node, last)
-    take_over(node.outputs[0], last.outputs[0])
-    drop(node)
+    replace_value(node.outputs[0], last.outputs[0])
+    remove_node(node)

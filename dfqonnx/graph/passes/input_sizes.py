@@ -2,64 +2,70 @@
 
     float[N, 3, H, W] x      chosen (3, 224, 224), other (3, 448, 448)
 
-`fold_constants` walks the graph with both. What is the same at both sizes is a constant; what is not stays
-computed, so that the exported file takes every size that the user's file takes. The other size is
-twice the chosen one, since whatever divides an image (pooling, upsampling) then divides it too.
+`fold_constants` walks the graph with both. What is the same at both sizes is a constant; what is
+not stays computed, so that the exported file takes every size that the user's file takes. The other
+size is twice the chosen one, since whatever divides an image (pooling, upsampling) then divides it
+too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import BATCH
-from dfqonnx.graph.passes.edit import constant, dims, integer
+from dfqonnx.graph.passes.edit import Shape, constant, get_int, get_ints, get_shape
 
 SIZES = "dfqonnx.sizes"  # key in the input's `meta`
-CONCRETE = "dfqonnx.concrete"  # key in a value's `meta`: its shape at the chosen size, batch as 0
-IMAGE, SIGNAL = 224, 256  # per open axis of an image, of anything else
+CONCRETE = "dfqonnx.concrete"  # key in a value's `meta`: its shape at the chosen size
+IMAGE_SIZE, SIGNAL_LENGTH = 224, 256  # per open axis of an image, of anything else
 
 
 @dataclass(frozen=True)
-class Sizes:
+class InputSizes:
     """The input's shape without the batch axis.
 
     Attributes:
         chosen: to work with.
         other: to compare with; equal to `chosen` where nothing is open.
-        free: the open axes, counted with the batch axis as 0.
+        open_axes: counted with the batch axis as 0.
+        fixed_batch: the batch size that the file is fixed to; None when it is free.
     """
 
     chosen: tuple[int, ...]
     other: tuple[int, ...]
-    free: tuple[int, ...]
+    open_axes: tuple[int, ...]
+    fixed_batch: int | None = None
 
 
-def choose_sizes(model: ir.Model, image_size: tuple[int, ...] | None) -> Sizes:
+def choose_input_sizes(
+    model: ir.Model, image_size: tuple[int, ...] | None, *, fixed_batch: int | None = None
+) -> InputSizes:
     """Name the batch axis, choose sizes for open ones, and note them at the input.
 
     Args:
         model: as read from the file.
         image_size: height and width, or one number for every open axis; None takes a usual one.
+        fixed_batch: the batch size that the file is fixed to.
 
     Raises:
         UsageError: `image_size` does not fit the input.
     """
     image = model.graph.inputs[0]
-    shape = dims(image)
+    shape = get_shape(image)
     assert shape is not None
     known = {axis: d for axis, d in enumerate(shape) if axis and isinstance(d, int) and d > 0}
     open_axes = [axis for axis in range(1, len(shape)) if axis not in known]
-    channel = _channel_axis(image) if len(shape) == 4 else 0
-    if channel in open_axes and (count := _channels(model)) is not None:
+    channel = _find_channel_axis(image) if len(shape) == 4 else 0
+    if channel in open_axes and (count := _count_channels(model)) is not None:
         known[channel] = count
         open_axes.remove(channel)
-    asked = _asked(image_size, shape, known, open_axes, channel=channel)
-    chosen = {**known, **asked}
+    wanted = _resolve_open_axes(image_size, shape, known, open_axes, channel=channel)
+    chosen = {**known, **wanted}
     other = {axis: 2 * d if axis in open_axes else d for axis, d in chosen.items()}
-    sizes = Sizes(_in_order(chosen), _in_order(other), tuple(open_axes))
+    sizes = InputSizes(_in_order(chosen), _in_order(other), tuple(open_axes), fixed_batch)
     image.shape = ir.Shape(
         [BATCH, *(f"D{axis}" if axis in open_axes else chosen[axis] for axis in sorted(chosen))]
     )
@@ -69,29 +75,34 @@ def choose_sizes(model: ir.Model, image_size: tuple[int, ...] | None) -> Sizes:
     return sizes
 
 
-def apply_input_sizes(model: ir.Model) -> None:
+def fix_open_axes(model: ir.Model) -> None:
     """Give up open axes: from now on the input has the chosen size."""
     image = model.graph.inputs[0]
     sizes = image.meta[SIZES]
-    image.meta[SIZES] = Sizes(sizes.chosen, sizes.chosen, ())
+    image.meta[SIZES] = replace(sizes, other=sizes.chosen, open_axes=())
     image.shape = ir.Shape([BATCH, *sizes.chosen])
 
 
-def concrete(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
-    """Return a value's shape at the chosen input size; the batch stands as it does in `dims`."""
+def get_concrete_shape(value: ir.Value | None) -> Shape | None:
+    """Return a value's shape at the chosen input size; the batch axis keeps its name."""
     noted = None if value is None else value.meta.get(CONCRETE)
-    return dims(value) if noted is None else tuple(noted)
+    return get_shape(value) if noted is None else tuple(noted)
 
 
-def _asked(
+def _resolve_open_axes(
     image_size: tuple[int, ...] | None,
-    shape: tuple[int | str | None, ...],
+    shape: Shape,
     known: dict[int, int],
     open_axes: list[int],
     *,
     channel: int,
 ) -> dict[int, int]:
-    usual = IMAGE if len(shape) == 4 else SIGNAL
+    """Return a size for every open axis.
+
+    Raises:
+        UsageError: `image_size` does not fit the input.
+    """
+    usual = IMAGE_SIZE if len(shape) == 4 else SIGNAL_LENGTH
     if image_size is None:
         return dict.fromkeys(open_axes, usual)
     if len(image_size) == 1:
@@ -111,22 +122,20 @@ def _in_order(sizes: dict[int, int]) -> tuple[int, ...]:
     return tuple(sizes[axis] for axis in sorted(sizes))
 
 
-def _channel_axis(image: ir.Value) -> int:
-    """Return 3 where the image is turned from N H W C before it is read, else 1."""
-    shape = dims(image)
+def _find_channel_axis(image: ir.Value) -> int:
+    """Return 3 where the image is transposed from N H W C before it is read, else 1."""
+    shape = get_shape(image)
     if shape is not None and shape[1] not in {1, 3} and shape[3] in {1, 3}:
         return 3
-    for node, _ in image.uses():
-        perm = node.attributes.get("perm")
-        if node.op_type == "Transpose" and perm is not None and perm.as_ints()[1] == 3:
-            return 3
-    return 1
+    transposes = [node for node, _ in image.uses() if node.op_type == "Transpose"]
+    perms = [get_ints(node, "perm") or (0, 0) for node in transposes]
+    return 3 if any(perm[1] == 3 for perm in perms) else 1
 
 
-def _channels(model: ir.Model) -> int | None:
+def _count_channels(model: ir.Model) -> int | None:
     """Return how many channels the first Conv reads."""
     for node in model.graph:
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is not None:
-            return int(weight.shape[1]) * integer(node, "group", 1)
+            return int(weight.shape[1]) * get_int(node, "group", 1)
     return None

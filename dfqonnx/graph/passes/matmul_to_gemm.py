@@ -9,52 +9,55 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.graph.passes.edit import constant, dims, drop, integer, real, set_constant, take_over
+from dfqonnx.graph.passes.edit import (
+    constant,
+    get_float,
+    get_input,
+    get_int,
+    get_shape,
+    replace_node,
+    set_constant,
+)
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
-def convert_matmul_to_gemm(model: ir.Model) -> bool:
+def convert_matmul_to_gemm(model: ir.Model) -> PassResult:
     """Rewrite two-dimensional MatMul as Gemm and bring every Gemm to the plain form."""
-    changed = False
-    for node in list(model.graph):
-        if node.op_type == "MatMul":
-            changed |= _from_matmul(model.graph, node)
-        elif node.op_type == "Gemm":
-            changed |= _plain(node)
-    return changed
+    return rewrite_nodes(model, _rewrite)
 
 
-def _from_matmul(graph: ir.Graph, node: ir.Node) -> bool:
-    source, matrix = node.inputs[0], constant(node.inputs[1])
-    shape = dims(source)
-    if matrix is None or matrix.ndim != 2 or shape is None or len(shape) != 2:
+def _rewrite(node: ir.Node) -> Outcome:
+    matrix = constant(get_input(node, 1))
+    if node.op_type == "MatMul" and matrix is not None:
+        return _convert(node)
+    return _make_plain(node) if node.op_type == "Gemm" and matrix is not None else False
+
+
+def _convert(node: ir.Node) -> Outcome:
+    matrix, shape = constant(node.inputs[1]), get_shape(node.inputs[0])
+    if matrix is None or matrix.ndim != 2 or shape is None:
         return False
-    gemm = ir.node(
-        "Gemm",
-        [source, node.inputs[1]],
-        {"transB": 1},
-        name=node.name,
-        metadata_props=dict(node.metadata_props),
-    )
-    graph.insert_before(node, gemm)
-    take_over(node.outputs[0], gemm.outputs[0])
-    drop(node)
+    if len(shape) != 2:
+        return f"a Gemm reads 2 axes, and its input has {len(shape)}"
+    gemm = ir.node("Gemm", node.inputs[:2], {"transB": 1}, name=node.name)
+    replace_node(node, gemm)
     set_constant(gemm, 1, matrix.T, stem=f"{gemm.outputs[0].name}/weight")  # (K, I)
     return True
 
 
-def _plain(node: ir.Node) -> bool:
-    matrix = constant(node.inputs[1])
-    if matrix is None or integer(node, "transA", 0):
+def _make_plain(node: ir.Node) -> Outcome:
+    matrix, bias = constant(node.inputs[1]), constant(get_input(node, 2))
+    if matrix is None:
         return False
-    alpha, beta = real(node, "alpha", 1.0), real(node, "beta", 1.0)
-    transposed = integer(node, "transB", 0) == 1
-    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = constant(bias_value)
-    if bias_value is not None and bias is None:
-        return False
+    if get_int(node, "transA", 0):
+        return "it transposes what it reads (transA)"
+    if bias is None and get_input(node, 2) is not None:
+        return "its bias is computed"
+    alpha, beta = get_float(node, "alpha", 1.0), get_float(node, "beta", 1.0)
+    transposed = get_int(node, "transB", 0) == 1
     outputs = matrix.shape[0] if transposed else matrix.shape[1]
     if bias is not None and (bias.size not in {1, outputs} or bias.shape[:-1] not in {(), (1,)}):
-        return False
+        return f"its bias has the shape {bias.shape}, not one number per output ({outputs})"
     changed = False
     if not transposed or alpha != 1.0:
         weight = (matrix if transposed else matrix.T) * np.float32(alpha)  # (K, I)

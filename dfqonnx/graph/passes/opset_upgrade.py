@@ -17,9 +17,10 @@ from onnx import checker, inliner, shape_inference, version_converter
 from onnx_ir.passes import common
 
 from dfqonnx.errors import Offense, UnsupportedModel
-from dfqonnx.graph.tensor_checks import without
+from dfqonnx.graph.tensor_checks import strip_initializers
 
 OPSET = 21
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 _HALF_PIXELS = 11  # first opset whose Resize has other coordinates than Upsample
 _CONVERSION_ERRORS = (
     RuntimeError,
@@ -29,24 +30,29 @@ _CONVERSION_ERRORS = (
 )
 
 
+def get_opset(proto: onnx.ModelProto) -> int:
+    """Return the version of the ai.onnx operators; 0 where the file names none."""
+    return next((o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS), 0)
+
+
 def upgrade_opset(
-    proto: onnx.ModelProto, outside: Mapping[str, ir.ExternalTensor] | None = None
+    proto: onnx.ModelProto, external: Mapping[str, ir.ExternalTensor] | None = None
 ) -> ir.Model:
-    """Return `proto` as a graph of opset 21 (or its own, when newer).
+    """Return `proto` as a graph of opset 21 (or its own, when newer), its nodes in order.
 
     Args:
         proto: the model.
-        outside: initializers whose data are too much for a protobuf message.
+        external: initializers whose data are too much for a protobuf message.
 
     Raises:
         UnsupportedModel: the converter has no adapter for some operator.
     """
-    outside = outside or {}
+    external = external or {}
     metadata = {p.key: p.value for p in proto.metadata_props}
-    proto = without(proto, outside)
+    proto = strip_initializers(proto, external)
     if proto.functions:
-        proto = _inlined(proto)
-    version = next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
+        proto = _inline_functions(proto)
+    version = get_opset(proto)
     if version < OPSET:
         try:
             proto = version_converter.convert_version(proto, OPSET)
@@ -58,25 +64,31 @@ def upgrade_opset(
             ) from None
     model = ir.from_proto(proto)
     if version < _HALF_PIXELS:
-        _resize_as_before(model)
+        _keep_resize_coordinates(model)
     model.metadata_props.update(metadata)
-    for value in [i for i in model.graph.inputs if i.name in outside]:
-        model.graph.inputs.remove(value)
-        value.const_value = _mapped(outside[str(value.name)])
-        model.graph.register_initializer(value)
-    weights = [i for i in model.graph.inputs if i.name in model.graph.initializers]
-    for value in weights:
-        model.graph.inputs.remove(value)
+    _restore_initializers(model, external)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in model.graph:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
-    _own_domain_only(model)
+    _remove_other_domains(model)
+    model.graph.sort()
     return model
 
 
-def _mapped(tensor: ir.ExternalTensor) -> ir.LazyTensor:
+def _restore_initializers(model: ir.Model, external: Mapping[str, ir.ExternalTensor]) -> None:
+    """Turn the inputs that are initializers, in the file or outside of it, into initializers."""
+    for value in list(model.graph.inputs):
+        if value.name in external:
+            model.graph.inputs.remove(value)
+            value.const_value = _map_tensor(external[str(value.name)])
+            model.graph.register_initializer(value)
+    for value in [i for i in model.graph.inputs if i.name in model.graph.initializers]:
+        model.graph.inputs.remove(value)
+
+
+def _map_tensor(tensor: ir.ExternalTensor) -> ir.LazyTensor:
     """Return a tensor that is written as data, not as a reference to the user's file."""
     return ir.LazyTensor(
         lambda: ir.tensor(tensor.numpy()),
@@ -86,7 +98,7 @@ def _mapped(tensor: ir.ExternalTensor) -> ir.LazyTensor:
     )
 
 
-def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(proto)
     except (RuntimeError, ValueError, checker.ValidationError) as error:
@@ -96,7 +108,7 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         ) from None
 
 
-def _resize_as_before(model: ir.Model) -> None:
+def _keep_resize_coordinates(model: ir.Model) -> None:
     for node in model.graph:
         if node.op_type == "Resize":
             for name, value in (
@@ -106,7 +118,7 @@ def _resize_as_before(model: ir.Model) -> None:
                 node.attributes[name] = ir.AttrString(name, value)
 
 
-def _own_domain_only(model: ir.Model) -> None:
+def _remove_other_domains(model: ir.Model) -> None:
     for domain in [d for d in model.graph.opset_imports if d]:
         del model.graph.opset_imports[domain]
     for node in model.graph:

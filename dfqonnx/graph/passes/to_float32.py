@@ -1,7 +1,7 @@
 """One real type: float16, bfloat16 and double become float32; an integer image becomes a real one.
 
 Training needs float32, and so do ONNX Runtime's integer kernels. Export puts the types that the
-user's inputs and outputs had back with a Cast at the border (`export/io_contract`).
+user's inputs and outputs had back with a Cast at the inputs and outputs (`export/io_contract`).
 
     uint8 x -- Transpose -- Cast(float) -- ...      becomes      float x -- Transpose -- ...
 """
@@ -12,53 +12,58 @@ import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
-REAL = frozenset({
+_REAL = frozenset({
     ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT,
 })  # fmt: skip
-PIXELS = frozenset({ir.DataType.UINT8})
+_INTEGER_IMAGES = frozenset({ir.DataType.UINT8})
 
 
-def to_float32(model: ir.Model) -> bool:
+def to_float32(model: ir.Model) -> PassResult:
     """Turn every real value into float32, and a uint8 input into a real one.
 
     Raises:
         UnsupportedModel: an integer input is calculated with before it becomes real.
     """
-    changed = False
+    modified = False
     for name, value in list(model.graph.initializers.items()):
-        tensor = value.const_value
-        if tensor is not None and tensor.dtype in REAL and tensor.dtype != ir.DataType.FLOAT:
-            value.const_value = ir.tensor(tensor.numpy().astype("float32"), name=name)
+        if value.const_value is not None and _is_other_real(value.const_value.dtype):
+            value.const_value = _convert(value.const_value, name)
             value.type = ir.TensorType(ir.DataType.FLOAT)
-            changed = True
-    for node in model.graph:
-        changed |= _attributes(node)
+            modified = True
+    modified |= rewrite_nodes(model, _convert_attributes).modified
     for image in model.graph.inputs:
-        if image.dtype in PIXELS:
+        if image.dtype in _INTEGER_IMAGES:
             _check_readers(image)
         if image.dtype != ir.DataType.FLOAT:
             image.type = ir.TensorType(ir.DataType.FLOAT)
-            changed = True
+            modified = True
     for output in model.graph.outputs:
         output.type = None
-    return changed
+    return PassResult(modified)
 
 
-def _attributes(node: ir.Node) -> bool:
-    """Rewrite the attributes that name a type."""
+def _is_other_real(kind: ir.DataType) -> bool:
+    return kind in _REAL and kind != ir.DataType.FLOAT
+
+
+def _convert(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
+    return ir.tensor(tensor.numpy().astype("float32"), name=name)
+
+
+def _convert_attributes(node: ir.Node) -> bool:
+    """Rewrite the attributes that name a type or hold a tensor."""
     changed = False
     for name, attribute in list(node.attributes.items()):
         if name in {"to", "dtype"} and attribute.type == ir.AttributeType.INT:
-            kind = ir.DataType(attribute.as_int())
-            if kind in REAL and kind != ir.DataType.FLOAT:
+            if _is_other_real(ir.DataType(attribute.as_int())):
                 node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
                 changed = True
         elif attribute.type == ir.AttributeType.TENSOR:
             tensor = attribute.as_tensor()
-            if tensor.dtype in REAL and tensor.dtype != ir.DataType.FLOAT:
-                real = ir.tensor(tensor.numpy().astype("float32"), name=tensor.name)
-                node.attributes[name] = ir.AttrTensor(name, real)
+            if _is_other_real(tensor.dtype):
+                node.attributes[name] = ir.AttrTensor(name, _convert(tensor, tensor.name))
                 changed = True
     return changed
 

@@ -6,35 +6,40 @@ bias becomes zeros, because quantized files carry one; other shared initializers
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, initializer, set_input
+from dfqonnx.graph.passes.edit import add_initializer, constant, get_input, name_of, set_input
+from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
 
-def unshare_parameters(model: ir.Model) -> bool:
+def unshare_parameters(model: ir.Model) -> PassResult:
     """Give every layer a weight and bias that no other node reads."""
+    return rewrite_nodes(model, _unshare)
+
+
+def _unshare(node: ir.Node) -> bool:
+    weight = constant(node.inputs[1]) if has_trait(node.op_type, Trait.LAYER) else None
+    if weight is None or node.graph is None:
+        return False
     changed = False
-    for node in list(model.graph):
-        if not has_trait(node.op_type, Trait.LAYER) or constant(node.inputs[1]) is None:
-            continue
-        for index, value in enumerate(node.inputs[1:], start=1):
-            array = constant(value)
-            if value is not None and array is not None and len(value.uses()) > 1:
-                set_input(node, index, initializer(model.graph, str(value.name), array))
-                changed = True
-        if node.op_type != "MatMul" and (len(node.inputs) < 3 or node.inputs[2] is None):
-            weight = constant(node.inputs[1])
-            assert weight is not None
-            zeros = np.zeros(weight.shape[0], dtype=np.float32)
-            set_input(node, 2, initializer(model.graph, f"{node.outputs[0].name}/bias", zeros))
+    for index, value in enumerate(node.inputs[1:], start=1):
+        array = constant(value)
+        if value is not None and array is not None and len(value.uses()) > 1:
+            set_input(node, index, add_initializer(node.graph, str(value.name), array))
             changed = True
+    if node.op_type != "MatMul" and get_input(node, 2) is None:
+        zeros = np.zeros(weight.shape[0], dtype=np.float32)
+        set_input(node, 2, add_initializer(node.graph, f"{node.outputs[0].name}/bias", zeros))
+        changed = True
     return changed
 
 
-def assign_unique_names(model: ir.Model) -> bool:
+def assign_unique_names(model: ir.Model) -> PassResult:
     """Remove what nobody reads, then make node and value names unique and non-empty."""
     common.RemoveUnusedNodesPass()(model)
     taken: set[str] = set()
@@ -45,16 +50,17 @@ def assign_unique_names(model: ir.Model) -> bool:
         for value in node.outputs:
             name = value.name or f"{node.op_type}_output"
             if values.setdefault(name, value) is not value:
-                name = _fresh(name, values)
+                name = _number(name, values)
                 values[name] = value
             value.name = name
-        name = node.name or f"{node.op_type}_{node.outputs[0].name}"
-        node.name = _fresh(name, taken) if name in taken else name
+        name = name_of(node)
+        node.name = _number(name, taken) if name in taken else name
         taken.add(node.name)
-    return True
+    return PassResult(modified=True)
 
 
-def _fresh(name: str, taken: set[str] | dict[str, ir.Value]) -> str:
+def _number(name: str, taken: Container[str]) -> str:
+    """Return the name with the first number behind it that makes it a new one."""
     number = 2
     while f"{name}_{number}" in taken:
         number += 1
