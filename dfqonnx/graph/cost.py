@@ -81,7 +81,9 @@ def file_bytes(model: NormalizedModel, plan: QuantizationPlan, quant: Quantizati
     quantized = {name for w in plan.weights for name in (w.weight, w.bias) if name}
     target, total = TARGETS[plan.target], 0
     for weight in plan.weights:
-        shape = tuple(int(d) for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int))
+        shape = tuple(
+            int(d) for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int)
+        )
         packed = target.packs(weight.grid, quant.weight_storage)
         count = math.prod(shape)
         total += -(-count // 2) if packed else count
