@@ -82,6 +82,10 @@ class SkippedRewrite:
     rewrite: str
     reason: str
 
+    def __str__(self) -> str:
+        """Return one line without the node's name."""
+        return f"{self.op}, {self.rewrite.replace('_', ' ')}: {self.reason}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizedModel:

@@ -11,7 +11,7 @@ from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.errors import Offense, UnsupportedModel, summary
 from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
-from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.model import NormalizedModel, SkippedRewrite
 
 _ROLES = {
     "input": "the network's input",
@@ -62,6 +62,7 @@ class Inspection:
         costs: per node.
         quantizers: all of them, and every node left in float, with its reason.
         estimated_bytes: size of the exported file.
+        skipped: rewrites of normalization that could not be made, with reasons.
         refusals: why the model cannot be quantized; the fields above are then empty.
     """
 
@@ -83,6 +84,7 @@ class Inspection:
     costs: tuple[Cost, ...] = ()
     quantizers: tuple[QuantizerLine, ...] = ()
     estimated_bytes: int = 0
+    skipped: tuple[SkippedRewrite, ...] = ()
     refusals: tuple[Offense, ...] = ()
 
     def __str__(self) -> str:
@@ -122,6 +124,7 @@ def build_inspection(
         costs=costs,
         quantizers=tuple(_quantizer_lines(plan)),
         estimated_bytes=file_bytes(model, plan, quant),
+        skipped=model.skipped,
     )
 
 
@@ -174,4 +177,8 @@ def _lines(found: Inspection) -> list[str]:
         for line in chosen:
             bits = "     " if line.bits is None else f"{line.bits} bit"
             lines.append(f"  {line.name:<{width}}  {bits}  {line.reason}")
+    if found.skipped:
+        lines.append(f"could not be simplified ({len(found.skipped)})")
+        width = max(len(rewrite.node) for rewrite in found.skipped)
+        lines += [f"  {rewrite.node:<{width}}  {rewrite}" for rewrite in found.skipped]
     return lines

@@ -17,6 +17,7 @@ from typing import Any, Self
 from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop
+from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report.sections import (
     AgreementFacts,
     ClassesSeen,
@@ -70,6 +71,7 @@ class Report:
         seen: held-out synthetic images as both see them.
         portrait: noise per layer, values on their grids.
         graph: the normalized graph, in order.
+        skipped_rewrites: what normalization could not simplify, with reasons.
     """
 
     verdict: Verdict
@@ -101,6 +103,7 @@ class Report:
     seen: ClassesSeen | None = None
     portrait: LayerNoise | None = None
     graph: tuple[GraphNode, ...] = ()
+    skipped_rewrites: tuple[SkippedRewrite, ...] = ()
 
     @property
     def exit_code(self) -> int:

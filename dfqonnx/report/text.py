@@ -234,7 +234,8 @@ _MARK = {True: "holds", False: "FAILS", None: "inconclusive"}
 
 def markdown(report: Report) -> str:
     """Return the whole page."""
-    return "\n\n".join(filter(None, [*_head(report), _gates(report), _floats(report)])) + "\n"
+    parts = [*_head(report), _gates(report), _floats(report), _skipped(report)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _head(report: Report) -> list[str]:
@@ -267,6 +268,12 @@ def _floats(report: Report) -> str:
     return "\n".join(
         ["## Nodes in float", "", "| node | operator | why |", "| --- | --- | --- |", *rows]
     )
+
+
+def _skipped(report: Report) -> str:
+    rows = [f"| `{_cell(s.node)}` | {_cell(str(s))} |" for s in report.skipped_rewrites]
+    head = ["## Nodes that could not be simplified", "", "| node | why |", "| --- | --- |"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 def _cell(text: str) -> str:

@@ -277,6 +277,7 @@ def _complete(case: RunState, report: Report, images: SyntheticImages, path: Pat
             images.divergence,
         ),
         warnings=(*case.progress.warnings, *report.warnings),
+        skipped_rewrites=case.model.skipped,
         environment=environment(device_name(case.device)),
         command=command_of(case.spec),
     )

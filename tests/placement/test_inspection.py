@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
@@ -97,3 +98,15 @@ def test_placement_imports_neither_torch_nor_onnxruntime(tmp_path: Path, root: P
         "assert not {'torch', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=root)
+
+
+def test_what_could_not_be_simplified_is_listed_with_its_reason(tmp_path: Path) -> None:
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    body = 'p = Pad<mode="reflect">(x, pads) y = Conv(p, w)'
+    found = inspected(save(network(body, {"w": (4, 3, 3, 3), "pads": pads}), tmp_path))
+    (skipped,) = dataclasses.asdict(found)["skipped"]
+    assert (skipped["node"], skipped["rewrite"]) == ("Pad_p", "fold_pads")
+    assert str(found).endswith(
+        "could not be simplified (1)\n"
+        "  Pad_p  Pad, fold pads: it pads in mode reflect, and a layer pads with zeros only"
+    )

@@ -15,6 +15,7 @@ from rich.console import Console
 from dfqonnx.evaluation import parity
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop, Interval
+from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report import report as m
 from dfqonnx.report.sections import overall_verdict
 from dfqonnx.report.text import headline, lines, markdown, table, ungated
@@ -166,3 +167,11 @@ def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() 
     assert "told without labels" not in headline(both)
     blind = headline(dataclasses.replace(both, drop=None))
     assert "top-1 drop 0.3 to 1.4 points, told without labels, agreement 97.0%" in blind
+
+
+def test_what_could_not_be_simplified_has_its_own_section() -> None:
+    skipped = SkippedRewrite("pad|0", "Pad", "fold_pads", "it pads with 1")
+    report = dataclasses.replace(EMPTY, skipped_rewrites=(skipped,))
+    assert "| `pad\\|0` | Pad, fold pads: it pads with 1 |" in markdown(report)
+    assert "could not be simplified" not in markdown(EMPTY)
+    assert json.loads(report.to_json())["skipped_rewrites"] == [dataclasses.asdict(skipped)]
