@@ -331,7 +331,9 @@ def test_planted_violations_are_found(name: str) -> None:
         assert found - clean, planted
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["recipes"], ["targets"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["recipes"], ["targets"], ["--version"]]
+)
 def test_quick_commands_import_no_heavy_package(arguments: list[str]) -> None:
     script = (
         "import sys\n"

@@ -66,6 +66,18 @@ def test_audit_of_a_float_model_finds_its_nodes_in_float(dfqonnx: Run, small: Pa
     assert {node["op"] for node in content["float_nodes"]} >= {"Conv", "Gemm"}
 
 
+def test_targets_are_listed_and_an_unknown_one_is_refused(dfqonnx: Run, small: Path) -> None:
+    done = dfqonnx("targets")
+    assert done.code == 0, done.err
+    assert done.out.startswith("onnxruntime-cpu ")
+    (listed,) = json.loads(dfqonnx("targets", "--json").out)
+    assert listed["name"] == "onnxruntime-cpu"
+    for command in ("run", "inspect"):
+        done = dfqonnx(command, "--model", small, "--target", "onnxruntim-cpu")
+        assert done.code == 2
+        assert "did you mean 'onnxruntime-cpu'" in done.err
+
+
 def test_doctor_finds_this_machine_fit(dfqonnx: Run) -> None:
     done = dfqonnx("doctor")
     assert done.code == 0, done.out
