@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import Recipe, read_recipe
     from dfqonnx.config.synthesis import SynthesisConfig
-    from dfqonnx.core.input_format import InputFormat
+    from dfqonnx.core.input_format import Preprocessing
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
     from dfqonnx.errors import (
         DfqError,
@@ -47,7 +47,7 @@ __all__ = [
     "DistillationConfig",
     "EnvironmentProblem",
     "GateRule",
-    "InputFormat",
+    "Preprocessing",
     "InternalError",
     "QuantizationConfig",
     "Recipe",
@@ -81,7 +81,7 @@ _HOMES = {
     "dfqonnx.report.result": ("Result",),
     "dfqonnx.config.distillation": ("DistillationConfig",),
     "dfqonnx.config.gates": ("GateRule", "parse_gate"),
-    "dfqonnx.core.input_format": ("InputFormat",),
+    "dfqonnx.core.input_format": ("Preprocessing",),
     "dfqonnx.config.preprocess": ("read_preprocess",),
     "dfqonnx.core.quantization": ("BitWidths", "QuantizationConfig"),
     "dfqonnx.config.recipe": ("Recipe", "read_recipe"),

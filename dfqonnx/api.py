@@ -7,7 +7,7 @@ from pathlib import Path
 from dfqonnx.config.commands import Device
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.request import Gates, ImageSize, run_request
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization import BitWidths, Storage
 from dfqonnx.report.result import Result
@@ -19,7 +19,7 @@ def quantize(
     model: str | Path,
     bits: str | int | BitWidths = "w4a4",
     *,
-    preprocess: str | Path | InputFormat | None = None,
+    preprocess: str | Path | Preprocessing | None = None,
     eval_data: str | Path | None = None,
     images: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
@@ -43,7 +43,7 @@ def quantize(
     Args:
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
-        preprocess: preset, YAML file or `InputFormat`; None reads the file's metadata, else
+        preprocess: preset, YAML file or `Preprocessing`; None reads the file's metadata, else
             guesses.
         eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz): they sharpen the estimated drop and are

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 from dfqonnx.config.request import Gates, validate_request
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.report.gate_verdicts import broken
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import Gate
@@ -33,7 +33,7 @@ def assert_quantized(
     teacher: str | Path,
     gates: Gates = (),
     eval_data: str | Path | None = None,
-    preprocess: str | Path | InputFormat | None = None,
+    preprocess: str | Path | Preprocessing | None = None,
     strict: bool = False,
     seed: int = 0,
 ) -> Report:

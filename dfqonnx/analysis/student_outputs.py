@@ -19,14 +19,13 @@ from dfqonnx.evaluation.parity import StudentOutputs
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.runtime.session import images_together
-from dfqonnx.synthesis.pixels import to_tensor
 
 _CODES_BATCH, _CLASS_BATCH = 32, 128
 
 
 @torch.no_grad()
 def replay(
-    student: Student, pixels: NDArray[np.uint8], inputs: InputFormat, *, shape: tuple[int, ...]
+    student: Student, pixels: NDArray[np.uint8], inputs: InputFormat
 ) -> StudentOutputs | None:
     """Return codes and logits of the first `PARITY_IMAGES` of `pixels` (N, H, W, C).
 
@@ -39,7 +38,7 @@ def replay(
     logits = []
     step = images_together(pixels.shape[1:], _CODES_BATCH)
     for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), step):
-        x = to_tensor(part, inputs, shape=shape)
+        x = inputs.to_tensor(part)
         for name, values in student.codes(x).items():
             codes.setdefault(name, []).append(values)
         logits.append(student(x)[0].numpy())
@@ -52,8 +51,6 @@ def same_classes(
     data: EvalData | None,
     found: Evaluation,
     inputs: InputFormat,
-    *,
-    shape: tuple[int, ...],
 ) -> float | None:
     """Return the share of evaluation images that torch student and deployed file class alike.
 
@@ -61,7 +58,7 @@ def same_classes(
     """
     if data is None or found.evaluation is None or found.evaluation.classes is None:
         return None
-    chosen = _classes(student, data, inputs, shape=shape)
+    chosen = _classes(student, data, inputs)
     return float((chosen == np.array(found.evaluation.classes.student)).mean())
 
 
@@ -70,8 +67,6 @@ def untrained_top1(
     untrained: Mapping[str, Tensor],
     data: EvalData | None,
     inputs: InputFormat,
-    *,
-    shape: tuple[int, ...],
 ) -> Interval | None:
     """Return the labeled accuracy, in percent, of `student` with its parameters before training.
 
@@ -81,20 +76,18 @@ def untrained_top1(
         return None
     kept = student.save_state()
     student.load_state(untrained)
-    chosen = _classes(student, data, inputs, shape=shape)
+    chosen = _classes(student, data, inputs)
     student.load_state(kept)
     found = wilson_interval(int((chosen == data.labels).sum()), len(data))
     return Interval(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
 @torch.no_grad()
-def _classes(
-    student: Student, data: EvalData, inputs: InputFormat, *, shape: tuple[int, ...]
-) -> NDArray[np.int64]:
+def _classes(student: Student, data: EvalData, inputs: InputFormat) -> NDArray[np.int64]:
     """Return the student's class of every evaluation image; it is left on the CPU."""
     student.to("cpu").eval()
     chosen = [
-        student(to_tensor(torch.from_numpy(pixels), inputs, shape=shape))[0].argmax(1).numpy()
-        for pixels, _ in data.batches(images_together(shape, _CLASS_BATCH))
+        student(inputs.to_tensor(torch.from_numpy(pixels)))[0].argmax(1).numpy()
+        for pixels, _ in data.batches(images_together(inputs.shape, _CLASS_BATCH))
     ]
     return np.concatenate(chosen)

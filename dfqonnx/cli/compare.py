@@ -39,7 +39,7 @@ def compare(
     spec = CompareConfig(
         targets=tuple(targets),
         teacher=teacher,
-        inputs=None if preprocess is None else read_preprocess(preprocess),
+        preprocess=None if preprocess is None else read_preprocess(preprocess),
         eval_data=eval_data,
         seed=seed,
         threads=threads,

@@ -41,7 +41,7 @@ def similarity(
     spec = SimilarityConfig(
         model=model,
         images=images,
-        inputs=None if preprocess is None else read_preprocess(preprocess),
+        preprocess=None if preprocess is None else read_preprocess(preprocess),
         references=references,
         seed=seed,
         device=device,
@@ -53,7 +53,7 @@ def similarity(
     if as_json:
         say_json(_content(found))
     elif quiet:
-        typer.echo(f"{found.likeness.divergence:.4f}")
+        typer.echo(f"{found.divergence.divergence:.4f}")
     else:
         _show(found)
     return 0
@@ -63,10 +63,10 @@ def _content(found: Similarity) -> dict[str, Any]:
     return {
         "model": found.model,
         "batchnorm": found.batchnorm,
-        "preprocess": dataclasses.asdict(found.inputs),
-        "images": {"path": found.images, "note": found.note, **_figures(found.likeness)},
+        "preprocess": dataclasses.asdict(found.preprocess),
+        "images": {"path": found.images, "note": found.note, **_figures(found.divergence)},
         "references": [
-            {"name": reference.name, **_figures(reference.likeness)}
+            {"name": reference.name, **_figures(reference.divergence)}
             for reference in found.references
         ],
     }
@@ -86,7 +86,7 @@ def _show(found: Similarity) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console, likeness = stdout(), found.likeness
+    console, likeness = stdout(), found.divergence
     console.print(
         f"Divergence of {found.images} from the training data of {found.model}, as its"
         f" {len(likeness.layers)} BatchNormalizations remember it (nats; 0 is the same):",
@@ -98,7 +98,7 @@ def _show(found: Similarity) -> None:
     table = Table("images", box=box.SIMPLE, pad_edge=False)
     for heading in ("n", "mean over layers", "sum over layers (J)"):
         table.add_column(heading, justify="right")
-    rows = [(reference.name, reference.likeness) for reference in found.references]
+    rows = [(reference.name, reference.divergence) for reference in found.references]
     rows.append((found.images, likeness))
     for name, row in sorted(rows, key=lambda pair: -pair[1].divergence):
         mine = "bold" if row is likeness else ""
@@ -113,9 +113,9 @@ def _show(found: Similarity) -> None:
 def _sentence(found: Similarity) -> str:
     if not found.references:
         return "Without --no-references: what noise, dead leaves and optimized images score."
-    mine = found.likeness.divergence
-    further = [r.name for r in found.references if r.likeness.divergence > mine]
-    closer = [r.name for r in found.references if r.likeness.divergence <= mine]
+    mine = found.divergence.divergence
+    further = [r.name for r in found.references if r.divergence.divergence > mine]
+    closer = [r.name for r in found.references if r.divergence.divergence <= mine]
     if not closer:
         return f"These images are closer to the training data than {further[-1]}."
     if not further:

@@ -63,7 +63,7 @@ def synth(
         count=count,
         layout=layout,
         preprocessed=preprocessed,
-        inputs=None if preprocess is None else read_preprocess(preprocess),
+        preprocess=None if preprocess is None else read_preprocess(preprocess),
         seed=seed,
         device=device,
     )

@@ -16,7 +16,7 @@ from typing import Literal
 
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -32,7 +32,7 @@ class RunConfig:
         model: the float teacher's ONNX file.
         quant: bits, ends, storage.
         out: output folder, complete or absent at the end.
-        inputs: how pixels become the model's tensor; None lets the run find out and warn.
+        preprocess: how pixels become the model's tensor; None lets the run find out and warn.
         recipe: source of images and training schedule.
         eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz) that sharpen the estimated drop; never
@@ -51,7 +51,7 @@ class RunConfig:
     model: Path
     quant: QuantizationConfig
     out: Path
-    inputs: InputFormat | None = None
+    preprocess: Preprocessing | None = None
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None
     images: Path | None = None
@@ -78,7 +78,7 @@ class ValidateConfig:
     Attributes:
         teacher: the float ONNX file.
         student: the quantized ONNX file.
-        inputs: how pixels become the tensor; None reads the student's metadata.
+        preprocess: how pixels become the tensor; None reads the student's metadata.
         eval_data: labeled images (npz, folder or tar).
         images: real images without labels (folder or npz) that sharpen the estimated drop.
         out: folder for report.json and report.md; None writes nothing.
@@ -91,7 +91,7 @@ class ValidateConfig:
 
     teacher: Path
     student: Path
-    inputs: InputFormat | None = None
+    preprocess: Preprocessing | None = None
     eval_data: Path | None = None
     images: Path | None = None
     out: Path | None = None
@@ -124,7 +124,7 @@ class CompareConfig:
     Attributes:
         targets: output folders of runs, or ONNX files of any origin.
         teacher: the float file; None takes the one that all the folders' reports name.
-        inputs: how pixels become the tensor; None asks the files' metadata.
+        preprocess: how pixels become the tensor; None asks the files' metadata.
         eval_data: labeled images (npz, folder or tar); None compares on procedural images.
         seed: of the procedural images.
         threads: of the runtime while timing.
@@ -132,7 +132,7 @@ class CompareConfig:
 
     targets: tuple[Path, ...]
     teacher: Path | None = None
-    inputs: InputFormat | None = None
+    preprocess: Preprocessing | None = None
     eval_data: Path | None = None
     seed: int = 0
     threads: int = 1
@@ -163,7 +163,7 @@ class SynthConfig:
         count: how many; None leaves it to the recipe.
         layout: axes of an npy; None takes the model's own.
         preprocessed: whether an npy holds what the model reads; else pixels 0..255.
-        inputs: how pixels become the tensor; None asks the file, then guesses.
+        preprocess: how pixels become the tensor; None asks the file, then guesses.
         seed: of every random choice.
         device: where torch works.
     """
@@ -174,7 +174,7 @@ class SynthConfig:
     count: int | None = None
     layout: Layout | None = None
     preprocessed: bool = False
-    inputs: InputFormat | None = None
+    preprocess: Preprocessing | None = None
     seed: int = 0
     device: Device = "auto"
 
@@ -224,7 +224,7 @@ class SimilarityConfig:
     Attributes:
         model: the float ONNX file, its BatchNormalization still in it.
         images: a folder of image files, or an npz with x (uint8, NHWC).
-        inputs: how pixels become the tensor; None asks the file, then guesses.
+        preprocess: how pixels become the tensor; None asks the file, then guesses.
         references: whether noise, dead leaves and the model's own optimized images are measured
             as well, so that the number can be placed.
         seed: of the references.
@@ -233,7 +233,7 @@ class SimilarityConfig:
 
     model: Path
     images: Path
-    inputs: InputFormat | None = None
+    preprocess: Preprocessing | None = None
     references: bool = True
     seed: int = 0
     device: Device = "auto"

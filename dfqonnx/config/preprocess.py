@@ -6,11 +6,11 @@ import difflib
 from pathlib import Path
 
 from dfqonnx.config.yaml_file import read_mapping
-from dfqonnx.core.input_format import PRESETS, InputFormat
+from dfqonnx.core.input_format import PRESETS, Preprocessing
 from dfqonnx.errors import UsageError
 
 
-def read_preprocess(text: str) -> InputFormat:
+def read_preprocess(text: str) -> Preprocessing:
     """Return the input specification that `text` names.
 
     Raises:
@@ -20,7 +20,7 @@ def read_preprocess(text: str) -> InputFormat:
         return PRESETS[text]
     path = Path(text)
     if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
-        return InputFormat.parse(read_mapping(path, what="preprocess"), name=path.stem)
+        return Preprocessing.parse(read_mapping(path, what="preprocess"), name=path.stem)
     near = difflib.get_close_matches(text, PRESETS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UsageError(

@@ -10,11 +10,11 @@ from dfqonnx.config.commands import Device, RunConfig, ValidateConfig, parse_dur
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
-from dfqonnx.core.input_format import InputFormat, parse_image_size
+from dfqonnx.core.input_format import Preprocessing, parse_image_size
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
 from dfqonnx.targets.profile import DEFAULT_TARGET
 
-Preprocess = str | Path | InputFormat | None
+Preprocess = str | Path | Preprocessing | None
 Gates = Sequence[str | GateRule]
 ImageSize = str | int | Sequence[int] | None
 
@@ -52,7 +52,7 @@ def run_request(
             widths, first_last_bits=strict_ends, weight_storage=weight_storage
         ),
         out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
-        inputs=_inputs(preprocess),
+        preprocess=_preprocessing(preprocess),
         recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
         eval_data=None if eval_data is None else Path(eval_data),
         images=None if images is None else Path(images),
@@ -87,7 +87,7 @@ def validate_request(
     return ValidateConfig(
         teacher=Path(teacher),
         student=Path(student),
-        inputs=_inputs(preprocess),
+        preprocess=_preprocessing(preprocess),
         eval_data=None if eval_data is None else Path(eval_data),
         images=None if images is None else Path(images),
         out=None if out is None else Path(out),
@@ -106,7 +106,7 @@ def command_of(spec: RunConfig) -> str:
         ("--strict-ends", spec.quant.first_last_bits),
         ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
         ("--target", None if spec.target == DEFAULT_TARGET else spec.target),
-        ("--preprocess", None if spec.inputs is None else spec.inputs.name),
+        ("--preprocess", None if spec.preprocess is None else spec.preprocess.name),
         ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
     ):
         words += [] if value is None else [flag, str(value)]
@@ -118,8 +118,8 @@ def command_of(spec: RunConfig) -> str:
     return shlex.join(words)
 
 
-def _inputs(preprocess: Preprocess) -> InputFormat | None:
-    if preprocess is None or isinstance(preprocess, InputFormat):
+def _preprocessing(preprocess: Preprocess) -> Preprocessing | None:
+    if preprocess is None or isinstance(preprocess, Preprocessing):
         return preprocess
     return read_preprocess(str(preprocess))
 

@@ -1,11 +1,11 @@
-"""Input specification: how pixels become the tensor that the model reads.
+"""How pixels become the tensor that a model reads, and back.
 
-    tensor = (pixels / scale - mean) / std        pixels 0..255, mean and std per channel
+    tensor = (pixels / scale - mean) / std        pixels = round((tensor std + mean) scale)
 
-It gives evaluation images their form and synthetic images their valid range, and is written into
-the exported file's metadata so that later commands need not be told again.
-
-The pixels behind a model's input.
+Pixels are uint8 (N, H, W, C), 0 to 255; mean and std have one value per channel, in the model's
+channel order. `Preprocessing` is what a person writes (`--preprocess`) and what the exported file's
+metadata keep; `InputFormat` adds the shape of the model's input. Numpy arrays and torch tensors go
+through the same lines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dfqonnx.errors import UsageError
 
@@ -23,10 +26,11 @@ Layout = Literal["NCHW", "NHWC"]
 Channels = Literal["RGB", "BGR", "gray"]
 METADATA_KEY = "dfqonnx.preprocess"
 _CHANNEL_COUNTS = (1, 3)
+Pixels = TypeVar("Pixels")  # a numpy array or a torch tensor
 
 
 @dataclass(frozen=True)
-class InputFormat:
+class Preprocessing:
     """One way of feeding images.
 
     Attributes:
@@ -90,7 +94,7 @@ class InputFormat:
             ) from None
 
     def fitted(self, shape: tuple[int, ...]) -> Self:
-        """Return the spec with the layout that `shape` (without batch) leaves possible.
+        """Return it with the layout that `shape` (without batch) leaves possible.
 
         A shape that fits both layouts, or neither, keeps the layout as it is.
         """
@@ -120,42 +124,124 @@ def _floats(value: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in value) if isinstance(value, (list, tuple)) else (float(value),)
 
 
-PRESETS: Mapping[str, InputFormat] = {
+PRESETS: Mapping[str, Preprocessing] = {
     spec.name: spec
     for spec in (
-        InputFormat("imagenet", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        InputFormat("cifar10", 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        InputFormat("cifar100", 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-        InputFormat("zero-one", 255.0, (0.0,), (1.0,)),
-        InputFormat("minus-one-one", 255.0, (0.5,), (0.5,)),
-        InputFormat("raw", 1.0, (0.0,), (1.0,)),
+        Preprocessing("imagenet", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        Preprocessing("cifar10", 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        Preprocessing("cifar100", 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+        Preprocessing("zero-one", 255.0, (0.0,), (1.0,)),
+        Preprocessing("minus-one-one", 255.0, (0.5,), (0.5,)),
+        Preprocessing("raw", 1.0, (0.0,), (1.0,)),
     )
 }
 
 
-def image_size(shape: tuple[int, ...], spec: InputFormat) -> tuple[int, int, int]:
-    """Return (H, W, C) of the pixels of a model whose input is `shape` without the batch axis.
+@dataclass(frozen=True)
+class InputFormat:
+    """How pixels become the input tensor of one model.
 
-    A model that reads no image (another rank than 3) sees its values as a one-channel image.
+    Attributes:
+        preprocessing: scaling, layout and channel order.
+        shape: the shape of the model's input without the batch axis, in the model's own layout.
 
     Raises:
-        UsageError: the channels do not fit `spec`.
+        UsageError: the preprocessing does not fit the shape.
     """
-    if len(shape) == 1:
-        return 1, shape[0], 1
-    if len(shape) == 2:
-        return shape[0], shape[1], 1
-    if len(shape) > 3:
-        return shape[0], math.prod(shape[1:]), 1
-    height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
-    gray = spec.channels == "gray"
-    if len(spec.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
-        raise UsageError(
-            f"preprocess {spec.name}: {spec.channels}, {spec.layout}, {len(spec.mean)} means do not"
-            f" fit a model whose input is {'x'.join(map(str, shape))}, read as {channels} channels;"
-            " check layout and channels"
-        )
-    return height, width, channels
+
+    preprocessing: Preprocessing
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        told = self.preprocessing
+        if not self.is_image:
+            return
+        channels = self.image_size[2]
+        gray = told.channels == "gray"
+        if len(told.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
+            raise UsageError(
+                f"preprocess {told.name}: {told.channels}, {told.layout}, {len(told.mean)} means do"
+                f" not fit a model whose input is {'x'.join(map(str, self.shape))}, read as"
+                f" {channels} channels; check layout and channels"
+            )
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the model reads images: its input has channels, height and width."""
+        return len(self.shape) == 3
+
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """(H, W, C) of the pixels; values that are no image count as one of a single channel."""
+        if self.is_image:
+            first, second, third = self.shape
+            nhwc = self.preprocessing.layout == "NHWC"
+            return (first, second, third) if nhwc else (second, third, first)
+        if len(self.shape) == 1:
+            return 1, self.shape[0], 1
+        return self.shape[0], math.prod(self.shape[1:]), 1
+
+    @property
+    def signed(self) -> bool:
+        """Whether some valid tensor value is negative."""
+        return self.preprocessing.signed
+
+    @overload
+    def to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+    @overload
+    def to_tensor(self, pixels: Pixels) -> Pixels: ...
+    def to_tensor(self, pixels: Any) -> Any:
+        """Return the model's input tensor, float32 (N, *shape).
+
+        Args:
+            pixels: uint8 (N, H, W, C), RGB or gray; a numpy array or a torch tensor. Its height and
+                width may differ from `shape` where the model leaves them open.
+
+        Raises:
+            UsageError: there is another number of channels than of means.
+        """
+        told = self.preprocessing
+        if len(told.mean) not in {1, pixels.shape[-1]}:
+            raise UsageError(
+                f"preprocess {told.name}: mean and std have {len(told.mean)} values, the images"
+                f" have {pixels.shape[-1]} channels"
+            )
+        x = _as_float32(pixels if told.channels != "BGR" else pixels[..., [2, 1, 0]])
+        x = (x / told.scale - _constant(told.mean, x)) / _constant(told.std, x)  # (N, H, W, C)
+        if told.layout == "NCHW":
+            x = x.swapaxes(1, 3).swapaxes(2, 3)  # (N, C, H, W)
+        return _contiguous(x if self.is_image else x.reshape(len(x), *self.shape))
+
+    def to_pixels(self, tensor: Pixels) -> Pixels:
+        """Return the nearest pixels, uint8 (N, H, W, C), of an image tensor (N, *shape)."""
+        told, x = self.preprocessing, cast("Any", tensor)
+        if told.layout == "NCHW":
+            x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
+        x = (x * _constant(told.std, x) + _constant(told.mean, x)) * told.scale
+        x = x.round().clip(0, 255)
+        x = x.astype(np.uint8) if isinstance(x, np.ndarray) else x.byte()
+        return cast("Pixels", _contiguous(x if told.channels != "BGR" else x[..., [2, 1, 0]]))
+
+    def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1)."""
+        pairs = np.array([self.preprocessing.range(c) for c in range(channels)], np.float32)
+        low, high = pairs.T.reshape(2, 1, channels, 1, 1)
+        return low, high
+
+
+def _as_float32(pixels: Any) -> Any:
+    return pixels.astype(np.float32) if isinstance(pixels, np.ndarray) else pixels.float()
+
+
+def _constant(values: tuple[float, ...], like: Any) -> Any:
+    """Return `values` as float32 (C,) or (1,), of the kind and on the device of `like`."""
+    if isinstance(like, np.ndarray):
+        return np.array(values, np.float32)
+    return like.new_tensor(values)
+
+
+def _contiguous(x: Any) -> Any:
+    return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x.contiguous()
 
 
 def parse_image_size(text: str) -> tuple[int, ...]:

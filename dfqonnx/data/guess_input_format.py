@@ -27,14 +27,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputFormat, image_size
+from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.runtime.session import Array, Session
 
 USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
-NOISE = InputFormat("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
+NOISE = Preprocessing("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ class InputFormatGuess:
     """An input specification and where it comes from.
 
     Attributes:
-        inputs: the specification, fitted to the model's layout and channels.
+        preprocessing: the specification, fitted to the model's layout and channels.
         reason: one sentence for the user.
         certain: whether the model itself said so.
     """
 
-    inputs: InputFormat
+    preprocessing: Preprocessing
     reason: str
     certain: bool
 
@@ -62,7 +61,7 @@ def recorded(metadata: Mapping[str, str]) -> InputFormatGuess | None:
         return None
     try:
         values = json.loads(metadata[METADATA_KEY])
-        inputs = InputFormat.parse(values, name=str(values.get("name", "metadata")))
+        inputs = Preprocessing.parse(values, name=str(values.get("name", "metadata")))
     except (ValueError, AttributeError) as error:
         raise UsageError(
             f"the model's metadata {METADATA_KEY} cannot be read ({error}); give --preprocess"
@@ -74,12 +73,13 @@ def candidates(shape: tuple[int, ...]) -> list[InputFormat]:
     """Return the presets that fit a model's input `shape` (no batch), the most usual first."""
     found = []
     for name in USUAL:
-        spec = PRESETS[name].fitted(shape)
+        preset = PRESETS[name].fitted(shape)
         try:
-            channels = image_size(shape, spec)[2]
+            channels = InputFormat(preset, shape).image_size[2]
         except UsageError:
             continue
-        found.append(replace(spec, channels="gray") if channels == 1 else spec)
+        preset = replace(preset, channels="gray") if channels == 1 else preset
+        found.append(InputFormat(preset, shape))
     return found
 
 
@@ -99,7 +99,7 @@ def find_nearest_statistics(
     opened: bytes,
     statistics: Mapping[str, ChannelStatistics],
     pixels: NDArray[np.uint8],
-    specs: Sequence[InputFormat],
+    formats: Sequence[InputFormat],
 ) -> InputFormatGuess:
     """Return the specification under which the images come closest to the statistics.
 
@@ -107,22 +107,22 @@ def find_nearest_statistics(
         opened: the model as an ONNX file, its outputs the values that statistics are known of.
         statistics: by value name.
         pixels: images (N, H, W, C).
-        specs: to choose from.
+        formats: to choose from.
     """
 
     def distance(outputs: Mapping[str, Array]) -> float:
         return float(np.mean([_distance(outputs[n], statistics[n]) for n in outputs]))
 
-    best, found = _least(Session(opened), distance, pixels, specs)
+    best, found = _least(Session(opened), distance, pixels, formats)
     reason = "under it procedural images come closest to the BatchNorm statistics"
-    return InputFormatGuess(best, f"{reason} ({found:.3f})", False)
+    return InputFormatGuess(best.preprocessing, f"{reason} ({found:.3f})", False)
 
 
 def find_likeliest_scale(
     opened: bytes,
     bias: NDArray[np.float32],
     pixels: NDArray[np.uint8],
-    specs: Sequence[InputFormat],
+    formats: Sequence[InputFormat],
 ) -> InputFormatGuess:
     """Return the specification under which the first layer's values are most like a trained one's.
 
@@ -130,7 +130,7 @@ def find_likeliest_scale(
         opened: the model as an ONNX file, its output the first layer's.
         bias: of that layer.
         pixels: images (N, H, W, C).
-        specs: to choose from, the most usual first.
+        formats: to choose from, the most usual first.
     """
 
     def oddity(outputs: Mapping[str, Array]) -> float:
@@ -139,26 +139,27 @@ def find_likeliest_scale(
         scale = max(float(np.sqrt(variance.mean())), 1e-12) / float(bias.std(ddof=1))
         return abs(math.log(scale)) + float(np.median(np.abs(mean) / deviation))
 
-    best, found = _least(Session(opened), oddity, pixels, specs)
+    best, found = _least(Session(opened), oddity, pixels, formats)
     if not math.isfinite(found):
-        return InputFormatGuess(specs[0], "the usual one for an input of this form", False)
+        usual = formats[0].preprocessing
+        return InputFormatGuess(usual, "the usual one for an input of this form", False)
     reason = "under it the first layer's values are most like those of a trained layer"
-    return InputFormatGuess(best, reason, False)
+    return InputFormatGuess(best.preprocessing, reason, False)
 
 
 def _least(
-    session: Session, judge: Judge, pixels: NDArray[np.uint8], specs: Sequence[InputFormat]
+    session: Session, judge: Judge, pixels: NDArray[np.uint8], formats: Sequence[InputFormat]
 ) -> tuple[InputFormat, float]:
     """Return the first specification with the least finite figure."""
     port = session.inputs[0]
     figures = []
-    for spec in specs:
-        x = to_tensor(pixels, spec, shape=port.shape[1:])
+    for form in formats:
+        x = form.to_tensor(pixels)
         with np.errstate(all="ignore"):
             figure = judge(session.run_batched({port.name: x}))
         figures.append(figure if math.isfinite(figure) else math.inf)
     at = int(np.argmin(figures))
-    return specs[at], figures[at]
+    return formats[at], figures[at]
 
 
 def _distance(value: Array, known: ChannelStatistics) -> float:

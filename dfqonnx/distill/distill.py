@@ -27,6 +27,7 @@ from torch import Tensor
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
 from dfqonnx.distill.agreement import Agreement, measure_agreement
@@ -225,11 +226,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     spec: DistillationConfig,
     equalization: EqualizationConfig,
     inputs: InputFormat,
-    seed: int,
-    progress: Progress,
-    device: str = "cpu",
-    budget_seconds: float | None = None,
-    input_shape: tuple[int, ...] | None = None,
+    context: RunContext,
     kinds: NDArray[np.int64] | None = None,
     expected: Mapping[str, ActivationMoments] | None = None,
     live: OnlineGenerators | None = None,
@@ -243,11 +240,8 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         spec: the recipe.
         equalization: what is done to the student before training, without images.
         inputs: how pixels become the model's tensor.
-        seed: of the split, the order and the augmentation.
-        progress: told of every step.
-        device: where to train; the student ends there.
-        budget_seconds: wall clock for all of it; None lets `spec` and the network decide.
-        input_shape: of the model's input without the batch; needed when it is no image.
+        context: the seed of the split, the order and the augmentation; the device, where the
+            student ends; the progress; the seconds that all of it may take.
         kinds: of every image; batches hold equal shares of each kind.
         expected: what values are on the training data, for what `equalization` asks.
         live: generators to draw every batch from, which may learn on; None takes `images`.
@@ -255,12 +249,12 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     started = time.perf_counter()
     if live is not None and not (live.game.student_steps or live.game.redraw):
         live = None
-    target = ProgramModule(teacher, taps=student.features, channels_last=True).to(device).eval()
-    student.to(device)
-    held, shape = spec.holdout_images, input_shape
-    pool = ImagePool(
-        images, inputs, holdout=held, seed=seed, device=device, shape=shape, kinds=kinds
+    target = (
+        ProgramModule(teacher, taps=student.features, channels_last=True).to(context.device).eval()
     )
+    student.to(context.device)
+    pool = ImagePool(images, inputs, holdout=spec.holdout_images, context=context, kinds=kinds)
+    progress, seed = context.progress, context.seed
     lesson = Lesson(student, teacher, target, pool, seed, progress)
     sizes, numbers = lesson.sizes(spec)
     wide, is_open = dataclasses.replace(spec, batch_size=sizes.measured), spec.steps is None
@@ -269,7 +263,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
     witness = DivergenceGuard(
         student, target, pool, count=spec.guard_images, batch=spec.batch_size, seed=seed
     )
-    run = _begun(student, spec, before, numbers, started=started, budget=budget_seconds)
+    run = _begun(student, spec, before, numbers, started=started, budget=context.budget_seconds)
     first = student.save_state() if run.total else {}
     progress.start("distill", run.total)
     after, kept = before, False

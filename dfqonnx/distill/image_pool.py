@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.generators.training import OnlineGenerators
-from dfqonnx.synthesis.pixels import to_tensor
 
 
 class ImagePool:
@@ -44,9 +44,7 @@ class ImagePool:
         inputs: InputFormat,
         *,
         holdout: int,
-        seed: int,
-        device: str,
-        shape: tuple[int, ...] | None = None,
+        context: RunContext,
         kinds: NDArray[np.int64] | None = None,
     ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) < 2:
@@ -54,23 +52,23 @@ class ImagePool:
                 f"images to distill on: {images.dtype} {images.shape}; expected at least two"
                 " uint8 images (N, H, W, C)"
             )
-        order = np.random.default_rng(seed).permutation(len(images))
+        order = np.random.default_rng(context.seed).permutation(len(images))
         parts = _by_kind(order, kinds)
         kept = [min(holdout // len(parts), len(part) // 8) for part in parts]
         held = _alternate([part[:k] for part, k in zip(parts, kept, strict=True)])
         rest = [part[k:] for part, k in zip(parts, kept, strict=True)]
         train = _alternate(rest)
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(context.device)
         self.held_at: tuple[int, ...] = tuple(held.tolist())
         self.held = pixels[torch.from_numpy(held)]
         self.train = pixels[torch.from_numpy(train)]
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
-        self._inputs, self._shape = inputs, shape
-        self.movable = shape is None or len(shape) == 3
+        self._inputs = inputs
+        self.movable = inputs.is_image
 
     def tensor(self, pixels: Tensor) -> Tensor:
         """Return what the model reads for uint8 images (N, H, W, C)."""
-        return to_tensor(pixels, self._inputs, shape=self._shape)
+        return self._inputs.to_tensor(pixels)
 
     def draw(self, batch: int, generator: Generator) -> Iterator[Tensor]:
         """Yield uint8 batches forever, kinds in equal shares.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.equalization.activation_balancing import (
@@ -22,7 +22,6 @@ from dfqonnx.equalization.cross_layer import Statistics, equalize_cross_layer, s
 from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
 from dfqonnx.equalization.instance_norm import find_pairs, normalize_before_instance_norm
 from dfqonnx.equalization.scale_groups import find_scale_groups
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 _PAINTED = 4  # images that tell the spread of channels
@@ -51,7 +50,6 @@ def equalize(
     *,
     spec: EqualizationConfig,
     inputs: InputFormat,
-    shape: tuple[int, ...],
     progress: Progress,
 ) -> EqualizedNetwork:
     """Return the network that quantizes best among those with the same outputs.
@@ -62,18 +60,17 @@ def equalize(
         statistics: what BatchNormalization knew, by value name.
         spec: which parts are wanted.
         inputs: how pixels become the network's input.
-        shape: of one input, without the batch axis.
         progress: told what was done.
     """
     program, evened = (
-        normalize_before_instance_norm(program, _paint(inputs, shape))
+        normalize_before_instance_norm(program, _paint(inputs))
         if find_pairs(program)
         else (program, 0)
     )
     if evened:
         progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
     program, statistics, leveled = _leveled(
-        program, sites, statistics, share=spec.activation_balancing, inputs=inputs, shape=shape
+        program, sites, statistics, share=spec.activation_balancing, inputs=inputs
     )
     if leveled:
         steps = "step" if leveled == 1 else "steps"
@@ -91,7 +88,7 @@ def equalize(
         program, sites, statistics = found.program, found.sites, found.statistics
     expected: Mapping[str, ActivationMoments] = {}
     if spec.bias_correction or spec.activation_ranges == "batchnorm":
-        expected = propagate_moments(program, statistics, inputs, shape)
+        expected = propagate_moments(program, statistics, inputs)
     return EqualizedNetwork(program, sites, expected)
 
 
@@ -102,7 +99,6 @@ def _leveled(
     *,
     share: float,
     inputs: InputFormat,
-    shape: tuple[int, ...],
 ) -> tuple[Program, Statistics, int]:
     """Return network and statistics with leveled channels, and under how many steps."""
     if not share:
@@ -111,14 +107,14 @@ def _leveled(
     shared = find_shared_scales(freedom, sites)
     if not shared:
         return program, statistics, 0
-    height, width, _ = image_size(shape, inputs)
-    x = _paint(inputs, shape, min(_MOST, max(1, _PIXELS // (height * width))))
+    height, width, _ = inputs.image_size
+    x = _paint(inputs, min(_MOST, max(1, _PIXELS // (height * width))))
     factors = balance_activation_channels(program, shared, freedom, x, share=share)
     by = {name: freedom.of(name, factors) for name in statistics.keys() & freedom.factor}
     return freedom.scaled(program, factors), scaled_statistics(statistics, by), len(shared)
 
 
-def _paint(inputs: InputFormat, shape: tuple[int, ...], count: int = _PAINTED) -> Tensor:
+def _paint(inputs: InputFormat, count: int = _PAINTED) -> Tensor:
     """Return a few dead leaves as model inputs."""
-    images = sample_dead_leaves(count, image_size(shape, inputs), torch.Generator().manual_seed(0))
-    return to_tensor(images, inputs, shape=shape)
+    images = sample_dead_leaves(count, inputs.image_size, torch.Generator().manual_seed(0))
+    return inputs.to_tensor(images)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.graph.op_traits import Trait, has_trait
 
@@ -93,7 +93,6 @@ def propagate_moments(
     program: Program,
     statistics: Mapping[str, ChannelStatistics],
     inputs: InputFormat,
-    shape: tuple[int, ...],
 ) -> dict[str, ActivationMoments]:
     """Return what is known, by value name; double precision.
 
@@ -101,12 +100,10 @@ def propagate_moments(
         program: the float network, folded.
         statistics: what BatchNormalization knew, by value name.
         inputs: how pixels become the network's input.
-        shape: of one input, without the batch axis.
     """
     found: dict[str, ActivationMoments] = {}
-    if len(shape) == 3 and len(program.inputs) == 1:
-        channels = shape[0] if inputs.layout == "NCHW" else shape[2]
-        found[program.inputs[0]] = photographs(inputs, channels)
+    if inputs.is_image and len(program.inputs) == 1:
+        found[program.inputs[0]] = photographs(inputs.preprocessing, inputs.image_size[2])
     for step in program.steps:
         name = str(step.outputs[0])
         known = statistics.get(name)
@@ -120,7 +117,7 @@ def propagate_moments(
     return found
 
 
-def photographs(inputs: InputFormat, channels: int) -> ActivationMoments:
+def photographs(inputs: Preprocessing, channels: int) -> ActivationMoments:
     """Return what the network's input is on photographs; its range is that of the pixels."""
     low, high = torch.tensor(
         [inputs.range(c) for c in range(channels)], dtype=torch.float64

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.data.labeled import EvalData
-from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.file_size import FileFacts, measure_file
 from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
@@ -114,7 +113,7 @@ def evaluate(
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
     progress.start("validate", 3 + (0 if material.data is None else len(material.data)))
-    x = _sample(pair, material)
+    x = _sample(material)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
     found = audit_kernels(student, provider=provider)
     progress.advance()
@@ -177,27 +176,21 @@ def _words(ports: tuple[SessionValue, ...]) -> str:
     return ", ".join(f"{p.name} {p.dtype} {s}" for p, s in zip(ports, shapes, strict=True))
 
 
-def _sample(pair: tuple[Session, Session], material: EvaluationData) -> NDArray[np.float32] | None:
+def _sample(material: EvaluationData) -> NDArray[np.float32] | None:
     """Return the tensors that parity and latency are measured on."""
     count = PARITY_IMAGES if material.torch_run is None else len(material.torch_run.logits)
     if material.pixels is not None and len(material.pixels):
-        return _tensor(pair[0], material.pixels[:count], material.inputs)
+        return material.inputs.to_tensor(material.pixels[:count])
     if material.data is not None:
         pixels = material.data.images.read(0, min(count, len(material.data)))
-        return _tensor(pair[0], pixels, material.inputs)
+        return material.inputs.to_tensor(pixels)
     return None
-
-
-def _tensor(
-    session: Session, pixels: NDArray[np.uint8], inputs: InputFormat
-) -> NDArray[np.float32]:
-    return to_tensor(pixels, inputs, shape=session.inputs[0].shape[1:])
 
 
 def _on_pixels(pair: tuple[Session, Session], material: EvaluationData) -> Comparison | None:
     if material.pixels is None or not len(material.pixels):
         return None
-    x = _tensor(pair[0], material.pixels, material.inputs)
+    x = material.inputs.to_tensor(material.pixels)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
     return compare_outputs(teacher, student, image=x.shape[1:])
 
@@ -211,7 +204,7 @@ def _on_data(
 
     def one(start: int) -> tuple[Outputs, Outputs]:
         pixels = data.images.read(start, min(start + _BATCH, len(data)))
-        x = _tensor(pair[0], pixels, material.inputs)
+        x = material.inputs.to_tensor(pixels)
         teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
         return teacher, student
 
@@ -223,5 +216,5 @@ def _on_data(
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*found, strict=True)
     )
-    image = _tensor(pair[0], data.images.read(0, 1), material.inputs).shape[1:]
+    image = material.inputs.to_tensor(data.images.read(0, 1)).shape[1:]
     return compare_outputs(teacher, student, data.labels, image=image)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from dfqonnx.core.input_format import METADATA_KEY, InputFormat
+from dfqonnx.core.input_format import METADATA_KEY, Preprocessing
 from dfqonnx.core.quantization import QuantizationConfig
 
 PREFIX = "dfqonnx."
@@ -19,7 +19,7 @@ def describe(
     seed: int,
     recipe: str,
     teacher: str,
-    inputs: InputFormat | None,
+    inputs: Preprocessing | None,
     image_size: tuple[int, ...] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of an exported file.

@@ -7,13 +7,14 @@ graph computes.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.checks import check_constants, check_value_sizes, list_fed_inputs
-from dfqonnx.graph.load import Loaded
+from dfqonnx.graph.load import Loaded, load
 from dfqonnx.graph.model import (
     UNSUPPORTED,
     Contract,
@@ -65,6 +66,11 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
     assign_unique_names,
     fold_constants,
 )
+
+
+def open_model(path: Path, *, image_size: tuple[int, ...] | None = None) -> NormalizedModel:
+    """Load a file and bring it into normal form; see `load` and `normalize`."""
+    return normalize(load(path), image_size=image_size)
 
 
 def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> NormalizedModel:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 IMAGES = 64
@@ -28,9 +28,7 @@ def make_fixed_opponents(
     *,
     spec: SynthesisConfig,
     inputs: InputFormat,
-    shape: tuple[int, ...],
-    seed: int,
-    device: str,
+    context: RunContext,
     alone: bool = False,
 ) -> tuple[Callable[[Tensor], Tensor], ...]:
     """Return the rounded network where a recipe optimizes images against it, else nothing.
@@ -42,19 +40,16 @@ def make_fixed_opponents(
         sites: its quantizers.
         spec: the recipe.
         inputs: how pixels become the network's input.
-        shape: of one input, without the batch axis.
-        seed: of the dead leaves.
-        device: where to compute.
+        context: the seed of the dead leaves, and the device.
         alone: no student will be trained, so a generator has none to play against either.
     """
     played = alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
     if not (spec.weight("competition") or played):
         return ()
-    images = sample_dead_leaves(
-        IMAGES, image_size(shape, inputs), torch.Generator().manual_seed(seed)
-    )
-    student = Student(teacher, sites).to(device)
-    student.initialize([to_tensor(images.to(device), inputs)])
+    generator = torch.Generator().manual_seed(context.seed)
+    images = sample_dead_leaves(IMAGES, inputs.image_size, generator)
+    student = Student(teacher, sites).to(context.device)
+    student.initialize([inputs.to_tensor(images.to(context.device))])
     student.requires_grad_(False)
 
     def answer(x: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.pixels import to_tensor
 
 FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
 
@@ -133,7 +132,7 @@ def surrogate_statistics(
     first = {name: torch.zeros(()) for name in names}  # sums of E[y] and E[y^2]
     second = {name: torch.zeros(()) for name in names}
     for part in torch.split(images[:count], batch):
-        _, taps = net(to_tensor(part.to(device), inputs))
+        _, taps = net(inputs.to_tensor(part.to(device)))
         for name, value in taps.items():
             mean, variance = moments(value)
             first[name] = first[name] + (mean * len(part)).cpu()

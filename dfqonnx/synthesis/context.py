@@ -15,14 +15,14 @@ from torch import Generator, Tensor
 
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
-from dfqonnx.core.progress import Progress
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.core.registry import Registry
 from dfqonnx.synthesis.budget import Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesisContext:
     """What a source may use.
 
@@ -30,32 +30,26 @@ class SynthesisContext:
         teacher: the float network.
         statistics: what BatchNormalization knew, by value name; empty where it is gone.
         inputs: how pixels become the teacher's tensor.
-        shape: of one input, without the batch axis, in the teacher's layout.
         spec: the recipe.
         plan: how many images and steps.
         generator: CPU randomness.
-        device: where to compute.
-        progress: told of every step.
+        run: seed, device, progress and budget.
         opponents: fixed networks, from model inputs to logits, where no student will be trained.
-        seconds: wall clock; None lets recipe and network decide.
     """
 
     teacher: Program
     statistics: Mapping[str, ChannelStatistics]
     inputs: InputFormat
-    shape: tuple[int, ...]
     spec: SynthesisConfig
     plan: Plan
     generator: Generator
-    device: torch.device
-    progress: Progress
+    run: RunContext
     opponents: tuple[Callable[[Tensor], Tensor], ...] = ()
-    seconds: float | None = None
 
     @property
-    def size(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels."""
-        return image_size(self.shape, self.inputs)
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return torch.device(self.run.device)
 
 
 Source = Callable[[SynthesisContext], Iterable[Tensor]]

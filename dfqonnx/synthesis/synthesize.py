@@ -18,14 +18,13 @@ import dfqonnx.synthesis.sources.noise  # noqa: F401  (files its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (files its source)
 from dfqonnx.config.synthesis import AUTO, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
-from dfqonnx.core.progress import Progress
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimization_rate, plan, work
 from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
-from dfqonnx.synthesis.pixels import to_tensor
 
 MEASURED = 1024  # images that tell how far all are from the training data
 
@@ -56,17 +55,13 @@ class SyntheticImages:
     divergence: float | None = None
 
 
-def synthesize(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+def synthesize(
     teacher: Program,
     statistics: Mapping[str, ChannelStatistics],
     *,
     inputs: InputFormat,
-    shape: tuple[int, ...],
     spec: SynthesisConfig,
-    seed: int,
-    device: str,
-    progress: Progress,
-    budget_seconds: float | None = None,
+    context: RunContext,
     opponents: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> SyntheticImages:
     """Make images for a teacher.
@@ -75,31 +70,33 @@ def synthesize(  # noqa: PLR0913 (one keyword for each thing that decides the ou
         teacher: the float network.
         statistics: what BatchNormalization knew, by value name; empty where it is gone.
         inputs: how pixels become the teacher's tensor.
-        shape: of one input, without the batch axis, in the teacher's layout.
         spec: the recipe.
-        seed: of every random choice.
-        device: where torch works.
-        progress: told of every step.
-        budget_seconds: wall clock; None lets recipe and network decide.
+        context: seed, device, progress, and the seconds that images may take.
         opponents: fixed networks, from model inputs to logits, for recipes whose generator plays
             against a student where none is trained.
 
     Raises:
-        UsageError: unknown source, or `inputs` does not fit `shape`.
+        UsageError: unknown source.
     """
     started = time.perf_counter()
-    image_size(shape, inputs)
+    shape = inputs.shape
     size = measure(teacher, shape)
     scale = spec.budget_scale
-    if budget_seconds is not None:
-        per_second = optimization_rate(teacher, shape, torch.device(device))
-        scale = budget_seconds * per_second * 2.0 * size.work / work(shape)
+    if context.budget_seconds is not None:
+        per_second = optimization_rate(teacher, shape, torch.device(context.device))
+        scale = context.budget_seconds * per_second * 2.0 * size.work / work(shape)
     name, reason, chosen = _decided(spec, size, shape, scale)
     source = SOURCES[name]
     studio = SynthesisContext(
-        teacher, statistics, inputs, shape, spec, chosen, torch.Generator().manual_seed(seed),
-        torch.device(device), progress, tuple(opponents), budget_seconds,
-    )  # fmt: skip
+        teacher=teacher,
+        statistics=statistics,
+        inputs=inputs,
+        spec=spec,
+        plan=chosen,
+        generator=torch.Generator().manual_seed(context.seed),
+        run=context,
+        opponents=tuple(opponents),
+    )
     made = source(studio)
     drawn = torch.cat(list(made))
     order = torch.randperm(len(drawn), generator=studio.generator)
@@ -133,7 +130,7 @@ def _divergence(pixels: Tensor, studio: SynthesisContext, *, batch: int) -> floa
     if not studio.statistics:
         return None
     parts = torch.split(pixels[:MEASURED], batch)
-    batches = (to_tensor(part, studio.inputs, shape=studio.shape) for part in parts)
+    batches = (studio.inputs.to_tensor(part) for part in parts)
     found = measure_divergence(studio.teacher, studio.statistics, batches, device=studio.device)
     return found.divergence if found.layers else None
 

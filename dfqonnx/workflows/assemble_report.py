@@ -1,31 +1,42 @@
-"""What the page shows of a run beside its figures, gathered from the rooms as values."""
+"""From what a run made to its report and its output folder."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dfqonnx.analysis.layer_noise import analyze_layer_noise
-from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.config.commands import RunConfig
+from dfqonnx.config.recipe import write_recipe
+from dfqonnx.config.request import command_of
 from dfqonnx.core.layer_analysis import LayerNoise
 from dfqonnx.distill.distill import Distilled
-from dfqonnx.evaluation.outputs import Classes
+from dfqonnx.equalization.equalize import EqualizedNetwork
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
-from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.summary import summarize_graph
+from dfqonnx.report.build import build
+from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.files import write_arrays, write_images, write_log, write_report
+from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import ClassesSeen, Training, TrainingLogEntry
-from dfqonnx.synthesis.pixels import to_tensor
+from dfqonnx.report.sections import ClassesSeen, ImageFacts, Training, TrainingLogEntry, widths
+from dfqonnx.synthesis.synthesize import SyntheticImages
+from dfqonnx.workflows.teacher import Teacher
 
-IMAGES = 64  # that a portrait is made from, where the network is small
+IMAGES = 64  # that layer noise is measured on
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class HeldOut:
     """Synthetic images that nothing was trained on.
 
@@ -38,41 +49,123 @@ class HeldOut:
     at: tuple[int, ...]
 
 
-def assemble_report(
-    report: Report,
-    model: NormalizedModel,
-    trained: Distilled,
-    held: HeldOut,
-    *,
-    classes: Classes | None,
-    portrait: LayerNoise | None,
-    untrained: Interval | None = None,
-) -> Report:
-    """Return `report` with training (and the untrained top-1), classes, portrait and graph."""
+@dataclass(frozen=True)
+class Proof:
+    """What was measured of an exported file.
+
+    Attributes:
+        found: the two files against each other, in the runtime.
+        same_class: share of labeled images that file and torch student class alike.
+        labeled: number of labeled images.
+        untrained: labeled accuracy, in percent, before the first training step.
+    """
+
+    found: Evaluation
+    same_class: float | None
+    labeled: int
+    untrained: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """Everything that a run made, as values, for its report."""
+
+    config: RunConfig
+    teacher: Teacher
+    network: EqualizedNetwork
+    student: Student
+    images: SyntheticImages
+    held: HeldOut
+    trained: Distilled
+    proof: Proof
+    estimate: Estimate
+    file: Path
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+    gpu: str | None
+
+
+def assemble_report(run: FinishedRun) -> Report:
+    """Return the report of a run, the user's gates applied."""
+    found, config, teacher = run.proof.found, run.config, run.teacher
+    report = build(found, kept_float={node.node for node in run.network.sites.floats})
+    report = report.compared(run.proof.same_class, images=run.proof.labeled)
+    report = dataclasses.replace(
+        report,
+        student=dataclasses.replace(report.student, path=run.file.name),
+        bits=widths(config.quant),
+        seconds=dict(run.seconds),
+        peak_rss_mb=peak_rss_mb(),
+        recipe=config.recipe.title,
+        seed=config.seed,
+        preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
+        preprocess_guessed=teacher.inputs_guessed,
+        images=_images(run.images, teacher.model.batchnorm),
+        warnings=(*run.warnings, *report.warnings),
+        skipped_rewrites=teacher.model.skipped,
+        environment=environment(run.gpu),
+        command=command_of(config),
+        estimate=run.estimate,
+    )
+    report = apply_gates(report, config.gates, strict=config.strict_gates)
+    classes = None if found.synthetic is None else found.synthetic.classes
     return dataclasses.replace(
         report,
-        training=_training(trained, len(held.pixels), untrained),
-        seen=None if classes is None else ClassesSeen(held.at, classes.teacher, classes.student),
-        portrait=portrait,
-        graph=summarize_graph(model),
+        training=_training(run.trained, len(run.held.pixels), run.proof.untrained),
+        seen=None
+        if classes is None
+        else ClassesSeen(run.held.at, classes.teacher, classes.student),
+        portrait=_layer_noise(run),
+        graph=summarize_graph(teacher.model),
     )
 
 
-def look(
-    student: Student,
-    teacher: Program,
-    model: NormalizedModel,
-    *,
-    held: HeldOut,
-    inputs: InputFormat,
-) -> LayerNoise | None:
-    """Return the student's portrait, on the CPU; None without images."""
-    student.to("cpu").eval()
-    pixels = held.pixels[:IMAGES]
+def write_run(report: Report, run: FinishedRun, folder: Path) -> Report:
+    """Write everything of an output folder but the model; return the report with every file."""
+    images = run.images
+    write_images(images.pixels, folder / "synthetic", held=run.held.at)
+    if images.live is not None:
+        write_arrays(images.live.state(), folder / "synthetic" / "generator.npz")
+    recipe = write_recipe(run.config.recipe, header=command_of(run.config))
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    write_log(_log_events(images, run.trained), folder / "log.jsonl")
+    return write_report(report, folder, pixels=images.pixels)
+
+
+def _images(images: SyntheticImages, batchnorm: str) -> ImageFacts:
+    return ImageFacts(
+        images.source, len(images.pixels), batchnorm, images.reason, images.divergence
+    )
+
+
+def _log_events(images: SyntheticImages, trained: Distilled) -> Iterator[dict[str, Any]]:
+    yield {
+        "stage": "synthesize",
+        "seconds": images.seconds,
+        "source": images.source,
+        **dataclasses.asdict(images.plan),
+    }
+    for entry in trained.history:
+        yield {"stage": "distill", **dataclasses.asdict(entry)}
+    yield {
+        "stage": "distilled",
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "agreement_before": trained.agreement_before.top1,
+        "agreement_after": trained.agreement_after.top1,
+        "kept": trained.kept,
+        "reason": trained.reason,
+    }
+
+
+def _layer_noise(run: FinishedRun) -> LayerNoise | None:
+    """Return the noise of every layer, measured on the CPU; None without images."""
+    run.student.to("cpu").eval()
+    pixels = run.held.pixels[:IMAGES]
     if not len(pixels):
         return None
-    x = to_tensor(torch.from_numpy(pixels), inputs, shape=model.input_shape)
-    return analyze_layer_noise(student, teacher, x)
+    x = run.teacher.inputs.to_tensor(torch.from_numpy(pixels))
+    return analyze_layer_noise(run.student, run.network.program, x)
 
 
 def _training(trained: Distilled, images: int, top1: Interval | None) -> Training:

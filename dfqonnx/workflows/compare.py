@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from dfqonnx.config.commands import CompareConfig
-from dfqonnx.core.input_format import METADATA_KEY, image_size
+from dfqonnx.core.input_format import METADATA_KEY
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.evaluation.file_size import measure_file
-from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
+from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.build import build
 from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.environment import environment
@@ -31,7 +30,7 @@ from dfqonnx.report.files import find_teacher, read_report
 from dfqonnx.report.sections import ModelFacts, widths
 from dfqonnx.runtime.session import require_runtime
 from dfqonnx.workflows.preflight import check_eval_data, check_file
-from dfqonnx.workflows.resolve_inputs import Inputs, open_eval_data, resolve_inputs
+from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
 from dfqonnx.workflows.validate import told_quant
 
 
@@ -50,7 +49,7 @@ def compare(spec: CompareConfig, *, progress: Progress | None = None) -> Compari
     teacher = spec.teacher or _common_teacher(spec.targets)
     check_file(teacher, what="--teacher")
     told = RecordingProgress(progress or SilentProgress())
-    model = normalize(load(teacher))
+    model = open_model(teacher)
     inputs = _inputs(spec, model, students, told)
     material, images = _material(spec, model, inputs)
     entries = tuple(
@@ -63,7 +62,7 @@ def compare(spec: CompareConfig, *, progress: Progress | None = None) -> Compari
         ModelFacts(facts.path, facts.sha256, facts.bytes, top1),
         images,
         entries,
-        dataclasses.asdict(inputs.spec),
+        dataclasses.asdict(inputs.format.preprocessing),
         environment(),
         (*told.warnings, *_strangers(students, facts.sha256)),
     )
@@ -107,7 +106,7 @@ def _names(targets: tuple[Path, ...]) -> list[str]:
 
 def _inputs(
     spec: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], told: Progress
-) -> Inputs:
+) -> ResolvedInputs:
     """Ask the first student that says how pixels become its input."""
     metadata: Mapping[str, str] = model.source.metadata
     for student in students:
@@ -115,20 +114,20 @@ def _inputs(
         if METADATA_KEY in own:
             metadata = {**metadata, METADATA_KEY: own[METADATA_KEY]}
             break
-    return resolve_inputs(spec.inputs, model, metadata=metadata, seed=spec.seed, progress=told)
+    return resolve_inputs(spec.preprocess, model, metadata=metadata, seed=spec.seed, progress=told)
 
 
 def _material(
-    spec: CompareConfig, model: NormalizedModel, inputs: Inputs
+    spec: CompareConfig, model: NormalizedModel, inputs: ResolvedInputs
 ) -> tuple[EvaluationData, str]:
-    data = open_eval_data(spec.eval_data, model, inputs.spec)
+    data = open_eval_data(spec.eval_data, model, inputs.format)
     if data is not None:
-        return EvaluationData(inputs.spec, None, data), f"{len(data):,} labeled images"
-    size = image_size(model.input_shape, inputs.spec)
+        return EvaluationData(inputs.format, None, data), f"{len(data):,} labeled images"
+    size = inputs.format.image_size
     rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=len(model.input_shape) == 3)
+    pixels = paint_probe_images(size, rng=rng, photo=inputs.format.is_image)
     words = f"{len(pixels)} procedural images, unlike those that students were trained on"
-    return EvaluationData(inputs.spec, pixels), words
+    return EvaluationData(inputs.format, pixels), words
 
 
 def _entry(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.config.recipe import Need
-from dfqonnx.core.input_format import PRESETS, InputFormat, image_size
+from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.progress import Progress
 from dfqonnx.data.guess_input_format import (
     NOISE,
@@ -26,7 +26,6 @@ from dfqonnx.data.guess_input_format import (
     recorded,
 )
 from dfqonnx.data.labeled import EvalData, load_eval_data
-from dfqonnx.data.model_input import image_shape
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
@@ -36,26 +35,26 @@ from dfqonnx.graph.model import NormalizedModel
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ResolvedInputs:
     """How pixels become the model's tensor, and who says so.
 
     Attributes:
-        spec: the specification.
+        format: the specification, and the shape of the model's input.
         guessed: whether nobody said and dfqonnx guessed.
     """
 
-    spec: InputFormat
+    format: InputFormat
     guessed: bool
 
 
 def resolve_inputs(
-    asked: InputFormat | None,
+    asked: Preprocessing | None,
     model: NormalizedModel,
     *,
     metadata: Mapping[str, str],
     seed: int,
     progress: Progress,
-) -> Inputs:
+) -> ResolvedInputs:
     """Take what the user asked, else what a file's metadata say, else a guess with a warning.
 
     Args:
@@ -72,21 +71,23 @@ def resolve_inputs(
     if model.contract.reads_pixels:
         return _raw(asked, model)
     if asked is not None:
-        spec = asked.fitted(model.input_shape)
-        image_size(model.input_shape, spec)  # refuses what cannot fit
-        return Inputs(spec, guessed=False)
+        return ResolvedInputs(_fitted(asked, model), guessed=False)
     guess = recorded(metadata) or guess_inputs(model, seed=seed)
-    spec = guess.inputs
+    spec = guess.preprocessing
     if not guess.certain:
         progress.warn(
             f"--preprocess was not given; {spec.name!r} is assumed (scale {spec.scale:g}, mean"
             f" {_numbers(spec.mean)}, std {_numbers(spec.std)}, {spec.layout}, {spec.channels}):"
             f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
         )
-    return Inputs(spec, guessed=not guess.certain)
+    return ResolvedInputs(InputFormat(spec, model.input_shape), guessed=not guess.certain)
 
 
-def _raw(asked: InputFormat | None, model: NormalizedModel) -> Inputs:
+def _fitted(asked: Preprocessing, model: NormalizedModel) -> InputFormat:
+    return InputFormat(asked.fitted(model.input_shape), model.input_shape)
+
+
+def _raw(asked: Preprocessing | None, model: NormalizedModel) -> ResolvedInputs:
     spec = PRESETS["raw"].fitted(model.input_shape)
     shape = model.input_shape
     if len(shape) == 3 and 1 in {shape[0], shape[-1]} and 3 not in {shape[0], shape[-1]}:
@@ -99,8 +100,7 @@ def _raw(asked: InputFormat | None, model: NormalizedModel) -> Inputs:
                 " them itself; use --preprocess raw, or leave it out"
             )
         spec = asked
-    image_size(model.input_shape, spec)  # refuses what cannot fit
-    return Inputs(spec, guessed=False)
+    return ResolvedInputs(_fitted(spec, model), guessed=False)
 
 
 def _tell_size(model: NormalizedModel, progress: Progress) -> None:
@@ -119,24 +119,25 @@ def guess_inputs(model: NormalizedModel, *, seed: int) -> InputFormatGuess:
         return InputFormatGuess(
             NOISE, "the model reads no image; values between -4 and 4 are assumed", False
         )
-    specs = candidates(shape)
-    if len(specs) == 1:
-        return InputFormatGuess(specs[0], "the only preset that fits the input's shape", False)
-    size = image_size(shape, specs[0])
+    formats = candidates(shape)
+    usual = formats[0].preprocessing
+    if len(formats) == 1:
+        return InputFormatGuess(usual, "the only preset that fits the input's shape", False)
+    size = formats[0].image_size
     count = make_probes(size)
     if not count:
         return InputFormatGuess(
-            specs[0], "the usual one; images of this size are too large to try more", False
+            usual, "the usual one; images of this size are too large to try more", False
         )
     pixels = paint_probe_images(size, rng=np.random.default_rng(seed), count=count)
     if model.statistics:
         opened = expose_intermediate_outputs(model, model.statistics)
-        return find_nearest_statistics(opened, model.statistics, pixels, specs)
+        return find_nearest_statistics(opened, model.statistics, pixels, formats)
     layer = find_first_layer(model)
     if layer is None or not math.isfinite(float(layer.bias.std())):
-        return InputFormatGuess(specs[0], "the usual one for an input of this form", False)
+        return InputFormatGuess(usual, "the usual one for an input of this form", False)
     return find_likeliest_scale(
-        expose_intermediate_outputs(model, [layer.output]), layer.bias, pixels, specs
+        expose_intermediate_outputs(model, [layer.output]), layer.bias, pixels, formats
     )
 
 
@@ -150,7 +151,10 @@ def open_eval_data(
     """
     if path is None:
         return None
-    return load_eval_data(path, image_shape(model.input_shape, inputs), classes(model))
+    if not inputs.is_image:
+        form = "x".join(map(str, inputs.shape))
+        raise UsageError(f"--eval-data {path}: the model's input {form} is no image")
+    return load_eval_data(path, inputs.image_size, classes(model))
 
 
 def classes(model: NormalizedModel) -> int | None:
@@ -176,22 +180,19 @@ def offers(model: NormalizedModel) -> frozenset[Need]:
     return frozenset(found)
 
 
-def open_real(
-    path: Path | None, model: NormalizedModel, inputs: InputFormat
-) -> NDArray[np.uint8] | None:
+def open_real(path: Path | None, inputs: InputFormat) -> NDArray[np.uint8] | None:
     """Return real images (N, H, W, C) without labels, spread over all that `path` holds.
 
     Args:
         path: folder or npz of `--images`; None gives None.
-        model: the teacher's graph.
-        inputs: how pixels become its input.
+        inputs: how pixels become the model's input.
 
     Raises:
         UsageError: missing, empty, of another form, or the model reads no images.
     """
     if path is None:
         return None
-    found, count = open_images(path, image_size(model.input_shape, inputs))
+    found, count = open_images(path, inputs.image_size)
     chosen = np.linspace(0, count - 1, min(count, MOST_REAL)).astype(int)
     return np.concatenate([found.read(int(at), int(at) + 1) for at in chosen])
 
@@ -199,7 +200,6 @@ def open_real(
 def estimate(
     teacher: Path,
     student: Path,
-    model: NormalizedModel,
     inputs: InputFormat,
     *,
     real: NDArray[np.uint8] | None = None,
@@ -209,10 +209,7 @@ def estimate(
     Args:
         teacher: float file.
         student: quantized file.
-        model: the teacher's graph.
-        inputs: how pixels become its input.
+        inputs: how pixels become the teacher's input.
         real: images of `open_real`.
     """
-    is_image = len(model.input_shape) == 3
-    size = image_size(model.input_shape, inputs) if is_image else None
-    return estimate_drop(teacher, student, inputs=inputs, size=size, real=real)
+    return estimate_drop(teacher, student, inputs=inputs, real=real)

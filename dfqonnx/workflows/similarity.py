@@ -6,7 +6,6 @@ noise, dead leaves, and images that the network's own statistics asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,22 +15,16 @@ from numpy.typing import NDArray
 
 from dfqonnx.config.commands import SimilarityConfig
 from dfqonnx.config.synthesis import PixelOptimizationConfig, SynthesisConfig
-from dfqonnx.convert.importer import to_program, truncate_at_unsupported
-from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.data.image_files import ImageSource
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.graph.load import load
-from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
 from dfqonnx.synthesis.divergence import Divergence, measure_divergence
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.workflows.preflight import check_file
-from dfqonnx.workflows.resolve_inputs import resolve_inputs
-from dfqonnx.workflows.teacher import choose_device
+from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
 
 CHUNK_VALUES = 2**20  # pixels shown at once
 REFERENCE_IMAGES = 256
@@ -53,14 +46,14 @@ class Reference:
 
     Attributes:
         name: what it is.
-        likeness: how far it is.
+        divergence: how far it is from the training data.
     """
 
     name: str
-    likeness: Divergence
+    divergence: Divergence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Similarity:
     """What `dfqonnx similarity` found.
 
@@ -68,48 +61,19 @@ class Similarity:
         model: path.
         images: path.
         batchnorm: state of the model's statistics: present or partly.
-        inputs: how pixels became the tensor.
+        preprocess: how pixels became the tensor.
         note: what was done to the images to fit; empty when nothing.
-        likeness: of the images.
+        divergence: of the images.
         references: nearest last.
     """
 
     model: str
     images: str
     batchnorm: str
-    inputs: InputFormat
+    preprocess: Preprocessing
     note: str
-    likeness: Divergence
+    divergence: Divergence
     references: tuple[Reference, ...]
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A network that remembers its training data.
-
-    Attributes:
-        model: its graph, with statistics.
-        program: its program.
-        inputs: how pixels become its tensor.
-        device: where to compute.
-    """
-
-    model: NormalizedModel
-    program: Program
-    inputs: InputFormat
-    device: torch.device
-
-    def likeness(self, parts: Iterable[NDArray[np.uint8]]) -> Divergence:
-        """Return how far a set of images, given in parts (n, H, W, C), is from that data."""
-        batches = (
-            to_tensor(
-                torch.from_numpy(np.ascontiguousarray(part)),
-                self.inputs,
-                shape=self.model.input_shape,
-            )
-            for part in parts
-        )
-        return measure_divergence(self.program, self.model.statistics, batches, device=self.device)
 
 
 def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = None) -> Similarity:
@@ -120,32 +84,37 @@ def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = No
         UnsupportedModel: the model is none that dfqonnx can read.
         EnvironmentProblem: the device is missing.
     """
-    progress = progress or SilentProgress()
     check_file(spec.model, what="--model")
-    device = choose_device(spec.device)
-    model = truncate_at_unsupported(normalize(load(spec.model)))
-    if not model.statistics:
-        raise UnsupportedModel(_nothing_to_hold_against(spec))
-    inputs = resolve_inputs(
-        spec.inputs, model, metadata=model.source.metadata, seed=spec.seed, progress=progress
-    )
-    size = image_size(model.input_shape, inputs.spec)
-    images, count = open_images(spec.images, size)
-    teacher = Teacher(model, to_program(model), inputs.spec, torch.device(device))
-    progress.start("measure", count)
-    found = teacher.likeness(_shown(images, count, size, progress))
+    context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
+    teacher = open_teacher(spec.model, preprocess=spec.preprocess, context=context)
+    if not teacher.model.statistics:
+        raise UnsupportedModel(_nothing_to_compare_with(spec))
+    images, count = open_images(spec.images, teacher.inputs.image_size)
+    context.progress.start("measure", count)
+    found = _divergence(teacher, _read(images, count, context.progress), context)
     return Similarity(
-        str(spec.model),
-        str(spec.images),
-        model.batchnorm,
-        inputs.spec,
-        images.note(),
-        found,
-        _references(spec, teacher, progress) if spec.references else (),
+        model=str(spec.model),
+        images=str(spec.images),
+        batchnorm=teacher.model.batchnorm,
+        preprocess=teacher.inputs.preprocessing,
+        note=images.note(),
+        divergence=found,
+        references=_references(teacher, context) if spec.references else (),
     )
 
 
-def _nothing_to_hold_against(spec: SimilarityConfig) -> str:
+def _divergence(
+    teacher: Teacher, parts: Iterable[NDArray[np.uint8]], context: RunContext
+) -> Divergence:
+    """Return how far a set of images, given in parts (n, H, W, C), is from the training data."""
+    batches = (
+        teacher.inputs.to_tensor(torch.from_numpy(np.ascontiguousarray(part))) for part in parts
+    )
+    device = torch.device(context.device)
+    return measure_divergence(teacher.program, teacher.model.statistics, batches, device=device)
+
+
+def _nothing_to_compare_with(spec: SimilarityConfig) -> str:
     return (
         f"{spec.model}: no BatchNormalization is left in this file, so it remembers nothing of its"
         " training data that images could be held against; export it again with"
@@ -155,20 +124,16 @@ def _nothing_to_hold_against(spec: SimilarityConfig) -> str:
     )
 
 
-def _shown(
-    images: ImageSource, count: int, size: tuple[int, int, int], progress: Progress
-) -> Iterator[NDArray[np.uint8]]:
+def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
     """Yield all images (n, H, W, C), a few at a time."""
-    chunk = max(1, min(256, CHUNK_VALUES // math.prod(size)))
+    chunk = max(1, min(256, CHUNK_VALUES // images.read(0, 1).size))
     for start in range(0, count, chunk):
         pixels = images.read(start, min(start + chunk, count))
         yield pixels
         progress.advance(len(pixels))
 
 
-def _references(
-    spec: SimilarityConfig, teacher: Teacher, progress: Progress
-) -> tuple[Reference, ...]:
+def _references(teacher: Teacher, context: RunContext) -> tuple[Reference, ...]:
     """Return the sets to compare with, the furthest first."""
     found = []
     for name, recipe in REFERENCES.items():
@@ -176,13 +141,10 @@ def _references(
             teacher.program,
             teacher.model.statistics,
             inputs=teacher.inputs,
-            shape=teacher.model.input_shape,
             spec=recipe,
-            seed=spec.seed,
-            device=str(teacher.device),
-            progress=progress,
+            context=context,
         )
         chunk = max(1, CHUNK_VALUES // images.pixels[0].size)
         parts = (images.pixels[at : at + chunk] for at in range(0, len(images.pixels), chunk))
-        found.append(Reference(name, teacher.likeness(parts)))
-    return tuple(sorted(found, key=lambda reference: -reference.likeness.divergence))
+        found.append(Reference(name, _divergence(teacher, parts, context)))
+    return tuple(sorted(found, key=lambda reference: -reference.divergence.divergence))

@@ -15,30 +15,23 @@ import torch
 from numpy.typing import NDArray
 
 from dfqonnx.config.commands import SynthConfig
-from dfqonnx.config.recipe import check_needs
-from dfqonnx.convert.importer import to_program, truncate_at_unsupported
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.convert.program import Program
 from dfqonnx.core.atomic_write import atomic_file
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.write_images import WrittenImages, check_images_out, write_images_out
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.load import load
-from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.files import contact_sheet, write_arrays
 from dfqonnx.report.html.images import sheet_by_class
 from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_file, check_space
-from dfqonnx.workflows.resolve_inputs import offers, resolve_inputs
-from dfqonnx.workflows.teacher import choose_device
+from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
 
 OPPONENT = QuantizationConfig(
     BitWidths(4, 4)
@@ -46,7 +39,7 @@ OPPONENT = QuantizationConfig(
 CHUNK_VALUES = 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesizedFiles:
     """What was made and where it lies.
 
@@ -83,21 +76,19 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
         UnsupportedModel: the model is none that dfqonnx can read.
         EnvironmentProblem: the device is missing, or the disk fails.
     """
-    started, progress = time.perf_counter(), progress or SilentProgress()
+    started = time.perf_counter()
     check_file(spec.model, what="--model")
     check_images_out(spec)
-    device = choose_device(spec.device)
-    model = truncate_at_unsupported(normalize(load(spec.model)))
-    if len(model.input_shape) != 3:
-        form = "x".join(map(str, model.input_shape))
+    context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
+    teacher = open_teacher(
+        spec.model, preprocess=spec.preprocess, context=context, recipe=spec.recipe
+    )
+    inputs = teacher.inputs
+    if not inputs.is_image:
+        form = "x".join(map(str, inputs.shape))
         raise UsageError(f"{spec.model}: reads {form} values, no images; there is nothing to draw")
-    check_needs(spec.recipe, spec.model, there=offers(model))
-    inputs = resolve_inputs(
-        spec.inputs, model, metadata=model.source.metadata, seed=spec.seed, progress=progress
-    ).spec
-    teacher = to_program(model)
-    images = _images(spec, model, teacher, inputs=inputs, device=device, progress=progress)
-    classes = _classes(teacher, images.pixels, inputs, device=device)
+    images = _synthesize(spec, teacher, context)
+    classes = _classes(teacher, images.pixels, context)
     write_images_out(
         spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, inputs))
     )
@@ -125,52 +116,41 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     )
 
 
-def _images(
-    spec: SynthConfig,
-    model: NormalizedModel,
-    teacher: Program,
-    *,
-    inputs: InputFormat,
-    device: str,
-    progress: Progress,
-) -> SyntheticImages:
-    synth = spec.recipe.synthesis
+def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> SyntheticImages:
+    recipe = spec.recipe.synthesis
     if spec.count is not None:
-        synth = dataclasses.replace(synth, images=spec.count)
+        recipe = dataclasses.replace(recipe, images=spec.count)
     size = 4 if spec.kind == "npy" else 1  # float32 or uint8
-    check_space(spec.out, needed=size * pixel_bytes(synth, model.input_shape))
+    check_space(spec.out, needed=size * pixel_bytes(recipe, teacher.inputs.shape))
     against = make_fixed_opponents(
-        teacher,
-        place_quantizers(model, OPPONENT, TARGETS[DEFAULT_TARGET], input_signed=inputs.signed),
-        spec=synth,
-        inputs=inputs,
-        shape=model.input_shape,
-        seed=spec.seed,
-        device=device,
+        teacher.program,
+        place_quantizers(
+            teacher.model, OPPONENT, TARGETS[DEFAULT_TARGET], input_signed=teacher.inputs.signed
+        ),
+        spec=recipe,
+        inputs=teacher.inputs,
+        context=context,
         alone=True,
     )
     return synthesize(
-        teacher,
-        model.statistics,
-        inputs=inputs,
-        shape=model.input_shape,
-        spec=synth,
-        seed=spec.seed,
-        device=device,
-        progress=progress,
+        teacher.program,
+        teacher.model.statistics,
+        inputs=teacher.inputs,
+        spec=recipe,
+        context=context,
         opponents=against,
     )
 
 
 @torch.no_grad()
 def _classes(
-    teacher: Program, pixels: NDArray[np.uint8], inputs: InputFormat, *, device: str
+    teacher: Teacher, pixels: NDArray[np.uint8], context: RunContext
 ) -> NDArray[np.int64] | None:
     """Return the network's class of every image; None where it tells none apart."""
-    net = ProgramModule(teacher, channels_last=True).to(device)
+    net = ProgramModule(teacher.program, channels_last=True).to(context.device)
     found = []
     for part in torch.split(torch.from_numpy(pixels), max(1, CHUNK_VALUES // pixels[0].size)):
-        logits = net(to_tensor(part.to(device), inputs))[0]
+        logits = net(teacher.inputs.to_tensor(part.to(context.device)))[0]
         if logits.dim() != 2 or logits.shape[1] < 2:
             return None
         found.append(logits.argmax(1).cpu())
@@ -183,9 +163,11 @@ def _array(
     """Return the float array of an npy in the layout asked for; None for other kinds."""
     if spec.kind != "npy":
         return None
-    layout = spec.layout or inputs.layout
+    layout = spec.layout or inputs.preprocessing.layout
+    shape = pixels.shape[1:]
     if spec.preprocessed:
-        there = dataclasses.replace(inputs, layout=layout)
-        return to_tensor(torch.from_numpy(pixels), there).contiguous().numpy()
+        preprocessing = dataclasses.replace(inputs.preprocessing, layout=layout)
+        shape = shape if layout == "NHWC" else (shape[2], *shape[:2])
+        return InputFormat(preprocessing, shape).to_tensor(pixels)
     axes = (0, 3, 1, 2) if layout == "NCHW" else (0, 1, 2, 3)
     return np.ascontiguousarray(pixels.transpose(axes), np.float32)

@@ -1,44 +1,94 @@
-"""Where torch works, and whether both torch and ONNX Runtime accept the teacher."""
+"""Opening the float model: everything that trains, inspects or draws begins here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dfqonnx.config.commands import Device
+from dfqonnx.config.recipe import Recipe, check_needs
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
 from dfqonnx.convert.program import Program
 from dfqonnx.convert.shape_check import check_shapes
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageError
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import open_model
 from dfqonnx.runtime.session import Session
+from dfqonnx.workflows.resolve_inputs import offers, resolve_inputs
 
 
-def choose_device(wanted: Device) -> str:
-    """Return where torch works.
+@dataclass(frozen=True)
+class Teacher:
+    """The float model of a run.
+
+    Attributes:
+        model: the normalized graph, cut in front of what cannot be trained.
+        program: the same as a torch program.
+        inputs: how pixels become its input.
+        inputs_guessed: whether neither the user nor the file said so.
+    """
+
+    model: NormalizedModel
+    program: Program
+    inputs: InputFormat
+    inputs_guessed: bool = False
+
+
+def open_teacher(
+    path: Path,
+    *,
+    preprocess: Preprocessing | None,
+    context: RunContext,
+    recipe: Recipe | None = None,
+    image_size: tuple[int, ...] | None = None,
+) -> Teacher:
+    """Open a float model and check that it can be trained and executed.
+
+    Args:
+        path: the user's file.
+        preprocess: what the user said of its input; None takes the file's word, or guesses.
+        context: the seed of a guess, and the progress that is told of it.
+        recipe: what is to be done with it; None asks for nothing.
+        image_size: for an input that leaves its size open.
 
     Raises:
-        EnvironmentProblem: CUDA was asked for and is not there.
+        UsageError: the file cannot be read, or `preprocess` or the recipe does not fit it.
+        UnsupportedModel: it cannot be trained; names every node that is in the way.
     """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise EnvironmentProblem(
-            "--device cuda: torch finds no CUDA device; check `dfqonnx doctor`, or use --device cpu"
-        )
-    return "cuda" if there and wanted != "cpu" else "cpu"
+    model, program = open_program(path, recipe=recipe, image_size=image_size)
+    found = resolve_inputs(
+        preprocess,
+        model,
+        metadata=model.source.metadata,
+        seed=context.seed,
+        progress=context.progress,
+    )
+    return Teacher(model, program, found.format, found.guessed)
 
 
-def device_name(device: str) -> str | None:
-    """Return what a GPU calls itself; None for the processor."""
-    return torch.cuda.get_device_name() if device == "cuda" else None
+def open_program(
+    path: Path, *, recipe: Recipe | None = None, image_size: tuple[int, ...] | None = None
+) -> tuple[NormalizedModel, Program]:
+    """Return the graph and the program of a float model; see `open_teacher`."""
+    model = truncate_at_unsupported(open_model(path, image_size=image_size))
+    if recipe is not None:
+        check_needs(recipe, path, there=offers(model))
+    program = to_program(model)
+    check_executable(path, program, model.input_shape)
+    return model, program
 
 
-def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
+def check_executable(path: Path, program: Program, shape: tuple[int, ...]) -> None:
     """Find out before anything slow whether the float network can be executed.
 
     Args:
         path: the user's file.
         program: what is trained.
-        shape: of its input without the batch axis.
+        shape: the shape of its input without the batch axis.
 
     Raises:
         UnsupportedModel: ONNX Runtime does not load it, or a node does not accept what reaches it.
@@ -52,3 +102,22 @@ def check_teacher(path: Path, program: Program, shape: tuple[int, ...]) -> None:
             f"{path}: the float model itself does not run:",
             [Offense("graph", "", reason, "export it again, and try it in ONNX Runtime")],
         ) from None
+
+
+def choose_device(wanted: Device) -> str:
+    """Return where torch works, `cpu` or `cuda`.
+
+    Raises:
+        EnvironmentProblem: CUDA was asked for and is not there.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise EnvironmentProblem(
+            "--device cuda: torch finds no CUDA device; check `dfqonnx doctor`, or use --device cpu"
+        )
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def gpu_name(context: RunContext) -> str | None:
+    """Return what the GPU of a run calls itself; None for the processor."""
+    return torch.cuda.get_device_name() if context.device == "cuda" else None

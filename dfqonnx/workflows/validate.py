@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from dfqonnx.config.commands import ValidateConfig
 from dfqonnx.core.atomic_write import atomic_folder
-from dfqonnx.core.input_format import image_size
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabeled import held_out_images
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_metadata import read_metadata
-from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
+from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build
 from dfqonnx.report.environment import environment, peak_rss_mb
@@ -36,7 +35,7 @@ from dfqonnx.report.sections import widths
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_comparison
 from dfqonnx.workflows.resolve_inputs import (
-    Inputs,
+    ResolvedInputs,
     estimate,
     open_eval_data,
     open_real,
@@ -56,22 +55,22 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
     progress = RecordingProgress(progress or SilentProgress())
     check_comparison(spec)
     metadata = read_metadata(spec.student)
-    model = normalize(load(spec.teacher), image_size=spec.image_size or told_size(metadata))
+    model = open_model(spec.teacher, image_size=spec.image_size or told_size(metadata))
     inputs = resolve_inputs(
-        spec.inputs,
+        spec.preprocess,
         model,
         metadata={**model.source.metadata, **metadata},  # the student knows better
         seed=spec.seed,
         progress=progress,
     )
-    data = open_eval_data(spec.eval_data, model, inputs.spec)
-    real = open_real(spec.images, model, inputs.spec)
-    pixels = None if data else _pixels(spec, model, inputs, progress)
+    data = open_eval_data(spec.eval_data, model, inputs.format)
+    real = open_real(spec.images, inputs.format)
+    pixels = None if data else _pixels(spec, inputs.format, progress)
     found = evaluate(
-        spec.teacher, spec.student, EvaluationData(inputs.spec, pixels, data), progress=progress
+        spec.teacher, spec.student, EvaluationData(inputs.format, pixels, data), progress=progress
     )
     quant = told_quant(metadata)
-    told = estimate(spec.teacher, spec.student, model, inputs.spec, real=real)
+    told = estimate(spec.teacher, spec.student, inputs.format, real=real)
     report = build(found, kept_float=_floats(model, metadata, inputs))
     report = dataclasses.replace(
         report,
@@ -79,7 +78,7 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         bits=None if quant is None else widths(quant),
         seconds={"total": time.perf_counter() - began},
         peak_rss_mb=peak_rss_mb(),
-        preprocess=dataclasses.asdict(inputs.spec),
+        preprocess=dataclasses.asdict(inputs.format.preprocessing),
         preprocess_guessed=inputs.guessed,
         warnings=(*progress.warnings, *report.warnings),
         environment=environment(),
@@ -91,16 +90,14 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         return write_report(report, folder)
 
 
-def _pixels(
-    spec: ValidateConfig, model: NormalizedModel, inputs: Inputs, progress: Progress
-) -> NDArray[np.uint8]:
-    size = image_size(model.input_shape, inputs.spec)
+def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> NDArray[np.uint8]:
+    size = inputs.image_size
     own = held_out_images(spec.student, size)
     if own is not None:
         progress.note(f"compared on {len(own)} images that the student's run kept from training")
         return own
     rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=len(model.input_shape) == 3)
+    pixels = paint_probe_images(size, rng=rng, photo=inputs.is_image)
     progress.note(f"compared on {len(pixels)} procedural images")
     return pixels
 
@@ -125,11 +122,13 @@ def told_quant(metadata: Mapping[str, str]) -> QuantizationConfig | None:
     )
 
 
-def _floats(model: NormalizedModel, metadata: Mapping[str, str], inputs: Inputs) -> set[str]:
+def _floats(
+    model: NormalizedModel, metadata: Mapping[str, str], inputs: ResolvedInputs
+) -> set[str]:
     """Return the nodes that the student's run left in float on purpose."""
     quant = told_quant(metadata)
     if quant is None:
         return set()
     target = recorded_target(metadata)
-    plan = place_quantizers(model, quant, target, input_signed=inputs.spec.signed)
+    plan = place_quantizers(model, quant, target, input_signed=inputs.format.signed)
     return {node.node for node in plan.floats}

@@ -23,8 +23,7 @@ from PIL import Image
 
 from dfqonnx.config.commands import SynthConfig
 from dfqonnx.config.recipe import Recipe, shipped_recipes
-from dfqonnx.core.input_format import PRESETS, InputFormat
-from dfqonnx.data.model_input import to_tensor
+from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.report.html.images import sheet_by_class
 from dfqonnx.runtime.session import Session
 from dfqonnx.workflows.synth import synthesize_to_files
@@ -86,7 +85,8 @@ def look(folder: Path, about: str) -> Picture:
         preprocess[key] = tuple(preprocess[key])
     session = Session(Path(report["teacher"]["path"]))
     port = session.inputs[0]
-    x = to_tensor(shown, InputFormat(**preprocess), shape=port.shape[1:])
+    shape = tuple(int(size or 0) for size in port.shape[1:])
+    x = InputFormat(Preprocessing(**preprocess), shape).to_tensor(shown)
     logits = next(iter(session.run_batched({port.name: x}).values()))
     sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
     images = report.get("images") or {}
@@ -105,7 +105,7 @@ def draw(recipe: Recipe, count: int) -> Picture:
         out = Path(folder) / "images.npz"
         inputs = PRESETS["cifar10"]
         made = synthesize_to_files(
-            SynthConfig(MODEL, out, recipe=recipe, count=count, inputs=inputs)
+            SynthConfig(MODEL, out, recipe=recipe, count=count, preprocess=inputs)
         )
         with np.load(out, allow_pickle=False) as file:
             pixels, classes = file["x"], file["y"]

@@ -38,13 +38,11 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
 
 from dfqonnx.config.commands import CompareConfig, parse_duration
 from dfqonnx.config.preprocess import read_preprocess
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import UsageError
-from dfqonnx.graph.load import load
-from dfqonnx.graph.normalize import normalize
+from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.comparison import ComparedStudent
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.workflows.compare import compare
 
 CALIBRATION, BATCH = 512, 64
@@ -63,12 +61,12 @@ class Made:
 class Reader(CalibrationDataReader):  # type: ignore[misc]
     """Synthetic images as the model reads them, a batch at a time."""
 
-    def __init__(self, model: Path, images: np.ndarray, inputs: InputFormat) -> None:
-        known = normalize(load(model))
-        spec = inputs.fitted(known.input_shape)
+    def __init__(self, model: Path, images: np.ndarray, inputs: Preprocessing) -> None:
+        known = open_model(model)
+        form = InputFormat(inputs.fitted(known.input_shape), known.input_shape)
         self._name = known.input
         self._batches: Iterator[torch.Tensor] = iter(
-            to_tensor(part, spec, shape=known.input_shape)
+            form.to_tensor(part)
             for part in torch.split(torch.from_numpy(images[:CALIBRATION]), BATCH)
         )
 
@@ -104,7 +102,7 @@ def main() -> None:
         CompareConfig(
             targets=tuple(one.path for one in made),
             teacher=told.model,
-            inputs=inputs,
+            preprocess=inputs,
             eval_data=told.eval_data,
         )
     )
@@ -129,7 +127,7 @@ def ours(told: argparse.Namespace) -> Iterator[Made]:
         yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
 
 
-def runtimes(told: argparse.Namespace, inputs: InputFormat) -> Iterator[Made]:
+def runtimes(told: argparse.Namespace, inputs: Preprocessing) -> Iterator[Made]:
     """Quantize with ONNX Runtime's own tool on the default run's images."""
     images = np.load(next((told.out / "default" / "synthetic").glob("*.npz")))
     pixels = images[images.files[0]]

@@ -26,15 +26,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from dfqonnx.data.model_input import to_tensor as to_array
+from dfqonnx.synthesis.pixels import to_tensor
 from PIL import Image
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.input_format import Preprocessing, image_size
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.model_input import to_tensor as to_array
 from dfqonnx.distill.distill import distill
 from dfqonnx.evaluation.drop_estimate.calibration_set import (
     KnownStudent,
@@ -53,7 +54,6 @@ from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.gptq import gptq
 from dfqonnx.runtime.session import Session
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
@@ -70,7 +70,7 @@ class Network:
     """Exports of one set of weights, how they read pixels, and where labeled images are."""
 
     files: tuple[str, ...]
-    inputs: InputFormat
+    inputs: Preprocessing
     data: str
     images: int
 
@@ -90,11 +90,11 @@ class Recipe:
         return f"{self.bits} {self.method}{damage if self.damage else ''}"
 
 
-def rgb(numbers: tuple[Any, Any], scale: float = 255.0, **more: Any) -> InputFormat:
-    return InputFormat(name="known", scale=scale, mean=numbers[0], std=numbers[1], **more)
+def rgb(numbers: tuple[Any, Any], scale: float = 255.0, **more: Any) -> Preprocessing:
+    return Preprocessing(name="known", scale=scale, mean=numbers[0], std=numbers[1], **more)
 
 
-GRAY = InputFormat(name="known", scale=1.0, mean=(0.0,), std=(1.0,), channels="gray")
+GRAY = Preprocessing(name="known", scale=1.0, mean=(0.0,), std=(1.0,), channels="gray")
 NETWORKS = {
     "own resnet20": Network(("own_resnet20_cifar10.onnx",), rgb(CIFAR), "cifar10", 5000),
     "resnet20": Network(
@@ -159,7 +159,7 @@ def _imagenet(path: Path) -> tuple[Any, Any]:
 
 
 def make(
-    recipe: Recipe, model: NormalizedModel, program: Program, inputs: InputFormat, seed: int
+    recipe: Recipe, model: NormalizedModel, program: Program, inputs: Preprocessing, seed: int
 ) -> Any:
     """A student of `program`, exported."""
     sites = place_quantizers(
@@ -226,7 +226,7 @@ def harm(student: Student, recipe: Recipe, generator: torch.Generator) -> None:
             op.weight.mul_(torch.exp(amount * torch.randn(shape, generator=generator)))
 
 
-def outputs(path: Path, inputs: InputFormat, images: Any) -> Any:
+def outputs(path: Path, inputs: Preprocessing, images: Any) -> Any:
     session = Session(path)
     name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
     parts = (images[k : k + 64] for k in range(0, len(images), 64))
@@ -255,7 +255,7 @@ class Bench:
         path, _, inputs = self.teachers[0]
         self.teacher = outputs(path, inputs, self.images)
 
-    def measure(self, label: str, path: Path, inputs: InputFormat) -> KnownStudent:
+    def measure(self, label: str, path: Path, inputs: Preprocessing) -> KnownStudent:
         first, second = self.painted, self.painted + REAL
         t, s = self.teacher, outputs(path, inputs, self.images)
         right = [(z[second:].argmax(1) == self.y).mean() for z in (t, s)]

@@ -11,7 +11,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig, OptimizerConfig
 from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as train
@@ -21,7 +21,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 
-INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
     steps=12, batch_size=32, holdout_images=32, gptq_damping=(), flip=False, shift=0.0, mixup=0.0,
     optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3),

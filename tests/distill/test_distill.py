@@ -17,7 +17,7 @@ from dfqonnx.config.distillation import (
 )
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
@@ -32,7 +32,7 @@ from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
     steps=60,
     batch_size=64,

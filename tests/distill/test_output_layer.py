@@ -11,7 +11,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as lesson
@@ -23,7 +23,7 @@ from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.output_layer import last_layers, refit_output_layer
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Tiny = tuple[Program, QuantizationPlan]
 
 

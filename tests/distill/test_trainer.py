@@ -8,7 +8,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.image_pool import ImagePool, feed
 from dfqonnx.distill.schedule import width_at
@@ -16,7 +16,7 @@ from dfqonnx.distill.trainer import Trainer
 from dfqonnx.fakequant.soft_rounding import slowed
 from dfqonnx.fakequant.student import Student
 
-INPUTS = InputFormat("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def test_only_codes_slow_down_as_their_ramp_narrows(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dfqonnx.data.model_input import to_tensor as to_array
+from dfqonnx.synthesis.pixels import to_tensor
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.model_input import to_tensor as to_array
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, estimate_from_outputs
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
@@ -19,7 +20,6 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.resolve_inputs import estimate, open_real

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from dfqonnx.data.model_input import to_tensor
 from numpy.typing import NDArray
 from PIL import Image
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import InputFormat, image_size
+from dfqonnx.core.input_format import Preprocessing, image_size
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.model_input import to_tensor
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.outputs import Comparison, compare_outputs
 from dfqonnx.report.report import Report
@@ -33,10 +33,10 @@ VALUES = 3e8  # multiply-adds are not known here: pixels of all of them together
 
 # What the authors of models without an entry in the manifest document.
 PUBLISHED = {
-    "ultraface_rfb320": InputFormat("ultraface", 1.0, (127.0,) * 3, (128.0,) * 3),
-    "fastestdet_coco": InputFormat("fastestdet", 255.0, (0.0,), (1.0,), channels="BGR"),
-    "winml_style_candy": InputFormat("candy", 1.0, (0.0,), (1.0,), channels="BGR"),
-    "stm_mobilenetv2_050_128": InputFormat("stm", 255.0, (0.0,), (1.0,)),
+    "ultraface_rfb320": Preprocessing("ultraface", 1.0, (127.0,) * 3, (128.0,) * 3),
+    "fastestdet_coco": Preprocessing("fastestdet", 255.0, (0.0,), (1.0,), channels="BGR"),
+    "winml_style_candy": Preprocessing("candy", 1.0, (0.0,), (1.0,), channels="BGR"),
+    "stm_mobilenetv2_050_128": Preprocessing("stm", 255.0, (0.0,), (1.0,)),
 }
 
 
@@ -79,13 +79,13 @@ def find_models(shared: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_size)
 
 
-def input_spec(path: Path, shared: Path) -> InputFormat | None:
+def input_spec(path: Path, shared: Path) -> Preprocessing | None:
     """Return how a model reads images, as its manifest entry or its authors say."""
     entries = json.loads((shared / "models" / "manifest.json").read_text(encoding="utf-8"))
     entry = next((e for e in entries if Path(e["file"]).name == path.name), {})
     if entry.get("mean") is None:
         return PUBLISHED.get(path.stem)
-    return InputFormat(
+    return Preprocessing(
         path.stem,
         float(entry["scale"]),
         tuple(map(float, entry["mean"])),

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from dfqonnx.synthesis.pixels import to_tensor
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
@@ -20,7 +21,6 @@ from dfqonnx.core.input_format import PRESETS
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.synthesis.divergence import measure_divergence
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.workflows.similarity import measure_similarity
 from tests.cli.conftest import Run, dfqonnx
 from tests.synthesis.tiny import tiny

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
+from dfqonnx.synthesis.pixels import limits
 
 import dfqonnx.synthesis.generators  # noqa: F401  (files them all)
 from dfqonnx.core.input_format import PRESETS
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, OutputToPixels, build
-from dfqonnx.synthesis.pixels import limits
 
 CPU = torch.device("cpu")
 FORM = Form(32, 32, 3, 100)

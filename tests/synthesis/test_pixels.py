@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from dfqonnx.core.input_format import PRESETS, InputFormat, image_size
-from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.pixels import limits, to_pixels, to_tensor
+
+from dfqonnx.core.input_format import PRESETS, Preprocessing, image_size
+from dfqonnx.errors import UsageError
 
 GENERATOR = torch.Generator().manual_seed(0)
 PIXELS = torch.randint(0, 256, (2, 4, 5, 3), generator=GENERATOR).to(torch.uint8)
@@ -22,7 +22,7 @@ def test_pixels_come_back_from_the_tensor(name: str, layout: str, channels: str)
 
 
 def test_the_tensor_follows_its_formula() -> None:
-    spec = InputFormat("own", 255.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "NCHW", "BGR")
+    spec = Preprocessing("own", 255.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "NCHW", "BGR")
     tensor = to_tensor(PIXELS, spec)
     blue = PIXELS[1, 2, 3, 2].item()  # BGR: the model's first channel is the pixels' last
     # float32: three operations of relative error 2^-24 on values below 4

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dfqonnx.synthesis.pixels import to_tensor
 
 from dfqonnx.config.synthesis import (
     CoTrainingConfig,
@@ -14,13 +15,12 @@ from dfqonnx.config.synthesis import (
     SynthesisConfig,
 )
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.core.input_format import PRESETS, InputFormat
+from dfqonnx.core.input_format import PRESETS, Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.budget import MORE, POOL_BYTES, Size, measure, plan
-from dfqonnx.synthesis.pixels import to_tensor
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 
@@ -48,7 +48,7 @@ class Counting(SilentProgress):
 def make(
     model: NormalizedModel,
     *,
-    inputs: InputFormat = INPUTS,
+    inputs: Preprocessing = INPUTS,
     spec: SynthesisConfig = SPEC,
     seed: int = 0,
     progress: Progress | None = None,

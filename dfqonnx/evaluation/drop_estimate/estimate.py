@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.data.model_input import to_tensor
 from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
@@ -74,7 +73,6 @@ def estimate_drop(
     student: Path,
     *,
     inputs: InputFormat,
-    size: tuple[int, int, int] | None,
     real: Pixels | None = None,
     provider: Provider = "cpu",
 ) -> Estimate:
@@ -84,17 +82,16 @@ def estimate_drop(
         teacher: float file.
         student: quantized file.
         inputs: how pixels become tensors.
-        size: height, width and channels of an image; None where the model reads none.
         real: unlabeled real images (N, H, W, C); None where there are none.
         provider: where both run.
     """
-    if size is None:
+    if not inputs.is_image:
         return Estimate(None, None, None, "nothing", "the model reads no image")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
-    name = _scores(pair[0], size, inputs)
+    name = _scores(pair[0], inputs)
     if name is None:
         return Estimate(None, None, None, "nothing", "no output holds classes")
-    pixels = np.concatenate(list(make_fixed_images(size).values()))
+    pixels = np.concatenate(list(make_fixed_images(inputs.image_size).values()))
     painted = [_run(session, name, pixels, inputs) for session in pair]
     few = real is not None and len(real) < FEWEST_REAL
     if real is None or few:
@@ -161,19 +158,19 @@ def _unable(painted: Outputs, answers: list[Outputs]) -> str:
     return ""
 
 
-def _scores(session: Session, size: tuple[int, int, int], inputs: InputFormat) -> str | None:
+def _scores(session: Session, inputs: InputFormat) -> str | None:
     """Return the first output that holds classes."""
-    x = to_tensor(np.zeros((1, *size), np.uint8), inputs, shape=session.inputs[0].shape[1:])
+    x = inputs.to_tensor(np.zeros((1, *inputs.image_size), np.uint8))
     found = session.run_batched({session.inputs[0].name: x})
     return next((name for name, value in found.items() if kind_of(value) == "classes"), None)
 
 
 def _run(session: Session, output: str, pixels: Pixels, inputs: InputFormat) -> Outputs:
-    name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
+    name = session.inputs[0].name
     parts = [
-        session.run_batched(
-            {name: to_tensor(pixels[k : k + _CHUNK], inputs, shape=shape)}, outputs=[output]
-        )[output]
+        session.run_batched({name: inputs.to_tensor(pixels[k : k + _CHUNK])}, outputs=[output])[
+            output
+        ]
         for k in range(0, len(pixels), _CHUNK)
     ]
     return np.concatenate(parts)

@@ -21,7 +21,6 @@ from torch.nn import functional
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.registry import Registry
 from dfqonnx.errors import UsageError
-from dfqonnx.synthesis.pixels import limits
 
 MEAN, DEVIATION = 0.47, 0.25  # of photographs' pixels, 0..1
 
@@ -103,7 +102,7 @@ class OutputToPixels:
     """
 
     def __init__(self, inputs: InputFormat, channels: int, device: torch.device) -> None:
-        low, high = limits(inputs, channels, device)  # (1, C, 1, 1)
+        low, high = (torch.from_numpy(v).to(device) for v in inputs.pixel_limits(channels))
         self._low, self._span = low, high - low
 
     def __call__(self, output: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 from dfqonnx.synthesis.generators.architecture import OutputToPixels
 from dfqonnx.synthesis.generators.classifier_head import Classifier
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
-from dfqonnx.synthesis.pixels import to_pixels
 
 Opponent = Callable[[Tensor], Tensor]
 LEAST = 16  # images of a pass: the generator normalizes by its own batch
@@ -232,4 +231,4 @@ class OnlineGenerators:
         for first in range(0, self._images, self.batch):
             count = min(self.batch, self._images - first)
             x = self.draw(count, self._generator).x
-            yield to_pixels(x, self._inputs).cpu()
+            yield self._inputs.to_pixels(x).cpu()

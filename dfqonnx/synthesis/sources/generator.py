@@ -41,13 +41,13 @@ def generate(studio: SynthesisContext) -> OnlineGenerators:
     Raises:
         UsageError: the model reads no images, or a kept generator does not fit.
     """
-    if len(studio.shape) != 3:
+    if not studio.inputs.is_image:
         raise UsageError(
             "synthesis.source: generator makes images, and this model reads none; use --recipe default"
         )
     spec, game = studio.spec.generator, studio.spec.co_training
     judge = _judge(studio)
-    height, width, channels = studio.size
+    height, width, channels = studio.inputs.image_size
     classes = judge.classes if spec.conditional else 0
     form = Form(height, width, channels, spec.latent, classes, spec.width_multiplier)
     canvas = OutputToPixels(studio.inputs, channels, studio.device)
@@ -86,11 +86,11 @@ def generate(studio: SynthesisContext) -> OnlineGenerators:
 def _batch(studio: SynthesisContext) -> int:
     """Return how many images of a step memory holds: of the recipe's, as many as there is room."""
     wanted = studio.spec.generator.batch_size
-    fit = ROOM * fitting(measure(studio.teacher, studio.shape), studio.shape)
+    fit = ROOM * fitting(measure(studio.teacher, studio.inputs.shape), studio.inputs.shape)
     if studio.device.type == "cuda":
         fit = wanted
     if fit < wanted:
-        studio.progress.note(f"{fit} images per step of a generator instead of {wanted}")
+        studio.run.progress.note(f"{fit} images per step of a generator instead of {wanted}")
     return min(fit, wanted)
 
 
@@ -108,7 +108,7 @@ def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext
     given: Sequence[Opponent] = studio.opponents if game.opponent == "student" else ()
     given = given if adversary is None else (adversary,)
     started = time.perf_counter()
-    studio.progress.start("synthesize", max(1, spec.iterations))
+    studio.run.progress.start("synthesize", max(1, spec.iterations))
     falls = spec.lr_schedule if game.student_steps == 0 else "constant"  # else it falls in the game
     for step in range(spec.iterations):
         done = step / spec.iterations
@@ -119,9 +119,12 @@ def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext
             with torch.no_grad():
                 goal = judge.net(x)[0]
             figures["opponent"] = adversary.learn(x, goal, done=done)
-        studio.progress.advance(1, **figures)
-        if studio.seconds is not None and time.perf_counter() - started > studio.seconds:
-            studio.progress.note(f"the generator was trained for {step + 1} steps: time is up")
+        studio.run.progress.advance(1, **figures)
+        if (
+            studio.run.budget_seconds is not None
+            and time.perf_counter() - started > studio.run.budget_seconds
+        ):
+            studio.run.progress.note(f"the generator was trained for {step + 1} steps: time is up")
             break
 
 
@@ -130,7 +133,7 @@ def _judge(studio: SynthesisContext) -> TeacherProbe:
     if not statistics:
         statistics = surrogate_statistics(
             studio.teacher,
-            sample_dead_leaves(IMAGES, studio.size, studio.generator),
+            sample_dead_leaves(IMAGES, studio.inputs.image_size, studio.generator),
             studio.inputs,
             batch=studio.plan.batch,
             device=studio.device,
@@ -142,6 +145,6 @@ def _judge(studio: SynthesisContext) -> TeacherProbe:
         taps[classifier.features] = None
     net = ProgramModule(studio.teacher, taps=tuple(taps), channels_last=True).to(studio.device)
     with torch.no_grad():
-        logits, _ = net(torch.zeros(1, *studio.shape, device=studio.device))
+        logits, _ = net(torch.zeros(1, *studio.inputs.shape, device=studio.device))
     classes = logits.shape[1] if logits.dim() == 2 and logits.shape[1] > 1 else 0
-    return TeacherProbe(net, targets, classifier, classes, studio.inputs.layout)
+    return TeacherProbe(net, targets, classifier, classes, studio.inputs.preprocessing.layout)

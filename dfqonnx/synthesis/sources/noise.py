@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dfqonnx.synthesis.context import SOURCES, SynthesisContext
-from dfqonnx.synthesis.pixels import to_pixels
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 
 NOISE_CHUNK = 256
@@ -20,8 +19,8 @@ NOISE_CHUNK = 256
 @SOURCES.add("dead-leaves")
 def paint(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
-    height, width, channels = studio.size
-    studio.progress.start("paint", studio.plan.images)
+    height, width, channels = studio.inputs.image_size
+    studio.run.progress.start("paint", studio.plan.images)
     for images in dead_leaves(
         studio.plan.images,
         height=height,
@@ -29,14 +28,14 @@ def paint(studio: SynthesisContext) -> Iterator[Tensor]:
         channels=channels,
         generator=studio.generator,
     ):
-        studio.progress.advance(len(images))
+        studio.run.progress.advance(len(images))
         yield images
 
 
 @SOURCES.add("noise")
 def noise(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield Gaussian noise of mean 127.5 whose four standard deviations span the pixels."""
-    size = studio.size
+    size = studio.inputs.image_size
     for first in range(0, studio.plan.images, NOISE_CHUNK):
         count = min(NOISE_CHUNK, studio.plan.images - first)
         values = torch.randn(count, *size, generator=studio.generator)
@@ -46,10 +45,12 @@ def noise(studio: SynthesisContext) -> Iterator[Tensor]:
 @SOURCES.add("gaussian")
 def gaussian(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield x ~ N(0, 1) on normalized pixels, as papers do, cut to valid pixels."""
-    height, width, channels = studio.size
+    height, width, channels = studio.inputs.image_size
     form = (
-        (height, width, channels) if studio.inputs.layout == "NHWC" else (channels, height, width)
+        (height, width, channels)
+        if studio.inputs.preprocessing.layout == "NHWC"
+        else (channels, height, width)
     )
     for first in range(0, studio.plan.images, NOISE_CHUNK):
         count = min(NOISE_CHUNK, studio.plan.images - first)
-        yield to_pixels(torch.randn(count, *form, generator=studio.generator), studio.inputs)
+        yield studio.inputs.to_pixels(torch.randn(count, *form, generator=studio.generator))

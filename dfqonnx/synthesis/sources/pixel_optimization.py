@@ -25,7 +25,6 @@ from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statisti
 from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.losses.labels import balanced_labels, soft_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
-from dfqonnx.synthesis.pixels import limits, to_pixels, to_tensor
 from dfqonnx.synthesis.sources.noise import paint
 
 
@@ -34,7 +33,7 @@ def optimize_pixels(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield `plan.optimized` optimized images, then procedural ones up to `plan.images`."""
     plan = studio.plan
     start = torch.cat(list(paint(studio)))  # (N, H, W, C)
-    studio.progress.start("synthesize", max(1, plan.steps))
+    studio.run.progress.start("synthesize", max(1, plan.steps))
     statistics = studio.statistics or surrogate_statistics(
         studio.teacher, start, studio.inputs, batch=plan.batch, device=studio.device
     )
@@ -45,12 +44,12 @@ def optimize_pixels(studio: SynthesisContext) -> Iterator[Tensor]:
     done = 0
     while done < plan.optimized:
         batch = min(plan.batch, plan.optimized - done)
-        canvas = _canvas(to_tensor(start[done : done + batch], studio.inputs), studio)
+        canvas = _canvas(studio.inputs.to_tensor(start[done : done + batch]), studio)
         if studio.spec.pixels.start == "noise":
             canvas = torch.randn(canvas.shape, generator=studio.generator).to(studio.device)
         steps = plan.following if done else plan.first
         canvas = _improve(canvas, steps, net, targets, studio=studio)
-        yield to_pixels(_to_layout(canvas, studio), studio.inputs).cpu()
+        yield studio.inputs.to_pixels(_to_layout(canvas, studio)).cpu()
         done += batch
     yield start[done:]
 
@@ -65,7 +64,10 @@ def _improve(
 ) -> Tensor:
     """Return the canvas (B, C, H, W) after `steps` of Adam."""
     pixels = studio.spec.pixels
-    limit = limits(studio.inputs, canvas.shape[1], studio.device)
+    limit = [
+        torch.from_numpy(values).to(studio.device)
+        for values in studio.inputs.pixel_limits(canvas.shape[1])
+    ]  # two of (1, C, 1, 1)
     canvas = canvas.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([canvas], lr=pixels.lr, betas=pixels.betas)
     fall = falling(optimizer, pixels, steps)
@@ -93,7 +95,7 @@ def _improve(
             with torch.no_grad():
                 canvas.copy_(canvas.clamp(*limit))
         fall(step, loss.item())
-        studio.progress.advance(1, loss=loss.item(), statistics=distance(found).item())
+        studio.run.progress.advance(1, loss=loss.item(), statistics=distance(found).item())
     return canvas.detach()
 
 
@@ -162,10 +164,10 @@ def _jitter(canvas: Tensor, studio: SynthesisContext) -> Tensor:
 
 def _canvas(tensor: Tensor, studio: SynthesisContext) -> Tensor:
     """Return a model input as (N, C, H, W) on the device."""
-    tensor = tensor.permute(0, 3, 1, 2) if studio.inputs.layout == "NHWC" else tensor
+    tensor = tensor.permute(0, 3, 1, 2) if studio.inputs.preprocessing.layout == "NHWC" else tensor
     return tensor.to(studio.device)
 
 
 def _to_layout(canvas: Tensor, studio: SynthesisContext) -> Tensor:
     """Return a canvas (N, C, H, W) as the model reads it."""
-    return canvas.permute(0, 2, 3, 1) if studio.inputs.layout == "NHWC" else canvas
+    return canvas.permute(0, 2, 3, 1) if studio.inputs.preprocessing.layout == "NHWC" else canvas

@@ -1,0 +1,30 @@
+"""What every stage of a run is given besides its own input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from dfqonnx.core.progress import Progress, SilentProgress
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The circumstances of a run; none of them says what is to be computed.
+
+    Attributes:
+        seed: the seed of every random choice.
+        device: where torch works, `cpu` or `cuda`.
+        progress: is told how far a stage is.
+        budget_seconds: wall clock that a stage may take; None lets the recipe and the network
+            decide, the same on every machine.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = field(default_factory=SilentProgress)
+    budget_seconds: float | None = None
+
+    def with_budget(self, seconds: float | None) -> Self:
+        """Return the context of a stage that may take `seconds` of wall clock."""
+        return replace(self, budget_seconds=seconds)
