@@ -15,9 +15,10 @@ import torch
 
 import dfqonnx
 from dfqonnx.cli.run import run as command
+from dfqonnx.core.context import RunContext
 from dfqonnx.report.environment import environment
 from dfqonnx.testing import InconclusiveGate, assert_quantized
-from dfqonnx.workflows.teacher import device_name
+from dfqonnx.workflows.teacher import gpu_name
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = dfqonnx.Recipe(
@@ -67,8 +68,8 @@ def test_a_gpu_is_told_by_its_name_and_the_processor_by_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
-    assert device_name("cuda") == "some GPU"
-    assert device_name("cpu") is None
+    assert gpu_name(RunContext(device="cuda")) == "some GPU"
+    assert gpu_name(RunContext()) is None
     assert environment("some GPU")["device"] == "some GPU"
 
 

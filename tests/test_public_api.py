@@ -11,10 +11,10 @@ import pytest
 import dfqonnx
 
 PROMISED = {
-    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "GateRule", "InputFormat",
-    "InternalError", "QuantizationConfig", "Recipe", "Result", "RunConfig", "SynthesisConfig",
-    "UnsupportedModel", "UsageError", "ValidateConfig", "dry_run", "inspect", "parse_gate",
-    "quantize", "read_preprocess", "read_recipe", "run", "validate",
+    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "GateRule",
+    "InternalError", "Preprocessing", "QuantizationConfig", "Recipe", "Result", "RunConfig",
+    "SynthesisConfig", "UnsupportedModel", "UsageError", "ValidateConfig", "dry_run", "inspect",
+    "parse_gate", "quantize", "read_preprocess", "read_recipe", "run", "validate",
 }  # fmt: skip
 
 

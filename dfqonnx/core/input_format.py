@@ -206,7 +206,7 @@ class InputFormat:
                 f"preprocess {told.name}: mean and std have {len(told.mean)} values, the images"
                 f" have {pixels.shape[-1]} channels"
             )
-        x = _as_float32(pixels if told.channels != "BGR" else pixels[..., [2, 1, 0]])
+        x = _as_float32(_reversed(pixels) if told.channels == "BGR" else pixels)
         x = (x / told.scale - _constant(told.mean, x)) / _constant(told.std, x)  # (N, H, W, C)
         if told.layout == "NCHW":
             x = x.swapaxes(1, 3).swapaxes(2, 3)  # (N, C, H, W)
@@ -220,13 +220,18 @@ class InputFormat:
         x = (x * _constant(told.std, x) + _constant(told.mean, x)) * told.scale
         x = x.round().clip(0, 255)
         x = x.astype(np.uint8) if isinstance(x, np.ndarray) else x.byte()
-        return cast("Pixels", _contiguous(x if told.channels != "BGR" else x[..., [2, 1, 0]]))
+        return cast("Pixels", _contiguous(_reversed(x) if told.channels == "BGR" else x))
 
     def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1)."""
         pairs = np.array([self.preprocessing.range(c) for c in range(channels)], np.float32)
         low, high = pairs.T.reshape(2, 1, channels, 1, 1)
         return low, high
+
+
+def _reversed(pixels: Any) -> Any:
+    """Return the channels, the last axis, in the opposite order."""
+    return pixels[..., list(range(pixels.shape[-1]))[::-1]]
 
 
 def _as_float32(pixels: Any) -> Any:

@@ -58,7 +58,7 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
 
     Args:
         path: npz file, tar file or folder.
-        size: height, width and channels of the model's images, see `pixels.image_shape`.
+        size: height, width and channels of the model's images, see `InputFormat`.
         classes: number of classes, for the range of labels; None skips that check.
 
     Raises:

@@ -91,13 +91,24 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         )
         student = Student(network.program, network.sites)
         with timer.stage("distill"):
-            trained = _distill(config, student, network, images, teacher.inputs, context)
+            trained = _distill(
+                config, student, network, images, inputs=teacher.inputs, context=context
+            )
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
         with timer.stage("export"):
-            _export(config, teacher, network.sites, student, file, recording)
+            _export(config, teacher, network.sites, student, file=file, progress=recording)
         held = _held_out(config, teacher, images)
-        with timer.stage("evaluate"):
-            proof = _evaluate(config, teacher, student, trained, file, held, labeled, recording)
+        with timer.stage("validate"):
+            proof = _evaluate(
+                config,
+                teacher,
+                student,
+                trained,
+                file=file,
+                held=held,
+                labeled=labeled,
+                progress=recording,
+            )
             estimated = estimate(config.model, file, teacher.inputs, real=real)
         finished = FinishedRun(
             config=config,
@@ -140,6 +151,7 @@ def _distill(
     student: Student,
     network: EqualizedNetwork,
     images: SyntheticImages,
+    *,
     inputs: InputFormat,
     context: RunContext,
 ) -> Distilled:
@@ -164,6 +176,7 @@ def _export(
     teacher: Teacher,
     plan: QuantizationPlan,
     student: Student,
+    *,
     file: Path,
     progress: Progress,
 ) -> None:
@@ -206,6 +219,7 @@ def _evaluate(
     teacher: Teacher,
     student: Student,
     trained: Distilled,
+    *,
     file: Path,
     held: HeldOut,
     labeled: EvalData | None,

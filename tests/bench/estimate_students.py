@@ -26,15 +26,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from dfqonnx.data.model_input import to_tensor as to_array
-from dfqonnx.synthesis.pixels import to_tensor
 from PIL import Image
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing, image_size
-from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.distill.distill import distill
 from dfqonnx.evaluation.drop_estimate.calibration_set import (
@@ -159,7 +157,7 @@ def _imagenet(path: Path) -> tuple[Any, Any]:
 
 
 def make(
-    recipe: Recipe, model: NormalizedModel, program: Program, inputs: Preprocessing, seed: int
+    recipe: Recipe, model: NormalizedModel, program: Program, inputs: InputFormat, seed: int
 ) -> Any:
     """A student of `program`, exported."""
     sites = place_quantizers(
@@ -169,7 +167,7 @@ def make(
         input_signed=inputs.signed,
     )
     student, generator = Student(program, sites), torch.Generator().manual_seed(1000 + seed)
-    height, width, channels = image_size(model.input_shape, inputs)
+    height, width, channels = inputs.image_size
     large = height > 64
     many = recipe.method == "trained"
     count = (256 if large else 2048) if many else (64 if large else 256)
@@ -185,19 +183,18 @@ def make(
             calibration_images=64 if large else 128,
             holdout_images=64,
         )
-        told = {"inputs": inputs, "progress": SilentProgress(), "input_shape": model.input_shape}
         distill(
             program,
             student,
             pixels.numpy(),
             spec=spec,
             equalization=EqualizationConfig(),
-            seed=seed,
-            **told,
+            inputs=inputs,
+            context=RunContext(seed),
         )
         student.eval()
     else:
-        x = to_tensor(pixels, inputs, shape=model.input_shape)
+        x = inputs.to_tensor(pixels)
         student.initialize(list(x.split(32)))
         if recipe.method == "refit":
             gptq(student, program, x, generator=generator, damping=0.3)
@@ -226,11 +223,11 @@ def harm(student: Student, recipe: Recipe, generator: torch.Generator) -> None:
             op.weight.mul_(torch.exp(amount * torch.randn(shape, generator=generator)))
 
 
-def outputs(path: Path, inputs: Preprocessing, images: Any) -> Any:
+def outputs(path: Path, inputs: InputFormat, images: Any) -> Any:
     session = Session(path)
-    name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
+    name = session.inputs[0].name
     parts = (images[k : k + 64] for k in range(0, len(images), 64))
-    found = [session.run_batched({name: to_array(x, inputs, shape=shape)}) for x in parts]
+    found = [session.run_batched({name: inputs.to_tensor(x)}) for x in parts]
     return np.concatenate([next(iter(one.values())) for one in found])
 
 
@@ -244,9 +241,10 @@ class Bench:
         for file in network.files:
             model = normalize(load(shared / "models" / file))
             layout = "NHWC" if "nhwc" in file else "NCHW"
-            inputs = replace(network.inputs, layout=layout)  # type: ignore[arg-type]
+            preprocessing = replace(network.inputs, layout=layout)  # type: ignore[arg-type]
+            inputs = InputFormat(preprocessing, model.input_shape)
             self.teachers.append((shared / "models" / file, model, inputs))
-        size = image_size(self.teachers[0][1].input_shape, self.teachers[0][2])
+        size = self.teachers[0][2].image_size
         self.images = np.concatenate(
             [*make_fixed_images(size).values(), x[-REAL:], x[: network.images]]
         )
@@ -255,7 +253,7 @@ class Bench:
         path, _, inputs = self.teachers[0]
         self.teacher = outputs(path, inputs, self.images)
 
-    def measure(self, label: str, path: Path, inputs: Preprocessing) -> KnownStudent:
+    def measure(self, label: str, path: Path, inputs: InputFormat) -> KnownStudent:
         first, second = self.painted, self.painted + REAL
         t, s = self.teacher, outputs(path, inputs, self.images)
         right = [(z[second:].argmax(1) == self.y).mean() for z in (t, s)]

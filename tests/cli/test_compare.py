@@ -32,7 +32,7 @@ def damaged(path: Path, noise: float) -> Path:
 
 
 def spec(small: Path, *targets: Path) -> CompareConfig:
-    return CompareConfig(targets, teacher=small, inputs=PRESETS["zero-one"])
+    return CompareConfig(targets, teacher=small, preprocess=PRESETS["zero-one"])
 
 
 def test_every_file_meets_the_same_images_and_the_closest_agrees_most(

@@ -37,7 +37,7 @@ def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
         seed=0,
         progress=progress,
     )
-    assert found.spec == said
+    assert found.format.preprocessing == said
     assert not found.guessed
     assert not progress.warnings
 
@@ -53,19 +53,19 @@ def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
     found = resolve_inputs(
         asked, tiny(tmp_path), metadata=metadata, seed=0, progress=SilentProgress()
     )
-    assert found.spec.name == "zero-one"
+    assert found.format.preprocessing.name == "zero-one"
 
 
 def test_batchnorm_statistics_give_the_preset_away(resnet: NormalizedModel) -> None:
     guess = guess_inputs(resnet, seed=0)
-    assert guess.inputs.name == "cifar10"  # what it was trained with
+    assert guess.preprocessing.name == "cifar10"  # what it was trained with
     assert not guess.certain
 
 
 def test_the_first_layer_tells_pixels_from_normalized_ones(resnet: NormalizedModel) -> None:
     blind = replace(resnet, statistics={})
     guess = guess_inputs(blind, seed=0)
-    assert guess.inputs.std[0] != 1.0  # not 0..1 and not 0..255
+    assert guess.preprocessing.std[0] != 1.0  # not 0..1 and not 0..255
     assert "first layer" in guess.reason
 
 
@@ -75,8 +75,8 @@ def test_without_statistics_layout_and_channels_still_follow_from_the_shape(
 ) -> None:
     model = tiny(tmp_path, norm=False, layout=layout, channels=1)
     guess = guess_inputs(model, seed=0)
-    assert (guess.inputs.layout, guess.inputs.channels) == (layout, "gray")
-    assert len(guess.inputs.mean) == 1
+    assert (guess.preprocessing.layout, guess.preprocessing.channels) == (layout, "gray")
+    assert len(guess.preprocessing.mean) == 1
 
 
 def test_an_exposed_value_is_what_the_whole_model_computes(

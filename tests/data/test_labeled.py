@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dfqonnx.data.model_input import image_shape, to_tensor
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.core.input_format import PRESETS, Preprocessing
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.data.labeled import EvalData, load_eval_data
 from dfqonnx.errors import UsageError
+from dfqonnx.workflows.resolve_inputs import open_eval_data
+from tests.synthesis.tiny import tiny
 
 SIZE = (8, 6, 3)
 
@@ -165,26 +166,11 @@ def test_other_things_are_refused_by_name(tmp_path: Path) -> None:
         load_eval_data(tmp_path / "bad", SIZE, 5)
 
 
-def test_pixels_become_the_tensor_that_the_specification_says() -> None:
-    x = pixels(2)
-    spec = Preprocessing("x", 255.0, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), "NCHW", "BGR")
-    found = to_tensor(x, spec)
-    assert found.shape == (2, 3, 8, 6)
-    # mean and std are in the model's channel order; float32 arithmetic on values below 2
-    blue = (x[..., 2] / 255.0 - 0.1) / 0.5
-    np.testing.assert_allclose(found[:, 0], blue, atol=1e-6)
-    plain = to_tensor(x, Preprocessing("y", 1.0, (0.0,), (1.0,), "NHWC"))
-    np.testing.assert_array_equal(plain, x.astype(np.float32))
-
-
-@pytest.mark.parametrize(
-    ("shape", "layout", "channels"),
-    [((3, 8, 6), "NHWC", "RGB"), ((3, 8, 6), "NCHW", "gray"), ((3, None, 6), "NCHW", "RGB")],
-)
-def test_an_input_specification_that_does_not_fit_the_model_is_refused(
-    shape: tuple[int | None, ...], layout: Any, channels: Any
-) -> None:
-    spec = Preprocessing("x", 255.0, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), layout, channels)
-    with pytest.raises(UsageError, match=r"no image of a fixed size|do not fit"):
-        image_shape(shape, spec)
-    assert image_shape((3, 8, 6), PRESETS["imagenet"]) == SIZE
+def test_a_model_that_reads_no_images_has_no_evaluation_data(tmp_path: Path) -> None:
+    data = npz(tmp_path, x=pixels(), y=np.arange(5))
+    model, values = tiny(tmp_path), InputFormat(PRESETS["raw"], (9, 4))
+    with pytest.raises(UsageError, match=r"--eval-data .*: the model's input 9x4 is no image"):
+        open_eval_data(data, model, values)
+    found = open_eval_data(data, model, InputFormat(PRESETS["raw"], (3, 8, 6)))
+    assert found is not None
+    assert len(found) == 5

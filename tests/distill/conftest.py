@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
@@ -21,7 +21,7 @@ from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
-INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+INPUTS = InputFormat(Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), (3, 8, 8))
 
 
 @pytest.fixture(autouse=True)

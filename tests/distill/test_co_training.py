@@ -11,8 +11,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig, OptimizerConfig
 from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing
-from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as train
 from dfqonnx.distill.distill import distill
@@ -20,8 +19,8 @@ from dfqonnx.distill.image_pool import ImagePool, feed
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
+from tests.distill.conftest import INPUTS
 
-INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
     steps=12, batch_size=32, holdout_images=32, gptq_damping=(), flip=False, shift=0.0, mixup=0.0,
     optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3),
@@ -37,10 +36,7 @@ def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImage
             latent=8, width_multiplier=0.1, iterations=2, batch_size=16, lr=5e-3
         ),
     )  # fmt: skip
-    return synthesize(
-        tiny[0], {}, inputs=INPUTS, shape=(3, 8, 8), spec=spec, seed=0, device="cpu",
-        progress=SilentProgress(),
-    )  # fmt: skip
+    return synthesize(tiny[0], {}, inputs=INPUTS, spec=spec, context=RunContext())
 
 
 def run(
@@ -49,7 +45,7 @@ def run(
     student = Student(*tiny)
     done = distill(
         tiny[0], student, images.pixels, spec=spec, equalization=EqualizationConfig(),
-        inputs=INPUTS, seed=0, progress=SilentProgress(), live=images.live,
+        inputs=INPUTS, context=RunContext(), live=images.live,
     )  # fmt: skip
     return student, done
 
@@ -131,7 +127,7 @@ def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
     tiny: Tiny, mixup: float, told: bool
 ) -> None:
     images = dream(tiny, CoTrainingConfig(redraw=True))
-    pool = ImagePool(images.pixels, INPUTS, holdout=8, seed=0, device="cpu")
+    pool = ImagePool(images.pixels, INPUTS, holdout=8, context=RunContext())
     spec = dataclasses.replace(SPEC, mixup=mixup, flip=True, shift=0.2)
     batch = next(feed(pool, alive(images), spec, torch.Generator().manual_seed(0)))
     assert batch.x.shape == (32, 3, 8, 8)

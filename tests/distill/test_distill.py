@@ -17,7 +17,7 @@ from dfqonnx.config.distillation import (
 )
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
@@ -31,8 +31,8 @@ from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
+from tests.distill.conftest import INPUTS
 
-INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPEC = DistillationConfig(
     steps=60,
     batch_size=64,
@@ -72,9 +72,10 @@ def run(
     budget: float | None = None,
     progress: Listening | None = None,
 ) -> Distilled:
+    context = RunContext(seed, progress=progress or Listening(), budget_seconds=budget)
     return distill(
         program, student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS,
-        seed=seed, progress=progress or Listening(), budget_seconds=budget,
+        context=context,
     )  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_a_training_that_a_witness_objects_to_is_thrown_away(
 
 def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
     student = Student(*tiny)
-    pool = ImagePool(images, INPUTS, holdout=8, seed=0, device="cpu")
+    pool = ImagePool(images, INPUTS, holdout=8, context=RunContext())
     target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     student.initialize(pool.batches(pool.train, 32))
     witness = DivergenceGuard(student, target, pool, count=16, batch=8, seed=0)
@@ -251,7 +252,7 @@ def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
 
 
 def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
-    pool = ImagePool(images, INPUTS, holdout=32, seed=0, device="cpu")
+    pool = ImagePool(images, INPUTS, holdout=32, context=RunContext())
     held = {x.numpy().tobytes() for x in pool.held}
     assert len(held) == 32
     draws = pool.draw(96, torch.Generator().manual_seed(0))
@@ -261,14 +262,14 @@ def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
 
 
 def test_a_batch_may_be_larger_than_the_pool(images: np.ndarray) -> None:
-    pool = ImagePool(images[:10], INPUTS, holdout=32, seed=0, device="cpu")
+    pool = ImagePool(images[:10], INPUTS, holdout=32, context=RunContext())
     assert len(pool.held) == 1
     assert len(next(pool.draw(32, torch.Generator().manual_seed(0)))) == 32
 
 
 def test_images_of_the_wrong_kind_are_refused(images: np.ndarray) -> None:
     with pytest.raises(UsageError, match="float32"):
-        ImagePool(images.astype("f4"), INPUTS, holdout=8, seed=0, device="cpu")  # type: ignore[arg-type]
+        ImagePool(images.astype("f4"), INPUTS, holdout=8, context=RunContext())  # type: ignore[arg-type]
 
 
 def test_the_tail_mean_is_the_mean() -> None:

@@ -11,7 +11,8 @@ import torch
 
 from dfqonnx.config.recipe import Recipe, read_recipe, recipe_folder, recipe_scales
 from dfqonnx.convert.importer import to_program
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.distill.distill import distill
@@ -28,7 +29,6 @@ RECIPES = [
     for path in sorted(recipe_folder().glob("*.yaml"))
     for scale in recipe_scales(path.stem) or (None,)
 ]
-INPUTS = PRESETS["cifar10"]
 
 
 def cut(recipe: Recipe) -> Recipe:
@@ -71,22 +71,19 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
     teacher = to_program(model)
     before = {key: value.clone() for key, value in teacher.tensors.items()}
     known = {key: value.mean.copy() for key, value in model.statistics.items()}
+    inputs, context = InputFormat(PRESETS["cifar10"], model.input_shape), RunContext()
     sites = place_quantizers(
-        model, QuantizationConfig(BitWidths(4, 4)), ONNXRUNTIME_CPU, input_signed=INPUTS.signed
+        model, QuantizationConfig(BitWidths(4, 4)), ONNXRUNTIME_CPU, input_signed=inputs.signed
     )
-    shape = model.input_shape
     against = make_fixed_opponents(
-        teacher, sites, spec=recipe.synthesis, inputs=INPUTS, shape=shape, seed=0, device="cpu"
+        teacher, sites, spec=recipe.synthesis, inputs=inputs, context=context
     )
     images = synthesize(
         teacher,
         model.statistics,
-        inputs=INPUTS,
-        shape=shape,
+        inputs=inputs,
         spec=recipe.synthesis,
-        seed=0,
-        device="cpu",
-        progress=SilentProgress(),
+        context=context,
         opponents=against,
     )
     assert images.pixels.shape == (24, 16, 16, 3)
@@ -97,8 +94,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         sites,
         model.statistics,
         spec=recipe.equalization,
-        inputs=INPUTS,
-        shape=shape,
+        inputs=inputs,
         progress=SilentProgress(),
     )
     student = Student(made.program, made.sites)
@@ -108,10 +104,8 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         images.pixels,
         spec=recipe.distillation,
         equalization=recipe.equalization,
-        inputs=INPUTS,
-        seed=0,
-        progress=SilentProgress(),
-        input_shape=shape,
+        inputs=inputs,
+        context=context,
         kinds=images.kinds,
         expected=made.expected,
         live=images.live,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.distill.image_pool import ImagePool
 
 IMAGES = np.arange(200, dtype=np.uint8)[:, None, None, None].repeat(3, 3)  # (200, 1, 1, 3)
@@ -13,7 +14,8 @@ KINDS = (np.arange(200) < 40).astype(np.int64)
 
 
 def pool(kinds: np.ndarray | None = KINDS) -> ImagePool:
-    return ImagePool(IMAGES, PRESETS["raw"], holdout=16, seed=0, device="cpu", kinds=kinds)
+    inputs = InputFormat(PRESETS["raw"], (3, 1, 1))
+    return ImagePool(IMAGES, inputs, holdout=16, context=RunContext(), kinds=kinds)
 
 
 def test_a_batch_holds_equal_shares_of_each_kind() -> None:

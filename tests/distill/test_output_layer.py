@@ -11,8 +11,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing
-from dfqonnx.core.progress import SilentProgress
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill import distill as lesson
 from dfqonnx.distill import distill as train
@@ -22,14 +21,14 @@ from dfqonnx.distill.distill import distill
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.output_layer import last_layers, refit_output_layer
 from dfqonnx.fakequant.student import Student
+from tests.distill.conftest import INPUTS
 
-INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Tiny = tuple[Program, QuantizationPlan]
 
 
 @pytest.fixture
 def pool(images: np.ndarray) -> ImagePool:
-    return ImagePool(images, INPUTS, holdout=64, seed=0, device="cpu")
+    return ImagePool(images, INPUTS, holdout=64, context=RunContext())
 
 
 @pytest.fixture
@@ -122,11 +121,11 @@ def test_it_belongs_to_schedules_that_are_left_open(
     spec = DistillationConfig(steps=steps, batch_size=128, holdout_images=64)
     found = distill(
         tiny[0], student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS,
-        seed=0, progress=SilentProgress(),
+        context=RunContext(),
     )  # fmt: skip
     plain = distill(
         tiny[0], Student(*tiny), images, spec=dataclasses.replace(spec, steps=0),
-        equalization=EqualizationConfig(), inputs=INPUTS, seed=0, progress=SilentProgress(),
+        equalization=EqualizationConfig(), inputs=INPUTS, context=RunContext(),
     )  # fmt: skip
     assert found.agreement_before == plain.agreement_before  # smaller batches begin with training
     count = len(images) - 64

@@ -8,15 +8,14 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.image_pool import ImagePool, feed
 from dfqonnx.distill.schedule import width_at
 from dfqonnx.distill.trainer import Trainer
 from dfqonnx.fakequant.soft_rounding import slowed
 from dfqonnx.fakequant.student import Student
-
-INPUTS = Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+from tests.distill.conftest import INPUTS
 
 
 def test_only_codes_slow_down_as_their_ramp_narrows(
@@ -25,7 +24,7 @@ def test_only_codes_slow_down_as_their_ramp_narrows(
     spec = DistillationConfig(
         batch_size=16, optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3)
     )
-    pool = ImagePool(images, INPUTS, holdout=16, seed=0, device="cpu")
+    pool = ImagePool(images, INPUTS, holdout=16, context=RunContext())
     sample = list(pool.batches(pool.train[:32], 16))
     student.initialize(sample)
     batches = feed(pool, None, spec, torch.Generator().manual_seed(0))

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dfqonnx.data.model_input import to_tensor as to_array
-from dfqonnx.synthesis.pixels import to_tensor
 
 from dfqonnx.convert.importer import to_program
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, estimate_from_outputs
 from dfqonnx.export.export import export
@@ -25,7 +23,7 @@ from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.resolve_inputs import estimate, open_real
 
 RNG = np.random.default_rng(1)
-INPUTS = PRESETS["cifar10"]
+INPUTS = InputFormat(PRESETS["cifar10"], (3, 32, 32))
 
 
 def answers(n: int = 64, classes: int = 10, scale: float = 3.0) -> np.ndarray:
@@ -41,7 +39,7 @@ def plain_student(teacher: Path, out: Path, bits: str) -> Path:
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
     made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)
-    student.initialize([to_tensor(torch.cat(list(made)), INPUTS)])
+    student.initialize([INPUTS.to_tensor(torch.cat(list(made)))])
     write(export(model, sites, student.qparams()), out)
     return out
 
@@ -56,15 +54,14 @@ def test_a_student_made_here_loses_what_the_interval_says(
     right = []
     for path in (teacher, student):
         session = Session(path)
-        name, shape = session.inputs[0].name, session.inputs[0].shape[1:]
-        found = session.run_batched({name: to_array(x, INPUTS, shape=shape)}, size=100)
+        name = session.inputs[0].name
+        found = session.run_batched({name: INPUTS.to_tensor(x)}, size=100)
         right.append(float((next(iter(found.values())).argmax(1) == y).mean()))
     true = 100 * (right[0] - right[1])
-    model = normalize(load(teacher))
     np.savez(tmp_path / "few.npz", x=x[-100:])
     for images in (None, tmp_path / "few.npz"):
-        real = open_real(images, model, INPUTS)
-        told = estimate(teacher, student, model, INPUTS, real=real)
+        real = open_real(images, INPUTS)
+        told = estimate(teacher, student, INPUTS, real=real)
         assert told.low is not None
         assert told.high is not None
         assert told.low <= true <= told.high
@@ -72,7 +69,7 @@ def test_a_student_made_here_loses_what_the_interval_says(
 
 def test_the_float_model_itself_is_told_to_lose_nothing(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
-    told = estimate_drop(teacher, teacher, inputs=INPUTS, size=(32, 32, 3))
+    told = estimate_drop(teacher, teacher, inputs=INPUTS)
     assert told.value is not None
     assert told.low is not None
     assert abs(told.value) < 0.01
@@ -81,7 +78,8 @@ def test_the_float_model_itself_is_told_to_lose_nothing(root: Path) -> None:
 
 def test_it_says_where_it_cannot_tell(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
-    assert "no image" in estimate_drop(teacher, teacher, inputs=INPUTS, size=None).reason
+    values = InputFormat(PRESETS["raw"], (32, 32))
+    assert "no image" in estimate_drop(teacher, teacher, inputs=values).reason
     few = answers(classes=3)
     assert "3 classes" in estimate_from_outputs("painted", few, [few, few]).reason
     broken = answers()
@@ -107,6 +105,6 @@ def test_beyond_the_worst_known_student_the_interval_is_open_upwards() -> None:
 def test_too_few_real_images_leave_the_painted_ones_in_charge(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
     few = np.zeros((5, 32, 32, 3), np.uint8)
-    told = estimate_drop(teacher, teacher, inputs=INPUTS, size=(32, 32, 3), real=few)
+    told = estimate_drop(teacher, teacher, inputs=INPUTS, real=few)
     assert told.basis == "512 painted images"
     assert "fewer than 32" in told.reason

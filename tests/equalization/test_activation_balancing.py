@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
@@ -160,8 +160,7 @@ def reworked(model: NormalizedModel, bits: str, share: float) -> tuple[Equalized
         quantized(model, bits),
         {"c": ChannelStatistics(np.ones(C), np.full(C, 2.0))},
         spec=EqualizationConfig(activation_balancing=share, bias_correction=True),
-        inputs=PRESETS["cifar10"],
-        shape=model.input_shape,
+        inputs=InputFormat(PRESETS["cifar10"], model.input_shape),
         progress=Noting(),
     )
     return made, notes

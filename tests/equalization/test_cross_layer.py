@@ -16,7 +16,7 @@ from scipy import integrate, stats
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
 from dfqonnx.equalization.bias_absorption import absorb_high_bias
@@ -260,7 +260,8 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
 def test_ranges_reach_six_deviations_and_the_pixels_ends(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)
     program, sites = parts(model)
-    known = propagate_moments(program, model.statistics, PRESETS["cifar10"], model.input_shape)
+    inputs = InputFormat(PRESETS["cifar10"], model.input_shape)
+    known = propagate_moments(program, model.statistics, inputs)
     beta, gamma = model.statistics["n0"].mean, model.statistics["n0"].variance ** 0.5
     high = float(known["r0"].high.max())
     assert high == pytest.approx(float((beta + 6 * gamma).max()), rel=1e-6)  # float32 statistics

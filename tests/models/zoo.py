@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from dfqonnx.data.model_input import to_tensor
 from numpy.typing import NDArray
 from PIL import Image
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import Preprocessing, image_size
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.outputs import Comparison, compare_outputs
@@ -100,15 +99,18 @@ def quantize(path: Path, shared: Path, out: Path, *, bits: str, recipe: Recipe) 
     spec = input_spec(path, shared)
     wall, cpu = time.perf_counter(), time.process_time()
     report = flow.run(
-        RunConfig(path, QuantizationConfig(BitWidths.parse(bits)), out, inputs=spec, recipe=recipe)
+        RunConfig(
+            path, QuantizationConfig(BitWidths.parse(bits)), out, preprocess=spec, recipe=recipe
+        )
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     teacher, student = Session(path), Session(out / report.student.path)
     shape = tuple(d or 0 for d in teacher.inputs[0].shape[1:])
-    pixels = None if spec is None else real_images(shared, image_size(shape, spec))
-    if spec is None or pixels is None:
+    inputs = None if spec is None else InputFormat(spec, shape)
+    pixels = None if inputs is None else real_images(shared, inputs.image_size)
+    if inputs is None or pixels is None:
         return Outcome(path, report, wall, cpu, None, 0)
-    x = to_tensor(pixels, spec, shape=shape)
+    x = inputs.to_tensor(pixels)
     results = [s.run_batched({s.inputs[0].name: x}, size=16) for s in (teacher, student)]
     return Outcome(path, report, wall, cpu, compare_outputs(*results, image=shape), len(x))
 

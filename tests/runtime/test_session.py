@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
@@ -22,7 +22,7 @@ from dfqonnx.runtime.session import Session, providers
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 
-PLAIN = Preprocessing("plain", 64.0, (2.0,), (1.0,))
+PLAIN = InputFormat(Preprocessing("plain", 64.0, (2.0,), (1.0,)), (3, 8, 8))
 
 
 def test_a_fixed_batch_is_filled_up_and_cut_again(tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from dfqonnx.synthesis.pixels import to_tensor
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
 from dfqonnx.config.commands import SimilarityConfig
 from dfqonnx.convert.importer import to_program
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.synthesis.divergence import measure_divergence
@@ -106,7 +105,7 @@ def test_a_folder_of_png_files_measures_like_the_npz(tmp_path: Path) -> None:
     figures = [
         measure_similarity(
             SimilarityConfig(model, tmp_path / name, inputs, references=False)
-        ).likeness
+        ).divergence
         for name in ("six.npz", "deep")
     ]
     assert figures[0] == figures[1]
@@ -154,11 +153,12 @@ def test_test_images_are_closer_to_the_training_data_than_any_reference(
     with np.load(shared / "data" / "cifar10_test.npz") as data:
         pixels = data["x"][:512]
     model = normalize(load(root / "models" / "resnet20.onnx"))
+    inputs = InputFormat(PRESETS["cifar10"], model.input_shape)
     found = [
         measure_divergence(
             to_program(model),
             model.statistics,
-            to_tensor(torch.from_numpy(x), PRESETS["cifar10"]).split(128),
+            inputs.to_tensor(torch.from_numpy(x)).split(128),
             device=torch.device("cpu"),
         ).divergence
         for x in (pixels, np.random.default_rng(0).permuted(pixels, axis=0))

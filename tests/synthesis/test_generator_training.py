@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, SynthesisConfig
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.errors import UsageError
@@ -66,10 +67,13 @@ def make(
     opponents: tuple[Opponent, ...] = (),
 ) -> SyntheticImages:
     return synthesize(
-        program(model), model.statistics, inputs=PRESETS["cifar10"].fitted(model.input_shape),
-        shape=model.input_shape, spec=spec, seed=seed, device="cpu",
-        progress=told or SilentProgress(), opponents=opponents,
+        program(model), model.statistics, inputs=fitted(PRESETS["cifar10"], model), spec=spec,
+        context=RunContext(seed, progress=told or SilentProgress()), opponents=opponents,
     )  # fmt: skip
+
+
+def fitted(preprocessing: Preprocessing, model: NormalizedModel) -> InputFormat:
+    return InputFormat(preprocessing.fitted(model.input_shape), model.input_shape)
 
 
 def live(images: SyntheticImages) -> OnlineGenerators:
@@ -106,11 +110,10 @@ def test_images_are_as_many_as_asked_for_and_the_seed_decides(tmp_path: Path) ->
 @pytest.mark.parametrize(("layout", "channels"), [("NHWC", 3), ("NCHW", 1)])
 def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int) -> None:
     model = tiny(tmp_path, layout=layout, channels=channels)
-    inputs = PRESETS["zero-one"].fitted(model.input_shape)
+    inputs = fitted(PRESETS["zero-one"], model)
     images = synthesize(
-        program(model), model.statistics, inputs=inputs, shape=model.input_shape, spec=SPEC,
-        seed=0, device="cpu", progress=SilentProgress(),
-    )  # fmt: skip
+        program(model), model.statistics, inputs=inputs, spec=SPEC, context=RunContext()
+    )
     assert images.pixels.shape == (40, 16, 16, channels)
     x = live(images).draw(6, torch.Generator().manual_seed(0)).x
     assert tuple(x.shape[1:]) == model.input_shape
@@ -252,8 +255,9 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
     studio = SynthesisContext(
-        program(tiny(tmp_path)), {}, PRESETS["raw"], (16, 16), SPEC, Plan(8, 0, 8, 0, 0),
-        torch.Generator(), CPU, SilentProgress(),
+        teacher=program(tiny(tmp_path)), statistics={},
+        inputs=InputFormat(PRESETS["raw"], (16, 16)), spec=SPEC, plan=Plan(8, 0, 8, 0, 0),
+        generator=torch.Generator(), run=RunContext(),
     )  # fmt: skip
     with pytest.raises(UsageError, match="--recipe default"):
         generate(studio)

@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 import torch
-from dfqonnx.synthesis.pixels import limits
 
 import dfqonnx.synthesis.generators  # noqa: F401  (files them all)
-from dfqonnx.core.input_format import PRESETS
+from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, OutputToPixels, build
 
@@ -81,9 +80,9 @@ def test_images_have_the_model_s_size_mean_0_and_deviation_1(
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
-    inputs = PRESETS[preset]
+    inputs = InputFormat(PRESETS[preset], (3, 8, 8))
     images = OutputToPixels(inputs, 3, CPU)(3 * torch.randn(4, 3, 8, 8))
-    low, high = limits(inputs, 3, CPU)
+    low, high = map(torch.from_numpy, inputs.pixel_limits(3))
     # float32: one multiplication and one sum on values up to 255
     assert ((images >= low - 1e-4) & (images <= high + 1e-4)).all()
     # 3 deviations reach the ends
@@ -93,7 +92,8 @@ def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
 
 def test_the_canvas_stops_gradients_of_what_it_cuts_off() -> None:
     output = torch.tensor([-9.0, 0.0, 9.0]).view(1, 1, 1, 3).requires_grad_()
-    OutputToPixels(PRESETS["zero-one"], 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
+    inputs = InputFormat(PRESETS["zero-one"], (1, 1, 3))
+    OutputToPixels(inputs, 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
     assert output.grad is not None
     assert output.grad.flatten().tolist() == [0.0, 0.25, 0.0]
 

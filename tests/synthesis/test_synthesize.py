@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dfqonnx.synthesis.pixels import to_tensor
 
 from dfqonnx.config.synthesis import (
     CoTrainingConfig,
@@ -15,7 +14,8 @@ from dfqonnx.config.synthesis import (
     SynthesisConfig,
 )
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.core.input_format import PRESETS, Preprocessing
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
@@ -27,7 +27,8 @@ from tests.synthesis.tiny import program, tiny
 SPEC = SynthesisConfig(
     images=32, batch_size=16, pixels=PixelOptimizationConfig(first_batch_steps=6, batch_steps=3)
 )
-INPUTS = PRESETS["cifar10"]
+PREPROCESSING = PRESETS["cifar10"]
+INPUTS = InputFormat(PREPROCESSING, (3, 16, 16))
 
 
 class Counting(SilentProgress):
@@ -48,7 +49,7 @@ class Counting(SilentProgress):
 def make(
     model: NormalizedModel,
     *,
-    inputs: Preprocessing = INPUTS,
+    preprocessing: Preprocessing = PREPROCESSING,
     spec: SynthesisConfig = SPEC,
     seed: int = 0,
     progress: Progress | None = None,
@@ -56,12 +57,9 @@ def make(
     return synthesize(
         program(model),
         model.statistics,
-        inputs=inputs.fitted(model.input_shape),
-        shape=model.input_shape,
+        inputs=InputFormat(preprocessing.fitted(model.input_shape), model.input_shape),
         spec=spec,
-        seed=seed,
-        device="cpu",
-        progress=progress or SilentProgress(),
+        context=RunContext(seed, progress=progress or SilentProgress()),
     )
 
 
@@ -69,7 +67,7 @@ def distance(model: NormalizedModel, pixels: np.ndarray) -> float:
     targets = BatchNormTargets(model.statistics, torch.device("cpu"))
     net = ProgramModule(program(model), taps=tuple(targets.mean))
     with torch.no_grad():
-        return targets.loss(net(to_tensor(torch.from_numpy(pixels), INPUTS))[1]).item()
+        return targets.loss(net(INPUTS.to_tensor(torch.from_numpy(pixels)))[1]).item()
 
 
 def test_optimized_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
@@ -121,7 +119,7 @@ def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> No
     cpu = torch.device("cpu")
     found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
     (name,) = found
-    _, taps = ProgramModule(program(model), taps=(name,))(to_tensor(pixels, INPUTS))
+    _, taps = ProgramModule(program(model), taps=(name,))(INPUTS.to_tensor(pixels))
     values = taps[name].detach().transpose(0, 1).reshape(6, -1)
     # float32 sums over 8192 values, in another order
     np.testing.assert_allclose(found[name].mean, values.mean(1), rtol=1e-3, atol=1e-4)
@@ -131,7 +129,7 @@ def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> No
 @pytest.mark.parametrize(("layout", "channels"), [("NHWC", 3), ("NCHW", 1), ("NHWC", 1)])
 def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int) -> None:
     model = tiny(tmp_path, layout=layout, channels=channels)
-    images = make(model, inputs=PRESETS["minus-one-one"])
+    images = make(model, preprocessing=PRESETS["minus-one-one"])
     assert images.pixels.shape == (32, 16, 16, channels)
     assert images.pixels.dtype == np.uint8
 
