@@ -1,8 +1,9 @@
 """Sources: things that yield images for a teacher. One file each, filed here by name.
 
-A source is a function `SynthesisContext -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes what it
-may use from its `SynthesisContext`; it draws all randomness from the studio's generator. One whose result is
-a `Live` can be drawn from again, and goes on learning while a student trains.
+A source is a function `SynthesisContext -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes
+what it may use from its `SynthesisContext`, and draws all randomness from the context's generator.
+One whose result is an `OnlineGenerators` can be drawn from again, and goes on learning while a
+student trains.
 """
 
 from __future__ import annotations

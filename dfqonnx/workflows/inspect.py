@@ -14,7 +14,7 @@ from dfqonnx.export.opset import choose_opset
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS, TargetProfile
+from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_room, preflight
 from dfqonnx.workflows.resolve_inputs import open_eval_data
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
@@ -47,9 +47,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
         return refusal(config.model, config.quant, error)
     check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     open_eval_data(config.eval_data, teacher.model, teacher.inputs)
-    plan = place_quantizers(
-        teacher.model, config.quant, target, input_signed=teacher.inputs.signed
-    )
+    plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     return build_inspection(teacher.model, plan, config.quant)
 
 

@@ -73,9 +73,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     target = TARGETS[config.target]
     choose_opset(teacher.model.ir, target, packed=False)
     check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    plan = place_quantizers(
-        teacher.model, config.quant, target, input_signed=teacher.inputs.signed
-    )
+    plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     real = open_real(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:

@@ -43,7 +43,8 @@ def generate(studio: SynthesisContext) -> OnlineGenerators:
     """
     if not studio.inputs.is_image:
         raise UsageError(
-            "synthesis.source: generator makes images, and this model reads none; use --recipe default"
+            "synthesis.source: generator makes images, and this model reads none;"
+            " use --recipe default"
         )
     spec, game = studio.spec.generator, studio.spec.co_training
     judge = _judge(studio)
