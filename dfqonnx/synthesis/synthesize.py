@@ -22,9 +22,9 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.budget import Plan, Size, fitting, measure, optimization_rate, plan, work
-from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 MEASURED = 1024  # images that tell how far all are from the training data
 

@@ -18,11 +18,11 @@ from dfqonnx.core.progress import SilentProgress
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.synthesis.budget import Plan
-from dfqonnx.synthesis.context import SynthesisContext
 from dfqonnx.synthesis.generators.classifier_head import find_classifier
 from dfqonnx.synthesis.generators.float_adversary import Adversary
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.sources.generator import generate
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.synthesis.tiny import program, tiny
 

@@ -19,7 +19,6 @@ from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.bn_statistics import IMAGES, BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.budget import fitting, measure
-from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.generators.architecture import Form, OutputToPixels, build, load_checkpoint
 from dfqonnx.synthesis.generators.classifier_head import find_classifier
 from dfqonnx.synthesis.generators.float_adversary import Adversary
@@ -30,6 +29,7 @@ from dfqonnx.synthesis.generators.training import (
     TeacherProbe,
 )
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 ROOM = 4  # times the memory that optimizing pixels takes
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 NOISE_CHUNK = 256
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from dfqonnx.config.synthesis import PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
-from dfqonnx.synthesis.context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.losses.labels import balanced_labels, soft_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
 from dfqonnx.synthesis.sources.noise import paint
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 
 @SOURCES.add("optimized")
