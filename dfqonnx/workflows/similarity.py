@@ -24,7 +24,7 @@ from dfqonnx.errors import UnsupportedModel
 from dfqonnx.synthesis.divergence import Divergence, measure_divergence
 from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.workflows.preflight import check_file
-from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
+from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
 CHUNK_VALUES = 2**20  # pixels shown at once
 REFERENCE_IMAGES = 256
@@ -86,9 +86,10 @@ def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = No
     """
     check_file(spec.model, what="--model")
     context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
-    teacher = open_teacher(spec.model, preprocess=spec.preprocess, context=context)
-    if not teacher.model.statistics:
+    model, program = open_program(spec.model)
+    if not model.statistics:
         raise UnsupportedModel(_nothing_to_compare_with(spec))
+    teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
     images, count = open_images(spec.images, teacher.inputs.image_size)
     context.progress.start("measure", count)
     found = _divergence(teacher, _read(images, count, context.progress), context)

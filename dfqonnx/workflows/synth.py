@@ -31,7 +31,7 @@ from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_file, check_space
-from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
+from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
 OPPONENT = QuantizationConfig(
     BitWidths(4, 4)
@@ -80,17 +80,15 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     check_file(spec.model, what="--model")
     check_images_out(spec)
     context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
-    teacher = open_teacher(
-        spec.model, preprocess=spec.preprocess, context=context, recipe=spec.recipe
-    )
-    inputs = teacher.inputs
-    if not inputs.is_image:
-        form = "x".join(map(str, inputs.shape))
+    model, program = open_program(spec.model, recipe=spec.recipe)
+    if len(model.input_shape) != 3:
+        form = "x".join(map(str, model.input_shape))
         raise UsageError(f"{spec.model}: reads {form} values, no images; there is nothing to draw")
+    teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
     images = _synthesize(spec, teacher, context)
     classes = _classes(teacher, images.pixels, context)
     write_images_out(
-        spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, inputs))
+        spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, teacher.inputs))
     )
     sheet = contact_sheet(images.pixels)
     if classes is not None:

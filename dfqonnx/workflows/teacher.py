@@ -60,6 +60,17 @@ def open_teacher(
         UnsupportedModel: it cannot be trained; names every node that is in the way.
     """
     model, program = open_program(path, recipe=recipe, image_size=image_size)
+    return add_inputs(model, program, preprocess=preprocess, context=context)
+
+
+def add_inputs(
+    model: NormalizedModel,
+    program: Program,
+    *,
+    preprocess: Preprocessing | None,
+    context: RunContext,
+) -> Teacher:
+    """Return the teacher that `open_program` opened; see `open_teacher`."""
     found = resolve_inputs(
         preprocess,
         model,
