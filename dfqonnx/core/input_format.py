@@ -222,6 +222,18 @@ class InputFormat:
         x = x.astype(np.uint8) if isinstance(x, np.ndarray) else x.byte()
         return cast("Pixels", _contiguous(_reversed(x) if told.channels == "BGR" else x))
 
+    def to_layout(self, images: Pixels) -> Pixels:
+        """Return images (N, C, H, W) with the axes in the order that the model reads."""
+        x = cast("Any", images)
+        nhwc = self.preprocessing.layout == "NHWC"
+        return cast("Pixels", x.swapaxes(1, 3).swapaxes(1, 2) if nhwc else x)
+
+    def from_layout(self, x: Pixels) -> Pixels:
+        """Return an image tensor (N, *shape) as (N, C, H, W)."""
+        y = cast("Any", x)
+        nhwc = self.preprocessing.layout == "NHWC"
+        return cast("Pixels", y.swapaxes(1, 3).swapaxes(2, 3) if nhwc else y)
+
     def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1)."""
         pairs = np.array([self.preprocessing.range(c) for c in range(channels)], np.float32)

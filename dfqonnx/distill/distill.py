@@ -106,7 +106,7 @@ class Lesson:
         """Train the student and its fellows, equal so far, each on batches of its own."""
         spec = reduce_lr_for_8bit(spec, self.student.sites.narrowest())
         fellows = [self.student]
-        for _ in range(1, 1 if live is None else live.game.students):
+        for _ in range(1, 1 if live is None else live.co_training.students):
             fellow = Student(self.teacher, self.student.sites)
             fellow.load_state(self.student.save_state())
             fellows.append(fellow.to(next(self.student.parameters()).device))
@@ -154,8 +154,8 @@ def _train(
     while run.step < run.total:
         done = run.step / run.total
         ahead = done + 1.0 / run.total
-        if live is not None and live.due(run.step):
-            live.play(trainees, done=done)
+        if live is not None and live.is_due(run.step):
+            live.co_train(trainees, done=done)
         value = float(np.mean([t.step(done, ahead) for t in trainees]))
         run.step += 1
         if not np.isfinite(value):
@@ -247,7 +247,7 @@ def distill(  # noqa: PLR0913 (one keyword for each thing that decides the outco
         live: generators to draw every batch from, which may learn on; None takes `images`.
     """
     started = time.perf_counter()
-    if live is not None and not (live.game.student_steps or live.game.redraw):
+    if live is not None and not (live.co_training.student_steps or live.co_training.redraw):
         live = None
     target = (
         ProgramModule(teacher, taps=student.features, channels_last=True).to(context.device).eval()

@@ -186,8 +186,8 @@ def feed(
             yield Batch(mixup(pool.tensor(moved), fraction=spec.mixup, generator=generator))
     while live is not None:
         drawn = live.draw(spec.batch_size, generator)
-        x = drawn.x if live.layout == "NHWC" else drawn.x.permute(0, 2, 3, 1)
+        x = drawn.x if live.inputs.preprocessing.layout == "NHWC" else drawn.x.permute(0, 2, 3, 1)
         x = move(x, flip=spec.flip, shift=spec.shift, generator=generator)  # (N, H, W, C)
-        x = x if live.layout == "NHWC" else x.permute(0, 3, 1, 2)
+        x = x if live.inputs.preprocessing.layout == "NHWC" else x.permute(0, 3, 1, 2)
         mixed = mixup(x, fraction=spec.mixup, generator=generator)
         yield Batch(mixed, None if spec.mixup else drawn.labels)

@@ -124,8 +124,8 @@ def write_run(report: Report, run: FinishedRun, folder: Path) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
     write_images(images.pixels, folder / "synthetic", held=run.held.at)
-    if images.live is not None:
-        write_arrays(images.live.state(), folder / "synthetic" / "generator.npz")
+    if images.generators is not None:
+        write_arrays(images.generators.state(), folder / "synthetic" / "generator.npz")
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_log(_log_events(images, run.trained), folder / "log.jsonl")

@@ -138,7 +138,7 @@ def _synthesize(
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
-        spec=recipe,
+        config=recipe,
         context=context.with_budget(share),
         opponents=opponents,
     )
@@ -165,7 +165,7 @@ def _distill(
         context=context.with_budget(left),
         kinds=images.kinds,
         expected=network.expected,
-        live=images.live,
+        live=images.generators,
     )
 
 

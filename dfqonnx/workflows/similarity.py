@@ -142,7 +142,7 @@ def _references(teacher: Teacher, context: RunContext) -> tuple[Reference, ...]:
             teacher.program,
             teacher.model.statistics,
             inputs=teacher.inputs,
-            spec=recipe,
+            config=recipe,
             context=context,
         )
         chunk = max(1, CHUNK_VALUES // images.pixels[0].size)

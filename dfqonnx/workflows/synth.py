@@ -95,7 +95,7 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
         sheet = sheet_by_class(images.pixels, classes)
     with atomic_file(spec.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
-    live = images.live
+    live = images.generators
     if live is not None:
         with atomic_file(spec.generator) as place:
             write_arrays(live.state(), place)
@@ -134,7 +134,7 @@ def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> Syn
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
-        spec=recipe,
+        config=recipe,
         context=context,
         opponents=against,
     )

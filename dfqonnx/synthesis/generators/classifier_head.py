@@ -1,4 +1,4 @@
-"""The teacher's last layer, where it is a plain one: what it reads, and its row for every class."""
+"""The teacher's last layer, where it is a plain one: its input, and its row for every class."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Classifier:
     """logits = features rows^T + bias.
 
     Attributes:
-        features: name of the value that it reads, (B, D).
-        rows: (K, D).
+        features: the name of its input, (B, D).
+        rows: (K, D), its weights.
     """
 
     features: str
@@ -24,10 +24,7 @@ class Classifier:
 
 
 def find_classifier(teacher: Program, device: torch.device) -> Classifier | None:
-    """Return the layer that gives the logits, its rows on `device`.
-
-    None where that is no Gemm with a weight of its own.
-    """
+    """Return the layer that computes the logits; None where that is no Gemm with a weight."""
     for step in teacher.steps:
         if teacher.logits not in step.outputs or step.op != "Gemm":
             continue
