@@ -31,9 +31,9 @@ from dfqonnx.synthesis.budget import (
     measure_optimization_rate,
     plan_synthesis,
 )
-from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 MEASURED = 1024  # images whose divergence from the training data stands for all
 

@@ -171,7 +171,7 @@ def make(
     large = height > 64
     many = recipe.method == "trained"
     count = (256 if large else 2048) if many else (64 if large else 256)
-    chunks = dead_leaves(count, height=height, width=width, channels=channels, generator=generator)
+    chunks = dead_leaves(count, (height, width, channels), generator)
     pixels = torch.cat(list(chunks))
     if recipe.damage == "dark":
         pixels = (pixels * 0.5).round().to(torch.uint8)

@@ -38,7 +38,7 @@ def plain_student(teacher: Path, out: Path, bits: str) -> Path:
     )
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
-    made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)
+    made = dead_leaves(64, (32, 32, 3), generator)
     student.initialize([INPUTS.to_tensor(torch.cat(list(made)))])
     write(export(model, sites, student.qparams()), out)
     return out

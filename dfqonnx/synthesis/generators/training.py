@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets
-from dfqonnx.synthesis.synthesis_context import SynthesisContext
 from dfqonnx.synthesis.generators.architecture import OutputToPixels
 from dfqonnx.synthesis.generators.classifier_head import Classifier
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
 
 Opponent = Callable[[Tensor], Tensor]
 LEAST = 16  # images of a pass: the generator normalizes by its own batch

@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from dfqonnx.synthesis.synthesis_context import SynthesisContext
 from dfqonnx.synthesis.losses.objective import Objective
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
 
 SMOOTHING = 0.05  # of a label's mass, spread over all classes
 LEAST, MOST = 0.3, 0.7  # a two-class label gives its first class this share

@@ -71,8 +71,8 @@ def params_for_size(side: int) -> DeadLeavesParams:
     """Return the parameters for images whose longer side is `side` pixels.
 
     They were chosen without images: for small ones on 32x32 networks, for larger ones where dead
-    leaves come nearest to what the BatchNormalization of three networks of 128 to 320 pixels remembers
-    (`pipelines/results/TRIALS.md`).
+    leaves come nearest to what the BatchNormalization of three networks of 128 to 320 pixels
+    remembers (`pipelines/results/TRIALS.md`).
     """
     if side <= THUMBNAIL:
         return DeadLeavesParams()

@@ -19,7 +19,6 @@ from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.bn_statistics import IMAGES, BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.budget import max_batch_size, measure_cost
-from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.generators.architecture import (
     GeneratorShape,
     OutputToPixels,
@@ -35,6 +34,7 @@ from dfqonnx.synthesis.generators.training import (
     TeacherProbe,
 )
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 ROOM = 4  # times the memory that optimizing pixels takes
 

@@ -21,10 +21,10 @@ from dfqonnx.config.synthesis import PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
-from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 from dfqonnx.synthesis.losses.labels import LabelTargets, sample_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
 from dfqonnx.synthesis.sources.dead_leaves import yield_dead_leaves
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 
 @SOURCES.add("optimized")
