@@ -218,8 +218,7 @@ class InputFormat:
         if told.layout == "NCHW":
             x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
         x = (x * _constant(told.std, x) + _constant(told.mean, x)) * told.scale
-        x = x.round().clip(0, 255)
-        x = x.astype(np.uint8) if isinstance(x, np.ndarray) else x.byte()
+        x = nearest_pixels(x)
         return cast("Pixels", _contiguous(_reversed(x) if told.channels == "BGR" else x))
 
     def to_layout(self, images: Pixels) -> Pixels:
@@ -244,6 +243,12 @@ class InputFormat:
 def _reversed(pixels: Any) -> Any:
     """Return the channels, the last axis, in the opposite order."""
     return pixels[..., list(range(pixels.shape[-1]))[::-1]]
+
+
+def nearest_pixels(values: Any) -> Any:
+    """Return the uint8 pixels nearest to `values`, a numpy array or a torch tensor."""
+    pixels = values.round().clip(0, 255)
+    return pixels.astype(np.uint8) if isinstance(pixels, np.ndarray) else pixels.byte()
 
 
 def _as_float32(pixels: Any) -> Any:

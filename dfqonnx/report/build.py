@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from dfqonnx.evaluation.evaluate import Evaluation
-from dfqonnx.evaluation.file_size import FileFacts
+from dfqonnx.evaluation.file_facts import FileFacts
 from dfqonnx.evaluation.outputs import Comparison
 from dfqonnx.evaluation.parity import CodeMismatches
 from dfqonnx.evaluation.statistics import Interval
@@ -36,7 +36,7 @@ def build(found: Evaluation, *, kept_float: Collection[str] = ()) -> Report:
         found: what was measured.
         kept_float: names of nodes that were left in float on purpose.
     """
-    nothing = Comparison(0, None, ())
+    nothing = Comparison()
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
     closest = labeled if labeled.images else synthetic
     gates = tuple(_gates(found, kept_float))
@@ -95,7 +95,7 @@ def _gates(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
         holds = _equal(trained.behind_sums(False))
         holds &= summed.fraction <= FLIPS_SUMMED and summed.largest <= STEPS_SUMMED
         words = _differing(trained)
-        if summed.sites:
+        if summed.quantizers:
             words += f"; {summed.fraction:.1e} of those behind float sums over whole planes"
         yield Gate("the file is what was trained", words, holds)
 

@@ -19,8 +19,7 @@ from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_metadata import read_metadata
-from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.evaluation.file_facts import measure_file, read_metadata
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.build import build

@@ -22,7 +22,7 @@ from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabeled import held_out_images
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_metadata import read_metadata
+from dfqonnx.evaluation.file_facts import read_metadata
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers

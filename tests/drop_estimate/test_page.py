@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
-from dfqonnx.evaluation.drop_estimate.regression import Basis, record, shipped_trials
+from dfqonnx.evaluation.drop_estimate.regression import Basis, cross_validate, shipped_predictions
 
-BASES: tuple[Basis, ...] = ("painted", "real")
+BASES: tuple[Basis, ...] = ("fixed", "real")
 
 
 def test_the_page_tells_the_figures_of_the_stored_students(root: Path) -> None:
     page = (root / "docs" / "estimate.md").read_text(encoding="utf-8")
     assert f"{len(read_known_students())} students of seven networks" in page
-    for basis, name in zip(BASES, ("painted images", "64 real images, no labels"), strict=True):
-        found = record(shipped_trials(basis))
+    for basis, name in zip(BASES, ("fixed images", "64 real images, no labels"), strict=True):
+        found = cross_validate(shipped_predictions(basis))
         assert f"| {name} | {found.rank:.2f} | {found.inside:.0%}".replace("%", " %") in page
 
 
@@ -22,7 +22,8 @@ def test_the_page_tells_every_network(root: Path) -> None:
     page = (root / "docs" / "estimate.md").read_text(encoding="utf-8")
     for network in {known.network for known in read_known_students()}:
         own = [
-            [t for t in shipped_trials(basis) if t.student.network == network] for basis in BASES
+            [t for t in shipped_predictions(basis) if t.student.network == network]
+            for basis in BASES
         ]
         drops = [t.student.drop for t in own[0]]
         inside = " | ".join(str(sum(t.inside for t in part)) for part in own)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dfqonnx.core.layer_analysis import CodeOccupancy
-from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_trials
+from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_predictions
 from dfqonnx.report.html import charts
 from dfqonnx.report.html import svg as drawing
 from dfqonnx.report.html import tables as rows
@@ -90,9 +90,9 @@ def _estimate(report: Report) -> str:
     found = report.estimate
     if found is None or found.value is None:
         return ""
-    basis: Basis = "real" if "real" in found.basis else "painted"
+    basis: Basis = "real" if "real" in found.basis else "fixed"
     true = None if report.drop is None else report.drop.points.value
-    return charts.calibration(shipped_trials(basis), found, true)
+    return charts.calibration(shipped_predictions(basis), found, true)
 
 
 def _weights(places: Sequence[rows.Node]) -> tuple[GridChart, ...]:

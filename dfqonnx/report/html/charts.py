@@ -9,7 +9,7 @@ import numpy as np
 
 from dfqonnx.core.layer_analysis import CodeOccupancy, WeightedLayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
-from dfqonnx.evaluation.drop_estimate.regression import UNIT, Trial
+from dfqonnx.evaluation.drop_estimate.regression import UNIT, HeldOutPrediction
 from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html import svg as d
 from dfqonnx.report.sections import TrainingLogEntry
@@ -146,7 +146,7 @@ def values(found: CodeOccupancy) -> str:
     return d.svg(fig, f"Values on a grid of {found.hi - found.lo + 1} levels")
 
 
-def calibration(known: Sequence[Trial], found: Estimate, true: float | None) -> str:
+def calibration(known: Sequence[HeldOutPrediction], found: Estimate, true: float | None) -> str:
     """Draw true drops against those predicted of networks left out, and this student's interval.
 
     Args:
