@@ -16,7 +16,7 @@ import numpy as np
 from dfqonnx.config.commands import CompareConfig
 from dfqonnx.core.input_format import METADATA_KEY
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
-from dfqonnx.data.probe_images import paint_probe_images
+from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_facts import measure_file, read_metadata
@@ -124,7 +124,7 @@ def _material(
         return EvaluationData(inputs.format, None, data), f"{len(data):,} labeled images"
     size = inputs.format.image_size
     rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=inputs.format.is_image)
+    pixels = make_probe_images(size, rng=rng, photo=inputs.format.is_image)
     words = f"{len(pixels)} procedural images, unlike those that students were trained on"
     return EvaluationData(inputs.format, pixels), words
 

@@ -19,14 +19,14 @@ from dfqonnx.core.progress import Progress
 from dfqonnx.data.guess_input_format import (
     NOISE,
     InputFormatGuess,
-    candidates,
+    candidate_formats,
     find_likeliest_scale,
     find_nearest_statistics,
-    make_probes,
-    recorded,
+    probe_count,
+    read_recorded_format,
 )
 from dfqonnx.data.labeled import EvalData, load_eval_data
-from dfqonnx.data.probe_images import paint_probe_images
+from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL, Estimate, estimate_drop
@@ -72,7 +72,7 @@ def resolve_inputs(
         return _raw(asked, model)
     if asked is not None:
         return ResolvedInputs(_fitted(asked, model), guessed=False)
-    guess = recorded(metadata) or guess_inputs(model, seed=seed)
+    guess = read_recorded_format(metadata) or guess_inputs(model, seed=seed)
     spec = guess.preprocessing
     if not guess.certain:
         progress.warn(
@@ -119,17 +119,17 @@ def guess_inputs(model: NormalizedModel, *, seed: int) -> InputFormatGuess:
         return InputFormatGuess(
             NOISE, "the model reads no image; values between -4 and 4 are assumed", False
         )
-    formats = candidates(shape)
+    formats = candidate_formats(shape)
     usual = formats[0].preprocessing
     if len(formats) == 1:
         return InputFormatGuess(usual, "the only preset that fits the input's shape", False)
     size = formats[0].image_size
-    count = make_probes(size)
+    count = probe_count(size)
     if not count:
         return InputFormatGuess(
             usual, "the usual one; images of this size are too large to try more", False
         )
-    pixels = paint_probe_images(size, rng=np.random.default_rng(seed), count=count)
+    pixels = make_probe_images(size, rng=np.random.default_rng(seed), count=count)
     if model.statistics:
         opened = expose_intermediate_outputs(model, model.statistics)
         return find_nearest_statistics(opened, model.statistics, pixels, formats)

@@ -21,7 +21,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.write_images import WrittenImages, check_images_out, write_images_out
+from dfqonnx.data.write_images import LabeledPixels, check_images_out, write_images_out
 from dfqonnx.errors import UsageError
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
@@ -88,7 +88,7 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     images = _synthesize(spec, teacher, context)
     classes = _classes(teacher, images.pixels, context)
     write_images_out(
-        spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, teacher.inputs))
+        spec, LabeledPixels(images.pixels, classes, _array(spec, images.pixels, teacher.inputs))
     )
     sheet = contact_sheet(images.pixels)
     if classes is not None:

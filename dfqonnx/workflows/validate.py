@@ -19,8 +19,8 @@ from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.probe_images import paint_probe_images
-from dfqonnx.data.unlabeled import held_out_images
+from dfqonnx.data.probe_images import make_probe_images
+from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_facts import read_metadata
 from dfqonnx.graph.model import NormalizedModel
@@ -92,12 +92,12 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
 
 def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> NDArray[np.uint8]:
     size = inputs.image_size
-    own = held_out_images(spec.student, size)
+    own = read_held_out_images(spec.student, size)
     if own is not None:
         progress.note(f"compared on {len(own)} images that the student's run kept from training")
         return own
     rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=inputs.is_image)
+    pixels = make_probe_images(size, rng=rng, photo=inputs.is_image)
     progress.note(f"compared on {len(pixels)} procedural images")
     return pixels
 

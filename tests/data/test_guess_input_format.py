@@ -12,7 +12,7 @@ import pytest
 
 from dfqonnx.core.input_format import METADATA_KEY, PRESETS
 from dfqonnx.core.progress import RecordingProgress, SilentProgress
-from dfqonnx.data.guess_input_format import recorded
+from dfqonnx.data.guess_input_format import read_recorded_format
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.load import load
@@ -44,7 +44,7 @@ def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
 
 def test_metadata_that_cannot_be_read_are_told() -> None:
     with pytest.raises(UsageError, match="--preprocess"):
-        recorded({METADATA_KEY: "{"})
+        read_recorded_format({METADATA_KEY: "{"})
 
 
 def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_images_too_large_to_try_several_presets_are_not_painted(
 ) -> None:
     monkeypatch.setattr("dfqonnx.data.guess_input_format.PROBE_VALUES", 16)
     monkeypatch.setattr(
-        "dfqonnx.workflows.resolve_inputs.paint_probe_images", None
+        "dfqonnx.workflows.resolve_inputs.make_probe_images", None
     )  # must not be called
     guess = guess_inputs(tiny(tmp_path), seed=0)
     assert "too large" in guess.reason

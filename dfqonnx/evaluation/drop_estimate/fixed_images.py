@@ -20,7 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import nearest_pixels
-from dfqonnx.data.probe_images import paint_probe_images, sample_natural_noise
+from dfqonnx.data.probe_images import make_probe_images, sample_natural_noise
 
 FAMILIES = ("leaves", "blends", "clouds", "ramps")
 MOST, FEWEST = 128, 32  # images of a family
@@ -35,7 +35,7 @@ def make_fixed_images(shape: tuple[int, int, int], *, seed: int = SEED) -> Mappi
     """Return images (N, H, W, C) of every family; `shape` is (H, W, C)."""
     count = max(FEWEST, min(MOST, VALUES // int(np.prod(shape))))
     rng = np.random.default_rng(seed)
-    leaves = paint_probe_images(shape, rng=rng, count=count)
+    leaves = make_probe_images(shape, rng=rng, count=count)
     made = (leaves, _blends(leaves, rng), _clouds(count, shape, rng), _ramps(count, shape, rng))
     return dict(zip(FAMILIES, made, strict=True))
 
