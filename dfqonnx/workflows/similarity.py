@@ -35,7 +35,7 @@ REFERENCES = {
         source="optimized",
         images=REFERENCE_IMAGES,
         dead_leaves_fraction=0.0,
-        pixels=PixelOptimizationConfig(30, 30),
+        pixels=PixelOptimizationConfig(first_batch_steps=30, batch_steps=30),
     ),
 }
 

@@ -87,7 +87,7 @@ def open_program(
     """Return the graph and the program of a float model; see `open_teacher`."""
     model = truncate_at_unsupported(open_model(path, image_size=image_size))
     if recipe is not None:
-        check_needs(recipe, path, there=offers(model))
+        check_needs(recipe, path, available=offers(model))
     program = to_program(model)
     check_executable(path, program, model.input_shape)
     return model, program

@@ -36,7 +36,8 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
     quant_pre_process,
 )
 
-from dfqonnx.config.commands import CompareConfig, parse_duration
+from dfqonnx.config.commands import CompareConfig
+from dfqonnx.config.request import parse_duration
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths

@@ -100,7 +100,11 @@ def quantize(path: Path, shared: Path, out: Path, *, bits: str, recipe: Recipe) 
     wall, cpu = time.perf_counter(), time.process_time()
     report = flow.run(
         RunConfig(
-            path, QuantizationConfig(BitWidths.parse(bits)), out, preprocess=spec, recipe=recipe
+            model=path,
+            quant=QuantizationConfig(BitWidths.parse(bits)),
+            out=out,
+            preprocess=spec,
+            recipe=recipe,
         )
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

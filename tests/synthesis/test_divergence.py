@@ -104,7 +104,9 @@ def test_a_folder_of_png_files_measures_like_the_npz(tmp_path: Path) -> None:
     inputs = PRESETS["zero-one"]
     figures = [
         measure_similarity(
-            SimilarityConfig(model, tmp_path / name, inputs, references=False)
+            SimilarityConfig(
+                model=model, images=tmp_path / name, preprocess=inputs, references=False
+            )
         ).divergence
         for name in ("six.npz", "deep")
     ]
