@@ -312,8 +312,7 @@ PLANTED: dict[str, list[dict[str, str]]] = {
 
 
 PENDING = {
-    "class_names", "file_sizes", "function_sizes", "keyword_only",
-    "device_parameters", "roundings",
+    "class_names", "file_sizes", "function_sizes", "keyword_only", "roundings",
 }  # fmt: skip
 
 

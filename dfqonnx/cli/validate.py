@@ -36,7 +36,7 @@ def validate(
 ) -> int:
     """Measure agreement, accuracy, parity, what was fused, size and speed. 1 if a gate fails."""
     from dfqonnx.config.request import validate_request
-    from dfqonnx.workflows.preflight import check_comparison
+    from dfqonnx.workflows.preflight import check_validation
 
     spec = validate_request(
         teacher,
@@ -50,7 +50,7 @@ def validate(
         out=out,
         seed=seed,
     )
-    check_comparison(spec)
+    check_validation(spec)
     from dfqonnx.workflows.validate import validate
 
     with display(quiet=quiet, as_json=as_json) as progress:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 
@@ -138,7 +139,7 @@ VALUES = 2**22  # pixels of all images together
 
 
 def surrogate_statistics(
-    teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, device: torch.device
+    teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, context: RunContext
 ) -> dict[str, ChannelStatistics]:
     """Return mean and variance per channel of every Conv's output on images.
 
@@ -147,13 +148,13 @@ def surrogate_statistics(
         images: procedural images, uint8 (N, H, W, C), of which the first few hundred are used.
         inputs: how pixels become the teacher's tensor.
         batch: the number of images in one pass.
-        device: the device of the passes.
+        context: the device of the passes.
     """
     names = tuple(str(step.outputs[0]) for step in teacher.steps if step.op == "Conv")
-    net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(device)
+    net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(context.device)
     count = max(8, min(IMAGES, len(images), VALUES // prod(images.shape[1:])))
     parts = torch.split(images[:count], batch)
-    batches = (inputs.to_tensor(part.to(device)) for part in parts)
+    batches = (inputs.to_tensor(part.to(context.device)) for part in parts)
     found, _ = measure_moments(net, batches, dtype=torch.float32)
     return {
         name: ChannelStatistics(mean=mean.cpu().numpy(), variance=variance.cpu().numpy())

@@ -23,6 +23,7 @@ import torch
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.graph.op_traits import Trait, has_trait
 
 WORK = 5.1e12  # multiply-adds of all optimization steps; see `default_work` for large images
@@ -101,14 +102,14 @@ def measure_cost(teacher: Program, shape: tuple[int, ...]) -> TeacherCost:
 
 
 def measure_optimization_rate(
-    teacher: Program, shape: tuple[int, ...], device: torch.device
+    teacher: Program, shape: tuple[int, ...], context: RunContext
 ) -> float:
     """Return how many images a second take one optimization step on this machine."""
-    net = ProgramModule(teacher).to(device)
+    net = ProgramModule(teacher).to(context.device)
     batch, seconds = 4, 0.0
     while seconds < 0.3 and batch < 256:
         batch *= 2
-        images = torch.zeros(batch, *shape, device=device, requires_grad=True)
+        images = torch.zeros(batch, *shape, device=context.device, requires_grad=True)
         started = time.perf_counter()
         torch.autograd.grad(net(images)[0].sum(), images)[0].sum().item()  # waits for the device
         seconds = time.perf_counter() - started

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, measure_moments
 
@@ -78,7 +79,7 @@ def measure_divergence(
     statistics: Mapping[str, ChannelStatistics],
     batches: Iterable[Tensor],
     *,
-    device: torch.device,
+    context: RunContext,
 ) -> Divergence:
     """Return how far a set is from the training data.
 
@@ -86,11 +87,12 @@ def measure_divergence(
         teacher: the float network.
         statistics: what BatchNormalization knew, by value name; at least one.
         batches: model inputs; together they are the set.
-        device: the device of the passes.
+        context: the device of the passes.
     """
-    known = BatchNormTargets(statistics, device)
-    net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True).to(device)
-    sent = (batch.to(device) for batch in batches)
+    known = BatchNormTargets(statistics, torch.device(context.device))
+    net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True)
+    net = net.to(context.device)
+    sent = (batch.to(context.device) for batch in batches)
     found, count = measure_moments(net, sent, dtype=torch.float64)
     layers = []
     for name, target in known.mean.items():

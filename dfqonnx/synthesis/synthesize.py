@@ -92,7 +92,7 @@ def synthesize(
     cost = measure_cost(teacher, shape)
     scale = config.budget_scale
     if context.budget_seconds is not None:
-        rate = measure_optimization_rate(teacher, shape, torch.device(context.device))
+        rate = measure_optimization_rate(teacher, shape, context)
         scale = context.budget_seconds * rate * 2.0 * cost.work / default_work(shape)
     name, reason, plan = _decide(config, cost, shape, scale)
     source_context = SynthesisContext(
@@ -154,5 +154,5 @@ def _divergence(pixels: Tensor, context: SynthesisContext, *, batch: int) -> flo
         return None
     parts = torch.split(pixels[:MEASURED], batch)
     batches = (context.inputs.to_tensor(part) for part in parts)
-    found = measure_divergence(context.teacher, context.statistics, batches, device=context.device)
+    found = measure_divergence(context.teacher, context.statistics, batches, context=context.run)
     return found.divergence if found.layers else None

@@ -24,6 +24,7 @@ from dfqonnx.data.labeled import EvalData
 from dfqonnx.distill.distill import Distilled, distill
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
@@ -44,8 +45,8 @@ from dfqonnx.workflows.assemble_report import (
     assemble_report,
     write_run,
 )
-from dfqonnx.workflows.preflight import check_room, preflight
-from dfqonnx.workflows.resolve_inputs import estimate, open_eval_data, open_real
+from dfqonnx.workflows.preflight import check_disk, preflight
+from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
@@ -72,10 +73,10 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     )
     target = TARGETS[config.target]
     choose_opset(teacher.model.ir, target, packed=False)
-    check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
+    check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
-    real = open_real(config.images, teacher.inputs)
+    real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
         with timer.stage("synthesize"):
             images = _synthesize(config, teacher, plan, context)
@@ -107,7 +108,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
                 labeled=labeled,
                 progress=recording,
             )
-            estimated = estimate(config.model, file, teacher.inputs, real=real)
+            estimated = estimate_drop(config.model, file, inputs=teacher.inputs, real=real)
         finished = FinishedRun(
             config=config,
             teacher=teacher,

@@ -111,8 +111,8 @@ def _divergence(
     batches = (
         teacher.inputs.to_tensor(torch.from_numpy(np.ascontiguousarray(part))) for part in parts
     )
-    device = torch.device(context.device)
-    return measure_divergence(teacher.program, teacher.model.statistics, batches, device=device)
+    statistics = teacher.model.statistics
+    return measure_divergence(teacher.program, statistics, batches, context=context)
 
 
 def _nothing_to_compare_with(spec: SimilarityConfig) -> str:

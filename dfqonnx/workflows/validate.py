@@ -21,6 +21,7 @@ from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import read_held_out_images
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_facts import read_metadata
 from dfqonnx.graph.model import NormalizedModel
@@ -33,12 +34,11 @@ from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import widths
 from dfqonnx.targets.profile import recorded_target
-from dfqonnx.workflows.preflight import check_comparison
+from dfqonnx.workflows.preflight import check_validation
 from dfqonnx.workflows.resolve_inputs import (
     ResolvedInputs,
-    estimate,
     open_eval_data,
-    open_real,
+    read_real_images,
     resolve_inputs,
 )
 
@@ -53,7 +53,7 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
     """
     began = time.perf_counter()
     progress = RecordingProgress(progress or SilentProgress())
-    check_comparison(spec)
+    check_validation(spec)
     metadata = read_metadata(spec.student)
     model = open_model(spec.teacher, image_size=spec.image_size or told_size(metadata))
     inputs = resolve_inputs(
@@ -64,13 +64,13 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         progress=progress,
     )
     data = open_eval_data(spec.eval_data, model, inputs.format)
-    real = open_real(spec.images, inputs.format)
+    real = read_real_images(spec.images, inputs.format)
     pixels = None if data else _pixels(spec, inputs.format, progress)
     found = evaluate(
         spec.teacher, spec.student, EvaluationData(inputs.format, pixels, data), progress=progress
     )
     quant = told_quant(metadata)
-    told = estimate(spec.teacher, spec.student, inputs.format, real=real)
+    told = estimate_drop(spec.teacher, spec.student, inputs=inputs.format, real=real)
     report = build(found, kept_float=_floats(model, metadata, inputs))
     report = dataclasses.replace(
         report,

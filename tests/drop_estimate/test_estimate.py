@@ -20,7 +20,7 @@ from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
-from dfqonnx.workflows.resolve_inputs import estimate, open_real
+from dfqonnx.workflows.resolve_inputs import read_real_images
 
 RNG = np.random.default_rng(1)
 INPUTS = InputFormat(PRESETS["cifar10"], (3, 32, 32))
@@ -60,8 +60,8 @@ def test_a_student_made_here_loses_what_the_interval_says(
     true = 100 * (right[0] - right[1])
     np.savez(tmp_path / "few.npz", x=x[-100:])
     for images in (None, tmp_path / "few.npz"):
-        real = open_real(images, INPUTS)
-        told = estimate(teacher, student, INPUTS, real=real)
+        real = read_real_images(images, INPUTS)
+        told = estimate_drop(teacher, student, inputs=INPUTS, real=real)
         assert told.low is not None
         assert told.high is not None
         assert told.low <= true <= told.high

@@ -274,7 +274,7 @@ def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_last_layer_is_found_with_a_row_for_every_class(tmp_path: Path) -> None:
-    found = find_classifier(program(tiny(tmp_path)), CPU)
+    found = find_classifier(program(tiny(tmp_path)))
     assert found is not None
     assert found.rows.shape == (5, 6)
 

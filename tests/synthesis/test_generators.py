@@ -88,7 +88,7 @@ def test_images_have_the_model_s_size_mean_0_and_deviation_1(
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
     inputs = InputFormat(PRESETS[preset], (3, 8, 8))
-    images = OutputToPixels(inputs, 3, CPU)(3 * torch.randn(4, 3, 8, 8))
+    images = OutputToPixels(inputs, 3)(3 * torch.randn(4, 3, 8, 8))
     low, high = map(torch.from_numpy, inputs.pixel_limits(3))
     # float32: one multiplication and one sum on values up to 255
     assert ((images >= low - 1e-4) & (images <= high + 1e-4)).all()
@@ -100,7 +100,7 @@ def test_every_value_is_that_of_a_valid_pixel(preset: str) -> None:
 def test_the_clamp_stops_gradients_of_what_it_cuts_off() -> None:
     output = torch.tensor([-9.0, 0.0, 9.0]).view(1, 1, 1, 3).requires_grad_()
     inputs = InputFormat(PRESETS["zero-one"], (1, 1, 3))
-    OutputToPixels(inputs, 1, CPU)(output).sum().backward()  # type: ignore[no-untyped-call]
+    OutputToPixels(inputs, 1)(output).sum().backward()  # type: ignore[no-untyped-call]
     assert output.grad is not None
     assert output.grad.flatten().tolist() == [0.0, 0.25, 0.0]
 

@@ -119,8 +119,7 @@ def test_statistics_may_be_absent(tmp_path: Path) -> None:
 def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> None:
     model = tiny(tmp_path, norm=False)
     pixels = torch.from_numpy(make(model).pixels)
-    cpu = torch.device("cpu")
-    found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
+    found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, context=RunContext())
     (name,) = found
     _, taps = ProgramModule(program(model), taps=(name,))(INPUTS.to_tensor(pixels))
     values = taps[name].detach().transpose(0, 1).reshape(6, -1)

@@ -95,13 +95,14 @@ class OutputToPixels:
     The clamp stops the gradient of what lies outside.
     """
 
-    def __init__(self, inputs: InputFormat, channels: int, device: torch.device) -> None:
-        low, high = (torch.from_numpy(v).to(device) for v in inputs.pixel_limits(channels))
+    def __init__(self, inputs: InputFormat, channels: int) -> None:
+        low, high = map(torch.from_numpy, inputs.pixel_limits(channels))  # (1, C, 1, 1)
         self._low, self._span = low, high - low
 
     def __call__(self, output: Tensor) -> Tensor:
         """Return (B, C, H, W) in the model's units."""
-        return self._low + self._span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
+        low, span = self._low.to(output), self._span.to(output)
+        return low + span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
 
 
 def load_checkpoint(path: str, networks: Sequence[nn.Module]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
@@ -23,7 +22,7 @@ class Classifier:
     rows: Tensor
 
 
-def find_classifier(teacher: Program, device: torch.device) -> Classifier | None:
+def find_classifier(teacher: Program) -> Classifier | None:
     """Return the layer that computes the logits; None where that is no Gemm with a weight."""
     for step in teacher.steps:
         if teacher.logits not in step.outputs or step.op != "Gemm":
@@ -36,6 +35,6 @@ def find_classifier(teacher: Program, device: torch.device) -> Classifier | None
             or step.attributes.get("transA")
         ):
             return None
-        rows = teacher.tensors[weight].to(device)
+        rows = teacher.tensors[weight]
         return Classifier(features, rows if step.attributes.get("transB") else rows.T)
     return None

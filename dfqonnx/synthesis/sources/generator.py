@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -61,7 +62,7 @@ def generate(context: SynthesisContext) -> OnlineGenerators:
         classes=probe.classes if config.conditional else 0,
         width_multiplier=config.width_multiplier,
     )
-    to_pixels = OutputToPixels(context.inputs, channels, context.device)
+    to_pixels = OutputToPixels(context.inputs, channels)
     networks = [
         build(config.architecture, shape, generator=context.generator)
         for _ in range(context.config.co_training.generators)
@@ -123,12 +124,13 @@ def _probe_teacher(context: SynthesisContext) -> TeacherProbe:
             sample_dead_leaves(IMAGES, context.inputs.image_size, context.generator),
             context.inputs,
             batch=context.plan.batch,
-            device=context.device,
+            context=context.run,
         )
     targets = BatchNormTargets(statistics, context.device)
-    classifier = find_classifier(context.teacher, context.device)
+    classifier = find_classifier(context.teacher)
     taps = dict.fromkeys(targets.mean)
     if classifier is not None:
+        classifier = replace(classifier, rows=classifier.rows.to(context.device))
         taps[classifier.features] = None
     net = ProgramModule(context.teacher, taps=tuple(taps), channels_last=True).to(context.device)
     with torch.no_grad():

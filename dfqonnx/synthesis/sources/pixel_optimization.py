@@ -34,7 +34,7 @@ def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
     start = torch.cat(list(yield_dead_leaves(context)))  # (N, H, W, C)
     context.run.progress.start("synthesize", max(1, plan.steps))
     statistics = context.statistics or surrogate_statistics(
-        context.teacher, start, inputs, batch=plan.batch, device=device
+        context.teacher, start, inputs, batch=plan.batch, context=context.run
     )
     targets = BatchNormTargets(statistics, device)
     net = ProgramModule(context.teacher, taps=tuple(targets.mean), channels_last=True).to(device)
