@@ -31,7 +31,9 @@ from dfqonnx.errors import UsageError
 from dfqonnx.runtime.session import Array, Session
 
 USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
-NOISE = Preprocessing("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
+NOISE = Preprocessing(
+    name="noise", scale=255.0 / 8, mean=(4.0,), std=(1.0,), layout="NHWC", channels="gray"
+)  # pixels span -4..4
 
 
 @dataclass(frozen=True)

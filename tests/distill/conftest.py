@@ -21,7 +21,9 @@ from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
-INPUTS = InputFormat(Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), (3, 8, 8))
+INPUTS = InputFormat(
+    Preprocessing(name="test", scale=255.0, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)), (3, 8, 8)
+)
 
 
 @pytest.fixture(autouse=True)
