@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant
+from dfqonnx.graph.passes.edit import get_constant
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find_first_layer(model: NormalizedModel) -> FirstLayer | None:
     for node in model.ir.graph:
         if not has_trait(node.op_type, Trait.LAYER) or len(node.inputs) < 3:
             continue
-        bias = constant(node.inputs[2])
+        bias = get_constant(node.inputs[2])
         name = node.outputs[0].name
         if bias is None or name is None or bias.size < 2 or not bias.any():
             return None

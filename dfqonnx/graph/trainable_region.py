@@ -25,7 +25,7 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import BATCH, NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.channel_affine import get_output_axis
-from dfqonnx.graph.passes.edit import constant, get_input, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_input, get_shape
 
 _DECIDES = "it takes decisions that no gradient passes"
 _ADVICE = "export the part in front of it, or replace it by operators that dfqonnx knows"
@@ -138,8 +138,8 @@ def is_layer(node: ir.Node) -> bool:
     """Tell whether the node multiplies by a constant weight in a way that integers can."""
     if not has_trait(node.op_type, Trait.LAYER):
         return False
-    weight, bias = constant(node.inputs[1]), constant(get_input(node, 2))
-    if weight is None or constant(node.inputs[0]) is not None or weight.ndim < 2:
+    weight, bias = get_constant(node.inputs[1]), get_constant(get_input(node, 2))
+    if weight is None or get_constant(node.inputs[0]) is not None or weight.ndim < 2:
         return False
     if get_input(node, 2) is not None and bias is None:
         return False

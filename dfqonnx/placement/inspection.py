@@ -10,7 +10,7 @@ from pathlib import Path
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.errors import Offense, UnsupportedModel, summary
-from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
+from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
 from dfqonnx.graph.model import NormalizedModel, SkippedRewrite
 
 _ROLES = {
@@ -123,7 +123,7 @@ def build_inspection(
         parameters=sum(c.parameters for c in costs),
         costs=costs,
         quantizers=tuple(_quantizer_lines(plan)),
-        estimated_bytes=file_bytes(model, plan, quant),
+        estimated_bytes=estimate_file_size(model, plan, quant),
         skipped=model.skipped,
     )
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.passes.edit import (
     add_initializer,
-    constant,
+    get_constant,
     get_float,
     get_input,
     get_int,
+    get_node_name,
     get_shape,
-    name_of,
     remove_node,
     replace_value,
     set_constant,
@@ -42,9 +42,11 @@ def fold_into_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) 
     axis = get_output_axis(layer)
     if axis is None:
         return False
-    weight, bias = constant(layer.inputs[1]), constant(get_input(layer, 2))
+    weight, bias = get_constant(layer.inputs[1]), get_constant(get_input(layer, 2))
     if weight is None or (get_input(layer, 2) is not None and bias is None):
-        return f"the weight or bias of {name_of(layer)} ({layer.op_type}) before it is computed"
+        return (
+            f"the weight or bias of {get_node_name(layer)} ({layer.op_type}) before it is computed"
+        )
     outputs = weight.shape[axis]
     if factor.size not in {1, outputs} or offset.size not in {1, outputs}:
         return False

@@ -20,7 +20,7 @@ from dfqonnx.graph.model import BATCH, UNSUPPORTED
 from dfqonnx.graph.passes.concrete_inference import ConcreteValues, infer_node, start_inference
 from dfqonnx.graph.passes.edit import (
     add_initializer,
-    constant,
+    get_constant,
     get_shape,
     remove_node,
     set_input,
@@ -115,7 +115,7 @@ def _get_equal_constant(inferred: Inferred, value: ir.Value) -> NDArray[Any] | N
 def _free_target(node: ir.Node, inferred: Inferred) -> Outcome:
     """Write the computed target of a Reshape as a constant that fits any batch."""
     target = node.inputs[1] if node.op_type == "Reshape" else None
-    if target is None or node.graph is None or constant(target) is not None:
+    if target is None or node.graph is None or get_constant(target) is not None:
         return False
     small, large = (known.shape(node.outputs[0]) for known in inferred)
     sources = [known.shape(node.inputs[0]) or () for known in inferred]

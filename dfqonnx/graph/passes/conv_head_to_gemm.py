@@ -14,7 +14,7 @@ import onnx_ir as ir
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     add_initializer,
-    constant,
+    get_constant,
     get_image_size,
     get_int,
     get_ints,
@@ -36,7 +36,7 @@ def convert_conv_head_to_gemm(model: ir.Model) -> PassResult:
 def _rewrite(node: ir.Node) -> Outcome:
     if node.op_type != "Conv" or not _covers_image(node) or not _is_last(node):
         return False
-    source, weight = node.inputs[0], constant(node.inputs[1])
+    source, weight = node.inputs[0], get_constant(node.inputs[1])
     if get_int(node, "group", 1) != 1:
         return f"it works in {get_int(node, 'group', 1)} groups, and a Gemm has none"
     if weight is None or source is None:
@@ -70,7 +70,7 @@ def _is_last(node: ir.Node) -> bool:
 
 def _replace(node: ir.Node, source: ir.Value, shape: tuple[int, ...]) -> None:
     """Put Flatten, Gemm and Reshape in the place of a Conv with a weight of this shape."""
-    graph, weight = node.graph, constant(node.inputs[1])
+    graph, weight = node.graph, get_constant(node.inputs[1])
     assert graph is not None
     assert weight is not None
     stem, outputs = str(node.outputs[0].name), shape[0]

@@ -13,7 +13,7 @@ STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
 Shape = tuple[int | str | None, ...]
 
 
-def name_of(node: ir.Node) -> str:
+def get_node_name(node: ir.Node) -> str:
     """Return the node's name, or the one that it gets at the end of normalization."""
     return node.name or f"{node.op_type}_{node.outputs[0].name}"
 
@@ -23,7 +23,7 @@ def get_input(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def constant(value: ir.Value | None) -> NDArray[Any] | None:
+def get_constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of an initializer, None for anything that is computed or fed."""
     if value is None or value.is_graph_input() or value.const_value is None:
         return None
@@ -89,7 +89,7 @@ def set_output(node: ir.Node, name: str, kind: ir.TypeProtocol | None, shape: Sh
     value.name, value.type, value.shape = name, kind, ir.Shape(shape)
 
 
-def pooled_shape(shape: Sequence[int | str | None]) -> Shape:
+def get_pooled_shape(shape: Sequence[int | str | None]) -> Shape:
     """Return the shape of an N C H W value after global pooling: N C 1 1."""
     return (*shape[:2], *(1 for _ in shape[2:]))
 
@@ -141,7 +141,7 @@ def remove_if_unread(node: ir.Node) -> None:
         remove_node(node)
 
 
-def only_consumer(value: ir.Value) -> ir.Node | None:
+def get_only_consumer(value: ir.Value) -> ir.Node | None:
     """Return the single reader of `value`; None when there are more, or it is an output."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
@@ -165,7 +165,7 @@ def get_float(node: ir.Node, name: str, default: float) -> float:
     return default if attribute is None else attribute.as_float()
 
 
-def text(node: ir.Node, name: str, default: str) -> str:
+def get_string(node: ir.Node, name: str, default: str) -> str:
     """Return a string attribute."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_string()
@@ -173,6 +173,6 @@ def text(node: ir.Node, name: str, default: str) -> str:
 
 def get_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Return non-negative axes given as input 1 or as attribute; None when not constant."""
-    given = constant(get_input(node, 1))
+    given = get_constant(get_input(node, 1))
     listed = get_ints(node, "axes") if given is None else tuple(int(a) for a in given)
     return None if listed is None else tuple(sorted(a % rank for a in listed))

@@ -16,7 +16,7 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     add_initializer,
     bypass_node,
-    constant,
+    get_constant,
     get_int,
     get_shape,
     remove_if_unread,
@@ -46,7 +46,7 @@ def _does_nothing(node: ir.Node) -> bool:
         case "Concat":
             return len(node.inputs) == 1
         case "Pad":
-            pads = constant(node.inputs[1])
+            pads = get_constant(node.inputs[1])
             return pads is not None and not pads.any()
         case "Reshape":
             return _keeps_shape(node)

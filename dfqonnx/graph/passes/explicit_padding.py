@@ -10,16 +10,16 @@ import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
-    constant,
+    get_constant,
     get_image_size,
     get_input,
     get_int,
     get_ints,
+    get_node_name,
     get_shape,
-    name_of,
+    get_string,
     remove_if_unread,
     set_input,
-    text,
 )
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
@@ -32,7 +32,7 @@ def make_pads_explicit(model: ir.Model) -> PassResult:
 def _make_explicit(node: ir.Node) -> Outcome:
     if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
         return False
-    mode = text(node, "auto_pad", "NOTSET")
+    mode = get_string(node, "auto_pad", "NOTSET")
     pads = _compute_pads(node, mode)
     if pads is None:
         return f"its auto_pad ({mode}) stays: the size of the image that it reads is open"
@@ -100,11 +100,11 @@ def _match_zero_padding(node: ir.Node) -> list[int] | str:
 
     For any other Pad it is a sentence that says what it does instead.
     """
-    mode = text(node, "mode", "constant")
+    mode = get_string(node, "mode", "constant")
     if mode != "constant":
         return f"it pads in mode {mode}, and a layer pads with zeros only"
-    shape, pads = get_shape(node.inputs[0]), constant(node.inputs[1])
-    fill, axes = (constant(get_input(node, index)) for index in (2, 3))
+    shape, pads = get_shape(node.inputs[0]), get_constant(node.inputs[1])
+    fill, axes = (get_constant(get_input(node, index)) for index in (2, 3))
     computed = [i for i, v in ((2, fill), (3, axes)) if v is None and get_input(node, i)]
     if shape is None or pads is None or computed:
         return "its padding is computed"
@@ -121,7 +121,7 @@ def _match_zero_padding(node: ir.Node) -> list[int] | str:
 
 
 def _absorb(reader: ir.Node, pads: list[int]) -> Outcome:
-    name = f"{name_of(reader)} ({reader.op_type})"
+    name = f"{get_node_name(reader)} ({reader.op_type})"
     if "auto_pad" in reader.attributes:
         return f"{name} behind it pads by auto_pad"
     before = list(get_ints(reader, "pads") or (0,) * len(pads))

@@ -19,10 +19,10 @@ from dfqonnx.graph.passes.channel_affine import (
     get_output_axis,
 )
 from dfqonnx.graph.passes.edit import (
-    constant,
+    get_constant,
+    get_node_name,
+    get_only_consumer,
     get_shape,
-    name_of,
-    only_consumer,
     remove_node,
     replace_value,
     set_input,
@@ -48,10 +48,10 @@ def _fold(node: ir.Node) -> Outcome:
     layer = source.producer()
     if layer is None or get_output_axis(layer) is None:
         return False
-    if only_consumer(source) is not node:
+    if get_only_consumer(source) is not node:
         if factor.size == offset.size == 1:  # as in x * sigmoid(x + 3): no bias of the layer
             return False
-        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
+        return f"the output of {get_node_name(layer)} ({layer.op_type}) before it has other readers"
     outcome = fold_into_layer(layer, factor, offset)
     if outcome is True:
         replace_value(node.outputs[0], layer.outputs[0])
@@ -81,9 +81,9 @@ def _match(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     if not has_trait(node.op_type, Trait.AFFINE):
         return None
     first, second = node.inputs
-    operand, source = constant(second), first
+    operand, source = get_constant(second), first
     if operand is None and has_trait(node.op_type, Trait.COMMUTATIVE):
-        operand, source = constant(first), second
+        operand, source = get_constant(first), second
     shape = get_shape(source)
     if operand is None or source is None or shape is None or operand.dtype != np.float32:
         return None

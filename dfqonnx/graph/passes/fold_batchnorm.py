@@ -26,12 +26,12 @@ from dfqonnx.graph.passes.channel_affine import (
 )
 from dfqonnx.graph.passes.edit import (
     STATISTICS,
-    constant,
+    get_constant,
     get_float,
     get_input,
+    get_node_name,
+    get_only_consumer,
     get_shape,
-    name_of,
-    only_consumer,
     remove_node,
     replace_value,
 )
@@ -67,8 +67,8 @@ def _judge_state(model: ir.Model) -> BatchNormState:
     BatchNormalization is taken as the trace of a folded one.
     """
     for node in model.graph:
-        bias = constant(get_input(node, 2)) if node.op_type == "Conv" else None
-        reader = only_consumer(node.outputs[0])
+        bias = get_constant(get_input(node, 2)) if node.op_type == "Conv" else None
+        reader = get_only_consumer(node.outputs[0])
         followed = reader is not None and reader.op_type == "BatchNormalization"
         if bias is not None and bias.any() and not followed and not _is_pooled(node.outputs[0]):
             return "partly"
@@ -93,8 +93,8 @@ def _fold(node: ir.Node) -> Outcome:
         return "its parameters are computed"
     if layer is None or get_output_axis(layer) is None:
         return False
-    if only_consumer(layer.outputs[0]) is not node:
-        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
+    if get_only_consumer(layer.outputs[0]) is not node:
+        return f"the output of {get_node_name(layer)} ({layer.op_type}) before it has other readers"
     outcome = fold_into_layer(layer, *_to_affine(node, parts))
     if outcome is True:
         replace_value(node.outputs[0], layer.outputs[0])
@@ -116,7 +116,7 @@ def _convert(node: ir.Node) -> Outcome:
 
 def _get_parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
     """Return gamma, beta, mean and variance in double precision; None where one is computed."""
-    arrays = [constant(i) for i in node.inputs[1:5]]
+    arrays = [get_constant(i) for i in node.inputs[1:5]]
     if len(arrays) != 4 or any(a is None for a in arrays):
         return None
     gamma, beta, mu, var = (np.asarray(a, dtype=np.float64) for a in arrays)

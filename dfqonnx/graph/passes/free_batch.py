@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.passes.concrete_inference import ConcreteValues
-from dfqonnx.graph.passes.edit import add_initializer, constant, get_input, set_input
+from dfqonnx.graph.passes.edit import add_initializer, get_constant, get_input, set_input
 
 
 def free_batch_size(
@@ -33,7 +33,7 @@ def free_batch_size(
 
 def register_constant(inferred: Iterable[ConcreteValues], value: ir.Value) -> ir.Value:
     """Make a new constant known at every batch size."""
-    array = constant(value)
+    array = get_constant(value)
     assert array is not None
     for values in inferred:
         values.set_constant(value, array)

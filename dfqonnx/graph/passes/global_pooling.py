@@ -14,15 +14,15 @@ import onnx_ir as ir
 
 from dfqonnx.graph.passes.edit import (
     add_initializer,
-    constant,
     get_axes,
+    get_constant,
     get_image_size,
     get_input,
     get_int,
     get_ints,
+    get_only_consumer,
+    get_pooled_shape,
     get_shape,
-    only_consumer,
-    pooled_shape,
     remove_node,
     replace_value,
     set_input,
@@ -46,7 +46,7 @@ def _rewrite(node: ir.Node) -> Outcome:
     shape = get_shape(node.inputs[0])
     if shape is None or len(shape) < 3:
         return False
-    if get_input(node, 1) is not None and constant(get_input(node, 1)) is None:
+    if get_input(node, 1) is not None and get_constant(get_input(node, 1)) is None:
         return "its axes are computed"
     flat, axes, changed = get_int(node, "keepdims", 1) == 0, get_axes(node, len(shape)), False
     if axes == tuple(range(1, len(shape) - 1)):
@@ -66,7 +66,7 @@ def _merge_reduce_means(node: ir.Node) -> None:
     if source is None or before is None or before.op_type != "ReduceMean" or graph is None:
         return
     shape = get_shape(before.inputs[0])
-    if shape is None or len(shape) != 4 or only_consumer(source) is not node:
+    if shape is None or len(shape) != 4 or get_only_consumer(source) is not node:
         return
     if any(get_int(n, "keepdims", 1) for n in (before, node)):
         return
@@ -112,7 +112,7 @@ def _append_transpose(node: ir.Node, like: ir.Node) -> None:
     node.graph.insert_after(node, last)
     replace_value(mean, last.outputs[0])
     last.replace_input_with(0, mean)
-    set_output(node, f"{last.outputs[0].name}/mean", mean.type, pooled_shape(shape))
+    set_output(node, f"{last.outputs[0].name}/mean", mean.type, get_pooled_shape(shape))
 
 
 def _covers_image(node: ir.Node) -> bool:
@@ -140,7 +140,7 @@ def _replace(node: ir.Node, *, flat: bool) -> None:
     graph.insert_before(node, pool)
     if flat:
         old = node.outputs[0]
-        set_output(pool, f"{old.name}/pooled", old.type, pooled_shape(shape))
+        set_output(pool, f"{old.name}/pooled", old.type, get_pooled_shape(shape))
         last = ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}/flatten")
         graph.insert_before(node, last)
     replace_value(node.outputs[0], last.outputs[0])

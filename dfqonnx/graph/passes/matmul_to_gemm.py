@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.passes.edit import (
-    constant,
+    get_constant,
     get_float,
     get_input,
     get_int,
@@ -27,14 +27,14 @@ def convert_matmul_to_gemm(model: ir.Model) -> PassResult:
 
 
 def _rewrite(node: ir.Node) -> Outcome:
-    matrix = constant(get_input(node, 1))
+    matrix = get_constant(get_input(node, 1))
     if node.op_type == "MatMul" and matrix is not None:
         return _convert(node)
     return _make_plain(node) if node.op_type == "Gemm" and matrix is not None else False
 
 
 def _convert(node: ir.Node) -> Outcome:
-    matrix, shape = constant(node.inputs[1]), get_shape(node.inputs[0])
+    matrix, shape = get_constant(node.inputs[1]), get_shape(node.inputs[0])
     if matrix is None or matrix.ndim != 2 or shape is None:
         return False
     if len(shape) != 2:
@@ -46,7 +46,7 @@ def _convert(node: ir.Node) -> Outcome:
 
 
 def _make_plain(node: ir.Node) -> Outcome:
-    matrix, bias = constant(node.inputs[1]), constant(get_input(node, 2))
+    matrix, bias = get_constant(node.inputs[1]), get_constant(get_input(node, 2))
     if matrix is None:
         return False
     if get_int(node, "transA", 0):

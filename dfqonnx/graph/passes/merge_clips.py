@@ -12,9 +12,9 @@ import onnx_ir as ir
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import (
     add_initializer,
-    constant,
+    get_constant,
     get_input,
-    only_consumer,
+    get_only_consumer,
     remove_node,
     replace_node,
 )
@@ -29,11 +29,11 @@ def merge_clips(model: ir.Model) -> PassResult:
     return rewrite_nodes(model, _convert_extremum, _merge, _convert_to_relu)
 
 
-def bounds(node: ir.Node) -> tuple[float, float] | None:
+def get_clip_bounds(node: ir.Node) -> tuple[float, float] | None:
     """Return the constant bounds of a Clip; None when they are computed."""
     found = []
     for index, free in ((1, -_INFINITY), (2, _INFINITY)):
-        array = constant(get_input(node, index))
+        array = get_constant(get_input(node, index))
         if array is None and get_input(node, index) is not None:
             return None
         bound = free if array is None else float(array.reshape(-1)[0])
@@ -46,7 +46,9 @@ def _convert_extremum(node: ir.Node) -> bool:
         return False
     first, second = node.inputs
     bound, source = (
-        (constant(second), first) if constant(first) is None else (constant(first), second)
+        (get_constant(second), first)
+        if get_constant(first) is None
+        else (get_constant(first), second)
     )
     if bound is None or source is None or bound.size != 1 or bound.dtype != np.float32:
         return False
@@ -64,9 +66,9 @@ def _merge(node: ir.Node) -> bool:
         return False
     if not has_trait(before.op_type, Trait.CLAMP):
         return False
-    inner = bounds(before) if before.op_type == "Clip" else (0.0, _INFINITY)
-    outer = bounds(node)
-    if inner is None or outer is None or only_consumer(source) is not node:
+    inner = get_clip_bounds(before) if before.op_type == "Clip" else (0.0, _INFINITY)
+    outer = get_clip_bounds(node)
+    if inner is None or outer is None or get_only_consumer(source) is not node:
         return False
     low, high = max(inner[0], outer[0]), min(inner[1], outer[1])
     if low > high:
@@ -83,7 +85,7 @@ def _merge(node: ir.Node) -> bool:
 
 
 def _convert_to_relu(node: ir.Node) -> Outcome:
-    limits = bounds(node) if node.op_type == "Clip" else ()
+    limits = get_clip_bounds(node) if node.op_type == "Clip" else ()
     if limits is None:
         return "its bounds are computed"
     if limits != (0.0, _INFINITY):
