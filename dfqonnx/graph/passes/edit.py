@@ -18,9 +18,24 @@ def get_node_name(node: ir.Node) -> str:
     return node.name or f"{node.op_type}_{node.outputs[0].name}"
 
 
+def describe_node(node: ir.Node) -> str:
+    """Return how a message names the node."""
+    return f"{get_node_name(node)} ({node.op_type})"
+
+
 def get_input(node: ir.Node, index: int) -> ir.Value | None:
     """Return an input; None where it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def get_constant_input(node: ir.Node, index: int) -> NDArray[Any] | None:
+    """Return the array of an input; None where it is left out or computed."""
+    return get_constant(get_input(node, index))
+
+
+def is_computed(node: ir.Node, index: int) -> bool:
+    """Tell whether an input is there and no constant."""
+    return get_input(node, index) is not None and get_constant_input(node, index) is None
 
 
 def get_constant(value: ir.Value | None) -> NDArray[Any] | None:
@@ -70,13 +85,18 @@ def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
     node.replace_input_with(index, value)
 
 
+def set_new_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
+    """Let input `index` be a new constant, whatever it was."""
+    assert node.graph is not None
+    set_input(node, index, add_initializer(node.graph, stem, array))
+
+
 def set_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
     """Give input `index` a new array: in place when only `node` reads it, else a new constant."""
     value = get_input(node, index)
-    assert node.graph is not None
     if value is None or not value.is_initializer() or len(value.uses()) > 1:
         name = stem if value is None or not value.name else value.name
-        set_input(node, index, add_initializer(node.graph, name, array))
+        set_new_constant(node, index, array, stem=name)
         return
     value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
     value.shape = ir.Shape(array.shape)
@@ -173,6 +193,6 @@ def get_string(node: ir.Node, name: str, default: str) -> str:
 
 def get_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Return non-negative axes given as input 1 or as attribute; None when not constant."""
-    given = get_constant(get_input(node, 1))
+    given = get_constant_input(node, 1)
     listed = get_ints(node, "axes") if given is None else tuple(int(a) for a in given)
     return None if listed is None else tuple(sorted(a % rank for a in listed))
