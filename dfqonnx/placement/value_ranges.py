@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_string
+from dfqonnx.graph.passes.edit import get_constant, get_input, get_string
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 
 
@@ -29,9 +29,16 @@ def non_negative_values(graph: ir.Graph, *, input_signed: bool) -> set[ir.Value]
             or (has_trait(op, Trait.NON_NEGATIVE_IF_FIRST) and sure(node.inputs[0]))
             or (has_trait(op, Trait.NON_NEGATIVE_IF_ALL) and all(map(sure, node.inputs)))
             or (op == "Resize" and _stays_in_range(node) and sure(node.inputs[0]))
+            or (op == "Pad" and sure(node.inputs[0]) and (not _fills(node) or sure(node.inputs[2])))
         ):
             found.update(node.outputs)
     return found
+
+
+def _fills(pad: ir.Node) -> bool:
+    """Tell whether a Pad adds a number of its own that is not the default, 0."""
+    constant_mode = get_string(pad, "mode", "constant") == "constant"
+    return constant_mode and get_input(pad, 2) is not None
 
 
 def _stays_in_range(resize: ir.Node) -> bool:
