@@ -83,8 +83,7 @@ class TrainingState:
         if self.budget is not None and (self.step == 5 or self.step % REPORT_EVERY == 0):
             left = self.budget - self.seconds()
             self.total = steps_within(left, self.step, spent / self.step)
-            progress.start("distill", self.total)
-            progress.advance(self.step)
+            progress.start("distill", self.total, done=self.step)
         if self.step % REPORT_EVERY == 0 or self.step == self.total:
             mean = float(np.mean(self.losses))
             self.history.append(LogEntry(self.step, spent, mean, rate, width, self.agreement))

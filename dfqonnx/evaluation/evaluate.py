@@ -112,7 +112,7 @@ def evaluate(
     progress = progress or SilentProgress()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
-    progress.start("validate", 3 + (0 if material.data is None else len(material.data)))
+    progress.start("evaluate", 3 + (0 if material.data is None else len(material.data)))
     x = _sample(material)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
     found = audit_kernels(student, provider=provider)

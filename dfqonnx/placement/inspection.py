@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
-from dfqonnx.errors import Offense, UnsupportedModel, summary
+from dfqonnx.errors import Offense, UnsupportedModel, summarize_offenses
 from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
 from dfqonnx.graph.model import NormalizedModel, SkippedRewrite
 
@@ -150,7 +150,7 @@ def _why(quantizer: ActivationQuantizer) -> str:
 
 def _lines(found: Inspection) -> list[str]:
     if found.refusals:
-        reasons = (f"  - {line}" for line in summary(found.refusals))
+        reasons = (f"  - {line}" for line in summarize_offenses(found.refusals))
         return [f"{found.path}: cannot be quantized:", *reasons]
     operators = ", ".join(f"{name} {count}" for name, count in (found.operators or {}).items())
     lines = [

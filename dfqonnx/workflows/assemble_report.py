@@ -24,12 +24,18 @@ from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.summary import summarize_graph
-from dfqonnx.report.build import build
-from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.build import build_report
+from dfqonnx.report.environment import describe_environment, peak_memory_mib
 from dfqonnx.report.files import write_arrays, write_images, write_log, write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import ClassesSeen, ImageFacts, Training, TrainingLogEntry, widths
+from dfqonnx.report.sections import (
+    BitFacts,
+    HeldOutClasses,
+    ImageFacts,
+    TrainingFacts,
+    TrainingLogEntry,
+)
 from dfqonnx.synthesis.synthesize import SyntheticImages
 from dfqonnx.workflows.teacher import Teacher
 
@@ -56,13 +62,11 @@ class Proof:
     Attributes:
         found: the two files against each other, in the runtime.
         same_class: share of labeled images that file and torch student class alike.
-        labeled: number of labeled images.
         untrained: labeled accuracy, in percent, before the first training step.
     """
 
     found: Evaluation
     same_class: float | None
-    labeled: int
     untrained: Interval | None
 
 
@@ -88,14 +92,17 @@ class FinishedRun:
 def assemble_report(run: FinishedRun) -> Report:
     """Return the report of a run, the user's gates applied."""
     found, config, teacher = run.proof.found, run.config, run.teacher
-    report = build(found, kept_float={node.node for node in run.network.sites.floats})
-    report = report.compared(run.proof.same_class, images=run.proof.labeled)
+    report = build_report(
+        found,
+        kept_float={node.node for node in run.network.sites.floats},
+        evaluation_same_class=run.proof.same_class,
+    )
     report = dataclasses.replace(
         report,
         student=dataclasses.replace(report.student, path=run.file.name),
-        bits=widths(config.quant),
+        bits=BitFacts.of(config.quant),
         seconds=dict(run.seconds),
-        peak_rss_mb=peak_rss_mb(),
+        peak_memory_mib=peak_memory_mib(),
         recipe=config.recipe.title,
         seed=config.seed,
         preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
@@ -103,19 +110,19 @@ def assemble_report(run: FinishedRun) -> Report:
         images=_images(run.images, teacher.model.batchnorm),
         warnings=(*run.warnings, *report.warnings),
         skipped_rewrites=teacher.model.skipped,
-        environment=environment(run.gpu),
+        environment=describe_environment(run.gpu),
         command=command_of(config),
-        estimate=run.estimate,
+        estimated_drop=run.estimate,
     )
     report = apply_gates(report, config.gates, strict=config.strict_gates)
     classes = None if found.synthetic is None else found.synthetic.classes
     return dataclasses.replace(
         report,
         training=_training(run.trained, len(run.held.pixels), run.proof.untrained),
-        seen=None
+        held_out_classes=None
         if classes is None
-        else ClassesSeen(run.held.at, classes.teacher, classes.student),
-        portrait=_layer_noise(run),
+        else HeldOutClasses(run.held.at, classes.teacher, classes.student),
+        layer_noise=_layer_noise(run),
         graph=summarize_graph(teacher.model),
     )
 
@@ -134,7 +141,11 @@ def write_run(report: Report, run: FinishedRun, folder: Path) -> Report:
 
 def _images(images: SyntheticImages, batchnorm: str) -> ImageFacts:
     return ImageFacts(
-        images.source, len(images.pixels), batchnorm, images.reason, images.divergence
+        source=images.source,
+        count=len(images.pixels),
+        batchnorm=batchnorm,
+        guided_by=images.reason,
+        divergence=images.divergence,
     )
 
 
@@ -168,22 +179,34 @@ def _layer_noise(run: FinishedRun) -> LayerNoise | None:
     return analyze_layer_noise(run.student, run.network.program, x)
 
 
-def _training(trained: Distilled, images: int, top1: Interval | None) -> Training:
+def _training(trained: Distilled, images: int, top1: Interval | None) -> TrainingFacts:
     before = trained.agreement_before
-    return Training(
-        trained.steps,
-        trained.kept,
-        trained.reason,
-        None
-        if before.top1 is None or not images
-        else wilson_interval(round(before.top1 * images), images),
-        before.kl if images else None,
-        trained.agreement_after.kl if images else None,
-        tuple(
-            TrainingLogEntry(m.step, m.seconds, m.loss, m.rate, m.width) for m in trained.history
+    after = trained.agreement_after
+    facts = TrainingFacts(
+        steps=trained.steps,
+        kept=trained.kept,
+        reason=trained.reason,
+        log=tuple(
+            TrainingLogEntry(
+                step=entry.step,
+                seconds=entry.seconds,
+                loss=entry.loss,
+                lr_factor=entry.rate,
+                rounding_temperature=entry.width,
+            )
+            for entry in trained.history
         ),
-        before.error if images else None,
-        trained.agreement_after.error if images else None,
-        top1,
-        trained.seen,
+        untrained_top1=top1,
+        images_seen=trained.seen,
+    )
+    if not images:
+        return facts
+    agreed = None if before.top1 is None else round(before.top1 * images)
+    return dataclasses.replace(
+        facts,
+        untrained_agreement=None if agreed is None else wilson_interval(agreed, images),
+        untrained_kl=before.kl,
+        trained_kl=after.kl,
+        untrained_error=before.error,
+        trained_error=after.error,
     )

@@ -23,22 +23,22 @@ from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
-from dfqonnx.report.build import build
+from dfqonnx.report.build import build_report
 from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
-from dfqonnx.report.environment import environment
+from dfqonnx.report.environment import describe_environment
 from dfqonnx.report.files import find_teacher, read_report
-from dfqonnx.report.sections import ModelFacts, widths
+from dfqonnx.report.sections import BitFacts, ModelFacts
 from dfqonnx.runtime.session import require_runtime
 from dfqonnx.workflows.preflight import check_eval_data, check_file
 from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
-from dfqonnx.workflows.validate import told_quant
+from dfqonnx.workflows.validate import recorded_quantization
 
 
 def compare(spec: CompareConfig, *, progress: Progress | None = None) -> ComparisonTable:
     """Measure every student on the same images.
 
     Raises:
-        UsageError: a path is wrong, or no teacher can be told.
+        UsageError: a path is wrong, or the teacher is unknown.
         UnsupportedModel: the teacher is none that dfqonnx can read.
         EnvironmentProblem: the runtime is missing.
     """
@@ -48,23 +48,23 @@ def compare(spec: CompareConfig, *, progress: Progress | None = None) -> Compari
     students = tuple(_student(target) for target in spec.targets)
     teacher = spec.teacher or _common_teacher(spec.targets)
     check_file(teacher, what="--teacher")
-    told = RecordingProgress(progress or SilentProgress())
+    recorder = RecordingProgress(progress or SilentProgress())
     model = open_model(teacher)
-    inputs = _inputs(spec, model, students, told)
+    inputs = _inputs(spec, model, students, recorder)
     material, images = _material(spec, model, inputs)
-    entries = tuple(
-        _entry(name, student, teacher, material, spec=spec, progress=told)
+    compared = tuple(
+        _measure(name, student, teacher, material, spec=spec, progress=recorder)
         for name, student in zip(_names(spec.targets), students, strict=True)
     )
     facts = measure_file(teacher)
-    top1 = next((e.report.teacher.top1 for e in entries if e.report is not None), None)
+    top1 = next((e.report.teacher.top1 for e in compared if e.report is not None), None)
     return ComparisonTable(
-        ModelFacts(facts.path, facts.sha256, facts.bytes, top1),
-        images,
-        entries,
-        dataclasses.asdict(inputs.format.preprocessing),
-        environment(),
-        (*told.warnings, *_strangers(students, facts.sha256)),
+        teacher=ModelFacts(facts.path, facts.sha256, facts.bytes, top1),
+        images=images,
+        students=compared,
+        preprocess=dataclasses.asdict(inputs.format.preprocessing),
+        environment=describe_environment(),
+        warnings=(*recorder.warnings, *_other_teachers(students, facts.sha256)),
     )
 
 
@@ -87,7 +87,9 @@ def _common_teacher(targets: tuple[Path, ...]) -> Path:
             if place is not None:
                 found[report.teacher.sha256 or str(place)] = place
     if len(found) != 1:
-        why = "no report names one that is there" if not found else "the reports name several"
+        why = (
+            "the reports name several teachers" if found else "no report names an existing teacher"
+        )
         raise UsageError(f"compare: {why}; give the float file with --teacher")
     return next(iter(found.values()))
 
@@ -105,7 +107,7 @@ def _names(targets: tuple[Path, ...]) -> list[str]:
 
 
 def _inputs(
-    spec: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], told: Progress
+    spec: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], progress: Progress
 ) -> ResolvedInputs:
     """Ask the first student that says how pixels become its input."""
     metadata: Mapping[str, str] = model.source.metadata
@@ -114,7 +116,9 @@ def _inputs(
         if METADATA_KEY in own:
             metadata = {**metadata, METADATA_KEY: own[METADATA_KEY]}
             break
-    return resolve_inputs(spec.preprocess, model, metadata=metadata, seed=spec.seed, progress=told)
+    return resolve_inputs(
+        spec.preprocess, model, metadata=metadata, seed=spec.seed, progress=progress
+    )
 
 
 def _material(
@@ -126,11 +130,11 @@ def _material(
     size = inputs.format.image_size
     rng = np.random.default_rng(spec.seed)
     pixels = paint_probe_images(size, rng=rng, photo=inputs.format.is_image)
-    words = f"{len(pixels)} procedural images, unlike those that students were trained on"
+    words = f"{len(pixels)} procedural images on which no student was trained"
     return EvaluationData(inputs.format, pixels), words
 
 
-def _entry(
+def _measure(
     name: str,
     student: Path,
     teacher: Path,
@@ -141,16 +145,16 @@ def _entry(
 ) -> ComparedStudent:
     try:
         found = evaluate(teacher, student, material, threads=spec.threads, progress=progress)
-        quant = told_quant(read_metadata(student))
+        quant = recorded_quantization(read_metadata(student))
     except UsageError as error:
         return ComparedStudent(name, str(student), None, str(error))
-    report = build(found)
-    report = dataclasses.replace(report, bits=None if quant is None else widths(quant))
+    report = build_report(found)
+    report = dataclasses.replace(report, bits=None if quant is None else BitFacts.of(quant))
     return ComparedStudent(name, str(student), report)
 
 
-def _strangers(students: tuple[Path, ...], teacher: str) -> list[str]:
-    """Warn of students that name another teacher."""
+def _other_teachers(students: tuple[Path, ...], teacher: str) -> list[str]:
+    """Return a warning for every student that was made from another teacher."""
     found = []
     for student in students:
         named = read_metadata(student).get("dfqonnx.teacher")

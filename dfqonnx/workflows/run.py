@@ -96,7 +96,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         with timer.stage("export"):
             _export(config, teacher, network.sites, student, file=file, progress=recording)
         held = _held_out(config, teacher, images)
-        with timer.stage("validate"):
+        with timer.stage("evaluate"):
             proof = _evaluate(
                 config,
                 teacher,
@@ -232,4 +232,4 @@ def _evaluate(
     same = same_classes(student, labeled, found, inputs)
     if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
         untrained = untrained_top1(student, trained.untrained, labeled, inputs)
-    return Proof(found, same, 0 if labeled is None else len(labeled), untrained)
+    return Proof(found, same, untrained)

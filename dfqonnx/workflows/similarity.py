@@ -91,7 +91,7 @@ def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = No
         raise UnsupportedModel(_nothing_to_compare_with(spec))
     teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
     images, count = open_images(spec.images, teacher.inputs.image_size)
-    context.progress.start("measure", count)
+    context.progress.start("evaluate", count)
     found = _divergence(teacher, _read(images, count, context.progress), context)
     return Similarity(
         model=str(spec.model),

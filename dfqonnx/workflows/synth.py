@@ -25,8 +25,8 @@ from dfqonnx.data.write_images import WrittenImages, check_images_out, write_ima
 from dfqonnx.errors import UsageError
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
-from dfqonnx.report.files import contact_sheet, write_arrays
-from dfqonnx.report.html.images import sheet_by_class
+from dfqonnx.report.files import write_arrays
+from dfqonnx.report.html.images import class_sheet, contact_sheet
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -92,7 +92,7 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     )
     sheet = contact_sheet(images.pixels)
     if classes is not None:
-        sheet = sheet_by_class(images.pixels, classes)
+        sheet = class_sheet(images.pixels, classes)
     with atomic_file(spec.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
     live = images.live

@@ -26,12 +26,12 @@ from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.report.build import build
-from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.build import build_report
+from dfqonnx.report.environment import describe_environment, peak_memory_mib
 from dfqonnx.report.files import write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import widths
+from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_comparison
 from dfqonnx.workflows.resolve_inputs import (
@@ -55,7 +55,7 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
     progress = RecordingProgress(progress or SilentProgress())
     check_comparison(spec)
     metadata = read_metadata(spec.student)
-    model = open_model(spec.teacher, image_size=spec.image_size or told_size(metadata))
+    model = open_model(spec.teacher, image_size=spec.image_size or recorded_image_size(metadata))
     inputs = resolve_inputs(
         spec.preprocess,
         model,
@@ -69,19 +69,19 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
     found = evaluate(
         spec.teacher, spec.student, EvaluationData(inputs.format, pixels, data), progress=progress
     )
-    quant = told_quant(metadata)
-    told = estimate(spec.teacher, spec.student, inputs.format, real=real)
-    report = build(found, kept_float=_floats(model, metadata, inputs))
+    quant = recorded_quantization(metadata)
+    estimated = estimate(spec.teacher, spec.student, inputs.format, real=real)
+    report = build_report(found, kept_float=_floats(model, metadata, inputs))
     report = dataclasses.replace(
         report,
-        estimate=told,
-        bits=None if quant is None else widths(quant),
+        estimated_drop=estimated,
+        bits=None if quant is None else BitFacts.of(quant),
         seconds={"total": time.perf_counter() - began},
-        peak_rss_mb=peak_rss_mb(),
+        peak_memory_mib=peak_memory_mib(),
         preprocess=dataclasses.asdict(inputs.format.preprocessing),
         preprocess_guessed=inputs.guessed,
         warnings=(*progress.warnings, *report.warnings),
-        environment=environment(),
+        environment=describe_environment(),
     )
     report = apply_gates(report, spec.gates, strict=spec.strict_gates)
     if spec.out is None:
@@ -94,15 +94,17 @@ def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> ND
     size = inputs.image_size
     own = held_out_images(spec.student, size)
     if own is not None:
-        progress.note(f"compared on {len(own)} images that the student's run kept from training")
+        progress.note(
+            f"The files are compared on {len(own)} images that the student's run held out."
+        )
         return own
     rng = np.random.default_rng(spec.seed)
     pixels = paint_probe_images(size, rng=rng, photo=inputs.is_image)
-    progress.note(f"compared on {len(pixels)} procedural images")
+    progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels
 
 
-def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
+def recorded_image_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
     """Return the image size that the student was trained at, where its file leaves it open."""
     shape = metadata.get("dfqonnx.input_shape", "")
     sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
@@ -111,7 +113,7 @@ def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
     return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
 
 
-def told_quant(metadata: Mapping[str, str]) -> QuantizationConfig | None:
+def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | None:
     """Return the widths that the student's own metadata tell."""
     if "dfqonnx.bits" not in metadata:
         return None
@@ -126,7 +128,7 @@ def _floats(
     model: NormalizedModel, metadata: Mapping[str, str], inputs: ResolvedInputs
 ) -> set[str]:
     """Return the nodes that the student's run left in float on purpose."""
-    quant = told_quant(metadata)
+    quant = recorded_quantization(metadata)
     if quant is None:
         return set()
     target = recorded_target(metadata)

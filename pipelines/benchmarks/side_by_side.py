@@ -98,7 +98,7 @@ def main() -> None:
             parser.error(f"{path}: no such file; check the path")
     told.out.mkdir(parents=True, exist_ok=True)
     made = [*ours(told), *runtimes(told, inputs)]
-    league = compare(
+    comparison = compare(
         CompareConfig(
             targets=tuple(one.path for one in made),
             teacher=told.model,
@@ -107,7 +107,7 @@ def main() -> None:
         )
     )
     title = f"### {told.model.stem} at {label}, seed {told.seed}\n"
-    table = "\n".join((title, *lines(made, league.entries)))
+    table = "\n".join((title, *lines(made, comparison.students)))
     (told.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
     print(table)
 
@@ -182,7 +182,8 @@ def lines(made: list[Made], entries: tuple[ComparedStudent, ...]) -> Iterator[st
             continue
         report = json.loads(entry.report.to_json())
         size = report["student"]["bytes"] / report["teacher"]["bytes"]
-        drop, agreement = report["drop_points"]["value"], 100 * report["agreement"]["eval"]["value"]
+        drop = report["drop"]["points"]["value"]
+        agreement = 100 * report["agreement"]["evaluation"]["value"]
         yield (
             f"| {one.name} | {drop:.2f} | {agreement:.2f} % | {cost} | {size:.3f}"
             f" | {report['latency']['speedup']:.2f}x | {len(report['audit']['float_nodes'])} |"

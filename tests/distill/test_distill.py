@@ -52,7 +52,7 @@ class Listening(SilentProgress):
         self.done = 0
         self.warnings: list[str] = []
 
-    def start(self, stage: str, total: int) -> None:
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
         self.totals.append(total)
 
     def advance(self, units: int = 1, **figures: float) -> None:

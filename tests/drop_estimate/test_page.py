@@ -15,7 +15,10 @@ def test_the_page_tells_the_figures_of_the_stored_students(root: Path) -> None:
     assert f"{len(read_known_students())} students of seven networks" in page
     for basis, name in zip(BASES, ("painted images", "64 real images, no labels"), strict=True):
         found = record(shipped_trials(basis))
-        assert f"| {name} | {found.rank:.2f} | {found.inside:.0%}".replace("%", " %") in page
+        assert (
+            f"| {name} | {found.rank_correlation:.2f} | {found.coverage:.0%}".replace("%", " %")
+            in page
+        )
 
 
 def test_the_page_tells_every_network(root: Path) -> None:

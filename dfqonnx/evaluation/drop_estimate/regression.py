@@ -75,14 +75,14 @@ class Record:
     Attributes:
         students: how many.
         networks: that they come from.
-        rank: Spearman's correlation of predicted and true drops.
-        inside: share of true drops in their 90 % interval.
+        rank_correlation: Spearman's correlation of predicted and true drops.
+        coverage: share of true drops in their 90 % interval.
     """
 
     students: int
     networks: int
-    rank: float
-    inside: float
+    rank_correlation: float
+    coverage: float
 
 
 def fit(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:

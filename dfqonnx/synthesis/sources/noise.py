@@ -1,6 +1,6 @@
 """Sources that ask the teacher nothing: dead leaves, and noise for inputs that are no images.
 
-Large images take a while to paint, so painting is a stage of its own; noise is drawn at once.
+Dead leaves report their progress, because large images take a while; noise is drawn at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOISE_CHUNK = 256
 def paint(studio: SynthesisContext) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
     height, width, channels = studio.inputs.image_size
-    studio.run.progress.start("paint", studio.plan.images)
+    studio.run.progress.start("synthesize", studio.plan.images)
     for images in dead_leaves(
         studio.plan.images,
         height=height,

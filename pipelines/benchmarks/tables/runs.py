@@ -77,21 +77,16 @@ def read(path: Path) -> Run:
         raise SystemExit(f"{path}: no report of a run: its schema is not {SCHEMA}")
     recipe = _recipe(path.with_name("recipe.yaml"))
     bits = report.get("bits") or {}
-    ends, stream = bits.get("ends"), bits.get("stream")
+    ends, stream = bits.get("first_last"), bits.get("residual")
     machine = report.get("environment") or {}
     training = report.get("training") or {}
-    steps = training.get("steps")
-    batch = (recipe.get("distillation") or {}).get("batch_size")
-    seen = training.get("images_seen")
-    if seen is None and steps is not None and batch is not None:
-        seen = steps * batch
     row = Row(
         model=Path(_at(report, "teacher", "path") or "?").stem,
         recipe=recipe.get("name") or report.get("recipe") or DASH,
         scale=report.get("scale") or recipe.get("scale") or DASH,
         bits=f"W{bits['weights']}A{bits['activations']}" if bits else DASH,
         ends=("like the others" if ends is None else str(ends)) if bits else DASH,
-        stream=str(_at(bits, "residual") or stream or DASH),
+        stream=str(stream or DASH),
         device=machine.get("device") or DASH,
         budget=_option(report.get("command") or "", "--budget"),
     )
@@ -100,14 +95,14 @@ def read(path: Path) -> Run:
         seed=report.get("seed") or 0,
         machine=_machine(machine),
         teacher=_at(report, "teacher", "top1", "value"),
-        drop=_at(report, "drop_points", "value"),
+        drop=_at(report, "drop", "points", "value"),
         untrained=_untrained(report),
-        n=_at(report, "drop_points", "n"),
-        steps=steps,
-        seen=seen,
+        n=_at(report, "drop", "points", "n"),
+        steps=training.get("steps"),
+        seen=training.get("images_seen"),
         divergence=_at(report, "images", "divergence"),
         seconds=_at(report, "seconds", "total"),
-        memory=report.get("peak_rss_mb"),
+        memory=report.get("peak_memory_mib"),
     )
 
 
@@ -138,7 +133,7 @@ def _untrained(report: dict[str, Any]) -> float | None:
     if not _at(report, "training", "steps"):
         return None
     if not _at(report, "training", "kept"):
-        found = _at(report, "drop_points", "value")
+        found = _at(report, "drop", "points", "value")
         return found if isinstance(found, float) else None
     teacher = _at(report, "teacher", "top1", "value")
     before = _at(report, "training", "untrained_top1", "value")
