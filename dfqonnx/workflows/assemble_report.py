@@ -191,13 +191,13 @@ def _training(trained: Distilled, images: int, top1: Interval | None) -> Trainin
                 step=entry.step,
                 seconds=entry.seconds,
                 loss=entry.loss,
-                lr_factor=entry.rate,
-                rounding_temperature=entry.width,
+                lr_factor=entry.lr_factor,
+                rounding_temperature=entry.rounding_temperature,
             )
             for entry in trained.history
         ),
         untrained_top1=top1,
-        images_seen=trained.seen,
+        images_seen=trained.images_seen,
     )
     if not images:
         return facts

@@ -154,18 +154,14 @@ def _distill(
     context: RunContext,
 ) -> Distilled:
     left = None if config.budget is None else max(1.0, config.budget - images.seconds)
-    context.progress.start("initialize", 1)
     return distill(
-        network.program,
+        network,
         student,
-        images.pixels,
-        spec=config.recipe.distillation,
+        images,
+        config=config.recipe.distillation,
         equalization=config.recipe.equalization,
         inputs=inputs,
         context=context.with_budget(left),
-        kinds=images.kinds,
-        expected=network.expected,
-        live=images.live,
     )
 
 
@@ -209,7 +205,7 @@ def _held_out(config: RunConfig, teacher: Teacher, images: SyntheticImages) -> H
         context=RunContext(config.seed),
         kinds=images.kinds,
     )
-    return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
+    return HeldOut(np.asarray(pool.held_out.numpy()), pool.held_out_indices)
 
 
 def _evaluate(
