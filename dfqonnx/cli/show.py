@@ -83,7 +83,13 @@ class Display:
         self.figures: dict[str, float] = {}
 
     def start(self, stage: str, total: int, *, done: int = 0) -> None:
-        """Begin `stage` and close the one before; the same stage goes on with another total."""
+        """Begin `stage` and close the one before; the same stage goes on with another total.
+
+        A stage without any work is not shown.
+        """
+        if not total:
+            self.finish()
+            return
         is_new = stage != self.stage
         if is_new:
             self.finish()
@@ -98,7 +104,8 @@ class Display:
         """Count `units`, and keep the latest figures."""
         self.done += units
         self.figures.update(figures)
-        self._update()
+        if self.stage:
+            self._update()
 
     def note(self, message: str) -> None:
         """Show a line that stays, unless only results are wanted."""
@@ -115,7 +122,7 @@ class Display:
 
     def line(self) -> str:
         """Return `120/300 40 %, loss 0.123, 0:35 left`."""
-        share = f" {100 * self.done // self.total} %" if self.total else ""
+        share = f" {100 * self.done // self.total} %"
         figures = [f"{name} {value:.4g}" for name, value in self.figures.items()]
         done, total = self.done - self.done_at_start, self.total - self.done_at_start
         rest = time_left(done, total, self.clock() - self.started)
@@ -190,8 +197,8 @@ class LiveDisplay(Display):
 
     def _update(self) -> None:
         if self.task is not None:
-            total, line = self.total or None, self.line() if self.done else ""
-            self.bars.update(self.task, total=total, completed=self.done, line=line)
+            line = self.line() if self.done else ""
+            self.bars.update(self.task, total=self.total, completed=self.done, line=line)
 
     def _close(self) -> None:
         if self.task is not None:

@@ -62,8 +62,8 @@ def describe_calibration(found: Estimate) -> str:
         return ""
     return (
         f"In cross-validation over {known.students} students of {known.networks} networks, with one"
-        f" network left out at a time, {known.coverage:.0%} of the true drops lay inside these"
-        f" intervals (rank correlation {known.rank_correlation:.2f})."
+        f" network left out at a time, {100 * known.coverage:.0f} % of the true drops lay inside"
+        f" these intervals (rank correlation {known.rank_correlation:.2f})."
     )
 
 
@@ -172,9 +172,9 @@ def describe_output(output: OutputDistance) -> str:
         return "equal to the teacher's"
     parts = []
     if output.kind == "mask" and output.same is not None:
-        parts.append(f"same class at {output.same:.2%} of the pixels")
+        parts.append(f"same class at {100 * output.same:.2f} % of the pixels")
     if output.kind == "labels" and output.same is not None:
-        parts.append(f"{output.same:.2%} of its entries are equal")
+        parts.append(f"{100 * output.same:.2f} % of its entries are equal")
     if output.iou is not None:
         parts.append(f"mean IoU {output.iou:.3f}")
     if output.psnr_db is not None:

@@ -103,7 +103,7 @@ def synthesize(
     seconds = time.perf_counter() - started
     if chosen.optimized:
         painted = len(drawn) - chosen.optimized
-        reason = f"{chosen.optimized} improved through the teacher, {painted} dead leaves"
+        reason = f"{chosen.optimized:,} optimized through the teacher, {painted:,} dead leaves"
     live = made if isinstance(made, OnlineGenerators) else None
     reason = live.about if live is not None else reason
     kinds, pixels = (order < chosen.optimized).long().numpy(), drawn[order]
@@ -120,7 +120,7 @@ def _decided(
     if name == "optimized" and not chosen.optimized and spec.dead_leaves_fraction < 1.0:
         name, reason = (
             "dead-leaves",
-            "dead leaves: this network is too large to optimize images through",
+            "dead leaves, because the network is too large to optimize images through it",
         )
     return name, reason, chosen if name == "optimized" else replace(chosen, optimized=0)
 
@@ -141,5 +141,5 @@ def choose_source(spec: SynthesisConfig, shape: tuple[int, ...]) -> tuple[str, s
         return spec.source, ""
     if len(shape) != 3:
         form = "x".join(map(str, shape)) or "scalar"
-        return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
+        return "noise", f"Gaussian noise, because the model reads {form} values and no image"
     return "optimized", "images optimized through the teacher"

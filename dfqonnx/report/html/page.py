@@ -120,7 +120,7 @@ def _provenance(report: Report) -> Iterator[tuple[str, str]]:
         if model.sha256:
             yield f"sha256 of the {label}", model.sha256
     if report.preprocess is not None:
-        origin = "guessed" if report.preprocess_guessed else "given"
+        origin = "guessed" if report.preprocess_guessed else "given or recorded"
         text = ", ".join(f"{key} {_plain(value)}" for key, value in report.preprocess.items())
         yield "preprocessing", f"{text} ({origin})"
 

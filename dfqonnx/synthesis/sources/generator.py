@@ -91,7 +91,9 @@ def _batch(studio: SynthesisContext) -> int:
     if studio.device.type == "cuda":
         fit = wanted
     if fit < wanted:
-        studio.run.progress.note(f"{fit} images per step of a generator instead of {wanted}")
+        studio.run.progress.note(
+            f"A generator step takes {fit} instead of {wanted} images, to fit into memory."
+        )
     return min(fit, wanted)
 
 
@@ -125,7 +127,9 @@ def _train(live: OnlineGenerators, judge: TeacherProbe, studio: SynthesisContext
             studio.run.budget_seconds is not None
             and time.perf_counter() - started > studio.run.budget_seconds
         ):
-            studio.run.progress.note(f"the generator was trained for {step + 1} steps: time is up")
+            studio.run.progress.note(
+                f"The generator stopped after {step + 1} steps, because its time was used up."
+            )
             break
 
 
