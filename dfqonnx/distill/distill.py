@@ -66,6 +66,7 @@ class Distilled:
         untrained: the parameters before the first step, see `Student.save_state`; empty where
             nothing was trained.
         images_seen: the number of images drawn for all steps.
+        held_out: the places of the images that were not trained on, among those given.
     """
 
     steps: int
@@ -77,6 +78,7 @@ class Distilled:
     history: tuple[LogEntry, ...]
     untrained: Mapping[str, Tensor]
     images_seen: int
+    held_out: tuple[int, ...]
 
 
 def distill(
@@ -124,7 +126,7 @@ def distill(
         budget_seconds=context.budget_seconds,
     )
     if not steps:
-        return _result(state, before, Decision(kept=False), config)
+        return _result(state, pool, before, Decision(kept=False), config=config)
     guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
     online = generators_in_training(images)
     trainer = Trainer(student, teacher, pool, config=config, online=online, context=context)
@@ -135,7 +137,8 @@ def distill(
     if not decision.kept:
         context.progress.warn(f"{decision.reason}; the untrained student is kept")
         student.load_state(state.untrained)
-    return _result(state, after if decision.kept else before, decision, config)
+    left = after if decision.kept else before
+    return _result(state, pool, left, decision, config=config)
 
 
 def choose_steps(
@@ -172,7 +175,12 @@ def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decisio
 
 
 def _result(
-    state: TrainingState, left: Agreement, decision: Decision, config: DistillationConfig
+    state: TrainingState,
+    pool: ImagePool,
+    left: Agreement,
+    decision: Decision,
+    *,
+    config: DistillationConfig,
 ) -> Distilled:
     return Distilled(
         steps=state.step,
@@ -184,4 +192,5 @@ def _result(
         history=tuple(state.history),
         untrained=state.untrained,
         images_seen=state.step * config.batch_size,
+        held_out=pool.held_out_indices,
     )

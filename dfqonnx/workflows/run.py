@@ -22,7 +22,6 @@ from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress, S
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
 from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
@@ -95,7 +94,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
         with timer.stage("export"):
             _export(config, teacher, network.sites, student, file=file, progress=recording)
-        held = _held_out(config, teacher, images)
+        places = np.array(trained.held_out, np.int64)
+        held = HeldOut(images.pixels[places], trained.held_out)
         with timer.stage("evaluate"):
             proof = _evaluate(
                 config,
@@ -194,18 +194,6 @@ def _export(
     )
     write(exported, file)
     progress.advance()
-
-
-def _held_out(config: RunConfig, teacher: Teacher, images: SyntheticImages) -> HeldOut:
-    """Return the images that distillation did not train on."""
-    pool = ImagePool(
-        images.pixels,
-        teacher.inputs,
-        holdout=config.recipe.distillation.holdout_images,
-        context=RunContext(config.seed),
-        kinds=images.kinds,
-    )
-    return HeldOut(np.asarray(pool.held_out.numpy()), pool.held_out_indices)
 
 
 def _evaluate(
