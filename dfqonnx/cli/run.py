@@ -34,7 +34,7 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Output folder; by default <model>-<bits>, here."),
+        typer.Option("--out", "-o", help="Output folder; by default <model>-<bits> in this folder."),
     ] = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
