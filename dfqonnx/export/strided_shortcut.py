@@ -18,7 +18,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.export.graph_editor import GraphEditor
-from dfqonnx.graph.passes.edit import constant, get_input, get_shape, text
+from dfqonnx.graph.passes.edit import (
+    get_constant,
+    get_constant_input,
+    get_input,
+    get_shape,
+    get_string,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ def _unit_weight(
 def _strides(node: ir.Node) -> tuple[int, int] | None:
     """Return the steps of a Slice that keeps every step-th row and column from the first on."""
     shape = get_shape(node.inputs[0])
-    given = [array for v in node.inputs[1:] if (array := constant(v)) is not None]
+    given = [array for v in node.inputs[1:] if (array := get_constant(v)) is not None]
     if shape is None or len(given) < max(2, len(node.inputs) - 1):
         return None
     axes_and_steps = np.arange(len(given[0])), np.ones_like(given[0])  # where they are left out
@@ -136,11 +142,11 @@ def _strides(node: ir.Node) -> tuple[int, int] | None:
 
 def _channel_padding(node: ir.Node) -> tuple[int, int] | None:
     """Return how many zero channels a Pad adds before and after; None for any other Pad."""
-    pads, fill = constant(get_input(node, 1)), get_input(node, 2)
-    value = constant(fill)
+    pads, fill = get_constant_input(node, 1), get_input(node, 2)
+    value = get_constant(fill)
     zeros = fill is None or (value is not None and not value.any())
     if pads is None or len(pads) != 8 or not zeros or get_input(node, 3) is not None:
         return None
-    if text(node, "mode", "constant") != "constant" or np.any(pads < 0):
+    if get_string(node, "mode", "constant") != "constant" or np.any(pads < 0):
         return None
     return None if np.any(np.delete(pads, (1, 5))) else (int(pads[1]), int(pads[5]))

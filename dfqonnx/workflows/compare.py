@@ -19,8 +19,8 @@ from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_metadata import read_metadata
 from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.export.metadata import read_metadata, recorded_quantization
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.build import build_report
@@ -31,7 +31,6 @@ from dfqonnx.report.sections import BitFacts, ModelFacts
 from dfqonnx.runtime.session import require_runtime
 from dfqonnx.workflows.preflight import check_eval_data, check_file
 from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
-from dfqonnx.workflows.validate import recorded_quantization
 
 
 def compare(spec: CompareConfig, *, progress: Progress | None = None) -> ComparisonTable:

@@ -26,7 +26,7 @@ from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
-from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.opset import check_operators
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
@@ -70,7 +70,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         image_size=config.image_size,
     )
     target = TARGETS[config.target]
-    choose_opset(teacher.model.ir, target, packed=False)
+    check_operators(teacher.model.ir, target)
     check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)

@@ -18,11 +18,14 @@ from dfqonnx.config.commands import ValidateConfig
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import paint_probe_images
 from dfqonnx.data.unlabeled import held_out_images
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_metadata import read_metadata
+from dfqonnx.export.metadata import (
+    read_metadata,
+    recorded_image_size,
+    recorded_quantization,
+)
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
@@ -102,26 +105,6 @@ def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> ND
     pixels = paint_probe_images(size, rng=rng, photo=inputs.is_image)
     progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels
-
-
-def recorded_image_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Return the image size that the student was trained at, where its file leaves it open."""
-    shape = metadata.get("dfqonnx.input_shape", "")
-    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
-    if len(sizes) != 3:
-        return sizes or None
-    return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
-
-
-def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | None:
-    """Return the widths that the student's own metadata tell."""
-    if "dfqonnx.bits" not in metadata:
-        return None
-    ends = metadata.get("dfqonnx.strict_ends")
-    stream = int(metadata.get("dfqonnx.stream", "8"))
-    return QuantizationConfig(
-        BitWidths.parse(metadata["dfqonnx.bits"]), int(ends) if ends else None, stream
-    )
 
 
 def _floats(
