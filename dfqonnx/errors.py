@@ -4,17 +4,18 @@
     +-- UsageError           2    a flag, a path, a recipe key or a data file is wrong
     +-- UnsupportedModel     3    the model cannot be quantized; every offending node is named
     +-- EnvironmentProblem   4    ONNX Runtime missing or doubled, no CUDA device, disk full
-    +-- InternalError        5    a promise of ours was broken: please report it
+    +-- InternalError        5    dfqonnx contradicts itself: please report it
 
 Messages name the file, node or key, the value, what was expected and what to do next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SHOWN = 8  # nodes of one fault that a message names
+MAX_NODES_NAMED = 8  # of one fault, in a message
 
 
 class DfqError(Exception):
@@ -55,13 +56,15 @@ class UnsupportedModel(DfqError):
 
     def __init__(self, message: str, offenses: Sequence[Offense] = ()) -> None:
         self.offenses = tuple(offenses)
-        super().__init__("\n".join([message, *(f"  - {line}" for line in summary(offenses))]))
+        super().__init__(
+            "\n".join([message, *(f"  - {line}" for line in summarize_offenses(offenses))])
+        )
 
 
-def summary(offenses: Sequence[Offense]) -> list[str]:
+def summarize_offenses(offenses: Sequence[Offense]) -> list[str]:
     """Return one line per offense; many nodes with one fault share a line.
 
-    >>> summary([Offense(f"n{i}", "Foo", "unknown") for i in range(12)])
+    >>> summarize_offenses([Offense(f"n{i}", "Foo", "unknown") for i in range(12)])
     ['12 nodes (Foo): unknown: n0, n1, n2, n3, n4, n5, n6, n7, ... (--json names all)']
     """
     groups: dict[tuple[str, str, str], list[Offense]] = {}
@@ -72,8 +75,8 @@ def summary(offenses: Sequence[Offense]) -> list[str]:
         if len(group) <= 3:
             lines += map(str, group)
             continue
-        names = ", ".join(offense.node for offense in group[:SHOWN])
-        more = ", ... (--json names all)" if len(group) > SHOWN else ""
+        names = ", ".join(offense.node for offense in group[:MAX_NODES_NAMED])
+        more = ", ... (--json names all)" if len(group) > MAX_NODES_NAMED else ""
         lines.append(str(Offense(f"{len(group)} nodes", op, f"{reason}: {names}{more}", advice)))
     return lines
 
@@ -85,6 +88,26 @@ class EnvironmentProblem(DfqError):
 
 
 class InternalError(DfqError):
-    """A promise of dfqonnx was broken; the message says which and what to report."""
+    """Two parts of dfqonnx contradict each other; the message says which."""
 
     exit_code = 5
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], *, label: str = "Known", preferred: str = ""
+) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, then all of them.
+
+    Args:
+        name: what was written.
+        known: the names that exist.
+        label: stands before the list of names; without one the list is left out.
+        preferred: a better suggestion than the nearest known name.
+
+    >>> did_you_mean("nois", ["leaves", "noise"], label="Sources")
+    "; did you mean 'noise'? Sources: leaves, noise."
+    """
+    names = list(known)
+    nearest = preferred or next(iter(difflib.get_close_matches(name, names, n=1)), "")
+    hint = f"; did you mean {nearest!r}?" if nearest else "."
+    return f"{hint} {label}: {', '.join(names)}." if label else hint

@@ -1,4 +1,4 @@
-"""For test suites: hold a quantized file to its rules.
+"""For test suites: assert that a quantized file meets gates.
 
     from dfqonnx.testing import assert_quantized
 
@@ -7,7 +7,7 @@
             "net.w4a4.onnx", teacher="net.onnx", gates=["agreement>=0.95", "size<=0.2x"]
         )
 
-Needs ONNX Runtime, not torch; takes a few seconds on a small network.
+It needs ONNX Runtime but not torch, and takes a few seconds for a small network.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from pathlib import Path
 
 from dfqonnx.config.request import Gates, validate_request
 from dfqonnx.core.input_format import Preprocessing
-from dfqonnx.report.gate_verdicts import broken
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Gate
 from dfqonnx.workflows.validate import validate
 
 
 class InconclusiveGate(UserWarning):
-    """A rule that could not be decided; `strict=True` turns it into a failure."""
+    """A gate that could not be decided; `strict=True` turns it into a failure."""
 
 
 def assert_quantized(
@@ -37,23 +35,23 @@ def assert_quantized(
     strict: bool = False,
     seed: int = 0,
 ) -> Report:
-    """Assert that a quantized file keeps dfqonnx's promises and the given rules.
+    """Assert that a quantized file passes the built-in checks and the given gates.
 
     Args:
         student: the quantized ONNX file.
         teacher: the float ONNX file.
         gates: rules such as "drop<=1.0"; see `dfqonnx.config.gates`.
         eval_data: labeled images (npz, folder or tar), for rules about accuracy.
-        preprocess: how pixels become the input; None takes what the student says of itself.
-        strict: whether a rule that cannot be decided fails, too; else it is a warning.
-        seed: of the procedural images that stand in where there are no others.
+        preprocess: how pixels become the input; None takes the student's own metadata.
+        strict: whether an inconclusive gate fails as well; otherwise it is a warning.
+        seed: of the procedural images that are used where there are no others.
 
     Returns:
         everything that was measured.
 
     Raises:
-        AssertionError: a rule does not hold; every rule and what was found is listed.
-        UsageError: a rule, a path or evaluation data that does not fit.
+        AssertionError: a gate fails; the message lists every gate with what was found.
+        UsageError: a gate, a path or the evaluation data does not fit.
     """
     __tracebackhide__ = True
     spec = validate_request(
@@ -66,26 +64,23 @@ def assert_quantized(
         seed=seed,
     )
     report = validate(spec)
-    failures = broken(report)
-    if failures:
-        raise AssertionError(_account(report, failures))
+    if report.failed_gates:
+        raise AssertionError(_describe_failures(report))
     for gate in report.gates:
         if gate.holds is None:
             warnings.warn(f"{gate.rule}: {gate.value}", InconclusiveGate, stacklevel=2)
     return report
 
 
-def _account(report: Report, failures: tuple[Gate, ...]) -> str:
+def _describe_failures(report: Report) -> str:
     """Return every gate on a line of its own, those that fail first."""
-    count = f"{len(failures)} of {len(report.gates)} gates"
-    head = f"{report.student.path} does not keep {count} (teacher {report.teacher.path}):"
-    kept = [gate for gate in report.gates if gate not in failures]
-    width = max(len(gate.rule) for gate in report.gates)
+    failed = report.failed_gates
     lines = [
-        f"  {_word(gate):<12}  {gate.rule:<{width}}  {gate.value}" for gate in (*failures, *kept)
+        f"{report.student.path} fails {len(failed)} of {len(report.gates)} gates"
+        f" (teacher {report.teacher.path}):"
     ]
-    return "\n".join([head, *lines])
-
-
-def _word(gate: Gate) -> str:
-    return {True: "pass", False: "FAIL", None: "inconclusive"}[gate.holds]
+    width = max(len(gate.rule) for gate in report.gates)
+    words = {True: "pass", False: "FAIL", None: "inconclusive"}
+    others = (gate for gate in report.gates if gate not in failed)
+    lines += [f"  {words[g.holds]:<12}  {g.rule:<{width}}  {g.value}" for g in (*failed, *others)]
+    return "\n".join(lines)

@@ -16,7 +16,7 @@ import torch
 import dfqonnx
 from dfqonnx.cli.run import run as command
 from dfqonnx.core.context import RunContext
-from dfqonnx.report.environment import environment
+from dfqonnx.report.environment import describe_environment
 from dfqonnx.testing import InconclusiveGate, assert_quantized
 from dfqonnx.workflows.teacher import gpu_name
 from tests.cli.networks import SMALL, WEIGHTS, model_from
@@ -70,7 +70,7 @@ def test_a_gpu_is_told_by_its_name_and_the_processor_by_none(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
     assert gpu_name(RunContext(device="cuda")) == "some GPU"
     assert gpu_name(RunContext()) is None
-    assert environment("some GPU")["device"] == "some GPU"
+    assert describe_environment("some GPU")["device"] == "some GPU"
 
 
 def test_a_result_is_json_and_can_be_read_back_without_a_pickle(result: dfqonnx.Result) -> None:
@@ -114,8 +114,8 @@ def test_without_out_the_folder_is_named_after_model_and_bits(
     [
         ({"bits": "w1a4"}, "not supported"),
         ({"gates": ["drp<=1"]}, "did you mean 'drop'"),
-        ({"recipe": "defalt"}, "did you mean 'default'|Did you mean 'default'"),
-        ({"preprocess": "imagnet"}, "Did you mean 'imagenet'"),
+        ({"recipe": "defalt"}, "did you mean 'default'"),
+        ({"preprocess": "imagnet"}, "did you mean 'imagenet'"),
         ({"budget": "soon"}, "write 30s, 10m or 1h"),
         ({"eval_data": "none.npz"}, "no such file"),
     ],
@@ -152,7 +152,7 @@ def test_a_file_that_breaks_a_rule_fails_with_every_rule_listed(
             result.student, teacher=teacher, gates=["float_nodes<=99", "size<=0.0001x", "drop<=1"]
         )
     head, first, *rest = str(caught.value).splitlines()
-    assert head.startswith(f"{result.student} does not keep 1 of 5 gates (teacher {teacher})")
+    assert head.startswith(f"{result.student} fails 1 of 5 gates (teacher {teacher})")
     assert first.split()[:2] == ["FAIL", "size<=0.0001x"]
     assert [line.split()[0] for line in rest] == ["pass", "pass", "pass", "inconclusive"]
 
@@ -160,7 +160,7 @@ def test_a_file_that_breaks_a_rule_fails_with_every_rule_listed(
 def test_a_rule_that_cannot_be_decided_warns_or_with_strict_fails(
     result: dfqonnx.Result, teacher: Path
 ) -> None:
-    with pytest.warns(InconclusiveGate, match="drop<=1: needs labeled images"):
+    with pytest.warns(InconclusiveGate, match="drop<=1: labeled images are needed"):
         assert_quantized(result.student, teacher=teacher, gates=["drop<=1"])
     with pytest.raises(AssertionError, match="inconclusive"):
         assert_quantized(result.student, teacher=teacher, gates=["drop<=1"], strict=True)

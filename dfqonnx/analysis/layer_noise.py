@@ -97,8 +97,16 @@ class CodeHistogram:
         """Return what was counted, on a grid of that step."""
         counts = [0] * (self.bins + 2) if self.counts is None else self.counts.tolist()
         inside = tuple(counts[1:-1])
-        histogram = Histogram(self.first, self.width, inside, counts[0], counts[-1])
-        return CodeOccupancy(self.lo, self.hi, scale, self.outside / max(1, self.seen), histogram)
+        histogram = Histogram(
+            first=self.first, width=self.width, counts=inside, below=counts[0], above=counts[-1]
+        )
+        return CodeOccupancy(
+            lowest=self.lo,
+            highest=self.hi,
+            scale=scale,
+            clipped=self.outside / max(1, self.seen),
+            histogram=histogram,
+        )
 
 
 def _count(values: Tensor, tally: CodeHistogram) -> Tensor:
@@ -257,17 +265,24 @@ def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
     tally.add(op.weight / steps.view(shape))
     alone = scene.alone.get(site.node)
     return WeightedLayerNoise(
-        site.node,
-        site.op,
-        site.grid.bits,
-        scene.chains[site.input][-1].site.grid.bits,
-        scene.together[site.node].decibels,
-        None if alone is None else alone.decibels,
-        tally.occupancy(float(steps.median())),
+        node=site.node,
+        op=site.op,
+        weight_bits=site.grid.bits,
+        input_bits=scene.chains[site.input][-1].site.grid.bits,
+        in_network_sqnr_db=scene.together[site.node].decibels,
+        isolated_sqnr_db=None if alone is None else alone.decibels,
+        weight=tally.occupancy(float(steps.median())),
     )
 
 
 def _activation(scene: _Scene, q: FakeQuantizer) -> ActivationNoise:
     name, step = q.site.name, float(q.step())
     decibels, values = scene.sites[name].decibels, scene.tallies[name].occupancy(step)
-    return ActivationNoise(name, q.site.tensor, q.site.role, q.site.grid.bits, decibels, values)
+    return ActivationNoise(
+        quantizer=name,
+        tensor=q.site.tensor,
+        role=q.site.role,
+        bits=q.site.grid.bits,
+        sqnr_db=decibels,
+        values=values,
+    )

@@ -38,29 +38,32 @@ for command in (run, *MEASURES, synth, similarity, doctor, recipes, targets):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dfqonnx {__version__}")
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
-def _top(
+def _main(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Quantize an ONNX network to 8..2 bits without any data, and prove the result."""
+    """Quantize an ONNX network to 8 to 2 bits without any data, and measure the result."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     code = command_line(sys.argv[1:] if arguments is None else arguments)
-    if code == INTERRUPTED:  # CPython may insist on dying of the signal after it was handled
+    if code == INTERRUPTED:  # CPython may still die of the signal after it was handled
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -75,6 +78,6 @@ def command_line(arguments: list[str]) -> int:
     )
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwind, so that staging folders are removed."""
+def _exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    """Exit by an exception, so that temporary folders are removed."""
     sys.exit(128 + number)

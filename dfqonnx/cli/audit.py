@@ -1,4 +1,4 @@
-"""`dfqonnx audit`: what the runtime really does with a file."""
+"""`dfqonnx audit`: what the runtime does with the nodes of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.cli.show import print_json, print_table, print_text
 from dfqonnx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,54 +17,50 @@ if TYPE_CHECKING:
 
 
 def audit(
-    files: Annotated[list[Path] | None, typer.Argument(help="ONNX files.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="One more.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="The ONNX files.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Another ONNX file.")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with 1 if a Conv, Gemm or MatMul is in float.")
+        bool, typer.Option("--strict", help="End with 1 if a Conv, Gemm or MatMul runs in float.")
     ] = False,
-    provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where it is loaded.")] = "cpu",
+    provider: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="The provider that loads the files.")
+    ] = "cpu",
     as_json: o.AsJson = False,
 ) -> int:
-    """Show which nodes ONNX Runtime runs on integers, which stay in float, and why."""
+    """Show which nodes ONNX Runtime runs on integers, which it runs in float, and why."""
     from dfqonnx.runtime.session import require_runtime
     from dfqonnx.workflows.preflight import check_file
 
     paths = [*(files or ()), *([] if model is None else [model])]
     if not paths:
-        raise UsageError("audit: which file? dfqonnx audit FILE.onnx, or --model FILE.onnx")
+        raise UsageError("audit needs a file: dfqonnx audit FILE.onnx, or --model FILE.onnx")
     for path in paths:
         check_file(path, what="--model")
     require_runtime()
-    from dfqonnx.runtime.kernel_audit import audit_kernels as audit_file
+    from dfqonnx.runtime.kernel_audit import audit_kernels
 
-    found = {str(path): audit_file(path, provider=provider) for path in paths}
+    found = {str(path): audit_kernels(path, provider=provider) for path in paths}
     if as_json:
         plain = [{"file": path, **dataclasses.asdict(one)} for path, one in found.items()]
-        say_json(plain[0] if len(paths) == 1 else plain)
+        print_json(plain[0] if len(paths) == 1 else plain)
     else:
         for path, one in found.items():
             if len(found) > 1:
-                stdout().print(f"{path}:", markup=False)
+                print_text(f"{path}:")
             _show(one)
     return 1 if strict and any(one.float_weighted for one in found.values()) else 0
 
 
 def _show(found: Audit) -> None:
-    console = stdout()
     total = sum(found.integer_nodes.values())
-    console.print(f"{total} nodes on integers, {len(found.float_nodes)} in float.")
+    print_text(f"{total} nodes run on integers, and {len(found.float_nodes)} in float.")
     for op, count in found.integer_nodes.items():
-        console.print(f"  {op} {count}")
+        print_text(f"  {op} {count}")
     if found.conversions:
         counts = ", ".join(f"{op} {count}" for op, count in found.conversions.items())
-        console.print(f"Conversions between the two: {counts}.")
-    if not found.float_nodes:
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("float node", "operator", "why", box=box.SIMPLE, pad_edge=False)
-    for node in found.float_nodes:
-        table.add_row(Text(node.name), Text(node.op), Text(node.reason))
-    console.print(table)
+        print_text(f"Conversions between the two: {counts}.")
+    if found.float_nodes:
+        print_table(
+            [("float node", False), ("operator", False), ("reason", False)],
+            [(node.name, node.op, node.reason) for node in found.float_nodes],
+        )

@@ -1,4 +1,4 @@
-"""Tell a build server what came out, where one is listening."""
+"""Reports a result to the build server, where there is one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from dfqonnx.report.report import Report
 
 
-def tell_ci(report: Report, folder: Path | None) -> None:
-    """Write annotations to stderr, and summary and outputs where the runner wants them.
+def report_to_ci(report: Report, folder: Path | None) -> None:
+    """Write annotations to stderr, and summary and outputs to the files that the runner names.
 
-    A result is worth more than its announcement: what cannot be written is a warning.
+    The result itself is written already, so a file that cannot be written gives only a warning.
     """
     from dfqonnx.report.ci import format_annotations, write_github_outputs
 
@@ -23,4 +23,6 @@ def tell_ci(report: Report, folder: Path | None) -> None:
     try:
         write_github_outputs(report, folder, os.environ)
     except OSError as error:
-        sys.stderr.write(f"Warning: {error.filename}: {error.strerror}: the build is not told\n")
+        sys.stderr.write(
+            f"Warning: {error.filename}: {error.strerror}; the build server gets no result\n"
+        )

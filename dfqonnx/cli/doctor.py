@@ -1,32 +1,35 @@
-"""`dfqonnx doctor`: is this machine fit."""
+"""`dfqonnx doctor`: is this machine ready for a run."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.cli.show import print_json, print_layout, print_text
 
 
 def doctor(as_json: o.AsJson = False) -> int:
-    """Check packages, ONNX Runtime, CUDA, processor, memory, disk. 4 if a run cannot work."""
+    """Check packages, ONNX Runtime, CUDA, processor, memory and disk; ends with 4 on a problem."""
     from dfqonnx.workflows.doctor import examine
 
     findings = examine()
-    fit = all(finding.ok for finding in findings)
+    is_ready = all(finding.ok for finding in findings)
     if as_json:
-        say_json({"fit": fit, "findings": [dataclasses.asdict(f) for f in findings]})
-        return 0 if fit else 4
+        print_json({"ready": is_ready, "findings": [dataclasses.asdict(f) for f in findings]})
+        return 0 if is_ready else 4
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
     for finding in findings:
-        mark = "[green]ok[/green]" if finding.ok else "[bold red]NO[/bold red]"
-        grid.add_row(mark, finding.what, Text(finding.value))
+        mark = Text("ok", style="green") if finding.ok else Text("NO", style="bold red")
+        grid.add_row(mark, finding.name, Text(finding.value))
         if finding.advice:
             grid.add_row("", "", Text(finding.advice, style="yellow"))
-    console = stdout()
-    console.print(grid)
-    console.print("Fit to run." if fit else "Not fit to run: see the lines marked NO.")
-    return 0 if fit else 4
+    print_layout(grid)
+    print_text(
+        "This machine is ready for a run."
+        if is_ready
+        else "This machine is not ready for a run: the lines marked NO say why."
+    )
+    return 0 if is_ready else 4

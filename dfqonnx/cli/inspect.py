@@ -1,4 +1,4 @@
-"""`dfqonnx inspect`: what is in a model and what would be done to it, without running anything."""
+"""`dfqonnx inspect`: what a model holds and how it would be quantized, without running it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.cli.show import print_json, print_text
 from dfqonnx.errors import UnsupportedModel
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def inspect(
     target: o.Target = o.DEFAULT_TARGET,
     as_json: o.AsJson = False,
 ) -> int:
-    """Show operators, BatchNorm state, quantizer sites with bits and reasons, costs and size."""
+    """Show operators, BatchNorm state, quantizers with their bits and reasons, costs and size."""
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
@@ -47,17 +47,17 @@ def inspect(
 
 
 def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> int:
-    """Print an inspection; 3 if the model is refused.
+    """Print an inspection and return the exit code, 3 if the model is refused.
 
     Raises:
-        UnsupportedModel: refused, and a person is to read the reasons.
+        UnsupportedModel: the model is refused, and the reasons are not asked for as JSON.
     """
     if inspection.refusals and not as_json:
         raise UnsupportedModel(
             f"{inspection.path}: this model cannot be quantized:", inspection.refusals
         )
     if as_json:
-        say_json(dataclasses.asdict(inspection))
+        print_json(dataclasses.asdict(inspection))
     elif not quiet:
-        stdout().print(str(inspection), markup=False, soft_wrap=True)
+        print_text(str(inspection))
     return UnsupportedModel.exit_code if inspection.refusals else 0

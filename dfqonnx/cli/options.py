@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Preprocess = Annotated[
     str | None,
     typer.Option(
         "--preprocess",
-        help="How pixels become the input: imagenet, cifar10, cifar100, zero-one, minus-one-one, "
-        "raw, or a YAML file with scale, mean, std, layout, channels. "
-        "Without it a good guess is made and said.",
+        help="How pixels become the model's input: imagenet, cifar10, cifar100, zero-one, "
+        "minus-one-one, raw, or a YAML file with scale, mean, std, layout, channels. "
+        "Without it the format is guessed, and the guess is printed.",
     ),
 ]
 EvalData = Annotated[
@@ -37,16 +37,16 @@ RealImages = Annotated[
     Path | None,
     typer.Option(
         "--images",
-        help="A few dozen real images without labels (folder or npz with x): they sharpen the "
-        "estimated drop, and are never trained on.",
+        help="A few dozen real images without labels (folder or npz with x): they make the "
+        "estimated drop more precise, and are never trained on.",
     ),
 ]
 Scale = Annotated[
     str | None,
     typer.Option(
         "--scale",
-        help="How much of a paper's budget: quick (what is taken where a recipe has it), paper, "
-        "or another that the recipe names.",
+        help="The scale of a recipe: quick (the default where the recipe has it), paper, or "
+        "another that the recipe names.",
     ),
 ]
 Gates = Annotated[
@@ -54,17 +54,17 @@ Gates = Annotated[
     typer.Option(
         "--gate",
         metavar="RULE",
-        help="A rule for the result, such as 'drop<=1.0', 'agreement>=0.97', 'sqnr>=20', "
-        "'size<=0.2x', 'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given several times. "
-        "Ends with 1 if one fails; everything is written all the same.",
+        help="A rule that the result must meet, such as 'drop<=1.0', 'agreement>=0.97', "
+        "'sqnr>=20', 'size<=0.2x', 'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given "
+        "several times. The command ends with 1 if a gate fails, and still writes every file.",
     ),
 ]
 StrictGates = Annotated[
     bool,
     typer.Option(
         "--strict-gates",
-        help="End with 1 as well if a rule cannot be decided: its interval straddles the bound, "
-        "or there was nothing to measure it on.",
+        help="End with 1 as well if a gate is inconclusive: its interval straddles the bound, or "
+        "nothing was measured for it.",
     ),
 ]
 StrictEnds = Annotated[
@@ -87,11 +87,11 @@ ImageSize = Annotated[
         "number for both. The exported file leaves them open as well.",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where images and training run.")]
 Target = Annotated[
     str,
     typer.Option(help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result (or the error) as JSON.")]

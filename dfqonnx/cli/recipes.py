@@ -1,4 +1,4 @@
-"""`dfqonnx recipes`: list them, or print one in full."""
+"""`dfqonnx recipes`: lists the recipes, or prints one in full."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import say_json, stdout
+from dfqonnx.cli.show import print_json, print_text
 
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="Print this recipe in full, every default included.")
+        str | None, typer.Argument(help="The recipe to print in full, with every default.")
     ] = None,
     scale: o.Scale = None,
     schema: Annotated[
@@ -20,7 +20,7 @@ def recipes(
     ] = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """List the shipped recipes, or print one to start your own from."""
+    """List the shipped recipes, or print one to start your own recipe from."""
     from dfqonnx.config.recipe import (
         read_recipe,
         recipe_scales,
@@ -37,18 +37,17 @@ def recipes(
     if name is not None:
         recipe = read_recipe(name, scale=scale)
         if as_json:
-            say_json(recipe_values(recipe))
+            print_json(recipe_values(recipe))
         else:
             typer.echo(write_recipe(recipe), nl=False)
         return 0
     shipped = shipped_recipes()
     if as_json:
-        say_json([recipe_values(recipe) for recipe in shipped.values()])
+        print_json([recipe_values(recipe) for recipe in shipped.values()])
         return 0
     width = max(map(len, shipped)) + 2
-    console = stdout()
     for known, recipe in shipped.items():
-        console.print(f"{known:<{width}}{recipe.about}", markup=False, soft_wrap=True)
+        print_text(f"{known:<{width}}{recipe.about}")
         facts = {
             "paper": recipe.paper,
             "needs": ", ".join(recipe.needs),
@@ -57,6 +56,6 @@ def recipes(
         }
         for key, value in facts.items():
             if value:
-                console.print(f"{'':{width}}{key}: {value}", markup=False, soft_wrap=True)
-    console.print("Use one with: dfqonnx run --recipe NAME; print one: dfqonnx recipes NAME")
+                print_text(f"{'':{width}}{key}: {value}")
+    print_text("Use a recipe: dfqonnx run --recipe NAME. Print a recipe: dfqonnx recipes NAME.")
     return 0

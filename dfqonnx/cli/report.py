@@ -1,4 +1,4 @@
-"""`dfqonnx report`: a finished run's page and table once more."""
+"""`dfqonnx report`: the page and the table of a finished run, once more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.run import show_report
-from dfqonnx.cli.show import stdout
+from dfqonnx.cli.show import print_text
 
 
 def report(
@@ -19,13 +19,13 @@ def report(
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """Show what came out of a finished run, and write its page anew from the folder alone."""
-    from dfqonnx.report.files import rewrite
+    """Show the result of a finished run, and write its page again from the folder alone."""
+    from dfqonnx.report.files import rewrite_page
 
-    found, page = rewrite(folder)
+    found, page = rewrite_page(folder)
     show_report(found, quiet=quiet, as_json=as_json)
-    opened = open_it and webbrowser.open(page.resolve().as_uri())
+    is_opened = open_it and webbrowser.open(page.resolve().as_uri())
     if not (quiet or as_json):
-        hint = "" if opened or not open_it else " (no browser was found: open it yourself)"
-        stdout().print(f"Wrote {page}{hint}", soft_wrap=True, markup=False)
+        hint = " No browser was found, so open it yourself." if open_it and not is_opened else ""
+        print_text(f"Wrote {page}.{hint}")
     return 0

@@ -1,4 +1,4 @@
-"""`dfqonnx run`: the whole job."""
+"""`dfqonnx run`: quantizes a model and measures the result."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.ci import tell_ci
-from dfqonnx.cli.show import display, say_json, stdout
+from dfqonnx.cli.ci import report_to_ci
+from dfqonnx.cli.show import display, print_json, print_layout, print_text
 
 if TYPE_CHECKING:
     from dfqonnx.config.commands import RunConfig
@@ -30,11 +30,13 @@ def run(
     scale: o.Scale = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for images and training together: 30s, 10m, 1h."),
+        typer.Option(help="Time limit for images and training together: 30s, 10m, 1h."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Output folder; <model>-<bits> here when not given."),
+        typer.Option(
+            "--out", "-o", help="Output folder; by default <model>-<bits> in this folder."
+        ),
     ] = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
@@ -44,12 +46,12 @@ def run(
     gate: o.Gates = None,
     strict_gates: o.StrictGates = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
+        bool, typer.Option("--dry-run", help="Check everything, show what would be done, and stop.")
     ] = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """Quantize a model: make images, train, export, prove. Ends with 1 if a gate fails."""
+    """Quantize a model: synthesize, distill, export, evaluate. Ends with 1 if a gate fails."""
     from dfqonnx.config.request import run_request
 
     spec = run_request(
@@ -73,13 +75,13 @@ def run(
     )
     from dfqonnx.workflows.preflight import preflight
 
-    preflight(spec)  # before torch is imported: a wrong path is told at once
+    preflight(spec)  # before torch is imported: a wrong path is an error at once
     if dry_run:
-        return _plan(spec, quiet=quiet, as_json=as_json)
-    return _work(spec, quiet=quiet, as_json=as_json)
+        return _run_dry(spec, quiet=quiet, as_json=as_json)
+    return _run(spec, quiet=quiet, as_json=as_json)
 
 
-def _plan(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
+def _run_dry(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
     from dfqonnx.workflows.inspect import dry_run
 
@@ -87,42 +89,43 @@ def _plan(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
         inspection = dry_run(spec, progress=progress)
     code = show_inspection(inspection, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
-        stdout().print(f"Dry run: nothing was written. Without --dry-run: {spec.out}/")
+        print_text(f"This was a dry run, and nothing was written. A run would write {spec.out}/.")
     return code
 
 
-def _work(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
-    from dfqonnx.workflows import run as flow
+def _run(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
+    from dfqonnx.workflows.run import run as run_workflow
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        report = flow.run(spec, progress=progress)
+        report = run_workflow(spec, progress=progress)
     show_report(report, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
-        _say_what_next(report, spec.out)
-    tell_ci(report, spec.out)
+        _print_next_step(report, spec.out)
+    report_to_ci(report, spec.out)
     return report.exit_code
 
 
 def show_report(report: Report, *, quiet: bool, as_json: bool) -> None:
-    """Print what came out."""
+    """Print the result."""
     if as_json:
         import json
 
-        say_json(json.loads(report.to_json()))
+        print_json(json.loads(report.to_json()))
     elif not quiet:
-        from dfqonnx.report.text import table
+        from dfqonnx.report.text import format_table
 
-        stdout().print(table(report))
+        print_layout(format_table(report))
 
 
-def _say_what_next(report: Report, folder: Path) -> None:
-    """End with what was written, where, and what to do now."""
+def _print_next_step(report: Report, folder: Path) -> None:
+    """Print what was written, where, and what to do next."""
     student = shlex.quote(str(folder / report.student.path))
     teacher = shlex.quote(report.teacher.path)
-    where = f"{len(report.files)} files in {shlex.quote(str(folder))}/, start with report.html"
-    then = (
+    where = f"{len(report.files)} files in {shlex.quote(str(folder))}/; start with report.html"
+    next_step = (
         f"Next: dfqonnx validate --teacher {teacher} --student {student} --eval-data YOUR_IMAGES"
         if report.student.top1 is None
         else "Next: load it with onnxruntime.InferenceSession, as you load the float file."
     )
-    stdout().print(f"Wrote {student} ({where}).", then, sep="\n", soft_wrap=True, markup=False)
+    print_text(f"Wrote {student} ({where}).")
+    print_text(next_step)

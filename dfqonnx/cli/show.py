@@ -1,7 +1,7 @@
-"""What the user sees while a command works.
+"""What the user sees while a command works, and how results are printed.
 
-A live line per stage on a terminal, a plain line about every ten seconds elsewhere, only warnings
-with `--quiet`. Results go to stdout, all else to stderr.
+A terminal gets a live bar per stage, a pipe or a log file a plain line about every ten seconds, and
+`--quiet` only warnings. Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -13,32 +13,59 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 EVERY_SECONDS = 10.0
 
 
-def stdout() -> Console:
-    """Return the console for results: no wrapping at 80 columns when piped."""
-    return _console(sys.stdout)
+def print_text(text: str, *, style: str = "") -> None:
+    """Print a line on stdout; it is not wrapped, and names in it are never read as markup."""
+    _console(sys.stdout).print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def print_layout(layout: RenderableType) -> None:
+    """Print a rich table or group on stdout, wrapped to the width of a terminal."""
+    _console(sys.stdout).print(layout)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` on stdout as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(
+    columns: list[tuple[str, bool]], rows: list[tuple[str, ...]], bold: int = -1
+) -> None:
+    """Print a table on stdout.
+
+    Args:
+        columns: the heading of each column, and whether it is aligned to the right.
+        rows: the cells.
+        bold: index of the row to print in bold.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading, is_number in columns:
+        table.add_column(heading, justify="right" if is_number else "left")
+    for index, row in enumerate(rows):
+        table.add_row(*map(Text, row), style="bold" if index == bold else "")
+    print_layout(table)
 
 
 def _console(stream: Any) -> Console:
+    """Return a console that does not wrap at 80 columns when its stream is piped."""
     console = Console(file=stream, highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, width=160, color_system=None)
     return console
 
 
-def say_json(value: Any) -> None:
-    """Print `value` on stdout as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def left(done: int, total: int, seconds: float) -> str:
-    """Return the time left at the pace so far, as `m:ss`; empty before anything is done."""
+def time_left(done: int, total: int, seconds: float) -> str:
+    """Return the time left at the pace so far, as `m:ss left`; empty before anything is done."""
     if done <= 0 or total <= 0:
         return ""
     rest = seconds * max(total - done, 0) / done
@@ -46,30 +73,42 @@ def left(done: int, total: int, seconds: float) -> str:
 
 
 class Display:
-    """Base of the three ways to show progress: counts; `_stage` and `_paint` draw."""
+    """Counts the progress of a stage; subclasses show it through `_open`, `_update`, `_close`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.stage = ""
-        self.total = self.done = 0
-        self.began = 0.0
+        self.total = self.done = self.done_at_start = 0
+        self.began = self.started = 0.0
         self.figures: dict[str, float] = {}
 
-    def start(self, stage: str, total: int) -> None:
-        """Begin `stage`, closing the one before."""
-        self.finish()
-        self.stage, self.total, self.done, self.figures = stage, total, 0, {}
-        self.began = self.clock()
-        self._stage()
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
+        """Begin `stage` and close the one before; the same stage goes on with another total.
+
+        A stage without any work is not shown.
+        """
+        if not total:
+            self.finish()
+            return
+        is_new = stage != self.stage
+        if is_new:
+            self.finish()
+            self.stage, self.began, self.figures = stage, self.clock(), {}
+        self.total, self.done, self.done_at_start = total, done, done
+        self.started = self.clock()
+        if is_new:
+            self._open()
+        self._update()
 
     def advance(self, units: int = 1, **figures: float) -> None:
-        """Count `units`, keep the latest figures."""
+        """Count `units`, and keep the latest figures."""
         self.done += units
         self.figures.update(figures)
-        self._paint()
+        if self.stage:
+            self._update()
 
     def note(self, message: str) -> None:
-        """Show a line that stays, except where only results are wanted."""
+        """Show a line that stays, unless only results are wanted."""
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -83,24 +122,25 @@ class Display:
 
     def line(self) -> str:
         """Return `120/300 40 %, loss 0.123, 0:35 left`."""
-        share = f" {100 * self.done // self.total} %" if self.total else ""
+        share = f" {100 * self.done // self.total} %"
         figures = [f"{name} {value:.4g}" for name, value in self.figures.items()]
-        rest = left(self.done, self.total, self.clock() - self.began)
+        done, total = self.done - self.done_at_start, self.total - self.done_at_start
+        rest = time_left(done, total, self.clock() - self.started)
         return ", ".join([f"{self.done}/{self.total}{share}", *figures, *([rest] if rest else [])])
 
-    def _stage(self) -> None: ...
+    def _open(self) -> None: ...
 
-    def _paint(self) -> None: ...
+    def _update(self) -> None: ...
 
     def _close(self) -> None: ...
 
 
 class QuietDisplay(Display):
-    """Only warnings."""
+    """Shows only warnings."""
 
 
 class JsonDisplay(Display):
-    """Warnings as JSON lines on stderr."""
+    """Writes warnings as JSON lines on stderr."""
 
     def warn(self, message: str) -> None:
         """Write a warning as JSON."""
@@ -108,7 +148,7 @@ class JsonDisplay(Display):
 
 
 class PlainDisplay(Display):
-    """One line now and then: pipes, log files, CI."""
+    """Writes one line about every ten seconds, for pipes, log files and CI."""
 
     _last = 0.0
 
@@ -116,11 +156,11 @@ class PlainDisplay(Display):
         """Write a line."""
         sys.stderr.write(f"{message}\n")
 
-    def _stage(self) -> None:
+    def _open(self) -> None:
         self._last = self.clock()
         sys.stderr.write(f"{self.stage} ...\n")
 
-    def _paint(self) -> None:
+    def _update(self) -> None:
         if self.clock() - self._last >= EVERY_SECONDS and self.done < self.total:
             self._last = self.clock()
             sys.stderr.write(f"{self.stage} {self.line()}\n")
@@ -131,7 +171,7 @@ class PlainDisplay(Display):
 
 
 class LiveDisplay(Display):
-    """A bar per stage, drawn by rich."""
+    """Draws a bar per stage with rich."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock=clock)
@@ -145,19 +185,20 @@ class LiveDisplay(Display):
         self.task: TaskID | None = None
 
     def note(self, message: str) -> None:
-        """Print above the bars."""
+        """Print a line above the bars."""
         self.bars.console.print(Text(message))
 
     def warn(self, message: str) -> None:
         """Print a warning above the bars."""
         self.bars.console.print(Text(f"Warning: {message}", style="yellow"))
 
-    def _stage(self) -> None:
-        self.task = self.bars.add_task(self.stage, total=self.total or None, line="")
+    def _open(self) -> None:
+        self.task = self.bars.add_task(self.stage, total=None, line="")
 
-    def _paint(self) -> None:
+    def _update(self) -> None:
         if self.task is not None:
-            self.bars.update(self.task, completed=self.done, line=self.line())
+            line = self.line() if self.done else ""
+            self.bars.update(self.task, total=self.total, completed=self.done, line=line)
 
     def _close(self) -> None:
         if self.task is not None:
@@ -174,7 +215,7 @@ class LiveDisplay(Display):
 
 @contextmanager
 def display(*, quiet: bool, as_json: bool) -> Iterator[Display]:
-    """Choose how to show progress, and leave the terminal as it was."""
+    """Choose how progress is shown, and leave the terminal as it was."""
     if as_json:
         yield JsonDisplay()
     elif quiet:

@@ -1,4 +1,4 @@
-"""`dfqonnx similarity`: how close images are to what the network was trained on."""
+"""`dfqonnx similarity`: how close images are to the network's training data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import display, say_json, stdout
+from dfqonnx.cli.show import display, print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from dfqonnx.synthesis.divergence import Divergence
@@ -26,7 +26,7 @@ def similarity(
         bool,
         typer.Option(
             help="Also measure noise, dead leaves and images optimized through this model, "
-            "so that the number can be placed."
+            "as a scale for the number."
         ),
     ] = True,
     seed: o.Seed = 0,
@@ -34,7 +34,7 @@ def similarity(
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """Tell how close any images are to the training data, from BatchNorm statistics alone."""
+    """Measure how close images are to the training data, by the model's BatchNorm statistics."""
     from dfqonnx.config.commands import SimilarityConfig
     from dfqonnx.config.preprocess import read_preprocess
 
@@ -51,7 +51,7 @@ def similarity(
     with display(quiet=quiet, as_json=as_json) as progress:
         found = measure_similarity(spec, progress=progress)
     if as_json:
-        say_json(_content(found))
+        print_json(_json_content(found))
     elif quiet:
         typer.echo(f"{found.divergence.divergence:.4f}")
     else:
@@ -59,65 +59,63 @@ def similarity(
     return 0
 
 
-def _content(found: Similarity) -> dict[str, Any]:
+def _json_content(found: Similarity) -> dict[str, Any]:
     return {
         "model": found.model,
         "batchnorm": found.batchnorm,
         "preprocess": dataclasses.asdict(found.preprocess),
-        "images": {"path": found.images, "note": found.note, **_figures(found.divergence)},
+        "images": {"path": found.images, "note": found.note, **_numbers(found.divergence)},
         "references": [
-            {"name": reference.name, **_figures(reference.divergence)}
+            {"name": reference.name, **_numbers(reference.divergence)}
             for reference in found.references
         ],
     }
 
 
-def _figures(likeness: Divergence) -> dict[str, Any]:
+def _numbers(measured: Divergence) -> dict[str, Any]:
     return {
-        "count": likeness.count,
-        "divergence": likeness.divergence,
-        "total": likeness.total,
-        "layers": [dataclasses.asdict(layer) for layer in likeness.layers],
+        "count": measured.count,
+        "divergence": measured.divergence,
+        "total": measured.total,
+        "layers": [dataclasses.asdict(layer) for layer in measured.layers],
     }
 
 
 def _show(found: Similarity) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console, likeness = stdout(), found.divergence
-    console.print(
-        f"Divergence of {found.images} from the training data of {found.model}, as its"
-        f" {len(likeness.layers)} BatchNormalizations remember it (nats; 0 is the same):",
-        markup=False,
-        soft_wrap=True,
+    print_text(
+        f"Divergence of {found.images} from the training data of {found.model}, by the statistics"
+        f" of its {len(found.divergence.layers)} BatchNormalizations, in nats (0 is identical):"
     )
     if found.note:
-        console.print(found.note, markup=False, soft_wrap=True)
-    table = Table("images", box=box.SIMPLE, pad_edge=False)
-    for heading in ("n", "mean over layers", "sum over layers (J)"):
-        table.add_column(heading, justify="right")
-    rows = [(reference.name, reference.divergence) for reference in found.references]
-    rows.append((found.images, likeness))
-    for name, row in sorted(rows, key=lambda pair: -pair[1].divergence):
-        mine = "bold" if row is likeness else ""
-        figures = (f"{row.count:,}", f"{row.divergence:.4f}", f"{row.total:.3f}")
-        table.add_row(Text(name), *figures, style=mine)
-    console.print(table)
-    worst = ", ".join(f"{layer.name} {layer.divergence:.3g}" for layer in likeness.worst())
-    console.print(f"Layers furthest off: {worst}.", markup=False, soft_wrap=True)
-    console.print(_sentence(found), markup=False, soft_wrap=True)
+        print_text(found.note)
+    sets = [(reference.name, reference.divergence) for reference in found.references]
+    sets = sorted([*sets, (found.images, found.divergence)], key=lambda pair: -pair[1].divergence)
+    print_table(
+        [("images", False), ("n", True), ("mean over layers", True), ("sum over layers (J)", True)],
+        [
+            (name, f"{one.count:,}", f"{one.divergence:.4f}", f"{one.total:.3f}")
+            for name, one in sets
+        ],
+        bold=[one for _, one in sets].index(found.divergence),
+    )
+    worst = ", ".join(f"{layer.name} {layer.divergence:.3g}" for layer in found.divergence.worst())
+    print_text(f"The layers with the largest divergence are: {worst}.")
+    print_text(_compare_with_references(found))
 
 
-def _sentence(found: Similarity) -> str:
+def _compare_with_references(found: Similarity) -> str:
     if not found.references:
-        return "Without --no-references: what noise, dead leaves and optimized images score."
-    mine = found.divergence.divergence
-    further = [r.name for r in found.references if r.divergence.divergence > mine]
-    closer = [r.name for r in found.references if r.divergence.divergence <= mine]
+        return (
+            "Leave out --no-references to see what noise, dead leaves and optimized images score."
+        )
+    own = found.divergence.divergence
+    further = [r.name for r in found.references if r.divergence.divergence > own]
+    closer = [r.name for r in found.references if r.divergence.divergence <= own]
     if not closer:
         return f"These images are closer to the training data than {further[-1]}."
     if not further:
         return f"These images are further from the training data than {closer[0]}."
-    return f"These images are closer to the training data than {further[-1]}, not than {closer[0]}."
+    return (
+        f"These images are closer to the training data than {further[-1]}, but further from it"
+        f" than {closer[0]}."
+    )

@@ -1,4 +1,4 @@
-"""`dfqonnx synth`: images for a network, kept as files."""
+"""`dfqonnx synth`: synthesizes images for a network and writes them to files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import display, say_json, stdout
+from dfqonnx.cli.show import display, print_json, print_text
 
 if TYPE_CHECKING:
     from dfqonnx.config.commands import SynthConfig
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Layout = Annotated[
     Literal["NHWC", "NCHW"] | None,
-    typer.Option(help="Axes of an npy; the model's own when not given."),
+    typer.Option(help="Layout of an npy; by default that of the model."),
 ]
 
 
@@ -30,7 +30,7 @@ def synth(
             "--out",
             "-o",
             help="NAME.npz (x uint8 NHWC, y the network's classes), NAME.npy (one float32 array, "
-            "as other toolchains calibrate with), or a folder for PNG files.",
+            "for the calibration of other toolchains), or a folder for PNG files.",
         ),
     ],
     recipe: Annotated[
@@ -38,12 +38,13 @@ def synth(
     ] = "default",
     scale: o.Scale = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", help="How many; the recipe's own number if not.")
+        int | None,
+        typer.Option("--count", "-n", help="Number of images; by default that of the recipe."),
     ] = None,
     layout: Layout = None,
     preprocessed: Annotated[
         bool,
-        typer.Option("--preprocessed", help="An npy holds what the model reads, not 0..255."),
+        typer.Option("--preprocessed", help="Write preprocessed values to an npy, not 0..255."),
     ] = False,
     preprocess: o.Preprocess = None,
     seed: o.Seed = 0,
@@ -51,7 +52,7 @@ def synth(
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """Make images as a recipe would for a model, and keep them; a contact sheet lies beside."""
+    """Synthesize images for a model by a recipe, and write them with a contact sheet."""
     from dfqonnx.config.commands import SynthConfig
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import read_recipe
@@ -77,13 +78,13 @@ def synth(
     with display(quiet=quiet, as_json=as_json) as progress:
         found = synthesize_to_files(spec, progress=progress)
     if as_json:
-        say_json(_content(found, spec))
+        print_json(_json_content(found, spec))
     elif not quiet:
         _show(found, spec)
     return 0
 
 
-def _content(found: SynthesizedFiles, spec: SynthConfig) -> dict[str, Any]:
+def _json_content(found: SynthesizedFiles, spec: SynthConfig) -> dict[str, Any]:
     content = dataclasses.asdict(found)
     for key in ("out", "sheet", "generator"):
         content[key] = None if content[key] is None else str(content[key])
@@ -91,33 +92,36 @@ def _content(found: SynthesizedFiles, spec: SynthConfig) -> dict[str, Any]:
 
 
 def _show(found: SynthesizedFiles, spec: SynthConfig) -> None:
-    console = stdout()
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
     height, width, channels = found.size
     guided = f" ({found.guided_by})" if found.guided_by else ""
-    say(
-        f"{found.count:,} images of {height} x {width} x {channels}, source {found.source}{guided},"
-        f" in {found.seconds:.0f} s"
+    print_text(
+        f"Synthesized {found.count:,} images of {height} x {width} x {channels} from source"
+        f" {found.source!r}{guided} in {found.seconds:.0f} s."
     )
     if found.classes:
         most, least = max(found.classes.values()), min(found.classes.values())
-        say(f"The network sees {len(found.classes)} classes in them, {least} to {most} images each")
-    if found.divergence is not None:
-        say(f"Divergence from the training data: {found.divergence:.4f} nats a layer (0 is equal)")
-    if found.generator is not None:
-        say(
-            f"Generator: {found.generator} (a recipe uses it again: synthesis.generator.checkpoint)"
+        print_text(
+            f"The network assigns them to {len(found.classes)} classes, {least} to {most} images"
+            " per class."
         )
-    say(f"Wrote {found.out}, contact sheet {found.sheet}.")
+    if found.divergence is not None:
+        print_text(
+            f"Their divergence from the training data is {found.divergence:.4f} nats per layer"
+            " (by BatchNorm statistics; 0 is identical)."
+        )
+    if found.generator is not None:
+        print_text(
+            f"The generator is in {found.generator}; a recipe can load it with"
+            " synthesis.generator.checkpoint."
+        )
+    print_text(f"Wrote {found.out}, contact sheet {found.sheet}.")
     model, out = shlex.quote(str(spec.model)), shlex.quote(str(spec.out))
     if spec.kind == "npy":
-        say(f"Next: numpy.load({str(spec.out)!r}) wherever calibration data is asked for.")
+        print_text(f"Next: use numpy.load({str(spec.out)!r}) as calibration data.")
     elif found.divergence is not None:
-        say(f"Next: look at the sheet, then dfqonnx similarity --model {model} --images {out}")
-    else:
-        say(
-            f"Next: look at the sheet, then dfqonnx run --model {model} --recipe {spec.recipe.name}"
+        print_text(
+            f"Next: look at the sheet, then dfqonnx similarity --model {model} --images {out}"
         )
+    else:
+        recipe = spec.recipe.name
+        print_text(f"Next: look at the sheet, then dfqonnx run --model {model} --recipe {recipe}")

@@ -1,4 +1,4 @@
-"""`dfqonnx validate`: a quantized file against its float teacher."""
+"""`dfqonnx validate`: measures a quantized file against its float teacher."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.ci import tell_ci
+from dfqonnx.cli.ci import report_to_ci
 from dfqonnx.cli.run import show_report
-from dfqonnx.cli.show import display, stdout
+from dfqonnx.cli.show import display, print_text
 
 
 def validate(
@@ -25,7 +25,7 @@ def validate(
         typer.Option(
             "--out",
             "-o",
-            help="Also write the reports (with --gate junit.xml, too) to this folder.",
+            help="Also write the reports to this folder, with junit.xml where gates are given.",
         ),
     ] = None,
     seed: o.Seed = 0,
@@ -34,7 +34,7 @@ def validate(
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
-    """Measure agreement, accuracy, parity, what was fused, size and speed. 1 if a gate fails."""
+    """Measure agreement, accuracy, parity, fusion, size and speed. Ends with 1 if a gate fails."""
     from dfqonnx.config.request import validate_request
     from dfqonnx.workflows.preflight import check_validation
 
@@ -58,6 +58,6 @@ def validate(
     show_report(report, quiet=quiet, as_json=as_json)
     if out is not None and not (quiet or as_json):
         names = ", ".join(str(out / name) for name in report.files)
-        stdout().print(f"Wrote {names}", soft_wrap=True, markup=False)
-    tell_ci(report, out)
+        print_text(f"Wrote {names}.")
+    report_to_ci(report, out)
     return report.exit_code

@@ -102,7 +102,7 @@ class CompareConfig:
     """What `dfqonnx compare` measures.
 
     Attributes:
-        targets: output folders of runs, or ONNX files of any origin.
+        students: output folders of runs, or ONNX files of any origin.
         teacher: the float file; None takes the one that all the folders' reports name.
         preprocess: how pixels become the tensor; None asks the files' metadata.
         eval_data: labeled images (npz, folder or tar); None compares on procedural images.
@@ -110,7 +110,7 @@ class CompareConfig:
         threads: the threads of the runtime while timing.
     """
 
-    targets: tuple[Path, ...]
+    students: tuple[Path, ...]
     teacher: Path | None = None
     preprocess: Preprocessing | None = None
     eval_data: Path | None = None
@@ -118,7 +118,7 @@ class CompareConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not self.targets:
+        if not self.students:
             raise UsageError("compare: give at least one output folder or ONNX file")
         _check_seed(self.seed)
         if self.threads < 1:

@@ -1,13 +1,11 @@
-"""How the student is trained.
+"""How a student is made before its first training step, and how it is trained.
 
     losses: {kd: 1.0, features: 4.0}
     optimizer: {kind: adam, rounding: soft, ...}      (`OptimizerConfig`)
 
-The quantizer is the same for every recipe: learned steps per output channel of a weight and per
-activation tensor. A step times the largest code is a clip: papers with learned clips train the same
-freedom.
-
-What is done to a network before its first training step, without looking at any image.
+The quantizer is the same for every recipe: learned scales per output channel of a weight and per
+activation tensor. A scale times the largest code is a clip: papers with learned clips train the
+same parameters.
 """
 
 from __future__ import annotations
@@ -24,22 +22,24 @@ from dfqonnx.errors import UsageError
 Ranges = Literal["images", "batchnorm"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EqualizationConfig:
-    """What makes a network easier to quantize: Nagel et al. (ICCV 2019), but for the balancing.
+    """What makes a network easier to quantize, without looking at any image.
+
+    All but `activation_balancing` is from Nagel et al. (ICCV 2019).
 
     Attributes:
-        activation_balancing: how far channels that share an activation's scale of fewer than 8 bits
-            are brought to one range, from 0 (not at all) to 1 (wholly); the float network computes
-            what it did.
+        activation_balancing: how far channels that share an activation scale of fewer than 8 bits
+            are brought to one range, from 0 (not at all) to 1 (wholly); the outputs of the float
+            network stay the same.
         cross_layer: give neighboring layers equal ranges, channel by channel; a ReLU6 becomes a
             ReLU where BatchNormalization says that next to nothing lies above 6.
-        bias_absorption: move high biases on to the next layer, where BatchNormalization tells them;
-            needs `cross_layer`.
+        bias_absorption: move high biases on to the next layer, where BatchNormalization knows
+            them; needs `cross_layer`.
         bias_correction: shift every bias by what rounding the weights does to the mean of the
             output; means come from BatchNormalization, else from the images.
         activation_ranges: what sets the activations' ranges: a search on `images`, or mean +- 6
-            deviations of what `batchnorm` remembers, and images only where it does not reach.
+            deviations of `batchnorm` statistics, and images only where there are none.
     """
 
     activation_balancing: float = 0.3
@@ -73,23 +73,23 @@ def _student_terms(values: Any) -> tuple[LossTerm, ...]:
 StudentTerms = Annotated[tuple[LossTerm, ...], BeforeValidator(_student_terms)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """What moves the student's parameters.
+    """The optimizer of the student's parameters.
 
     Attributes:
         kind: adam, or sgd with Nesterov momentum.
         rounding: `soft` trains codes that become whole numbers on the way
-            (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients
-            pass (LSQ), as papers do.
+            (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients pass
+            straight through (LSQ), as most papers do.
         weight_lr: peak learning rate of weights and biases: `soft` counts them in codes and in
-            tenths of an output's deviation, `ste` as they stand; None becomes 1e-2 or 4e-4.
-        scale_lr: peak learning rate of the quantizers' logarithmic steps; None becomes 1e-2, 4e-3.
-        momentum: of sgd, on weights and biases.
+            tenths of an output's deviation, `ste` in their own units; None becomes 1e-2 or 4e-4.
+        scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2 or 4e-3.
+        momentum: momentum of sgd, on weights and biases.
         weight_decay: weight decay, on weights only.
-        warmup: fraction of the schedule that the rates rise over.
-        lr_schedule: along a cosine, not at all, or by 10 at each milestone.
-        milestones: as fractions of the schedule.
+        warmup: fraction of the schedule over which the rates rise.
+        lr_schedule: how the rates fall: along a cosine, not at all, or by 10 at each milestone.
+        milestones: fractions of the schedule.
         min_lr_ratio: final rate over peak rate of a cosine.
         max_grad_norm: largest gradient norm; 0 does not clip.
     """
@@ -140,34 +140,35 @@ class OptimizerConfig:
         )
 
     def rates(self) -> tuple[float, float]:
-        """Return the peak rates of weights and of steps."""
+        """Return the peak learning rates of weights and of scales."""
         assert self.weight_lr is not None
         assert self.scale_lr is not None
         return self.weight_lr, self.scale_lr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
     """Distillation of the teacher into the student.
 
     Attributes:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
-        batch_size: images per step; at most 64 where `steps` is left open, fewer where memory asks.
+        batch_size: images per step; at most 64 where `steps` is left open, fewer where memory is
+            short.
         temperature: T of the distillation losses.
         losses: name -> weight.
-        optimizer: what moves the parameters.
+        optimizer: optimizer, learning rates and rounding.
         flip: mirror images left to right.
         shift: largest shift, as a fraction of the image's side.
         mixup: fraction of images blended with another one.
-        perturb: train also on images moved this far, in every normalized pixel, to where the
-            student errs more (HAST); 0 does not.
+        perturb: how far images are moved, in every normalized pixel, to where the student errs
+            more, to train on these as well (HAST); 0 does not.
         weight_averaging: fraction of the schedule, at its end, whose parameters are averaged.
         holdout_images: images kept from training to measure agreement with the teacher.
-        guard_images: dead leaves, from outside of what is trained on, that training must not take
-            the student away from its teacher on; 0 asks none.
-        calibration_images: images that set the quantizers' first steps.
-        gptq_damping: candidates for the layer-wise reconstruction before training, the one that
-            agrees best on held-out images is kept; none skips it.
+        guard_images: dead-leaves images on which training must not move the student away from its
+            teacher; 0 checks none.
+        calibration_images: images that initialize the scales.
+        gptq_damping: candidates for GPTQ before training; the one that agrees best on held-out
+            images is kept; none skips GPTQ.
     """
 
     steps: int | None = None

@@ -3,32 +3,31 @@
     rule   := metric operator number [unit]         blanks are allowed between the parts
     metric := one of the table
 
-| metric | what | units | operators |
+| metric | meaning | units | operators |
 | --- | --- | --- | --- |
 | drop | teacher's top-1 minus the student's in points; needs labels | points, pp | < <= > >= |
-| estimated_drop | the same as far as it can be told without labels | points, pp | < <= > >= |
+| estimated_drop | the same, estimated without labels | points, pp | < <= > >= |
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
-| sqnr | signal to noise of the worst output, decibels | dB | < <= > >= |
-| psnr | peak signal to noise of the worst image output, decibels | dB | < <= > >= |
+| sqnr | signal to quantization noise ratio of the worst output, in decibels | dB | < <= > >= |
+| psnr | peak signal to noise ratio of the worst image output, in decibels | dB | < <= > >= |
 | iou | mean intersection over union of the worst mask, 0..1 | % | < <= > >= |
-| size | the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
-| speedup | float model's time over the student's | x | < <= > >= |
-| float_nodes | nodes that the runtime runs in float | | all |
+| size | size of the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
+| speedup | the teacher's latency over the student's | x | < <= > >= |
+| float_nodes | number of nodes that the runtime runs in float | | all |
 
-`==` and `!=` are for what is counted, not estimated. A rule is read before anything slow.
+`==` and `!=` are for counted, not for estimated quantities. Rules are read before any slow work.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dfqonnx.errors import UsageError
+from dfqonnx.errors import UsageError, did_you_mean
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
@@ -48,7 +47,7 @@ EXAMPLE = "drop<=1.0"
 
 _OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")
 _BOUNDS: tuple[Operator, ...] = ("<=", ">=", "<", ">")
-_MEANT: Mapping[str, Operator] = {
+_MISSPELLED: Mapping[str, Operator] = {
     "=": "==", "=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "≠": "!=", "<>": "!=", "===": "==",
 }  # fmt: skip
 _PART = re.compile(r"\s*([A-Za-z_][\w.-]*)?\s*([<>=!≤≥≠]+)?\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?)?\s*")
@@ -56,39 +55,39 @@ _PART = re.compile(r"\s*([A-Za-z_][\w.-]*)?\s*([<>=!≤≥≠]+)?\s*([-+]?[\d.,]
 
 @dataclass(frozen=True)
 class _Metric:
-    """How a metric is written: its units as factors to the unit that it is kept in."""
+    """How a metric is written: `units` maps a unit to its factor to the unit of the bound."""
 
     units: Mapping[str, float]
     operators: tuple[Operator, ...] = _BOUNDS
-    highest: float | None = None
-    whole: bool = False
+    largest: float | None = None
+    is_count: bool = False
 
 
 _BYTES = {"B": 1.0, "KB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20}
 METRICS: Mapping[str, _Metric] = {
-    "drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
-    "estimated_drop": _Metric({"": 1, "points": 1, "pp": 1}, highest=100),
-    "top1": _Metric({"": 1, "%": 1}, highest=100),
-    "agreement": _Metric({"": 1, "%": 0.01}, highest=1),
+    "drop": _Metric({"": 1, "points": 1, "pp": 1}, largest=100),
+    "estimated_drop": _Metric({"": 1, "points": 1, "pp": 1}, largest=100),
+    "top1": _Metric({"": 1, "%": 1}, largest=100),
+    "agreement": _Metric({"": 1, "%": 0.01}, largest=1),
     "sqnr": _Metric({"": 1, "dB": 1}),
     "psnr": _Metric({"": 1, "dB": 1}),
-    "iou": _Metric({"": 1, "%": 0.01}, highest=1),
+    "iou": _Metric({"": 1, "%": 0.01}, largest=1),
     "size": _Metric({"x": 1, "%": 0.01, **_BYTES}, _OPERATORS),
     "speedup": _Metric({"": 1, "x": 1}),
-    "float_nodes": _Metric({"": 1}, _OPERATORS, whole=True),
+    "float_nodes": _Metric({"": 1}, _OPERATORS, is_count=True),
 }
 
 
 @dataclass(frozen=True)
 class GateRule:
-    """One gate, as the user wrote it.
+    """A rule that a result must meet.
 
     Attributes:
-        text: without blanks.
-        quantity: what is held against the bound; `size` is a ratio, `bytes` a number of bytes.
-        operator: how.
-        bound: in points (drops), percent (top1), 0..1 (agreement), a ratio (size, speedup), bytes,
-            or nodes.
+        text: the rule as written, without blanks.
+        quantity: what is compared with the bound; `size` is a ratio, `bytes` a number of bytes.
+        operator: how they are compared.
+        bound: in points (drops), percent (top1), 0..1 (agreement, iou), decibels, a ratio (size,
+            speedup), bytes, or nodes.
     """
 
     text: str
@@ -98,62 +97,63 @@ class GateRule:
 
 
 def parse_gates(texts: Iterable[str | GateRule]) -> tuple[GateRule, ...]:
-    """Read every rule of `texts`; one that is read already is kept as it is.
+    """Parse every text; rules that are already parsed are kept.
 
     Raises:
-        UsageError: a rule cannot be read; the message points at the character.
+        UsageError: a rule cannot be parsed; the message points at the character.
     """
     return tuple(text if isinstance(text, GateRule) else parse_gate(text) for text in texts)
 
 
 def parse_gate(text: str) -> GateRule:
-    """Read one rule.
+    """Parse one rule.
 
     >>> parse_gate("agreement >= 97%")
-    Rule(text='agreement>=97%', quantity='agreement', operator='>=', bound=0.97)
+    GateRule(text='agreement>=97%', quantity='agreement', operator='>=', bound=0.97)
 
     Raises:
-        UsageError: it cannot be read; the message points at the character.
+        UsageError: the rule cannot be parsed; the message points at the character.
     """
     parts = _PART.match(text)
     assert parts is not None  # every part is optional
-    name, operator = _metric(text, parts), _operator(text, parts)
-    number, metric = _number(text, parts), METRICS[name]
+    name, operator = _read_metric(text, parts), _read_operator(text, parts)
+    number, metric = _read_number(text, parts), METRICS[name]
     at = parts.end()
     unit = text[at:].strip()
     if unit not in metric.units:
-        raise _wrong(text, (at, max(1, len(unit))), *_unit_words(name, unit))
+        raise _error(text, (at, max(1, len(unit))), *_explain_unit(name, unit))
     start = parts.start(3)
     bound = number * metric.units[unit]
     if operator not in metric.operators:
         words = f"{name} is measured with an interval, so {operator} cannot be decided"
-        raise _wrong(text, (parts.start(2), 2), words, f"Use one of: {' '.join(metric.operators)}")
-    if metric.highest is not None and abs(bound) > metric.highest:
+        raise _error(text, (parts.start(2), 2), words, f"Use one of: {' '.join(metric.operators)}")
+    if metric.largest is not None and abs(bound) > metric.largest:
         hint = " or 97%" if name in {"agreement", "iou"} else ""
-        words = f"{name} cannot be beyond {metric.highest:g}"
+        words = f"{name} is at most {metric.largest:g}"
         example = {"agreement": 0.97, "top1": 91, "iou": 0.97}.get(name, 1.0)
-        raise _wrong(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
+        raise _error(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
     if bound < 0 and name not in {"drop", "estimated_drop", "sqnr", "psnr"}:
-        raise _wrong(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
-    if metric.whole and bound != int(bound):
-        raise _wrong(text, (start, len(parts[3])), f"{name} is counted", "Give a whole number")
+        raise _error(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
+    if metric.is_count and bound != int(bound):
+        raise _error(text, (start, len(parts[3])), f"{name} is a count", "Give a whole number")
     return GateRule("".join(text.split()), _quantity(name, unit), operator, bound)
 
 
-def _metric(text: str, parts: re.Match[str]) -> str:
+def _read_metric(text: str, parts: re.Match[str]) -> str:
     name = parts[1] or ""
     if name in METRICS:
         return name
     at = parts.start(1) if name else len(text) - len(text.lstrip())
     if not name:
         found = f"starts with {text.strip()[0]!r}" if text.strip() else "is empty"
-        raise _wrong(text, (at, 1), f"a rule begins with a metric, this one {found}", _known())
-    near = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise _wrong(text, (at, len(name)), f"unknown metric {name!r}{hint}", _known())
+        raise _error(
+            text, (at, 1), f"a rule begins with a metric, this one {found}", _list_metrics()
+        )
+    hint = did_you_mean(name.lower(), METRICS, label="")
+    raise _error(text, (at, len(name)), f"unknown metric {name!r}{hint}", _list_metrics())
 
 
-def _operator(text: str, parts: re.Match[str]) -> Operator:
+def _read_operator(text: str, parts: re.Match[str]) -> Operator:
     found = parts[2] or ""
     for operator in _OPERATORS:
         if found == operator:
@@ -162,31 +162,33 @@ def _operator(text: str, parts: re.Match[str]) -> Operator:
     if not found:
         at = parts.end(1)
         if at == len(text.rstrip()):
-            quotes = f"quote the whole rule, the shell reads < and > itself: --gate '{EXAMPLE}'"
-            raise _wrong(text, (at, 1), "the rule ends after the metric", f"{usual}; {quotes}")
-        raise _wrong(text, (at, 1), "an operator is expected here", usual)
-    meant = _MEANT.get(found)
+            quotes = (
+                f"quote the whole rule, because the shell interprets < and >: --gate '{EXAMPLE}'"
+            )
+            raise _error(text, (at, 1), "the rule ends after the metric", f"{usual}; {quotes}")
+        raise _error(text, (at, 1), "an operator is missing here", usual)
+    meant = _MISSPELLED.get(found)
     hint = f"; did you mean {meant!r}?" if meant else ""
-    raise _wrong(text, (parts.start(2), len(found)), f"unknown operator {found!r}{hint}", usual)
+    raise _error(text, (parts.start(2), len(found)), f"unknown operator {found!r}{hint}", usual)
 
 
-def _number(text: str, parts: re.Match[str]) -> float:
+def _read_number(text: str, parts: re.Match[str]) -> float:
     found = parts[3]
     if found is None:
         at = parts.end(2)
         at += len(text[at:]) - len(text[at:].lstrip())
-        raise _wrong(text, (at, 1), "a number is expected here", f"For example {EXAMPLE}")
+        raise _error(text, (at, 1), "a number is missing here", f"For example {EXAMPLE}")
     try:
         number = float(found)
     except ValueError:
         number = math.nan
     if math.isfinite(number):
         return number
-    advice = f"For example {EXAMPLE}; decimals after a point"
-    raise _wrong(text, (parts.start(3), len(found)), f"{found!r} is no number", advice)
+    advice = f"For example {EXAMPLE}, with a decimal point"
+    raise _error(text, (parts.start(3), len(found)), f"{found!r} is not a number", advice)
 
 
-def _unit_words(name: str, unit: str) -> tuple[str, str]:
+def _explain_unit(name: str, unit: str) -> tuple[str, str]:
     metric = METRICS[name]
     known = [u for u in metric.units if u]
     folded = {u.lower(): u for u in known}
@@ -195,7 +197,7 @@ def _unit_words(name: str, unit: str) -> tuple[str, str]:
     elif unit.lower() in folded:
         words = f"unknown unit {unit!r}; did you mean {folded[unit.lower()]!r}?"
     elif name.endswith("drop") and unit == "%":
-        words = "a drop is the difference of two percentages: it is counted in points, not in %"
+        words = "a drop is a difference of two percentages, which is given in points, not in %"
     else:
         words = f"unknown unit {unit!r}"
     bare = " or none" if "" in metric.units else ""
@@ -208,12 +210,12 @@ def _quantity(name: str, unit: str) -> Quantity:
     return next(quantity for quantity in get_args(Quantity) if quantity == name)
 
 
-def _known() -> str:
+def _list_metrics() -> str:
     return f"Metrics: {', '.join(METRICS)}"
 
 
-def _wrong(text: str, where: tuple[int, int], words: str, advice: str) -> UsageError:
-    """Return the error with the rule repeated and `where`, (start, length), marked below it."""
+def _error(text: str, where: tuple[int, int], words: str, advice: str) -> UsageError:
+    """Return an error that repeats the rule and marks the part at `where`, (start, length)."""
     at, length = where
     line = text.replace("\n", " ").replace("\t", " ")
     return UsageError(f"--gate {text!r}: {words}\n  {line}\n  {' ' * at}{'^' * length}\n{advice}.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from dfqonnx.config.yaml_file import read_mapping
 from dfqonnx.core.input_format import PRESETS, Preprocessing
-from dfqonnx.errors import UsageError
+from dfqonnx.errors import UsageError, did_you_mean
 
 
 def read_preprocess(text: str) -> Preprocessing:
@@ -21,9 +20,7 @@ def read_preprocess(text: str) -> Preprocessing:
     path = Path(text)
     if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
         return Preprocessing.parse(read_mapping(path, what="preprocess"), name=path.stem)
-    near = difflib.get_close_matches(text, PRESETS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UsageError(
-        f"--preprocess {text!r}: not a preset.{hint} Presets: {', '.join(PRESETS)}; "
-        "or give a YAML file (scale, mean, std, layout, channels)."
+        f"--preprocess {text!r} is not a preset{did_you_mean(text, PRESETS, label='Presets')} "
+        "A YAML file with scale, mean, std, layout and channels works as well."
     )

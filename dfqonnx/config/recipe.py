@@ -18,7 +18,6 @@ model cannot serve, with the nearest recipe that works.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.config.yaml_file import read_mapping
-from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.errors import EnvironmentProblem, UsageError, did_you_mean
 
 Need = Literal["statistics", "classes", "student"]
 
@@ -106,11 +105,9 @@ def read_recipe(text: str, *, scale: str | None = None) -> Recipe:
         return read_recipe_file(path, scale=scale)
     names = [shipped.stem for shipped in sorted(recipe_folder().glob("*.yaml"))]
     if text not in names:
-        near = difflib.get_close_matches(text, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        advice = did_you_mean(text, names, label="Shipped recipes")
         raise UsageError(
-            f"--recipe {text!r}: no such recipe.{hint} Shipped: {', '.join(names)}; or give a "
-            "YAML file."
+            f"--recipe {text!r} is not a shipped recipe{advice} A YAML file works as well."
         )
     return read_recipe_file(recipe_folder() / f"{text}.yaml", scale=scale)
 
@@ -123,7 +120,7 @@ def read_recipe_file(path: Path, *, scale: str | None = None) -> Recipe:
     """
     where = f"recipe {path}"
     values = _at_scale(read_mapping(path, what="recipe"), scale, where=where)
-    for trail, key, known in _strangers(Recipe, values, ()):
+    for trail, key, known in _unknown_keys(Recipe, values, ()):
         advice = _advice(key, known)
         raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
     try:
@@ -149,7 +146,7 @@ def _at_scale(values: dict[str, Any], scale: str | None, *, where: str) -> dict[
     if not isinstance(scales, Mapping) or not all(isinstance(v, Mapping) for v in scales.values()):
         raise UsageError(f"{where}: {SCALES} = {scales!r}: expected a mapping for each scale")
     for name, overlay in scales.items():
-        for trail, key, known in _strangers(Recipe, overlay, (SCALES, str(name))):
+        for trail, key, known in _unknown_keys(Recipe, overlay, (SCALES, str(name))):
             advice = _advice(key, known)
             raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
     if scale is None:
@@ -173,11 +170,9 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
 
 
 def _advice(key: str, known: list[str]) -> str:
-    """Return where in a recipe that very key belongs, else the nearest key here."""
-    places = [place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key]
-    guesses = places or difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {guesses[0]!r}?" if guesses else "."
-    return f"{hint} Known here: {', '.join(known)}"
+    """Suggest the place in a recipe where this very key belongs, else the nearest key here."""
+    places = (place for place in _places(Recipe, ()) if place.rpartition(".")[2] == key)
+    return did_you_mean(key, known, label="Known here", preferred=next(places, ""))
 
 
 def _places(cls: type, trail: tuple[str, ...]) -> Iterator[str]:
@@ -194,7 +189,7 @@ def write_recipe(recipe: Recipe, *, header: str = "") -> str:
     return comments + yaml.safe_dump(recipe_values(recipe), sort_keys=False, width=100)
 
 
-def _strangers(
+def _unknown_keys(
     cls: type, values: Mapping[str, Any], trail: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
     """Yield (trail, key, known keys) of every key that the dataclass tree does not have."""
@@ -204,7 +199,7 @@ def _strangers(
         if key not in known:
             yield trail, str(key), known
         elif isinstance(value, Mapping) and _is_config(hints[key]):
-            yield from _strangers(hints[key], value, (*trail, key))
+            yield from _unknown_keys(hints[key], value, (*trail, key))
 
 
 def _is_config(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Read a small YAML mapping; every failure is one sentence that names the file and the place."""
+"""Read a small YAML mapping; every failure is one sentence that names the file and the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from dfqonnx.errors import UsageError
 
 
-class _Strict(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -28,27 +28,27 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what the file is to the user, for messages: `recipe`, `preprocess`.
+        what: the kind of file, for messages: `recipe`, `preprocess`.
 
     Raises:
-        UsageError: no such file, not text, not YAML, or not a mapping.
+        UsageError: the file is missing, not text, not YAML, or not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"{what} {path}: no such file") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{what} {path}: not a text file; expected YAML") from None
+        raise UsageError(f"{what} {path}: not a text file; a YAML file is expected") from None
     except OSError as error:
         raise UsageError(f"{what} {path}: cannot be read ({error.strerror})") from None
     try:
-        content = yaml.load(text, Loader=_Strict)
+        content = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
         raise UsageError(f"{what} {path}{place}: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{what} {path}: not YAML ({error})") from None
+        raise UsageError(f"{what} {path}: not valid YAML ({error})") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -24,6 +24,9 @@ Reading = Mapping[tuple[str, str], nn.Module]
 class ProgramModule(nn.Module):
     """A differentiable network.
 
+    Attributes:
+        program: the model.
+
     Args:
         program: the model.
         replace: modules that stand for nodes, called with the node's inputs that are not constants.
@@ -48,6 +51,7 @@ class ProgramModule(nn.Module):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
+        self.program = program
         builder = _Builder(
             program,
             replace=replace or {},

@@ -1,7 +1,7 @@
-"""What a run shows of the student beside its figures: noise per layer, values on their grids.
+"""Values of the noise analysis: quantization noise per layer, and histograms over the codes.
 
-Everything on a grid is counted in steps from real zero: code k stands at `k - zero_point`, so a
-histogram of a tensor divided by its step has the grid at whole numbers.
+Histograms are in units of the scale and relative to real zero: code k stands at `k - zero_point`,
+so a tensor divided by its scale has its codes at whole numbers.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Values in bins of equal width, in steps from real zero.
+    """Values in bins of equal width, in units of the scale.
 
     Attributes:
         first: left edge of the first bin.
-        width: of a bin; a power of two, so that bins never straddle the edge of a code.
-        counts: values in each bin.
-        below: values left of the first bin.
-        above: values right of the last bin.
+        width: of a bin; a power of two, so that no bin straddles the edge of a code.
+        counts: number of values in each bin.
+        below: number of values left of the first bin.
+        above: number of values right of the last bin.
     """
 
     first: float
@@ -28,63 +28,63 @@ class Histogram:
     above: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CodeOccupancy:
-    """A tensor and the grid that it is rounded to.
+    """A tensor before rounding, and the codes that it is rounded to.
 
     Attributes:
-        lo: smallest level, in steps from real zero.
-        hi: largest level.
-        scale: of one step (the median, where there is one per channel).
-        clipped: share of the values that lie outside the grid, 0..1.
-        histogram: of the values before rounding.
+        lowest: lowest code, relative to the zero point.
+        highest: highest code.
+        scale: of the quantizer; the median, where there is one per channel.
+        clipped: fraction of the values beyond the lowest and the highest code, 0..1.
+        histogram: of the values.
     """
 
-    lo: int
-    hi: int
+    lowest: int
+    highest: int
     scale: float
     clipped: float
     histogram: Histogram
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WeightedLayerNoise:
-    """One Conv, Gemm or MatMul of the student against the teacher's.
+    """The quantization noise of one Conv, Gemm or MatMul.
 
     Attributes:
         node: its name.
         op: its operator.
-        bits: of the weight.
-        input_bits: of what it reads.
-        sqnr_db: of its output in the network, everything before it quantized as well; None when
-            equal or unknown.
-        own_db: of its output when it reads the teacher's values: its own share.
-        weight: the weight on its grid.
+        weight_bits: of its weight.
+        input_bits: of its input.
+        in_network_sqnr_db: SQNR of its output in the student, where everything before it is
+            quantized as well; None when there is no noise, or it is unknown.
+        isolated_sqnr_db: SQNR of its output when it reads the teacher's values.
+        weight: its weight before rounding.
     """
 
     node: str
     op: str
-    bits: int
+    weight_bits: int
     input_bits: int
-    sqnr_db: float | None
-    own_db: float | None
+    in_network_sqnr_db: float | None
+    isolated_sqnr_db: float | None
     weight: CodeOccupancy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ActivationNoise:
-    """One activation quantizer.
+    """The quantization noise of one activation quantizer.
 
     Attributes:
-        site: its name.
+        quantizer: its name.
         tensor: what it quantizes.
         role: as in `ActivationQuantizer`.
-        bits: of its grid.
-        sqnr_db: of the quantized tensor against the teacher's; None when equal or unknown.
-        values: what arrives, on the grid.
+        bits: of its codes.
+        sqnr_db: SQNR of the quantized tensor; None when there is no noise, or it is unknown.
+        values: what arrives at it.
     """
 
-    site: str
+    quantizer: str
     tensor: str
     role: str
     bits: int
@@ -94,29 +94,23 @@ class ActivationNoise:
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """A student, seen on held-out synthetic images.
-
-    Attributes:
-        images: how many.
-        layers: in graph order.
-        activations: in graph order.
-    """
+    """The noise of all layers and activations, in graph order, on so many held-out images."""
 
     images: int
     layers: tuple[WeightedLayerNoise, ...]
     activations: tuple[ActivationNoise, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GraphNode:
-    """A node's place in the normalized graph.
+    """A node of the normalized graph.
 
     Attributes:
         node: its name.
         op: its operator.
-        reads: names of the nodes whose results it reads.
+        reads: names of the nodes whose outputs it reads.
         multiply_adds: for one image.
-        parameters: that it owns.
+        parameters: of the node.
     """
 
     node: str

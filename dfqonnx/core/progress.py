@@ -1,9 +1,7 @@
-"""How a stage tells its caller how far it is; the caller decides what is shown.
+"""How a stage reports its progress to its caller, who decides what is shown.
 
-A stage takes a `Progress` and calls `start(total)` once, `advance()` per unit of work, `note()` for
-a line worth keeping. `SilentProgress` shows nothing; the command line brings one drawn with rich.
-
-Wall-clock seconds by stage.
+A stage calls `start()` once, `advance()` for each unit of work, and `note()` for a message that
+should stay visible. `SilentProgress` shows nothing; the command line draws with rich.
 """
 
 from __future__ import annotations
@@ -16,25 +14,25 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a stage reports to."""
+    """Receives the progress of a stage: synthesize, initialize, distill, export, evaluate."""
 
-    def start(self, stage: str, total: int) -> None:
-        """Begin `stage`, which will take `total` units of work."""
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
+        """Begin `stage`, or change its total, which is `total` units of work with `done` done."""
 
     def advance(self, units: int = 1, **figures: float) -> None:
-        """Say that `units` are done; `figures` are the latest loss, agreement and so on."""
+        """Count `units` as done; `figures` are the latest loss, agreement and so on."""
 
     def note(self, message: str) -> None:
-        """Say something that should stay visible."""
+        """Show a message that should stay visible."""
 
     def warn(self, message: str) -> None:
-        """Say something that the user should act on."""
+        """Show a message that the user should act on."""
 
 
 class SilentProgress:
     """A `Progress` that shows nothing."""
 
-    def start(self, stage: str, total: int) -> None:
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
         """Ignore."""
 
     def advance(self, units: int = 1, **figures: float) -> None:
@@ -48,7 +46,7 @@ class SilentProgress:
 
 
 class RecordingProgress:
-    """A `Progress` that passes everything on and keeps the warnings, for the report.
+    """A `Progress` that passes everything on and keeps the warnings for the report.
 
     Attributes:
         warnings: every warning so far, in order.
@@ -57,39 +55,28 @@ class RecordingProgress:
     def __init__(self, to: Progress) -> None:
         self._to = to
         self.warnings: list[str] = []
-
-    def start(self, stage: str, total: int) -> None:
-        """Pass on."""
-        self._to.start(stage, total)
-
-    def advance(self, units: int = 1, **figures: float) -> None:
-        """Pass on."""
-        self._to.advance(units, **figures)
-
-    def note(self, message: str) -> None:
-        """Pass on."""
-        self._to.note(message)
+        self.start, self.advance, self.note = to.start, to.advance, to.note
 
     def warn(self, message: str) -> None:
-        """Keep and pass on."""
+        """Keep the warning and pass it on."""
         self.warnings.append(message)
         self._to.warn(message)
 
 
 @dataclass(frozen=True)
 class StageTimer:
-    """Seconds by stage."""
+    """Wall-clock seconds by stage."""
 
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what happens inside as `name`."""
+        """Measure the time spent inside as that of stage `name`."""
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
 
     def total(self) -> dict[str, float]:
-        """Return every stage, and the total since the beginning."""
+        """Return the seconds of every stage, and the total since the timer was made."""
         return {**self.seconds, "total": time.perf_counter() - self.began}

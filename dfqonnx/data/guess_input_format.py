@@ -66,7 +66,7 @@ def read_recorded_format(metadata: Mapping[str, str]) -> InputFormatGuess | None
         raise UsageError(
             f"the model's metadata {METADATA_KEY} cannot be read ({error}); give --preprocess"
         ) from None
-    return InputFormatGuess(inputs, "recorded in the model's metadata", True)
+    return InputFormatGuess(inputs, "it is recorded in the model's metadata", True)
 
 
 def candidate_formats(shape: tuple[int, ...]) -> list[InputFormat]:
@@ -114,7 +114,7 @@ def find_nearest_statistics(
         return float(np.mean([_distance(outputs[n], statistics[n]) for n in outputs]))
 
     best, found = _best(Session(model), distance, pixels, formats)
-    reason = "under it procedural images come closest to the BatchNorm statistics"
+    reason = "with it procedural images come closest to the BatchNorm statistics"
     return InputFormatGuess(best.preprocessing, f"{reason} ({found:.3f})", False)
 
 
@@ -142,8 +142,8 @@ def find_likeliest_scale(
     best, found = _best(Session(model), oddity, pixels, formats)
     if not math.isfinite(found):
         usual = formats[0].preprocessing
-        return InputFormatGuess(usual, "the usual one for an input of this form", False)
-    reason = "under it the first layer's values are most like those of a trained layer"
+        return InputFormatGuess(usual, "it is the usual one for an input of this shape", False)
+    reason = "with it the first layer's values are most like those of a trained layer"
     return InputFormatGuess(best.preprocessing, reason, False)
 
 

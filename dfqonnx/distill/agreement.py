@@ -1,16 +1,16 @@
 """How closely a student follows its teacher, without labels.
 
-Targets that hold classes, (N, K), are compared by class and by divergence; all others by the power
+Outputs that hold classes, (N, K), are compared by class and by divergence; all others by the power
 of the error over that of what varies in the teacher's: 0 is equal, 1 is as bad as a constant.
 
-    kl     mean over images and such targets of KL(teacher || student)
-    error  mean over targets of  sum (t - s)^2 / sum (t - mean t)^2
+    kl     mean over images and such outputs of KL(teacher || student)
+    error  mean over outputs of  sum (t - s)^2 / sum (t - mean t)^2
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Agreement:
     Attributes:
         top1: fraction of images with the same most likely class; None without classes.
         kl: mean KL(teacher || student), in nats; None without classes.
-        error: mean normalized error of the other targets; None without them.
+        error: mean normalized error of the other outputs; None without them.
     """
 
     top1: float | None
@@ -34,39 +34,39 @@ class Agreement:
 
     @property
     def distance(self) -> float:
-        """What a student is chosen by."""
+        """The sum of divergence and error, by which a student is chosen."""
         return (self.kl or 0.0) + (self.error or 0.0)
 
     def better_than(self, other: Agreement) -> bool:
-        """Tell by distance: on a few hundred images `top1` is too coarse to choose by."""
+        """Compare by distance: on a few hundred images `top1` is too coarse to choose by."""
         return self.distance < other.distance
 
     def worse_than(self, other: Agreement) -> bool:
-        """Tell whether all measures are worse; one alone is within the noise of a small set."""
+        """Return whether all measures are worse: one alone is within the noise of a small set."""
         if self.top1 is None or other.top1 is None:
             return self.distance > other.distance
         return self.distance > other.distance and self.top1 < other.top1
 
 
-@dataclass
-class _Sums:
-    """Of one target over batches."""
+@dataclass(kw_only=True)
+class _OutputSums:
+    """Sums over the batches of one output."""
 
     rows: int = 0
-    same: float = 0.0
+    same_class: float = 0.0
     divergence: float = 0.0
     noise: float = 0.0
     total: float = 0.0
     squares: float = 0.0
     values: int = 0
 
-    def add(self, s: Tensor, t: Tensor) -> None:
-        if is_classification(t):
-            self.rows += len(t)
-            self.same += float((s.argmax(1) == t.argmax(1)).sum())
-            self.divergence += float(kd_loss(s, t, 1.0)) * len(t)
+    def add(self, student: Tensor, teacher: Tensor) -> None:
+        if is_classification(teacher):
+            self.rows += len(teacher)
+            self.same_class += float((student.argmax(1) == teacher.argmax(1)).sum())
+            self.divergence += float(kd_loss(student, teacher, 1.0)) * len(teacher)
             return
-        s, t = s.double(), t.double()
+        s, t = student.double(), teacher.double()
         self.noise += float((s - t).square().sum())
         self.total += float(t.sum())
         self.squares += float(t.square().sum())
@@ -74,46 +74,30 @@ class _Sums:
 
     @property
     def error(self) -> float:
-        """Noise over the power of what varies."""
+        """The power of the noise over that of what varies."""
         power = self.squares - self.total**2 / max(1, self.values)
         return self.noise / max(power, 1e-6 * self.squares, 1e-30)
-
-
-@dataclass
-class _AgreementTally:
-    of: dict[int, _Sums] = field(default_factory=dict)
-
-    def found(self) -> Agreement:
-        classes = [sums for sums in self.of.values() if sums.rows]
-        others = [sums.error for sums in self.of.values() if sums.values]
-        if not classes and not others:
-            return Agreement(0.0, float("inf"))
-        rows = sum(sums.rows for sums in classes)
-        return Agreement(
-            sum(s.same for s in classes) / rows if rows else None,
-            sum(s.divergence for s in classes) / rows if rows else None,
-            sum(others) / len(others) if others else None,
-        )
 
 
 @torch.no_grad()
 def measure_agreement(
     student: nn.Module, teacher: nn.Module, inputs: Iterable[Tensor]
 ) -> Agreement:
-    """Return the agreement over batches of model inputs; nothing and infinity without any."""
+    """Return the agreement over batches of model inputs; without any it is 0 and infinity."""
     names = tuple(getattr(student, "targets", ()))[1:]
-    tally = _AgreementTally()
+    sums = [_OutputSums() for _ in range(1 + len(names))]
     for x in inputs:
-        for index, (s, t) in enumerate(_pairs(student(x), teacher(x), names)):
-            tally.of.setdefault(index, _Sums()).add(s, t)
-    return tally.found()
-
-
-def _pairs(
-    student: tuple[Tensor, dict[str, Tensor]],
-    teacher: tuple[Tensor, dict[str, Tensor]],
-    names: tuple[str, ...],
-) -> Iterator[tuple[Tensor, Tensor]]:
-    yield student[0], teacher[0]
-    for name in names:
-        yield student[1][name], teacher[1][name]
+        (s, s_features), (t, t_features) = student(x), teacher(x)
+        sums[0].add(s, t)
+        for output, name in zip(sums[1:], names, strict=True):
+            output.add(s_features[name], t_features[name])
+    classes = [output for output in sums if output.rows]
+    errors = [output.error for output in sums if output.values]
+    if not classes and not errors:
+        return Agreement(0.0, float("inf"))
+    rows = sum(output.rows for output in classes)
+    return Agreement(
+        sum(output.same_class for output in classes) / rows if rows else None,
+        sum(output.divergence for output in classes) / rows if rows else None,
+        sum(errors) / len(errors) if errors else None,
+    )

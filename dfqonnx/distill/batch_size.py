@@ -1,8 +1,8 @@
 """How many images at once: what memory holds, and fewer where a recipe leaves the schedule open.
 
-An image moves `numbers` values through activation quantizers; a training step keeps about five
-floats of each, a pass without gradients one. With Adam the number of steps counts for more than the
-images in each, so an open schedule takes small batches, the same on every machine.
+A training step keeps about five floats of every value that passes an activation quantizer, a
+forward pass without gradients one. With Adam the number of steps counts for more than the images in
+each, so an open schedule takes small batches, the same on every machine.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.core.context import RunContext
 
-LEAST_BATCH = 1
-BYTES = 20  # of training, measured per number: 16 on ResNet-20, 21 on MobileNetV1
-LOOKED = 4  # of a pass without gradients: 2.8 to 3.4 on MobileNetV1
-MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
-OPEN_BATCH = 64
-OPEN_MEMORY = MEMORY // 2
+TRAINING_BYTES = 20  # per value, measured: 16 on ResNet-20, 21 on MobileNetV1
+FORWARD_BYTES = 4  # per value of a pass without gradients: 2.8 to 3.4 on MobileNetV1
+CPU_MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
+OPEN_BATCH = 64  # images of a step where the schedule is left open
+OPEN_MEMORY = CPU_MEMORY // 2
 
 
 @dataclass(frozen=True)
@@ -26,51 +26,54 @@ class BatchSizes:
     """Images at once.
 
     Attributes:
-        step: of a training step.
-        fewer: whether `step` is less than asked for, for memory's sake.
-        measured: of a batch that sets activation steps, or is measured on.
-        reconstructed: that layers are reconstructed on.
+        training: the images of a training step.
+        calibration: the images of a batch that initializes scales or measures agreement.
+        gptq: the images that layers are reconstructed on.
     """
 
-    step: int
-    fewer: bool
-    measured: int
-    reconstructed: int
+    training: int
+    calibration: int
+    gptq: int
 
 
-def choose_batch_sizes(spec: DistillationConfig, numbers: int, device: torch.device) -> BatchSizes:
-    """Return how many images a student is prepared and trained on at once.
+def choose_batch_sizes(config: DistillationConfig, values: int, context: RunContext) -> BatchSizes:
+    """Return how many images a student is initialized and trained on at once.
 
     Args:
-        spec: the recipe.
-        numbers: per image that pass activation quantizers.
-        device: where it trains.
+        config: the recipe.
+        values: the number of values per image that pass activation quantizers.
+        context: the device, and the progress.
     """
-    memory = room(device)
-    wide = fitting_batch(spec.batch_size, numbers, memory=memory)
-    if spec.steps is None:
-        asked = min(spec.batch_size, OPEN_BATCH)
-        step = fitting_batch(asked, numbers, memory=min(memory, OPEN_MEMORY))
-    else:
-        asked, step = spec.batch_size, wide
-    looked = fitting_batch(2 * spec.batch_size, numbers, memory=memory, each=LOOKED)
-    return BatchSizes(step, step < asked, wide, looked)
+    memory = available_bytes(context)
+    calibration = fitting_batch(config.batch_size, values, memory=memory)
+    asked, training = config.batch_size, calibration
+    if config.steps is None:
+        asked = min(config.batch_size, OPEN_BATCH)
+        training = fitting_batch(asked, values, memory=min(memory, OPEN_MEMORY))
+    gptq = fitting_batch(2 * config.batch_size, values, memory=memory, each=FORWARD_BYTES)
+    if training < asked:
+        context.progress.note(
+            f"A training step takes {training} instead of {asked} images, to fit into memory."
+        )
+    return BatchSizes(training, calibration, gptq)
 
 
-def room(device: torch.device) -> int:
-    """Return the bytes that images at once may take: half of a GPU's free ones, else `MEMORY`."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
+def available_bytes(context: RunContext) -> int:
+    """Return the memory for images: half of what is free on a GPU, else `CPU_MEMORY`."""
+    return torch.cuda.mem_get_info()[0] // 2 if context.device == "cuda" else CPU_MEMORY
 
 
-def fitting_batch(batch: int, numbers: int, *, memory: int = MEMORY, each: int = BYTES) -> int:
+def fitting_batch(
+    batch: int, values: int, *, memory: int = CPU_MEMORY, each: int = TRAINING_BYTES
+) -> int:
     """Return the largest power-of-two fraction of `batch` that fits into memory.
 
     Args:
-        batch: images wanted at once.
-        numbers: numbers per image that pass activation quantizers.
-        memory: bytes that they may take.
-        each: bytes that a number takes: `BYTES` in training, `LOOKED` without gradients.
+        batch: the images wanted at once.
+        values: the number of values per image that pass activation quantizers.
+        memory: the bytes that they may take.
+        each: the bytes of a value.
     """
-    while batch > LEAST_BATCH and batch * numbers * each > memory:
+    while batch > 1 and batch * values * each > memory:
         batch = (batch + 1) // 2
     return batch

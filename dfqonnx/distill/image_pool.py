@@ -1,14 +1,12 @@
-"""The synthetic images of one training: kept as bytes, split once, drawn without repetition.
+"""The images of a training: kept as bytes, split once, drawn without repetition, augmented.
 
-Batches for a student: from a pool of images, or anew from generators.
+A student's batches come from the pool, or are drawn anew from generators. Both are flipped and
+shifted by one gather on (N, H, W, C), reflecting at the border, and then mixed on the model's
+inputs:
 
-Both are flipped, shifted and mixed as the recipe says. Mixed images have no class of their own.
+    mixup    x_n <- l_n x_n + (1 - l_n) x_m        m a random partner, l uniform in 0..1
 
-Seeded augmentation on the training device.
-
-Flips and shifts move pixels: one gather on uint8 images (N, H, W, C), reflecting at the border.
-Mixup blends model inputs: x_n <- l_n x_n + (1 - l_n) x_m, m a random partner, l uniform in 0..1.
-The teacher labels what comes out, so no label has to be mixed.
+The teacher labels what comes out, so no label has to be mixed; mixed images have no class.
 """
 
 from __future__ import annotations
@@ -27,15 +25,17 @@ from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 
+SMALLEST_KIND = 16  # images; fewer get no share of their own in a batch
+
 
 class ImagePool:
-    """Images to train on and images held out.
+    """Images to train on, and images held out.
 
     Attributes:
         train: (N, H, W, C) uint8.
-        held: (M, H, W, C) uint8, never trained on.
-        held_at: their places among the images given.
-        movable: whether the model reads images, so that flips and shifts make sense.
+        held_out: (M, H, W, C) uint8, never trained on.
+        held_out_indices: the places of these among the images given.
+        holds_images: whether the model reads images, so that flips and shifts make sense.
     """
 
     def __init__(
@@ -53,30 +53,30 @@ class ImagePool:
                 " uint8 images (N, H, W, C)"
             )
         order = np.random.default_rng(context.seed).permutation(len(images))
-        parts = _by_kind(order, kinds)
-        kept = [min(holdout // len(parts), len(part) // 8) for part in parts]
-        held = _alternate([part[:k] for part, k in zip(parts, kept, strict=True)])
-        rest = [part[k:] for part, k in zip(parts, kept, strict=True)]
-        train = _alternate(rest)
+        parts = _split_by_kind(order, kinds)
+        counts = [min(holdout // len(parts), len(part) // 8) for part in parts]
+        held_out = _interleave([part[:k] for part, k in zip(parts, counts, strict=True)])
+        rest = [part[k:] for part, k in zip(parts, counts, strict=True)]
+        train = _interleave(rest)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(context.device)
-        self.held_at: tuple[int, ...] = tuple(held.tolist())
-        self.held = pixels[torch.from_numpy(held)]
+        self.held_out_indices: tuple[int, ...] = tuple(held_out.tolist())
+        self.held_out = pixels[torch.from_numpy(held_out)]
         self.train = pixels[torch.from_numpy(train)]
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
         self._inputs = inputs
-        self.movable = inputs.is_image
+        self.holds_images = inputs.is_image
 
     def tensor(self, pixels: Tensor) -> Tensor:
         """Return what the model reads for uint8 images (N, H, W, C)."""
         return self._inputs.to_tensor(pixels)
 
-    def draw(self, batch: int, generator: Generator) -> Iterator[Tensor]:
+    def draw(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Yield uint8 batches forever, kinds in equal shares.
 
-        Of a kind every image comes once before any comes again.
+        Every image of a kind is drawn once before any is drawn again.
         """
         count = len(self._members)
-        sizes = [batch // count + (i < batch % count) for i in range(count)]
+        sizes = [batch_size // count + (i < batch_size % count) for i in range(count)]
         left = [torch.empty(0, dtype=torch.long) for _ in self._members]
         while True:
             chosen = []
@@ -88,70 +88,31 @@ class ImagePool:
                 left[i] = left[i][size:]
             yield self.train[torch.cat(chosen).to(self.train.device)]
 
-    def batches(self, pixels: Tensor, batch: int) -> Iterator[Tensor]:
+    def batches(self, pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Yield model inputs of `pixels` in order."""
-        for part in torch.split(pixels, batch):
+        for part in torch.split(pixels, batch_size):
             yield self.tensor(part)
 
+    def held_out_batches(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield model inputs of the images held out; nothing where there are none."""
+        return self.batches(self.held_out, batch_size)
 
-def _by_kind(order: NDArray[np.int64], kinds: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
-    """Split an order by kind; a kind with too few images for a share of its own joins the rest."""
+
+def _split_by_kind(
+    order: NDArray[np.int64], kinds: NDArray[np.int64] | None
+) -> list[NDArray[np.int64]]:
+    """Split an order by kind; all stays together where one kind has too few images."""
     if kinds is None:
         return [order]
     parts = [order[kinds[order] == kind] for kind in np.unique(kinds)]
-    return parts if min(map(len, parts)) >= 16 else [order]
+    return parts if min(map(len, parts)) >= SMALLEST_KIND else [order]
 
 
-def _alternate(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _interleave(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Join parts one from each in turn; what is left of the longer ones follows."""
     least = min(map(len, parts))
     turns = np.stack([part[:least] for part in parts], 1).reshape(-1)
     return np.concatenate([turns, *(part[least:] for part in parts)])
-
-
-def move(images: Tensor, *, flip: bool, shift: float, generator: Generator) -> Tensor:
-    """Return images flipped left to right with probability 1/2 and shifted.
-
-    Args:
-        images: (N, H, W, C), any dtype.
-        flip: whether flips occur.
-        shift: largest shift as a fraction of the side.
-        generator: CPU randomness.
-    """
-    n, height, width = images.shape[:3]
-    rows = _indices(n, height, round(shift * height), generator)  # (N, H)
-    columns = _indices(n, width, round(shift * width), generator)  # (N, W)
-    if flip:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    first = torch.arange(n, device=images.device)[:, None, None]
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    return images[first, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
-
-
-def mixup(inputs: Tensor, *, fraction: float, generator: Generator) -> Tensor:
-    """Return inputs of which `fraction` are blended with another one.
-
-    Args:
-        inputs: (N, ...), float.
-        fraction: share of blended ones.
-        generator: CPU randomness.
-    """
-    n = inputs.shape[0]
-    if not fraction or n < 2:
-        return inputs
-    weight = torch.rand(n, generator=generator)
-    weight = torch.where(torch.rand(n, generator=generator) < fraction, weight, 1.0)
-    partner = torch.randperm(n, generator=generator).to(inputs.device)
-    weight = weight.to(inputs.device).view(-1, *[1] * (inputs.dim() - 1))
-    return torch.lerp(inputs[partner], inputs, weight)
-
-
-def _indices(n: int, size: int, most: int, generator: Generator) -> Tensor:
-    """Return (n, size) source positions, shifted by up to `most`, reflected at the border."""
-    offset = torch.randint(-most, most + 1, (n, 1), generator=generator)
-    position = (torch.arange(size) + offset).abs()
-    return torch.where(position >= size, 2 * (size - 1) - position, position)
 
 
 @dataclass(frozen=True)
@@ -167,27 +128,78 @@ class Batch:
     labels: Tensor | None = None
 
 
-def feed(
-    pool: ImagePool, live: OnlineGenerators | None, spec: DistillationConfig, generator: Generator
-) -> Iterator[Batch]:
-    """Yield batches forever.
+def flip_and_shift(images: Tensor, *, flip: bool, shift: float, generator: Generator) -> Tensor:
+    """Return images flipped left to right with probability 1/2 and shifted.
 
     Args:
-        pool: images drawn once.
-        live: generators to draw from instead; None takes the pool.
-        spec: batch and augmentation.
+        images: (N, H, W, C), any dtype.
+        flip: whether flips occur.
+        shift: the largest shift as a fraction of the side.
         generator: CPU randomness.
     """
-    if live is None:
-        for pixels in pool.draw(spec.batch_size, generator):
-            moved = pixels
-            if pool.movable:
-                moved = move(pixels, flip=spec.flip, shift=spec.shift, generator=generator)
-            yield Batch(mixup(pool.tensor(moved), fraction=spec.mixup, generator=generator))
-    while live is not None:
-        drawn = live.draw(spec.batch_size, generator)
-        x = drawn.x if live.inputs.preprocessing.layout == "NHWC" else drawn.x.permute(0, 2, 3, 1)
-        x = move(x, flip=spec.flip, shift=spec.shift, generator=generator)  # (N, H, W, C)
-        x = x if live.inputs.preprocessing.layout == "NHWC" else x.permute(0, 3, 1, 2)
-        mixed = mixup(x, fraction=spec.mixup, generator=generator)
-        yield Batch(mixed, None if spec.mixup else drawn.labels)
+    n, height, width = images.shape[:3]
+    rows = _shifted_indices(n, height, round(shift * height), generator)  # (N, H)
+    columns = _shifted_indices(n, width, round(shift * width), generator)  # (N, W)
+    if flip:
+        flipped = torch.rand(n, generator=generator) < 0.5
+        columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    first = torch.arange(n, device=images.device)[:, None, None]
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    return images[first, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
+
+
+def _shifted_indices(n: int, size: int, most: int, generator: Generator) -> Tensor:
+    """Return (n, size) source positions, shifted by up to `most`, reflected at the border."""
+    offset = torch.randint(-most, most + 1, (n, 1), generator=generator)
+    position = (torch.arange(size) + offset).abs()
+    return torch.where(position >= size, 2 * (size - 1) - position, position)
+
+
+def mixup(inputs: Tensor, *, fraction: float, generator: Generator) -> Tensor:
+    """Return inputs of which `fraction` are blended with another one.
+
+    Args:
+        inputs: (N, ...), float.
+        fraction: the share of blended ones.
+        generator: CPU randomness.
+    """
+    n = inputs.shape[0]
+    if not fraction or n < 2:
+        return inputs
+    weight = torch.rand(n, generator=generator)
+    weight = torch.where(torch.rand(n, generator=generator) < fraction, weight, 1.0)
+    partner = torch.randperm(n, generator=generator).to(inputs.device)
+    weight = weight.to(inputs.device).view(-1, *[1] * (inputs.dim() - 1))
+    return torch.lerp(inputs[partner], inputs, weight)
+
+
+def training_batches(
+    pool: ImagePool,
+    online: OnlineGenerators | None,
+    config: DistillationConfig,
+    generator: Generator,
+) -> Iterator[Batch]:
+    """Yield augmented batches forever.
+
+    Args:
+        pool: the images made before the training.
+        online: the generators to draw from instead; None takes the pool.
+        config: batch size and augmentation.
+        generator: CPU randomness.
+    """
+    pixels = pool.draw(config.batch_size, generator)
+    nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
+    while True:
+        if online is None:
+            x, labels = next(pixels), None
+        else:
+            drawn = online.draw(config.batch_size, generator)
+            x, labels = drawn.x if nhwc else drawn.x.permute(0, 2, 3, 1), drawn.labels
+        if pool.holds_images:  # x is (N, H, W, C)
+            x = flip_and_shift(x, flip=config.flip, shift=config.shift, generator=generator)
+        if online is None:
+            x = pool.tensor(x)
+        elif not nhwc:
+            x = x.permute(0, 3, 1, 2)
+        x = mixup(x, fraction=config.mixup, generator=generator)
+        yield Batch(x, None if config.mixup else labels)

@@ -1,7 +1,7 @@
-"""The student before its first training step: steps by search, weights by reconstruction.
+"""The student before its first training step: scales by search, weights by GPTQ.
 
-The damping of the reconstruction is chosen by divergence from the teacher on held-out synthetic
-images; the plain rounding is one of the candidates.
+The damping of GPTQ is chosen by the agreement with the teacher on held-out synthetic images; plain
+rounding is one of the candidates.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.convert.program import Program
-from dfqonnx.core.progress import Progress
+from dfqonnx.core.context import RunContext
 from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.batch_size import BatchSizes
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
@@ -22,53 +22,51 @@ from dfqonnx.ptq.data_free import apply_data_free_init
 from dfqonnx.ptq.gptq import gptq
 
 
-def initialize(  # noqa: PLR0913 (one keyword for each thing that decides the outcome)
+def initialize(
     student: Student,
-    teacher: Program,
-    target: ProgramModule,
+    teacher: ProgramModule,
     pool: ImagePool,
     *,
-    spec: DistillationConfig,
+    config: DistillationConfig,
     equalization: EqualizationConfig,
-    reconstructed: int,
-    seed: int,
-    expected: Mapping[str, ActivationMoments] | None = None,
-    progress: Progress | None = None,
+    expected: Mapping[str, ActivationMoments],
+    sizes: BatchSizes,
+    context: RunContext,
 ) -> Agreement:
     """Initialize `student` in place and return its held-out agreement.
 
     Args:
         student: the quantized copy.
-        teacher: the float program.
-        target: the same as a module.
-        pool: synthetic images.
-        spec: the recipe.
-        equalization: what is done before, without looking at any image.
-        reconstructed: images that reconstruction looks at, in one go.
-        seed: of the positions that reconstruction looks at.
-        expected: what values are on the training data, where it is known and wanted.
-        progress: told what was done without images.
+        teacher: the float network.
+        pool: the synthetic images.
+        config: the recipe.
+        equalization: what sets ranges and biases besides the images.
+        expected: the moments of values on the training data, where they are known and asked for.
+        sizes: how many images at once.
+        context: the seed of the positions that GPTQ looks at, and the progress.
     """
-    chosen = pool.train[: spec.calibration_images]
-    student.initialize(pool.batches(chosen, spec.batch_size))
+    context.progress.start("initialize", 1)
+    pixels = pool.train[: config.calibration_images]
+    student.initialize(pool.batches(pixels, sizes.calibration))
     done = apply_data_free_init(
         student,
-        teacher,
-        pool.batches(chosen, spec.batch_size),
+        teacher.program,
+        pool.batches(pixels, sizes.calibration),
         spec=equalization,
-        expected=expected or {},
+        expected=expected,
     )
-    if done and progress is not None:
-        progress.note(done)
-    best = measure_agreement(student, target, pool.batches(pool.held, spec.batch_size))
-    plain = kept = student.save_state()
-    for damping in spec.gptq_damping:
-        student.load_state(plain)
-        generator = torch.Generator().manual_seed(seed)
-        x = pool.tensor(chosen[:reconstructed])
-        gptq(student, teacher, x, generator=generator, damping=damping)
-        found = measure_agreement(student, target, pool.batches(pool.held, spec.batch_size))
+    if done:
+        context.progress.note(done)
+    best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
+    rounded = kept = student.save_state()
+    for damping in config.gptq_damping:
+        student.load_state(rounded)
+        generator = torch.Generator().manual_seed(context.seed)
+        x = pool.tensor(pixels[: sizes.gptq])
+        gptq(student, teacher.program, x, generator=generator, damping=damping)
+        found = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
         if found.better_than(best):
             best, kept = found, student.save_state()
     student.load_state(kept)
+    context.progress.advance()
     return best

@@ -1,34 +1,23 @@
-"""What the student is asked to match. N images, K classes, T temperature, B block outputs.
+"""The losses of distillation. N images, K classes, T temperature, B feature maps ("blocks").
 
-    kd        T^2 / N  sum_n KL( softmax(t_n / T) || softmax(s_n / T) )
-    logits    mean (t - s)^2                                     over N K logits
-    features  sum_b  mean (t_b - s_b)^2 / var(t_b)
+    kd         T^2 / N  sum_n KL( softmax(t_n / T) || softmax(s_n / T) )
+    logits     mean (t - s)^2                                     over N K logits
+    features   sum_b  mean (t_b - s_b)^2 / var(t_b)
+    class      cross-entropy to the class asked for, else to the teacher's own
+    dkd        T^2 ( target KL( (p_c, 1 - p_c)^t || (p_c, 1 - p_c)^s ) + others KL( q^t || q^s ) )
+               c the target class,  q_k = p_k / (1 - p_c) for k other than c,  softmax at T
+    attention  sum_b  mean (a_b^s - a_b^t)^2,   a = mean over space of f^2, unit over channels
 
-T^2 keeps the gradient's size independent of T (Hinton et al., "Distilling the Knowledge in a Neural
-Network", 2015). var is over all elements of the batch: a block's error of 1 means nothing learned.
+- T^2 keeps the gradient's size independent of T (Hinton et al., "Distilling the Knowledge in a
+  Neural Network", 2015).
+- var is over all elements of the batch: an error of 1 means that nothing is learned.
+- Plain distillation weights the second term of dkd by 1 - p_c of the teacher, next to nothing where
+  it is confident (Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022; LRQ trains so).
+- attention is from Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization" (HAST), CVPR
+  2023.
 
-What the student is made to lower: a weighted sum of losses of one batch's answers.
-
-A loss is a function `DistillationLossInputs -> scalar` with its settings as keyword arguments, filed by name in
-`STUDENT_LOSSES`; names, settings and defaults stand in `config/loss_terms`.
-
-Decoupled knowledge distillation: what the target class gets, and how the rest share the rest.
-
-    target  KL( (p_c, 1 - p_c)^t || (p_c, 1 - p_c)^s )       c the target class
-    others  KL( q^t || q^s ),  q_k = p_k / (1 - p_c), k other than c
-    loss    T^2 ( alpha target + beta others )               softmax at temperature T
-
-In plain distillation `others` is weighted by 1 - p_c of the teacher, next to nothing where it is
-confident.
-
-Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022; LRQ trains its student so.
-
-Channel attention: which channels of a block are loud.
-
-    a_c = mean over space of f_c^2, divided by its norm over channels
-    loss = sum over blocks of mean ( a^s - a^t )^2
-
-Source: Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization" (HAST), CVPR 2023.
+A loss is a function `DistillationLossInputs -> scalar` with its settings as keyword arguments,
+registered by name in `STUDENT_LOSSES`; `config/loss_terms` holds names, settings and defaults.
 """
 
 from __future__ import annotations
@@ -46,30 +35,125 @@ from dfqonnx.core.registry import Registry
 from dfqonnx.fakequant.quantizer import inner
 
 LEAST_VARIANCE = 1e-8
+Features = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationLossInputs:
+    """What teacher and student make of the same N images.
+
+    Attributes:
+        student: the student's logits (N, K), or (N, ..., K).
+        teacher: the teacher's, of the same shape; no gradient.
+        student_features: the student's feature maps by name.
+        teacher_features: the teacher's, by the same names; no gradient.
+        temperature: T.
+        labels: (N,) the classes that the images were made for; None where that is not known.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    student_features: Features
+    teacher_features: Features
+    temperature: float
+    labels: Tensor | None = None
+
+    @property
+    def classes(self) -> Tensor:
+        """The classes (N,) that count as right: those asked for, else the teacher's."""
+        return self.teacher.argmax(1) if self.labels is None else self.labels
+
+
+StudentLoss = Callable[..., Tensor]
+STUDENT_LOSSES: Registry[StudentLoss] = Registry("student loss")
+
+
+def weighted_sum(terms: Iterable[LossTerm], inputs: DistillationLossInputs) -> Tensor:
+    """Return the weighted sum of losses; those of weight 0 are not computed."""
+    values = [
+        term.weight * STUDENT_LOSSES[term.name](inputs, **dict(term.settings))
+        for term in terms
+        if term.weight
+    ]
+    result = inputs.student.new_zeros(()) if not values else values[0]
+    for value in values[1:]:
+        result = result + value
+    return result
 
 
 def is_classification(output: Tensor) -> bool:
-    """Tell whether rows are scores of classes, (N, K) with K above 1; others are just values."""
+    """Return whether rows are scores of classes, (N, K) with K above 1; others are just values."""
     return output.dim() == 2 and output.shape[1] > 1
+
+
+@STUDENT_LOSSES.add("kd")
+def kd(inputs: DistillationLossInputs) -> Tensor:
+    """Return KL(teacher || student) T^2; without classes the normalized error."""
+    if not is_classification(inputs.teacher):
+        return normalized_error(inputs.student, inputs.teacher)
+    return kd_loss(inputs.student, inputs.teacher, inputs.temperature)
+
+
+@STUDENT_LOSSES.add("logits")
+def logits(inputs: DistillationLossInputs) -> Tensor:
+    """Return the mean squared error of the logits."""
+    return functional.mse_loss(inputs.student, inputs.teacher)
+
+
+@STUDENT_LOSSES.add("features")
+def features(inputs: DistillationLossInputs) -> Tensor:
+    """Return the normalized error of the feature maps; 0 without any."""
+    return feature_loss(inputs.student_features, inputs.teacher_features)
+
+
+@STUDENT_LOSSES.add("class")
+def cross_entropy(inputs: DistillationLossInputs) -> Tensor:
+    """Return the cross-entropy to the class asked for; without one, to the teacher's own."""
+    return functional.cross_entropy(inputs.student, inputs.classes)
+
+
+@STUDENT_LOSSES.add("dkd")
+def decoupled_kd(
+    inputs: DistillationLossInputs, *, target: float = 1.0, others: float = 8.0
+) -> Tensor:
+    """Return the decoupled distillation loss."""
+    classes = inputs.classes
+    s, t = (
+        functional.log_softmax(z / inputs.temperature, 1) for z in (inputs.student, inputs.teacher)
+    )
+    binary = _kl(_binary(s, classes), _binary(t, classes))
+    rest = _kl(_other_classes(s, classes), _other_classes(t, classes))
+    return inputs.temperature**2 * (target * binary + others * rest)
+
+
+@STUDENT_LOSSES.add("attention")
+def attention(inputs: DistillationLossInputs) -> Tensor:
+    """Return the channel-attention loss of the feature maps (N, C, ...); 0 without any."""
+    return _sum(
+        functional.mse_loss(
+            channel_attention(value), channel_attention(inputs.teacher_features[name])
+        )
+        for name, value in inputs.student_features.items()
+        if value.dim() > 2
+    )
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return the distillation loss of logits (N, K), or (..., K) taken as rows."""
-    s = functional.log_softmax(student.flatten(0, -2) / temperature, dim=-1)  # (N, K)
-    t = functional.log_softmax(teacher.flatten(0, -2) / temperature, dim=-1)  # (N, K)
-    divergence = functional.kl_div(s, t, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
+    s, t = (
+        functional.log_softmax(z.flatten(0, -2) / temperature, dim=-1) for z in (student, teacher)
+    )  # (N, K)
+    return _kl(s, t) * temperature**2
 
 
-def logit_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean squared error of the logits."""
-    return functional.mse_loss(student, teacher)
+def feature_loss(student: Features, teacher: Features) -> Tensor:
+    """Return the sum of the normalized errors of feature maps; 0 without any."""
+    return _sum(normalized_error(value, teacher[name]) for name, value in student.items())
 
 
-def feature_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum over blocks of mean squared error over teacher variance; 0 without blocks."""
-    terms = [normalized_error(value, teacher[name]) for name, value in student.items()]
-    return torch.stack(terms).sum() if terms else torch.zeros(())
+def channel_attention(value: Tensor) -> Tensor:
+    """Return unit vectors (N, C) of a feature map (N, C, ...)."""
+    return functional.normalize(value.flatten(2).square().mean(2), dim=1)
 
 
 def normalized_error(student: Tensor, teacher: Tensor) -> Tensor:
@@ -78,7 +162,7 @@ def normalized_error(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class _NormalizedError(torch.autograd.Function):
-    """With dot products, four passes over memory instead of about ten."""
+    """Computes with dot products: four passes over memory instead of about ten."""
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
@@ -95,149 +179,29 @@ class _NormalizedError(torch.autograd.Function):
         return difference * (gradient * 2.0 / (variance * difference.numel())), None
 
 
-def decoupled_loss(
-    student: Tensor,
-    teacher: Tensor,
-    classes: Tensor,
-    *,
-    temperature: float,
-    target: float,
-    others: float,
-) -> Tensor:
-    """Return the loss, mean over the batch.
-
-    Args:
-        student: logits (N, K).
-        teacher: logits (N, K).
-        classes: (N,) the target classes.
-        temperature: T.
-        target: alpha.
-        others: beta.
-    """
-    s, t = (functional.log_softmax(z / temperature, 1) for z in (student, teacher))
-    binary = _kl(_binary(s, classes), _binary(t, classes))
-    return temperature**2 * (target * binary + others * _kl(_rest(s, classes), _rest(t, classes)))
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    values = list(terms)
+    return torch.stack(values).sum() if values else torch.zeros(())
 
 
 def _kl(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return KL(teacher || student) of log-probabilities (N, K), mean over N."""
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 def _binary(logs: Tensor, classes: Tensor) -> Tensor:
     """Return log (p_c, 1 - p_c), (N, 2)."""
     own = logs.gather(1, classes[:, None])
-    return torch.cat([own, _others(logs, classes).logsumexp(1, keepdim=True)], 1)
+    return torch.cat([own, _without(logs, classes).logsumexp(1, keepdim=True)], 1)
 
 
-def _rest(logs: Tensor, classes: Tensor) -> Tensor:
+def _other_classes(logs: Tensor, classes: Tensor) -> Tensor:
     """Return log q, (N, K - 1)."""
-    return functional.log_softmax(_others(logs, classes), 1)
+    return functional.log_softmax(_without(logs, classes), 1)
 
 
-def _others(logs: Tensor, classes: Tensor) -> Tensor:
+def _without(logs: Tensor, classes: Tensor) -> Tensor:
+    """Return the logarithms of all classes but `classes`, (N, K - 1)."""
     n, k = logs.shape
     keep = torch.arange(k, device=logs.device) != classes[:, None]  # (N, K)
     return logs[keep].view(n, k - 1)
-
-
-def attention_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss over blocks (N, C, ...); 0 without blocks."""
-    terms = [
-        functional.mse_loss(channel_attention(value), channel_attention(teacher[name]))
-        for name, value in student.items()
-        if value.dim() > 2
-    ]
-    return torch.stack(terms).sum() if terms else torch.zeros(())
-
-
-def channel_attention(value: Tensor) -> Tensor:
-    """Return unit vectors (N, C) of a value (N, C, ...)."""
-    return functional.normalize(value.flatten(2).square().mean(2), dim=1)
-
-
-@dataclass(frozen=True)
-class DistillationLossInputs:
-    """What teacher and student say about the same N images.
-
-    Attributes:
-        student: logits (N, K), or (N, ..., K).
-        teacher: logits of the same shape; no gradient.
-        blocks: the student's block outputs by name.
-        goals: the teacher's, by the same names; no gradient.
-        temperature: of the distillation losses.
-        labels: (N,) the classes that the images were made for; None where that is not known.
-    """
-
-    student: Tensor
-    teacher: Tensor
-    blocks: Mapping[str, Tensor]
-    goals: Mapping[str, Tensor]
-    temperature: float
-    labels: Tensor | None = None
-
-    @property
-    def targets(self) -> Tensor:
-        """The classes (N,) that count as right: those asked for, else the teacher's."""
-        return self.teacher.argmax(1) if self.labels is None else self.labels
-
-
-StudentLoss = Callable[..., Tensor]
-STUDENT_LOSSES: Registry[StudentLoss] = Registry("student loss")
-
-
-def total(terms: Iterable[LossTerm], answers: DistillationLossInputs) -> Tensor:
-    """Return the weighted sum; terms of weight 0 are not computed."""
-    values = [
-        term.weight * STUDENT_LOSSES[term.name](answers, **dict(term.settings))
-        for term in terms
-        if term.weight
-    ]
-    result = answers.student.new_zeros(()) if not values else values[0]
-    for value in values[1:]:
-        result = result + value
-    return result
-
-
-@STUDENT_LOSSES.add("kd")
-def kd(answers: DistillationLossInputs) -> Tensor:
-    """Return KL(teacher || student) T^2; without classes the normalized error."""
-    if not is_classification(answers.teacher):
-        return normalized_error(answers.student, answers.teacher)
-    return kd_loss(answers.student, answers.teacher, answers.temperature)
-
-
-@STUDENT_LOSSES.add("logits")
-def logits(answers: DistillationLossInputs) -> Tensor:
-    """Return the logits' mean squared error."""
-    return logit_loss(answers.student, answers.teacher)
-
-
-@STUDENT_LOSSES.add("features")
-def features(answers: DistillationLossInputs) -> Tensor:
-    """Return the blocks' normalized error; 0 without blocks."""
-    return feature_loss(answers.blocks, answers.goals)
-
-
-@STUDENT_LOSSES.add("class")
-def class_(answers: DistillationLossInputs) -> Tensor:
-    """Return cross-entropy to the class asked for; without one, to the teacher's own."""
-    return functional.cross_entropy(answers.student, answers.targets)
-
-
-@STUDENT_LOSSES.add("dkd")
-def dkd(answers: DistillationLossInputs, *, target: float = 1.0, others: float = 8.0) -> Tensor:
-    """Return the decoupled distillation loss of `distill/losses`."""
-    return decoupled_loss(
-        answers.student,
-        answers.teacher,
-        answers.targets,
-        temperature=answers.temperature,
-        target=target,
-        others=others,
-    )
-
-
-@STUDENT_LOSSES.add("attention")
-def attention(answers: DistillationLossInputs) -> Tensor:
-    """Return the blocks' channel-attention loss; 0 without blocks."""
-    return attention_loss(answers.blocks, answers.goals)

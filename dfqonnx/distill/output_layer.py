@@ -1,68 +1,71 @@
-"""The last layers anew, once all before them is trained.
+"""The output layers solved anew, once all before them is trained.
 
-What a last layer reads no longer changes, and nothing reads what it writes: the codes, steps and
-bias that come closest to the teacher's outputs have a closed form (`ptq/gptq`), over
-all images at once. Training by small batches leaves a walk of half a code in its weights, each of
-which meets few images that tell something about it.
+What an output layer reads no longer changes, and nothing reads what it writes: the codes, scales
+and bias that come closest to the teacher's outputs have a closed form (`ptq/gptq`), over all images
+at once. Training by small batches leaves a random walk of half a code in its weights, each of which
+meets few images that say something about it.
 
 Least squares on logits is what distillation is at high T (Hinton et al., 2015, section 2.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.distill.agreement import Agreement
+from dfqonnx.distill.agreement import Agreement, measure_agreement
+from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.ptq.gptq import LARGEST, SampledPositions, is_matrix_product, set_solution
 
-MOST = 2**24  # numbers kept of one layer's inputs, or outputs, over all images
+MAX_IMAGES = 2048  # that the layers are solved on
+MAX_VALUES = 2**24  # kept of one layer's inputs, or outputs, over all images
 
 
 @torch.no_grad()
 def refit_output_layer(
     student: Student,
-    teacher: Program,
-    images: Iterable[Tensor],
+    teacher: ProgramModule,
+    pool: ImagePool,
     *,
-    batches: int,
-    damping: Iterable[float],
-    agreement: Callable[[], Agreement],
+    config: DistillationConfig,
     seed: int,
 ) -> Agreement:
-    """Solve the last layers in place, near the teacher's, where that agrees better.
+    """Solve the output layers in place, near the teacher's, where that agrees better.
 
     Args:
-        student: trained, its parameters its own again.
-        teacher: the float program.
-        images: model inputs, in batches.
-        batches: how many.
-        damping: candidates, see `gptq`.
-        agreement: measures `student` as it stands, on images that are not among `images`.
-        seed: of the positions that are looked at.
+        student: trained, with its weights rounded.
+        teacher: the float network.
+        pool: the images to solve on, and those to measure agreement on.
+        config: the batch size, and the candidates for damping (see `ptq/gptq`).
+        seed: the seed of the positions that are sampled.
 
     Returns:
-        the agreement of the student as it was left.
+        the held-out agreement of the student as it was left.
     """
+
+    def agreement() -> Agreement:
+        return measure_agreement(student, teacher, pool.held_out_batches(config.batch_size))
+
     best, kept = agreement(), student.save_state()
-    last = last_layers(student, teacher)
-    if not last or not batches:
+    program = teacher.program
+    layers = find_output_layers(student, program)
+    if not layers:
         return best
-    looks = [_LayerInputs(op, teacher, MOST // batches) for op in last]
-    generator = torch.Generator().manual_seed(seed)
-    _pass(student, teacher, looks, images=images, generator=generator)
-    for d in damping:
-        for look in looks:
-            look.op.weight.copy_(teacher.tensors[look.op.site.weight])
-            set_solution(look.op, torch.cat(look.x, 2), torch.cat(look.y, 2), damping=d)
+    samples = _sample(student, program, pool, layers, batch_size=config.batch_size, seed=seed)
+    for damping in config.gptq_damping:
+        for sample in samples:
+            layer = sample.layer
+            layer.weight.copy_(program.tensors[layer.site.weight])
+            set_solution(layer, torch.cat(sample.x, 2), torch.cat(sample.y, 2), damping=damping)
         found = agreement()
         if found.better_than(best):
             best, kept = found, student.save_state()
@@ -70,62 +73,77 @@ def refit_output_layer(
     return best
 
 
-def last_layers(student: Student, teacher: Program) -> list[QuantizedLayer]:
-    """Return the matrix products behind which nothing but shapes changes up to the targets."""
-    ends, made = set(teacher.training_outputs), {str(s.outputs[0]): s for s in teacher.steps}
-    for step in reversed(teacher.steps):
-        if has_trait(step.op, Trait.REARRANGES_AXES) and ends & {
-            str(name) for name in step.outputs
+def find_output_layers(student: Student, program: Program) -> list[QuantizedLayer]:
+    """Return the matrix products after which only shapes change up to the training outputs."""
+    ends, producers = set(program.training_outputs), {str(s.outputs[0]): s for s in program.steps}
+    for call in reversed(program.steps):
+        if has_trait(call.op, Trait.REARRANGES_AXES) and ends & {
+            str(name) for name in call.outputs
         }:
-            ends.add(str(step.inputs[0]))
-    last = {made[name].node for name in ends if name in made}
+            ends.add(str(call.inputs[0]))
+    last = {producers[name].node for name in ends if name in producers}
     return [
-        op
-        for op in student.operators()
-        if op.site.node in last
-        and op.fan_in <= LARGEST
-        and is_matrix_product(op.site, op.attributes, op.weight)
+        layer
+        for layer in student.operators()
+        if layer.site.node in last
+        and layer.fan_in <= LARGEST
+        and is_matrix_product(layer.site, layer.attributes, layer.weight)
     ]
 
 
-class _LayerInputs:
-    """What one layer reads, (G, M, P) by batch, and what the teacher answers, (G, O/g, P)."""
+class _LayerSample:
+    """What one layer reads and what the teacher answers, at random positions of every batch.
 
-    def __init__(self, op: QuantizedLayer, teacher: Program, most: int) -> None:
-        self.op, self.name = op, str(teacher.step(op.site.node).outputs[0])
-        groups = int(op.attributes.get("group", 1))
-        self.count = max(1, most // max(op.fan_in * groups, op.weight.shape[op.site.axis]))
+    Attributes:
+        layer: an output layer of the student.
+        name: the value that it writes.
+        x: (G, M, P) by batch.
+        y: (G, O/g, P) by batch.
+    """
+
+    def __init__(self, layer: QuantizedLayer, program: Program, max_values: int) -> None:
+        self.layer, self.name = layer, str(program.step(layer.site.node).outputs[0])
+        groups = int(layer.attributes.get("group", 1))
+        widest = max(layer.fan_in * groups, layer.weight.shape[layer.site.axis])
+        self._positions = max(1, max_values // widest)
         self.x: list[Tensor] = []
         self.y: list[Tensor] = []
 
     def add(self, value: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
         """Keep random positions of a batch."""
-        op = self.op
-        at = SampledPositions(op.site, op.attributes, wanted, count=self.count, generator=generator)
-        self.x.append(at.inputs(value, op.weight))
+        site, attributes = self.layer.site, self.layer.attributes
+        at = SampledPositions(site, attributes, wanted, count=self._positions, generator=generator)
+        self.x.append(at.inputs(value, self.layer.weight))
         self.y.append(at.outputs(wanted))
 
 
-def _pass(
+def _sample(
     student: Student,
-    teacher: Program,
-    looks: list[_LayerInputs],
+    program: Program,
+    pool: ImagePool,
+    layers: list[QuantizedLayer],
     *,
-    images: Iterable[Tensor],
-    generator: torch.Generator,
-) -> None:
-    target = ProgramModule(teacher, taps=tuple(look.name for look in looks), channels_last=True)
-    target.to(next(student.parameters()).device)
+    batch_size: int,
+    seed: int,
+) -> list[_LayerSample]:
+    """Return samples of all layers from images of the training."""
+    images = pool.train[:MAX_IMAGES]
+    batches = -(-len(images) // batch_size)
+    samples = [_LayerSample(layer, program, MAX_VALUES // batches) for layer in layers]
+    generator = torch.Generator().manual_seed(seed)
+    teacher = ProgramModule(program, taps=[s.name for s in samples], channels_last=True)
+    teacher.to(pool.train.device)
     wanted: dict[str, Tensor] = {}
 
-    def watch(look: _LayerInputs) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        return lambda _, values: look.add(values[0], wanted[look.name], generator)
+    def keep(sample: _LayerSample) -> Callable[[Any, tuple[Tensor, ...]], None]:
+        return lambda _, values: sample.add(values[0], wanted[sample.name], generator)
 
-    hooks = [look.op.register_forward_pre_hook(watch(look)) for look in looks]
+    hooks = [sample.layer.register_forward_pre_hook(keep(sample)) for sample in samples]
     try:
-        for x in images:
-            wanted.update(target(x)[1])
+        for x in pool.batches(images, batch_size):
+            wanted.update(teacher(x)[1])
             student(x)
     finally:
         for hook in hooks:
             hook.remove()
+    return samples

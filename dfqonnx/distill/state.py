@@ -1,91 +1,140 @@
-"""The course of a training: how far it is, what was lost on the way, and what is kept of it."""
+"""The state of a training: everything that its steps change besides the students' parameters.
+
+Only the verbs of `TrainingState` change it; its properties change nothing.
+"""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
-from dfqonnx.core.progress import Progress
+from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.schedule import steps_within
 
-REPORT_EVERY = 25
+LOG_EVERY = 25
+FIRST_BUDGET_CHECK = 5  # steps; the next checks follow the log
+PATIENCE = 3  # steps in a row whose loss may be not finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LogEntry:
-    """The state of training after `step` steps.
+    """A line in the history of a training.
 
     Attributes:
-        step: steps done.
-        seconds: since training began.
-        loss: mean since the last moment.
-        rate: learning rate over its peak.
-        width: of the ramp between two codes, 1 to 0; 0 where all weights are rounded.
-        agreement: top-1 agreement on held-out images when it was last measured; None before.
+        step: the number of steps done.
+        seconds: wall clock since the first step began.
+        loss: the mean loss since the last entry.
+        lr_factor: the learning rate over its peak.
+        rounding_temperature: 1 where soft rounding rounds nothing, 0 where it rounds all weights.
+        agreement: the top-1 agreement on held-out images when it was last measured, or None.
     """
 
     step: int
     seconds: float
     loss: float
-    rate: float
-    width: float = 0.0
+    lr_factor: float
+    rounding_temperature: float = 0.0
     agreement: float | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainingState:
-    """What the loop hands from step to step.
+    """How far a training is, and what it falls back to.
 
     Attributes:
-        started: when distillation began.
-        total: steps in all; a budget changes it on the way.
-        budget: wall-clock seconds; None lets the recipe decide.
-        step: steps done.
-        lost: steps in a row whose loss was not finite.
-        agreement: when it was last measured.
-        losses: since the last moment.
-        history: every moment so far.
-        reason: why it ended early, or why its result is not kept.
+        total_steps: the number of steps in all; a budget changes it on the way.
+        before: the held-out agreement of the untrained student.
+        untrained: its parameters, see `Student.save_state`; empty where nothing is trained.
+        started: the clock when distillation began, initialization included.
+        budget_seconds: the wall clock that distillation may take; None keeps `total_steps`.
+        step: the number of steps done.
+        first_step_started: the clock when training began.
+        nonfinite_steps: the number of steps in a row, up to the last, whose loss was not finite.
+        losses: the losses since the last log entry.
+        agreement: the top-1 agreement on held-out images when it was last measured.
+        history: the log entries so far.
+        stop_reason: why training ended early; empty otherwise.
     """
 
+    total_steps: int
+    before: Agreement
+    untrained: Mapping[str, Tensor]
     started: float
-    total: int
-    budget: float | None
+    budget_seconds: float | None = None
     step: int = 0
-    lost: int = 0
-    agreement: float | None = None
+    first_step_started: float = 0.0
+    nonfinite_steps: int = 0
     losses: list[float] = field(default_factory=list)
+    agreement: float | None = None
     history: list[LogEntry] = field(default_factory=list)
-    reason: str = ""
+    stop_reason: str = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no further step is to be taken."""
+        return self.step >= self.total_steps or bool(self.stop_reason)
+
+    @property
+    def done(self) -> float:
+        """The fraction of the schedule that is over."""
+        return self.step / self.total_steps
+
+    @property
+    def done_after_step(self) -> float:
+        """The same after one more step."""
+        return self.done + 1.0 / self.total_steps
+
+    @property
     def seconds(self) -> float:
-        """Return the wall clock since distillation began."""
+        """The wall clock since distillation began."""
         return time.perf_counter() - self.started
 
-    def tell(
-        self, loss: float, rate: float, *, width: float, since: float, progress: Progress
-    ) -> None:
-        """Note a step, tell of it, and fit the rest into the budget.
+    def begin_training(self) -> None:
+        """Set the clock of the first step."""
+        self.first_step_started = time.perf_counter()
 
-        Args:
-            loss: of the step.
-            rate: over its peak.
-            width: of the ramp between two codes.
-            since: when training, without what came before it, began.
-            progress: told.
-        """
-        self.losses.append(loss)
-        figures = {} if self.agreement is None else {"agreement": self.agreement}
-        progress.advance(1, loss=loss, **figures)
-        spent = time.perf_counter() - since
-        if self.budget is not None and (self.step == 5 or self.step % REPORT_EVERY == 0):
-            left = self.budget - self.seconds()
-            self.total = steps_within(left, self.step, spent / self.step)
-            progress.start("distill", self.total)
-            progress.advance(self.step)
-        if self.step % REPORT_EVERY == 0 or self.step == self.total:
-            mean = float(np.mean(self.losses))
-            self.history.append(LogEntry(self.step, spent, mean, rate, width, self.agreement))
-            self.losses.clear()
+    def record_loss(self, loss: float) -> None:
+        """Count a step; after `PATIENCE` losses in a row that are not finite, training is over."""
+        self.step += 1
+        if math.isfinite(loss):
+            self.nonfinite_steps = 0
+            self.losses.append(loss)
+            return
+        self.nonfinite_steps += 1
+        if self.nonfinite_steps >= PATIENCE:
+            self.stop_reason = (
+                f"the loss was not finite in {PATIENCE} steps in a row, up to step {self.step}"
+            )
+
+    def record_agreement(self, top1: float | None) -> None:
+        """Keep the top-1 agreement on held-out images, for the log."""
+        self.agreement = top1
+
+    def fit_steps_to_budget(self) -> bool:
+        """Set `total_steps` to what the budget leaves time for; return whether that was due."""
+        due = self.step == FIRST_BUDGET_CHECK or self.step % LOG_EVERY == 0
+        if self.budget_seconds is None or not due:
+            return False
+        per_step = (time.perf_counter() - self.first_step_started) / self.step
+        self.total_steps = steps_within(self.budget_seconds - self.seconds, self.step, per_step)
+        return True
+
+    def log(self, *, lr_factor: float, rounding_temperature: float) -> None:
+        """Add an entry to the history after every `LOG_EVERY` steps, and after the last."""
+        if self.step % LOG_EVERY and self.step != self.total_steps:
+            return
+        entry = LogEntry(
+            step=self.step,
+            seconds=time.perf_counter() - self.first_step_started,
+            loss=float(np.mean(self.losses)),
+            lr_factor=lr_factor,
+            rounding_temperature=rounding_temperature,
+            agreement=self.agreement,
+        )
+        self.history.append(entry)
+        self.losses.clear()

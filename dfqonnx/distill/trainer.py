@@ -1,106 +1,252 @@
-"""A student in training: its parameters, their form and optimizer, their mean, and its batches.
+"""The training loop, and the students in it.
 
-One step: the teacher answers a batch, the student is moved towards these answers. The batch is
-detached from whatever made it, and the teacher keeps no gradient.
+A step draws a batch, asks the teacher for its outputs and moves the student towards them:
 
-The mean of the parameters over the last part of training (tail averaging).
+    loss = kd KL(teacher || student) T^2 + features sum_b MSE_b / var_b + ...      (`losses`)
 
-mean_k = mean_{k-1} + (p_k - mean_{k-1}) / k. Steps are averaged as logarithms: a geometric mean.
+Weights, biases and logarithmic scales are parameter groups of their own. Under SGD scales have
+neither momentum nor decay: DFQF trains its clips so.
 
-The student's optimizer: Adam, or SGD with Nesterov momentum, as a recipe says.
+Weight averaging, over the last part of the training. Logarithmic scales get a geometric mean.
 
-Weights, biases and logarithmic steps are groups of their own. Steps have neither momentum nor decay
-under SGD: DFQF trains its clips so.
+    mean_k = mean_{k-1} + (p_k - mean_{k-1}) / k
 
-Harder samples while training: images moved to where the student errs more.
+Sample-difficulty promotion, on images moved to where the student errs more.
 
-    d = e sign(gradient of L(x) by x)          L = loss(x) + loss(x + d)
+    d = e sign(gradient of L(x) by x)          L' = L(x) + L(x + d)
 
-L is the student's whole loss, the teacher answering both; d is at most e in every normalized pixel
-and is no part of the gradient. One step costs a good two of the plain ones.
-
-Source: sample-difficulty promotion of Li et al., "Hard Sample Matters a Lot in Zero-Shot
-Quantization" (HAST), CVPR 2023; e = 0.01 on CIFAR-10.
+L is the whole loss, the teacher answering both; d is at most e in every normalized pixel and is no
+part of the gradient. A step costs a good two of the plain ones. Source: Li et al., "Hard Sample
+Matters a Lot in Zero-Shot Quantization" (HAST), CVPR 2023; e = 0.01 on CIFAR-10.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.core.context import RunContext
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.image_pool import Batch
-from dfqonnx.distill.losses import DistillationLossInputs, total
-from dfqonnx.distill.schedule import width_at
+from dfqonnx.distill.image_pool import Batch, ImagePool, training_batches
+from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
+from dfqonnx.distill.schedule import rounding_temperature
+from dfqonnx.distill.state import TrainingState
 from dfqonnx.fakequant.soft_rounding import SoftRounding, slowed
 from dfqonnx.fakequant.student import Student
+from dfqonnx.synthesis.generators.training import OnlineGenerators
+
+AGREEMENT_EVERY = 100  # steps; a measurement costs about one
+SAMPLE_IMAGES = 256  # that soft rounding takes the means of values from
 
 
-class WeightAverage:
-    """A running mean of parameters."""
+class Trainer:
+    """Trains a student and its replicas, each on batches of its own.
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._parameters = list(parameters)
-        self._mean: list[Tensor] = []
-        self.count = 0
-
-    @torch.no_grad()
-    def add(self) -> None:
-        """Take the parameters as they are now into the mean."""
-        self.count += 1
-        if not self._mean:
-            self._mean = [p.detach().clone() for p in self._parameters]
-        else:
-            torch._foreach_lerp_(self._mean, self._parameters, 1.0 / self.count)
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Set the parameters to their mean; without one they stay."""
-        for parameter, mean in zip(self._parameters, self._mean, strict=bool(self._mean)):
-            parameter.copy_(mean)
-
-
-def build_optimizer(
-    parts: Mapping[str, list[torch.nn.Parameter]], spec: OptimizerConfig
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a student's parameters, at peak rates.
+    Replicas start equal; there are `co_training.students` of them where generators take part.
 
     Args:
-        parts: `weights`, `biases` and `steps`.
-        spec: the recipe.
+        student: initialized; it is the first replica.
+        teacher: the float network, which returns the student's features as well.
+        pool: the images to train on, and those held out.
+        config: the recipe, with the batch size that fits.
+        online: the generators that every batch is drawn from; None takes the pool.
+        context: the seed of batches and their augmentation, and the progress.
     """
-    weight_rate, step_rate = spec.rates()
-    rates = {"weights": weight_rate, "biases": weight_rate, "steps": step_rate}
-    groups = [
-        {
-            "params": parts[kind],
-            "lr": rate,
-            "weight_decay": spec.weight_decay if kind == "weights" else 0.0,
-            **({} if spec.kind == "adam" else _momentum(0.0 if kind == "steps" else spec.momentum)),
-        }
-        for kind, rate in rates.items()
-        if parts[kind]
-    ]
-    return torch.optim.Adam(groups, fused=True) if spec.kind == "adam" else torch.optim.SGD(groups)
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: ProgramModule,
+        pool: ImagePool,
+        *,
+        config: DistillationConfig,
+        online: OnlineGenerators | None,
+        context: RunContext,
+    ) -> None:
+        self._pool, self._config, self._online = pool, config, online
+        self._progress = context.progress
+        count = 1 if online is None else online.co_training.students
+        students = [student, *(copy_student(student) for _ in range(1, count))]
+        self.replicas: list[Replica] = []
+        for index, each in enumerate(students):
+            generator = torch.Generator().manual_seed(context.seed + 7919 * index)
+            batches = training_batches(pool, online, config, generator)
+            sample = pool.batches(pool.train[:SAMPLE_IMAGES], config.batch_size)
+            self.replicas.append(Replica(each, teacher, config, batches=batches, sample=sample))
+
+    def train(self, state: TrainingState) -> Agreement:
+        """Take steps until `state` says that training is over, and keep the best replica.
+
+        Returns:
+            the student's held-out agreement.
+        """
+        first = self.replicas[0]
+        self._progress.start("distill", state.total_steps)
+        state.begin_training()
+        while not state.is_over:
+            done, done_after = state.done, state.done_after_step
+            if self._online is not None and self._online.is_due(state.step):
+                self._online.co_train(self.replicas, done=done)
+            loss = float(np.mean([replica.step(done, done_after) for replica in self.replicas]))
+            state.record_loss(loss)
+            if not math.isfinite(loss):
+                continue
+            if state.step % AGREEMENT_EVERY == 0 and len(self._pool.held_out):
+                state.record_agreement(first.measure_agreement(self._held_out()).top1)
+            figures = {} if state.agreement is None else {"agreement": state.agreement}
+            self._progress.advance(1, loss=loss, **figures)
+            if state.fit_steps_to_budget():
+                self._progress.start("distill", state.total_steps, done=state.step)
+            state.log(
+                lr_factor=self._config.optimizer.lr_factor(done_after),
+                rounding_temperature=first.temperature,
+            )
+        return self._keep_best()
+
+    def _keep_best(self) -> Agreement:
+        """Give the student the parameters of the replica that agrees best; return how well."""
+        for replica in self.replicas:
+            replica.finish()
+        found = [replica.measure_agreement(self._held_out()) for replica in self.replicas]
+        best = min(range(len(found)), key=lambda index: found[index].distance)
+        if best:
+            self.replicas[0].student.load_state(self.replicas[best].student.save_state())
+        return found[best]
+
+    def _held_out(self) -> Iterator[Tensor]:
+        return self._pool.held_out_batches(self._config.batch_size)
 
 
-def _momentum(momentum: float) -> dict[str, float | bool]:
-    return {"momentum": momentum, "nesterov": momentum > 0}
+def copy_student(student: Student) -> Student:
+    """Return a student with the same parameters, on the same device."""
+    copy = Student(student.net.program, student.sites)
+    copy.load_state(student.save_state())
+    return copy.to(next(student.parameters()).device)
 
 
-def promote_sample_difficulty(
-    x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float
-) -> Tensor:
-    """Return loss(x) + loss(x + d); gradients reach what `loss` reads, not the images.
+class Replica:
+    """One student in training: its optimizer, its soft rounding, its averaged weights, its batches.
+
+    Attributes:
+        student: trained in place; its weights are its own again after `finish`.
+        optimizer: with one parameter group each for weights, biases and scales.
+        temperature: of soft rounding in the last step; 0 where all weights are rounded.
+
+    Args:
+        student: initialized.
+        teacher: the float network, which returns the student's features.
+        config: the recipe.
+        batches: what it is trained on.
+        sample: model inputs that soft rounding takes the means of values from.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: ProgramModule,
+        config: DistillationConfig,
+        *,
+        batches: Iterator[Batch],
+        sample: Iterable[Tensor],
+    ) -> None:
+        self.student, self._teacher = student, teacher
+        self._config, self._batches = config, batches
+        is_soft = config.optimizer.rounding == "soft"
+        self._soft_rounding = SoftRounding(student, sample) if is_soft else None
+        self.temperature = 0.0
+        parts = student.parts() if self._soft_rounding is None else self._soft_rounding.parts()
+        self._parameters = [p for kind in parts.values() for p in kind]
+        self.optimizer = build_optimizer(parts, config.optimizer)
+        self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._average = WeightAverage(self._parameters)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the student's logits: it is the opponent of a generator."""
+        logits: Tensor = self.student(x)[0]
+        return logits
+
+    def step(self, done: float, done_after: float) -> float:
+        """Take one step and return its loss; one that is not finite changes nothing.
+
+        Args:
+            done: the fraction of the schedule that is over.
+            done_after: the same after this step.
+        """
+        config = self._config
+        lr_factor = config.optimizer.lr_factor(done_after)
+        self._set_rates(lr_factor, done)
+        loss = self._loss(next(self._batches))
+        value = float(loss.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(value):
+            return value
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.optimizer.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, config.optimizer.max_grad_norm)
+        self.optimizer.step()
+        if self._soft_rounding is not None:
+            self._soft_rounding.pull(self._peak_rates[0] * lr_factor)
+        if config.weight_averaging and done >= 1.0 - config.weight_averaging:
+            self._average.add()
+        return value
+
+    def measure_agreement(self, inputs: Iterable[Tensor]) -> Agreement:
+        """Round all weights and return the student's agreement with its teacher."""
+        if self._soft_rounding is not None:
+            self._soft_rounding.set_width(0.0)  # the next step sets it anew
+        return measure_agreement(self.student, self._teacher, inputs)
+
+    def finish(self) -> None:
+        """Give the student its averaged weights, where there are some, all of them rounded."""
+        self._average.apply()
+        if self._soft_rounding is not None:
+            self._soft_rounding.settle()
+
+    def _set_rates(self, lr_factor: float, done: float) -> None:
+        """Set the temperature of soft rounding and the learning rates of a step."""
+        for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
+            group["lr"] = peak * lr_factor
+        if self._soft_rounding is not None:
+            self.temperature = rounding_temperature(done)
+            self._soft_rounding.set_width(self.temperature)
+            if self.temperature:
+                self.optimizer.param_groups[0]["lr"] *= slowed(self.temperature)  # of weights
+
+    def _loss(self, batch: Batch) -> Tensor:
+        config = self._config
+
+        def loss(x: Tensor) -> Tensor:
+            with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
+                teacher, teacher_features = self._teacher(x)
+            student, student_features = self.student(x)
+            inputs = DistillationLossInputs(
+                student=student,
+                teacher=teacher,
+                student_features=student_features,
+                teacher_features=teacher_features,
+                temperature=config.temperature,
+                labels=batch.labels,
+            )
+            return weighted_sum(config.losses, inputs)
+
+        if config.perturb:
+            return sample_difficulty_loss(batch.x, loss, config.perturb)
+        return loss(batch.x)
+
+
+def sample_difficulty_loss(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
+    """Return L(x) + L(x + d); gradients reach what `loss` reads, not the images.
 
     Args:
         x: model inputs.
-        loss: of model inputs; must be differentiable by them.
+        loss: L, differentiable by model inputs.
         epsilon: e.
     """
     x = x.detach().requires_grad_(True)
@@ -110,97 +256,43 @@ def promote_sample_difficulty(
     return plain + loss(harder)
 
 
-class Trainer:
-    """One of the students of a run.
+def build_optimizer(
+    parts: Mapping[str, list[torch.nn.Parameter]], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Return the optimizer of `weights`, `biases` and `steps` (logarithmic scales)."""
+    weight_lr, scale_lr = config.rates()
+    groups: list[dict[str, Any]] = []
+    for kind, lr in (("weights", weight_lr), ("biases", weight_lr), ("steps", scale_lr)):
+        decay = config.weight_decay if kind == "weights" else 0.0
+        group = {"params": parts[kind], "lr": lr, "weight_decay": decay}
+        if config.kind == "sgd":
+            momentum = 0.0 if kind == "steps" else config.momentum
+            group |= {"momentum": momentum, "nesterov": momentum > 0}
+        if parts[kind]:
+            groups.append(group)
+    adam = config.kind == "adam"
+    return torch.optim.Adam(groups, fused=True) if adam else torch.optim.SGD(groups)
 
-    Args:
-        student: trained in place; whole again after `settle`.
-        teacher: the float network, with the student's blocks tapped.
-        spec: the recipe.
-        batches: what it sees.
-        sample: model inputs that tell a gradual rounding the means of values.
-    """
 
-    def __init__(
-        self,
-        student: Student,
-        teacher: ProgramModule,
-        spec: DistillationConfig,
-        *,
-        batches: Iterator[Batch],
-        sample: Iterable[Tensor],
-    ) -> None:
-        self.student, self._teacher, self._spec, self._batches = student, teacher, spec, batches
-        gradual = spec.optimizer.rounding == "soft"
-        self._soft = SoftRounding(student, sample) if gradual else None
-        self.width = 0.0  # of the ramp between two codes, in the last step
-        parts = student.parts() if self._soft is None else self._soft.parts()
-        self._everything = [p for kind in parts.values() for p in kind]
-        self.optimizer = build_optimizer(parts, spec.optimizer)
-        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.mean = WeightAverage(self._everything)
+class WeightAverage:
+    """A running mean of parameters."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the student's logits: a generator's opponent."""
-        logits: Tensor = self.student(x)[0]
-        return logits
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = list(parameters)
+        self._mean: list[Tensor] = []
+        self._count = 0
 
-    def step(self, done: float, ahead: float) -> float:
-        """Take one step and return its loss; one that is not finite changes nothing.
+    @torch.no_grad()
+    def add(self) -> None:
+        """Take the parameters as they are now into the mean."""
+        self._count += 1
+        if not self._mean:
+            self._mean = [p.detach().clone() for p in self._parameters]
+        else:
+            torch._foreach_lerp_(self._mean, self._parameters, 1.0 / self._count)
 
-        Args:
-            done: fraction of the schedule that is over.
-            ahead: the same after this step.
-        """
-        rate = self._spec.optimizer.lr_factor(ahead)
-        if self._soft is not None:
-            self.width = width_at(done)
-            self._soft.set_width(self.width)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * rate
-        if self.width:
-            self.optimizer.param_groups[0]["lr"] *= slowed(self.width)  # the codes'
-        loss = self._loss(next(self._batches))
-        value = float(loss.detach())
-        self.optimizer.zero_grad(set_to_none=True)
-        if not math.isfinite(value):
-            return value
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._spec.optimizer.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self._everything, self._spec.optimizer.max_grad_norm)
-        self.optimizer.step()
-        if self._soft is not None:
-            self._soft.pull(self._peaks[0] * rate)
-        if self._spec.weight_averaging and done >= 1.0 - self._spec.weight_averaging:
-            self.mean.add()
-        return value
-
-    def agreement(self, inputs: Iterable[Tensor]) -> Agreement:
-        """Return the student's agreement with all weights rounded."""
-        if self._soft is not None:
-            self._soft.set_width(0.0)  # the next step sets it anew
-        return measure_agreement(self.student, self._teacher, inputs)
-
-    def settle(self) -> None:
-        """End the training: the mean of the parameters, where there is one, all weights rounded."""
-        self.mean.apply()
-        if self._soft is not None:
-            self._soft.settle()
-
-    def _loss(self, batch: Batch) -> Tensor:
-        spec = self._spec
-
-        def loss(x: Tensor) -> Tensor:
-            with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
-                goal, goals = self._teacher(x)
-            out, blocks = self.student(x)
-            answers = DistillationLossInputs(
-                out, goal, blocks, goals, spec.temperature, batch.labels
-            )
-            return total(spec.losses, answers)
-
-        return (
-            promote_sample_difficulty(batch.x, loss, spec.perturb)
-            if spec.perturb
-            else loss(batch.x)
-        )
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set the parameters to their mean; without one they stay."""
+        for parameter, mean in zip(self._parameters, self._mean, strict=bool(self._mean)):
+            parameter.copy_(mean)

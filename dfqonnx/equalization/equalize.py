@@ -68,23 +68,23 @@ def equalize(
         else (program, 0)
     )
     if evened:
-        progress.note(f"channels of {evened} Conv in front of InstanceNormalization evened")
+        progress.note(f"Normalized the channels of {evened} Conv before InstanceNormalization.")
     program, statistics, leveled = _leveled(
         program, sites, statistics, share=spec.activation_balancing, inputs=inputs
     )
     if leveled:
-        steps = "step" if leveled == 1 else "steps"
-        progress.note(f"channels leveled under {leveled} shared {steps} of activations")
+        quantizers = "quantizer" if leveled == 1 else "quantizers"
+        progress.note(f"Balanced activation channels for {leveled} per-tensor {quantizers}.")
     if spec.cross_layer:
         found = equalize_cross_layer(program, sites, statistics)
-        note = f"{len(found.pairs)} pairs of layers equalized in {found.sweeps} sweeps"
+        note = f"Equalized {len(found.pairs)} pairs of layers in {found.sweeps} sweeps"
         if found.relaxed:
-            note += f", {len(found.relaxed)} ceilings gone"
+            note += f", replaced {len(found.relaxed)} ReLU6 by ReLU"
         if spec.bias_absorption:
             before = found.program.tensors
             found = absorb_high_bias(found)
-            note += f", {moved_biases(before, found)} high biases absorbed"
-        progress.note(note)
+            note += f", absorbed {moved_biases(before, found)} high biases"
+        progress.note(f"{note}.")
         program, sites, statistics = found.program, found.sites, found.statistics
     expected: Mapping[str, ActivationMoments] = {}
     if spec.bias_correction or spec.activation_ranges == "batchnorm":

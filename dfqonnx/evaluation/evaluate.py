@@ -19,7 +19,7 @@ from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.data.labeled import EvalData
 from dfqonnx.errors import UsageError
-from dfqonnx.evaluation.file_facts import FileFacts, measure_file
+from dfqonnx.evaluation.file_size import FileFacts, measure_file
 from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
 from dfqonnx.runtime.kernel_audit import Audit, audit_kernels
@@ -112,7 +112,7 @@ def evaluate(
     progress = progress or SilentProgress()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
-    progress.start("validate", 3 + (0 if images.data is None else len(images.data)))
+    progress.start("evaluate", 3 + (0 if images.data is None else len(images.data)))
     x = _parity_inputs(images)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
     found = audit_kernels(student, provider=provider)

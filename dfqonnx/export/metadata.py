@@ -1,13 +1,20 @@
-"""What the file says about itself: the user's own metadata, and keys that begin with `dfqonnx.`."""
+"""What a file says about itself: the user's own metadata, and keys that begin with `dfqonnx.`.
+
+Written by `run`, and read again by `validate` and `compare`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from dfqonnx.core.input_format import METADATA_KEY, Preprocessing
-from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.errors import UsageError
 
 PREFIX = "dfqonnx."
 
@@ -55,3 +62,37 @@ def attach(model: ir.Model, own: Mapping[str, str], added: Mapping[str, str]) ->
     kept = {key: value for key, value in own.items() if not key.startswith(PREFIX)}
     model.metadata_props.clear()
     model.metadata_props.update(kept | dict(added))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata properties of the model at `path`.
+
+    Raises:
+        UsageError: not a readable ONNX file.
+    """
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise UsageError(f"{path} is not a readable ONNX file ({error})") from None
+    return {entry.key: entry.value for entry in proto.metadata_props}
+
+
+def recorded_image_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Return the image size that a file which leaves it open was trained at; None elsewhere."""
+    shape = metadata.get("dfqonnx.input_shape", "")
+    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
+    if len(sizes) != 3:
+        return sizes or None
+    return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
+
+
+def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | None:
+    """Return the widths that a file was made with; None where it does not say."""
+    if "dfqonnx.bits" not in metadata:
+        return None
+    ends = metadata.get("dfqonnx.strict_ends")
+    return QuantizationConfig(
+        BitWidths.parse(metadata["dfqonnx.bits"]),
+        first_last_bits=int(ends) if ends else None,
+        residual_bits=int(metadata.get("dfqonnx.stream", "8")),
+    )

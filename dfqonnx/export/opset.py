@@ -50,6 +50,15 @@ def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> Ops
     )
 
 
+def check_operators(model: ir.Model, target: TargetProfile) -> None:
+    """Refuse, before anything slow, a model that none of the target's opsets can hold.
+
+    Raises:
+        UnsupportedModel: names the operators.
+    """
+    choose_opset(model, target, packed=False)
+
+
 def _unfit(nodes: Iterable[ir.Node], version: OpsetVersion) -> Iterable[ir.Node]:
     """Yield the nodes that cannot be written at `version`."""
     return (node for node in nodes if not _fits(node, version.opset))

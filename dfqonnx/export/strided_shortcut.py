@@ -12,13 +12,19 @@ equal to those of the Slices and the Pad.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.graph.passes.edit import (
+    get_constant,
+    get_constant_input,
+    get_input,
+    get_shape,
+    get_string,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,42 +125,28 @@ def _unit_weight(
 
 def _strides(node: ir.Node) -> tuple[int, int] | None:
     """Return the steps of a Slice that keeps every step-th row and column from the first on."""
-    arrays = [_constant(v) for v in node.inputs[1:]]
-    source = node.inputs[0]
-    if len(arrays) < 2 or any(a is None for a in arrays) or source is None or source.shape is None:
+    shape = get_shape(node.inputs[0])
+    given = [array for v in node.inputs[1:] if (array := get_constant(v)) is not None]
+    if shape is None or len(given) < max(2, len(node.inputs) - 1):
         return None
-    starts, ends = (a.tolist() for a in arrays[:2] if a is not None)
-    axes = (
-        arrays[2].tolist() if len(arrays) > 2 and arrays[2] is not None else [*range(len(starts))]
-    )
-    steps = arrays[3].tolist() if len(arrays) > 3 and arrays[3] is not None else [1] * len(starts)
+    axes_and_steps = np.arange(len(given[0])), np.ones_like(given[0])  # where they are left out
     found = {2: 1, 3: 1}
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = source.shape[axis % len(source.shape)]
+    for start, end, axis, step in zip(*given, *axes_and_steps[len(given) - 2 :], strict=True):
+        size = shape[axis % len(shape)]
         whole = isinstance(size, int) and start == 0 and end >= size
         if not whole or (axis % 4 not in found and step != 1) or step < 1:
             return None
-        found[axis % 4] = step
+        found[axis % 4] = int(step)
     return found[2], found[3]
 
 
 def _channel_padding(node: ir.Node) -> tuple[int, int] | None:
     """Return how many zero channels a Pad adds before and after; None for any other Pad."""
-    mode = node.attributes.get("mode")
-    pads = _constant(node.inputs[1] if len(node.inputs) > 1 else None)
-    fill = node.inputs[2] if len(node.inputs) > 2 else None
-    value = _constant(fill)
-    axes = node.inputs[3] if len(node.inputs) > 3 else None
-    if pads is None or (mode is not None and mode.as_string() != "constant"):
+    pads, fill = get_constant_input(node, 1), get_input(node, 2)
+    value = get_constant(fill)
+    zeros = fill is None or (value is not None and not value.any())
+    if pads is None or len(pads) != 8 or not zeros or get_input(node, 3) is not None:
         return None
-    if (fill is not None and (value is None or np.any(value != 0))) or axes is not None:
+    if get_string(node, "mode", "constant") != "constant" or np.any(pads < 0):
         return None
-    if len(pads) != 8 or np.any(np.delete(pads, (1, 5)) != 0) or np.any(pads < 0):
-        return None
-    return int(pads[1]), int(pads[5])
-
-
-def _constant(value: ir.Value | None) -> NDArray[Any] | None:
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy()
+    return None if np.any(np.delete(pads, (1, 5))) else (int(pads[1]), int(pads[5]))

@@ -22,7 +22,7 @@ from onnx import defs
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, get_input, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_input, get_shape
 from dfqonnx.graph.passes.opset_upgrade import STANDARD_DOMAINS, get_opset
 
 MIN_OPSET = 7
@@ -175,7 +175,7 @@ def _check_finite(node: ir.Node) -> Iterator[Offense]:
     if has_trait(node.op_type, Trait.MAY_READ_INFINITY):
         return
     for value in node.inputs:
-        array = constant(value)
+        array = get_constant(value)
         if value is None or array is None or array.dtype.kind != "f":
             continue
         with np.errstate(over="ignore"):

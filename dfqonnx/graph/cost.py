@@ -18,7 +18,7 @@ from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_shape
 from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from dfqonnx.targets.profile import TARGETS
 
@@ -50,7 +50,7 @@ def estimate_costs(model: NormalizedModel) -> tuple[Cost, ...]:
 
 
 def _size(value: ir.Value | None) -> int:
-    array = constant(value)
+    array = get_constant(value)
     return 0 if array is None or array.dtype.kind != "f" else array.size
 
 
@@ -71,7 +71,9 @@ def _per_image(value: ir.Value | None) -> int:
     return math.prod(d for d in shape[1:] if isinstance(d, int))
 
 
-def file_bytes(model: NormalizedModel, plan: QuantizationPlan, quant: QuantizationConfig) -> int:
+def estimate_file_size(
+    model: NormalizedModel, plan: QuantizationPlan, quant: QuantizationConfig
+) -> int:
     """Estimate the size of the exported file.
 
     Weights are counted exactly, names as the model has them, quantizers at a flat rate: within 6 %
@@ -90,7 +92,7 @@ def file_bytes(model: NormalizedModel, plan: QuantizationPlan, quant: Quantizati
         total += shape[weight.axis] * _PER_CHANNEL + _PER_LAYER
     total += _PER_QUANTIZER * (len(plan.activations) + len(plan.shared))
     for name, value in initializers.items():
-        array = constant(value)
+        array = get_constant(value)
         if name not in quantized and array is not None:
             total += array.nbytes + _PER_NODE
     for node in model.ir.graph:

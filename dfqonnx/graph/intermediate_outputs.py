@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant
+from dfqonnx.graph.passes.edit import get_constant
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,23 @@ def expose_intermediate_outputs(model: NormalizedModel, names: Iterable[str]) ->
     """
     wanted = list(dict.fromkeys(names))
     proto: onnx.ModelProto = ir.to_proto(model.ir)
-    graph = proto.graph
-    needed, kept = set(wanted), []
-    for node in reversed(graph.node):
+    needed = set(wanted)
+    nodes: list[onnx.NodeProto] = []
+    for node in reversed(proto.graph.node):
         if needed & set(node.output):
             needed |= set(node.input)
-            kept.append(node)
-    del graph.output[:]
-    graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted
+            nodes.insert(0, node)
+    graph = onnx.helper.make_graph(
+        nodes,
+        proto.graph.name,
+        proto.graph.input,
+        [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in wanted],
+        [tensor for tensor in proto.graph.initializer if tensor.name in needed],
     )
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
-    tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in tensors]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
-    return bytes(proto.SerializeToString())
+    made = onnx.helper.make_model(
+        graph, opset_imports=proto.opset_import, ir_version=proto.ir_version
+    )
+    return bytes(made.SerializeToString())
 
 
 def find_first_layer(model: NormalizedModel) -> FirstLayer | None:
@@ -60,7 +59,7 @@ def find_first_layer(model: NormalizedModel) -> FirstLayer | None:
     for node in model.ir.graph:
         if not has_trait(node.op_type, Trait.LAYER) or len(node.inputs) < 3:
             continue
-        bias = constant(node.inputs[2])
+        bias = get_constant(node.inputs[2])
         name = node.outputs[0].name
         if bias is None or name is None or bias.size < 2 or not bias.any():
             return None

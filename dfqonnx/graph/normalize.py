@@ -25,7 +25,7 @@ from dfqonnx.graph.model import (
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
-from dfqonnx.graph.passes.edit import STATISTICS, constant, get_shape, name_of
+from dfqonnx.graph.passes.edit import STATISTICS, get_constant, get_node_name, get_shape
 from dfqonnx.graph.passes.eliminate_noops import merge_reshapes, remove_identities
 from dfqonnx.graph.passes.explicit_padding import fold_pads, make_pads_explicit
 from dfqonnx.graph.passes.fold_affine import convert_affines, fold_affines
@@ -127,7 +127,7 @@ def _run_passes(model: ir.Model) -> tuple[SkippedRewrite, ...]:
         ]
         result = step(model)
         skipped[name] = replaced + [
-            (node, SkippedRewrite(name_of(node), node.op_type, name, reason))
+            (node, SkippedRewrite(get_node_name(node), node.op_type, name, reason))
             for node, reason in result.skipped
         ]
         return result.modified
@@ -166,7 +166,7 @@ def _check_layers(model: ir.Model) -> None:
         UnsupportedModel: none has.
     """
     layers = [n for n in model.graph if has_trait(n.op_type, Trait.LAYER)]
-    if not any(constant(n.inputs[1]) is not None for n in layers):
+    if not any(get_constant(n.inputs[1]) is not None for n in layers):
         raise UnsupportedModel(
             "this model has nothing to quantize:",
             [

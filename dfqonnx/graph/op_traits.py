@@ -126,7 +126,7 @@ OP_TRAITS: Mapping[str, Trait] = MappingProxyType({
     "NonMaxSuppression": T.DECISION,
     "NonZero": T.DECISION,
     "PRelu": _MAPS_CHANNELS,
-    "Pad": T.MOVES | T.MAY_READ_INFINITY | T.NON_NEGATIVE_IF_FIRST | T.SAME_SINCE_13,
+    "Pad": T.MOVES | T.MAY_READ_INFINITY | T.SAME_SINCE_13,
     "QLinearConv": T.QUANTIZED,
     "QLinearMatMul": T.QUANTIZED,
     "QuantizeLinear": T.CODES | T.QUANTIZED | T.SAME_SINCE_13,

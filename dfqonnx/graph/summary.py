@@ -17,11 +17,11 @@ def summarize_graph(model: NormalizedModel) -> tuple[GraphNode, ...]:
         cost = by_node.get(str(node.name))
         found.append(
             GraphNode(
-                str(node.name),
-                node.op_type,
-                tuple(reads),
-                0 if cost is None else cost.multiply_adds,
-                0 if cost is None else cost.parameters,
+                node=str(node.name),
+                op=node.op_type,
+                reads=tuple(reads),
+                multiply_adds=0 if cost is None else cost.multiply_adds,
+                parameters=0 if cost is None else cost.parameters,
             )
         )
     return tuple(found)

@@ -25,7 +25,7 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import BATCH, NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.channel_affine import get_output_axis
-from dfqonnx.graph.passes.edit import constant, get_input, get_shape
+from dfqonnx.graph.passes.edit import get_constant_input, get_shape, is_computed
 
 _DECIDES = "it takes decisions that no gradient passes"
 _ADVICE = "export the part in front of it, or replace it by operators that dfqonnx knows"
@@ -138,13 +138,11 @@ def is_layer(node: ir.Node) -> bool:
     """Tell whether the node multiplies by a constant weight in a way that integers can."""
     if not has_trait(node.op_type, Trait.LAYER):
         return False
-    weight, bias = constant(node.inputs[1]), constant(get_input(node, 2))
-    if weight is None or constant(node.inputs[0]) is not None or weight.ndim < 2:
-        return False
-    if get_input(node, 2) is not None and bias is None:
+    weight, bias = get_constant_input(node, 1), get_constant_input(node, 2)
+    if weight is None or get_constant_input(node, 0) is not None or weight.ndim < 2:
         return False
     if node.op_type != "Gemm":
-        return True
+        return not is_computed(node, 2)
     return get_output_axis(node) == 0 and bias is not None and bias.ndim == 1
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
-from dfqonnx.errors import Offense, UnsupportedModel, summary
-from dfqonnx.graph.cost import Cost, estimate_costs, file_bytes
+from dfqonnx.errors import Offense, UnsupportedModel, summarize_offenses
+from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
 from dfqonnx.graph.model import NormalizedModel, SkippedRewrite
 
 _ROLES = {
@@ -123,7 +123,7 @@ def build_inspection(
         parameters=sum(c.parameters for c in costs),
         costs=costs,
         quantizers=tuple(_quantizer_lines(plan)),
-        estimated_bytes=file_bytes(model, plan, quant),
+        estimated_bytes=estimate_file_size(model, plan, quant),
         skipped=model.skipped,
     )
 
@@ -150,7 +150,7 @@ def _why(quantizer: ActivationQuantizer) -> str:
 
 def _lines(found: Inspection) -> list[str]:
     if found.refusals:
-        reasons = (f"  - {line}" for line in summary(found.refusals))
+        reasons = (f"  - {line}" for line in summarize_offenses(found.refusals))
         return [f"{found.path}: cannot be quantized:", *reasons]
     operators = ", ".join(f"{name} {count}" for name, count in (found.operators or {}).items())
     lines = [

@@ -19,8 +19,8 @@ import onnx_ir as ir
 
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, only_consumer, text
-from dfqonnx.graph.passes.merge_clips import bounds
+from dfqonnx.graph.passes.edit import get_constant, get_only_consumer, get_string
+from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 from dfqonnx.graph.trainable_region import is_layer
 from dfqonnx.targets.profile import TargetProfile
 
@@ -50,7 +50,7 @@ class Roles:
 
     def end(self, value: ir.Value) -> ir.Value:
         """Return the value behind an absorbed Relu or Clip, else `value` itself."""
-        reader = only_consumer(value)
+        reader = get_only_consumer(value)
         if reader is not None and self.of.get(reader) == "absorbed":
             return reader.outputs[0]
         return value
@@ -120,7 +120,7 @@ def _judge(
         return "float", target.float_reason(node.op_type)
     if has_trait(node.op_type, Trait.LAYER):
         return "float", _COMPUTED
-    if not kernel.constants and any(constant(i) is not None for i in node.inputs):
+    if not kernel.constants and any(get_constant(i) is not None for i in node.inputs):
         return "float", _CONSTANT
     return "elementwise", ""
 
@@ -130,7 +130,7 @@ def _is_absorbed(
 ) -> bool:
     source = node.inputs[0] if _is_activation(node, target) else None
     producer = source.producer() if source is not None else None
-    if source is None or producer is None or only_consumer(source) is not node:
+    if source is None or producer is None or get_only_consumer(source) is not node:
         return False
     kernel, role = target.kernels.get(producer.op_type), roles.get(producer)
     if role == "float":
@@ -148,7 +148,7 @@ def _is_activation(node: ir.Node, target: TargetProfile) -> bool:
 
 def clip_max_of(node: ir.Node) -> float | None:
     """Return c of a Clip(0, c) with a finite constant c; None for anything else."""
-    limits = bounds(node) if node.op_type == "Clip" else None
+    limits = get_clip_bounds(node) if node.op_type == "Clip" else None
     if limits is None or limits[0] != 0.0 or not 0.0 < limits[1] < float("inf"):
         return None
     return limits[1]
@@ -157,13 +157,13 @@ def clip_max_of(node: ir.Node) -> float | None:
 def _preserves_values(node: ir.Node) -> bool:
     """Tell whether codes stay codes: nearest resizing, padding by zeros or by values of its own."""
     if node.op_type == "Resize":
-        return text(node, "mode", "nearest") == "nearest"
+        return get_string(node, "mode", "nearest") == "nearest"
     if node.op_type != "Pad":
         return has_trait(node.op_type, Trait.VALUE_PRESERVING)
-    if text(node, "mode", "constant") != "constant":
+    if get_string(node, "mode", "constant") != "constant":
         return True
     fill = node.inputs[2] if len(node.inputs) > 2 else None
-    value = constant(fill)
+    value = get_constant(fill)
     return fill is None or (value is not None and not value.any())
 
 

@@ -40,7 +40,9 @@ def apply_data_free_init(
     if spec.activation_ranges == "batchnorm":
         known = set_ranges(student, expected)
         rest = len(student.activations()) - known
-        done.append(f"{known} ranges from BatchNormalization, {rest} from images")
+        done.append(
+            f"Took {known} activation ranges from BatchNorm statistics and {rest} from images."
+        )
     if spec.bias_correction:
         names = list(dict.fromkeys(op.reads for op in student.operators()))
         means = {name: expected[name].mean for name in names if name in expected}
@@ -48,7 +50,7 @@ def apply_data_free_init(
         measured = measured_means(teacher, missing, batches) if missing else {}
         correct_bias(student, {**means, **measured})
         done.append(
-            f"biases corrected, means of {len(means)} values from BatchNormalization,"
-            f" {len(measured)} from images"
+            f"Corrected the biases, with {len(means)} means from BatchNorm statistics and"
+            f" {len(measured)} from images."
         )
-    return "; ".join(done)
+    return " ".join(done)

@@ -1,17 +1,16 @@
-"""What GitHub's runners read from a step: annotations, the summary page, outputs.
+"""What build servers read: GitHub's annotations, summary and outputs, and `junit.xml`.
 
     ::error title=TITLE::MESSAGE        a line of the log that becomes an annotation
-    GITHUB_STEP_SUMMARY                 file that Markdown is appended to, 1 MiB a step at most
-    GITHUB_OUTPUT                       file that `name=value` lines are appended to
+    GITHUB_STEP_SUMMARY                 a file to which Markdown is appended, 1 MiB a step at most
+    GITHUB_OUTPUT                       a file to which `name=value` lines are appended
 
 Messages escape %, CR and LF as %25, %0D, %0A; titles also `:` and `,`. Other runners that set the
-same variables (Forgejo, Gitea, act) are served alike.
+same variables (Forgejo, Gitea, act) are supported as well.
 
-`junit.xml`: the gates as test cases, for build servers.
-
-Written so that both the schema of Ant's JUnit task (strict: order, time stamps without zone, a
-hostname) and the looser one of Jenkins accept it. A gate that fails is a failure; one that is open
-is skipped, with its reason, or a failure too when open gates are to fail.
+`junit.xml` lists the gates as test cases. It satisfies both the schema of Ant's JUnit task, which
+is strict about order, requires a host name and forbids a time zone, and that of Jenkins. A gate
+that fails is a failure; an inconclusive one is skipped with its reason, or a failure too with
+`--strict-gates`.
 """
 
 from __future__ import annotations
@@ -24,51 +23,54 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dfqonnx.report.gate_verdicts import broken
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import Gate
-from dfqonnx.report.text import headline, markdown
+from dfqonnx.report.text import format_markdown, headline
 
-SUMMARY_BYTES = 2**20
-_CUT = "\n\n(cut here: the summary page holds no more; report.md is whole)\n"
+MAX_SUMMARY_BYTES = 2**20
+_CUT = (
+    "\n\n(The rest is cut off, because the summary page has a size limit; report.md has it all.)\n"
+)
+_SUITE = "dfqonnx"
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
 def format_annotations(report: Report) -> Iterator[str]:
-    """Yield a line for every gate that fails or is open, and one that sums up."""
-    failing = broken(report)
+    """Yield one line for every gate that fails or is inconclusive, and one for the result."""
     for gate in report.gates:
         if gate.holds is not True:
-            kind = "error" if gate in failing else "warning"
-            word = "inconclusive" if gate.holds is None else "fails"
-            yield _line(kind, f"gate {word}: {gate.rule}", gate.value)
-    yield _line("notice", f"dfqonnx {report.verdict}", f"{report.student.path}: {headline(report)}")
+            kind = "error" if gate in report.failed_gates else "warning"
+            outcome = "is inconclusive" if gate.holds is None else "fails"
+            yield _annotation(kind, f"gate {outcome}: {gate.rule}", gate.value)
+    title = f"dfqonnx {report.verdict}"
+    yield _annotation("notice", title, f"{report.student.path}: {headline(report)}")
 
 
 def write_github_outputs(report: Report, folder: Path | None, variables: Mapping[str, str]) -> None:
     """Append the summary and the outputs to the files that `variables` name.
 
     Args:
-        report: what came out.
-        folder: that the report was written to; None when it was not.
+        report: the result.
+        folder: the output folder; None when nothing was written.
         variables: the environment.
 
     Raises:
-        OSError: a file that is named cannot be written.
+        OSError: one of these files cannot be written.
     """
     if path := variables.get("GITHUB_STEP_SUMMARY"):
-        _append(path, _short(markdown(report) + "\n"))
+        _append(path, _cut_summary(format_markdown(report) + "\n"))
     if path := variables.get("GITHUB_OUTPUT"):
-        _append(path, "".join(_assignment(k, v) for k, v in outputs(report, folder)))
+        _append(path, "".join(_assignment(k, v) for k, v in step_outputs(report, folder)))
 
 
-def outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
-    """Return what later steps may read, as (name, value); what is unknown is empty."""
+def step_outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
+    """Return (name, value) pairs that later steps may read; unknown values are empty."""
     student = Path(report.student.path)
     if folder is not None and student.name in report.files:
         student = folder / student
     written = {name: folder / name for name in report.files} if folder is not None else {}
-    agreement = report.agreement.eval or report.agreement.synthetic
-    figures = {
+    agreement = report.agreement.evaluation or report.agreement.synthetic
+    numbers = {
         "drop": None if report.drop is None else report.drop.points.value,
         "agreement": None if agreement is None else agreement.value,
         "size": report.size_ratio,
@@ -81,11 +83,11 @@ def outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
         ("folder", "" if folder is None else str(folder)),
         ("report", str(written.get("report.json", ""))),
         ("junit", str(written.get("junit.xml", ""))),
-        *((name, "" if value is None else f"{value:.6g}") for name, value in figures.items()),
+        *((name, "" if value is None else f"{value:.6g}") for name, value in numbers.items()),
     ]
 
 
-def _line(kind: str, title: str, message: str) -> str:
+def _annotation(kind: str, title: str, message: str) -> str:
     name = _escape(title).replace(":", "%3A").replace(",", "%2C")
     return f"::{kind} title={name}::{_escape(message)}"
 
@@ -94,19 +96,19 @@ def _escape(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _short(page: str) -> str:
+def _cut_summary(page: str) -> str:
     data = page.encode(errors="replace")
-    if len(data) <= SUMMARY_BYTES:
+    if len(data) <= MAX_SUMMARY_BYTES:
         return page
-    return data[: SUMMARY_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
+    return data[: MAX_SUMMARY_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
 
 
 def _assignment(name: str, value: str) -> str:
-    """A value with a line break stands between two lines that it cannot contain."""
+    """Return `name=value`; a value with line breaks stands between two random delimiters."""
     if "\n" not in value and "\r" not in value:
         return f"{name}={value}\n"
-    fence = f"end-{secrets.token_hex(16)}"
-    return f"{name}<<{fence}\n{value}\n{fence}\n"
+    delimiter = f"end-{secrets.token_hex(16)}"
+    return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
 def _append(path: str, text: str) -> None:
@@ -114,64 +116,63 @@ def _append(path: str, text: str) -> None:
         file.write(text)
 
 
-SUITE = "dfqonnx"
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
-
-
 def format_junit(report: Report, *, now: datetime | None = None) -> str:
     """Return the text of `junit.xml`.
 
     Args:
-        report: with its gates judged.
-        now: for the time stamp.
+        report: the result, with its gates decided.
+        now: the time stamp.
     """
-    failing = broken(report)
-    idle = [gate for gate in report.gates if gate.holds is None and gate not in failing]
+    failed = report.failed_gates
+    skipped = [gate for gate in report.gates if gate.holds is None and gate not in failed]
     root = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         root,
         "testsuite",
         {
-            "name": SUITE,
-            "package": SUITE,
+            "name": _SUITE,
+            "package": _SUITE,
             "id": "0",
             "timestamp": f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
-            "hostname": _clean(platform.node() or "localhost"),
+            "hostname": _remove_forbidden(platform.node() or "localhost"),
             "tests": str(len(report.gates)),
-            "failures": str(len(failing)),
+            "failures": str(len(failed)),
             "errors": "0",
-            "skipped": str(len(idle)),
+            "skipped": str(len(skipped)),
             "time": f"{report.seconds.get('total', 0.0):.3f}",
         },
     )
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _facts(report):
-        ElementTree.SubElement(properties, "property", name=name, value=_clean(value))
+    for name, value in _suite_properties(report):
+        ElementTree.SubElement(properties, "property", name=name, value=_remove_forbidden(value))
     for gate in report.gates:
-        _case(suite, gate, failing=gate in failing)
-    ElementTree.SubElement(suite, "system-out").text = _clean(headline(report))
-    ElementTree.SubElement(suite, "system-err").text = _clean("\n".join(report.warnings))
+        _add_case(suite, gate, is_failed=gate in failed)
+    ElementTree.SubElement(suite, "system-out").text = _remove_forbidden(headline(report))
+    ElementTree.SubElement(suite, "system-err").text = _remove_forbidden("\n".join(report.warnings))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode()
     return f"{text}\n"
 
 
-def _case(suite: ElementTree.Element, gate: Gate, *, failing: bool) -> None:
-    kind = "rules" if gate.asked else "promises"
-    case = ElementTree.SubElement(
-        suite, "testcase", name=_clean(gate.rule), classname=f"{SUITE}.{kind}", time="0"
+def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
+    kind, rule, value = (
+        "gates" if gate.from_user else "checks",
+        _remove_forbidden(gate.rule),
+        _remove_forbidden(gate.value),
     )
-    if failing:
-        kind = "inconclusive" if gate.holds is None else "fail"
-        ElementTree.SubElement(
-            case, "failure", message=_clean(gate.value), type=kind
-        ).text = _clean(f"{gate.rule}: {kind}: {gate.value}")
+    case = ElementTree.SubElement(
+        suite, "testcase", name=rule, classname=f"{_SUITE}.{kind}", time="0"
+    )
+    if is_failed:
+        outcome = "inconclusive" if gate.holds is None else "fail"
+        failure = ElementTree.SubElement(case, "failure", message=value, type=outcome)
+        failure.text = f"{rule}: {outcome}: {value}"
     elif gate.holds is None:
-        ElementTree.SubElement(case, "skipped", message=_clean(f"inconclusive: {gate.value}"))
+        ElementTree.SubElement(case, "skipped", message=f"inconclusive: {value}")
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
-    facts = [
+def _suite_properties(report: Report) -> list[tuple[str, str]]:
+    properties = [
         ("verdict", report.verdict),
         ("teacher", report.teacher.path),
         ("teacher.sha256", report.teacher.sha256 or ""),
@@ -180,9 +181,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("recipe", report.recipe or ""),
         ("seed", "" if report.seed is None else str(report.seed)),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in properties if value]
 
 
-def _clean(text: str) -> str:
-    """Names in a model may hold what XML cannot."""
+def _remove_forbidden(text: str) -> str:
+    """Return `text` with the characters that XML forbids replaced: names may hold them."""
     return _FORBIDDEN.sub("?", text)

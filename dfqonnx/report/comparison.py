@@ -10,7 +10,12 @@ from typing import Any
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import ModelFacts
 
-SCHEMA = "dfqonnx.comparison/1"
+SCHEMA = "dfqonnx.comparison/2"
+FORMATS = {  # heading -> how its number is written
+    "top-1": "{:.2f} %", "drop": "{:.2f}", "agreement": "{:.2f} %", "KL": "{:.4f}",
+    "KiB": "{:,.0f}", "size": "{:.3f}", "speed": "{:.2f}x", "on integers": "{:.0f}",
+    "in float": "{:.0f}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,10 @@ class ComparedStudent:
     """One student.
 
     Attributes:
-        name: short, different from all others.
+        name: short, and different from all others.
         path: of the file.
-        report: what was measured; None where it could not be.
-        problem: why not; empty otherwise.
+        report: what was measured; None where it could not be measured.
+        problem: why it could not; empty otherwise.
     """
 
     name: str
@@ -30,111 +35,96 @@ class ComparedStudent:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonTable:
-    """All students on the same images, in the order given.
+    """Students that were measured on the same images, in the order given.
 
     Attributes:
         teacher: the float file.
         images: what they were compared on, in words.
-        entries: one per student.
-        preprocess: the input specification.
+        students: in the order given.
+        preprocess: the input format.
         environment: versions, processor.
         warnings: what the user should know.
     """
 
     teacher: ModelFacts
     images: str
-    entries: tuple[ComparedStudent, ...]
+    students: tuple[ComparedStudent, ...]
     preprocess: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the comparison as JSON; each student's part is a whole report."""
-        entries = [
+        students = [
             {
-                "name": entry.name,
-                "path": entry.path,
-                "problem": entry.problem or None,
-                "report": None if entry.report is None else json.loads(entry.report.to_json()),
+                "name": student.name,
+                "path": student.path,
+                "problem": student.problem or None,
+                "report": None if student.report is None else json.loads(student.report.to_json()),
             }
-            for entry in self.entries
+            for student in self.students
         ]
-        content = {
-            "schema": SCHEMA,
-            "teacher": asdict(self.teacher),
-            "images": self.images,
-            "students": entries,
-            "preprocess": dict(self.preprocess),
-            "environment": dict(self.environment),
-            "warnings": list(self.warnings),
-        }
+        content = {"schema": SCHEMA, **asdict(self), "students": students}
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One line of the table, in words; empty is unknown.
+    """One line of the table; empty texts are unknown.
 
     Attributes:
         name: of the student.
         bits: by its own metadata.
         cells: heading -> text, the same headings for all.
-        keys: heading -> number to sort by.
+        numbers: heading -> number to sort by.
         problem: why it was not measured.
     """
 
     name: str
     bits: str
     cells: Mapping[str, str]
-    keys: Mapping[str, float]
+    numbers: Mapping[str, float]
     problem: str
 
 
-HEADINGS = ("top-1", "drop", "agreement", "KL", "KiB", "size", "speed", "on integers", "in float")
+def comparison_rows(table: ComparisonTable) -> tuple[tuple[ComparisonRow, ...], list[str]]:
+    """Return the rows in the order given, and the headings that some row fills."""
+    rows = tuple(_row(student) for student in table.students)
+    return rows, [name for name in FORMATS if any(row.cells[name] for row in rows)]
 
 
-def standings(league: ComparisonTable) -> tuple[ComparisonRow, ...]:
-    """Return the table's lines in the order given."""
-    return tuple(_standing(entry) for entry in league.entries)
-
-
-def _standing(entry: ComparedStudent) -> ComparisonRow:
-    report = entry.report
-    if report is None:
-        return ComparisonRow(entry.name, "", dict.fromkeys(HEADINGS, ""), {}, entry.problem)
-    bits = "" if report.bits is None else f"w{report.bits.weights}a{report.bits.activations}"
-    keys = {name: value for name, value in _figures(report).items() if value is not None}
-    shown = {
-        "top-1": "{:.2f} %",
-        "drop": "{:.2f}",
-        "agreement": "{:.2f} %",
-        "KL": "{:.4f}",
-        "KiB": "{:,.0f}",
-        "size": "{:.3f}",
-        "speed": "{:.2f}x",
-        "on integers": "{:.0f}",
-        "in float": "{:.0f}",
+def _row(student: ComparedStudent) -> ComparisonRow:
+    report = student.report
+    numbers = {} if report is None else _numbers(report)
+    cells = {
+        name: form.format(numbers[name]) if name in numbers else ""
+        for name, form in FORMATS.items()
     }
-    cells = {name: shown[name].format(keys[name]) if name in keys else "" for name in HEADINGS}
-    if report.drop is not None:
+    bits = ""
+    if report is not None and report.bits is not None:
+        bits = f"w{report.bits.weights}a{report.bits.activations}"
+    if report is not None and report.drop is not None:
         points = report.drop.points
         cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
-    return ComparisonRow(entry.name, bits, cells, keys, "")
+    return ComparisonRow(
+        name=student.name, bits=bits, cells=cells, numbers=numbers, problem=student.problem
+    )
 
 
-def _figures(report: Report) -> dict[str, float | None]:
-    agreement = report.agreement.eval or report.agreement.synthetic
-    audit, latency = report.audit, report.latency
-    return {
+def _numbers(report: Report) -> dict[str, float]:
+    agreement = report.agreement.evaluation or report.agreement.synthetic
+    audit, size = report.audit, report.student.bytes
+    known = {
         "top-1": None if report.student.top1 is None else report.student.top1.value,
         "drop": None if report.drop is None else report.drop.points.value,
         "agreement": None if agreement is None else 100 * agreement.value,
         "KL": report.agreement.kl,
-        "KiB": None if report.student.bytes is None else report.student.bytes / 1024,
+        "KiB": None if size is None else size / 1024,
         "size": report.size_ratio,
-        "speed": None if latency is None else latency.speedup,
-        "on integers": None if audit is None else float(sum(audit.integer_nodes.values())),
-        "in float": None if audit is None else float(len(audit.float_nodes)),
+        "speed": None if report.latency is None else report.latency.speedup,
+        "on integers": None if audit is None else sum(audit.integer_nodes.values()),
+        "in float": None if audit is None else len(audit.float_nodes),
     }
+    return {name: float(value) for name, value in known.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Where the numbers were taken: packages, processor, system."""
+"""The environment of a measurement: packages, processor, system, memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if sys.platform != "win32":
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
-def environment(device: str | None = None) -> dict[str, str | int | None]:
+def describe_environment(device: str | None = None) -> dict[str, str | int | None]:
     """Return versions, processor and system; what is not installed is None.
 
     Args:
-        device: name of the GPU that trained; None where none did.
+        device: name of the GPU that trained; None without one.
     """
     return {
         "python": platform.python_version(),
@@ -32,7 +32,7 @@ def environment(device: str | None = None) -> dict[str, str | int | None]:
     }
 
 
-def peak_rss_mb() -> float:
+def peak_memory_mib() -> float:
     """Return the largest resident memory of this process so far, in MiB."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset / 2**20)

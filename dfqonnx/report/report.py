@@ -1,7 +1,6 @@
-"""`report.json`: one versioned schema, the single truth about a run or a validation.
+"""`report.json`: one versioned schema for everything known about a run or a validation.
 
-Unknown values are None (null); figures that the runtime gives as NaN or infinity are None as well,
-because JSON has neither.
+Unknown values are None (null), and so are NaN and infinity, because JSON has neither.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
@@ -20,72 +19,70 @@ from dfqonnx.evaluation.statistics import Drop
 from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report.sections import (
     AgreementFacts,
-    ClassesSeen,
+    BitFacts,
     Disagreement,
     Gate,
+    HeldOutClasses,
     ImageFacts,
     ModelFacts,
     ParityFacts,
-    Training,
+    TrainingFacts,
     Verdict,
-    Widths,
 )
 from dfqonnx.runtime.kernel_audit import Audit
 from dfqonnx.runtime.latency import Latency
 
-SCHEMA = "dfqonnx.report/1"
+SCHEMA = "dfqonnx.report/2"
 _NUMBERS = re.compile(r"\[\s+-?\d[-+.,\deE\s]*\]")  # a list of numbers goes on one line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything known about a run (or a validation, where training's parts are None).
+    """Everything known about a run, or about a validation, which trains nothing.
 
     Attributes:
-        verdict: `fail` if a gate fails, else `inconclusive` if one is not settled, else `pass`.
         teacher: the float file.
         student: the quantized file.
-        bits: None where the student does not say.
-        drop: teacher's top-1 minus the student's, paired, in points; `drop_points` in the JSON.
-        estimate: the drop as told without labels; None where nobody estimated.
+        bits: None where the student's metadata does not say.
+        drop: the teacher's top-1 minus the student's, paired, in points; None without labels.
+        estimated_drop: the drop, estimated without labels; None where it was not estimated.
         agreement: teacher against student.
-        parity: three ways.
+        parity: trained student, file as written, and file as deployed.
         audit: integer and float nodes; None when the runtime could not be asked.
-        latency: None when not measured.
+        latency: None when it was not measured.
         seconds: stage -> wall-clock seconds, `total` among them.
-        peak_rss_mb: largest resident memory of the process, in MiB.
+        peak_memory_mib: largest resident memory of the process.
         recipe: name of the recipe.
         seed: of the run.
-        preprocess: the input specification, as in the file's metadata.
-        preprocess_guessed: whether dfqonnx chose it.
+        preprocess: the input format, as in the file's metadata.
+        preprocess_guessed: whether dfqonnx guessed it.
         images: what the student was trained on.
         gates: every rule that was checked.
-        strict_gates: whether an open gate ends with exit code 1 as well.
+        strict_gates: whether an undecided gate ends with exit code 1 as well.
         warnings: what the user should know.
         environment: versions, processor, cores; `device`: the GPU that trained, or null.
         files: everything that was written, relative to the output folder.
-        command: that does the same again.
+        command: the command line that repeats the run.
         training: None where nothing was trained.
-        disagreement: where the two part, on evaluation images, else on synthetic ones.
-        class_names: in label order; empty where nobody says.
-        seen: held-out synthetic images as both see them.
-        portrait: noise per layer, values on their grids.
-        graph: the normalized graph, in order.
-        skipped_rewrites: what normalization could not simplify, with reasons.
+        disagreement: where the classes differ, on evaluation images, else on synthetic ones.
+        class_names: in label order; empty where they are unknown.
+        held_out_classes: the classes of the held-out synthetic images.
+        layer_noise: quantization noise per layer, and histograms over the codes.
+        graph: the nodes of the normalized graph, in order.
+        skipped_rewrites: what normalization could not simplify, with the reasons.
     """
 
-    verdict: Verdict
     teacher: ModelFacts
     student: ModelFacts
-    bits: Widths | None = None
+    bits: BitFacts | None = None
     drop: Drop | None = None
-    estimate: Estimate | None = None
+    estimated_drop: Estimate | None = None
     agreement: AgreementFacts = field(default_factory=AgreementFacts)
     parity: ParityFacts = field(default_factory=ParityFacts)
     audit: Audit | None = None
     latency: Latency | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    peak_rss_mb: float | None = None
+    peak_memory_mib: float | None = None
     recipe: str | None = None
     seed: int | None = None
     preprocess: Mapping[str, Any] | None = None
@@ -97,23 +94,34 @@ class Report:
     environment: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     command: str | None = None
-    training: Training | None = None
+    training: TrainingFacts | None = None
     disagreement: Disagreement | None = None
     class_names: tuple[str, ...] = ()
-    seen: ClassesSeen | None = None
-    portrait: LayerNoise | None = None
+    held_out_classes: HeldOutClasses | None = None
+    layer_noise: LayerNoise | None = None
     graph: tuple[GraphNode, ...] = ()
     skipped_rewrites: tuple[SkippedRewrite, ...] = ()
 
     @property
-    def exit_code(self) -> int:
-        """0 unless a gate failed; an open one fails only with `--strict-gates`."""
-        return 1 if self.verdict == "fail" or (self.strict_gates and self.is_open) else 0
+    def verdict(self) -> Verdict:
+        """`fail` if a gate fails, else `inconclusive` if one is undecided, else `pass`."""
+        if any(gate.holds is False for gate in self.gates):
+            return "fail"
+        return "inconclusive" if any(gate.holds is None for gate in self.gates) else "pass"
 
     @property
-    def is_open(self) -> bool:
-        """Whether some gate is not decided."""
-        return any(gate.holds is None for gate in self.gates)
+    def failed_gates(self) -> tuple[Gate, ...]:
+        """The gates that make the command end with exit code 1."""
+        return tuple(
+            gate
+            for gate in self.gates
+            if gate.holds is False or (self.strict_gates and gate.holds is None)
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """0 unless a gate failed; an undecided one fails only with `--strict-gates`."""
+        return 1 if self.failed_gates else 0
 
     @property
     def size_ratio(self) -> float | None:
@@ -122,18 +130,10 @@ class Report:
             return None
         return self.student.bytes / self.teacher.bytes
 
-    def compared(self, same: float | None, *, images: int) -> Self:
-        """Return the report with the share of evaluation images classed alike in torch."""
-        if same is None:
-            return self
-        parity = dataclasses.replace(self.parity, eval_same=same, eval_images=images)
-        return dataclasses.replace(self, parity=parity)
-
     def to_json(self) -> str:
         """Return the text of `report.json`."""
-        content = {"schema": SCHEMA, **dataclasses.asdict(self), "size_ratio": self.size_ratio}
-        drop = content.pop("drop")
-        content["drop_points"] = drop and {**drop.pop("points"), **drop}
+        content = {"schema": SCHEMA, "verdict": self.verdict, **dataclasses.asdict(self)}
+        content["size_ratio"] = self.size_ratio
         text = json.dumps(_finite(content), indent=2, allow_nan=False)
         return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 

@@ -1,4 +1,4 @@
-"""What `dfqonnx.quantize` returns: the report, and where everything lies."""
+"""What `dfqonnx.quantize` returns: the report, and where the files lie."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfqonnx.report.files import read_report
-from dfqonnx.report.gate_verdicts import broken
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import Gate, Verdict
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: plain values and paths, nothing that needs a pickle.
+    """A finished run: plain values and paths.
 
     Attributes:
         folder: the output folder.
@@ -30,7 +29,7 @@ class Result:
         """Return the result of an earlier run from its output folder.
 
         Raises:
-            UsageError: the folder has no report that this version reads.
+            UsageError: the folder has no report that this version can read.
         """
         return cls(Path(folder), read_report(Path(folder)))
 
@@ -41,7 +40,7 @@ class Result:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that was written."""
+        """Every file that was written."""
         return tuple(self.folder / name for name in self.report.files)
 
     @property
@@ -56,8 +55,8 @@ class Result:
 
     @property
     def failures(self) -> tuple[Gate, ...]:
-        """The gates that stand against `passed`."""
-        return broken(self.report)
+        """The gates because of which `passed` is false."""
+        return self.report.failed_gates
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `to_json` writes, as dictionaries, lists, strings and numbers."""

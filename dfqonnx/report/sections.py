@@ -1,9 +1,4 @@
-"""Parts of a report: the two files, widths, agreement, parity, training images.
-
-Parts of a report that exist only where somebody looked: training, classes, disagreement.
-
-Parts of a report: rules that were checked, and the verdict that they add up to.
-"""
+"""The parts of a report: files, bit widths, agreement, parity, images, training, gates."""
 
 from __future__ import annotations
 
@@ -12,20 +7,23 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from dfqonnx.core.quantization import QuantizationConfig
-from dfqonnx.evaluation import parity
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
+from dfqonnx.evaluation.parity import CodeMismatches, Parity
 from dfqonnx.evaluation.statistics import Interval
+
+MAX_PAIRS = 100
+Verdict = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One of the two files.
+    """The float file or the quantized file.
 
     Attributes:
-        path: where it lies; of the student, relative to the output folder.
+        path: of the file; the student's is relative to the output folder.
         sha256: of the file's bytes.
-        bytes: size, external data counted in.
-        top1: labeled accuracy in percent, with Wilson bounds.
+        bytes: size of the file, external data included.
+        top1: labeled accuracy in percent, with Wilson's interval.
     """
 
     path: str
@@ -35,95 +33,116 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Widths:
-    """Bits, and by which convention (README, section Conventions).
+class BitFacts:
+    """Bit widths, and the convention that they follow (README, section Conventions).
 
     Attributes:
         weights: of every Conv, Gemm and MatMul.
         activations: of their inputs.
-        ends: weight bits of the first and last layer; None when they are like the others.
-        stream: elementwise operands, network input, classifier input.
+        first_last: weight bits of the first and last layer; None when they have those of the rest.
+        residual: bits of elementwise operands, the network's input and the classifier's input.
     """
 
     weights: int
     activations: int
-    ends: int | None = None
-    stream: int = 8
+    first_last: int | None = None
+    residual: int = 8
+
+    @classmethod
+    def of(cls, quant: QuantizationConfig) -> Self:
+        """Return the bit widths of a configuration."""
+        return cls(
+            quant.bits.weights, quant.bits.activations, quant.first_last_bits, quant.residual_bits
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgreementFacts:
-    """Share of images on which teacher and student choose the same class, 0..1.
+    """How close the student's outputs are to the teacher's.
 
     Attributes:
-        synthetic: on synthetic images held out from training.
-        eval: on the evaluation images.
-        kl: mean Kullback-Leibler divergence of the student's classes from the teacher's, in nats.
-        sqnr_db: signal to quantization noise of the worst output, in decibels.
-        outputs: every output, compared by what it is; on evaluation images where there are some.
+        synthetic: share of held-out synthetic images with the teacher's class, 0..1.
+        evaluation: share of evaluation images with the teacher's class, 0..1.
+        kl: largest mean Kullback-Leibler divergence of an output's classes, in nats.
+        sqnr_db: signal to quantization noise ratio of the worst output, in decibels.
+        outputs: every output, compared by its kind; on evaluation images where there are some.
     """
 
     synthetic: Interval | None = None
-    eval: Interval | None = None
+    evaluation: Interval | None = None
     kl: float | None = None
     sqnr_db: float | None = None
     outputs: tuple[OutputDistance, ...] = ()
 
 
 @dataclass(frozen=True)
-class ParityFacts:
-    """Is the file what was trained, and does the runtime compute what the file says?
-
-    Differences are counted where they are born (every quantizer on equal inputs), in levels.
+class MismatchFacts:
+    """Codes of all quantizers that differ between two executions on equal inputs.
 
     Attributes:
-        off_vs_torch_levels: largest, of the file as written from the torch student.
-        off_vs_torch_flips: share of the codes that differ between these two.
-        on_vs_off_levels: largest, of the deployed session from the file as written.
-        on_vs_off_flips: share of the codes that differ between these two.
-        top1_same: share of images on which deployed file and torch student (without one: the file
-            as written) choose the same class.
-        images: how many were compared.
-        eval_same: share of the evaluation images on which deployed file and torch student choose
-            the same class.
-        eval_images: how many those are.
+        fraction: share of the codes that differ, 0..1.
+        largest: largest difference of two codes, in levels.
     """
 
-    off_vs_torch_levels: int | None = None
-    off_vs_torch_flips: float | None = None
-    on_vs_off_levels: int | None = None
-    on_vs_off_flips: float | None = None
-    top1_same: float | None = None
-    images: int | None = None
-    eval_same: float | None = None
-    eval_images: int | None = None
+    fraction: float
+    largest: int
 
     @classmethod
-    def of(cls, found: parity.Parity) -> Self:
-        """Sum up what validation found."""
-        torch = found.off_vs_torch
-        same = found.top1_on_vs_torch
+    def of(cls, found: CodeMismatches) -> Self:
+        """Sum up the mismatches of all quantizers."""
+        return cls(found.fraction, found.largest)
+
+    def __str__(self) -> str:
+        """Return one clause."""
+        levels = "level" if self.largest == 1 else "levels"
+        return f"{self.fraction:.1e} of the codes mismatch, by at most {self.largest} {levels}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityFacts:
+    """Trained student, file as written (without optimizations) and file as deployed (with all).
+
+    Attributes:
+        written_vs_trained: mismatches of the written file and the torch student; None without one.
+        deployed_vs_written: mismatches of the deployed and the written file.
+        same_class: share of images on which the deployed file and the torch student (without one:
+            the written file) choose the same class.
+        images: how many images were compared.
+        evaluation_same_class: share of the evaluation images on which the deployed file and the
+            torch student choose the same class.
+        evaluation_images: how many evaluation images were compared.
+    """
+
+    written_vs_trained: MismatchFacts | None = None
+    deployed_vs_written: MismatchFacts | None = None
+    same_class: float | None = None
+    images: int | None = None
+    evaluation_same_class: float | None = None
+    evaluation_images: int | None = None
+
+    @classmethod
+    def of(cls, found: Parity) -> Self:
+        """Sum up the comparison of the three executions."""
+        trained, same = found.off_vs_torch, found.top1_on_vs_torch
         return cls(
-            off_vs_torch_levels=None if torch is None else torch.largest,
-            off_vs_torch_flips=None if torch is None else torch.fraction,
-            on_vs_off_levels=found.on_vs_off.largest,
-            on_vs_off_flips=found.on_vs_off.fraction,
-            top1_same=found.top1_on_vs_off if same is None else same,
+            written_vs_trained=None if trained is None else MismatchFacts.of(trained),
+            deployed_vs_written=MismatchFacts.of(found.on_vs_off),
+            same_class=found.top1_on_vs_off if same is None else same,
             images=found.images,
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFacts:
     """Where the training images came from.
 
     Attributes:
-        source: name of the source.
-        count: how many.
-        batchnorm: state of the teacher's statistics: present, partly, absent.
-        guided_by: what steered them, in words.
-        divergence: from the training data, as BatchNormalization remembers it, in nats, mean over
-            layers (`dfqonnx similarity`); None where the file has no statistics.
+        source: name of the image source.
+        count: number of images.
+        batchnorm: state of the teacher's BatchNorm statistics: present, partly, absent.
+        guided_by: what the source optimized the images for, in words.
+        divergence: from the training data, as the BatchNorm statistics describe it, in nats, mean
+            over layers (`dfqonnx similarity`); None where the file has no statistics.
     """
 
     source: str
@@ -133,56 +152,55 @@ class ImageFacts:
     divergence: float | None = None
 
 
-def widths(quant: QuantizationConfig) -> Widths:
-    """Return the part of `quant` that a report tells."""
-    return Widths(
-        quant.bits.weights, quant.bits.activations, quant.first_last_bits, quant.residual_bits
-    )
-
-
-MOST_PAIRS = 100
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingLogEntry:
-    """Training after `step` steps: seconds so far, mean loss, learning rate over its peak.
+    """Training after `step` steps.
 
-    `width`: of the ramp between two codes, 1 to 0; 0 where all weights were rounded.
+    Attributes:
+        step: number of optimizer steps.
+        seconds: since training began.
+        loss: mean since the last entry.
+        lr_factor: learning rate over its peak.
+        rounding_temperature: width of the soft rounding between two codes, 1 to 0; 0 where all
+            weights are rounded.
     """
 
     step: int
     seconds: float
     loss: float
-    rate: float
-    width: float = 0.0
+    lr_factor: float
+    rounding_temperature: float = 0.0
 
 
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
     """How the student was trained.
 
+    The `untrained` figures belong to the initialized student, which is plain post-training
+    quantization of the same size and speed; agreement, KL and error are measured on held-out
+    synthetic images.
+
     Attributes:
-        steps: done.
-        kept: whether the trained student was kept.
-        reason: why not, or why training ended early.
-        untrained: share of held-out synthetic images on which the student chose the teacher's class
-            before training: plain post-training quantization, same size and speed.
-        untrained_kl: its divergence from the teacher there, in nats.
-        trained_kl: that of the student as it was left.
-        history: the course of the loss.
-        untrained_error: error of the outputs without classes before training, over their power.
-        trained_error: that of the student as it was left.
+        steps: number of optimizer steps.
+        kept: whether the trained student was exported; otherwise the untrained one was.
+        reason: why it was not, or why training ended early.
+        untrained_agreement: share of images with the teacher's class before training.
+        untrained_kl: divergence from the teacher before training, in nats.
+        trained_kl: the same of the exported student.
+        log: the course of the loss.
+        untrained_error: power of the error of outputs without classes, over the teacher's power.
+        trained_error: the same of the exported student.
         untrained_top1: labeled accuracy before training, in percent; None without labels.
-        images_seen: steps times images a step.
+        images_seen: optimizer steps times batch size.
     """
 
     steps: int
     kept: bool
     reason: str = ""
-    untrained: Interval | None = None
+    untrained_agreement: Interval | None = None
     untrained_kl: float | None = None
     trained_kl: float | None = None
-    history: tuple[TrainingLogEntry, ...] = ()
+    log: tuple[TrainingLogEntry, ...] = ()
     untrained_error: float | None = None
     trained_error: float | None = None
     untrained_top1: Interval | None = None
@@ -190,13 +208,13 @@ class Training:
 
 
 @dataclass(frozen=True)
-class ClassesSeen:
-    """Held-out synthetic images as both networks see them.
+class HeldOutClasses:
+    """Classes of the synthetic images that were held out from training.
 
     Attributes:
-        images: their places in `synthetic/images.npz`.
-        teacher: the teacher's class of each.
-        student: the student's.
+        images: indices into `synthetic/images.npz`.
+        teacher: the teacher's class of each image.
+        student: the student's class of each image.
     """
 
     images: tuple[int, ...]
@@ -206,7 +224,7 @@ class ClassesSeen:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """How often the student says `student` where the teacher says `teacher`."""
+    """On how many images the teacher chooses one class and the student another."""
 
     teacher: int
     student: int
@@ -215,76 +233,66 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Where teacher and student part.
+    """Images on which teacher and student choose different classes.
 
     Attributes:
-        on: `evaluation` or `synthetic` images.
-        images: how many were compared.
-        differing: on how many they part.
-        pairs: the classes, most frequent first; at most 100.
+        image_set: `evaluation` or `synthetic`.
+        images: number of images compared.
+        differing: number of images with different classes.
+        pairs: the pairs of classes, most frequent first; at most 100.
     """
 
-    on: str
+    image_set: str
     images: int
     differing: int
     pairs: tuple[ConfusedPair, ...]
 
 
-def disagreement(on: str, classes: Classes | None) -> Disagreement | None:
+def count_disagreements(image_set: str, classes: Classes | None) -> Disagreement | None:
     """Count the pairs of classes that differ; None without classes."""
     if classes is None:
         return None
     both = list(zip(classes.teacher, classes.student, strict=True))
     counts = Counter(pair for pair in both if pair[0] != pair[1])
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_PAIRS]
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_PAIRS]
     pairs = tuple(ConfusedPair(teacher, student, count) for (teacher, student), count in ranked)
-    return Disagreement(on, len(both), counts.total(), pairs)
+    return Disagreement(image_set, len(both), counts.total(), pairs)
 
 
-Verdict = Literal["pass", "fail", "inconclusive"]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one of the user's rules was held against, in the rule's own unit.
+@dataclass(frozen=True, kw_only=True)
+class MeasuredValue:
+    """The quantity that a user's gate was compared with, in the unit of its bound.
 
     Attributes:
-        value: estimate.
-        low: of its interval; the estimate itself where it is exact.
-        high: of its interval.
-        n: images, turns, or 1 where it is exact.
-        needed: how many images would decide an open rule; None where it is decided, or where no
-            number of them would.
+        value: the estimate.
+        low: lower end of its interval; the estimate itself where it is exact.
+        high: upper end of its interval.
+        n: number of images or turns; 1 where the value is exact.
+        images_needed: how many images would decide an inconclusive gate; None where it is decided,
+            or where no number of images would decide it.
     """
 
     value: float
     low: float
     high: float
     n: int
-    needed: int | None = None
+    images_needed: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A rule that must hold: a promise of ours, or one that the user asked for.
+    """A rule that a result must meet: a built-in check, or a rule that the user set.
 
     Attributes:
-        rule: what it says, such as `no Conv or Gemm in float`, or `drop<=1.0`.
+        rule: such as `drop<=1.0`; a clause for built-in checks.
         value: what was found, in words.
-        holds: None where the data does not settle it.
-        asked: whether the user set it.
-        measured: the figures; None for promises, and where nothing was measured.
+        holds: None where the data does not decide.
+        from_user: whether the user set the rule.
+        measured: the numbers; None for built-in checks, and where nothing was measured.
     """
 
     rule: str
     value: str
     holds: bool | None
-    asked: bool = False
-    measured: Measured | None = None
-
-
-def overall_verdict(gates: tuple[Gate, ...]) -> Verdict:
-    """Return the verdict that `gates` add up to."""
-    if any(gate.holds is False for gate in gates):
-        return "fail"
-    return "inconclusive" if any(gate.holds is None for gate in gates) else "pass"
+    from_user: bool = False
+    measured: MeasuredValue | None = None

@@ -1,15 +1,11 @@
-"""A report as (what, value) lines: the same words in the table and in `report.md`.
+"""A report in words: as (label, text) lines, as a sentence, as `report.md` and as a table.
 
-`report.md`: the report for a reader, a pull request or a build's summary page.
-
-The table at the end of a run.
-
-The estimated drop in words: the same in the table, in `report.md` and on the page.
+The table at the end of a run, `report.md` and the page share these words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -18,158 +14,173 @@ from rich.text import Text
 
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.outputs import OutputDistance
-from dfqonnx.evaluation.statistics import Drop, Interval
+from dfqonnx.evaluation.statistics import Drop
+from dfqonnx.report.number_format import (
+    format_count,
+    format_decibels,
+    format_interval,
+    format_size,
+    to_percent,
+)
 from dfqonnx.report.report import Report
-
-
-def describe_estimate(found: Estimate) -> str:
-    """Return the figure with its interval."""
-    assert None not in {found.value, found.low, found.high}
-    return f"{found.value:.2f} points (90 %: {found.low:.2f} to {found.high:.2f})"
-
-
-def line(found: Estimate, drop: Drop | None) -> str:
-    """Return all that fits a line.
-
-    Args:
-        found: the estimate.
-        drop: as measured on labeled images; None without labels.
-    """
-    if found.value is None:
-        return f"cannot tell: {found.reason}"
-    words = f"{describe_estimate(found)}, from {found.basis}"
-    if found.reason:
-        words += f"; {found.reason}"
-    return words if drop is None else f"{words}; {against(found, drop)}"
-
-
-def against(found: Estimate, drop: Drop) -> str:
-    """Say how the estimate and the measured drop, with their intervals, stand to each other."""
-    assert found.low is not None
-    assert found.high is not None
-    if found.low <= drop.points.value <= found.high:
-        return "the measured drop lies inside"
-    if drop.points.low <= found.high and found.low <= drop.points.high:
-        return "the measured drop lies outside, their intervals overlap"
-    return "the measured drop lies outside"
-
-
-def standing(found: Estimate) -> str:
-    """Say how far the instrument can be trusted; empty where it told nothing."""
-    known = found.record
-    if known is None:
-        return ""
-    return (
-        f"On {known.students} students of {known.networks} networks, each network left out in turn,"
-        f" {known.inside:.0%} of the true drops lay inside such intervals (rank correlation"
-        f" {known.rank:.2f})."
-    )
-
 
 Line = tuple[str, str]
 
 
+def describe_estimate(found: Estimate, drop: Drop | None = None) -> str:
+    """Return the estimated drop with its interval, or why there is none, in one line.
+
+    Args:
+        found: the estimate.
+        drop: the drop measured on labeled images, which the estimate is then compared with.
+    """
+    if found.value is None:
+        return f"cannot be estimated: {found.reason}"
+    words = (
+        f"{found.value:.2f} points (90 %: {found.low:.2f} to {found.high:.2f}), from {found.basis}"
+    )
+    if found.reason:
+        words += f"; {found.reason}"
+    return words if drop is None else f"{words}; {_compare_with_measured(found, drop)}"
+
+
+def _compare_with_measured(found: Estimate, drop: Drop) -> str:
+    assert found.low is not None
+    assert found.high is not None
+    if found.low <= drop.points.value <= found.high:
+        return "the measured drop lies inside the interval"
+    overlap = drop.points.low <= found.high and found.low <= drop.points.high
+    return "the measured drop lies outside the interval" + (
+        ", but the two intervals overlap" if overlap else ""
+    )
+
+
+def describe_calibration(found: Estimate) -> str:
+    """Return how reliable estimates are; an empty text where there is no estimate."""
+    known = found.record
+    if known is None:
+        return ""
+    return (
+        f"In cross-validation over {known.students} students of {known.networks} networks, with one"
+        f" network left out at a time, {100 * known.coverage:.0f} % of the true drops lay inside"
+        f" these intervals (rank correlation {known.rank_correlation:.2f})."
+    )
+
+
 def headline(report: Report) -> str:
-    """Return one sentence: what came out."""
+    """Return the result in one sentence."""
     parts = [] if report.bits is None else [f"W{report.bits.weights}A{report.bits.activations}"]
     parts += _closeness(report)
     if report.size_ratio is not None:
-        parts.append(f"{report.size_ratio:.2f} of the size")
+        parts.append(f"{report.size_ratio:.2f} times the size")
     if report.latency is not None:
         parts.append(f"{report.latency.speedup:.1f} times the speed")
     return f"{report.verdict}: " + ", ".join(parts or ["nothing was measured"])
 
 
 def _closeness(report: Report) -> Iterator[str]:
-    """Yield how close the student is: the drop; without labels what comes nearest to it."""
+    """Yield the measured drop; without labels the estimated drop, and agreement or SQNR."""
     if report.drop is not None:
         yield f"top-1 drop {report.drop.points.value:.2f} points"
         return
-    told = report.estimate
-    if told is not None and told.value is not None:
-        yield f"top-1 drop {told.low:.1f} to {told.high:.1f} points, told without labels"
+    estimate = report.estimated_drop
+    if estimate is not None and estimate.value is not None:
+        low_to_high = f"{estimate.low:.1f} to {estimate.high:.1f} points"
+        yield f"top-1 drop {low_to_high} (estimated without labels)"
     if report.agreement.synthetic is not None:
-        yield f"agreement {report.agreement.synthetic.value:.1%} on synthetic images"
+        yield f"agreement {100 * report.agreement.synthetic.value:.1f} % on synthetic images"
     elif (worst := worst_output(report)) is not None:
-        yield f"SQNR {worst.sqnr_db:.1f} dB on output {worst.name}"
+        yield f"SQNR {format_decibels(worst.sqnr_db)} on output {worst.name}"
 
 
-def ungated(report: Report) -> str:
-    """Say what the verdict stands for where the user set no rule; empty where one was set."""
-    if any(gate.asked for gate in report.gates):
+def describe_missing_gates(report: Report) -> str:
+    """Return what the verdict covers where the user set no gate; empty where one was set."""
+    if any(gate.from_user for gate in report.gates):
         return ""
-    words = "No rule was set: the verdict covers the file, not its accuracy."
+    words = "No gate was set, so the verdict covers the file and not its accuracy."
     if report.drop is not None:
         return words
-    if report.estimate is not None and report.estimate.value is not None:
-        return f"{words} Without labels, agreement and the estimated drop are all that is known."
-    if report.agreement.eval is None and report.agreement.synthetic is None:
-        return f"{words} Without labels, the distance of the outputs is all that is known."
-    return f"{words} Without labels, agreement is all that is known."
+    known = "the distance of the outputs is known"
+    if report.estimated_drop is not None and report.estimated_drop.value is not None:
+        known = "agreement and an estimate of the drop are known"
+    elif report.agreement.evaluation is not None or report.agreement.synthetic is not None:
+        known = "agreement is known"
+    return f"{words} Without labels, only {known}."
 
 
-def lines(report: Report) -> Iterator[Line]:
-    """Yield what is known, in reading order; what is unknown is left out."""
-    yield from _accuracy(report)
-    yield from _file(report)
-    yield from _runtime(report)
+def report_lines(report: Report) -> Iterator[Line]:
+    """Yield (label, text) for everything known, in reading order; what is unknown is left out."""
+    yield from _accuracy_lines(report)
+    yield from _runtime_lines(report)
+    yield from provenance_lines(report)
+
+
+def provenance_lines(report: Report) -> Iterator[Line]:
+    """Yield what the student was made from, and what that took."""
     if report.images is not None:
         images = report.images
         guided = f"; {images.guided_by}" if images.guided_by else ""
-        yield "images", f"{images.count} {images.source} (BatchNorm {images.batchnorm}{guided})"
+        yield (
+            "synthetic images",
+            f"{images.count:,} from source {images.source!r}"
+            f" (BatchNorm statistics {images.batchnorm}{guided})",
+        )
         if images.divergence is not None:
-            far = f"{images.divergence:.4f} nats a layer (what BatchNorm remembers; 0 is the same)"
-            yield "images from training data", far
+            yield (
+                "divergence from training data",
+                f"{images.divergence:.4f} nats per layer (by BatchNorm statistics; 0 is identical)",
+            )
     if report.recipe is not None:
         yield "recipe", f"{report.recipe}, seed {report.seed}"
     if report.seconds:
         yield "seconds", ", ".join(f"{k} {v:.1f}" for k, v in report.seconds.items())
-    if report.peak_rss_mb is not None:
-        yield "peak memory", f"{report.peak_rss_mb:.0f} MiB"
+    if report.peak_memory_mib is not None:
+        yield "peak memory", f"{report.peak_memory_mib:,.0f} MiB"
 
 
-def _accuracy(report: Report) -> Iterator[Line]:
+def _accuracy_lines(report: Report) -> Iterator[Line]:
     if report.bits is not None:
-        ends = "like the others" if report.bits.ends is None else f"{report.bits.ends} bits"
+        bits = report.bits
+        ends = "like the others" if bits.first_last is None else str(bits.first_last)
         yield (
             "bits",
-            f"weights {report.bits.weights}, activations {report.bits.activations}; "
-            f"first and last layer's weights {ends}; residual stream {report.bits.stream}",
+            f"weights {bits.weights}, activations {bits.activations}; "
+            f"weights of the first and last layer {ends}; residual activations {bits.residual}",
         )
     for name, facts in (("teacher", report.teacher), ("student", report.student)):
         if facts.top1 is not None:
-            yield f"top-1 of the {name}", _bounds(facts.top1, " %")
+            yield f"top-1 of the {name}", format_interval(facts.top1, "%")
     if report.drop is not None:
-        yield "drop", _bounds(report.drop.points, " points")
-    if report.estimate is not None:
-        yield "drop, estimated without labels", line(report.estimate, report.drop)
+        yield "top-1 drop", format_interval(report.drop.points, "points")
+    if report.estimated_drop is not None:
+        yield "estimated top-1 drop", describe_estimate(report.estimated_drop, report.drop)
     for name, share in (
-        ("evaluation", report.agreement.eval),
+        ("evaluation", report.agreement.evaluation),
         ("synthetic", report.agreement.synthetic),
     ):
         if share is not None:
-            yield f"agreement, {name} images", _bounds(share, " %", times=100)
+            yield f"agreement, {name} images", format_interval(to_percent(share), "%")
     for output in report.agreement.outputs:
-        yield f"output {output.name}", output_words(output)
+        yield f"output {output.name}", describe_output(output)
 
 
-def output_words(output: OutputDistance) -> str:
-    """Return how far one output is from the teacher's, as a person reads it."""
+def describe_output(output: OutputDistance) -> str:
+    """Return how far one output of the student is from the teacher's."""
     if output.kind == "varying":
-        return "not compared: its length depends on what is seen"
+        return "not compared, because its length depends on the image"
     if output.exact:
         return "equal to the teacher's"
     parts = []
     if output.kind == "mask" and output.same is not None:
-        parts.append(f"same class at {output.same:.2%} of the pixels")
+        parts.append(f"same class at {100 * output.same:.2f} % of the pixels")
     if output.kind == "labels" and output.same is not None:
-        parts.append(f"{output.same:.2%} of its entries are equal")
+        parts.append(f"{100 * output.same:.2f} % of its entries are equal")
     if output.iou is not None:
         parts.append(f"mean IoU {output.iou:.3f}")
     if output.psnr_db is not None:
-        parts.append(f"PSNR {output.psnr_db:.1f} dB")
+        parts.append(f"PSNR {format_decibels(output.psnr_db)}")
     if output.sqnr_db is not None:
-        parts.append(f"SQNR {output.sqnr_db:.1f} dB")
+        parts.append(f"SQNR {format_decibels(output.sqnr_db)}")
     return ", ".join(parts) or "not compared"
 
 
@@ -179,127 +190,98 @@ def worst_output(report: Report) -> OutputDistance | None:
     return min(known, key=lambda output: output.sqnr_db or 0.0, default=None)
 
 
-def _file(report: Report) -> Iterator[Line]:
-    if report.size_ratio is not None:
+def _runtime_lines(report: Report) -> Iterator[Line]:
+    teacher, student = report.teacher.bytes, report.student.bytes
+    if teacher and student is not None:
         yield (
             "size",
-            f"{_kib(report.student.bytes)} instead of {_kib(report.teacher.bytes)} "
-            f"({report.size_ratio:.3f})",
+            f"{format_size(student)} instead of {format_size(teacher)}"
+            f" ({student / teacher:.3f} times)",
         )
-
-
-def _runtime(report: Report) -> Iterator[Line]:
     if report.latency is not None:
         t = report.latency
-        threads = "1 thread" if t.threads == 1 else f"{t.threads} threads"
         yield (
             "latency",
-            f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms ({t.speedup:.2f} times "
-            f"faster; batch {t.batch}, {threads})",
+            f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms ({t.speedup:.2f} times the"
+            f" speed; batch {t.batch}, {format_count(t.threads, 'thread')})",
         )
     if report.audit is not None:
         integers = ", ".join(f"{op} {n}" for op, n in report.audit.integer_nodes.items())
         yield "integer nodes", integers or "none"
         yield "float nodes", str(len(report.audit.float_nodes))
     parity = report.parity
-    for what, levels, flips in (
-        ("file against torch student", parity.off_vs_torch_levels, parity.off_vs_torch_flips),
-        ("deployed against file", parity.on_vs_off_levels, parity.on_vs_off_flips),
-    ):
-        if levels is not None and flips is not None:
-            yield what, f"{flips:.1e} of the codes differ, by {levels} levels at most"
-    if parity.top1_same is not None:
-        yield (
-            "same class, deployed and trained",
-            f"{parity.top1_same:.2%} of {parity.images} images",
-        )
-    if parity.eval_same is not None:
-        yield (
+    if parity.written_vs_trained is not None:
+        yield "file against trained student", str(parity.written_vs_trained)
+    if parity.deployed_vs_written is not None:
+        yield "optimized session against file", str(parity.deployed_vs_written)
+    for label, share, images in (
+        ("same class in both", parity.same_class, parity.images),
+        (
             "same class, evaluation images",
-            f"{parity.eval_same:.2%} of {parity.eval_images} images",
-        )
+            parity.evaluation_same_class,
+            parity.evaluation_images,
+        ),
+    ):
+        if share is not None:
+            yield label, f"{100 * share:.2f} % of {images:,} images"
 
 
-def _bounds(found: Interval, unit: str, *, times: float = 1.0) -> str:
-    low, high = times * found.low, times * found.high
-    return f"{times * found.value:.2f}{unit} (95 %: {low:.2f} to {high:.2f}, n = {found.n})"
+_MARKS = {True: ("holds", ""), False: ("FAILS", "red"), None: ("inconclusive", "yellow")}
 
 
-def _kib(size: int | None) -> str:
-    return "?" if size is None else f"{size / 1024:,.0f} KiB"
-
-
-_MARK = {True: "holds", False: "FAILS", None: "inconclusive"}
-
-
-def markdown(report: Report) -> str:
-    """Return the whole page."""
-    parts = [*_head(report), _gates(report), _floats(report), _skipped(report)]
+def format_markdown(report: Report) -> str:
+    """Return the text of `report.md`, for a reader, a pull request or a build's summary page."""
+    rows = [(label, _escape_cell(text)) for label, text in report_lines(report)]
+    warnings = "\n".join(f"- {warning}" for warning in report.warnings)
+    gates = [
+        (_escape_cell(g.rule), _escape_cell(g.value), _MARKS[g.holds][0]) for g in report.gates
+    ]
+    floats = () if report.audit is None else report.audit.float_nodes
+    nodes = [(f"`{_escape_cell(n.name)}`", n.op, _escape_cell(n.reason)) for n in floats]
+    skipped = [(f"`{_escape_cell(s.node)}`", _escape_cell(str(s))) for s in report.skipped_rewrites]
+    parts = [
+        f"# {report.student.path}",
+        f"**{headline(report)}**",
+        describe_missing_gates(report),
+        f"Made from `{report.teacher.path}`.",
+        _markdown_table("", ("", ""), rows),
+        f"## Warnings\n\n{warnings}" if warnings else "",
+        _markdown_table("## Gates", ("rule", "found", ""), gates),
+        _markdown_table("## Nodes in float", ("node", "operator", "reason"), nodes),
+        _markdown_table("## Nodes that could not be simplified", ("node", "reason"), skipped),
+    ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _head(report: Report) -> list[str]:
-    rows = [f"| {what} | {_cell(value)} |" for what, value in lines(report)]
-    warnings = "\n".join(f"- {warning}" for warning in report.warnings)
-    return [
-        f"# {report.student.path}",
-        f"**{headline(report)}**",
-        ungated(report),
-        f"Made from `{report.teacher.path}`.",
-        "\n".join(["| | |", "| --- | --- |", *rows]) if rows else "",
-        f"## Warnings\n\n{warnings}" if warnings else "",
-    ]
-
-
-def _gates(report: Report) -> str:
-    if not report.gates:
+def _markdown_table(title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
         return ""
-    rows = [f"| {_cell(g.rule)} | {_cell(g.value)} | {_MARK[g.holds]} |" for g in report.gates]
-    return "\n".join(["## Gates", "", "| rule | found | |", "| --- | --- | --- |", *rows])
+    lines = [head, ("---",) * len(head), *rows]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{title}\n\n{text}" if title else text
 
 
-def _floats(report: Report) -> str:
-    if report.audit is None or not report.audit.float_nodes:
-        return ""
-    rows = [
-        f"| `{_cell(node.name)}` | {node.op} | {_cell(node.reason)} |"
-        for node in report.audit.float_nodes
-    ]
-    return "\n".join(
-        ["## Nodes in float", "", "| node | operator | why |", "| --- | --- | --- |", *rows]
-    )
-
-
-def _skipped(report: Report) -> str:
-    rows = [f"| `{_cell(s.node)}` | {_cell(str(s))} |" for s in report.skipped_rewrites]
-    head = ["## Nodes that could not be simplified", "", "| node | why |", "| --- | --- |"]
-    return "\n".join([*head, *rows]) if rows else ""
-
-
-def _cell(text: str) -> str:
-    """A bar or a line break would end the cell."""
+def _escape_cell(text: str) -> str:
+    """Return `text` without what would end a cell: a bar or a line break."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-_COLOUR = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+_VERDICT_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 
 
-def table(report: Report) -> RenderableType:
-    """Return what rich prints: the headline, what was measured, and the gates."""
+def format_table(report: Report) -> RenderableType:
+    """Return what rich prints at the end of a run: headline, measurements and gates."""
     facts = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for what, value in lines(report):
-        facts.add_row(what, Text(value))
+    for label, text in report_lines(report):
+        facts.add_row(label, Text(text))
     for gate in report.gates:
-        mark, style = _mark(gate.holds)
+        mark, style = _MARKS[gate.holds]
         facts.add_row(f"gate {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
-    parts: list[RenderableType] = [Text(headline(report), style=_COLOUR[report.verdict]), facts]
-    words = ungated(report)
-    return Group(*parts, Text(words, style="dim")) if words else Group(*parts)
-
-
-def _mark(holds: bool | None) -> tuple[str, str]:
-    if holds is None:
-        return "inconclusive", "yellow"
-    return ("holds", "") if holds else ("FAILS", "red")
+    parts: list[RenderableType] = [
+        Text(headline(report), style=_VERDICT_STYLES[report.verdict]),
+        facts,
+    ]
+    note = describe_missing_gates(report)
+    return Group(*parts, Text(note, style="dim")) if note else Group(*parts)

@@ -111,7 +111,7 @@ def synthesize(
     seconds = time.perf_counter() - started
     if plan.optimized:
         others = len(drawn) - plan.optimized
-        reason = f"{plan.optimized} optimized through the teacher, {others} dead leaves"
+        reason = f"{plan.optimized:,} optimized through the teacher, {others:,} dead leaves"
     generators = made if isinstance(made, OnlineGenerators) else None
     pixels = drawn[order]
     return SyntheticImages(
@@ -134,7 +134,7 @@ def _decide(
     plan = plan_synthesis(config, cost, shape, scale=scale)
     if name == "optimized" and not plan.optimized and config.dead_leaves_fraction < 1.0:
         name = "dead-leaves"
-        reason = "dead leaves: this network is too large to optimize images through"
+        reason = "dead leaves, because the network is too large to optimize images through it"
     return name, reason, plan if name == "optimized" else replace(plan, optimized=0)
 
 
@@ -144,7 +144,7 @@ def _choose_source(config: SynthesisConfig, shape: tuple[int, ...]) -> tuple[str
         return config.source, ""
     if len(shape) != 3:
         form = "x".join(map(str, shape)) or "scalar"
-        return "noise", f"the model reads {form} values, no image: Gaussian noise stands in"
+        return "noise", f"Gaussian noise, because the model reads {form} values and no image"
     return "optimized", "images optimized through the teacher"
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from dfqonnx.core.quantization import IntegerRange, NumberFormat
 from dfqonnx.core.registry import Registry
 
-METADATA_KEY = "dfqonnx.target"
+TARGET_KEY = "dfqonnx.target"
 
 
 @dataclass(frozen=True)
@@ -133,5 +133,5 @@ def register(profile: TargetProfile) -> TargetProfile:
 
 def recorded_target(metadata: Mapping[str, str]) -> TargetProfile:
     """Return the target that a file says it is for; the default where that is not known here."""
-    name = metadata.get(METADATA_KEY, "")
+    name = metadata.get(TARGET_KEY, "")
     return TARGETS[name if name in TARGETS else DEFAULT_TARGET]

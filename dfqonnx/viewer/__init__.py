@@ -1,1 +1,1 @@
-"""Netron on a teacher and its student, with what is known of every node."""
+"""Shows a teacher and its student in Netron, with bits and noise on every node."""

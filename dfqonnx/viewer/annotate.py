@@ -1,4 +1,4 @@
-"""A copy of a model whose nodes say what is known of them, for a viewer; never for deployment."""
+"""Writes a copy of a model with notes as node metadata, for a viewer and not for deployment."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from dfqonnx.errors import UsageError
 
 Notes = Mapping[str, Mapping[str, str]]
-NODE_METADATA_SINCE = 10  # IR version from which nodes may carry metadata
-LARGEST = 2**30  # bytes; larger models are shown as they are
+NODE_METADATA_IR_VERSION = 10  # the first whose nodes may carry metadata
+MAX_BYTES = 2**30  # larger models are shown without notes
 
 
 def annotate(path: Path, notes: Notes, to: Path) -> int:
     """Write the model at `path` to `to`, with `notes` as metadata of the nodes of these names.
 
-    Tensors kept beside the file are taken in, so that the copy stands alone.
+    External tensors are included, so that the copy stands alone.
 
     Returns:
-        how many nodes got notes.
+        the number of nodes with notes.
 
     Raises:
         UsageError: `path` is not a readable ONNX file.
@@ -29,7 +29,7 @@ def annotate(path: Path, notes: Notes, to: Path) -> int:
     try:
         model = onnx.load(path)
     except (DecodeError, OSError, onnx.checker.ValidationError) as error:
-        raise UsageError(f"{path} is not a readable ONNX file ({error})") from None
+        raise UsageError(f"{path}: not a readable ONNX file ({error})") from None
     count = 0
     for node in model.graph.node:
         known = notes.get(node.name, {})
@@ -37,11 +37,11 @@ def annotate(path: Path, notes: Notes, to: Path) -> int:
         for key, value in known.items():
             entry = node.metadata_props.add()
             entry.key, entry.value = key, value
-    model.ir_version = max(model.ir_version, NODE_METADATA_SINCE)
+    model.ir_version = max(model.ir_version, NODE_METADATA_IR_VERSION)
     onnx.save(model, to)
     return count
 
 
-def annotatable(path: Path) -> bool:
-    """Tell whether a copy of the file is worth its time and space."""
-    return path.stat().st_size <= LARGEST
+def is_copyable(path: Path) -> bool:
+    """Return whether the file is small enough to be copied for a view."""
+    return path.stat().st_size <= MAX_BYTES

@@ -1,9 +1,9 @@
-"""One Netron on one file, in a process of its own.
+"""Serves one file with Netron, in a process of its own.
 
     python -m dfqonnx.viewer.netron_process FILE PORT
 
-Netron keeps the file it serves in a class, so two files need two processes. Every answer carries a
-policy that lets the page talk to this server only: Netron's reports of usage stay at home.
+Netron keeps the file it serves in a class, so two files need two processes. Every response carries
+a policy that lets the page talk to this server only, so that Netron's usage reports are not sent.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ POLICY = (
 )
 
 
-def keep_home() -> None:
-    """Let every answer of this process carry the policy."""
-    plain = BaseHTTPRequestHandler.end_headers
+def block_foreign_requests() -> None:
+    """Add the policy to every response of this process."""
+    original = BaseHTTPRequestHandler.end_headers
 
     def end_headers(handler: BaseHTTPRequestHandler) -> None:
         handler.send_header("Content-Security-Policy", POLICY)
-        plain(handler)
+        original(handler)
 
     BaseHTTPRequestHandler.end_headers = end_headers  # type: ignore[method-assign, assignment]
 
@@ -35,7 +35,7 @@ def main(path: str, port: str) -> None:
     """Serve until interrupted."""
     netron = importlib.import_module("netron")
     logging.basicConfig(level=logging.ERROR)
-    keep_home()
+    block_foreign_requests()
     netron.start(path, address=(HOST, int(port)), browse=False)
     netron.wait()
 

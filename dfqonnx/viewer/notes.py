@@ -1,9 +1,10 @@
-"""What a report knows of single nodes, as short texts: metadata for a viewer."""
+"""What a report knows of single nodes, as short texts that a viewer shows as node metadata."""
 
 from __future__ import annotations
 
 from dfqonnx.core.layer_analysis import ActivationNoise, WeightedLayerNoise
 from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
+from dfqonnx.report.number_format import format_decibels
 from dfqonnx.report.report import Report
 
 Notes = dict[str, dict[str, str]]
@@ -12,9 +13,9 @@ Notes = dict[str, dict[str, str]]
 def student_notes(report: Report) -> Notes:
     """Return notes for the exported file: weighted nodes, quantizers, nodes left in float."""
     notes = teacher_notes(report)
-    if report.portrait is not None:
-        for site in report.portrait.activations:
-            notes[QUANTIZER_PREFIX + site.site] = _quantizer(site)
+    if report.layer_noise is not None:
+        for activation in report.layer_noise.activations:
+            notes[QUANTIZER_PREFIX + activation.quantizer] = _quantizer_notes(activation)
     if report.audit is not None:
         for node in report.audit.float_nodes:
             notes.setdefault(node.name, {})["dfqonnx.float_because"] = node.reason
@@ -22,36 +23,32 @@ def student_notes(report: Report) -> Notes:
 
 
 def teacher_notes(report: Report) -> Notes:
-    """Return notes for the float file: what became of its weighted nodes."""
-    layers = () if report.portrait is None else report.portrait.layers
-    return {layer.node: _layer(layer) for layer in layers}
+    """Return notes for the float file: how its weighted nodes were quantized."""
+    layers = () if report.layer_noise is None else report.layer_noise.layers
+    return {layer.node: _layer_notes(layer) for layer in layers}
 
 
-def _layer(layer: WeightedLayerNoise) -> dict[str, str]:
-    return _known(
+def _layer_notes(layer: WeightedLayerNoise) -> dict[str, str]:
+    return _without_empty(
         {
-            "dfqonnx.bits": f"weights {layer.bits}, input {layer.input_bits}",
-            "dfqonnx.sqnr": _decibels(layer.sqnr_db),
-            "dfqonnx.alone": _decibels(layer.own_db),
+            "dfqonnx.bits": f"weights {layer.weight_bits}, input {layer.input_bits}",
+            "dfqonnx.sqnr_in_network": format_decibels(layer.in_network_sqnr_db),
+            "dfqonnx.sqnr_isolated": format_decibels(layer.isolated_sqnr_db),
             "dfqonnx.clipped": f"{100 * layer.weight.clipped:.2f} %",
         }
     )
 
 
-def _quantizer(site: ActivationNoise) -> dict[str, str]:
-    return _known(
+def _quantizer_notes(activation: ActivationNoise) -> dict[str, str]:
+    return _without_empty(
         {
-            "dfqonnx.bits": str(site.bits),
-            "dfqonnx.role": site.role,
-            "dfqonnx.sqnr": _decibels(site.sqnr_db),
-            "dfqonnx.clipped": f"{100 * site.values.clipped:.3g} %",
+            "dfqonnx.bits": str(activation.bits),
+            "dfqonnx.role": activation.role,
+            "dfqonnx.sqnr": format_decibels(activation.sqnr_db),
+            "dfqonnx.clipped": f"{100 * activation.values.clipped:.3g} %",
         }
     )
 
 
-def _decibels(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f} dB"
-
-
-def _known(notes: dict[str, str]) -> dict[str, str]:
+def _without_empty(notes: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in notes.items() if value}

@@ -1,4 +1,4 @@
-"""Which two files a view shows: a run's student and teacher, or one file alone."""
+"""Chooses the two files that a view shows: a run's student and teacher, or one file alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfqonnx.errors import UsageError
-from dfqonnx.report.files import NAME, find_teacher, read_report
+from dfqonnx.report.files import REPORT, find_teacher, read_report
 from dfqonnx.report.report import Report
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What there is to see.
+class ModelPair:
+    """The files to show.
 
     Attributes:
-        student: the file asked for.
-        teacher: the float file; None where it is not known or not there.
+        student: the quantized file.
+        teacher: the float file; None where it is unknown or missing.
         report: of the run that made the student; None without one.
         note: what is missing, in words; empty when nothing is.
     """
@@ -27,15 +27,15 @@ class Shown:
     note: str
 
 
-def choose_pair(target: Path, teacher: Path | None = None) -> Shown:
-    """Return what to show for an output folder or an ONNX file.
+def choose_pair(target: Path, teacher: Path | None = None) -> ModelPair:
+    """Return the files to show for an output folder or an ONNX file.
 
     Args:
-        target: folder of a run, or a file.
+        target: the folder of a run, or a file.
         teacher: the float file, where the report does not lead to it.
 
     Raises:
-        UsageError: neither.
+        UsageError: `target` is neither.
     """
     report = None
     if target.is_dir():
@@ -44,14 +44,19 @@ def choose_pair(target: Path, teacher: Path | None = None) -> Shown:
         if not student.is_file():
             raise UsageError(f"{target}: report.json names {report.student.path}, which is missing")
     elif target.is_file():
-        student, beside = target, target.parent / NAME
+        student, beside = target, target.parent / REPORT
         if beside.is_file():
             found = read_report(beside)
             report = found if Path(found.student.path).name == target.name else None
     else:
-        raise UsageError(f"{target}: no such file or folder; give an ONNX file or a run's folder")
+        raise UsageError(
+            f"{target}: no such file or folder; give an ONNX file or the output folder of a run"
+        )
     if teacher is None and report is not None:
         teacher = find_teacher(report, student.parent)
-    notes = [] if report is not None else ["no report beside it: nodes carry no notes"]
-    notes += [] if teacher is not None else ["the float file is not known: give it with --teacher"]
-    return Shown(student, teacher, report, "; ".join(notes))
+    notes = []
+    if report is None:
+        notes.append("There is no report beside the file, so its nodes carry no notes.")
+    if teacher is None:
+        notes.append("The float file is unknown; give it with --teacher.")
+    return ModelPair(student, teacher, report, " ".join(notes))

@@ -1,4 +1,4 @@
-"""Serves a teacher and a student side by side on this machine only, until told to stop."""
+"""Serves a teacher and a student side by side, on this machine only."""
 
 from __future__ import annotations
 
@@ -18,24 +18,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dfqonnx.errors import EnvironmentProblem
-from dfqonnx.report.html.page import fill
-from dfqonnx.viewer.annotate import Notes, annotatable, annotate
+from dfqonnx.report.html.page import render_template
+from dfqonnx.viewer.annotate import Notes, annotate, is_copyable
 from dfqonnx.viewer.netron_process import HOST
 from dfqonnx.viewer.notes import student_notes, teacher_notes
-from dfqonnx.viewer.pair import Shown
+from dfqonnx.viewer.pair import ModelPair
 
-PATIENCE = 30.0  # seconds for a server to answer
+START_TIMEOUT = 30.0  # seconds
 
 
 @dataclass(frozen=True)
-class Addresses:
-    """Where to look.
-
-    Attributes:
-        page: both side by side; the student's own address where it is alone.
-        student: the quantized file.
-        teacher: the float file; None where it is not shown.
-    """
+class ViewAddresses:
+    """Addresses of the page with both models (the student's own without a teacher) and of each."""
 
     page: str
     student: str
@@ -43,21 +37,21 @@ class Addresses:
 
 
 def require_netron() -> None:
-    """Refuse to begin without Netron.
+    """Check that Netron is installed.
 
     Raises:
-        EnvironmentProblem: with the command that installs it.
+        EnvironmentProblem: it is not; the message has the command that installs it.
     """
     if importlib.util.find_spec("netron") is None:
         raise EnvironmentProblem("Netron is not installed: pip install 'dfqonnx[view]'")
 
 
 @contextmanager
-def served(shown: Shown) -> Iterator[Addresses]:
-    """Serve what `shown` says while the context is open; afterwards nothing is left running.
+def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
+    """Serve the files while the context is open; afterwards nothing is left running.
 
     Yields:
-        the addresses, which answer already.
+        the addresses, which respond already.
 
     Raises:
         EnvironmentProblem: Netron is missing or does not start.
@@ -65,28 +59,28 @@ def served(shown: Shown) -> Iterator[Addresses]:
     require_netron()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dfqonnx-view-")))
-        report = shown.report
-        files = {"student": (shown.student, {} if report is None else student_notes(report))}
-        if shown.teacher is not None:
-            files["teacher"] = shown.teacher, {} if report is None else teacher_notes(report)
+        report = pair.report
+        files = {"student": (pair.student, {} if report is None else student_notes(report))}
+        if pair.teacher is not None:
+            files["teacher"] = pair.teacher, {} if report is None else teacher_notes(report)
         found = {}
         for role, (path, notes) in files.items():
-            copy = _copy(path, notes, folder / role)
-            found[role] = stack.enter_context(_netron(copy))
+            copy = _annotated_copy(path, notes, folder / role)
+            found[role] = stack.enter_context(_serve_netron(copy))
         if "teacher" not in found:
-            yield Addresses(found["student"], found["student"], None)
+            yield ViewAddresses(found["student"], found["student"], None)
             return
-        names = [shown.teacher.name if shown.teacher else "", shown.student.name]
-        page = fill(
+        names = [pair.teacher.name if pair.teacher else "", pair.student.name]
+        page = render_template(
             "view.html", sources=list(zip(names, [found["teacher"], found["student"]], strict=True))
         )
-        address = stack.enter_context(_page(page))
-        yield Addresses(address, found["student"], found["teacher"])
+        address = stack.enter_context(_serve_page(page))
+        yield ViewAddresses(address, found["student"], found["teacher"])
 
 
-def _copy(path: Path, notes: Notes, folder: Path) -> Path:
-    """Return an annotated copy with a harmless name, or the file itself when it is very large."""
-    if not annotatable(path):
+def _annotated_copy(path: Path, notes: Notes, folder: Path) -> Path:
+    """Return an annotated copy with a safe name, or the file itself when it is very large."""
+    if not is_copyable(path):
         return path
     folder.mkdir()
     copy = folder / (re.sub(r"[^\w.-]", "_", path.stem) + ".onnx")
@@ -95,12 +89,12 @@ def _copy(path: Path, notes: Notes, folder: Path) -> Path:
 
 
 @contextmanager
-def _netron(path: Path) -> Iterator[str]:
+def _serve_netron(path: Path) -> Iterator[str]:
     port = _free_port()
     command = [sys.executable, "-m", "dfqonnx.viewer.netron_process", str(path), str(port)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        _await(port, process, path)
+        _wait_for(port, process, path)
         yield f"http://{HOST}:{port}"
     finally:
         process.terminate()
@@ -111,9 +105,9 @@ def _netron(path: Path) -> Iterator[str]:
             process.wait()
 
 
-def _await(port: int, process: subprocess.Popen[bytes], path: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < until:
+def _wait_for(port: int, process: subprocess.Popen[bytes], path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             socket.create_connection((HOST, port), timeout=1).close()
             return
@@ -128,8 +122,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Page(BaseHTTPRequestHandler):
-    """Answers every GET with one page."""
+class _PageHandler(BaseHTTPRequestHandler):
+    """Answers every GET request with one page."""
 
     def __init__(self, page: bytes, *rest: object) -> None:
         self.page = page
@@ -143,12 +137,12 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(self.page)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def _page(text: str) -> Iterator[str]:
-    server = ThreadingHTTPServer((HOST, 0), partial(_Page, text.encode()))
+def _serve_page(text: str) -> Iterator[str]:
+    server = ThreadingHTTPServer((HOST, 0), partial(_PageHandler, text.encode()))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,166 +24,192 @@ from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.summary import summarize_graph
-from dfqonnx.report.build import build
-from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.build import build_report
+from dfqonnx.report.environment import describe_environment, peak_memory_mib
 from dfqonnx.report.files import write_arrays, write_images, write_log, write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import ClassesSeen, ImageFacts, Training, TrainingLogEntry, widths
+from dfqonnx.report.sections import (
+    BitFacts,
+    HeldOutClasses,
+    ImageFacts,
+    TrainingFacts,
+    TrainingLogEntry,
+)
 from dfqonnx.synthesis.synthesize import SyntheticImages
 from dfqonnx.workflows.teacher import Teacher
 
 IMAGES = 64  # that layer noise is measured on
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Synthetic images that nothing was trained on.
-
-    Attributes:
-        pixels: uint8 (N, H, W, C).
-        at: their places among all images of the run.
-    """
-
-    pixels: NDArray[np.uint8]
-    at: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was measured of an exported file.
-
-    Attributes:
-        found: the two files against each other, in the runtime.
-        same_class: share of labeled images that file and torch student class alike.
-        labeled: number of labeled images.
-        untrained: labeled accuracy, in percent, before the first training step.
-    """
-
-    found: Evaluation
-    same_class: float | None
-    labeled: int
-    untrained: Interval | None
-
-
 @dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """Everything that a run made, as values, for its report."""
+class TrainedRun:
+    """What a run made before its file is exported.
+
+    Attributes:
+        config: what was asked for.
+        teacher: the float model.
+        images: the synthetic images.
+        network: the float network that the student is a copy of.
+        student: the trained student.
+        distilled: what its training did.
+    """
 
     config: RunConfig
     teacher: Teacher
+    images: SyntheticImages
     network: EqualizedNetwork
     student: Student
-    images: SyntheticImages
-    held: HeldOut
-    trained: Distilled
-    proof: Proof
-    estimate: Estimate
-    file: Path
-    seconds: Mapping[str, float]
-    warnings: tuple[str, ...]
-    gpu: str | None
+    distilled: Distilled
+
+    def held_out_pixels(self) -> NDArray[np.uint8]:
+        """Return the synthetic images (N, H, W, C) that nothing was trained on."""
+        return self.images.pixels[np.array(self.distilled.held_out, np.int64)]
 
 
-def assemble_report(run: FinishedRun) -> Report:
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What was measured of an exported file.
+
+    Attributes:
+        file: the file's name.
+        found: the two files against each other, in the runtime.
+        same_class: share of labeled images that file and torch student class alike.
+        untrained: labeled accuracy, in percent, before the first training step.
+    """
+
+    file: str
+    found: Evaluation
+    same_class: float | None
+    untrained: Interval | None
+
+
+def assemble_report(
+    run: TrainedRun,
+    evaluation: RunEvaluation,
+    estimate: Estimate,
+    *,
+    seconds: Mapping[str, float],
+    warnings: Sequence[str],
+    gpu: str | None,
+) -> Report:
     """Return the report of a run, the user's gates applied."""
-    found, config, teacher = run.proof.found, run.config, run.teacher
-    report = build(found, kept_float={node.node for node in run.network.sites.floats})
-    report = report.compared(run.proof.same_class, images=run.proof.labeled)
+    found, config, teacher = evaluation.found, run.config, run.teacher
+    classes = None if found.synthetic is None else found.synthetic.classes
+    report = build_report(
+        found,
+        kept_float={node.node for node in run.network.sites.floats},
+        evaluation_same_class=evaluation.same_class,
+    )
     report = dataclasses.replace(
         report,
-        student=dataclasses.replace(report.student, path=run.file.name),
-        bits=widths(config.quant),
-        seconds=dict(run.seconds),
-        peak_rss_mb=peak_rss_mb(),
+        student=dataclasses.replace(report.student, path=evaluation.file),
+        bits=BitFacts.of(config.quant),
+        seconds=dict(seconds),
+        peak_memory_mib=peak_memory_mib(),
         recipe=config.recipe.title,
         seed=config.seed,
         preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
         preprocess_guessed=teacher.inputs_guessed,
         images=_images(run.images, teacher.model.batchnorm),
-        warnings=(*run.warnings, *report.warnings),
+        warnings=(*warnings, *report.warnings),
         skipped_rewrites=teacher.model.skipped,
-        environment=environment(run.gpu),
+        environment=describe_environment(gpu),
         command=command_of(config),
-        estimate=run.estimate,
+        estimated_drop=estimate,
     )
     report = apply_gates(report, config.gates, strict=config.strict_gates)
-    classes = None if found.synthetic is None else found.synthetic.classes
     return dataclasses.replace(
         report,
-        training=_training(run.trained, len(run.held.pixels), run.proof.untrained),
-        seen=None
+        training=_training(run.distilled, evaluation.untrained),
+        held_out_classes=None
         if classes is None
-        else ClassesSeen(run.held.at, classes.teacher, classes.student),
-        portrait=_layer_noise(run),
+        else HeldOutClasses(run.distilled.held_out, classes.teacher, classes.student),
+        layer_noise=_layer_noise(run),
         graph=summarize_graph(teacher.model),
     )
 
 
-def write_run(report: Report, run: FinishedRun, folder: Path) -> Report:
+def write_run(report: Report, run: TrainedRun, folder: Path) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
-    write_images(images.pixels, folder / "synthetic", held=run.held.at)
+    write_images(images.pixels, folder / "synthetic", held=run.distilled.held_out)
     if images.generators is not None:
         write_arrays(images.generators.state(), folder / "synthetic" / "generator.npz")
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    write_log(_log_events(images, run.trained), folder / "log.jsonl")
+    write_log(_log_events(images, run.distilled), folder / "log.jsonl")
     return write_report(report, folder, pixels=images.pixels)
 
 
 def _images(images: SyntheticImages, batchnorm: str) -> ImageFacts:
     return ImageFacts(
-        images.source, len(images.pixels), batchnorm, images.reason, images.divergence
+        source=images.source,
+        count=len(images.pixels),
+        batchnorm=batchnorm,
+        guided_by=images.reason,
+        divergence=images.divergence,
     )
 
 
-def _log_events(images: SyntheticImages, trained: Distilled) -> Iterator[dict[str, Any]]:
+def _log_events(images: SyntheticImages, distilled: Distilled) -> Iterator[dict[str, Any]]:
     yield {
         "stage": "synthesize",
         "seconds": images.seconds,
         "source": images.source,
         **dataclasses.asdict(images.plan),
     }
-    for entry in trained.history:
+    for entry in distilled.history:
         yield {"stage": "distill", **dataclasses.asdict(entry)}
     yield {
         "stage": "distilled",
-        "steps": trained.steps,
-        "seconds": trained.seconds,
-        "agreement_before": trained.agreement_before.top1,
-        "agreement_after": trained.agreement_after.top1,
-        "kept": trained.kept,
-        "reason": trained.reason,
+        "steps": distilled.steps,
+        "seconds": distilled.seconds,
+        "agreement_before": distilled.agreement_before.top1,
+        "agreement_after": distilled.agreement_after.top1,
+        "kept": distilled.kept,
+        "reason": distilled.reason,
     }
 
 
-def _layer_noise(run: FinishedRun) -> LayerNoise | None:
+def _layer_noise(run: TrainedRun) -> LayerNoise | None:
     """Return the noise of every layer, measured on the CPU; None without images."""
     run.student.to("cpu").eval()
-    pixels = run.held.pixels[:IMAGES]
+    pixels = run.held_out_pixels()[:IMAGES]
     if not len(pixels):
         return None
     x = run.teacher.inputs.to_tensor(torch.from_numpy(pixels))
     return analyze_layer_noise(run.student, run.network.program, x)
 
 
-def _training(trained: Distilled, images: int, top1: Interval | None) -> Training:
-    before = trained.agreement_before
-    return Training(
-        trained.steps,
-        trained.kept,
-        trained.reason,
-        None
-        if before.top1 is None or not images
-        else wilson_interval(round(before.top1 * images), images),
-        before.kl if images else None,
-        trained.agreement_after.kl if images else None,
-        tuple(
-            TrainingLogEntry(m.step, m.seconds, m.loss, m.rate, m.width) for m in trained.history
+def _training(distilled: Distilled, top1: Interval | None) -> TrainingFacts:
+    images, before = len(distilled.held_out), distilled.agreement_before
+    after = distilled.agreement_after
+    facts = TrainingFacts(
+        steps=distilled.steps,
+        kept=distilled.kept,
+        reason=distilled.reason,
+        log=tuple(
+            TrainingLogEntry(
+                step=entry.step,
+                seconds=entry.seconds,
+                loss=entry.loss,
+                lr_factor=entry.lr_factor,
+                rounding_temperature=entry.rounding_temperature,
+            )
+            for entry in distilled.history
         ),
-        before.error if images else None,
-        trained.agreement_after.error if images else None,
-        top1,
-        trained.seen,
+        untrained_top1=top1,
+        images_seen=distilled.images_seen,
+    )
+    if not images:
+        return facts
+    agreed = None if before.top1 is None else round(before.top1 * images)
+    return dataclasses.replace(
+        facts,
+        untrained_agreement=None if agreed is None else wilson_interval(agreed, images),
+        untrained_kl=before.kl,
+        trained_kl=after.kl,
+        untrained_error=before.error,
+        trained_error=after.error,
     )

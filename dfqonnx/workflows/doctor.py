@@ -1,4 +1,4 @@
-"""`dfqonnx doctor`: is this machine fit, and what would make it fit."""
+"""`dfqonnx doctor`: whether this machine is ready for a run, and what would make it so."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        what: its name.
+        name: of the check.
         value: what was found.
-        ok: False when a run cannot work like this.
-        advice: what to do; empty when nothing needs doing.
+        ok: False when a run cannot work with it.
+        advice: what to do; empty when there is nothing to do.
     """
 
-    what: str
+    name: str
     value: str
     ok: bool = True
     advice: str = ""
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look at everything; never raises for what it finds."""
+    """Run every check; a failed check raises nothing."""
     return tuple(_findings())
 
 
 def _findings() -> Iterator[Finding]:
-    fit = sys.version_info >= (3, 11)
-    yield Finding("Python", platform.python_version(), fit, "" if fit else "use Python 3.11 or up")
+    ok = sys.version_info >= (3, 11)
+    yield Finding("Python", platform.python_version(), ok, "" if ok else "use Python 3.11 or later")
     yield Finding("dfqonnx", __version__)
     for name in PACKAGES:
         yield _package(name)
@@ -78,13 +78,13 @@ def _runtime() -> Finding:
 
 
 def _providers() -> Iterator[Finding]:
-    """Ask the runtime itself: a wheel can be installed and still not load."""
+    """Ask the runtime itself, because an installed package may still fail to load."""
     if not installed_runtimes():
         return
     try:
         names = providers()
     except (ImportError, OSError) as error:
-        yield Finding("providers", f"{error}", False, "reinstall ONNX Runtime")
+        yield Finding("providers", str(error), False, "reinstall ONNX Runtime")
         return
     yield Finding("providers", ", ".join(names))
 
@@ -95,7 +95,7 @@ def _cuda() -> Finding:
     except (ImportError, OSError) as error:
         return Finding("CUDA in torch", str(error), False, "reinstall torch")
     if not torch.cuda.is_available():
-        return Finding("CUDA in torch", "no; runs use the CPU")
+        return Finding("CUDA in torch", "not available; runs use the CPU")
     return Finding("CUDA in torch", f"{torch.version.cuda}, {torch.cuda.get_device_name()}")
 
 
@@ -108,7 +108,7 @@ def _processor() -> Finding:
     flags = [flag for flag in INTEGER_FLAGS if flag in words]
     advice = ""
     if platform.machine() == "x86_64" and not {"avx512_vnni", "avx_vnni"} & words:
-        advice = "without VNNI, integer files run at a smaller gain here"
+        advice = "this processor has no VNNI instructions, so quantized models gain less speed here"
     return Finding(
         "processor", f"{platform.machine()}, {threads}, {' '.join(flags)}", advice=advice
     )

@@ -10,7 +10,7 @@ from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.opset import check_operators
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
@@ -42,7 +42,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
             recipe=config.recipe,
             image_size=config.image_size,
         )
-        choose_opset(teacher.model.ir, target, packed=False)
+        check_operators(teacher.model.ir, target)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
@@ -69,7 +69,7 @@ def inspect(
     """
     try:
         found, _ = open_program(model, image_size=image_size)
-        choose_opset(found.ir, TARGETS[target], packed=False)
+        check_operators(found.ir, TARGETS[target])
     except UnsupportedModel as error:
         return refusal(model, quant, error)
     signed = preprocess is None or preprocess.signed

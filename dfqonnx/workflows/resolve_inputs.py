@@ -76,9 +76,10 @@ def resolve_inputs(
     found = guess.preprocessing
     if not guess.certain:
         progress.warn(
-            f"--preprocess was not given; {found.name!r} is assumed (scale {found.scale:g}, mean"
+            f"--preprocess was not given, so {found.name!r} is assumed (scale {found.scale:g}, mean"
             f" {_join(found.mean)}, std {_join(found.std)}, {found.layout}, {found.channels}):"
-            f" {guess.reason}. If the model was trained otherwise, say so: results depend on it."
+            f" {guess.reason}. If the model was trained with other preprocessing, give it, because"
+            " the results depend on it."
         )
     return ResolvedInputs(InputFormat(found, model.input_shape), guessed=not guess.certain)
 
@@ -107,8 +108,8 @@ def _note_open_size(model: NormalizedModel, progress: Progress) -> None:
     if model.open_axes:
         size = "x".join(map(str, model.input_shape))
         progress.note(
-            f"the model leaves its input size open; images of {size} are made and measured, and the"
-            " file stays open (--image-size sets another)"
+            f"The model leaves its input size open. Images of {size} are synthesized and measured,"
+            " and the exported file leaves it open as well (--image-size sets another size)."
         )
 
 
@@ -117,17 +118,17 @@ def guess_input_format(model: NormalizedModel, *, seed: int) -> InputFormatGuess
     shape = model.input_shape
     if len(shape) != 3:
         return InputFormatGuess(
-            NOISE, "the model reads no image; values between -4 and 4 are assumed", False
+            NOISE, "the model reads no image, and values between -4 and 4 are usual", False
         )
     formats = candidate_formats(shape)
     usual = formats[0].preprocessing
     if len(formats) == 1:
-        return InputFormatGuess(usual, "the only preset that fits the input's shape", False)
+        return InputFormatGuess(usual, "it is the only preset that fits the input's shape", False)
     size = formats[0].image_size
     count = probe_count(size)
     if not count:
         return InputFormatGuess(
-            usual, "the usual one; images of this size are too large to try more", False
+            usual, "it is the usual one, and images of this size are too large to try others", False
         )
     pixels = make_probe_images(size, rng=np.random.default_rng(seed), count=count)
     if model.statistics:
@@ -135,7 +136,7 @@ def guess_input_format(model: NormalizedModel, *, seed: int) -> InputFormatGuess
         return find_nearest_statistics(exposed, model.statistics, pixels, formats)
     layer = find_first_layer(model)
     if layer is None or not math.isfinite(float(layer.bias.std())):
-        return InputFormatGuess(usual, "the usual one for an input of this form", False)
+        return InputFormatGuess(usual, "it is the usual one for an input of this shape", False)
     exposed = expose_intermediate_outputs(model, [layer.output])
     return find_likeliest_scale(exposed, layer.bias, pixels, formats)
 

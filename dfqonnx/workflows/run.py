@@ -1,4 +1,4 @@
-"""The story of a run: a float ONNX file in, a proven low-bit one out.
+"""`dfqonnx run`: from a float ONNX file to a quantized one with its report.
 
     open -> place -> synthesize -> equalize -> distill -> export -> evaluate -> report
 
@@ -10,25 +10,21 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from dfqonnx.analysis.student_outputs import replay, same_classes, untrained_top1
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress, StageTimer
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
-from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.distill.image_pool import ImagePool
-from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
+from dfqonnx.distill.distill import distill
+from dfqonnx.equalization.equalize import equalize
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
-from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.opset import check_operators
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
@@ -39,9 +35,8 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import (
-    FinishedRun,
-    HeldOut,
-    Proof,
+    RunEvaluation,
+    TrainedRun,
     assemble_report,
     write_run,
 )
@@ -53,17 +48,17 @@ IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is le
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
-    """Quantize a model and prove the result; everything is written to `config.out`.
+    """Quantize a model and measure the result; everything is written to `config.out`.
 
     Raises:
-        UsageError: a path, a setting or evaluation data that does not fit.
+        UsageError: a path, a setting or evaluation data does not fit.
         UnsupportedModel: the model cannot be quantized; every offending node is named.
-        EnvironmentProblem: runtime, device, disk or permission.
+        EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
     preflight(config)
-    timer, recording = StageTimer(), RecordingProgress(progress or SilentProgress())
+    timer, recorder = StageTimer(), RecordingProgress(progress or SilentProgress())
     device = choose_device(config.device)
-    context = RunContext(config.seed, device, recording, config.budget)
+    context = RunContext(config.seed, device, recorder, config.budget)
     teacher = open_teacher(
         config.model,
         preprocess=config.preprocess,
@@ -72,7 +67,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         image_size=config.image_size,
     )
     target = TARGETS[config.target]
-    choose_opset(teacher.model.ir, target, packed=False)
+    check_operators(teacher.model.ir, target)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
@@ -86,45 +81,42 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             teacher.model.statistics,
             spec=config.recipe.equalization,
             inputs=teacher.inputs,
-            progress=recording,
+            progress=recorder,
         )
         student = Student(network.program, network.sites)
         with timer.stage("distill"):
-            trained = _distill(
-                config, student, network, images, inputs=teacher.inputs, context=context
-            )
-        file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
-        with timer.stage("export"):
-            _export(config, teacher, network.sites, student, file=file, progress=recording)
-        held = _held_out(config, teacher, images)
-        with timer.stage("validate"):
-            proof = _evaluate(
-                config,
-                teacher,
+            distilled = distill(
+                network,
                 student,
-                trained,
-                file=file,
-                held=held,
-                labeled=labeled,
-                progress=recording,
+                images,
+                config=config.recipe.distillation,
+                equalization=config.recipe.equalization,
+                inputs=teacher.inputs,
+                context=_without(images.seconds, context),
             )
-            estimated = estimate_drop(config.model, file, inputs=teacher.inputs, real=real)
-        finished = FinishedRun(
+        trained = TrainedRun(
             config=config,
             teacher=teacher,
+            images=images,
             network=network,
             student=student,
-            images=images,
-            held=held,
-            trained=trained,
-            proof=proof,
-            estimate=estimated,
-            file=file,
+            distilled=distilled,
+        )
+        file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
+        with timer.stage("export"):
+            _export(trained, file, recorder)
+        with timer.stage("evaluate"):
+            evaluation = _evaluate(trained, file, labeled, recorder)
+            estimate = estimate_drop(config.model, file, inputs=teacher.inputs, real=real)
+        report = assemble_report(
+            trained,
+            evaluation,
+            estimate,
             seconds=timer.total(),
-            warnings=tuple(recording.warnings),
+            warnings=recorder.warnings,
             gpu=gpu_name(context),
         )
-        return write_run(assemble_report(finished), finished, folder)
+        return write_run(report, trained, folder)
 
 
 def _synthesize(
@@ -145,40 +137,14 @@ def _synthesize(
     )
 
 
-def _distill(
-    config: RunConfig,
-    student: Student,
-    network: EqualizedNetwork,
-    images: SyntheticImages,
-    *,
-    inputs: InputFormat,
-    context: RunContext,
-) -> Distilled:
-    left = None if config.budget is None else max(1.0, config.budget - images.seconds)
-    context.progress.start("initialize", 1)
-    return distill(
-        network.program,
-        student,
-        images.pixels,
-        spec=config.recipe.distillation,
-        equalization=config.recipe.equalization,
-        inputs=inputs,
-        context=context.with_budget(left),
-        kinds=images.kinds,
-        expected=network.expected,
-        live=images.generators,
-    )
+def _without(seconds: float, context: RunContext) -> RunContext:
+    """Return the context with the budget that is left after `seconds`."""
+    budget = context.budget_seconds
+    return context.with_budget(None if budget is None else max(1.0, budget - seconds))
 
 
-def _export(
-    config: RunConfig,
-    teacher: Teacher,
-    plan: QuantizationPlan,
-    student: Student,
-    *,
-    file: Path,
-    progress: Progress,
-) -> None:
+def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
+    config, teacher = run.config, run.teacher
     recipe = hashlib.sha256(write_recipe(config.recipe).encode()).hexdigest()
     metadata = describe(
         version=__version__,
@@ -192,8 +158,8 @@ def _export(
     progress.start("export", 1)
     exported = export(
         teacher.model,
-        plan,
-        student.qparams(),
+        run.network.sites,
+        run.student.qparams(),
         storage=config.quant.weight_storage,
         metadata=metadata,
     )
@@ -201,36 +167,16 @@ def _export(
     progress.advance()
 
 
-def _held_out(config: RunConfig, teacher: Teacher, images: SyntheticImages) -> HeldOut:
-    """Return the images that distillation did not train on."""
-    pool = ImagePool(
-        images.pixels,
-        teacher.inputs,
-        holdout=config.recipe.distillation.holdout_images,
-        context=RunContext(config.seed),
-        kinds=images.kinds,
-    )
-    return HeldOut(np.asarray(pool.held.numpy()), pool.held_at)
-
-
 def _evaluate(
-    config: RunConfig,
-    teacher: Teacher,
-    student: Student,
-    trained: Distilled,
-    *,
-    file: Path,
-    held: HeldOut,
-    labeled: EvalData | None,
-    progress: Progress,
-) -> Proof:
+    run: TrainedRun, file: Path, labeled: EvalData | None, progress: Progress
+) -> RunEvaluation:
     """Measure the exported file against the float model and against the torch student."""
-    inputs = teacher.inputs
-    torch_run = replay(student, held.pixels, inputs)
-    data = EvaluationData(inputs, held.pixels, labeled, torch_run)
-    found = evaluate(config.model, file, data, progress=progress)
-    untrained = None
+    student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
+    pixels = run.held_out_pixels()
+    data = EvaluationData(inputs, pixels, labeled, replay(student, pixels, inputs))
+    found = evaluate(run.config.model, file, data, progress=progress)
     same = same_classes(student, labeled, found, inputs)
-    if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
-        untrained = untrained_top1(student, trained.untrained, labeled, inputs)
-    return Proof(found, same, 0 if labeled is None else len(labeled), untrained)
+    untrained = None
+    if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
+        untrained = untrained_top1(student, distilled.untrained, labeled, inputs)
+    return RunEvaluation(file.name, found, same, untrained)

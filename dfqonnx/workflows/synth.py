@@ -25,8 +25,8 @@ from dfqonnx.data.write_images import LabeledPixels, check_images_out, write_ima
 from dfqonnx.errors import UsageError
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
-from dfqonnx.report.files import contact_sheet, write_arrays
-from dfqonnx.report.html.images import sheet_by_class
+from dfqonnx.report.files import write_arrays
+from dfqonnx.report.html.images import class_sheet, contact_sheet
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -68,7 +68,9 @@ class SynthesizedFiles:
     seconds: float
 
 
-def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) -> SynthesizedFiles:
+def synthesize_to_files(
+    config: SynthConfig, *, progress: Progress | None = None
+) -> SynthesizedFiles:
     """Make images and write them.
 
     Raises:
@@ -77,33 +79,35 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
         EnvironmentProblem: the device is missing, or the disk fails.
     """
     started = time.perf_counter()
-    check_file(spec.model, what="--model")
-    check_images_out(spec)
-    context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
-    model, program = open_program(spec.model, recipe=spec.recipe)
+    check_file(config.model, what="--model")
+    check_images_out(config)
+    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    model, program = open_program(config.model, recipe=config.recipe)
     if len(model.input_shape) != 3:
         form = "x".join(map(str, model.input_shape))
-        raise UsageError(f"{spec.model}: reads {form} values, no images; there is nothing to draw")
-    teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
-    images = _synthesize(spec, teacher, context)
+        raise UsageError(
+            f"{config.model}: reads {form} values, no images; there is nothing to draw"
+        )
+    teacher = add_inputs(model, program, preprocess=config.preprocess, context=context)
+    images = _synthesize(config, teacher, context)
     classes = _classes(teacher, images.pixels, context)
     write_images_out(
-        spec, LabeledPixels(images.pixels, classes, _array(spec, images.pixels, teacher.inputs))
+        config, LabeledPixels(images.pixels, classes, _array(config, images.pixels, teacher.inputs))
     )
     sheet = contact_sheet(images.pixels)
     if classes is not None:
-        sheet = sheet_by_class(images.pixels, classes)
-    with atomic_file(spec.sheet) as place:
+        sheet = class_sheet(images.pixels, classes)
+    with atomic_file(config.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
     live = images.generators
     if live is not None:
-        with atomic_file(spec.generator) as place:
+        with atomic_file(config.generator) as place:
             write_arrays(live.state(), place)
     counts = np.unique([] if classes is None else classes, return_counts=True)
     return SynthesizedFiles(
-        out=spec.out,
-        sheet=spec.sheet,
-        generator=None if live is None else spec.generator,
+        out=config.out,
+        sheet=config.sheet,
+        generator=None if live is None else config.generator,
         count=len(images.pixels),
         size=(images.pixels.shape[1], images.pixels.shape[2], images.pixels.shape[3]),
         source=images.source,
@@ -114,12 +118,12 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     )
 
 
-def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> SyntheticImages:
-    recipe = spec.recipe.synthesis
-    if spec.count is not None:
-        recipe = dataclasses.replace(recipe, images=spec.count)
-    size = 4 if spec.kind == "npy" else 1  # float32 or uint8
-    check_space(spec.out, needed=size * pixel_bytes(recipe, teacher.inputs.shape))
+def _synthesize(config: SynthConfig, teacher: Teacher, context: RunContext) -> SyntheticImages:
+    recipe = config.recipe.synthesis
+    if config.count is not None:
+        recipe = dataclasses.replace(recipe, images=config.count)
+    size = 4 if config.kind == "npy" else 1  # float32 or uint8
+    check_space(config.out, needed=size * pixel_bytes(recipe, teacher.inputs.shape))
     against = make_fixed_opponents(
         teacher.program,
         place_quantizers(
@@ -156,14 +160,14 @@ def _classes(
 
 
 def _array(
-    spec: SynthConfig, pixels: NDArray[np.uint8], inputs: InputFormat
+    config: SynthConfig, pixels: NDArray[np.uint8], inputs: InputFormat
 ) -> NDArray[np.float32] | None:
     """Return the float array of an npy in the layout asked for; None for other kinds."""
-    if spec.kind != "npy":
+    if config.kind != "npy":
         return None
-    layout = spec.layout or inputs.preprocessing.layout
+    layout = config.layout or inputs.preprocessing.layout
     shape = pixels.shape[1:]
-    if spec.preprocessed:
+    if config.preprocessed:
         preprocessing = dataclasses.replace(inputs.preprocessing, layout=layout)
         shape = shape if layout == "NHWC" else (shape[2], *shape[:2])
         return InputFormat(preprocessing, shape).to_tensor(pixels)

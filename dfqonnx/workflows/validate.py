@@ -1,7 +1,7 @@
-"""Hold a quantized file against its float teacher: `dfqonnx validate`. Needs no torch.
+"""`dfqonnx validate`: measure a quantized file against its float teacher. Needs no torch.
 
-Without evaluation data both are compared on the images that the student's own run kept from
-training, where they lie beside it, else on procedural ones: they show parity, integer kernels,
+Without evaluation data both are compared on the images that the student's own run held out from
+training, where they lie beside it, or else on procedural ones: they show parity, integer kernels,
 speed and rough agreement, not accuracy.
 """
 
@@ -18,21 +18,24 @@ from dfqonnx.config.commands import ValidateConfig
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_facts import read_metadata
+from dfqonnx.export.metadata import (
+    read_metadata,
+    recorded_image_size,
+    recorded_quantization,
+)
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.report.build import build
-from dfqonnx.report.environment import environment, peak_rss_mb
+from dfqonnx.report.build import build_report
+from dfqonnx.report.environment import describe_environment, peak_memory_mib
 from dfqonnx.report.files import write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import widths
+from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_validation
 from dfqonnx.workflows.resolve_inputs import (
@@ -43,90 +46,79 @@ from dfqonnx.workflows.resolve_inputs import (
 )
 
 
-def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Report:
-    """Measure a student against its teacher; writes to `spec.out` where that is given.
+def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Report:
+    """Measure a student against its teacher; write the report to `config.out` where that is given.
 
     Raises:
-        UsageError: a path, or files and data that do not fit each other.
-        UnsupportedModel: the teacher is none that dfqonnx can read.
-        EnvironmentProblem: runtime or permission.
+        UsageError: a path is wrong, or files and data do not fit each other.
+        UnsupportedModel: dfqonnx cannot read the teacher.
+        EnvironmentProblem: the runtime or a permission is missing.
     """
     began = time.perf_counter()
     progress = RecordingProgress(progress or SilentProgress())
-    check_validation(spec)
-    metadata = read_metadata(spec.student)
-    model = open_model(spec.teacher, image_size=spec.image_size or told_size(metadata))
+    check_validation(config)
+    metadata = read_metadata(config.student)
+    model = open_model(
+        config.teacher, image_size=config.image_size or recorded_image_size(metadata)
+    )
     inputs = resolve_inputs(
-        spec.preprocess,
+        config.preprocess,
         model,
-        metadata={**model.source.metadata, **metadata},  # the student knows better
-        seed=spec.seed,
+        metadata={**model.source.metadata, **metadata},  # the student's entries win
+        seed=config.seed,
         progress=progress,
     )
-    data = open_eval_data(spec.eval_data, model, inputs.format)
-    real = read_real_images(spec.images, inputs.format)
-    pixels = None if data else _pixels(spec, inputs.format, progress)
+    data = open_eval_data(config.eval_data, model, inputs.format)
+    real = read_real_images(config.images, inputs.format)
+    pixels = None if data else _choose_pixels(config, inputs.format, progress)
     found = evaluate(
-        spec.teacher, spec.student, EvaluationData(inputs.format, pixels, data), progress=progress
+        config.teacher,
+        config.student,
+        EvaluationData(inputs.format, pixels, data),
+        progress=progress,
     )
-    quant = told_quant(metadata)
-    told = estimate_drop(spec.teacher, spec.student, inputs=inputs.format, real=real)
-    report = build(found, kept_float=_floats(model, metadata, inputs))
+    quant = recorded_quantization(metadata)
+    estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=real)
+    report = build_report(found, kept_float=_find_float_nodes(model, metadata, inputs))
     report = dataclasses.replace(
         report,
-        estimate=told,
-        bits=None if quant is None else widths(quant),
+        estimated_drop=estimated,
+        bits=None if quant is None else BitFacts.of(quant),
         seconds={"total": time.perf_counter() - began},
-        peak_rss_mb=peak_rss_mb(),
+        peak_memory_mib=peak_memory_mib(),
         preprocess=dataclasses.asdict(inputs.format.preprocessing),
         preprocess_guessed=inputs.guessed,
         warnings=(*progress.warnings, *report.warnings),
-        environment=environment(),
+        environment=describe_environment(),
     )
-    report = apply_gates(report, spec.gates, strict=spec.strict_gates)
-    if spec.out is None:
+    report = apply_gates(report, config.gates, strict=config.strict_gates)
+    if config.out is None:
         return report
-    with atomic_folder(spec.out) as folder:
+    with atomic_folder(config.out) as folder:
         return write_report(report, folder)
 
 
-def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> NDArray[np.uint8]:
+def _choose_pixels(
+    config: ValidateConfig, inputs: InputFormat, progress: Progress
+) -> NDArray[np.uint8]:
     size = inputs.image_size
-    own = read_held_out_images(spec.student, size)
-    if own is not None:
-        progress.note(f"compared on {len(own)} images that the student's run kept from training")
-        return own
-    rng = np.random.default_rng(spec.seed)
+    held = read_held_out_images(config.student, size)
+    if held is not None:
+        progress.note(
+            f"The files are compared on {len(held)} images that the student's run held out."
+        )
+        return held
+    rng = np.random.default_rng(config.seed)
     pixels = make_probe_images(size, rng=rng, photo=inputs.is_image)
-    progress.note(f"compared on {len(pixels)} procedural images")
+    progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels
 
 
-def told_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Return the image size that the student was trained at, where its file leaves it open."""
-    shape = metadata.get("dfqonnx.input_shape", "")
-    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
-    if len(sizes) != 3:
-        return sizes or None
-    return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
-
-
-def told_quant(metadata: Mapping[str, str]) -> QuantizationConfig | None:
-    """Return the widths that the student's own metadata tell."""
-    if "dfqonnx.bits" not in metadata:
-        return None
-    ends = metadata.get("dfqonnx.strict_ends")
-    stream = int(metadata.get("dfqonnx.stream", "8"))
-    return QuantizationConfig(
-        BitWidths.parse(metadata["dfqonnx.bits"]), int(ends) if ends else None, stream
-    )
-
-
-def _floats(
+def _find_float_nodes(
     model: NormalizedModel, metadata: Mapping[str, str], inputs: ResolvedInputs
 ) -> set[str]:
     """Return the nodes that the student's run left in float on purpose."""
-    quant = told_quant(metadata)
+    quant = recorded_quantization(metadata)
     if quant is None:
         return set()
     target = recorded_target(metadata)

@@ -109,7 +109,7 @@ def measure(
         else:
             took = "there already"
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        drop = (report.get("drop_points") or {}).get("value")
+        drop = (report.get("drop") or {}).get("points", {}).get("value")
         yield f"{index}/{len(todo)} {line.name}: drop {drop}, {took}", True
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from dfqonnx.config.commands import SynthConfig
 from dfqonnx.config.recipe import Recipe, shipped_recipes
 from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
-from dfqonnx.report.html.images import sheet_by_class
+from dfqonnx.report.html.images import class_sheet
 from dfqonnx.runtime.session import Session
 from dfqonnx.workflows.synth import synthesize_to_files
 
@@ -88,7 +88,7 @@ def look(folder: Path, about: str) -> Picture:
     shape = tuple(int(size or 0) for size in port.shape[1:])
     x = InputFormat(Preprocessing(**preprocess), shape).to_tensor(shown)
     logits = next(iter(session.run_batched({port.name: x}).values()))
-    sheet = sheet_by_class(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, wide=360)
+    sheet = class_sheet(shown, logits.argmax(1), rows=ROWS, columns=COLUMNS, sheet_pixels=360)
     images = report.get("images") or {}
     return Picture(
         recipe=_recipe(folder),
@@ -114,7 +114,7 @@ def draw(recipe: Recipe, count: int) -> Picture:
         about=recipe.about,
         divergence=made.divergence,
         count=len(pixels),
-        sheet=sheet_by_class(pixels, classes, rows=ROWS, columns=COLUMNS, wide=360),
+        sheet=class_sheet(pixels, classes, rows=ROWS, columns=COLUMNS, sheet_pixels=360),
     )
 
 

@@ -37,10 +37,10 @@ edit nothing by hand. `measured.jsonl` holds a line for each run; rows without o
 | drop | the float model's top-1 minus the quantized one's, in points; mean over runs (least .. most), each with a seed or on a machine of its own |
 | untrained | the same drop before the first training step, mean over runs; it is the drop where training was given up |
 | n | labeled images that it was measured on; no run used them for anything else |
-| ends | weight bits of the first and last layer |
-| stream | bits of the residual stream, the network's input and the classifier's input |
+| first/last | weight bits of the first and last layer |
+| residual | bits of residual activations, the network's input and the classifier's input |
 | budget | what `--budget` asked for; without one the default's own length |
-| images seen | training steps times images a step: as drawn, or as the recipe asks where an older report does not say (large networks draw fewer) |
+| images seen | training steps times batch size |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data |
 | seconds, peak MiB | of the whole run; means over runs, seconds on each machine |
 """  # noqa: E501 (rows of a table)
@@ -52,7 +52,7 @@ the default run's images. Processor seconds; speed against the float file, one t
 
 """  # noqa: E501
 COLUMNS = (
-    "recipe", "scale", "budget", "bits", "ends", "stream", "drop", "untrained", "runs", "n",
+    "recipe", "scale", "budget", "bits", "first/last", "residual", "drop", "untrained", "runs", "n",
     "steps", "images seen", "divergence", "seconds", "peak MiB", "machine",
 )  # fmt: skip
 
@@ -79,8 +79,8 @@ def page(runs: Iterable[Run], others: Sequence[str], earlier: Earlier) -> str:
         title = _title(model, [run for row in here for run in groups.get(row, [])], earlier)
         parts += [f"\n{title}\n\n", line(COLUMNS), line(["---"] * len(COLUMNS))]
         for row in here:
-            told = _cells(row, groups[row]) if row in groups else earlier.rows[row]
-            parts.append(line([*told, ", ".join(letters.get(name, "?") for name in where[row])]))
+            cells = _cells(row, groups[row]) if row in groups else earlier.rows[row]
+            parts.append(line([*cells, ", ".join(letters.get(name, "?") for name in where[row])]))
     parts += curves(groups)
     if others:
         parts += [BESIDE, "\n\n".join(others), "\n"]
@@ -95,7 +95,7 @@ def _machines(groups: Mapping[Row, Sequence[Run]], earlier: Earlier, row: Row) -
 
 
 def _title(model: str, runs: Sequence[Run], earlier: Earlier) -> str:
-    teacher = mean(run.teacher for run in runs)
+    teacher = mean(run.teacher_top1 for run in runs)
     if teacher is None:
         return earlier.titles.get(model, f"## {model}")
     return f"## {model} ({teacher:.2f} % in float)"
@@ -108,14 +108,14 @@ def _cells(row: Row, runs: list[Run]) -> list[str]:
         drop = f"{statistics.fmean(drops):.2f}"
         drop += f" ({min(drops):.2f} .. {max(drops):.2f})" if len(drops) > 1 else ""
     return [
-        row.recipe, row.scale, row.budget, row.bits, row.ends, row.stream, drop,
+        row.recipe, row.scale, row.budget, row.bits, row.first_last, row.residual, drop,
         figure((run.untrained for run in runs), ".2f"), str(len(runs)),
         figure((run.n for run in runs), ",.0f"),
         figure((run.steps for run in runs), ",.0f"),
-        figure((run.seen for run in runs), ",.0f"),
+        figure((run.images_seen for run in runs), ",.0f"),
         figure((run.divergence for run in runs), ".4f"),
         _seconds(runs),
-        figure((run.memory for run in runs), ",.0f"),
+        figure((run.memory_mib for run in runs), ",.0f"),
     ]  # fmt: skip
 
 
@@ -133,19 +133,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path, help="output folders, or folders of them")
     parser.add_argument("--records", type=Path, help="a file of records to add the runs to")
     parser.add_argument("--into", type=Path, help="a page to bring up to date")
-    asked = parser.parse_args()
-    if not asked.runs and asked.records is None:
+    args = parser.parse_args()
+    if not args.runs and args.records is None:
         parser.error("name folders of runs, or --records")
-    runs = [read(path) for path in find(asked.runs)]
-    if asked.records is not None:
-        runs = write_records(asked.records, [*read_records(asked.records), *runs])
-    earlier = Earlier() if asked.into is None else read_page(asked.into, COLUMNS)
-    others = beside(asked.runs) or ([earlier.beside] if earlier.beside else [])
+    runs = [read(path) for path in find(args.runs)]
+    if args.records is not None:
+        runs = write_records(args.records, [*read_records(args.records), *runs])
+    earlier = Earlier() if args.into is None else read_page(args.into, COLUMNS)
+    others = beside(args.runs) or ([earlier.beside] if earlier.beside else [])
     made = page(runs, others, earlier)
-    if asked.into is None:
+    if args.into is None:
         sys.stdout.write(made)
     else:
-        replace_text(asked.into, made)
+        replace_text(args.into, made)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
 )
 
 from dfqonnx.config.commands import CompareConfig
-from dfqonnx.config.request import parse_duration
 from dfqonnx.config.preprocess import read_preprocess
+from dfqonnx.config.request import parse_duration
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import UsageError
@@ -86,66 +86,66 @@ def main() -> None:
     parser.add_argument("--bits", default="w4a4")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", default="", help="of the longest run, for example 30m")
-    told = parser.parse_args()
+    args = parser.parse_args()
     try:
-        label = BitWidths.parse(told.bits).label.upper()
-        inputs = read_preprocess(told.preprocess)
-        if told.budget:
-            parse_duration(told.budget)
+        label = BitWidths.parse(args.bits).label.upper()
+        inputs = read_preprocess(args.preprocess)
+        if args.budget:
+            parse_duration(args.budget)
     except UsageError as error:
         parser.error(str(error))
-    for path in (told.model, told.eval_data):
+    for path in (args.model, args.eval_data):
         if not path.exists():
             parser.error(f"{path}: no such file; check the path")
-    told.out.mkdir(parents=True, exist_ok=True)
-    made = [*ours(told), *runtimes(told, inputs)]
-    league = compare(
+    args.out.mkdir(parents=True, exist_ok=True)
+    made = [*ours(args), *runtimes(args, inputs)]
+    comparison = compare(
         CompareConfig(
-            targets=tuple(one.path for one in made),
-            teacher=told.model,
+            students=tuple(one.path for one in made),
+            teacher=args.model,
             preprocess=inputs,
-            eval_data=told.eval_data,
+            eval_data=args.eval_data,
         )
     )
-    title = f"### {told.model.stem} at {label}, seed {told.seed}\n"
-    table = "\n".join((title, *lines(made, league.entries)))
-    (told.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
+    title = f"### {args.model.stem} at {label}, seed {args.seed}\n"
+    table = "\n".join((title, *lines(made, comparison.students)))
+    (args.out / "side_by_side.md").write_text(f"{table}\n", encoding="utf-8")
     print(table)
 
 
-def ours(told: argparse.Namespace) -> Iterator[Made]:
+def ours(args: argparse.Namespace) -> Iterator[Made]:
     """Run dfqonnx: without training at 8 bits and below, by default, and for longer."""
-    plans = [("ptq-w8a8", "w8a8", ["--recipe", "ptq"]), ("ptq", told.bits, ["--recipe", "ptq"])]
-    plans += [("default-w8a8", "w8a8", []), ("default", told.bits, [])]
-    if told.budget:
-        plans.append((f"budget-{told.budget}", told.bits, ["--budget", told.budget]))
+    plans = [("ptq-w8a8", "w8a8", ["--recipe", "ptq"]), ("ptq", args.bits, ["--recipe", "ptq"])]
+    plans += [("default-w8a8", "w8a8", []), ("default", args.bits, [])]
+    if args.budget:
+        plans.append((f"budget-{args.budget}", args.bits, ["--budget", args.budget]))
     for name, bits, extra in plans:
-        out = told.out / name
-        command = [sys.executable, "-m", "dfqonnx", "run", "--model", told.model, "--bits", bits]
-        command += ["--preprocess", told.preprocess, "--eval-data", told.eval_data]
-        command += ["--seed", told.seed, "--out", out, "--quiet"]
+        out = args.out / name
+        command = [sys.executable, "-m", "dfqonnx", "run", "--model", args.model, "--bits", bits]
+        command += ["--preprocess", args.preprocess, "--eval-data", args.eval_data]
+        command += ["--seed", args.seed, "--out", out, "--quiet"]
         words = [str(word) for word in (*command, *extra)]
         yield timed(name, out, lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
 
 
-def runtimes(told: argparse.Namespace, inputs: Preprocessing) -> Iterator[Made]:
+def runtimes(args: argparse.Namespace, inputs: Preprocessing) -> Iterator[Made]:
     """Quantize with ONNX Runtime's own tool on the default run's images."""
-    images = np.load(next((told.out / "default" / "synthetic").glob("*.npz")))
+    images = np.load(next((args.out / "default" / "synthetic").glob("*.npz")))
     pixels = images[images.files[0]]
-    ready = told.out / "preprocessed.onnx"
-    quant_pre_process(str(told.model), str(ready))
+    ready = args.out / "preprocessed.onnx"
+    quant_pre_process(str(args.model), str(ready))
     for name, weights, method in (
         ("ort-int8-minmax", QuantType.QInt8, CalibrationMethod.MinMax),
         ("ort-int8-percentile", QuantType.QInt8, CalibrationMethod.Percentile),
         ("ort-int4-minmax", QuantType.QInt4, CalibrationMethod.MinMax),
     ):
-        path = told.out / f"{name}.onnx"
+        path = args.out / f"{name}.onnx"
 
         def work(path: Path = path, weights: Any = weights, method: Any = method) -> None:
             quantize_static(
                 str(ready),
                 str(path),
-                Reader(told.model, pixels, inputs),
+                Reader(args.model, pixels, inputs),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -183,7 +183,8 @@ def lines(made: list[Made], entries: tuple[ComparedStudent, ...]) -> Iterator[st
             continue
         report = json.loads(entry.report.to_json())
         size = report["student"]["bytes"] / report["teacher"]["bytes"]
-        drop, agreement = report["drop_points"]["value"], 100 * report["agreement"]["eval"]["value"]
+        drop = report["drop"]["points"]["value"]
+        agreement = 100 * report["agreement"]["evaluation"]["value"]
         yield (
             f"| {one.name} | {drop:.2f} | {agreement:.2f} % | {cost} | {size:.3f}"
             f" | {report['latency']['speedup']:.2f}x | {len(report['audit']['float_nodes'])} |"

@@ -74,7 +74,7 @@ def test_weights_are_counted_as_they_are_exported(
 ) -> None:
     exported = student.qparams().weights
     for layer in analyze_layer_noise(student, tiny[0], images).layers:
-        lo = layer.weight.lo
+        lo = layer.weight.lowest
         expected = np.bincount(exported[layer.node].codes.ravel() - lo, minlength=16)
         found = layer.weight.histogram
         ends = sum(found.counts[:8]) + found.below, sum(found.counts[-8:]) + found.above
@@ -93,14 +93,14 @@ def test_the_last_layer_carries_the_noise_of_the_output(
     with torch.no_grad():
         expected = sqnr_db(goal, student(images)[0])
     # sums of float64 in another memory order
-    assert last.sqnr_db == pytest.approx(expected, abs=1e-6)
+    assert last.in_network_sqnr_db == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_first_layer_has_gathered_no_noise_but_its_own(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
     first = analyze_layer_noise(student, tiny[0], images).layers[0]
-    assert first.own_db == pytest.approx(first.sqnr_db, abs=1e-6)
+    assert first.isolated_sqnr_db == pytest.approx(first.in_network_sqnr_db, abs=1e-6)
 
 
 def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
@@ -108,8 +108,8 @@ def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
 ) -> None:
     found = analyze_layer_noise(student, tiny[0], images)
     assert [layer.node for layer in found.layers] == [s.node for s in tiny[1].weights]
-    assert [site.site for site in found.activations] == [s.name for s in tiny[1].activations]
-    pairs = [(layer.own_db, layer.sqnr_db) for layer in found.layers]
+    assert [site.quantizer for site in found.activations] == [s.name for s in tiny[1].activations]
+    pairs = [(layer.isolated_sqnr_db, layer.in_network_sqnr_db) for layer in found.layers]
     assert all(own is not None and total is not None for own, total in pairs)
     assert np.mean([own for own, _ in pairs]) > np.mean([total for _, total in pairs])  # type: ignore[arg-type]
 

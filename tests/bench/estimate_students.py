@@ -35,6 +35,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.distill.distill import distill
+from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.evaluation.drop_estimate.calibration_set import (
     KnownStudent,
     read_students,
@@ -63,6 +64,7 @@ from dfqonnx.ptq.gptq import gptq
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
+from tests.distill.conftest import synthetic
 
 REAL = 64  # unlabeled images of the second basis, none of those that the drop is measured on
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -185,7 +187,7 @@ def make(
     if recipe.damage == "dark":
         pixels = (pixels * 0.5).round().to(torch.uint8)
     if many:
-        spec = DistillationConfig(
+        config = DistillationConfig(
             steps=50,
             batch_size=16 if large else 64,
             gptq_damping=(0.3,),
@@ -193,10 +195,10 @@ def make(
             holdout_images=64,
         )
         distill(
-            program,
+            EqualizedNetwork(program, sites),
             student,
-            pixels.numpy(),
-            spec=spec,
+            synthetic(pixels.numpy()),
+            config=config,
             equalization=EqualizationConfig(),
             inputs=inputs,
             context=RunContext(seed),

@@ -127,10 +127,11 @@ def test_the_action_quantizes_and_tells_the_build(place: Place) -> None:
 
 def test_the_action_declares_every_output_that_it_promises(place: Place) -> None:
     action = yaml.safe_load((place.root / "action.yml").read_text())
-    from dfqonnx.report.ci import outputs
+    from dfqonnx.report.ci import step_outputs
     from dfqonnx.report.report import ModelFacts, Report
 
-    written = dict(outputs(Report("pass", ModelFacts("a"), ModelFacts("b")), None))
+    report = Report(teacher=ModelFacts("a"), student=ModelFacts("b"))
+    written = dict(step_outputs(report, None))
     for name, output in action["outputs"].items():
         assert output["value"] == f"${{{{ steps.dfqonnx.outputs.{name} }}}}"
         assert name in written

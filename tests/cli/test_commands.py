@@ -78,11 +78,11 @@ def test_targets_are_listed_and_an_unknown_one_is_refused(dfqonnx: Run, small: P
         assert "did you mean 'onnxruntime-cpu'" in done.err
 
 
-def test_doctor_finds_this_machine_fit(dfqonnx: Run) -> None:
+def test_doctor_finds_this_machine_ready(dfqonnx: Run) -> None:
     done = dfqonnx("doctor")
     assert done.code == 0, done.out
-    assert "Fit to run." in done.out
-    assert json.loads(dfqonnx("doctor", "--json").out)["fit"] is True
+    assert "This machine is ready for a run." in done.out
+    assert json.loads(dfqonnx("doctor", "--json").out)["ready"] is True
 
 
 def test_doctor_says_no_and_ends_with_4_when_something_is_missing(
@@ -93,7 +93,7 @@ def test_doctor_says_no_and_ends_with_4_when_something_is_missing(
     done = dfqonnx("doctor")
     assert done.code == 4
     assert "pip install 'dfqonnx[cpu]'" in done.out
-    assert "Not fit" in done.out
+    assert "not ready" in done.out
 
 
 @pytest.mark.parametrize(

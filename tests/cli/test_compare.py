@@ -32,7 +32,7 @@ def damaged(path: Path, noise: float) -> Path:
 
 
 def spec(small: Path, *targets: Path) -> CompareConfig:
-    return CompareConfig(targets=targets, teacher=small, preprocess=PRESETS["zero-one"])
+    return CompareConfig(students=targets, teacher=small, preprocess=PRESETS["zero-one"])
 
 
 def test_every_file_meets_the_same_images_and_the_closest_agrees_most(
@@ -41,8 +41,8 @@ def test_every_file_meets_the_same_images_and_the_closest_agrees_most(
 ) -> None:
     near, far = damaged(tmp_path / "near.onnx", 0.001), damaged(tmp_path / "far.onnx", 1.0)
     league = compare(spec(small, far, small, near))
-    found = {e.name: e.report.agreement.synthetic for e in league.entries if e.report is not None}
-    assert [entry.name for entry in league.entries] == ["far", "small", "near"]
+    found = {e.name: e.report.agreement.synthetic for e in league.students if e.report is not None}
+    assert [entry.name for entry in league.students] == ["far", "small", "near"]
     shares = {name: share.value for name, share in found.items() if share is not None}
     assert shares["small"] == 1.0
     assert shares["far"] < shares["near"]
@@ -56,8 +56,8 @@ def test_a_file_that_does_not_fit_gets_a_line_with_the_reason_and_the_others_are
     other = model_from(SMALL.replace("float[N,3,8,8] x", "float[N,3,9,9] x"), **WEIGHTS)
     onnx.save(other, tmp_path / "other.onnx")
     league = compare(spec(small, tmp_path / "other.onnx", small))
-    assert "is not a student of" in league.entries[0].problem
-    assert league.entries[1].report is not None
+    assert "is not a student of" in league.students[0].problem
+    assert league.students[1].report is not None
     assert "is not a student of" in render_comparison(league)
 
 
@@ -71,7 +71,7 @@ def test_equal_names_are_told_apart_and_names_stay_text(
     first, second = damaged(tmp_path / "a" / "s.onnx", 0), damaged(tmp_path / "b" / "s.onnx", 0)
     third = damaged(tmp_path / f"{evil}.onnx", 0)
     league = compare(spec(small, first, second, third))
-    assert len({entry.name for entry in league.entries}) == 3
+    assert len({entry.name for entry in league.students}) == 3
     assert evil not in render_comparison(league)
 
 
@@ -88,7 +88,7 @@ def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
     assert "near" in done.out
     assert "Content-Security-Policy" in (tmp_path / "page.html").read_text()
     content = json.loads(dfqonnx(*words, "--json").out)
-    assert content["schema"] == "dfqonnx.comparison/1"
+    assert content["schema"] == "dfqonnx.comparison/2"
     assert content["students"][0]["report"]["latency"]["threads"] == 1
 
 
@@ -97,7 +97,7 @@ def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
     [
         ("taken.html", "is a folder; give the name of a file"),
         ("near.onnx/page.html", "is a file, not a folder"),
-        ("near.onnx", "is not the name of a page; end it with .html"),
+        ("near.onnx", "not the name of a page; end it with .html"),
     ],
 )
 def test_a_page_that_could_not_be_written_is_refused_before_anything_is_measured(
@@ -122,6 +122,6 @@ def test_without_a_teacher_that_all_reports_name_one_is_asked_for(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match="give the float file with --teacher"):
-        compare(CompareConfig(targets=(small,)))
+        compare(CompareConfig(students=(small,)))
     with pytest.raises(UsageError, match="at least one"):
-        CompareConfig(targets=())
+        CompareConfig(students=())

@@ -47,7 +47,7 @@ def validate(dfqonnx: Run, quantized: Path) -> Run:
 
 def test_a_run_writes_junit_xml_and_its_rules_into_the_reports(quantized: Path) -> None:
     report = json.loads((quantized / "report.json").read_text())
-    gates = {gate["rule"]: gate for gate in report["gates"] if gate["asked"]}
+    gates = {gate["rule"]: gate for gate in report["gates"] if gate["from_user"]}
     assert gates["size<=1000x"]["holds"] is True
     assert gates["drop<=1"]["holds"] is None
     assert report["verdict"] == "inconclusive"
@@ -73,7 +73,7 @@ def test_an_open_gate_ends_with_0_and_says_so_and_with_strict_gates_ends_with_1(
     done = validate("--gate", "drop<=1")
     assert done.code == 0
     assert done.out.startswith("inconclusive: ")
-    assert "needs labeled images: give --eval-data" in done.out
+    assert "labeled images are needed: give --eval-data" in done.out
     strict = validate("--gate", "drop<=1", "--strict-gates", "--out", "strict")
     assert strict.code == 1
     assert strict.out.startswith("inconclusive: ")
@@ -126,7 +126,7 @@ def test_a_summary_that_cannot_be_written_is_a_warning(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     done = validate()
     assert done.code == 0
-    assert "the build is not told" in done.err
+    assert "the build server gets no result" in done.err
 
 
 def test_validate_measures_on_the_images_that_the_run_held_out(validate: Run) -> None:

@@ -56,7 +56,7 @@ def test_a_run_writes_the_whole_folder_and_says_so(
     report = json.loads((out / "report.json").read_text())
     assert set(report["files"]) == written
     assert report["bits"]["weights"] == 4
-    assert report["seconds"].keys() >= {"synthesize", "distill", "export", "validate", "total"}
+    assert report["seconds"].keys() >= {"synthesize", "distill", "export", "evaluate", "total"}
     assert "Wrote small-w4a4/small.w4a4.onnx (8 files" in done.out
     assert done.out.splitlines()[-1].startswith("Next: dfqonnx validate --teacher")
     assert done.code == report["verdict"].count("fail")
@@ -86,11 +86,12 @@ def test_labeled_images_are_measured_and_the_file_remembers_its_preprocessing(
     np.savez(tmp_path / "data.npz", x=x, y=y)
     done = quantize(dfqonnx, small, quick, "--eval-data", "data.npz", "--json")
     report = json.loads(done.out)
-    assert report["drop_points"]["n"] == 20
+    assert report["drop"]["points"]["n"] == 20
     assert report["student"]["top1"]["n"] == 20
     plain = report["training"]["untrained_top1"]
     assert plain["n"] == 20 if report["training"]["kept"] else plain is None
-    assert (report["parity"]["eval_images"], report["parity"]["eval_same"]) == (20, 1.0)
+    assert report["parity"]["evaluation_images"] == 20
+    assert report["parity"]["evaluation_same_class"] == 1.0
     student = tmp_path / "small-w4a4" / "small.w4a4.onnx"
     again = dfqonnx(
         "validate", "--teacher", small, "--student", student, "--eval-data", "data.npz", "--json"

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from dfqonnx.cli.show import JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay, display, left
+from dfqonnx.cli.show import (
+    JsonDisplay,
+    LiveDisplay,
+    PlainDisplay,
+    QuietDisplay,
+    display,
+    time_left,
+)
 
 
 class Clock:
@@ -30,7 +37,7 @@ class Clock:
 def test_time_left_follows_the_pace_so_far(
     done: int, total: int, seconds: float, text: str
 ) -> None:
-    assert left(done, total, seconds) == text
+    assert time_left(done, total, seconds) == text
 
 
 def test_without_a_terminal_a_line_comes_about_every_ten_seconds(

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from dfqonnx.report.html.images import sheet_by_class
+from dfqonnx.report.html.images import class_sheet
 from tests.cli.conftest import Run
 
 RECIPE = "synthesis: {source: dead-leaves}\n"
@@ -126,7 +126,7 @@ def test_a_generator_is_kept_and_makes_the_same_images_again(
         (("--out", "full"), "is not empty"),
         (("--out", "full/here.txt/images.npz"), "is a file, not a folder"),
         (("--out", "a.npz", "-n", "1"), "must be 2 or more"),
-        (("--out", "a.npz", "--recipe", "nothing"), "no such recipe"),
+        (("--out", "a.npz", "--recipe", "nothing"), "is not a shipped recipe"),
         (("--out", "a.npz", "--recipe", "zeroq"), "needs statistics"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_sheet_has_a_row_for_each_of_the_most_frequent_classes() -> None:
     classes = np.array([2, 0, 0, 2, 2, 1, 0])
     for index, number in enumerate(classes):
         pixels[index] = (40 * number, index, 0)
-    sheet = np.asarray(sheet_by_class(pixels, classes, rows=2, columns=3))
+    sheet = np.asarray(class_sheet(pixels, classes, rows=2, columns=3))
     factor = 900 // (3 * 7)
     tall, wide = 4 * factor + 2, 5 * factor + 2
     assert sheet.shape == (2 * tall, 24 + 3 * wide, 3)

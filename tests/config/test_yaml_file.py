@@ -51,7 +51,7 @@ def test_a_preset_is_found_by_name() -> None:
 
 
 def test_a_misspelt_preset_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'imagenet'"):
+    with pytest.raises(UsageError, match="did you mean 'imagenet'"):
         read_preprocess("imagnet")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfqonnx.distill.image_pool import mixup, move
+from dfqonnx.distill.image_pool import flip_and_shift, mixup
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -18,13 +18,13 @@ def numbered(n: int, side: int) -> torch.Tensor:
 
 def test_nothing_asked_changes_nothing() -> None:
     x = numbered(8, 6)
-    assert torch.equal(move(x, flip=False, shift=0.0, generator=seeded()), x)
+    assert torch.equal(flip_and_shift(x, flip=False, shift=0.0, generator=seeded()), x)
     assert torch.equal(mixup(x.float(), fraction=0.0, generator=seeded()), x.float())
 
 
 def test_about_half_of_the_images_are_mirrored_and_none_is_otherwise_changed() -> None:
     x = numbered(400, 4)
-    y = move(x, flip=True, shift=0.0, generator=seeded())
+    y = flip_and_shift(x, flip=True, shift=0.0, generator=seeded())
     mirrored = sum(torch.equal(b, a.flip(1)) for a, b in zip(x, y, strict=True))
     kept = sum(torch.equal(b, a) for a, b in zip(x, y, strict=True))
     assert mirrored + kept == 400
@@ -33,7 +33,7 @@ def test_about_half_of_the_images_are_mirrored_and_none_is_otherwise_changed() -
 
 def test_a_shift_equals_cropping_a_reflected_image_in_numpy() -> None:
     x = numbered(64, 8)
-    y = move(x, flip=False, shift=0.25, generator=seeded())
+    y = flip_and_shift(x, flip=False, shift=0.25, generator=seeded())
     seen = set()
     for a, b in zip(x.numpy()[..., 0], y.numpy()[..., 0], strict=True):
         padded = np.pad(a, 2, mode="reflect")
@@ -46,7 +46,7 @@ def test_a_shift_equals_cropping_a_reflected_image_in_numpy() -> None:
 
 def test_bytes_stay_bytes() -> None:
     x = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
-    assert move(x, flip=True, shift=0.25, generator=seeded()).dtype == torch.uint8
+    assert flip_and_shift(x, flip=True, shift=0.25, generator=seeded()).dtype == torch.uint8
 
 
 def test_mixup_stays_within_the_inputs_and_touches_the_asked_fraction() -> None:
@@ -61,7 +61,7 @@ def test_mixup_stays_within_the_inputs_and_touches_the_asked_fraction() -> None:
 def test_the_same_seed_gives_the_same_images() -> None:
     x = torch.rand(16, 8, 8, 3, generator=seeded(1))
     for f in (
-        lambda g: move(x, flip=True, shift=0.25, generator=g),
+        lambda g: flip_and_shift(x, flip=True, shift=0.25, generator=g),
         lambda g: mixup(x, fraction=0.5, generator=g),
     ):
         assert torch.equal(f(seeded(7)), f(seeded(7)))

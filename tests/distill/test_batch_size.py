@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.core.context import RunContext
 from dfqonnx.distill import batch_size as module
 from dfqonnx.distill.batch_size import (
-    LOOKED,
+    FORWARD_BYTES,
     OPEN_BATCH,
     OPEN_MEMORY,
     BatchSizes,
@@ -16,7 +16,7 @@ from dfqonnx.distill.batch_size import (
     fitting_batch,
 )
 
-CPU = torch.device("cpu")
+CPU = RunContext()
 
 
 def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
@@ -25,24 +25,20 @@ def test_a_batch_shrinks_until_training_fits_into_memory() -> None:
     assert fitting_batch(128, 10**8) == 1
     assert fitting_batch(4, 10**9) == 1
     assert fitting_batch(OPEN_BATCH, 1_411_000, memory=OPEN_MEMORY) == 16
-    assert fitting_batch(256, 1_411_000, each=LOOKED) == 128  # no gradients: more at once
+    assert fitting_batch(256, 1_411_000, each=FORWARD_BYTES) == 128  # no gradients: more at once
 
 
 def test_an_open_schedule_trains_in_small_batches_and_measures_in_wide_ones() -> None:
     small, large = 364_000, 1_411_000  # ResNet-20 at 32 x 32, MobileNetV1 0.25 at 224 x 224
-    assert choose_batch_sizes(DistillationConfig(), small, CPU) == BatchSizes(64, False, 128, 256)
-    assert choose_batch_sizes(DistillationConfig(), large, CPU) == BatchSizes(16, True, 32, 128)
-    assert choose_batch_sizes(DistillationConfig(steps=9), small, CPU) == BatchSizes(
-        128, False, 128, 256
-    )
-    assert choose_batch_sizes(DistillationConfig(steps=9), large, CPU) == BatchSizes(
-        32, True, 32, 128
-    )
+    assert choose_batch_sizes(DistillationConfig(), small, CPU) == BatchSizes(64, 128, 256)
+    assert choose_batch_sizes(DistillationConfig(), large, CPU) == BatchSizes(16, 32, 128)
+    assert choose_batch_sizes(DistillationConfig(steps=9), small, CPU) == BatchSizes(128, 128, 256)
+    assert choose_batch_sizes(DistillationConfig(steps=9), large, CPU) == BatchSizes(32, 32, 128)
     assert choose_batch_sizes(DistillationConfig(steps=9, batch_size=16), small, CPU) == BatchSizes(
-        16, False, 16, 32
+        16, 16, 32
     )
 
 
 def test_an_open_schedule_takes_no_more_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "room", lambda device: 1)
-    assert choose_batch_sizes(DistillationConfig(), 364_000, CPU) == BatchSizes(1, True, 1, 1)
+    monkeypatch.setattr(module, "available_bytes", lambda context: 1)
+    assert choose_batch_sizes(DistillationConfig(), 364_000, CPU) == BatchSizes(1, 1, 1)

@@ -13,22 +13,22 @@ from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig, Synthesi
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
-from dfqonnx.distill import distill as train
-from dfqonnx.distill.distill import distill
-from dfqonnx.distill.image_pool import ImagePool, feed
+from dfqonnx.distill.distill import Distilled, distill
+from dfqonnx.distill.image_pool import ImagePool, training_batches
+from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from tests.distill.conftest import INPUTS
 
-SPEC = DistillationConfig(
+CONFIG = DistillationConfig(
     steps=12, batch_size=32, holdout_images=32, gptq_damping=(), flip=False, shift=0.0, mixup=0.0,
     optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3),
 )  # fmt: skip
 Tiny = tuple[Program, QuantizationPlan]
 
 
-def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImages:
+def generated(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImages:
     spec = SynthesisConfig(
         source="generator", images=128, co_training=game,
         losses=losses or {"class": 1.0, "adversarial": 1.0},  # type: ignore[arg-type]
@@ -40,12 +40,12 @@ def dream(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticImage
 
 
 def run(
-    tiny: Tiny, images: SyntheticImages, spec: DistillationConfig = SPEC
-) -> tuple[Student, train.Distilled]:
+    tiny: Tiny, images: SyntheticImages, config: DistillationConfig = CONFIG
+) -> tuple[Student, Distilled]:
     student = Student(*tiny)
     done = distill(
-        tiny[0], student, images.pixels, spec=spec, equalization=EqualizationConfig(),
-        inputs=INPUTS, context=RunContext(), live=images.generators,
+        EqualizedNetwork(*tiny), student, images, config=config,
+        equalization=EqualizationConfig(), inputs=INPUTS, context=RunContext(),
     )  # fmt: skip
     return student, done
 
@@ -64,7 +64,7 @@ def moved(images: SyntheticImages, before: dict[str, np.ndarray]) -> bool:
 def test_a_generator_learns_on_only_where_the_recipe_says(
     tiny: Tiny, steps: int, learns: bool
 ) -> None:
-    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=steps, redraw=True))
+    images = generated(tiny, CoTrainingConfig(opponent="student", student_steps=steps, redraw=True))
     before = dict(alive(images).state())
     tensors = {name: tensor.clone() for name, tensor in tiny[0].tensors.items()}
     run(tiny, images)
@@ -75,7 +75,7 @@ def test_a_generator_learns_on_only_where_the_recipe_says(
 def test_the_generator_steps_once_for_so_many_student_steps(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = dream(tiny, CoTrainingConfig(opponent="student", student_steps=5))
+    images = generated(tiny, CoTrainingConfig(opponent="student", student_steps=5))
     told: list[tuple[int, float]] = []
 
     def play(self: OnlineGenerators, opponents: list[object], *, done: float) -> dict[str, float]:
@@ -97,7 +97,10 @@ def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
         drawn.append(count)
         return draw(self, count, generator)
 
-    pool, fresh = dream(tiny, CoTrainingConfig()), dream(tiny, CoTrainingConfig(redraw=True))
+    pool, fresh = (
+        generated(tiny, CoTrainingConfig()),
+        generated(tiny, CoTrainingConfig(redraw=True)),
+    )
     monkeypatch.setattr(OnlineGenerators, "draw", watched)
     run(tiny, pool)
     assert not drawn
@@ -106,18 +109,20 @@ def test_a_frozen_generator_s_images_are_a_pool_unless_fresh_ones_are_asked_for(
 
 
 def test_the_student_that_agrees_best_is_kept(tiny: Tiny) -> None:
-    spec = dataclasses.replace(SPEC, steps=30)
+    config = dataclasses.replace(CONFIG, steps=30)
     one, many = CoTrainingConfig(student_steps=10), CoTrainingConfig(student_steps=10, students=3)
-    alone = run(tiny, dream(tiny, one, **{"class": 1.0}), spec)[1]
-    three = run(tiny, dream(tiny, many, **{"class": 1.0}), spec)[1]
+    alone = run(tiny, generated(tiny, one, **{"class": 1.0}), config)[1]
+    three = run(tiny, generated(tiny, many, **{"class": 1.0}), config)[1]
     assert alone.agreement_before == three.agreement_before
     # the first of three sees what the one alone sees: the best cannot be worse on the same images
     assert three.agreement_after.distance <= alone.agreement_after.distance + 1e-9
 
 
 def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> None:
-    spec = dataclasses.replace(SPEC, steps=60)
-    done = run(tiny, dream(tiny, CoTrainingConfig(opponent="student", student_steps=5)), spec)[1]
+    config = dataclasses.replace(CONFIG, steps=60)
+    done = run(
+        tiny, generated(tiny, CoTrainingConfig(opponent="student", student_steps=5)), config
+    )[1]
     assert done.kept
     assert done.agreement_after.distance < done.agreement_before.distance
 
@@ -126,13 +131,13 @@ def test_training_against_a_generator_brings_the_student_closer(tiny: Tiny) -> N
 def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
     tiny: Tiny, mixup: float, told: bool
 ) -> None:
-    images = dream(tiny, CoTrainingConfig(redraw=True))
+    images = generated(tiny, CoTrainingConfig(redraw=True))
     pool = ImagePool(images.pixels, INPUTS, holdout=8, context=RunContext())
-    spec = dataclasses.replace(SPEC, mixup=mixup, flip=True, shift=0.2)
-    batch = next(feed(pool, alive(images), spec, torch.Generator().manual_seed(0)))
+    config = dataclasses.replace(CONFIG, mixup=mixup, flip=True, shift=0.2)
+    batch = next(training_batches(pool, alive(images), config, torch.Generator().manual_seed(0)))
     assert batch.x.shape == (32, 3, 8, 8)
     assert not batch.x.requires_grad
     assert (batch.labels is not None) == told
-    pooled = next(feed(pool, None, spec, torch.Generator().manual_seed(0)))
+    pooled = next(training_batches(pool, None, config, torch.Generator().manual_seed(0)))
     assert pooled.x.shape == (32, 3, 8, 8)
     assert pooled.labels is None

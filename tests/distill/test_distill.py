@@ -21,19 +21,21 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
-from dfqonnx.distill import batch_size as together
-from dfqonnx.distill import distill as lesson
-from dfqonnx.distill import initialize as prepare
-from dfqonnx.distill import losses as objective
+from dfqonnx.distill import batch_size as batch_size_module
+from dfqonnx.distill import initialize as initialize_module
+from dfqonnx.distill import losses as losses_module
+from dfqonnx.distill import trainer as trainer_module
 from dfqonnx.distill.distill import Distilled, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.distill.state import PATIENCE
 from dfqonnx.distill.trainer import WeightAverage
+from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
-from tests.distill.conftest import INPUTS
+from tests.distill.conftest import INPUTS, synthetic
 
-SPEC = DistillationConfig(
+CONFIG = DistillationConfig(
     steps=60,
     batch_size=64,
     holdout_images=64,
@@ -48,11 +50,13 @@ class Listening(SilentProgress):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
+        self.stages: list[str] = []
         self.totals: list[int] = []
         self.done = 0
         self.warnings: list[str] = []
 
-    def start(self, stage: str, total: int) -> None:
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
+        self.stages.append(stage)
         self.totals.append(total)
 
     def advance(self, units: int = 1, **figures: float) -> None:
@@ -66,7 +70,7 @@ def run(
     program: Program,
     student: Student,
     images: np.ndarray,
-    spec: DistillationConfig = SPEC,
+    config: DistillationConfig = CONFIG,
     *,
     seed: int = 0,
     budget: float | None = None,
@@ -74,9 +78,14 @@ def run(
 ) -> Distilled:
     context = RunContext(seed, progress=progress or Listening(), budget_seconds=budget)
     return distill(
-        program, student, images, spec=spec, equalization=EqualizationConfig(), inputs=INPUTS,
+        EqualizedNetwork(program, student.sites),
+        student,
+        synthetic(images),
+        config=config,
+        equalization=EqualizationConfig(),
+        inputs=INPUTS,
         context=context,
-    )  # fmt: skip
+    )
 
 
 def same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
@@ -92,8 +101,8 @@ def same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
 def test_a_student_agrees_more_with_its_teacher_after_training(
     tiny: Tiny, student: Student, images: np.ndarray, rounding: Rounding
 ) -> None:
-    optimizer = dataclasses.replace(SPEC.optimizer, rounding=rounding)
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, optimizer=optimizer))
+    optimizer = dataclasses.replace(CONFIG.optimizer, rounding=rounding)
+    result = run(tiny[0], student, images, dataclasses.replace(CONFIG, optimizer=optimizer))
     assert result.kept
     assert result.steps == 60
     assert result.agreement_after.kl < 0.95 * result.agreement_before.kl
@@ -109,11 +118,11 @@ def test_the_teacher_is_left_bit_for_bit(tiny: Tiny, student: Student, images: n
 
 
 def test_the_same_seed_gives_the_same_integers(tiny: Tiny, images: np.ndarray) -> None:
-    spec = dataclasses.replace(SPEC, steps=8)
+    config = dataclasses.replace(CONFIG, steps=8)
     params = []
     for seed in (0, 0, 1):
         student = Student(*tiny)
-        run(tiny[0], student, images, spec, seed=seed)
+        run(tiny[0], student, images, config, seed=seed)
         params.append(student.qparams())
     assert same(params[0], params[1])
     assert not same(params[0], params[2])
@@ -122,14 +131,16 @@ def test_the_same_seed_gives_the_same_integers(tiny: Tiny, images: np.ndarray) -
 def test_images_are_counted_as_drawn_where_memory_makes_batches_smaller(
     tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = dataclasses.replace(SPEC, steps=3)
-    assert run(tiny[0], student, images, spec).seen == 3 * SPEC.batch_size
-    monkeypatch.setattr(together, "room", lambda device: 1)  # one byte: single images
-    assert run(tiny[0], Student(*tiny), images, spec).seen == 3
+    config = dataclasses.replace(CONFIG, steps=3)
+    assert run(tiny[0], student, images, config).images_seen == 3 * CONFIG.batch_size
+    monkeypatch.setattr(
+        batch_size_module, "available_bytes", lambda context: 1
+    )  # one byte: single images
+    assert run(tiny[0], Student(*tiny), images, config).images_seen == 3
 
 
 def test_no_steps_only_initialize(tiny: Tiny, student: Student, images: np.ndarray) -> None:
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0), budget=30.0)
+    result = run(tiny[0], student, images, dataclasses.replace(CONFIG, steps=0), budget=30.0)
     assert (result.steps, result.kept, result.reason) == (0, False, "")
     assert result.agreement_after == result.agreement_before
     assert result.agreement_before.top1 > 0.3  # chance is 0.1
@@ -138,9 +149,9 @@ def test_no_steps_only_initialize(tiny: Tiny, student: Student, images: np.ndarr
 def test_reconstruction_brings_the_student_closer_without_a_step(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
-    plain = run(tiny[0], Student(*tiny), images, dataclasses.replace(SPEC, steps=0))
-    spec = dataclasses.replace(SPEC, steps=0, gptq_damping=(0.1, 1.0))
-    rebuilt = run(tiny[0], student, images, spec)
+    plain = run(tiny[0], Student(*tiny), images, dataclasses.replace(CONFIG, steps=0))
+    config = dataclasses.replace(CONFIG, steps=0, gptq_damping=(0.1, 1.0))
+    rebuilt = run(tiny[0], student, images, config)
     # 3-bit weights: about half of the divergence is rounding that neighbors can make up for
     assert rebuilt.agreement_after.kl < 0.9 * plain.agreement_after.kl
 
@@ -154,9 +165,9 @@ def test_a_reconstruction_that_does_harm_is_thrown_away(
                 weight.zero_()
 
     plain = Student(*tiny)
-    run(tiny[0], plain, images, dataclasses.replace(SPEC, steps=0))
-    monkeypatch.setattr(prepare, "gptq", spoil)
-    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=0, gptq_damping=(0.3,)))
+    run(tiny[0], plain, images, dataclasses.replace(CONFIG, steps=0))
+    monkeypatch.setattr(initialize_module, "gptq", spoil)
+    run(tiny[0], student, images, dataclasses.replace(CONFIG, steps=0, gptq_damping=(0.3,)))
     assert same(student.qparams(), plain.qparams())
 
 
@@ -165,43 +176,45 @@ def test_a_training_that_does_harm_is_thrown_away(
 ) -> None:
     progress = Listening()
     fast = OptimizerConfig(weight_lr=10.0, warmup=0.0)
-    wild = dataclasses.replace(SPEC, steps=5, optimizer=fast, weight_averaging=0.0)
+    wild = dataclasses.replace(CONFIG, steps=5, optimizer=fast, weight_averaging=0.0)
     result = run(tiny[0], student, images, wild, progress=progress)
     assert not result.kept
     assert result.agreement_after == result.agreement_before
-    assert "further" in result.reason
+    assert "held-out" in result.reason
     assert progress.warnings
     untrained = Student(*tiny)
-    run(tiny[0], untrained, images, dataclasses.replace(SPEC, steps=0))
+    run(tiny[0], untrained, images, dataclasses.replace(CONFIG, steps=0))
     assert same(student.qparams(), untrained.qparams())
 
 
-@pytest.mark.parametrize("objects", [False, True])
-def test_a_training_that_a_witness_objects_to_is_thrown_away(
+@pytest.mark.parametrize("rejects", [False, True])
+def test_a_training_that_the_guard_rejects_is_thrown_away(
     tiny: Tiny,
     student: Student,
     images: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
-    objects: bool,
+    rejects: bool,
 ) -> None:
-    monkeypatch.setattr(DivergenceGuard, "objects", lambda self, student: objects)
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, guard_images=16))
-    assert result.kept != objects
-    assert ("painted images" in result.reason) == objects
+    monkeypatch.setattr(DivergenceGuard, "rejects", lambda self, student: rejects)
+    result = run(tiny[0], student, images, dataclasses.replace(CONFIG, guard_images=16))
+    assert result.kept != rejects
+    assert ("dead leaves" in result.reason) == rejects
 
 
-def test_a_witness_sees_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
+def test_the_guard_has_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None:
     student = Student(*tiny)
     pool = ImagePool(images, INPUTS, holdout=8, context=RunContext())
-    target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
+    teacher = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     student.initialize(pool.batches(pool.train, 32))
-    witness = DivergenceGuard(student, target, pool, count=16, batch=8, seed=0)
-    assert not witness.objects(student), "nothing has changed"
+    config = DistillationConfig(guard_images=16, batch_size=8)
+    guard = DivergenceGuard(student, teacher, pool, config=config, seed=0)
+    without = DivergenceGuard(student, teacher, pool, config=CONFIG, seed=0)
+    assert not guard.rejects(student), "nothing has changed"
     with torch.no_grad():
         for weight in student.parts()["weights"]:
             weight.zero_()
-    assert witness.objects(student)
-    assert not DivergenceGuard(student, target, pool, count=0, batch=8, seed=0).objects(student)
+    assert guard.rejects(student)
+    assert not without.rejects(student)
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
@@ -210,10 +223,10 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
     def broken(out: Tensor, goal: Tensor, temperature: float) -> Tensor:
         return out.sum() * torch.nan
 
-    monkeypatch.setattr(objective, "kd_loss", broken)
+    monkeypatch.setattr(losses_module, "kd_loss", broken)
     progress = Listening()
     result = run(tiny[0], student, images, progress=progress)
-    assert result.steps == lesson.PATIENCE
+    assert result.steps == PATIENCE
     assert not result.kept
     assert "not finite" in result.reason
     assert all(np.isfinite(a.scale) for a in student.qparams().activations.values())
@@ -223,9 +236,9 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_untrained_student(
 def test_a_budget_decides_the_number_of_steps(
     tiny: Tiny, student: Student, images: np.ndarray
 ) -> None:
-    spec = dataclasses.replace(SPEC, steps=None, weight_averaging=0.0)
+    config = dataclasses.replace(CONFIG, steps=None, weight_averaging=0.0)
     progress = Listening()
-    result = run(tiny[0], student, images, spec, budget=2.0, progress=progress)
+    result = run(tiny[0], student, images, config, budget=2.0, progress=progress)
     assert result.steps == progress.totals[-1]
     assert len(progress.totals) > 1
     assert result.steps >= 5
@@ -233,16 +246,17 @@ def test_a_budget_decides_the_number_of_steps(
 
 def test_progress_hears_of_every_step(tiny: Tiny, student: Student, images: np.ndarray) -> None:
     progress = Listening()
-    run(tiny[0], student, images, dataclasses.replace(SPEC, steps=7), progress=progress)
-    assert progress.totals == [7]
-    assert progress.done == 7
+    run(tiny[0], student, images, dataclasses.replace(CONFIG, steps=7), progress=progress)
+    assert progress.stages == ["initialize", "distill"]
+    assert progress.totals == [1, 7]
+    assert progress.done == 1 + 7
 
 
-def test_agreement_on_held_out_images_is_part_of_the_course(
+def test_agreement_on_held_out_images_is_part_of_the_history(
     tiny: Tiny, student: Student, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lesson, "CHECK_EVERY", 10)
-    result = run(tiny[0], student, images, dataclasses.replace(SPEC, steps=50))
+    monkeypatch.setattr(trainer_module, "AGREEMENT_EVERY", 10)
+    result = run(tiny[0], student, images, dataclasses.replace(CONFIG, steps=50))
     assert [m.step for m in result.history] == [25, 50]
     assert all(m.agreement is not None and 0 <= m.agreement <= 1 for m in result.history)
 
@@ -253,7 +267,7 @@ def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
 
 def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
     pool = ImagePool(images, INPUTS, holdout=32, context=RunContext())
-    held = {x.numpy().tobytes() for x in pool.held}
+    held = {x.numpy().tobytes() for x in pool.held_out}
     assert len(held) == 32
     draws = pool.draw(96, torch.Generator().manual_seed(0))
     drawn = [x.numpy().tobytes() for _ in range(5) for x in next(draws)]
@@ -263,7 +277,7 @@ def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:
 
 def test_a_batch_may_be_larger_than_the_pool(images: np.ndarray) -> None:
     pool = ImagePool(images[:10], INPUTS, holdout=32, context=RunContext())
-    assert len(pool.held) == 1
+    assert len(pool.held_out) == 1
     assert len(next(pool.draw(32, torch.Generator().manual_seed(0)))) == 32
 
 

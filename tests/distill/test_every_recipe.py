@@ -99,16 +99,13 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
     )
     student = Student(made.program, made.sites)
     done = distill(
-        made.program,
+        made,
         student,
-        images.pixels,
-        spec=recipe.distillation,
+        images,
+        config=recipe.distillation,
         equalization=recipe.equalization,
         inputs=inputs,
         context=context,
-        kinds=images.kinds,
-        expected=made.expected,
-        live=images.generators,
     )
     assert done.steps == recipe.distillation.steps
     assert "finite" not in done.reason

@@ -35,7 +35,7 @@ def test_every_image_of_a_kind_comes_once_before_any_comes_again() -> None:
 
 def test_held_out_images_hold_both_kinds_and_are_not_trained_on() -> None:
     found = pool()
-    held = found.held[:, 0, 0, 0].numpy()
+    held = found.held_out[:, 0, 0, 0].numpy()
     assert KINDS[held].sum() == 5  # an eighth of 40
     assert len(held) == 13
     assert not set(held.tolist()) & set(found.train[:, 0, 0, 0].tolist())

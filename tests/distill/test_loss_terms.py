@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,13 +15,10 @@ from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.distill.losses import (
     STUDENT_LOSSES,
     DistillationLossInputs,
-    attention_loss,
     channel_attention,
-    decoupled_loss,
     feature_loss,
     kd_loss,
-    logit_loss,
-    total,
+    weighted_sum,
 )
 from dfqonnx.distill.trainer import build_optimizer
 from dfqonnx.errors import UsageError
@@ -32,38 +31,44 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def answers(labels: torch.Tensor | None = None) -> DistillationLossInputs:
+def inputs(labels: torch.Tensor | None = None) -> DistillationLossInputs:
     return DistillationLossInputs(
-        3 * values(N, K), 3 * values(N, K, seed=1), {"a": values(N, 4, 5, 5, seed=2)},
-        {"a": values(N, 4, 5, 5, seed=3)}, 4.0, labels,
-    )  # fmt: skip
+        student=3 * values(N, K),
+        teacher=3 * values(N, K, seed=1),
+        student_features={"a": values(N, 4, 5, 5, seed=2)},
+        teacher_features={"a": values(N, 4, 5, 5, seed=3)},
+        temperature=4.0,
+        labels=labels,
+    )
 
 
 def test_recipes_and_functions_know_the_same_losses_and_settings() -> None:
     assert set(KNOWN) == set(STUDENT_LOSSES)
     for name, known in KNOWN.items():
-        assert torch.isfinite(STUDENT_LOSSES[name](answers(), **known.settings)), name
+        assert torch.isfinite(STUDENT_LOSSES[name](inputs(), **known.settings)), name
 
 
 def test_the_sum_is_weighted_and_leaves_out_what_weighs_nothing() -> None:
-    given = answers()
-    found = total((LossTerm("kd", 2.0), LossTerm("logits", 0.5), LossTerm("class", 0.0)), given)
+    given = inputs()
+    found = weighted_sum(
+        (LossTerm("kd", 2.0), LossTerm("logits", 0.5), LossTerm("class", 0.0)), given
+    )
     wanted = 2 * kd_loss(given.student, given.teacher, 4.0)
-    wanted = wanted + 0.5 * logit_loss(given.student, given.teacher)
+    wanted = wanted + 0.5 * STUDENT_LOSSES["logits"](given)
     assert float(found) == pytest.approx(float(wanted), rel=1e-6)
-    features = feature_loss(given.blocks, given.goals)
-    assert float(total((LossTerm("features"),), given)) == pytest.approx(float(features))
-    assert float(total((), given)) == 0.0
+    features = feature_loss(given.student_features, given.teacher_features)
+    assert float(weighted_sum((LossTerm("features"),), given)) == pytest.approx(float(features))
+    assert float(weighted_sum((), given)) == 0.0
 
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_class_is_cross_entropy_to_the_label_or_the_teacher_s_choice(asked: bool) -> None:
     labels = torch.arange(N) % K
-    given = answers(labels if asked else None)
+    given = inputs(labels if asked else None)
     right = (labels if asked else given.teacher.argmax(1)).numpy()
     p = softmax(given.student.double().numpy(), axis=1)
     wanted = -np.log(p[np.arange(N), right]).mean()
-    assert float(total((LossTerm("class"),), given)) == pytest.approx(wanted, rel=1e-5)
+    assert float(weighted_sum((LossTerm("class"),), given)) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -71,7 +76,8 @@ def test_class_is_cross_entropy_to_the_label_or_the_teacher_s_choice(asked: bool
 def test_decoupled_distillation_is_its_two_divergences(
     temperature: float, alpha: float, beta: float
 ) -> None:
-    given, right = answers(), np.arange(N) % K
+    right = np.arange(N) % K
+    given = dataclasses.replace(inputs(torch.from_numpy(right)), temperature=temperature)
     s, t = (
         softmax(z.double().numpy() / temperature, axis=1) for z in (given.student, given.teacher)
     )
@@ -80,10 +86,7 @@ def test_decoupled_distillation_is_its_two_divergences(
         binary = [np.array([p[n, c], 1 - p[n, c]]) for p in (t, s)]
         rest = [np.delete(p[n], c) / (1 - p[n, c]) for p in (t, s)]
         wanted += alpha * rel_entr(*binary).sum() + beta * rel_entr(*rest).sum()
-    found = decoupled_loss(
-        given.student, given.teacher, torch.from_numpy(right),
-        temperature=temperature, target=alpha, others=beta,
-    )  # fmt: skip
+    found = STUDENT_LOSSES["dkd"](given, target=alpha, others=beta)
     # float32 logarithms against float64
     assert float(found) == pytest.approx(temperature**2 * wanted / N, rel=1e-4)
 
@@ -92,7 +95,8 @@ def test_decoupled_with_the_teacher_s_own_weight_is_plain_distillation() -> None
     """KL = KL(binary) + (1 - p_c) KL(rest), per image (Zhao et al., equation 7)."""
     s, t, right = 3 * values(1, K), 3 * values(1, K, seed=1), torch.tensor([2])
     rest = float(1 - (t / 4.0).softmax(1)[0, 2])
-    found = decoupled_loss(s, t, right, temperature=4.0, target=1.0, others=rest)
+    given = dataclasses.replace(inputs(right), student=s, teacher=t)
+    found = STUDENT_LOSSES["dkd"](given, target=1.0, others=rest)
     assert float(found) == pytest.approx(float(kd_loss(s, t, 4.0)), rel=1e-4)
 
 
@@ -101,24 +105,31 @@ def test_attention_is_the_unit_vector_of_channel_energies() -> None:
     energy = (f.numpy() ** 2).mean((2, 3))
     unit = energy / np.linalg.norm(energy, axis=1, keepdims=True)
     np.testing.assert_allclose(channel_attention(f), unit, rtol=1e-5)
+
+    def attention(s: dict[str, torch.Tensor], t: dict[str, torch.Tensor]) -> float:
+        given = dataclasses.replace(inputs(), student_features=s, teacher_features=t)
+        return float(STUDENT_LOSSES["attention"](given))
+
     # 3 f has the same attention: float32 rounding
-    assert float(attention_loss({"a": f}, {"a": 3 * f})) == pytest.approx(0.0, abs=1e-12)
+    assert attention({"a": f}, {"a": 3 * f}) == pytest.approx(0.0, abs=1e-12)
     other = values(2, 3, 4, 5, seed=1)
     energy = (other.numpy() ** 2).mean((2, 3))
     wanted = np.mean((unit - energy / np.linalg.norm(energy, axis=1, keepdims=True)) ** 2)
-    found = float(attention_loss({"a": f, "flat": f[..., 0, 0]}, {"a": other, "flat": f}))
+    found = attention({"a": f, "flat": f[..., 0, 0]}, {"a": other, "flat": f})
     assert found == pytest.approx(float(wanted), rel=1e-4)
-    assert float(attention_loss({}, {})) == 0.0
+    assert attention({}, {}) == 0.0
 
 
 def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
-    given = answers()
+    given = inputs()
     student, teacher = given.student.requires_grad_(), given.teacher
     with torch.no_grad():
         frozen = teacher.clone()
     for name in STUDENT_LOSSES:
-        block = given.blocks["a"].detach().requires_grad_()
-        own = DistillationLossInputs(student, frozen, {"a": block}, given.goals, 4.0)
+        block = given.student_features["a"].detach().requires_grad_()
+        own = dataclasses.replace(
+            given, student=student, teacher=frozen, student_features={"a": block}
+        )
         loss = STUDENT_LOSSES[name](own)
         torch.autograd.grad(loss, [student, block], allow_unused=True)
     assert frozen.grad is None

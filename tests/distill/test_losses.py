@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.distill.losses import feature_loss, kd_loss, logit_loss, normalized_error
+from dfqonnx.distill.losses import feature_loss, kd_loss, normalized_error
 
 
 def values(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,7 +37,6 @@ def test_kd_of_a_dense_output_takes_every_position_as_a_row() -> None:
 def test_equal_outputs_cost_nothing() -> None:
     t = values(4, 10)
     assert float(kd_loss(t, t, 4.0)) == pytest.approx(0.0, abs=1e-6)  # float32 rounding
-    assert float(logit_loss(t, t)) == 0.0
     assert float(feature_loss({"a": t}, {"a": t})) == 0.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dfqonnx.distill.trainer import promote_sample_difficulty
+from dfqonnx.distill.trainer import sample_difficulty_loss
 
 
 def test_both_images_count_and_the_second_is_the_harder_one() -> None:
@@ -16,7 +16,7 @@ def test_both_images_count_and_the_second_is_the_harder_one() -> None:
         seen.append(images.detach().clone())
         return (images @ w).square().mean()
 
-    total = promote_sample_difficulty(x, loss, 0.1)
+    total = sample_difficulty_loss(x, loss, 0.1)
     residual = x @ w.detach()  # the gradient by an image is residual * w: its sign is known
     moved = x + 0.1 * (residual[:, None] * w.detach()).sign()
     torch.testing.assert_close(seen[0], x)

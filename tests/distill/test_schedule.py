@@ -8,12 +8,12 @@ from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.schedule import (
-    EASED,
-    GENTLE,
-    LEAST,
-    MOST,
+    BUDGET_WHERE_NEAR,
+    LR_FACTOR_AT_8_BITS,
+    MAX_STEPS,
+    MIN_STEPS,
+    MULTIPLY_ADDS_PER_VALUE,
     STRETCH,
-    TRAFFIC,
     WORK,
     default_steps,
     needs_training,
@@ -42,17 +42,17 @@ def test_extreme_warmups_stay_finite(warmup: float) -> None:
 
 def test_the_default_is_fewer_steps_for_larger_networks_and_more_for_fewer_bits() -> None:
     small, large = default_steps(4 * 10**7, 1.0, 128), default_steps(10**9, 1.0, 128)
-    assert 0 < large < small <= MOST
+    assert 0 < large < small <= MAX_STEPS
     assert large * 4 * 10**9 * 128 <= STRETCH * WORK  # a whole training stays affordable
-    assert default_steps(10**9, 1.0, 8) >= LEAST  # as large networks train: smaller batches
+    assert default_steps(10**9, 1.0, 8) >= MIN_STEPS  # as large networks train: smaller batches
     assert default_steps(4 * 10**7, training_budget(BitWidths(3, 3)), 128) > small
     assert default_steps(4 * 10**7, training_budget(BitWidths(6, 6)), 128) < small
 
 
 def test_a_network_that_moves_much_and_multiplies_little_trains_fewer_steps() -> None:
-    busy = default_steps(18_200_000, 1.0, 32, numbers=1_070_000)  # MobileNetV2 0.5 at 128
+    busy = default_steps(18_200_000, 1.0, 32, values=1_070_000)  # MobileNetV2 0.5 at 128
     assert busy < 0.7 * default_steps(18_200_000, 1.0, 32)
-    assert busy * 4 * 32 * (18_200_000 + TRAFFIC * 1_070_000) <= WORK
+    assert busy * 4 * 32 * (18_200_000 + MULTIPLY_ADDS_PER_VALUE * 1_070_000) <= WORK
 
 
 def test_eight_bits_are_not_trained() -> None:
@@ -85,17 +85,19 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     assert needs_training(0.01, None)
     assert not needs_training(None, 0.003)
     assert not needs_training(1e-4, None)
-    spec = DistillationConfig()
-    gentle = reduce_lr_for_8bit(spec, BitWidths(8, 8)).optimizer
-    assert gentle.rates() == pytest.approx([GENTLE * rate for rate in spec.optimizer.rates()])
-    assert reduce_lr_for_8bit(spec, BitWidths(4, 8)) == spec
+    config = DistillationConfig()
+    optimizer = reduce_lr_for_8bit(config, BitWidths(8, 8)).optimizer
+    assert optimizer.rates() == pytest.approx(
+        [LR_FACTOR_AT_8_BITS * rate for rate in config.optimizer.rates()]
+    )
+    assert reduce_lr_for_8bit(config, BitWidths(4, 8)) == config
     assert reduce_lr_for_8bit(DistillationConfig(steps=9), BitWidths(8, 8)) == DistillationConfig(
         steps=9
     )
 
 
 def test_eight_bit_activations_train_less_where_the_student_is_near() -> None:
-    assert training_budget(BitWidths(4, 8), kl=0.04) == EASED * training_budget(
+    assert training_budget(BitWidths(4, 8), kl=0.04) == BUDGET_WHERE_NEAR * training_budget(
         BitWidths(4, 8), kl=0.4
     )
     assert (

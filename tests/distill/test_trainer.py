@@ -10,29 +10,29 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
-from dfqonnx.distill.image_pool import ImagePool, feed
-from dfqonnx.distill.schedule import width_at
-from dfqonnx.distill.trainer import Trainer
+from dfqonnx.distill.image_pool import ImagePool, training_batches
+from dfqonnx.distill.schedule import rounding_temperature
+from dfqonnx.distill.trainer import Replica
 from dfqonnx.fakequant.soft_rounding import slowed
 from dfqonnx.fakequant.student import Student
 from tests.distill.conftest import INPUTS
 
 
-def test_only_codes_slow_down_as_their_ramp_narrows(
+def test_only_codes_slow_down_as_their_temperature_falls(
     tiny: tuple[Program, QuantizationPlan], student: Student, images: np.ndarray
 ) -> None:
-    spec = DistillationConfig(
+    config = DistillationConfig(
         batch_size=16, optimizer=OptimizerConfig(weight_lr=2e-3, scale_lr=5e-3)
     )
     pool = ImagePool(images, INPUTS, holdout=16, context=RunContext())
     sample = list(pool.batches(pool.train[:32], 16))
     student.initialize(sample)
-    batches = feed(pool, None, spec, torch.Generator().manual_seed(0))
-    target = ProgramModule(tiny[0], taps=student.features, channels_last=True)
-    trainee = Trainer(student, target, spec, batches=batches, sample=sample)
+    batches = training_batches(pool, None, config, torch.Generator().manual_seed(0))
+    teacher = ProgramModule(tiny[0], taps=student.features, channels_last=True)
+    replica = Replica(student, teacher, config, batches=batches, sample=sample)
     for done in (0.1, 0.75, 0.79, 0.9):
-        trainee.step(done, done)
-        codes, biases, steps = (group["lr"] for group in trainee.optimizer.param_groups)
-        rate, width = spec.optimizer.lr_factor(done), width_at(done)
-        assert codes == 2e-3 * rate * (slowed(width) if width else 1.0)
-        assert (biases, steps) == (2e-3 * rate, 5e-3 * rate)
+        replica.step(done, done)
+        codes, biases, steps = (group["lr"] for group in replica.optimizer.param_groups)
+        lr_factor, temperature = config.optimizer.lr_factor(done), rounding_temperature(done)
+        assert codes == 2e-3 * lr_factor * (slowed(temperature) if temperature else 1.0)
+        assert (biases, steps) == (2e-3 * lr_factor, 5e-3 * lr_factor)

@@ -15,7 +15,8 @@ def test_the_page_tells_the_figures_of_the_stored_students(root: Path) -> None:
     assert f"{len(read_known_students())} students of seven networks" in page
     for basis, name in zip(BASES, ("fixed images", "64 real images, no labels"), strict=True):
         found = cross_validate(shipped_predictions(basis))
-        assert f"| {name} | {found.rank:.2f} | {found.inside:.0%}".replace("%", " %") in page
+        figures = f"| {name} | {found.rank_correlation:.2f} | {found.coverage:.0%}"
+        assert figures.replace("%", " %") in page
 
 
 def test_the_page_tells_every_network(root: Path) -> None:

@@ -170,7 +170,7 @@ def test_the_reworked_network_computes_what_it_did(tmp_path: Path) -> None:
     model = net(tmp_path)
     before = to_program(model)
     made, notes = reworked(model, "w4a4", 0.3)
-    assert notes == ["channels leveled under 1 shared step of activations"]
+    assert notes == ["Balanced activation channels for 1 per-tensor quantizer."]
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     old, new = (ProgramModule(program, taps=("r",))(x) for program in (before, made.program))
     # three layers in float32

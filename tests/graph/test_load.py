@@ -259,3 +259,11 @@ def test_a_damaged_file_never_yields_anything_but_our_errors(tmp_path: Path, see
     path.write_bytes(bytes(data))
     with contextlib.suppress(DfqError):  # some damage only changes a weight
         assert normalize(load(path)).input_shape
+
+
+def test_a_graph_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    data = network("y = Conv(x, w)", {"w": (4, 3, 3, 3)}).SerializeToString()
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data.replace(b"\x12\x03net", b"\x12\x03n\x93t"))
+    with pytest.raises(UsageError, match=r"the name b'n\\x93t' is not text"):
+        load(path)

@@ -16,7 +16,7 @@ import pytest
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import ORIGIN, NormalizedModel
 from dfqonnx.graph.normalize import normalize
-from dfqonnx.graph.passes.edit import constant, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_shape
 from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from tests.conftest import SHARED
 from tests.graph.smallnets import assert_same, operators
@@ -142,7 +142,7 @@ def test_the_normal_form_holds(shared: Path, name: str) -> None:
     for node in nodes:
         if node.op_type in {"Conv", "Gemm"}:
             assert "auto_pad" not in node.attributes
-            assert all(constant(v) is not None for v in node.inputs[1:3])
+            assert all(get_constant(v) is not None for v in node.inputs[1:3])
             assert len(node.inputs) == 3
         for value in node.outputs:
             shape = get_concrete_shape(value) if model.open_axes else get_shape(value)

@@ -10,7 +10,7 @@ import pytest
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import ORIGIN, NormalizedModel
-from dfqonnx.graph.passes.edit import constant, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_shape
 from tests.graph.smallnets import assert_same, batchnorm, network, only, operators, run, through
 
 CONV = {"w": (4, 3, 3, 3), "b": (4,)}
@@ -346,7 +346,7 @@ def test_clamps_have_one_spelling(tmp_path: Path, body: str, kind: str) -> None:
 def test_clip_attributes_of_old_opsets_become_constant_inputs(tmp_path: Path) -> None:
     body = "c = Conv(x, w, b) y = Clip<min=0.0, max=6.0>(c)"
     clip = only(normal(tmp_path, body, CONV, opset=9), "Clip")
-    assert [float(constant(v)) for v in clip.inputs[1:]] == [0.0, 6.0]  # type: ignore[arg-type]
+    assert [float(get_constant(v)) for v in clip.inputs[1:]] == [0.0, 6.0]  # type: ignore[arg-type]
 
 
 def test_identity_and_dropout_vanish_and_output_names_stay(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_shape_arithmetic_with_a_free_batch_becomes_a_constant_target(tmp_path: 
     weights = CONV | {"zero": np.int64(0), "o": ints(0), "minus": ints(-1), "k": (5, 144)}
     model = normal(tmp_path, body, weights)
     assert operators(model) == {"Conv": 1, "Reshape": 1, "Gemm": 1}
-    assert list(constant(only(model, "Reshape").inputs[1])) == [0, 144]  # type: ignore[arg-type]
+    assert list(get_constant(only(model, "Reshape").inputs[1])) == [0, 144]  # type: ignore[arg-type]
 
 
 def test_images_merged_into_the_batch_axis_and_back_fit_any_batch(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_outputs_without_classes_are_trained(name: str, tmp_path: Path) -> None:
     assert report.training.steps == 2
     assert report.training.untrained_error is not None
     assert 0 < report.training.untrained_error < 1
-    assert (report.training.untrained is None) == (name != "several heads")
+    assert (report.training.untrained_agreement is None) == (name != "several heads")
 
 
 def test_an_open_size_stays_open(tmp_path: Path) -> None:

@@ -38,8 +38,12 @@ def occupancy(bits: int, signed: bool, scale: float = 0.1) -> p.CodeOccupancy:
     lo = -(2 ** (bits - 1)) if signed else 0
     width = 2.0**bits / 64
     counts = tuple(int(1000 * np.exp(-(((k - 40) / 12) ** 2))) for k in range(80))
-    histogram = p.Histogram(lo - 0.5 - 8 * width, width, counts, 1, 2)
-    return p.CodeOccupancy(lo, lo + 2**bits - 1, scale, 0.01, histogram)
+    histogram = p.Histogram(
+        first=lo - 0.5 - 8 * width, width=width, counts=counts, below=1, above=2
+    )
+    return p.CodeOccupancy(
+        lowest=lo, highest=lo + 2**bits - 1, scale=scale, clipped=0.01, histogram=histogram
+    )
 
 
 def full_report(layers: int = 4) -> m.Report:
@@ -47,51 +51,77 @@ def full_report(layers: int = 4) -> m.Report:
     names = [EVIL, *(f"conv{k}" for k in range(2, layers + 1))]
     chain = zip(names, [(), *((name,) for name in names)], strict=False)
     return m.Report(
-        verdict="inconclusive",
         teacher=m.ModelFacts("net.onnx", "ab" * 32, 400_000, Interval(91.7, 91.1, 92.2, 10_000)),
-        student=m.ModelFacts("net.w4a4.onnx", "cd" * 32, 60_000, Interval(91.0, 90.4, 91.6, 10_000)),
-        bits=m.Widths(4, 4),
+        student=m.ModelFacts(
+            "net.w4a4.onnx", "cd" * 32, 60_000, Interval(91.0, 90.4, 91.6, 10_000)
+        ),
+        bits=m.BitFacts(4, 4),
         drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
         agreement=m.AgreementFacts(
-            Interval(0.97, 0.95, 0.99, 64), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
+            synthetic=Interval(0.97, 0.95, 0.99, 64),
+            evaluation=Interval(0.95, 0.94, 0.96, 10_000),
+            kl=0.02,
+            sqnr_db=21.3,
         ),
-        parity=m.ParityFacts(1, 3e-5, 1, 2e-5, 0.999, 64),
+        parity=m.ParityFacts(
+            written_vs_trained=s.MismatchFacts(3e-5, 1),
+            deployed_vs_written=s.MismatchFacts(2e-5, 1),
+            same_class=0.999,
+            images=64,
+        ),
         audit=Audit({"QLinearConv": 3}, {}, (FloatKernel(EVIL, "Conv", f"because {EVIL}"),), "cpu"),
         latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
         seconds={"distill": 10.0, "total": 12.0},
         recipe="default",
         seed=3,
         preprocess={"name": "imagenet", "mean": [0.485, 0.456, 0.406]},
-        gates=(m.Gate("drop<=1.0", EVIL, None), m.Gate("size<=0.2x", "0.15", True)),
+        gates=(
+            m.Gate(rule="drop<=1.0", value=EVIL, holds=None),
+            m.Gate(rule="size<=0.2x", value="0.15", holds=True),
+        ),
         warnings=(f"look: {EVIL}",),
         environment={"python": "3.11", "cuda": None},
         command="dfqonnx run --model net.onnx --bits 4",
-        training=s.Training(
-            100,
-            True,
-            "",
-            Interval(0.9, 0.85, 0.95, 64),
-            0.2,
-            0.05,
-            tuple(s.TrainingLogEntry(25 * k, 2.0 * k, 1.0 / k, 0.9**k) for k in range(1, 5)),
+        training=s.TrainingFacts(
+            steps=100,
+            kept=True,
+            untrained_agreement=Interval(0.9, 0.85, 0.95, 64),
+            untrained_kl=0.2,
+            trained_kl=0.05,
+            log=tuple(
+                s.TrainingLogEntry(step=25 * k, seconds=2.0 * k, loss=1.0 / k, lr_factor=0.9**k)
+                for k in range(1, 5)
+            ),
             untrained_top1=Interval(85.5, 84.8, 86.2, 10_000),
         ),
-        disagreement=s.disagreement("synthetic", Classes((0, 1, 2) * 4, (0, 1, 1) * 4)),
+        disagreement=s.count_disagreements("synthetic", Classes((0, 1, 2) * 4, (0, 1, 1) * 4)),
         class_names=("cat", EVIL, "dog"),
-        seen=s.ClassesSeen(tuple(range(12)), (0, 1, 2) * 4, (0, 1, 1) * 4),
-        portrait=p.LayerNoise(
+        held_out_classes=s.HeldOutClasses(tuple(range(12)), (0, 1, 2) * 4, (0, 1, 1) * 4),
+        layer_noise=p.LayerNoise(
             64,
             tuple(
-                p.WeightedLayerNoise(name, "Conv", 4, 8, 20.0 - k, 22.0 + k, occupancy(4, True))
+                p.WeightedLayerNoise(
+                    node=name, op="Conv", weight_bits=4, input_bits=8,
+                    in_network_sqnr_db=20.0 - k, isolated_sqnr_db=22.0 + k,
+                    weight=occupancy(4, True),
+                )
                 for k, name in enumerate(names)
             ),
             (
-                p.ActivationNoise("input", "input", "input", 8, 40.0, occupancy(8, True)),
-                p.ActivationNoise(EVIL, EVIL, "node-input", 4, 15.0, occupancy(4, False)),
+                p.ActivationNoise(
+                    quantizer="input", tensor="input", role="input", bits=8, sqnr_db=40.0,
+                    values=occupancy(8, True),
+                ),
+                p.ActivationNoise(
+                    quantizer=EVIL, tensor=EVIL, role="node-input", bits=4, sqnr_db=15.0,
+                    values=occupancy(4, False),
+                ),
             ),
         ),
-        graph=tuple(p.GraphNode(name, "Conv", reads, 1000 * k, 10) for k, (name, reads) in
-                    enumerate(chain, 1)),
+        graph=tuple(
+            p.GraphNode(node=name, op="Conv", reads=reads, multiply_adds=1000 * k, parameters=10)
+            for k, (name, reads) in enumerate(chain, 1)
+        ),
     )  # fmt: skip
 
 

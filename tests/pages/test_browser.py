@@ -105,4 +105,4 @@ def test_charts_stand_in_the_page_and_follow_its_colors(visit: Visit) -> None:
 
 def test_the_report_that_is_shown_has_every_section() -> None:
     report = full_report()
-    assert None not in (report.portrait, report.training, report.seen, report.audit)
+    assert None not in (report.layer_noise, report.training, report.held_out_classes, report.audit)

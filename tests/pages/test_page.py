@@ -14,13 +14,13 @@ import pytest
 
 from dfqonnx.errors import UsageError
 from dfqonnx.report import report as m
-from dfqonnx.report.files import read_report, rewrite
+from dfqonnx.report.files import read_report, rewrite_page
 from dfqonnx.report.html import chart_set as plots
 from dfqonnx.report.html.images import data_uri
-from dfqonnx.report.html.page import render
+from dfqonnx.report.html.page import render_report
 from tests.pages.conftest import EVIL, full_report
 
-EMPTY = m.Report("inconclusive", m.ModelFacts("a.onnx"), m.ModelFacts("b.onnx"))
+EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))
 
 
 class Tags(HTMLParser):
@@ -37,27 +37,27 @@ class Tags(HTMLParser):
 
 def test_the_page_of_a_report_is_the_same_from_its_folder_alone(folder: Path) -> None:
     first = (folder / "report.html").read_text()
-    report, page = rewrite(folder)
+    report, page = rewrite_page(folder)
     assert page.read_text() == first
     assert report == dataclasses.replace(full_report(), files=report.files)
 
 
 def test_classes_are_called_by_name_where_names_are_known() -> None:
-    page = render(full_report())
+    page = render_report(full_report())
     assert 'data-value="2">dog</td>' in page
-    unnamed = render(dataclasses.replace(full_report(), class_names=()))
+    unnamed = render_report(dataclasses.replace(full_report(), class_names=()))
     assert 'data-value="2">2</td>' in unnamed
 
 
 def test_the_untrained_student_stands_beside_the_trained_one_with_its_labeled_accuracy() -> None:
-    assert "<span>85.50 %</span>" in render(full_report())
+    assert "<span>85.50 %</span>" in render_report(full_report())
 
 
 def test_no_name_out_of_a_model_becomes_a_tag_or_an_attribute() -> None:
-    found = Tags(render(full_report())).tags
+    found = Tags(render_report(full_report())).tags
     assert not [tag for tag in found if "onerror" in tag[1] or tag[1].get("src") == "x"]
     assert sum(tag == "script" for tag, _ in found) == 1
-    assert EVIL not in render(full_report())
+    assert EVIL not in render_report(full_report())
 
 
 def test_the_page_refers_to_nothing_outside_and_its_policy_forbids_it(folder: Path) -> None:
@@ -79,8 +79,8 @@ def test_links_lead_to_anchors_that_are_there(folder: Path) -> None:
 
 
 def test_a_report_with_nothing_in_it_still_gives_a_page() -> None:
-    page = render(EMPTY)
-    assert "inconclusive" in page
+    page = render_report(EMPTY)
+    assert "nothing was measured" in page
     assert "<svg" not in page
 
 
@@ -93,22 +93,22 @@ def test_without_matplotlib_the_page_says_how_to_get_charts(
         "find_spec",
         lambda name: None if name == "matplotlib" else real(name),
     )
-    page = render(full_report())
+    page = render_report(full_report())
     assert "pip install matplotlib" in page
     assert "<svg" not in page
 
 
 def test_images_that_do_not_fit_the_report_are_left_out(folder: Path) -> None:
     few = np.zeros((3, 32, 32, 3), np.uint8)
-    assert 'id="images"' not in render(full_report(), few)
+    assert 'id="images"' not in render_report(full_report(), few)
     np.savez(folder / "synthetic" / "images.npz", x=np.zeros(3))
-    rewrite(folder)
+    rewrite_page(folder)
     assert 'id="images"' not in (folder / "report.html").read_text()
 
 
 def test_a_large_network_keeps_the_page_far_below_five_megabytes() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 224, 224, 3), dtype=np.uint8)
-    assert len(render(full_report(400), pixels)) < 2_000_000
+    assert len(render_report(full_report(400), pixels)) < 2_000_000
 
 
 @pytest.mark.parametrize(("side", "kind"), [(32, "png"), (224, "jpeg")])
@@ -138,9 +138,9 @@ def test_what_a_later_version_adds_is_passed_over(folder: Path) -> None:
     ("text", "words"),
     [
         ("{", "not a readable report"),
-        ("[]", "schema None"),
+        ("[]", "schema is None"),
         ('{"schema": "dfqonnx.report/9"}', "dfqonnx.report/9"),
-        ('{"schema": "dfqonnx.report/1"}', "verdict"),
+        ('{"schema": "dfqonnx.report/2"}', "teacher"),
     ],
 )
 def test_a_damaged_report_is_told_by_file_and_key(tmp_path: Path, text: str, words: str) -> None:

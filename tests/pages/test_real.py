@@ -49,7 +49,16 @@ def test_the_page_of_a_run_is_whole_fetches_nothing_and_lets_no_name_act(
     assert widths
     assert min(widths) > 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for section in ("verdict", "sides", "layers", "grids", "audit", "images", "graph", "again"):
+    for section in (
+        "verdict",
+        "models",
+        "layers",
+        "codes",
+        "audit",
+        "images",
+        "graph",
+        "reproduce",
+    ):
         assert page.locator(f"#{section}").count() == 1, section
     assert page.get_by_text(NAMES[0]).count() > 0
     page.close()
@@ -63,7 +72,7 @@ def test_the_page_can_be_made_again_from_the_folder_alone(run: Path) -> None:
     assert (run / "report.html").read_text() == before
     assert (run / "report.json").read_text() == facts
     found = json.loads(facts)
-    assert {layer["node"] for layer in found["portrait"]["layers"]} <= {
+    assert {layer["node"] for layer in found["layer_noise"]["layers"]} <= {
         place["node"] for place in found["graph"]
     }
-    assert len(found["seen"]["images"]) == found["agreement"]["synthetic"]["n"]
+    assert len(found["held_out_classes"]["images"]) == found["agreement"]["synthetic"]["n"]

@@ -67,7 +67,7 @@ def test_nodes_of_the_copy_carry_bits_and_noise_and_the_file_itself_stays(pair: 
     onnx.checker.check_model(copy)
     known = {entry.key: entry.value for entry in copy.graph.node[0].metadata_props}
     assert known["dfqonnx.bits"] == "weights 4, input 8"
-    assert known["dfqonnx.sqnr"] == "19.0 dB"
+    assert known["dfqonnx.sqnr_in_network"] == "19.0 dB"
     assert (pair / "net.w4a4.onnx").read_bytes() == before
 
 

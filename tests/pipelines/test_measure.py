@@ -24,7 +24,7 @@ def measure(root: Path, folder: Path, content: dict[str, Any], *more: str) -> tu
 
 def done(folder: Path, name: str, drop: float) -> None:
     (folder / "runs" / name).mkdir(parents=True)
-    report = json.dumps({"drop_points": {"value": drop}})
+    report = json.dumps({"drop": {"points": {"value": drop}}})
     (folder / "runs" / name / "report.json").write_text(report)
 
 

@@ -14,26 +14,27 @@ import yaml
 
 def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report: dict[str, Any] = {
-        "schema": "dfqonnx.report/1",
+        "schema": "dfqonnx.report/2",
         "teacher": {"path": "somewhere/net.onnx", "top1": {"value": 91.5}},
-        "bits": {"weights": 4, "activations": 4, "ends": None, "stream": 8},
-        "drop_points": None if drop is None else {"value": drop, "n": 10000},
+        "bits": {"weights": 4, "activations": 4, "first_last": None, "residual": 8},
+        "drop": None if drop is None else {"points": {"value": drop, "n": 10000}},
         "recipe": "default at quick scale",
         "seed": seed,
         "seconds": {"total": 100.0 + seed},
-        "peak_rss_mb": 1000.0,
+        "peak_memory_mib": 1000.0,
         "environment": {"processor": "a | processor", "cores": 2},
         "images": {"divergence": 0.01},
-        "training": {"steps": 300, "kept": True, "untrained_top1": {"value": 90.25}},
+        "training": {
+            "steps": 300,
+            "kept": True,
+            "untrained_top1": {"value": 90.25},
+            "images_seen": 38_400,
+        },
     }
     report |= more
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(report))
-    recipe = {
-        "name": more.get("name", "default"),
-        "scale": "quick",
-        "distillation": {"batch_size": 128},
-    }
+    recipe = {"name": more.get("name", "default"), "scale": "quick"}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
@@ -57,7 +58,6 @@ def test_runs_that_differ_in_the_seed_share_a_row_with_mean_and_spread(
     assert "## net (91.50 % in float)" in lines
     (row,) = [line for line in lines if line.startswith("| default")]
     # (0.5 + 0.8 + 0.2) / 3 = 0.5; 91.5 - 90.25 = 1.25; (100 + 101 + 102) / 3 = 101
-    # 300 steps of 128 = 38,400
     assert cells(row) == [
         "default", "quick", "-", "W4A4", "like the others", "8", "0.50 (0.20 .. 0.80)", "1.25", "3",
         "10,000", "300", "38,400", "0.0100", "101", "1,000", "a",
@@ -76,10 +76,20 @@ def test_what_is_missing_is_a_dash_and_every_convention_has_its_own_row(
         training=None,
         images=None,
         seconds={},
-        peak_rss_mb=None,
+        peak_memory_mib=None,
     )
-    write(tmp_path / "b", 0, 1.5, bits={"weights": 4, "activations": 4, "ends": 8, "stream": 8})
-    write(tmp_path / "c", 0, 0.0, bits={"weights": 8, "activations": 8, "ends": None, "stream": 8})
+    write(
+        tmp_path / "b",
+        0,
+        1.5,
+        bits={"weights": 4, "activations": 4, "first_last": 8, "residual": 8},
+    )
+    write(
+        tmp_path / "c",
+        0,
+        0.0,
+        bits={"weights": 8, "activations": 8, "first_last": None, "residual": 8},
+    )
     write(tmp_path / "d", 0, 2.0, name="aaa")
     (tmp_path / "a" / "recipe.yaml").unlink()
     rows = [cells(line) for line in page(root, tmp_path) if line.startswith(("| default", "| aaa"))]

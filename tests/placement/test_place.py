@@ -323,3 +323,14 @@ def test_the_decision_is_whole(shared: Path, name: str, bits: BitWidths) -> None
             root = quantized[shared_codes.get(site.tensor, site.tensor)]
             assert site.grid.bits < root.grid.bits
             assert site.grid.signed == root.grid.signed
+
+
+@pytest.mark.parametrize(("fill", "signed"), [(-1.0, True), (0.5, False)])
+def test_padding_with_a_negative_number_makes_codes_signed(
+    tmp_path: Path, fill: float, signed: bool
+) -> None:
+    body = f"a = {P}(x, w) b = Relu(a) p = Pad(b, pads, fill) c = Conv(p, v) d = Relu(c) "
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    weights = CONV | {"pads": pads, "fill": np.float32(fill)}
+    sites = sites_of(tmp_path, body + HEAD.format("d"), weights)
+    assert {s.name: s.grid.signed for s in sites.activations}["p"] is signed

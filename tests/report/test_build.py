@@ -1,19 +1,19 @@
-"""The promises of every report: what fails them, and what float sums over planes may do."""
+"""The built-in checks of every report: what fails them, and what float sums over planes may do."""
 
 from __future__ import annotations
 
 import pytest
 
 from dfqonnx.evaluation.evaluate import Evaluation
-from dfqonnx.evaluation.file_facts import FileFacts
+from dfqonnx.evaluation.file_size import FileFacts
 from dfqonnx.evaluation.parity import CodeMismatches, Parity, QuantizerMismatches
-from dfqonnx.report.build import build
+from dfqonnx.report.build import build_report
 from dfqonnx.runtime.kernel_audit import Audit
 
 FILE = FileFacts("net.onnx", "0", 1)
 SAME = CodeMismatches((QuantizerMismatches(quantizer="a", codes=100_000, differing=0, largest=0),))
-TRAINED = "the file is what was trained"
-DEPLOYED = "the runtime computes what the file says"
+TRAINED = "the file computes the codes of the trained student"
+DEPLOYED = "the optimized session computes the codes that the file describes"
 
 
 def gate(
@@ -28,8 +28,8 @@ def gate(
         teacher=FILE, student=FILE, synthetic=None, evaluation=None, parity=parity, audit=audit,
         latency=None, note="", runtime="1", provider="cpu",
     )  # fmt: skip
-    (told,) = [gate for gate in build(found).gates if gate.rule == rule]
-    return told.holds, told.value
+    (chosen,) = [gate for gate in build_report(found).gates if gate.rule == rule]
+    return chosen.holds, chosen.value
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,8 @@ def test_one_code_in_ten_thousand_may_differ_by_a_level(
     levels = CodeMismatches(
         (QuantizerMismatches(quantizer="a", codes=100_000, differing=differing, largest=largest),)
     )
-    words = f"{differing / 100_000:.1e} of the codes differ, by {largest} levels at most"
+    levels_word = "level" if largest == 1 else "levels"
+    words = f"{differing / 100_000:.1e} of the codes mismatch, by at most {largest} {levels_word}"
     assert gate(TRAINED, trained=levels) == (holds, words)
     assert gate(DEPLOYED, deployed=levels) == (holds, words)
 

@@ -14,25 +14,24 @@ from dfqonnx.config.gates import parse_gates
 from dfqonnx.evaluation.statistics import wilson_interval
 from dfqonnx.report import report as m
 from dfqonnx.report.ci import (
-    SUMMARY_BYTES,
+    MAX_SUMMARY_BYTES,
     format_annotations,
     format_junit,
-    outputs,
+    step_outputs,
     write_github_outputs,
 )
 from dfqonnx.report.files import write_report
 from dfqonnx.report.gate_verdicts import apply_gates
-from dfqonnx.report.text import markdown
+from dfqonnx.report.text import format_markdown
 
 HERE = Path(__file__).parent
 RULES = parse_gates(["size<=0.2x", "size<=0.1x", "agreement>=0.97", "drop<=1"])
 BARE = m.Report(
-    "pass",
-    m.ModelFacts("net.onnx", "ab", 1000),
-    m.ModelFacts("net.w4a4.onnx", "cd", 170),
-    agreement=m.AgreementFacts(eval=wilson_interval(970, 1000)),
+    teacher=m.ModelFacts("net.onnx", "ab", 1000),
+    student=m.ModelFacts("net.w4a4.onnx", "cd", 170),
+    agreement=m.AgreementFacts(evaluation=wilson_interval(970, 1000)),
     seconds={"total": 12.3456},
-    gates=(m.Gate("a promise", "kept", True),),
+    gates=(m.Gate(rule="a check", value="passed", holds=True),),
     warnings=("first", "second"),
 )
 FULL = apply_gates(BARE, RULES)
@@ -40,7 +39,9 @@ STRICT = apply_gates(BARE, RULES, strict=True)
 NASTY = dataclasses.replace(
     BARE,
     student=m.ModelFacts('<&"\x00\x1b.onnx'),
-    gates=(m.Gate("a <rule> & \x07 more", "50 % of\nnodes, or: more\ud800", False),),
+    gates=(
+        m.Gate(rule="a <rule> & \x07 more", value="50 % of\nnodes, or: more\ud800", holds=False),
+    ),
 )
 
 
@@ -52,7 +53,7 @@ def schema(request: pytest.FixtureRequest) -> xmlschema.XMLSchema:
 @pytest.mark.parametrize(
     "report",
     [BARE, FULL, STRICT, NASTY, dataclasses.replace(BARE, gates=())],
-    ids=["promises", "rules", "strict", "nasty", "nothing"],
+    ids=["checks", "rules", "strict", "nasty", "nothing"],
 )
 def test_junit_xml_keeps_to_its_schemas(report: m.Report, schema: xmlschema.XMLSchema) -> None:
     schema.validate(format_junit(report))
@@ -75,15 +76,15 @@ def test_the_counts_are_those_of_the_cases(report: m.Report, failures: int, skip
     assert suite.attrib["time"] == "12.346"
 
 
-def test_promises_and_rules_are_told_apart_and_reasons_are_kept() -> None:
+def test_built_in_checks_and_gates_have_their_own_classes_and_reasons_are_kept() -> None:
     suite = ElementTree.fromstring(format_junit(FULL))[0]
     names = {case.attrib["name"]: case.attrib["classname"] for case in suite.iter("testcase")}
-    assert names["a promise"] == "dfqonnx.promises"
-    assert names["size<=0.1x"] == "dfqonnx.rules"
+    assert names["a check"] == "dfqonnx.checks"
+    assert names["size<=0.1x"] == "dfqonnx.gates"
     (failure,) = suite.iter("failure")
-    assert failure.attrib == {"type": "fail", "message": "0.1700 of the float file"}
+    assert failure.attrib == {"type": "fail", "message": "0.1700 times the float file"}
     messages = [skipped.attrib["message"] for skipped in suite.iter("skipped")]
-    assert messages[1] == "inconclusive: needs labeled images: give --eval-data"
+    assert messages[1] == "inconclusive: labeled images are needed: give --eval-data"
 
 
 def test_the_time_stamp_is_utc_without_a_zone() -> None:
@@ -106,11 +107,13 @@ def test_junit_xml_is_written_only_when_the_user_set_a_rule(tmp_path: Path) -> N
 
 def test_every_gate_that_is_not_kept_becomes_an_annotation() -> None:
     found = list(format_annotations(FULL))
-    assert found[0] == "::error title=gate fails%3A size<=0.1x::0.1700 of the float file"
+    assert found[0] == "::error title=gate fails%3A size<=0.1x::0.1700 times the float file"
     assert found[1].startswith(
-        "::warning title=gate inconclusive%3A agreement>=0.97::97.00 %25 (95"
+        "::warning title=gate is inconclusive%3A agreement>=0.97::97.00 %25 (95"
     )
-    assert found[2].startswith("::warning title=gate inconclusive%3A drop<=1::needs labeled")
+    assert found[2].startswith(
+        "::warning title=gate is inconclusive%3A drop<=1::labeled images are needed"
+    )
     assert found[-1].startswith("::notice title=dfqonnx fail::net.w4a4.onnx: fail: ")
     assert [line.split(" ")[0] for line in format_annotations(STRICT)][:3] == ["::error"] * 3
 
@@ -139,7 +142,7 @@ def test_summary_and_outputs_are_appended_where_the_runner_wants_them(tmp_path: 
 def test_without_a_runner_nothing_is_written(tmp_path: Path) -> None:
     write_github_outputs(FULL, None, {})
     assert list(tmp_path.iterdir()) == []
-    assert dict(outputs(FULL, None))["report"] == ""
+    assert dict(step_outputs(FULL, None))["report"] == ""
 
 
 def test_a_value_of_several_lines_cannot_forge_another_output(tmp_path: Path) -> None:
@@ -154,14 +157,14 @@ def test_a_value_of_several_lines_cannot_forge_another_output(tmp_path: Path) ->
 
 
 def test_a_summary_that_is_too_long_is_cut_and_says_so(tmp_path: Path) -> None:
-    report = dataclasses.replace(FULL, warnings=("é" * SUMMARY_BYTES,))
+    report = dataclasses.replace(FULL, warnings=("é" * MAX_SUMMARY_BYTES,))
     write_github_outputs(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")})
     data = (tmp_path / "summary").read_bytes()
-    assert len(data) <= SUMMARY_BYTES
-    assert "cut here" in data.decode()
+    assert len(data) <= MAX_SUMMARY_BYTES
+    assert "cut off" in data.decode()
 
 
 def test_the_page_shows_rules_with_their_verdicts() -> None:
-    page = markdown(FULL)
-    assert "| size<=0.1x | 0.1700 of the float file | FAILS |" in page
-    assert "| drop<=1 | needs labeled images: give --eval-data | inconclusive |" in page
+    page = format_markdown(FULL)
+    assert "| size<=0.1x | 0.1700 times the float file | FAILS |" in page
+    assert "| drop<=1 | labeled images are needed: give --eval-data | inconclusive |" in page

@@ -17,55 +17,73 @@ from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report import report as m
-from dfqonnx.report.sections import overall_verdict
-from dfqonnx.report.text import headline, lines, markdown, table, ungated
+from dfqonnx.report.sections import MismatchFacts
+from dfqonnx.report.text import (
+    describe_missing_gates,
+    format_markdown,
+    format_table,
+    headline,
+    report_lines,
+)
 from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
 FULL = m.Report(
-    verdict="fail",
     teacher=m.ModelFacts("net.onnx", "ab", 1000, Interval(91.7, 91.1, 92.2, 10_000)),
     student=m.ModelFacts("net.w4a4.onnx", "cd", 170, Interval(91.0, 90.4, 91.6, 10_000)),
-    bits=m.Widths(4, 4),
+    bits=m.BitFacts(4, 4),
     drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
     agreement=m.AgreementFacts(
-        Interval(0.97, 0.95, 0.99, 256), Interval(0.95, 0.94, 0.96, 10_000), 0.02, 21.3
+        synthetic=Interval(0.97, 0.95, 0.99, 256),
+        evaluation=Interval(0.95, 0.94, 0.96, 10_000),
+        kl=0.02,
+        sqnr_db=21.3,
     ),
-    parity=m.ParityFacts(1, 3e-5, 1, 2e-5, 0.999, 256),
+    parity=m.ParityFacts(
+        written_vs_trained=MismatchFacts(3e-5, 1),
+        deployed_vs_written=MismatchFacts(2e-5, 1),
+        same_class=0.999,
+        images=256,
+    ),
     audit=Audit(
         {"QLinearConv": 20}, {}, (FloatKernel("soft|max", "Softmax", "not | quantized"),), "cpu"
     ),
     latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
     seconds={"synthesize": 10.0, "total": 12.0},
-    peak_rss_mb=900.0,
+    peak_memory_mib=900.0,
     recipe="default",
     seed=3,
-    images=m.ImageFacts("optimized", 1024, "present", "BatchNorm statistics"),
-    gates=(m.Gate("no Conv in float", "1 is", False), m.Gate("agreement", "?", None)),
+    images=m.ImageFacts(
+        source="optimized", count=1024, batchnorm="present", guided_by="BatchNorm statistics"
+    ),
+    gates=(
+        m.Gate(rule="no Conv in float", value="1 is", holds=False),
+        m.Gate(rule="agreement", value="?", holds=None),
+    ),
     warnings=("no --preprocess given",),
     files=("net.w4a4.onnx", "report.json"),
 )
-EMPTY = m.Report("inconclusive", m.ModelFacts("a.onnx"), m.ModelFacts("b.onnx"))
+EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))
 
 
 def test_the_json_has_every_field_of_the_design_and_a_version() -> None:
     content = json.loads(FULL.to_json())
-    assert content["schema"] == "dfqonnx.report/1"
+    assert content["schema"] == "dfqonnx.report/2"
     expected = {
-        "verdict": {},
+        "verdict": (),
         "teacher": {"path", "sha256", "bytes", "top1"},
         "student": {"path", "sha256", "bytes", "top1"},
-        "bits": {"weights", "activations"},
-        "drop_points": {"value", "low", "high", "n"},
-        "agreement": {"synthetic", "eval"},
-        "parity": {"off_vs_torch_levels", "on_vs_off_levels"},
+        "bits": {"weights", "activations", "first_last", "residual"},
+        "drop": {"points", "p_value"},
+        "agreement": {"synthetic", "evaluation"},
+        "parity": {"written_vs_trained", "deployed_vs_written"},
         "audit": {"integer_nodes", "float_nodes"},
         "latency": {"teacher_ms", "student_ms", "speedup", "batch", "threads"},
         "seconds": {"total"},
     }
     for key, inner in expected.items():
         assert set(inner) <= set(content[key]), key
-    assert {"peak_rss_mb", "recipe", "seed", "environment"} <= set(content)
+    assert {"peak_memory_mib", "recipe", "seed", "environment", "size_ratio"} <= set(content)
     assert content["audit"]["float_nodes"][0] == {
         "name": "soft|max", "op": "Softmax", "reason": "not | quantized",
     }  # fmt: skip
@@ -73,15 +91,15 @@ def test_the_json_has_every_field_of_the_design_and_a_version() -> None:
 
 def test_what_is_unknown_is_null() -> None:
     content = json.loads(EMPTY.to_json())
-    for key in ("bits", "drop_points", "audit", "latency", "peak_rss_mb", "recipe", "seed"):
+    for key in ("bits", "drop", "audit", "latency", "peak_memory_mib", "recipe", "seed"):
         assert content[key] is None, key
     assert content["teacher"]["top1"] is None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
-    report = m.Report("pass", m.ModelFacts("a"), m.ModelFacts("b"), peak_rss_mb=value)
-    assert json.loads(report.to_json())["peak_rss_mb"] is None
+    report = dataclasses.replace(EMPTY, peak_memory_mib=value)
+    assert json.loads(report.to_json())["peak_memory_mib"] is None
 
 
 @pytest.mark.parametrize(
@@ -96,40 +114,38 @@ def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
 def test_one_broken_gate_fails_and_one_open_gate_leaves_it_open(
     holds: tuple[bool | None, ...], verdict: str, code: int
 ) -> None:
-    settled = overall_verdict(tuple(m.Gate("rule", "value", h) for h in holds))
-    assert settled == verdict
-    assert m.Report(settled, m.ModelFacts("a"), m.ModelFacts("b")).exit_code == code
+    gates = tuple(m.Gate(rule="rule", value="value", holds=h) for h in holds)
+    report = dataclasses.replace(EMPTY, gates=gates)
+    assert (report.verdict, report.exit_code) == (verdict, code)
 
 
 def test_the_headline_says_verdict_drop_size_and_speed() -> None:
     assert headline(FULL) == (
-        "fail: W4A4, top-1 drop 0.70 points, 0.17 of the size, 2.0 times the speed"
+        "fail: W4A4, top-1 drop 0.70 points, 0.17 times the size, 2.0 times the speed"
     )
-    assert headline(EMPTY) == "inconclusive: nothing was measured"
+    assert headline(EMPTY) == "pass: nothing was measured"
 
 
 def test_unknown_things_get_no_line() -> None:
-    assert list(lines(EMPTY)) == []
-    assert dict(lines(FULL))["drop"] == "0.70 points (95 %: 0.40 to 1.00, n = 10000)"
-    assert dict(lines(FULL))["top-1 of the student"].startswith("91.00 % (95 %: 90.40 to 91.60")
+    assert list(report_lines(EMPTY)) == []
+    assert dict(report_lines(FULL))["top-1 drop"] == "0.70 points (95 %: 0.40 to 1.00, n = 10,000)"
+    assert dict(report_lines(FULL))["top-1 of the student"].startswith(
+        "91.00 % (95 %: 90.40 to 91.60"
+    )
 
 
 def test_the_markdown_keeps_its_tables_whole_when_names_hold_bars() -> None:
-    page = markdown(FULL)
+    page = format_markdown(FULL)
     assert "| `soft\\|max` | Softmax | not \\| quantized |" in page
     assert "| no Conv in float | 1 is | FAILS |" in page
     assert "- no --preprocess given" in page
 
 
 def test_the_table_prints_names_with_brackets_as_they_are() -> None:
-    report = m.Report(
-        "fail",
-        m.ModelFacts("a"),
-        m.ModelFacts("b"),
-        gates=(m.Gate("[red]rule[/red]", "[bold]", False),),
-    )
+    gate = m.Gate(rule="[red]rule[/red]", value="[bold]", holds=False)
+    report = dataclasses.replace(EMPTY, gates=(gate,))
     out = io.StringIO()
-    Console(file=out, width=100).print(table(report))
+    Console(file=out, width=100).print(format_table(report))
     assert "[red]rule[/red]: [bold]" in out.getvalue()
 
 
@@ -142,7 +158,8 @@ def test_parity_is_summed_up_over_the_quantizers() -> None:
         on_vs_off=parity.CodeMismatches(sites), off_vs_torch=None, top1_on_vs_off=0.99,
         top1_on_vs_torch=None, output_on_vs_off=0.0, images=8,
     )  # fmt: skip
-    assert m.ParityFacts.of(found) == m.ParityFacts(None, None, 2, 0.01, 0.99, 8)
+    expected = m.ParityFacts(deployed_vs_written=MismatchFacts(0.01, 2), same_class=0.99, images=8)
+    assert m.ParityFacts.of(found) == expected
 
 
 def test_reports_need_no_torch_and_start_no_runtime() -> None:
@@ -153,31 +170,33 @@ def test_reports_need_no_torch_and_start_no_runtime() -> None:
 
 
 def test_a_verdict_without_rules_says_what_it_covers() -> None:
-    assert "not its accuracy" in ungated(FULL)
-    assert "is all that is known" not in ungated(FULL), "labels were given"
-    told = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
+    assert "not its accuracy" in describe_missing_gates(FULL)
+    assert "Without labels" not in describe_missing_gates(FULL), "labels were given"
+    estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
     blind = dataclasses.replace(FULL, drop=None)
-    assert "agreement is all that is known" in ungated(blind)
-    seen = dataclasses.replace(blind, estimate=told)
-    assert "agreement and the estimated drop are all" in ungated(seen)
-    assert "agreement and the estimated drop are all" in markdown(seen)
-    assert "the distance of the outputs is all" in ungated(EMPTY)
-    asked = dataclasses.replace(FULL, gates=(m.Gate("drop<=1", "0.7", None, asked=True),))
-    assert ungated(asked) == ""
+    assert "only agreement is known" in describe_missing_gates(blind)
+    seen = dataclasses.replace(blind, estimated_drop=estimate)
+    assert "only agreement and an estimate of the drop are known" in describe_missing_gates(seen)
+    assert "only agreement and an estimate of the drop are known" in format_markdown(seen)
+    assert "only the distance of the outputs is known" in describe_missing_gates(EMPTY)
+    asked = dataclasses.replace(
+        FULL, gates=(m.Gate(rule="drop<=1", value="0.7", holds=None, from_user=True),)
+    )
+    assert describe_missing_gates(asked) == ""
 
 
 def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() -> None:
-    told = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
-    both = dataclasses.replace(FULL, estimate=told)
+    estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
+    both = dataclasses.replace(FULL, estimated_drop=estimate)
     assert "top-1 drop 0.70 points" in headline(both)
-    assert "told without labels" not in headline(both)
+    assert "without labels" not in headline(both)
     blind = headline(dataclasses.replace(both, drop=None))
-    assert "top-1 drop 0.3 to 1.4 points, told without labels, agreement 97.0%" in blind
+    assert "top-1 drop 0.3 to 1.4 points (estimated without labels), agreement 97.0 %" in blind
 
 
 def test_what_could_not_be_simplified_has_its_own_section() -> None:
     skipped = SkippedRewrite("pad|0", "Pad", "fold_pads", "it pads with 1")
     report = dataclasses.replace(EMPTY, skipped_rewrites=(skipped,))
-    assert "| `pad\\|0` | Pad, fold pads: it pads with 1 |" in markdown(report)
-    assert "could not be simplified" not in markdown(EMPTY)
+    assert "| `pad\\|0` | Pad, fold pads: it pads with 1 |" in format_markdown(report)
+    assert "could not be simplified" not in format_markdown(EMPTY)
     assert json.loads(report.to_json())["skipped_rewrites"] == [dataclasses.asdict(skipped)]

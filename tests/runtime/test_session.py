@@ -16,7 +16,7 @@ from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.evaluation.file_facts import measure_file
+from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.runtime.latency import measure_latency
 from dfqonnx.runtime.session import Session, providers
 from tests.export.ortrun import run

@@ -38,7 +38,7 @@ class Counting(SilentProgress):
         self.stages: list[tuple[str, int]] = []
         self.done: list[int] = []
 
-    def start(self, stage: str, total: int) -> None:
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
         self.stages.append((stage, total))
         self.done.append(0)
 
@@ -88,8 +88,8 @@ def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "stages"),
     [
-        ("dead-leaves", [("dead leaves", 32)]),
-        ("optimized", [("dead leaves", 32), ("synthesize", 9)]),
+        ("dead-leaves", [("synthesize", 32)]),
+        ("optimized", [("synthesize", 32), ("synthesize", 9)]),
     ],
 )
 def test_all_that_takes_time_is_counted(

@@ -75,14 +75,14 @@ class CrossValidation:
     Attributes:
         students: the number of students.
         networks: the number of networks that they come from.
-        rank: Spearman's correlation of predicted and true drops.
-        inside: the share of true drops in their 90 % interval.
+        rank_correlation: Spearman's correlation of predicted and true drops.
+        coverage: the share of true drops in their 90 % interval.
     """
 
     students: int
     networks: int
-    rank: float
-    inside: float
+    rank_correlation: float
+    coverage: float
 
 
 def fit_regression(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:

@@ -21,30 +21,25 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.graph.model import ORIGIN
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    constant,
-    get_float,
-    get_input,
-    get_int,
-    get_shape,
-    name_of,
-    remove_node,
-    replace_value,
-    set_constant,
-    set_output,
-)
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import Outcome
 
 
-def fold_into_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> Outcome:
-    """Fold `factor` and `offset` into the weight and bias of `layer`."""
-    axis = get_output_axis(layer)
-    if axis is None:
+def fold_into_layer(
+    node: ir.Node, source: ir.Value, factor: NDArray[Any], offset: NDArray[Any]
+) -> Outcome:
+    """Fold a node that maps `source` to `factor` * `source` + `offset` into the layer before it."""
+    layer = source.producer()
+    axis = None if layer is None else get_output_axis(layer)
+    if layer is None or axis is None:
         return False
-    weight, bias = constant(layer.inputs[1]), constant(get_input(layer, 2))
-    if weight is None or (get_input(layer, 2) is not None and bias is None):
-        return f"the weight or bias of {name_of(layer)} ({layer.op_type}) before it is computed"
+    if edit.get_only_consumer(source) is not node:
+        if factor.size == offset.size == 1:  # as in x * sigmoid(x + 3): no bias of the layer
+            return False
+        return f"the output of {edit.describe_node(layer)} before it has other readers"
+    weight, bias = edit.get_constant(layer.inputs[1]), edit.get_constant_input(layer, 2)
+    if weight is None or edit.is_computed(layer, 2):
+        return f"the weight or bias of {edit.describe_node(layer)} before it is computed"
     outputs = weight.shape[axis]
     if factor.size not in {1, outputs} or offset.size not in {1, outputs}:
         return False
@@ -56,8 +51,10 @@ def fold_into_layer(layer: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) 
     stem = layer.outputs[0].name
     if not np.all(a == 1.0):
         scaled = (weight * a.reshape(column)).astype(np.float32)
-        set_constant(layer, 1, scaled, stem=f"{stem}/weight")
-    set_constant(layer, 2, (a * c + b).astype(np.float32), stem=f"{stem}/bias")
+        edit.set_constant(layer, 1, scaled, stem=f"{stem}/weight")
+    edit.set_constant(layer, 2, (a * c + b).astype(np.float32), stem=f"{stem}/bias")
+    edit.replace_value(node.outputs[0], layer.outputs[0])
+    edit.remove_node(node)
     return True
 
 
@@ -65,24 +62,26 @@ def get_output_axis(layer: ir.Node) -> int | None:
     """Return the output-channel axis of a plain Conv or Gemm weight; None for anything else."""
     if layer.op_type == "Conv":
         return 0
-    if layer.op_type != "Gemm" or get_int(layer, "transA", 0):
+    if layer.op_type != "Gemm" or edit.get_int(layer, "transA", 0):
         return None
-    if get_float(layer, "alpha", 1.0) != 1.0 or get_float(layer, "beta", 1.0) != 1.0:
+    if edit.get_float(layer, "alpha", 1.0) != 1.0 or edit.get_float(layer, "beta", 1.0) != 1.0:
         return None
-    return 0 if get_int(layer, "transB", 0) else 1
+    return 0 if edit.get_int(layer, "transB", 0) else 1
 
 
 def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
     """Replace `node`, which reads its first input, by a depthwise Conv with `factor`, `offset`."""
-    graph, source, shape = node.graph, node.inputs[0], get_shape(node.inputs[0])
+    graph, source, shape = node.graph, node.inputs[0], edit.get_shape(node.inputs[0])
     if graph is None or source is None or shape is None or len(shape) < 2:
         return False
     stem, channels = str(node.outputs[0].name), factor.size
     flat = len(shape) == 2
     if flat:
         target = np.array([0, channels, 1, 1], dtype=np.int64)
-        unflatten = ir.node("Reshape", [source, add_initializer(graph, f"{stem}/shape", target)])
-        set_output(unflatten, f"{stem}/lifted", source.type, (shape[0], channels, 1, 1))
+        unflatten = ir.node(
+            "Reshape", [source, edit.add_initializer(graph, f"{stem}/shape", target)]
+        )
+        edit.set_output(unflatten, f"{stem}/lifted", source.type, (shape[0], channels, 1, 1))
         graph.insert_before(node, unflatten)
         source = unflatten.outputs[0]
     ones = (1, 1) if flat else (1,) * (len(shape) - 2)
@@ -91,8 +90,8 @@ def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[An
         "Conv",
         [
             source,
-            add_initializer(graph, f"{stem}/weight", weight),
-            add_initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
+            edit.add_initializer(graph, f"{stem}/weight", weight),
+            edit.add_initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
         ],
         {"group": channels, "kernel_shape": list(ones)},
         name=node.name,
@@ -100,9 +99,9 @@ def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[An
     )
     graph.insert_before(node, conv)
     if flat:
-        set_output(conv, f"{stem}/mapped", source.type, (shape[0], channels, 1, 1))
+        edit.set_output(conv, f"{stem}/mapped", source.type, (shape[0], channels, 1, 1))
         last = ir.node("Flatten", [conv.outputs[0]], {"axis": 1})
         graph.insert_before(node, last)
-    replace_value(node.outputs[0], last.outputs[0])
-    remove_node(node)
+    edit.replace_value(node.outputs[0], last.outputs[0])
+    edit.remove_node(node)
     return True

@@ -22,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import constant, get_int
+from dfqonnx.graph.passes.edit import get_constant, get_int
 
 _SHAPE_DATA = 64  # constants up to this size are shown to shape inference
 _INFERENCE_ERRORS = (
@@ -81,7 +81,7 @@ def start_inference(model: ir.Model, batch: int, sizes: Iterable[int]) -> Concre
         shape = [batch, *sizes]
         known.types[value] = helper.make_tensor_type_proto(int(value.dtype or 1), shape)
     for value in model.graph.initializers.values():
-        array = constant(value)
+        array = get_constant(value)
         if array is not None:
             known.constants[value] = array
             assert value.const_value is not None

@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import BATCH, UNSUPPORTED
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.concrete_inference import ConcreteValues, infer_node, start_inference
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    constant,
-    get_shape,
-    remove_node,
-    set_input,
-)
 from dfqonnx.graph.passes.free_batch import free_batch_size, register_constant
 from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, fix_open_axes
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
@@ -96,10 +90,10 @@ def _replace_by_constants(node: ir.Node, inferred: Inferred) -> bool:
         assert node.graph is not None
         name = value.name
         value.name = f"{name}/folded"
-        new = add_initializer(node.graph, str(name), array)
+        new = edit.add_initializer(node.graph, str(name), array)
         value.replace_all_uses_with(new)
         register_constant(inferred, new)
-    remove_node(node)
+    edit.remove_node(node)
     return True
 
 
@@ -115,7 +109,7 @@ def _get_equal_constant(inferred: Inferred, value: ir.Value) -> NDArray[Any] | N
 def _free_target(node: ir.Node, inferred: Inferred) -> Outcome:
     """Write the computed target of a Reshape as a constant that fits any batch."""
     target = node.inputs[1] if node.op_type == "Reshape" else None
-    if target is None or node.graph is None or constant(target) is not None:
+    if target is None or edit.get_constant(target) is not None:
         return False
     small, large = (known.shape(node.outputs[0]) for known in inferred)
     sources = [known.shape(node.inputs[0]) or () for known in inferred]
@@ -129,7 +123,7 @@ def _free_target(node: ir.Node, inferred: Inferred) -> Outcome:
     if new.count(-1) > 1:
         return "several axes of its target change with the batch or the image size"
     array = np.array(new, dtype=np.int64)
-    set_input(node, 1, add_initializer(node.graph, f"{node.outputs[0].name}/shape", array))
+    edit.set_new_constant(node, 1, array, stem=f"{node.outputs[0].name}/shape")
     return True
 
 
@@ -142,7 +136,7 @@ def _set_type(value: ir.Value, inferred: Inferred) -> None:
         value.shape = ir.Shape([_to_dimension(a, b) for a, b in zip(small, large, strict=True)])
         value.meta[CONCRETE] = tuple(
             d if isinstance(d, str) else a
-            for d, a in zip(get_shape(value) or (), small, strict=True)
+            for d, a in zip(edit.get_shape(value) or (), small, strict=True)
         )
 
 

@@ -12,19 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    constant,
-    get_image_size,
-    get_int,
-    get_ints,
-    get_shape,
-    remove_node,
-    replace_value,
-    set_constant,
-    set_output,
-)
-from dfqonnx.graph.passes.explicit_padding import get_kernel_shape
+from dfqonnx.graph.passes import edit
+from dfqonnx.graph.passes.explicit_padding import covers_image
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
@@ -34,25 +23,15 @@ def convert_conv_head_to_gemm(model: ir.Model) -> PassResult:
 
 
 def _rewrite(node: ir.Node) -> Outcome:
-    if node.op_type != "Conv" or not _covers_image(node) or not _is_last(node):
+    if node.op_type != "Conv" or not covers_image(node) or not _is_last(node):
         return False
-    source, weight = node.inputs[0], constant(node.inputs[1])
-    if get_int(node, "group", 1) != 1:
-        return f"it works in {get_int(node, 'group', 1)} groups, and a Gemm has none"
+    source, weight = node.inputs[0], edit.get_constant(node.inputs[1])
+    if edit.get_int(node, "group", 1) != 1:
+        return f"it works in {edit.get_int(node, 'group', 1)} groups, and a Gemm has none"
     if weight is None or source is None:
         return "its weight is computed"
     _replace(node, source, weight.shape)
     return True
-
-
-def _covers_image(node: ir.Node) -> bool:
-    image = get_image_size(node.inputs[0])
-    return (
-        image is not None
-        and get_kernel_shape(node) == image
-        and not any(get_ints(node, "pads") or ())
-        and all(d == 1 for d in get_ints(node, "dilations") or ())
-    )
 
 
 def _is_last(node: ir.Node) -> bool:
@@ -70,11 +49,11 @@ def _is_last(node: ir.Node) -> bool:
 
 def _replace(node: ir.Node, source: ir.Value, shape: tuple[int, ...]) -> None:
     """Put Flatten, Gemm and Reshape in the place of a Conv with a weight of this shape."""
-    graph, weight = node.graph, constant(node.inputs[1])
+    graph, weight = node.graph, edit.get_constant(node.inputs[1])
     assert graph is not None
     assert weight is not None
     stem, outputs = str(node.outputs[0].name), shape[0]
-    batch = (get_shape(source) or ("N",))[0]
+    batch = (edit.get_shape(source) or ("N",))[0]
     flatten = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
     gemm = ir.node(
         "Gemm",
@@ -86,12 +65,12 @@ def _replace(node: ir.Node, source: ir.Value, shape: tuple[int, ...]) -> None:
     target = np.array([0, outputs, *(1 for _ in shape[2:])], dtype=np.int64)
     reshape = ir.node(
         "Reshape",
-        [gemm.outputs[0], add_initializer(graph, f"{stem}/shape", target)],
+        [gemm.outputs[0], edit.add_initializer(graph, f"{stem}/shape", target)],
         name=f"{node.name}/reshape",
     )
-    set_output(flatten, f"{stem}/flat", source.type, (batch, weight[0].size))
-    set_output(gemm, f"{stem}/logits", source.type, (batch, outputs))
+    edit.set_output(flatten, f"{stem}/flat", source.type, (batch, weight[0].size))
+    edit.set_output(gemm, f"{stem}/logits", source.type, (batch, outputs))
     graph.insert_before(node, [flatten, gemm, reshape])
-    replace_value(node.outputs[0], reshape.outputs[0])
-    remove_node(node)
-    set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")
+    edit.replace_value(node.outputs[0], reshape.outputs[0])
+    edit.remove_node(node)
+    edit.set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")

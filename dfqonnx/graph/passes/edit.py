@@ -13,9 +13,14 @@ STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
 Shape = tuple[int | str | None, ...]
 
 
-def name_of(node: ir.Node) -> str:
+def get_node_name(node: ir.Node) -> str:
     """Return the node's name, or the one that it gets at the end of normalization."""
     return node.name or f"{node.op_type}_{node.outputs[0].name}"
+
+
+def describe_node(node: ir.Node) -> str:
+    """Return how a message names the node."""
+    return f"{get_node_name(node)} ({node.op_type})"
 
 
 def get_input(node: ir.Node, index: int) -> ir.Value | None:
@@ -23,7 +28,17 @@ def get_input(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def constant(value: ir.Value | None) -> NDArray[Any] | None:
+def get_constant_input(node: ir.Node, index: int) -> NDArray[Any] | None:
+    """Return the array of an input; None where it is left out or computed."""
+    return get_constant(get_input(node, index))
+
+
+def is_computed(node: ir.Node, index: int) -> bool:
+    """Tell whether an input is there and no constant."""
+    return get_input(node, index) is not None and get_constant_input(node, index) is None
+
+
+def get_constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of an initializer, None for anything that is computed or fed."""
     if value is None or value.is_graph_input() or value.const_value is None:
         return None
@@ -70,13 +85,18 @@ def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
     node.replace_input_with(index, value)
 
 
+def set_new_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
+    """Let input `index` be a new constant, whatever it was."""
+    assert node.graph is not None
+    set_input(node, index, add_initializer(node.graph, stem, array))
+
+
 def set_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -> None:
     """Give input `index` a new array: in place when only `node` reads it, else a new constant."""
     value = get_input(node, index)
-    assert node.graph is not None
     if value is None or not value.is_initializer() or len(value.uses()) > 1:
         name = stem if value is None or not value.name else value.name
-        set_input(node, index, add_initializer(node.graph, name, array))
+        set_new_constant(node, index, array, stem=name)
         return
     value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
     value.shape = ir.Shape(array.shape)
@@ -89,7 +109,7 @@ def set_output(node: ir.Node, name: str, kind: ir.TypeProtocol | None, shape: Sh
     value.name, value.type, value.shape = name, kind, ir.Shape(shape)
 
 
-def pooled_shape(shape: Sequence[int | str | None]) -> Shape:
+def get_pooled_shape(shape: Sequence[int | str | None]) -> Shape:
     """Return the shape of an N C H W value after global pooling: N C 1 1."""
     return (*shape[:2], *(1 for _ in shape[2:]))
 
@@ -141,7 +161,7 @@ def remove_if_unread(node: ir.Node) -> None:
         remove_node(node)
 
 
-def only_consumer(value: ir.Value) -> ir.Node | None:
+def get_only_consumer(value: ir.Value) -> ir.Node | None:
     """Return the single reader of `value`; None when there are more, or it is an output."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
@@ -165,7 +185,7 @@ def get_float(node: ir.Node, name: str, default: float) -> float:
     return default if attribute is None else attribute.as_float()
 
 
-def text(node: ir.Node, name: str, default: str) -> str:
+def get_string(node: ir.Node, name: str, default: str) -> str:
     """Return a string attribute."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_string()
@@ -173,6 +193,6 @@ def text(node: ir.Node, name: str, default: str) -> str:
 
 def get_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Return non-negative axes given as input 1 or as attribute; None when not constant."""
-    given = constant(get_input(node, 1))
+    given = get_constant_input(node, 1)
     listed = get_ints(node, "axes") if given is None else tuple(int(a) for a in given)
     return None if listed is None else tuple(sorted(a % rank for a in listed))

@@ -13,23 +13,13 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    bypass_node,
-    constant,
-    get_int,
-    get_shape,
-    remove_if_unread,
-    remove_node,
-    replace_value,
-    set_input,
-)
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
 
 def remove_identities(model: ir.Model) -> PassResult:
     """Remove every node that does nothing at inference."""
-    return rewrite_nodes(model, lambda node: _does_nothing(node) and bypass_node(node))
+    return rewrite_nodes(model, lambda node: _does_nothing(node) and edit.bypass_node(node))
 
 
 def _does_nothing(node: ir.Node) -> bool:
@@ -42,11 +32,11 @@ def _does_nothing(node: ir.Node) -> bool:
         case "Dropout":
             return not any(o.uses() or o.is_graph_output() for o in node.outputs[1:])
         case "Cast":
-            return source.dtype is not None and int(source.dtype) == get_int(node, "to", 0)
+            return source.dtype is not None and int(source.dtype) == edit.get_int(node, "to", 0)
         case "Concat":
             return len(node.inputs) == 1
         case "Pad":
-            pads = constant(node.inputs[1])
+            pads = edit.get_constant(node.inputs[1])
             return pads is not None and not pads.any()
         case "Reshape":
             return _keeps_shape(node)
@@ -55,8 +45,8 @@ def _does_nothing(node: ir.Node) -> bool:
 
 
 def _keeps_shape(node: ir.Node) -> bool:
-    shape = get_shape(node.inputs[0])
-    return shape is not None and None not in shape and shape == get_shape(node.outputs[0])
+    shape = edit.get_shape(node.inputs[0])
+    return shape is not None and None not in shape and shape == edit.get_shape(node.outputs[0])
 
 
 def merge_reshapes(model: ir.Model) -> PassResult:
@@ -65,7 +55,8 @@ def merge_reshapes(model: ir.Model) -> PassResult:
 
 
 def _remove(node: ir.Node) -> bool:
-    return has_trait(node.op_type, Trait.ROW_MAJOR) and _keeps_shape(node) and bypass_node(node)
+    reshapes = has_trait(node.op_type, Trait.ROW_MAJOR)
+    return reshapes and _keeps_shape(node) and edit.bypass_node(node)
 
 
 def _merge(node: ir.Node) -> bool:
@@ -75,15 +66,12 @@ def _merge(node: ir.Node) -> bool:
         return False
     if not all(has_trait(n.op_type, Trait.ROW_MAJOR) for n in (node, before)):
         return False
-    source, shape, target = (
-        before.inputs[0],
-        get_shape(before.inputs[0]),
-        get_shape(node.outputs[0]),
-    )
+    source, target = before.inputs[0], edit.get_shape(node.outputs[0])
+    shape = edit.get_shape(source)
     if source is None or not shape or not target:
         return False
     if shape == target:
-        set_input(node, 0, source)
+        edit.set_input(node, 0, source)
     elif shape[0] != target[0] or any(not isinstance(d, int) for d in target[1:]):
         return False
     else:
@@ -91,10 +79,10 @@ def _merge(node: ir.Node) -> bool:
             new = ir.node("Flatten", [source], {"axis": 1}, name=node.name)
         else:
             sizes = np.array([0, *target[1:]], dtype=np.int64)
-            value = add_initializer(node.graph, f"{node.outputs[0].name}/shape", sizes)
+            value = edit.add_initializer(node.graph, f"{node.outputs[0].name}/shape", sizes)
             new = ir.node("Reshape", [source, value], name=node.name)
         node.graph.insert_before(node, new)
-        replace_value(node.outputs[0], new.outputs[0])
-        remove_node(node)
-    remove_if_unread(before)
+        edit.replace_value(node.outputs[0], new.outputs[0])
+        edit.remove_node(node)
+    edit.remove_if_unread(before)
     return True

@@ -9,18 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import (
-    constant,
-    get_image_size,
-    get_input,
-    get_int,
-    get_ints,
-    get_shape,
-    name_of,
-    remove_if_unread,
-    set_input,
-    text,
-)
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
@@ -32,7 +21,7 @@ def make_pads_explicit(model: ir.Model) -> PassResult:
 def _make_explicit(node: ir.Node) -> Outcome:
     if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
         return False
-    mode = text(node, "auto_pad", "NOTSET")
+    mode = edit.get_string(node, "auto_pad", "NOTSET")
     pads = _compute_pads(node, mode)
     if pads is None:
         return f"its auto_pad ({mode}) stays: the size of the image that it reads is open"
@@ -42,16 +31,16 @@ def _make_explicit(node: ir.Node) -> Outcome:
 
 
 def _compute_pads(node: ir.Node, mode: str) -> list[int] | None:
-    image, kernel = get_image_size(node.inputs[0]), get_kernel_shape(node)
+    image, kernel = edit.get_image_size(node.inputs[0]), get_kernel_shape(node)
     if image is None or kernel is None:
         return None
     rank = len(kernel)
     if mode == "NOTSET":
-        return list(get_ints(node, "pads") or (0,) * 2 * rank)
+        return list(edit.get_ints(node, "pads") or (0,) * 2 * rank)
     if mode == "VALID":
         return [0] * 2 * rank
-    strides = get_ints(node, "strides") or (1,) * rank
-    dilations = get_ints(node, "dilations") or (1,) * rank
+    strides = edit.get_ints(node, "strides") or (1,) * rank
+    dilations = edit.get_ints(node, "dilations") or (1,) * rank
     begin, end = [], []
     for size, k, stride, dilation in zip(image, kernel, strides, dilations, strict=True):
         out = -(-size // stride)
@@ -64,11 +53,24 @@ def _compute_pads(node: ir.Node, mode: str) -> list[int] | None:
 
 def get_kernel_shape(node: ir.Node) -> tuple[int, ...] | None:
     """Return the window of a Conv or pool."""
-    given = get_ints(node, "kernel_shape")
+    given = edit.get_ints(node, "kernel_shape")
     if given is not None or node.op_type != "Conv":
         return given
-    shape = get_shape(node.inputs[1])
+    shape = edit.get_shape(node.inputs[1])
     return None if shape is None else tuple(d for d in shape[2:] if isinstance(d, int))
+
+
+def covers_image(node: ir.Node) -> bool:
+    """Tell whether a Conv or pool has one window, of the size of the image that it reads."""
+    image = edit.get_image_size(node.inputs[0])
+    return (
+        image is not None
+        and get_kernel_shape(node) == image
+        and not any(edit.get_ints(node, "pads") or ())
+        and "auto_pad" not in node.attributes
+        and all(d == 1 for d in edit.get_ints(node, "dilations") or ())
+        and not edit.get_int(node, "ceil_mode", 0)
+    )
 
 
 def fold_pads(model: ir.Model) -> PassResult:
@@ -90,8 +92,8 @@ def _fold_pad(node: ir.Node) -> Outcome:
     outcomes = [_absorb(reader, pads) for reader in readers]
     for reader, outcome in zip(readers, outcomes, strict=True):
         if outcome is True:
-            set_input(reader, 0, node.inputs[0])
-    remove_if_unread(node)
+            edit.set_input(reader, 0, node.inputs[0])
+    edit.remove_if_unread(node)
     return True in outcomes or next((o for o in outcomes if isinstance(o, str)), False)
 
 
@@ -100,13 +102,12 @@ def _match_zero_padding(node: ir.Node) -> list[int] | str:
 
     For any other Pad it is a sentence that says what it does instead.
     """
-    mode = text(node, "mode", "constant")
+    mode = edit.get_string(node, "mode", "constant")
     if mode != "constant":
         return f"it pads in mode {mode}, and a layer pads with zeros only"
-    shape, pads = get_shape(node.inputs[0]), constant(node.inputs[1])
-    fill, axes = (constant(get_input(node, index)) for index in (2, 3))
-    computed = [i for i, v in ((2, fill), (3, axes)) if v is None and get_input(node, i)]
-    if shape is None or pads is None or computed:
+    shape, pads = edit.get_shape(node.inputs[0]), edit.get_constant(node.inputs[1])
+    fill, axes = (edit.get_constant_input(node, index) for index in (2, 3))
+    if shape is None or pads is None or any(edit.is_computed(node, index) for index in (2, 3)):
         return "its padding is computed"
     if fill is not None and fill.any():
         return f"it pads with {float(fill.reshape(-1)[0]):g}, and a layer pads with zeros only"
@@ -121,16 +122,16 @@ def _match_zero_padding(node: ir.Node) -> list[int] | str:
 
 
 def _absorb(reader: ir.Node, pads: list[int]) -> Outcome:
-    name = f"{name_of(reader)} ({reader.op_type})"
+    name = edit.describe_node(reader)
     if "auto_pad" in reader.attributes:
         return f"{name} behind it pads by auto_pad"
-    before = list(get_ints(reader, "pads") or (0,) * len(pads))
+    before = list(edit.get_ints(reader, "pads") or (0,) * len(pads))
     if reader.op_type == "AveragePool":
-        if get_int(reader, "ceil_mode", 0):
+        if edit.get_int(reader, "ceil_mode", 0):
             return f"{name} behind it rounds its size up (ceil_mode)"
-        if any(before) and not get_int(reader, "count_include_pad", 0):
+        if any(before) and not edit.get_int(reader, "count_include_pad", 0):
             return f"{name} behind it leaves its own padding out of its means"
-        kernel = get_ints(reader, "kernel_shape") or ()
+        kernel = edit.get_ints(reader, "kernel_shape") or ()
         if any(a + b >= k for a, b, k in zip(before, pads, kernel * 2, strict=True)):
             return f"{name} behind it has a window that is not larger than the padding"
         reader.attributes["count_include_pad"] = ir.AttrInt64("count_include_pad", 1)

@@ -13,20 +13,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.channel_affine import (
-    convert_to_depthwise,
-    fold_into_layer,
-    get_output_axis,
-)
-from dfqonnx.graph.passes.edit import (
-    constant,
-    get_shape,
-    name_of,
-    only_consumer,
-    remove_node,
-    replace_value,
-    set_input,
-)
+from dfqonnx.graph.passes import edit
+from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, fold_into_layer
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
@@ -42,21 +30,7 @@ def convert_affines(model: ir.Model) -> PassResult:
 
 def _fold(node: ir.Node) -> Outcome:
     matched = _match(node)
-    if matched is None:
-        return False
-    source, factor, offset = matched
-    layer = source.producer()
-    if layer is None or get_output_axis(layer) is None:
-        return False
-    if only_consumer(source) is not node:
-        if factor.size == offset.size == 1:  # as in x * sigmoid(x + 3): no bias of the layer
-            return False
-        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
-    outcome = fold_into_layer(layer, factor, offset)
-    if outcome is True:
-        replace_value(node.outputs[0], layer.outputs[0])
-        remove_node(node)
-    return outcome
+    return False if matched is None else fold_into_layer(node, *matched)
 
 
 def _convert(node: ir.Node) -> bool:
@@ -66,12 +40,12 @@ def _convert(node: ir.Node) -> bool:
     if matched is None:
         return False
     source, factor, offset = matched
-    shape = get_shape(source) or ()
+    shape = edit.get_shape(source) or ()
     channels = shape[1] if len(shape) == 4 else None
     if not isinstance(channels, int) or not 1 < channels == max(factor.size, offset.size):
         return False
     if node.inputs[0] is not source:  # the constant came first
-        set_input(node, 0, source)
+        edit.set_input(node, 0, source)
     a, b = (np.broadcast_to(v, (channels,)).copy() for v in (factor, offset))
     return convert_to_depthwise(node, a, b)
 
@@ -81,13 +55,13 @@ def _match(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     if not has_trait(node.op_type, Trait.AFFINE):
         return None
     first, second = node.inputs
-    operand, source = constant(second), first
+    operand, source = edit.get_constant(second), first
     if operand is None and has_trait(node.op_type, Trait.COMMUTATIVE):
-        operand, source = constant(first), second
-    shape = get_shape(source)
+        operand, source = edit.get_constant(first), second
+    shape = edit.get_shape(source)
     if operand is None or source is None or shape is None or operand.dtype != np.float32:
         return None
-    if len(shape) < 2 or get_shape(node.outputs[0]) != shape:
+    if len(shape) < 2 or edit.get_shape(node.outputs[0]) != shape:
         return None
     values = to_channel_vector(operand, rank=len(shape))
     if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:

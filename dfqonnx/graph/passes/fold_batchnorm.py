@@ -19,22 +19,8 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.graph.model import BatchNormState
-from dfqonnx.graph.passes.channel_affine import (
-    convert_to_depthwise,
-    fold_into_layer,
-    get_output_axis,
-)
-from dfqonnx.graph.passes.edit import (
-    STATISTICS,
-    constant,
-    get_float,
-    get_input,
-    get_shape,
-    name_of,
-    only_consumer,
-    remove_node,
-    replace_value,
-)
+from dfqonnx.graph.passes import edit
+from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, fold_into_layer
 from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
@@ -52,8 +38,8 @@ def record_batchnorms(model: ir.Model) -> PassResult:
         parts = _get_parameters(node)
         if parts is not None:
             gamma, beta, _, var = parts  # each (C,)
-            variance = gamma**2 * var / (var + get_float(node, "epsilon", 1e-5))
-            node.outputs[0].meta[STATISTICS] = ChannelStatistics(
+            variance = gamma**2 * var / (var + edit.get_float(node, "epsilon", 1e-5))
+            node.outputs[0].meta[edit.STATISTICS] = ChannelStatistics(
                 beta.astype(np.float32), variance.astype(np.float32)
             )
     model.meta[BATCHNORMS] = (_judge_state(model) if nodes else "absent", len(nodes))
@@ -67,8 +53,8 @@ def _judge_state(model: ir.Model) -> BatchNormState:
     BatchNormalization is taken as the trace of a folded one.
     """
     for node in model.graph:
-        bias = constant(get_input(node, 2)) if node.op_type == "Conv" else None
-        reader = only_consumer(node.outputs[0])
+        bias = edit.get_constant_input(node, 2) if node.op_type == "Conv" else None
+        reader = edit.get_only_consumer(node.outputs[0])
         followed = reader is not None and reader.op_type == "BatchNormalization"
         if bias is not None and bias.any() and not followed and not _is_pooled(node.outputs[0]):
             return "partly"
@@ -86,20 +72,13 @@ def fold_batchnorms(model: ir.Model) -> PassResult:
 
 
 def _fold(node: ir.Node) -> Outcome:
-    if node.op_type != "BatchNormalization" or node.inputs[0] is None:
+    source = node.inputs[0] if node.op_type == "BatchNormalization" else None
+    if source is None:
         return False
-    layer, parts = node.inputs[0].producer(), _get_parameters(node)
+    parts = _get_parameters(node)
     if parts is None:
         return "its parameters are computed"
-    if layer is None or get_output_axis(layer) is None:
-        return False
-    if only_consumer(layer.outputs[0]) is not node:
-        return f"the output of {name_of(layer)} ({layer.op_type}) before it has other readers"
-    outcome = fold_into_layer(layer, *_to_affine(node, parts))
-    if outcome is True:
-        replace_value(node.outputs[0], layer.outputs[0])
-        remove_node(node)
-    return outcome
+    return fold_into_layer(node, source, *_to_affine(node, parts))
 
 
 def convert_batchnorms(model: ir.Model) -> PassResult:
@@ -109,14 +88,14 @@ def convert_batchnorms(model: ir.Model) -> PassResult:
 
 def _convert(node: ir.Node) -> Outcome:
     parts = _get_parameters(node) if node.op_type == "BatchNormalization" else None
-    if parts is None or get_shape(node.inputs[0]) is None:
+    if parts is None or edit.get_shape(node.inputs[0]) is None:
         return False
     return convert_to_depthwise(node, *_to_affine(node, parts))
 
 
 def _get_parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
     """Return gamma, beta, mean and variance in double precision; None where one is computed."""
-    arrays = [constant(i) for i in node.inputs[1:5]]
+    arrays = [edit.get_constant(i) for i in node.inputs[1:5]]
     if len(arrays) != 4 or any(a is None for a in arrays):
         return None
     gamma, beta, mu, var = (np.asarray(a, dtype=np.float64) for a in arrays)
@@ -125,5 +104,5 @@ def _get_parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
 
 def _to_affine(node: ir.Node, parts: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
     gamma, beta, mu, var = parts
-    factor = gamma / np.sqrt(var + get_float(node, "epsilon", 1e-5))
+    factor = gamma / np.sqrt(var + edit.get_float(node, "epsilon", 1e-5))
     return factor, beta - factor * mu

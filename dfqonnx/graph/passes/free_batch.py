@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.passes.concrete_inference import ConcreteValues
-from dfqonnx.graph.passes.edit import add_initializer, constant, get_input, set_input
+from dfqonnx.graph.passes.edit import get_constant, get_input, set_new_constant
 
 
 def free_batch_size(
@@ -31,22 +31,21 @@ def free_batch_size(
         _free_resize(node, small, large)
 
 
-def register_constant(inferred: Iterable[ConcreteValues], value: ir.Value) -> ir.Value:
+def register_constant(inferred: Iterable[ConcreteValues], value: ir.Value | None) -> None:
     """Make a new constant known at every batch size."""
-    array = constant(value)
+    array = get_constant(value)
+    assert value is not None
     assert array is not None
-    for values in inferred:
-        values.set_constant(value, array)
-    return value
+    for known in inferred:
+        known.set_constant(value, array)
 
 
 def _set_integers(
     node: ir.Node, index: int, numbers: Iterable[int], inferred: Iterable[ConcreteValues]
 ) -> None:
-    assert node.graph is not None
     array = np.array(list(numbers), dtype=np.int64)
-    value = add_initializer(node.graph, f"{node.outputs[0].name}/input_{index}", array)
-    set_input(node, index, register_constant(inferred, value))
+    set_new_constant(node, index, array, stem=f"{node.outputs[0].name}/input_{index}")
+    register_constant(inferred, node.inputs[index])
 
 
 def _free_reshape(

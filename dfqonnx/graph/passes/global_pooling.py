@@ -12,22 +12,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    constant,
-    get_axes,
-    get_image_size,
-    get_input,
-    get_int,
-    get_ints,
-    get_shape,
-    only_consumer,
-    pooled_shape,
-    remove_node,
-    replace_value,
-    set_input,
-    set_output,
-)
+from dfqonnx.graph.passes import edit
+from dfqonnx.graph.passes.explicit_padding import covers_image
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
@@ -37,22 +23,23 @@ def convert_to_global_pooling(model: ir.Model) -> PassResult:
 
 
 def _rewrite(node: ir.Node) -> Outcome:
-    if node.op_type == "AveragePool" and _covers_image(node):
+    if node.op_type == "AveragePool" and covers_image(node):
         _replace(node, flat=False)
         return True
     if node.op_type != "ReduceMean":
         return False
     _merge_reduce_means(node)
-    shape = get_shape(node.inputs[0])
+    shape = edit.get_shape(node.inputs[0])
     if shape is None or len(shape) < 3:
         return False
-    if get_input(node, 1) is not None and constant(get_input(node, 1)) is None:
+    if edit.is_computed(node, 1):
         return "its axes are computed"
-    flat, axes, changed = get_int(node, "keepdims", 1) == 0, get_axes(node, len(shape)), False
+    flat, changed = edit.get_int(node, "keepdims", 1) == 0, False
+    axes = edit.get_axes(node, len(shape))
     if axes == tuple(range(1, len(shape) - 1)):
         changed = _read_before_transpose(node, keep_axes=not flat)
-        shape = get_shape(node.inputs[0]) or shape
-        axes = get_axes(node, len(shape))
+        shape = edit.get_shape(node.inputs[0]) or shape
+        axes = edit.get_axes(node, len(shape))
     if axes != tuple(range(2, len(shape))):
         return changed
     _replace(node, flat=flat)
@@ -65,23 +52,22 @@ def _merge_reduce_means(node: ir.Node) -> None:
     before = source.producer() if source is not None else None
     if source is None or before is None or before.op_type != "ReduceMean" or graph is None:
         return
-    shape = get_shape(before.inputs[0])
-    if shape is None or len(shape) != 4 or only_consumer(source) is not node:
+    shape = edit.get_shape(before.inputs[0])
+    if shape is None or len(shape) != 4 or edit.get_only_consumer(source) is not node:
         return
-    if any(get_int(n, "keepdims", 1) for n in (before, node)):
+    if any(edit.get_int(n, "keepdims", 1) for n in (before, node)):
         return
-    if get_axes(before, 4) not in {(2,), (3,)} or get_axes(node, 3) != (2,):
+    if edit.get_axes(before, 4) not in {(2,), (3,)} or edit.get_axes(node, 3) != (2,):
         return
     _read_image_axes(node, before.inputs[0], rank=4)
-    remove_node(before)
+    edit.remove_node(before)
 
 
 def _read_image_axes(node: ir.Node, source: ir.Value | None, *, rank: int) -> None:
     """Let a ReduceMean read `source` and reduce its image axes."""
-    assert node.graph is not None
     axes = np.arange(2, rank, dtype=np.int64)
-    set_input(node, 0, source)
-    set_input(node, 1, add_initializer(node.graph, f"{node.outputs[0].name}/axes", axes))
+    edit.set_input(node, 0, source)
+    edit.set_new_constant(node, 1, axes, stem=f"{node.outputs[0].name}/axes")
 
 
 def _read_before_transpose(node: ir.Node, *, keep_axes: bool) -> bool:
@@ -93,8 +79,8 @@ def _read_before_transpose(node: ir.Node, *, keep_axes: bool) -> bool:
     before = source.producer() if source is not None else None
     if before is None or before.op_type != "Transpose":
         return False
-    rank = len(get_ints(before, "perm") or ())
-    if get_ints(before, "perm") != (0, *range(2, rank), 1):
+    rank = len(edit.get_ints(before, "perm") or ())
+    if edit.get_ints(before, "perm") != (0, *range(2, rank), 1):
         return False
     _read_image_axes(node, before.inputs[0], rank=rank)
     if keep_axes:
@@ -104,31 +90,19 @@ def _read_before_transpose(node: ir.Node, *, keep_axes: bool) -> bool:
 
 def _append_transpose(node: ir.Node, like: ir.Node) -> None:
     """Put a Transpose as `like` behind the node, whose result becomes N C 1 1."""
-    shape, mean = get_shape(like.inputs[0]), node.outputs[0]
+    shape, mean = edit.get_shape(like.inputs[0]), node.outputs[0]
     assert shape is not None
     assert node.graph is not None
     last = ir.node("Transpose", [mean], {"perm": like.attributes["perm"].as_ints()})
     last.name = f"{node.name}/transpose"
     node.graph.insert_after(node, last)
-    replace_value(mean, last.outputs[0])
+    edit.replace_value(mean, last.outputs[0])
     last.replace_input_with(0, mean)
-    set_output(node, f"{last.outputs[0].name}/mean", mean.type, pooled_shape(shape))
-
-
-def _covers_image(node: ir.Node) -> bool:
-    image = get_image_size(node.inputs[0])
-    return (
-        image is not None
-        and get_ints(node, "kernel_shape") == image
-        and not any(get_ints(node, "pads") or ())
-        and "auto_pad" not in node.attributes
-        and all(d == 1 for d in get_ints(node, "dilations") or ())
-        and not get_int(node, "ceil_mode", 0)
-    )
+    edit.set_output(node, f"{last.outputs[0].name}/mean", mean.type, edit.get_pooled_shape(shape))
 
 
 def _replace(node: ir.Node, *, flat: bool) -> None:
-    graph, shape = node.graph, get_shape(node.inputs[0])
+    graph, shape = node.graph, edit.get_shape(node.inputs[0])
     assert graph is not None
     assert shape is not None
     last = pool = ir.node(
@@ -140,8 +114,8 @@ def _replace(node: ir.Node, *, flat: bool) -> None:
     graph.insert_before(node, pool)
     if flat:
         old = node.outputs[0]
-        set_output(pool, f"{old.name}/pooled", old.type, pooled_shape(shape))
+        edit.set_output(pool, f"{old.name}/pooled", old.type, edit.get_pooled_shape(shape))
         last = ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}/flatten")
         graph.insert_before(node, last)
-    replace_value(node.outputs[0], last.outputs[0])
-    remove_node(node)
+    edit.replace_value(node.outputs[0], last.outputs[0])
+    edit.remove_node(node)

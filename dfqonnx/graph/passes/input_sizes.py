@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import BATCH
-from dfqonnx.graph.passes.edit import Shape, constant, get_int, get_ints, get_shape
+from dfqonnx.graph.passes.edit import Shape, get_constant, get_int, get_ints, get_shape
 
 SIZES = "dfqonnx.sizes"  # key in the input's `meta`
 CONCRETE = "dfqonnx.concrete"  # key in a value's `meta`: its shape at the chosen size
@@ -135,7 +135,7 @@ def _find_channel_axis(image: ir.Value) -> int:
 def _count_channels(model: ir.Model) -> int | None:
     """Return how many channels the first Conv reads."""
     for node in model.graph:
-        weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+        weight = get_constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is not None:
             return int(weight.shape[1]) * get_int(node, "group", 1)
     return None

@@ -6,18 +6,13 @@ Gemm(x, B, c; alpha, beta) = Gemm(x, alpha B, beta c)       and B as (K, I), tra
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from dfqonnx.graph.passes.edit import (
-    constant,
-    get_float,
-    get_input,
-    get_int,
-    get_shape,
-    replace_node,
-    set_constant,
-)
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 
@@ -27,45 +22,43 @@ def convert_matmul_to_gemm(model: ir.Model) -> PassResult:
 
 
 def _rewrite(node: ir.Node) -> Outcome:
-    matrix = constant(get_input(node, 1))
-    if node.op_type == "MatMul" and matrix is not None:
-        return _convert(node)
-    return _make_plain(node) if node.op_type == "Gemm" and matrix is not None else False
+    matrix = edit.get_constant_input(node, 1)
+    if matrix is not None and node.op_type == "MatMul":
+        return _convert(node, matrix)
+    return _make_plain(node, matrix) if matrix is not None and node.op_type == "Gemm" else False
 
 
-def _convert(node: ir.Node) -> Outcome:
-    matrix, shape = constant(node.inputs[1]), get_shape(node.inputs[0])
-    if matrix is None or matrix.ndim != 2 or shape is None:
+def _convert(node: ir.Node, matrix: NDArray[Any]) -> Outcome:
+    shape = edit.get_shape(node.inputs[0])
+    if matrix.ndim != 2 or shape is None:
         return False
     if len(shape) != 2:
         return f"a Gemm reads 2 axes, and its input has {len(shape)}"
     gemm = ir.node("Gemm", node.inputs[:2], {"transB": 1}, name=node.name)
-    replace_node(node, gemm)
-    set_constant(gemm, 1, matrix.T, stem=f"{gemm.outputs[0].name}/weight")  # (K, I)
+    edit.replace_node(node, gemm)
+    edit.set_constant(gemm, 1, matrix.T, stem=f"{gemm.outputs[0].name}/weight")  # (K, I)
     return True
 
 
-def _make_plain(node: ir.Node) -> Outcome:
-    matrix, bias = constant(node.inputs[1]), constant(get_input(node, 2))
-    if matrix is None:
-        return False
-    if get_int(node, "transA", 0):
+def _make_plain(node: ir.Node, matrix: NDArray[Any]) -> Outcome:
+    bias = edit.get_constant_input(node, 2)
+    if edit.get_int(node, "transA", 0):
         return "it transposes what it reads (transA)"
-    if bias is None and get_input(node, 2) is not None:
+    if edit.is_computed(node, 2):
         return "its bias is computed"
-    alpha, beta = get_float(node, "alpha", 1.0), get_float(node, "beta", 1.0)
-    transposed = get_int(node, "transB", 0) == 1
+    alpha, beta = edit.get_float(node, "alpha", 1.0), edit.get_float(node, "beta", 1.0)
+    transposed = edit.get_int(node, "transB", 0) == 1
     outputs = matrix.shape[0] if transposed else matrix.shape[1]
     if bias is not None and (bias.size not in {1, outputs} or bias.shape[:-1] not in {(), (1,)}):
         return f"its bias has the shape {bias.shape}, not one number per output ({outputs})"
     changed = False
     if not transposed or alpha != 1.0:
         weight = (matrix if transposed else matrix.T) * np.float32(alpha)  # (K, I)
-        set_constant(node, 1, weight, stem=f"{node.outputs[0].name}/weight")
+        edit.set_constant(node, 1, weight, stem=f"{node.outputs[0].name}/weight")
         changed = True
     if bias is not None and (beta != 1.0 or bias.shape != (outputs,)):
         row = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (outputs,)).copy()  # (K,)
-        set_constant(node, 2, row, stem=f"{node.outputs[0].name}/bias")
+        edit.set_constant(node, 2, row, stem=f"{node.outputs[0].name}/bias")
         changed = True
     for name in ("alpha", "beta", "transA"):
         node.attributes.pop(name, None)

@@ -10,14 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import (
-    add_initializer,
-    constant,
-    get_input,
-    only_consumer,
-    remove_node,
-    replace_node,
-)
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 _HUGE = float(np.finfo(np.float32).max)
@@ -29,13 +22,13 @@ def merge_clips(model: ir.Model) -> PassResult:
     return rewrite_nodes(model, _convert_extremum, _merge, _convert_to_relu)
 
 
-def bounds(node: ir.Node) -> tuple[float, float] | None:
+def get_clip_bounds(node: ir.Node) -> tuple[float, float] | None:
     """Return the constant bounds of a Clip; None when they are computed."""
     found = []
     for index, free in ((1, -_INFINITY), (2, _INFINITY)):
-        array = constant(get_input(node, index))
-        if array is None and get_input(node, index) is not None:
+        if edit.is_computed(node, index):
             return None
+        array = edit.get_constant_input(node, index)
         bound = free if array is None else float(array.reshape(-1)[0])
         found.append(free if abs(bound) >= _HUGE else bound)
     return found[0], found[1]
@@ -46,13 +39,15 @@ def _convert_extremum(node: ir.Node) -> bool:
         return False
     first, second = node.inputs
     bound, source = (
-        (constant(second), first) if constant(first) is None else (constant(first), second)
+        (edit.get_constant(second), first)
+        if edit.get_constant(first) is None
+        else (edit.get_constant(first), second)
     )
     if bound is None or source is None or bound.size != 1 or bound.dtype != np.float32:
         return False
-    value = add_initializer(node.graph, f"{node.outputs[0].name}/bound", bound.reshape(()))
+    value = edit.add_initializer(node.graph, f"{node.outputs[0].name}/bound", bound.reshape(()))
     inputs = [source, value] if node.op_type == "Max" else [source, None, value]
-    replace_node(node, ir.node("Clip", inputs, name=node.name))
+    edit.replace_node(node, ir.node("Clip", inputs, name=node.name))
     return True
 
 
@@ -64,29 +59,29 @@ def _merge(node: ir.Node) -> bool:
         return False
     if not has_trait(before.op_type, Trait.CLAMP):
         return False
-    inner = bounds(before) if before.op_type == "Clip" else (0.0, _INFINITY)
-    outer = bounds(node)
-    if inner is None or outer is None or only_consumer(source) is not node:
+    inner = get_clip_bounds(before) if before.op_type == "Clip" else (0.0, _INFINITY)
+    outer = get_clip_bounds(node)
+    if inner is None or outer is None or edit.get_only_consumer(source) is not node:
         return False
     low, high = max(inner[0], outer[0]), min(inner[1], outer[1])
     if low > high:
         return False
-    stem = node.outputs[0].name
-    inputs: list[ir.Value | None] = [before.inputs[0]]
-    for name, bound in (("min", low), ("max", high)):
-        array = np.array(bound, dtype=np.float32)
-        made = add_initializer(node.graph, f"{stem}/{name}", array) if np.isfinite(bound) else None
-        inputs.append(made)
-    replace_node(node, ir.node("Clip", inputs, name=node.name))
-    remove_node(before)
+    clip = ir.node("Clip", [before.inputs[0], None, None], name=node.name)
+    for index, name, bound in ((1, "min", low), (2, "max", high)):
+        if np.isfinite(bound):
+            array = np.array(bound, dtype=np.float32)
+            stem = f"{node.outputs[0].name}/{name}"
+            edit.set_input(clip, index, edit.add_initializer(node.graph, stem, array))
+    edit.replace_node(node, clip)
+    edit.remove_node(before)
     return True
 
 
 def _convert_to_relu(node: ir.Node) -> Outcome:
-    limits = bounds(node) if node.op_type == "Clip" else ()
+    limits = get_clip_bounds(node) if node.op_type == "Clip" else ()
     if limits is None:
         return "its bounds are computed"
     if limits != (0.0, _INFINITY):
         return False
-    replace_node(node, ir.node("Relu", [node.inputs[0]], name=node.name))
+    edit.replace_node(node, ir.node("Relu", [node.inputs[0]], name=node.name))
     return True

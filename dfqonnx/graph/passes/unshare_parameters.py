@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import add_initializer, constant, get_input, name_of, set_input
+from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
 
@@ -23,18 +23,18 @@ def unshare_parameters(model: ir.Model) -> PassResult:
 
 
 def _unshare(node: ir.Node) -> bool:
-    weight = constant(node.inputs[1]) if has_trait(node.op_type, Trait.LAYER) else None
-    if weight is None or node.graph is None:
+    weight = edit.get_constant(node.inputs[1]) if has_trait(node.op_type, Trait.LAYER) else None
+    if weight is None:
         return False
     changed = False
     for index, value in enumerate(node.inputs[1:], start=1):
-        array = constant(value)
+        array = edit.get_constant(value)
         if value is not None and array is not None and len(value.uses()) > 1:
-            set_input(node, index, add_initializer(node.graph, str(value.name), array))
+            edit.set_new_constant(node, index, array, stem=str(value.name))
             changed = True
-    if node.op_type != "MatMul" and get_input(node, 2) is None:
+    if node.op_type != "MatMul" and edit.get_input(node, 2) is None:
         zeros = np.zeros(weight.shape[0], dtype=np.float32)
-        set_input(node, 2, add_initializer(node.graph, f"{node.outputs[0].name}/bias", zeros))
+        edit.set_new_constant(node, 2, zeros, stem=f"{node.outputs[0].name}/bias")
         changed = True
     return changed
 
@@ -53,7 +53,7 @@ def assign_unique_names(model: ir.Model) -> PassResult:
                 name = _number(name, values)
                 values[name] = value
             value.name = name
-        name = name_of(node)
+        name = edit.get_node_name(node)
         node.name = _number(name, taken) if name in taken else name
         taken.add(node.name)
     return PassResult(modified=True)

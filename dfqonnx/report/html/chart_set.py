@@ -1,4 +1,4 @@
-"""Which charts a page gets. Without matplotlib it gets none, and says so."""
+"""Chooses the charts of a page; without matplotlib there are none, and the page says so."""
 
 from __future__ import annotations
 
@@ -10,122 +10,127 @@ from dataclasses import dataclass
 from dfqonnx.core.layer_analysis import CodeOccupancy
 from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_predictions
 from dfqonnx.report.html import charts
-from dfqonnx.report.html import svg as drawing
-from dfqonnx.report.html import tables as rows
+from dfqonnx.report.html.svg import chart_settings
+from dfqonnx.report.html.tables import NodeRow, labeled_intervals
 from dfqonnx.report.report import Report
 
-MOST = 24  # histograms of a kind; the noisiest sites come first
+MAX_HISTOGRAMS = 24  # of weights and of activations; the noisiest come first
+NO_CHARTS = (
+    "Charts need matplotlib: install it with `pip install matplotlib`, and run `dfqonnx report`"
+    " on this folder."
+)
 
 
-@dataclass(frozen=True)
-class GridChart:
-    """A histogram with its caption.
+@dataclass(frozen=True, kw_only=True)
+class HistogramChart:
+    """A histogram over codes, with what its caption needs.
 
     Attributes:
-        name: of the node or site.
-        target: anchor of the node; empty for a tensor.
-        bits: of the grid.
-        sqnr_db: of the node's output or of the tensor.
-        found: the values.
+        name: of the node or quantizer.
+        anchor: of the node; empty for an activation.
+        bits: of the codes.
+        sqnr_db: of the node's output, isolated, or of the activation.
+        occupancy: the values.
         svg: the drawing.
     """
 
     name: str
-    target: str
+    anchor: str
     bits: int
     sqnr_db: float | None
-    found: CodeOccupancy
+    occupancy: CodeOccupancy
     svg: str
 
 
-@dataclass(frozen=True)
-class Plots:
-    """Every chart as SVG; empty strings and tuples where there is nothing to draw.
+@dataclass(frozen=True, kw_only=True)
+class ChartSet:
+    """Every chart as SVG; empty texts and tuples where there is nothing to draw.
 
     Attributes:
-        able: whether matplotlib is there.
-        left_out: how many histograms are only in report.json.
+        is_available: whether matplotlib is installed.
+        left_out: how many histograms are in report.json alone.
     """
 
-    able: bool
+    is_available: bool
     intervals: str = ""
     estimate: str = ""
     noise: str = ""
     training: str = ""
-    weights: tuple[GridChart, ...] = ()
-    activations: tuple[GridChart, ...] = ()
+    weights: tuple[HistogramChart, ...] = ()
+    activations: tuple[HistogramChart, ...] = ()
     left_out: int = 0
 
 
-def draw(report: Report, places: Sequence[rows.Node]) -> Plots:
-    """Return the charts of a report."""
-    if importlib.util.find_spec("matplotlib") is None:
-        return Plots(able=False)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
-    from matplotlib import rc_context
+def has_matplotlib() -> bool:
+    """Return whether charts can be drawn."""
+    return importlib.util.find_spec("matplotlib") is not None
 
-    with rc_context(drawing.settings()):  # type: ignore[arg-type]
-        weights, activations = _weights(places), _activations(report)
-        layers = [node for node in places if node.layer is not None]
-        shares = rows.whiskers(report)
-        history = () if report.training is None else report.training.history
-        return Plots(
-            able=True,
-            intervals=charts.intervals(shares) if shares else "",
-            estimate=_estimate(report),
-            noise=charts.noise(
-                [node.layer for node in layers if node.layer is not None],
-                [f"#n{node.number}" for node in layers],
-            )
-            if layers
-            else "",
-            training=charts.training(history) if len(history) > 1 else "",
+
+def draw_charts(report: Report, nodes: Sequence[NodeRow]) -> ChartSet:
+    """Return the charts of a report."""
+    if not has_matplotlib():
+        return ChartSet(is_available=False)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports on its font cache
+    layers = [(node.layer, f"#n{node.number}") for node in nodes if node.layer is not None]
+    with chart_settings():
+        weights, activations = _weight_histograms(nodes), _activation_histograms(report)
+        shares = labeled_intervals(report)
+        log = () if report.training is None else report.training.log
+        noise = report.layer_noise
+        kinds = () if noise is None else (noise.layers, noise.activations)
+        return ChartSet(
+            is_available=True,
+            intervals=charts.draw_intervals(shares) if shares else "",
+            estimate=_draw_estimate(report),
+            noise=charts.draw_layer_noise(*zip(*layers, strict=True)) if layers else "",
+            training=charts.draw_training(log) if len(log) > 1 else "",
             weights=weights,
             activations=activations,
-            left_out=_left_out(report),
+            left_out=sum(max(0, len(kind) - MAX_HISTOGRAMS) for kind in kinds),
         )
 
 
-def _estimate(report: Report) -> str:
-    found = report.estimate
+def _draw_estimate(report: Report) -> str:
+    found = report.estimated_drop
     if found is None or found.value is None:
         return ""
     basis: Basis = "real" if "real" in found.basis else "fixed"
     true = None if report.drop is None else report.drop.points.value
-    return charts.calibration(shipped_predictions(basis), found, true)
+    return charts.draw_calibration(shipped_predictions(basis), found, true)
 
 
-def _weights(places: Sequence[rows.Node]) -> tuple[GridChart, ...]:
-    found = [(node, node.layer) for node in places if node.layer is not None]
-    worst = sorted(found, key=lambda pair: _noise(pair[1].own_db))[:MOST]
+def _weight_histograms(nodes: Sequence[NodeRow]) -> tuple[HistogramChart, ...]:
+    found = [(node, node.layer) for node in nodes if node.layer is not None]
+    noisiest = sorted(found, key=lambda pair: _known_or_last(pair[1].isolated_sqnr_db))
     return tuple(
-        GridChart(
-            node.name,
-            f"#n{node.number}",
-            layer.bits,
-            layer.own_db,
-            layer.weight,
-            charts.values(layer.weight),
+        HistogramChart(
+            name=node.name,
+            anchor=f"#n{node.number}",
+            bits=layer.weight_bits,
+            sqnr_db=layer.isolated_sqnr_db,
+            occupancy=layer.weight,
+            svg=charts.draw_histogram(layer.weight),
         )
-        for node, layer in worst
+        for node, layer in noisiest[:MAX_HISTOGRAMS]
     )
 
 
-def _activations(report: Report) -> tuple[GridChart, ...]:
-    found = () if report.portrait is None else report.portrait.activations
-    worst = sorted(found, key=lambda site: (site.bits, _noise(site.sqnr_db)))[:MOST]
+def _activation_histograms(report: Report) -> tuple[HistogramChart, ...]:
+    found = () if report.layer_noise is None else report.layer_noise.activations
+    noisiest = sorted(found, key=lambda item: (item.bits, _known_or_last(item.sqnr_db)))
     return tuple(
-        GridChart(site.site, "", site.bits, site.sqnr_db, site.values, charts.values(site.values))
-        for site in worst
+        HistogramChart(
+            name=item.quantizer,
+            anchor="",
+            bits=item.bits,
+            sqnr_db=item.sqnr_db,
+            occupancy=item.values,
+            svg=charts.draw_histogram(item.values),
+        )
+        for item in noisiest[:MAX_HISTOGRAMS]
     )
 
 
-def _noise(decibels: float | None) -> float:
+def _known_or_last(decibels: float | None) -> float:
+    """Return a key that sorts unknown values last."""
     return float("inf") if decibels is None else decibels
-
-
-def _left_out(report: Report) -> int:
-    if report.portrait is None:
-        return 0
-    kinds = report.portrait.layers, report.portrait.activations
-    return sum(max(0, len(kind) - MOST) for kind in kinds)

@@ -1,74 +1,74 @@
-"""The page of `dfqonnx compare`: one sortable table, one chart of size against closeness."""
+"""The page of `dfqonnx compare`: one sortable table, and one chart of closeness over size."""
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 from dfqonnx.core.atomic_write import atomic_file, check_file_out
 from dfqonnx.errors import UsageError
-from dfqonnx.report.comparison import HEADINGS, ComparisonTable, standings
-from dfqonnx.report.html import charts
-from dfqonnx.report.html import svg as drawing
-from dfqonnx.report.html.page import NO_CHARTS, fill
+from dfqonnx.report.comparison import ComparisonTable, comparison_rows
+from dfqonnx.report.html.chart_set import NO_CHARTS, has_matplotlib
+from dfqonnx.report.html.charts import ComparisonPoint, draw_comparison
+from dfqonnx.report.html.page import render_template
+from dfqonnx.report.html.svg import chart_settings
+from dfqonnx.report.number_format import to_percent
 
 SUFFIXES = {".html", ".htm"}
 
 
-def render_comparison(league: ComparisonTable) -> str:
+def render_comparison(table: ComparisonTable) -> str:
     """Return the page."""
-    lines = standings(league)
-    return fill(
-        "league.html",
-        league=league,
-        lines=lines,
-        headings=[name for name in HEADINGS if any(line.cells[name] for line in lines)],
-        chart=_chart(league),
-        able=importlib.util.find_spec("matplotlib") is not None,
-        no_charts=NO_CHARTS,
+    rows, headings = comparison_rows(table)
+    return render_template(
+        "comparison.html",
+        table=table,
+        rows=rows,
+        headings=headings,
+        chart=_draw_chart(table),
+        no_charts="" if has_matplotlib() else NO_CHARTS,
     )
 
 
 def check_page(path: Path) -> None:
-    """Refuse a page that could not be written at the end, or whose name is that of another thing.
+    """Refuse a path to which no page could be written at the end.
 
     Raises:
         UsageError: its name does not end with .html, it is a folder, or lies below a file.
         EnvironmentProblem: the nearest folder above it is not writable.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--out {path}: is not the name of a page; end it with .html")
+        raise UsageError(f"--out {path}: not the name of a page; end it with .html")
     check_file_out(path)
 
 
-def write_page(league: ComparisonTable, path: Path) -> None:
-    """Write the page to `path`, whole or not at all.
+def write_page(table: ComparisonTable, path: Path) -> None:
+    """Write the page to `path`, complete or not at all.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
-    text = render_comparison(league)
+    text = render_comparison(table)
     with atomic_file(path) as place:
         place.write_text(text, encoding="utf-8")
 
 
-def _chart(league: ComparisonTable) -> str:
-    """Draw every student's size against its accuracy, or its agreement without labels."""
-    if importlib.util.find_spec("matplotlib") is None:
+def _draw_chart(table: ComparisonTable) -> str:
+    """Draw every student's accuracy over its size; without labels its agreement."""
+    points = list(_points(table))
+    if not points or not has_matplotlib():
         return ""
-    from matplotlib import rc_context
+    with chart_settings():
+        return draw_comparison(points)
 
-    points = []
-    for number, entry in enumerate(league.entries, 1):
-        report = entry.report
+
+def _points(table: ComparisonTable) -> Iterator[ComparisonPoint]:
+    for number, student in enumerate(table.students, 1):
+        report = student.report
         if report is None or report.size_ratio is None:
             continue
         share = report.student.top1
         if share is None and report.agreement.synthetic is not None:
-            share = charts.times100(report.agreement.synthetic)
+            share = to_percent(report.agreement.synthetic)
         if share is not None:
-            points.append(charts.Point(str(number), report.size_ratio, share))
-    if not points:
-        return ""
-    with rc_context(drawing.settings()):  # type: ignore[arg-type]
-        return charts.scatter(points)
+            yield ComparisonPoint(str(number), report.size_ratio, share)

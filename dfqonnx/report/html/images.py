@@ -1,15 +1,14 @@
-"""Synthetic images for the page: small ones as they are, large ones scaled down, as data URIs.
+"""Synthetic images as pictures: thumbnails for the page, and contact sheets as files.
 
-A contact sheet by class: a row for each class that the network sees, its number in front.
-
-The classes seen most often come first; where a class has fewer images than columns, its row ends
-early. Images are enlarged by whole factors, so that every pixel stays a square.
+Small images are shown pixel by pixel; on a sheet they are enlarged by whole factors, so that every
+pixel stays a square. Large ones are scaled down for the page.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,40 +17,40 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dfqonnx.report.sections import ClassesSeen
+from dfqonnx.report.sections import HeldOutClasses
 
-KEPT_SIDE, SIDE = 64, 96  # up to the first, images stay as they are; larger ones get the second
-MOST_CLASSES, EACH = 20, 8
-MOST_DISAGREEING = 24
+MAX_EXACT_SIDE, THUMBNAIL_SIDE = 64, 96  # larger images than the first are scaled to the second
+MAX_CLASSES, IMAGES_PER_CLASS = 20, 8
+MAX_DISAGREEING = 24
+SHEET_IMAGES, SHEET_PIXELS = 64, 1024
+CLASS_ROWS, CLASS_COLUMNS, CLASS_SHEET_PIXELS = 10, 12, 900
+GAP, MARGIN = 2, 24
+PAPER, INK = (255, 255, 255), (90, 90, 90)
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image with both classes."""
+class Thumbnail:
+    """One image, as a data URI, with the classes that teacher and student choose."""
 
     source: str
-    place: int
+    index: int
     teacher: int
     student: int
 
-    @property
-    def agreed(self) -> bool:
-        """Whether both choose the same class."""
-        return self.teacher == self.student
-
 
 @dataclass(frozen=True)
-class Row:
-    """Images that the teacher puts into one class, and how many of them there are."""
+class ClassRow:
+    """Images of one class by the teacher: their number, and those on which the student agrees."""
 
     label: int
     count: int
     agreed: int
-    pictures: tuple[Picture, ...]
+    thumbnails: tuple[Thumbnail, ...]
 
 
-def load_pixels(folder: Path) -> NDArray[np.uint8] | None:
-    """Return the images of an output folder, (N, H, W, C); None when they are not there."""
+def load_pixels(folder: Path) -> Pixels | None:
+    """Return the images of an output folder, (N, H, W, C); None when they are missing."""
     path = folder / "synthetic" / "images.npz"
     try:
         with np.load(path, allow_pickle=False) as found:
@@ -61,90 +60,93 @@ def load_pixels(folder: Path) -> NDArray[np.uint8] | None:
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
-def by_class(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> tuple[Row, ...]:
-    """Return the most frequent classes in their order, each with its first images."""
-    counts = Counter(seen.teacher)
-    shown = sorted(label for label, _ in counts.most_common(MOST_CLASSES))
+def rows_by_class(classes: HeldOutClasses, pixels: Pixels) -> tuple[ClassRow, ...]:
+    """Return the most frequent classes in label order, each with its first images."""
+    counts = Counter(classes.teacher)
     rows = []
-    for label in shown:
-        at = [k for k, teacher in enumerate(seen.teacher) if teacher == label]
-        agreed = sum(seen.student[k] == label for k in at)
-        pictures = tuple(_picture(seen, pixels, k) for k in at[:EACH])
-        rows.append(Row(label, counts[label], agreed, pictures))
+    for label in sorted(label for label, _ in counts.most_common(MAX_CLASSES)):
+        members = [k for k, teacher in enumerate(classes.teacher) if teacher == label]
+        agreed = sum(classes.student[k] == label for k in members)
+        shown = tuple(_thumbnail(classes, pixels, k) for k in members[:IMAGES_PER_CLASS])
+        rows.append(ClassRow(label, counts[label], agreed, shown))
     return tuple(rows)
 
 
-def disagreeing(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> tuple[Picture, ...]:
-    """Return the first images on which the two part."""
-    both = zip(seen.teacher, seen.student, strict=True)
-    at = [k for k, (teacher, student) in enumerate(both) if teacher != student]
-    return tuple(_picture(seen, pixels, k) for k in at[:MOST_DISAGREEING])
+def disagreeing_images(classes: HeldOutClasses, pixels: Pixels) -> tuple[Thumbnail, ...]:
+    """Return the first images for which teacher and student choose different classes."""
+    both = zip(classes.teacher, classes.student, strict=True)
+    found = [k for k, (teacher, student) in enumerate(both) if teacher != student]
+    return tuple(_thumbnail(classes, pixels, k) for k in found[:MAX_DISAGREEING])
 
 
-def fits(seen: ClassesSeen, pixels: NDArray[np.uint8]) -> bool:
-    """Tell whether the places in `seen` exist: the images may have been replaced."""
-    return all(0 <= place < len(pixels) for place in seen.images)
+def _thumbnail(classes: HeldOutClasses, pixels: Pixels, k: int) -> Thumbnail:
+    index = classes.images[k]
+    return Thumbnail(data_uri(pixels[index]), index, classes.teacher[k], classes.student[k])
 
 
-def _picture(seen: ClassesSeen, pixels: NDArray[np.uint8], k: int) -> Picture:
-    place = seen.images[k]
-    return Picture(data_uri(pixels[place]), place, seen.teacher[k], seen.student[k])
-
-
-def data_uri(pixels: NDArray[np.uint8]) -> str:
+def data_uri(pixels: Pixels) -> str:
     """Return an image (H, W, C) as a data URI: PNG when small, JPEG when scaled down."""
-    image = Image.fromarray(pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0])
+    image = _to_pillow(pixels)
     out = io.BytesIO()
-    if max(image.size) <= KEPT_SIDE:
+    if max(image.size) <= MAX_EXACT_SIDE:
         image.save(out, format="PNG")
         kind = "png"
     else:
-        image.thumbnail((SIDE, SIDE))
+        image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         image.save(out, format="JPEG", quality=82)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 
 
-ROWS, COLUMNS = 10, 12
-WIDE = 900  # pixels that a sheet is enlarged up to
-GAP, MARGIN = 2, 24
-PAPER, INK = (255, 255, 255), (90, 90, 90)
+def contact_sheet(pixels: Pixels) -> Image.Image:
+    """Return the first images (N, H, W, C) side by side in a square."""
+    shown = pixels[:SHEET_IMAGES]
+    side = max(1, math.ceil(math.sqrt(len(shown))))
+    _, height, width, channels = shown.shape
+    sheet = np.full((side * (height + 1), side * (width + 1), channels), 255, np.uint8)
+    for index, image in enumerate(shown):
+        y, x = index // side * (height + 1), index % side * (width + 1)
+        sheet[y : y + height, x : x + width] = image
+    return _enlarge(_to_pillow(sheet), max(1, SHEET_PIXELS // max(sheet.shape[:2])))
 
 
-def sheet_by_class(
-    pixels: NDArray[np.uint8],
+def class_sheet(
+    pixels: Pixels,
     classes: NDArray[np.int64],
     *,
-    rows: int = ROWS,
-    columns: int = COLUMNS,
-    wide: int = WIDE,
+    rows: int = CLASS_ROWS,
+    columns: int = CLASS_COLUMNS,
+    sheet_pixels: int = CLASS_SHEET_PIXELS,
 ) -> Image.Image:
-    """Return the first images of the most frequent classes, a row for each.
+    """Return the first images of the most frequent classes, a row for each with its label.
 
     Args:
         pixels: images (N, H, W, C).
-        classes: of each, as the network sees it.
-        rows: at most.
-        columns: at most.
-        wide: pixels that it is enlarged up to.
+        classes: the network's class of each image.
+        rows: the largest number of rows.
+        columns: the largest number of columns.
+        sheet_pixels: the width up to which the sheet is enlarged.
     """
-    ranked = [c for c, _ in Counter(classes.tolist()).most_common(rows)]
-    lines = [pixels[np.flatnonzero(classes == c)[:columns]] for c in sorted(ranked)]
+    labels = sorted(label for label, _ in Counter(classes.tolist()).most_common(rows))
     height, width = pixels.shape[1:3]
-    factor = max(1, wide // (columns * (width + GAP)))
-    tall, broad = height * factor + GAP, width * factor + GAP
-    sheet = Image.new("RGB", (MARGIN + columns * broad, len(lines) * tall), PAPER)
+    factor = max(1, sheet_pixels // (columns * (width + GAP)))
+    row_height, column_width = height * factor + GAP, width * factor + GAP
+    size = MARGIN + columns * column_width, len(labels) * row_height
+    sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    for row, (number, line) in enumerate(zip(sorted(ranked), lines, strict=True)):
-        draw.text((2, row * tall + tall // 2 - 6), str(number), fill=INK)
-        for column, image in enumerate(line):
-            tile = picture(image).resize(
-                (width * factor, height * factor), Image.Resampling.NEAREST
-            )
-            sheet.paste(tile, (MARGIN + column * broad, row * tall))
+    for row, label in enumerate(labels):
+        draw.text((2, row * row_height + row_height // 2 - 6), str(label), fill=INK)
+        for column, index in enumerate(np.flatnonzero(classes == label)[:columns]):
+            tile = _enlarge(_to_pillow(pixels[index]), factor)
+            sheet.paste(tile, (MARGIN + column * column_width, row * row_height))
     return sheet
 
 
-def picture(image: NDArray[np.uint8]) -> Image.Image:
-    """Return one image (H, W, C) as Pillow has it: gray, or the first three channels."""
-    return Image.fromarray(image[..., 0] if image.shape[2] < 3 else image[..., :3])
+def _to_pillow(pixels: Pixels) -> Image.Image:
+    """Return an image (H, W, C) for Pillow: gray, or the first three channels."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] < 3 else pixels[..., :3])
+
+
+def _enlarge(image: Image.Image, factor: int) -> Image.Image:
+    size = image.width * factor, image.height * factor
+    return image.resize(size, Image.Resampling.NEAREST)

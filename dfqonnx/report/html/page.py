@@ -1,8 +1,8 @@
-"""`report.html`: one file that needs nothing else, for a person with a minute.
+"""`report.html`: one self-contained file for a person with a minute.
 
-Everything shown comes from `report.json` and the images beside it. Names out of a model are
-strangers' input: jinja2 escapes them, and the page's Content-Security-Policy lets only the one
-script of ours run and nothing be fetched.
+Everything on it comes from `report.json` and the images beside it. Names from a model are
+untrusted: jinja2 escapes them, and the page's Content-Security-Policy allows only its own script to
+run and nothing to be fetched.
 """
 
 from __future__ import annotations
@@ -17,57 +17,69 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.report.html import images as pictures
-from dfqonnx.report.html import tables as rows
-from dfqonnx.report.html.chart_set import draw
+from dfqonnx.report.html.chart_set import NO_CHARTS, draw_charts
+from dfqonnx.report.html.images import (
+    MAX_EXACT_SIDE,
+    ClassRow,
+    Thumbnail,
+    disagreeing_images,
+    rows_by_class,
+)
+from dfqonnx.report.html.tables import compare_models, is_trained, node_rows
+from dfqonnx.report.number_format import format_decibels, format_size
 from dfqonnx.report.report import Report
-from dfqonnx.report.text import headline, line, standing, ungated
+from dfqonnx.report.text import (
+    describe_calibration,
+    describe_estimate,
+    describe_missing_gates,
+    headline,
+    provenance_lines,
+)
 from dfqonnx.version import __version__
 
 HERE = Path(__file__).parent
-NO_CHARTS = "Charts need matplotlib: pip install matplotlib, then dfqonnx report on this folder."
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Synthetic images: by class, and where the two part."""
+    """Held-out synthetic images: by class, and those on which the two models disagree."""
 
-    by_class: tuple[pictures.Row, ...]
-    disagreeing: tuple[pictures.Picture, ...]
-    small: bool
+    by_class: tuple[ClassRow, ...]
+    disagreeing: tuple[Thumbnail, ...]
+    is_pixelated: bool
 
 
-def render(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
+def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
     """Return the page.
 
     Args:
         report: what it shows.
-        pixels: synthetic images (N, H, W, C) that `report.seen` speaks of; None leaves them out.
+        pixels: the synthetic images (N, H, W, C) of the run; None leaves them out.
     """
-    places = rows.nodes(report)
-    return fill(
+    nodes = node_rows(report)
+    estimate = report.estimated_drop
+    return render_template(
         "page.html",
         report=report,
         title=Path(report.student.path).name,
-        ungated=ungated(report),
+        missing_gates=describe_missing_gates(report),
         headline=headline(report).partition(": ")[2],
-        sides=tuple(rows.sides(report)),
-        trained=rows.trained(report),
-        nodes=places,
-        layers=tuple(node for node in places if node.layer is not None),
-        numbers={node.name: node.number for node in places},
-        plots=draw(report, places),
-        gallery=_gallery(report, pixels),
-        facts=tuple(_facts(report)),
-        estimated=None
-        if report.estimate is None
-        else (line(report.estimate, report.drop), standing(report.estimate)),
+        models=tuple(compare_models(report)),
+        is_trained=is_trained(report),
+        nodes=nodes,
+        layers=tuple(node for node in nodes if node.layer is not None),
+        numbers={node.name: node.number for node in nodes},
+        charts=draw_charts(report, nodes),
         no_charts=NO_CHARTS,
+        gallery=_gallery(report, pixels),
+        provenance=(*_provenance(report), *provenance_lines(report), *_environment(report)),
+        estimate=None if estimate is None else describe_estimate(estimate, report.drop),
+        calibration="" if estimate is None else describe_calibration(estimate),
     )
 
 
-def fill(template: str, **values: Any) -> str:
-    """Return a template of this folder, filled; style, script and policy are added."""
+def render_template(template: str, **values: Any) -> str:
+    """Return a filled template of this folder; style, script and policy are added."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -77,8 +89,8 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["decibels"] = lambda value: "" if value is None else f"{value:.1f}"
-    environment.filters["kib"] = rows.kib
+    environment.filters["decibels"] = format_decibels
+    environment.filters["size"] = format_size
     script = (HERE / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (
@@ -92,33 +104,28 @@ def fill(template: str, **values: Any) -> str:
 
 
 def _gallery(report: Report, pixels: NDArray[np.uint8] | None) -> Gallery | None:
-    seen = report.seen
-    if seen is None or pixels is None or not pictures.fits(seen, pixels):
+    """Return the images; None where they are missing or were replaced by fewer others."""
+    classes = report.held_out_classes
+    if classes is None or pixels is None:
         return None
-    small = max(pixels.shape[1:3]) <= pictures.KEPT_SIDE
-    return Gallery(pictures.by_class(seen, pixels), pictures.disagreeing(seen, pixels), small)
+    if not all(0 <= index < len(pixels) for index in classes.images):
+        return None
+    is_small = max(pixels.shape[1:3]) <= MAX_EXACT_SIDE
+    return Gallery(rows_by_class(classes, pixels), disagreeing_images(classes, pixels), is_small)
 
 
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield where everything came from: files, hashes, seeds, versions."""
-    for what, model in (("float model", report.teacher), ("quantized model", report.student)):
-        yield what, model.path
+def _provenance(report: Report) -> Iterator[tuple[str, str]]:
+    for label, model in (("float model", report.teacher), ("quantized model", report.student)):
+        yield label, model.path
         if model.sha256:
-            yield f"sha256 of the {what}", model.sha256
-    if report.recipe is not None:
-        yield "recipe", f"{report.recipe}, seed {report.seed}"
-    if report.images is not None:
-        images = report.images
-        guided = f"; {images.guided_by}" if images.guided_by else ""
-        yield "images", f"{images.count:,} {images.source} (BatchNorm {images.batchnorm}{guided})"
+            yield f"sha256 of the {label}", model.sha256
     if report.preprocess is not None:
-        said = "assumed, not given" if report.preprocess_guessed else "given"
+        origin = "guessed" if report.preprocess_guessed else "given or recorded"
         text = ", ".join(f"{key} {_plain(value)}" for key, value in report.preprocess.items())
-        yield "preprocessing", f"{text} ({said})"
-    if report.seconds:
-        yield "seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())
-    if report.peak_rss_mb is not None:
-        yield "peak memory", f"{report.peak_rss_mb:,.0f} MiB"
+        yield "preprocessing", f"{text} ({origin})"
+
+
+def _environment(report: Report) -> Iterator[tuple[str, str]]:
     for name, value in report.environment.items():
         if value is not None:
             yield str(name), str(value)

@@ -1,8 +1,7 @@
 "use strict";
-// Sorts a table by the column whose head is pressed; numbers by value, the rest as text.
+// Sorts a table by the column whose heading is clicked: numbers by value, all else as text.
 function key(cell) {
-  const said = cell.dataset.value;
-  const text = said === undefined ? cell.textContent.trim() : said;
+  const text = cell.dataset.value ?? cell.textContent.trim();
   const number = text === "" ? NaN : Number(text.replace(/,/g, ""));
   return [Number.isNaN(number) ? null : number, text];
 }
@@ -31,17 +30,17 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// A link into a folded part unfolds it.
-function unfold() {
+// A link into a collapsed part expands it.
+function expand() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
-  const folded = target && target.closest("details");
-  if (folded && !folded.open) {
-    folded.open = true;
+  const collapsed = target && target.closest("details");
+  if (collapsed && !collapsed.open) {
+    collapsed.open = true;
     target.scrollIntoView();
   }
 }
-addEventListener("hashchange", unfold);
-unfold();
+addEventListener("hashchange", expand);
+expand();
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {

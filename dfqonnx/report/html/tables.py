@@ -1,4 +1,4 @@
-"""Rows of the page's tables: the three models side by side, layers, and every node's place."""
+"""Rows of the page's tables: the three models side by side, and every node of the graph."""
 
 from __future__ import annotations
 
@@ -7,44 +7,46 @@ from dataclasses import dataclass
 
 from dfqonnx.core.layer_analysis import WeightedLayerNoise
 from dfqonnx.evaluation.statistics import Interval
-from dfqonnx.report.html.charts import Whisker, times100
+from dfqonnx.report.html.charts import LabeledInterval
+from dfqonnx.report.number_format import format_bounds, format_count, format_size, to_percent
 from dfqonnx.report.report import Report
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A figure, and its interval or what it means; empty is unknown."""
+class Cell:
+    """A number, and its interval or meaning in small print; an empty text is unknown."""
 
     value: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Side:
-    """One fact of the float model, the untrained student and the student."""
+class ModelComparison:
+    """One line about the float model, the untrained student and the student."""
 
-    what: str
-    teacher: Fact
-    untrained: Fact
-    student: Fact
-
-
-EQUAL = Fact("as dfqonnx")
+    label: str
+    teacher: Cell
+    untrained: Cell
+    student: Cell
 
 
-@dataclass(frozen=True)
-class Node:
+UNKNOWN = Cell()
+SAME = Cell("as quantized")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRow:
     """One node of the graph.
 
     Attributes:
-        number: its place in the order, from 1; `#n<number>` is its anchor.
+        number: its place in the graph's order, from 1; `#n<number>` is its anchor.
         name: as in the file.
-        op: operator.
-        reads: (number, name) of the nodes before it.
-        layer: bits and noise, for a weighted node.
+        op: its operator.
+        reads: (number, name) of the nodes whose outputs it reads.
+        layer: bits and noise, for a node with weights.
         multiply_adds: for one image.
-        parameters: that it owns.
-        why: why it stayed in float; empty when it did not.
+        parameters: of the node.
+        float_reason: why it stayed in float; empty when it did not.
     """
 
     number: int
@@ -54,117 +56,123 @@ class Node:
     layer: WeightedLayerNoise | None
     multiply_adds: int
     parameters: int
-    why: str
+    float_reason: str
 
 
-def nodes(report: Report) -> tuple[Node, ...]:
+def node_rows(report: Report) -> tuple[NodeRow, ...]:
     """Return every node in graph order."""
-    numbers = {place.node: k for k, place in enumerate(report.graph, 1)}
-    layers = {} if report.portrait is None else {p.node: p for p in report.portrait.layers}
+    numbers = {node.node: k for k, node in enumerate(report.graph, 1)}
+    noise = report.layer_noise
+    layers = {} if noise is None else {layer.node: layer for layer in noise.layers}
     floats = {} if report.audit is None else {n.name: n.reason for n in report.audit.float_nodes}
     return tuple(
-        Node(
-            numbers[place.node],
-            place.node,
-            place.op,
-            tuple((numbers[name], name) for name in place.reads if name in numbers),
-            layers.get(place.node),
-            place.multiply_adds,
-            place.parameters,
-            floats.get(place.node, ""),
+        NodeRow(
+            number=numbers[node.node],
+            name=node.node,
+            op=node.op,
+            reads=tuple((numbers[name], name) for name in node.reads if name in numbers),
+            layer=layers.get(node.node),
+            multiply_adds=node.multiply_adds,
+            parameters=node.parameters,
+            float_reason=floats.get(node.node, ""),
         )
-        for place in report.graph
+        for node in report.graph
     )
 
 
-def sides(report: Report) -> Iterator[Side]:
-    """Yield what is known of the three models."""
-    yield from _accuracy(report)
+def compare_models(report: Report) -> Iterator[ModelComparison]:
+    """Yield what is known of the float model, the untrained student and the student."""
+    yield from _compare_accuracy(report)
     teacher, student = report.teacher, report.student
     if report.bits is not None:
-        label = Fact(f"W{report.bits.weights}A{report.bits.activations}")
-        yield Side("bits", Fact("float"), label, label)
+        bits = Cell(f"W{report.bits.weights}A{report.bits.activations}")
+        yield ModelComparison("bits", Cell("float"), bits, bits)
     if teacher.bytes and student.bytes is not None:
-        ratio = f"{student.bytes / teacher.bytes:.3f} of the float file"
-        yield Side("size", Fact(kib(teacher.bytes)), EQUAL, Fact(kib(student.bytes), ratio))
+        found = Cell(
+            format_size(student.bytes), f"{student.bytes / teacher.bytes:.3f} times the float file"
+        )
+        yield ModelComparison("size", Cell(format_size(teacher.bytes)), SAME, found)
     if report.latency is not None:
         t = report.latency
-        threads = "1 thread" if t.threads == 1 else f"{t.threads} threads"
-        note = f"{t.speedup:.2f} times as fast, quartiles {t.low:.2f} to {t.high:.2f}"
-        yield Side(
-            f"latency, batch {t.batch}, {threads}",
-            Fact(f"{t.teacher_ms:.2f} ms"),
-            EQUAL,
-            Fact(f"{t.student_ms:.2f} ms", note),
+        note = f"{t.speedup:.2f} times the speed, quartiles {t.low:.2f} to {t.high:.2f}"
+        yield ModelComparison(
+            f"latency, batch {t.batch}, {format_count(t.threads, 'thread')}",
+            Cell(f"{t.teacher_ms:.2f} ms"),
+            SAME,
+            Cell(f"{t.student_ms:.2f} ms", note),
         )
 
 
-def _accuracy(report: Report) -> Iterator[Side]:
+def _compare_accuracy(report: Report) -> Iterator[ModelComparison]:
+    training = report.training
     if report.teacher.top1 is not None and report.student.top1 is not None:
-        top1 = _bounded(report.teacher.top1), _bounded(report.student.top1)
-        before = None if report.training is None else report.training.untrained_top1
-        middle = Fact() if before is None else _bounded(before)
-        yield Side("top-1, labeled images", top1[0], middle, top1[1])
+        yield ModelComparison(
+            "top-1, labeled images",
+            _percent_cell(report.teacher.top1),
+            _percent_cell(None if training is None else training.untrained_top1),
+            _percent_cell(report.student.top1),
+        )
     if report.drop is not None:
         points = report.drop.points
-        drop = Fact(f"{points.value:.2f} points", _between(points))
-        yield Side("top-1 lost, image by image", Fact(), Fact(), drop)
-    estimate = report.estimate
+        drop = Cell(f"{points.value:.2f} points", format_bounds(points))
+        yield ModelComparison("top-1 drop, image by image", UNKNOWN, UNKNOWN, drop)
+    estimate = report.estimated_drop
     if estimate is not None and estimate.value is not None:
         note = f"90 %: {estimate.low:.2f} to {estimate.high:.2f}, from {estimate.basis}"
-        told = Fact(f"{estimate.value:.2f} points", note)
-        yield Side("top-1 lost, told without labels", Fact(), Fact(), told)
-    if report.agreement.eval is not None:
-        share = _bounded(times100(report.agreement.eval))
-        yield Side("same class as float, labeled images", Fact(), Fact(), share)
-    training = report.training
+        found = Cell(f"{estimate.value:.2f} points", note)
+        yield ModelComparison("top-1 drop, estimated without labels", UNKNOWN, UNKNOWN, found)
+    if report.agreement.evaluation is not None:
+        share = _percent_cell(to_percent(report.agreement.evaluation))
+        yield ModelComparison("agreement with float, labeled images", UNKNOWN, UNKNOWN, share)
     if report.agreement.synthetic is not None:
-        before = training.untrained if training is not None else None
-        yield Side(
-            "same class as float, held-out synthetic images",
-            Fact(),
-            Fact() if before is None else _bounded(times100(before)),
-            _bounded(times100(report.agreement.synthetic)),
+        before = None if training is None else training.untrained_agreement
+        yield ModelComparison(
+            "agreement with float, held-out synthetic images",
+            UNKNOWN,
+            _percent_cell(None if before is None else to_percent(before)),
+            _percent_cell(to_percent(report.agreement.synthetic)),
         )
     if training is not None and training.trained_kl is not None:
-        before_kl = Fact() if training.untrained_kl is None else _nats(training.untrained_kl)
-        yield Side("divergence from float, there", Fact(), before_kl, _nats(training.trained_kl))
+        yield ModelComparison(
+            "divergence from float, held-out synthetic images",
+            UNKNOWN,
+            UNKNOWN if training.untrained_kl is None else _nats_cell(training.untrained_kl),
+            _nats_cell(training.trained_kl),
+        )
 
 
-def whiskers(report: Report) -> tuple[Whisker, ...]:
-    """Return the shares that have intervals, in reading order."""
-    found: list[Whisker] = []
+def labeled_intervals(report: Report) -> tuple[LabeledInterval, ...]:
+    """Return the shares of the models that have intervals: top-1, without labels agreement."""
+    training = report.training if is_trained(report) else None
     if report.teacher.top1 is not None and report.student.top1 is not None:
-        found.append(Whisker("top-1, float", report.teacher.top1, ours=False))
-        plain = None if report.training is None else report.training.untrained_top1
-        if trained(report) and plain is not None:
-            found.append(Whisker("top-1, untrained", plain, ours=False))
-        found.append(Whisker("top-1, dfqonnx", report.student.top1, ours=True))
-        return tuple(found)
-    if trained(report) and report.training is not None and report.training.untrained is not None:
-        found.append(Whisker("untrained", times100(report.training.untrained), ours=False))
-    if report.agreement.synthetic is not None:
-        found.append(Whisker("dfqonnx", times100(report.agreement.synthetic), ours=True))
-    return tuple(found)
+        before = None if training is None else training.untrained_top1
+        found = [
+            ("top-1, float", report.teacher.top1),
+            ("top-1, untrained", before),
+            ("top-1, quantized", report.student.top1),
+        ]
+    else:
+        before = None if training is None else training.untrained_agreement
+        after = report.agreement.synthetic
+        found = [
+            ("untrained", None if before is None else to_percent(before)),
+            ("quantized", None if after is None else to_percent(after)),
+        ]
+    return tuple(
+        LabeledInterval(label, share, label.endswith("quantized"))
+        for label, share in found
+        if share is not None
+    )
 
 
-def trained(report: Report) -> bool:
-    """Tell whether there is an untrained student to compare with."""
+def is_trained(report: Report) -> bool:
+    """Return whether the student was trained, so that there is an untrained one beside it."""
     return report.training is not None and report.training.steps > 0 and report.training.kept
 
 
-def _bounded(found: Interval) -> Fact:
-    return Fact(f"{found.value:.2f} %", _between(found))
+def _percent_cell(found: Interval | None) -> Cell:
+    return UNKNOWN if found is None else Cell(f"{found.value:.2f} %", format_bounds(found))
 
 
-def _between(found: Interval) -> str:
-    return f"{found.low:.2f} to {found.high:.2f}, n = {found.n:,}"
-
-
-def _nats(value: float) -> Fact:
-    return Fact(f"{value:.3f} nats")
-
-
-def kib(size: int) -> str:
-    """Return a size for reading."""
-    return f"{size / 1024:,.0f} KiB" if size < 10 * 2**20 else f"{size / 2**20:,.1f} MiB"
+def _nats_cell(value: float) -> Cell:
+    return Cell(f"{value:.3f} nats")

@@ -11,7 +11,7 @@ dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resemble
 images show little of a photograph's detail; large ones get more shapes, which are small relative to
 the side, and flatter textures. Luminance and chroma of photographs have spectra f^-p, p between 0.8
 and 1.5 (Tolhurst, Tadmor and Chao 1992); the planes of one texture share most of it, since
-photographs are nearly gray. Large images take a while, so they are a stage of their own.
+photographs are nearly gray. They report their progress, because large images take a while.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def sample_dead_leaves(n: int, size: tuple[int, int, int], generator: Generator)
 @SOURCES.add("dead-leaves")
 def yield_dead_leaves(context: SynthesisContext) -> Iterator[Tensor]:
     """Yield dead leaves, `plan.images` of them."""
-    context.run.progress.start("dead leaves", context.plan.images)
+    context.run.progress.start("synthesize", context.plan.images)
     for images in dead_leaves(context.plan.images, context.inputs.image_size, context.generator):
         context.run.progress.advance(len(images))
         yield images

@@ -85,7 +85,9 @@ def _batch_size(context: SynthesisContext) -> int:
     fit = ROOM * max_batch_size(measure_cost(context.teacher, shape), shape)
     if context.device.type == "cuda" or fit >= wanted:
         return wanted
-    context.run.progress.note(f"{fit} images per step of a generator instead of {wanted}")
+    context.run.progress.note(
+        f"A generator step takes {fit} instead of {wanted} images, to fit into memory."
+    )
     return fit
 
 
@@ -112,7 +114,9 @@ def _train(generators: OnlineGenerators, probe: TeacherProbe, context: Synthesis
             figures["opponent"] = adversary.step(x, logits, done=done)
         context.run.progress.advance(1, **figures)
         if budget is not None and time.perf_counter() - started > budget:
-            context.run.progress.note(f"the generator was trained for {step + 1} steps: time is up")
+            context.run.progress.note(
+                f"The generator stopped after {step + 1} steps, because its time was used up."
+            )
             break
 
 

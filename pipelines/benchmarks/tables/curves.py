@@ -42,8 +42,8 @@ def curves(grouped: Mapping[Row, list[Run]]) -> Iterator[str]:
         yield line(["---"] * 6)
         for point in points:
             row, steps = point.row, figure((run.steps for run in point.runs), ",.0f")
-            told = (f"{point.seconds:,.0f}", row.recipe, row.budget, steps, f"{point.drop:.2f}")
-            yield line((*told, str(len(point.runs))))
+            cells = (f"{point.seconds:,.0f}", row.recipe, row.budget, steps, f"{point.drop:.2f}")
+            yield line((*cells, str(len(point.runs))))
         seconds = ", ".join(f"{point.seconds:.0f}" for point in points)
         drops = ", ".join(f"{point.drop:.2f}" for point in points)
         yield f'\n```mermaid\nxychart-beta\n    x-axis "seconds" [{seconds}]\n'

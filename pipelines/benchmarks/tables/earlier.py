@@ -18,7 +18,7 @@ LAST = "## Machines"
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier page says.
+    """What an earlier page holds.
 
     Attributes:
         rows: cells by row, without the machine's.
@@ -34,7 +34,7 @@ class Earlier:
 
 
 def read_page(path: Path, columns: Sequence[str]) -> Earlier:
-    """Read a page back; one that is not there has nothing to say.
+    """Read a page back; a missing page has no rows.
 
     Args:
         path: of the page.
@@ -55,14 +55,15 @@ def read_page(path: Path, columns: Sequence[str]) -> Earlier:
             titles[model] = line
         cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) == len(columns) and not set(cells[0]) <= {"-"} and cells[0] != columns[0]:
-            told = dict(zip(columns, cells, strict=True))
-            names = [machines.get(letter, "unknown") for letter in told["machine"].split(", ")]
+            cell = dict(zip(columns, cells, strict=True))
+            names = [machines.get(letter, "unknown") for letter in cell["machine"].split(", ")]
             device = DEVICE.search(names[0])
             row = Row(
                 model=model,
                 device=device[1] if device else DASH,
-                **{name: told[name] for name in ("recipe", "scale", "budget", "bits", "ends")},
-                stream=told["stream"],
+                **{name: cell[name] for name in ("recipe", "scale", "budget", "bits")},
+                first_last=cell["first/last"],
+                residual=cell["residual"],
             )
             rows[row], where[row] = cells[:-1], names
     _, _, beside = text.partition(f"\n{BESIDE}\n")

@@ -1,4 +1,4 @@
-"""Reports of runs, read for tables: what tells a row from another, and a run's figures."""
+"""Reports of runs, read for tables: what distinguishes a row, and the figures of a run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DASH = "-"
 
 @dataclass(frozen=True)
 class Row:
-    """What tells one row of the table from another; `device` is a GPU, or a dash."""
+    """What distinguishes one row of the table from another; `device` is a GPU, or a dash."""
 
     model: str
     recipe: str
     scale: str
     bits: str
-    ends: str
-    stream: str
+    first_last: str
+    residual: str
     device: str = DASH
     budget: str = DASH
 
@@ -34,7 +34,7 @@ class Row:
         """Fewest bits last; within a width and a convention `default` first, then by name."""
         return (
             *_widths(self.bits),
-            self.ends.isdigit(),
+            self.first_last.isdigit(),
             self.recipe != "default",
             self.recipe,
             self.scale,
@@ -52,15 +52,15 @@ class Run:
     row: Row
     seed: int
     machine: str
-    teacher: float | None
+    teacher_top1: float | None
     drop: float | None
     untrained: float | None
     n: int | None
     steps: int | None
-    seen: int | None
+    images_seen: int | None
     divergence: float | None
     seconds: float | None
-    memory: float | None
+    memory_mib: float | None
 
 
 def read(path: Path) -> Run:
@@ -77,21 +77,16 @@ def read(path: Path) -> Run:
         raise SystemExit(f"{path}: no report of a run: its schema is not {SCHEMA}")
     recipe = _recipe(path.with_name("recipe.yaml"))
     bits = report.get("bits") or {}
-    ends, stream = bits.get("ends"), bits.get("stream")
+    first_last = bits.get("first_last")
     machine = report.get("environment") or {}
     training = report.get("training") or {}
-    steps = training.get("steps")
-    batch = (recipe.get("distillation") or {}).get("batch_size")
-    seen = training.get("images_seen")
-    if seen is None and steps is not None and batch is not None:
-        seen = steps * batch
     row = Row(
         model=Path(_at(report, "teacher", "path") or "?").stem,
         recipe=recipe.get("name") or report.get("recipe") or DASH,
         scale=report.get("scale") or recipe.get("scale") or DASH,
         bits=f"W{bits['weights']}A{bits['activations']}" if bits else DASH,
-        ends=("like the others" if ends is None else str(ends)) if bits else DASH,
-        stream=str(_at(bits, "residual") or stream or DASH),
+        first_last=("like the others" if first_last is None else str(first_last)) if bits else DASH,
+        residual=str(bits.get("residual") or DASH),
         device=machine.get("device") or DASH,
         budget=_option(report.get("command") or "", "--budget"),
     )
@@ -99,15 +94,15 @@ def read(path: Path) -> Run:
         row=row,
         seed=report.get("seed") or 0,
         machine=_machine(machine),
-        teacher=_at(report, "teacher", "top1", "value"),
-        drop=_at(report, "drop_points", "value"),
+        teacher_top1=_at(report, "teacher", "top1", "value"),
+        drop=_at(report, "drop", "points", "value"),
         untrained=_untrained(report),
-        n=_at(report, "drop_points", "n"),
-        steps=steps,
-        seen=seen,
+        n=_at(report, "drop", "points", "n"),
+        steps=training.get("steps"),
+        images_seen=training.get("images_seen"),
         divergence=_at(report, "images", "divergence"),
         seconds=_at(report, "seconds", "total"),
-        memory=report.get("peak_rss_mb"),
+        memory_mib=report.get("peak_memory_mib"),
     )
 
 
@@ -138,7 +133,7 @@ def _untrained(report: dict[str, Any]) -> float | None:
     if not _at(report, "training", "steps"):
         return None
     if not _at(report, "training", "kept"):
-        found = _at(report, "drop_points", "value")
+        found = _at(report, "drop", "points", "value")
         return found if isinstance(found, float) else None
     teacher = _at(report, "teacher", "top1", "value")
     before = _at(report, "training", "untrained_top1", "value")

@@ -1,4 +1,4 @@
-"""What a model file says about itself, and its size with the tensors that it keeps beside it."""
+"""Bytes and hash of a model file, with the tensors that it keeps beside it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-from dfqonnx.errors import UsageError
 
 _PIECE = 2**20
 
@@ -35,7 +32,7 @@ def measure_file(path: Path) -> FileFacts:
     with path.open("rb") as handle:
         while piece := handle.read(_PIECE):
             digest.update(piece)
-    proto = _read(path)
+    proto = onnx.load(path, load_external_data=False)
     places = {
         entry.value
         for tensor in proto.graph.initializer
@@ -45,19 +42,3 @@ def measure_file(path: Path) -> FileFacts:
     beside = [path.parent / place for place in sorted(places)]
     total = path.stat().st_size + sum(p.stat().st_size for p in beside if p.is_file())
     return FileFacts(str(path), digest.hexdigest(), total)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata properties of the model at `path`.
-
-    Raises:
-        UsageError: not a readable ONNX file.
-    """
-    return {entry.key: entry.value for entry in _read(path).metadata_props}
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(path, load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise UsageError(f"{path} is not a readable ONNX file ({error})") from None
