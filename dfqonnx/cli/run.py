@@ -34,7 +34,9 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Output folder; by default <model>-<bits> in this folder."),
+        typer.Option(
+            "--out", "-o", help="Output folder; by default <model>-<bits> in this folder."
+        ),
     ] = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
@@ -53,24 +55,11 @@ def run(
     from dfqonnx.config.request import run_request
 
     spec = run_request(
-        model,
-        bits,
-        preprocess=preprocess,
-        image_size=image_size,
-        eval_data=eval_data,
-        images=images,
-        recipe=recipe,
-        scale=scale,
-        gates=gate or (),
-        strict_gates=strict_gates,
-        out=out,
-        seed=seed,
-        budget=budget,
-        strict_ends=strict_ends,
-        weight_storage=weight_storage,
-        device=device,
-        target=target,
-    )
+        model, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
+        images=images, recipe=recipe, scale=scale, gates=gate or (), strict_gates=strict_gates,
+        out=out, seed=seed, budget=budget, strict_ends=strict_ends,
+        weight_storage=weight_storage, device=device, target=target,
+    )  # fmt: skip
     from dfqonnx.workflows.preflight import preflight
 
     preflight(spec)  # before torch is imported: a wrong path is an error at once
