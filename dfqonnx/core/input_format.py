@@ -218,8 +218,7 @@ class InputFormat:
         if told.layout == "NCHW":
             x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
         x = (x * _constant(told.std, x) + _constant(told.mean, x)) * told.scale
-        x = x.round().clip(0, 255)
-        x = x.astype(np.uint8) if isinstance(x, np.ndarray) else x.byte()
+        x = round_to_pixels(x)
         return cast("Pixels", _contiguous(_reversed(x) if told.channels == "BGR" else x))
 
     def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -232,6 +231,16 @@ class InputFormat:
 def _reversed(pixels: Any) -> Any:
     """Return the channels, the last axis, in the opposite order."""
     return pixels[..., list(range(pixels.shape[-1]))[::-1]]
+
+
+@overload
+def round_to_pixels(values: NDArray[np.floating]) -> NDArray[np.uint8]: ...
+@overload
+def round_to_pixels(values: Pixels) -> Pixels: ...
+def round_to_pixels(values: Any) -> Any:
+    """Return the nearest pixels, uint8, of numpy or torch values from 0 to 255."""
+    pixels = values.round().clip(0, 255)
+    return pixels.astype(np.uint8) if isinstance(pixels, np.ndarray) else pixels.byte()
 
 
 def _as_float32(pixels: Any) -> Any:

@@ -94,7 +94,7 @@ def assemble_report(run: FinishedRun) -> Report:
     found, config, teacher = run.proof.found, run.config, run.teacher
     report = build_report(
         found,
-        kept_float={node.node for node in run.network.sites.floats},
+        kept_float={node.node for node in run.network.plan.floats},
         evaluation_same_class=run.proof.same_class,
     )
     report = dataclasses.replace(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfqonnx.analysis.student_outputs import replay, same_classes, untrained_top1
+from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
@@ -86,14 +86,14 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             inputs=teacher.inputs,
             progress=recording,
         )
-        student = Student(network.program, network.sites)
+        student = Student(network.program, network.plan)
         with timer.stage("distill"):
             trained = _distill(
                 config, student, network, images, inputs=teacher.inputs, context=context
             )
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
         with timer.stage("export"):
-            _export(config, teacher, network.sites, student, file=file, progress=recording)
+            _export(config, teacher, network.plan, student, file=file, progress=recording)
         places = np.array(trained.held_out, np.int64)
         held = HeldOut(images.pixels[places], trained.held_out)
         with timer.stage("evaluate"):
@@ -209,11 +209,11 @@ def _evaluate(
 ) -> Proof:
     """Measure the exported file against the float model and against the torch student."""
     inputs = teacher.inputs
-    torch_run = replay(student, held.pixels, inputs)
+    torch_run = run_student(student, held.pixels, inputs)
     data = EvaluationData(inputs, held.pixels, labeled, torch_run)
     found = evaluate(config.model, file, data, progress=progress)
     untrained = None
-    same = same_classes(student, labeled, found, inputs)
+    same = class_agreement(student, labeled, found, inputs)
     if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
         untrained = untrained_top1(student, trained.untrained, labeled, inputs)
     return Proof(found, same, untrained)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.data.probe_images import paint_probe_images, sample_natural_noise
 
 FAMILIES = ("leaves", "blends", "clouds", "ramps")
@@ -86,4 +87,4 @@ def _axes(height: int, width: int) -> tuple[Floats, Floats]:
 
 
 def _pixels(values: NDArray[np.floating]) -> Pixels:
-    return np.ascontiguousarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    return np.ascontiguousarray(round_to_pixels(values * 255))

@@ -29,6 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from dfqonnx.core.input_format import round_to_pixels
+
 THUMBNAIL = 64  # pixels of the longer side; up to here an image has the look of small ones
 DETAIL = 6.7  # pixels, the smallest radius in larger images
 COVER = 3.1  # shapes times smallest radius (in sides), there: how thickly shapes lie
@@ -148,7 +150,7 @@ def dead_leaves(
     chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
     for first in range(0, n, chunk):
         images = _paint(min(chunk, n - first), pool, look, generator)  # (B, C, H, W)
-        yield (images.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        yield round_to_pixels(images.mul_(255)).permute(0, 2, 3, 1).contiguous()
 
 
 def sample_dead_leaves(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:

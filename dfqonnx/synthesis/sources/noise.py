@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
@@ -39,7 +40,7 @@ def noise(studio: SynthesisContext) -> Iterator[Tensor]:
     for first in range(0, studio.plan.images, NOISE_CHUNK):
         count = min(NOISE_CHUNK, studio.plan.images - first)
         values = torch.randn(count, *size, generator=studio.generator)
-        yield (values * (127.5 / 4) + 127.5).round_().clamp_(0, 255).to(torch.uint8)
+        yield round_to_pixels(values * (127.5 / 4) + 127.5)
 
 
 @SOURCES.add("gaussian")
