@@ -115,7 +115,7 @@ def _count(values: Tensor, tally: CodeHistogram) -> Tensor:
     return torch.bincount(places.long(), minlength=tally.bins + 2)
 
 
-def histogram(values: Tensor, lo: int, hi: int, bits: int) -> Histogram:
+def count_codes(values: Tensor, lo: int, hi: int, bits: int) -> Histogram:
     """Count `values`, in steps, over a grid from `lo` to `hi` and a margin on both sides."""
     tally = CodeHistogram(lo, hi, bits)
     tally.add(values)
@@ -176,11 +176,9 @@ def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerN
         values = _look(scene, part)
         images += len(part)
         most = min(most, max(CHUNK, int(WORK * len(part) / max(1, values))))
-    layers = tuple(
-        _layer(scene, op) for op in student.operators() if op.site.node in scene.together
-    )
+    layers = tuple(_layer(scene, op) for op in student.layers() if op.spec.node in scene.together)
     activations = tuple(
-        _activation(scene, q) for q in student.activations() if q.site.name in scene.sites
+        _activation(scene, q) for q in student.quantizers() if q.spec.name in scene.sites
     )
     return LayerNoise(images, layers, activations)
 
@@ -188,19 +186,19 @@ def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerN
 def _scene(student: Student, teacher: Program, device: torch.device) -> _Scene:
     steps = {step.node: step for step in teacher.steps}
     makes, reads = {}, {}
-    for op in student.operators():
-        step = steps[op.site.node]
-        makes[op.site.node] = str(step.outputs[0])
+    for op in student.layers():
+        step = steps[op.spec.node]
+        makes[op.spec.node] = str(step.outputs[0])
         data = [name for name in step.inputs if name and name not in teacher.tensors]
         if len(data) == 1:
-            reads[op.site.node] = data[0]
-    taps = [q.site.tensor for q in student.activations()] + [*makes.values(), *reads.values()]
+            reads[op.spec.node] = data[0]
+    taps = [q.spec.tensor for q in student.quantizers()] + [*makes.values(), *reads.values()]
     net = ProgramModule(teacher, taps=dict.fromkeys(taps), channels_last=True).to(device)
-    makers = {q.site.tensor: q for q in student.activations() if not q.site.consumers}
+    makers = {q.spec.tensor: q for q in student.quantizers() if not q.spec.consumers}
     chains: dict[str, tuple[FakeQuantizer, ...]] = {}
-    for q in student.activations():
-        first = makers.get(q.site.tensor, q)
-        chains[q.site.name] = (q,) if first is q else (first, q)
+    for q in student.quantizers():
+        first = makers.get(q.spec.tensor, q)
+        chains[q.spec.name] = (q,) if first is q else (first, q)
     return _Scene(student, net, makes, reads, chains)
 
 
@@ -208,23 +206,23 @@ def _look(scene: _Scene, x: Tensor) -> int:
     """Add a few images to all sums; return how many values were looked at."""
     goal = scene.teacher(x)[1]
     outputs, seen = _watch(scene.student, x)
-    for op in scene.student.operators():
-        node = op.site.node
+    for op in scene.student.layers():
+        node = op.spec.node
         if node not in outputs:  # no way from it to the logits
             continue
         scene.together.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], outputs[node])
         if node in scene.reads:
             value = goal[scene.reads[node]]
-            for quantizer in scene.chains[op.site.input]:
+            for quantizer in scene.chains[op.spec.input]:
                 value = quantizer(value)
             scene.alone.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], op(value))
-    for q in scene.student.activations():
-        if q.site.name in seen:
-            arrives, leaves = seen[q.site.name]
-            scene.sites.setdefault(q.site.name, SignalNoise()).add(goal[q.site.tensor], leaves)
+    for q in scene.student.quantizers():
+        if q.spec.name in seen:
+            arrives, leaves = seen[q.spec.name]
+            scene.sites.setdefault(q.spec.name, SignalNoise()).add(goal[q.spec.tensor], leaves)
             grid = q.grid()
-            tally = scene.tallies.setdefault(q.site.name, CodeHistogram(*grid.limits, grid.bits))
-            tally.add(arrives / q.step())
+            tally = scene.tallies.setdefault(q.spec.name, CodeHistogram(*grid.limits, grid.bits))
+            tally.add(arrives / q.scale())
     return sum(value.numel() for value in goal.values())
 
 
@@ -237,12 +235,12 @@ def _watch(
 
     def note(module: nn.Module, given: tuple[Any, ...], result: Any) -> None:
         if isinstance(module, QuantizedLayer):
-            outputs[module.site.node] = result
+            outputs[module.spec.node] = result
         elif isinstance(module, FakeQuantizer):
-            value = given[0].clamp(0.0, module.site.clip_max) if module.rectify else given[0]
-            seen[module.site.name] = value, result
+            value = given[0].clamp(0.0, module.spec.clip_max) if module.rectify else given[0]
+            seen[module.spec.name] = value, result
 
-    with _hooked([*student.operators(), *student.activations()], note):
+    with _hooked([*student.layers(), *student.quantizers()], note):
         student(x)
     return outputs, seen
 
@@ -258,7 +256,7 @@ def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[Non
 
 
 def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
-    site, steps = op.site, op.steps()
+    site, steps = op.spec, op.scales()
     shape = [1] * op.weight.dim()
     shape[site.axis] = -1
     tally = CodeHistogram(*site.grid.limits, site.grid.bits)
@@ -268,7 +266,7 @@ def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
         node=site.node,
         op=site.op,
         weight_bits=site.grid.bits,
-        input_bits=scene.chains[site.input][-1].site.grid.bits,
+        input_bits=scene.chains[site.input][-1].spec.grid.bits,
         in_network_sqnr_db=scene.together[site.node].decibels,
         isolated_sqnr_db=None if alone is None else alone.decibels,
         weight=tally.occupancy(float(steps.median())),
@@ -276,13 +274,13 @@ def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
 
 
 def _activation(scene: _Scene, q: FakeQuantizer) -> ActivationNoise:
-    name, step = q.site.name, float(q.step())
+    name, step = q.spec.name, float(q.scale())
     decibels, values = scene.sites[name].decibels, scene.tallies[name].occupancy(step)
     return ActivationNoise(
         quantizer=name,
-        tensor=q.site.tensor,
-        role=q.site.role,
-        bits=q.site.grid.bits,
+        tensor=q.spec.tensor,
+        role=q.spec.role,
+        bits=q.spec.grid.bits,
         sqnr_db=decibels,
         values=values,
     )

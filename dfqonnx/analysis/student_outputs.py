@@ -24,7 +24,7 @@ _CODES_BATCH, _CLASS_BATCH = 32, 128
 
 
 @torch.no_grad()
-def replay(
+def run_student(
     student: Student, pixels: NDArray[np.uint8], inputs: InputFormat
 ) -> StudentOutputs | None:
     """Return codes and logits of the first `PARITY_IMAGES` of `pixels` (N, H, W, C).
@@ -46,7 +46,7 @@ def replay(
     return StudentOutputs(joined, np.concatenate(logits))
 
 
-def same_classes(
+def class_agreement(
     student: Student,
     data: EvalData | None,
     found: Evaluation,

@@ -61,6 +61,7 @@ def _show(found: Audit) -> None:
         print_text(f"Conversions between the two: {counts}.")
     if found.float_nodes:
         print_table(
-            [("float node", False), ("operator", False), ("reason", False)],
+            ["float node", "operator", "reason"],
             [(node.name, node.op, node.reason) for node in found.float_nodes],
+            texts=3,
         )

@@ -76,12 +76,13 @@ def _show(table: ComparisonTable) -> None:
     accuracy = "" if top1 is None else f" (top-1 {top1.value:.2f} %)"
     print_text(f"Compared with {table.teacher.path}{accuracy} on {table.images}.")
     print_table(
-        [("student", False), ("bits", False), *((heading, True) for heading in headings)],
+        ["student", "bits", *headings],
         [
             (row.name, row.bits, *(row.cells[heading] for heading in headings))
             for row in rows
             if not row.problem
         ],
+        texts=2,
     )
     for row in rows:
         if row.problem:

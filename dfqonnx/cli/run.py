@@ -55,24 +55,11 @@ def run(
     from dfqonnx.config.request import run_request
 
     spec = run_request(
-        model,
-        bits,
-        preprocess=preprocess,
-        image_size=image_size,
-        eval_data=eval_data,
-        images=images,
-        recipe=recipe,
-        scale=scale,
-        gates=gate or (),
-        strict_gates=strict_gates,
-        out=out,
-        seed=seed,
-        budget=budget,
-        strict_ends=strict_ends,
-        weight_storage=weight_storage,
-        device=device,
-        target=target,
-    )
+        model, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
+        images=images, recipe=recipe, scale=scale, gates=gate or (), strict_gates=strict_gates,
+        out=out, seed=seed, budget=budget, strict_ends=strict_ends,
+        weight_storage=weight_storage, device=device, target=target,
+    )  # fmt: skip
     from dfqonnx.workflows.preflight import preflight
 
     preflight(spec)  # before torch is imported: a wrong path is an error at once

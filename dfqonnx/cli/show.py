@@ -36,21 +36,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: list[tuple[str, bool]], rows: list[tuple[str, ...]], bold: int = -1
+    headings: list[str], rows: list[tuple[str, ...]], *, texts: int = 1, bold: int = -1
 ) -> None:
-    """Print a table on stdout.
-
-    Args:
-        columns: the heading of each column, and whether it is aligned to the right.
-        rows: the cells.
-        bold: index of the row to print in bold.
-    """
+    """Print a table whose columns after the first `texts` are numbers; one row may be bold."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading, is_number in columns:
-        table.add_column(heading, justify="right" if is_number else "left")
+    for column, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if column < texts else "right")
     for index, row in enumerate(rows):
         table.add_row(*map(Text, row), style="bold" if index == bold else "")
     print_layout(table)

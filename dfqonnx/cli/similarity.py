@@ -91,7 +91,7 @@ def _show(found: Similarity) -> None:
     sets = [(reference.name, reference.divergence) for reference in found.references]
     sets = sorted([*sets, (found.images, found.divergence)], key=lambda pair: -pair[1].divergence)
     print_table(
-        [("images", False), ("n", True), ("mean over layers", True), ("sum over layers (J)", True)],
+        ["images", "n", "mean over layers", "sum over layers (J)"],
         [
             (name, f"{one.count:,}", f"{one.divergence:.4f}", f"{one.total:.3f}")
             for name, one in sets

@@ -39,17 +39,9 @@ def validate(
     from dfqonnx.workflows.preflight import check_validation
 
     spec = validate_request(
-        teacher,
-        student,
-        preprocess=preprocess,
-        image_size=image_size,
-        eval_data=eval_data,
-        images=images,
-        gates=gate or (),
-        strict_gates=strict_gates,
-        out=out,
-        seed=seed,
-    )
+        teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
+        images=images, gates=gate or (), strict_gates=strict_gates, out=out, seed=seed,
+    )  # fmt: skip
     check_validation(spec)
     from dfqonnx.workflows.validate import validate
 

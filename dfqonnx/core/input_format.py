@@ -219,7 +219,7 @@ class InputFormat:
         if p.layout == "NCHW":
             x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
         x = (x * _constant(p.std, x) + _constant(p.mean, x)) * p.scale
-        x = nearest_pixels(x)
+        x = round_to_pixels(x)
         return cast("Pixels", _contiguous(_reversed(x) if p.channels == "BGR" else x))
 
     def to_layout(self, images: Pixels) -> Pixels:
@@ -246,8 +246,12 @@ def _reversed(pixels: Any) -> Any:
     return pixels[..., list(range(pixels.shape[-1]))[::-1]]
 
 
-def nearest_pixels(values: Any) -> Any:
-    """Return the uint8 pixels nearest to `values`, a numpy array or a torch tensor."""
+@overload
+def round_to_pixels(values: NDArray[np.floating]) -> NDArray[np.uint8]: ...
+@overload
+def round_to_pixels(values: Pixels) -> Pixels: ...
+def round_to_pixels(values: Any) -> Any:
+    """Return the nearest pixels, uint8, of numpy or torch values from 0 to 255."""
     pixels = values.round().clip(0, 255)
     return pixels.astype(np.uint8) if isinstance(pixels, np.ndarray) else pixels.byte()
 

@@ -13,12 +13,8 @@ from dataclasses import dataclass
 class Histogram:
     """Values in bins of equal width, in units of the scale.
 
-    Attributes:
-        first: left edge of the first bin.
-        width: of a bin; a power of two, so that no bin straddles the edge of a code.
-        counts: number of values in each bin.
-        below: number of values left of the first bin.
-        above: number of values right of the last bin.
+    `first` is the left edge of the first bin; `width` is a power of two, so that no bin straddles
+    the edge of a code; `below` and `above` count the values beyond the bins.
     """
 
     first: float
@@ -52,10 +48,6 @@ class WeightedLayerNoise:
     """The quantization noise of one Conv, Gemm or MatMul.
 
     Attributes:
-        node: its name.
-        op: its operator.
-        weight_bits: of its weight.
-        input_bits: of its input.
         in_network_sqnr_db: SQNR of its output in the student, where everything before it is
             quantized as well; None when there is no noise, or it is unknown.
         isolated_sqnr_db: SQNR of its output when it reads the teacher's values.
@@ -75,13 +67,7 @@ class WeightedLayerNoise:
 class ActivationNoise:
     """The quantization noise of one activation quantizer.
 
-    Attributes:
-        quantizer: its name.
-        tensor: what it quantizes.
-        role: as in `ActivationQuantizer`.
-        bits: of its codes.
-        sqnr_db: SQNR of the quantized tensor; None when there is no noise, or it is unknown.
-        values: what arrives at it.
+    `sqnr_db` is None when there is no noise or it is unknown; `values` are those before rounding.
     """
 
     quantizer: str
@@ -103,15 +89,7 @@ class LayerNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphNode:
-    """A node of the normalized graph.
-
-    Attributes:
-        node: its name.
-        op: its operator.
-        reads: names of the nodes whose outputs it reads.
-        multiply_adds: for one image.
-        parameters: of the node.
-    """
+    """A node of the normalized graph; `reads` names the nodes whose outputs it reads."""
 
     node: str
     op: str

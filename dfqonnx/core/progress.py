@@ -18,39 +18,27 @@ class Progress(Protocol):
 
     def start(self, stage: str, total: int, *, done: int = 0) -> None:
         """Begin `stage`, or change its total, which is `total` units of work with `done` done."""
+        return
 
     def advance(self, units: int = 1, **figures: float) -> None:
         """Count `units` as done; `figures` are the latest loss, agreement and so on."""
+        return
 
     def note(self, message: str) -> None:
         """Show a message that should stay visible."""
+        return
 
     def warn(self, message: str) -> None:
         """Show a message that the user should act on."""
+        return
 
 
-class SilentProgress:
+class SilentProgress(Progress):
     """A `Progress` that shows nothing."""
-
-    def start(self, stage: str, total: int, *, done: int = 0) -> None:
-        """Ignore."""
-
-    def advance(self, units: int = 1, **figures: float) -> None:
-        """Ignore."""
-
-    def note(self, message: str) -> None:
-        """Ignore."""
-
-    def warn(self, message: str) -> None:
-        """Ignore."""
 
 
 class RecordingProgress:
-    """A `Progress` that passes everything on and keeps the warnings for the report.
-
-    Attributes:
-        warnings: every warning so far, in order.
-    """
+    """A `Progress` that passes everything on and keeps the warnings for the report."""
 
     def __init__(self, to: Progress) -> None:
         self._to = to

@@ -7,14 +7,17 @@ weighted node (the classifier) have 8 bits.
     codes = clip(round_half_even(x / scale) + zero_point, lo, hi)         (ONNX QuantizeLinear)
     x'    = (codes - zero_point) * scale                                  (ONNX DequantizeLinear)
 
-Only `.round()` and `.clip()` are used, so numpy arrays and torch tensors go through the same lines.
+This is the only file that rounds to codes. `quantize` and `dequantize` take numpy arrays and torch
+tensors; `round_in_range` and `fake_quantize` take torch tensors and need one temporary, as training
+wants it.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -92,6 +95,17 @@ class IntegerRange:
         """The smallest and the largest code, counted from the zero point."""
         return self.lo - self.zero_point, self.hi - self.zero_point
 
+    def below(self, clip_max: float | None, scale: float) -> Self:
+        """Return the range without the codes above `clip_max`, which may be None or infinite.
+
+        The largest code is then `rint(clip_max / scale) + zero_point`; two codes stay at least.
+        """
+        if clip_max is None or math.isinf(clip_max):
+            return self
+        largest = np.rint(np.float32(clip_max) / np.float32(scale))
+        top = int(min(largest, self.hi - self.zero_point)) + self.zero_point
+        return replace(self, hi=max(self.lo + 1, top))
+
 
 @dataclass(frozen=True)
 class NumberFormat:
@@ -166,11 +180,48 @@ class QuantizationConfig:
             )
 
 
-def quantize(x: Any, scale: Any, grid: IntegerRange) -> Any:
+class RealNumbers(Protocol):
+    """What numpy arrays and torch tensors have in common."""
+
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def round(self) -> Any:
+        """Return the nearest whole numbers, halves to even."""
+
+
+class RealTensor(RealNumbers, Protocol):
+    """A torch tensor: this file loads no torch."""
+
+    def round_(self) -> Any:
+        """Round in place."""
+
+    def mul_(self, other: Any, /) -> Any:
+        """Multiply in place."""
+
+
+Numbers = TypeVar("Numbers", bound=RealNumbers)
+Reals = TypeVar("Reals", bound=RealTensor)
+
+
+def quantize(x: Numbers, scale: Numbers, grid: IntegerRange) -> Numbers:
     """Return the codes of `x` in the dtype of `x`; `scale` broadcasts against `x`."""
-    return ((x / scale).round() + grid.zero_point).clip(grid.lo, grid.hi)
+    codes: Numbers = ((x / scale).round() + grid.zero_point).clip(grid.lo, grid.hi)
+    return codes
 
 
-def dequantize(codes: Any, scale: Any, grid: IntegerRange) -> Any:
+def dequantize(codes: Numbers, scale: Numbers, grid: IntegerRange) -> Numbers:
     """Return the reals that `codes` stand for."""
-    return (codes - grid.zero_point) * scale
+    reals: Numbers = (codes - grid.zero_point) * scale
+    return reals
+
+
+def round_in_range(x: Reals, scale: Reals, limits: tuple[int, int]) -> Reals:
+    """Return the codes of `x` counted from the zero point, within `limits`."""
+    codes: Reals = (x / scale).round_().clamp_(*limits)
+    return codes
+
+
+def fake_quantize(x: Reals, scale: Reals, limits: tuple[int, int]) -> Reals:
+    """Return the reals nearest to `x` whose codes, counted from the zero point, are in `limits`."""
+    reals: Reals = round_in_range(x, scale, limits).mul_(scale)
+    return reals

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import nearest_pixels
+from dfqonnx.core.input_format import round_to_pixels
 
 Floats = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def make_probe_images(
     count = max(FEWEST, min(IMAGES, VALUES // frame)) if count is None else count
     if not photo:
         values = rng.normal(127.5, 127.5 / 4, (count, *shape))
-        return np.asarray(nearest_pixels(values))
+        return round_to_pixels(values)
     chunk = max(1, CHUNK_VALUES // frame)
     parts = [_paint(min(chunk, count - at), shape, rng) for at in range(0, count, chunk)]
     return np.concatenate(parts)
@@ -90,5 +90,5 @@ def _paint(count: int, shape: tuple[int, int, int], rng: Generator) -> NDArray[n
         shift = (int(rng.integers(height)), int(rng.integers(width)))
         texture = uniform(0, 0.2)[:, None] * np.roll(noise, shift, (2, 3))
         image += cover.astype(np.float32) * (mean + color(CONTRAST, CHROMA) + texture - image)
-    pixels = nearest_pixels(image.clip(0, 1) * 255)
+    pixels = round_to_pixels(image * 255)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))  # (N, H, W, C)

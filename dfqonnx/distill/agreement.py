@@ -84,7 +84,7 @@ def measure_agreement(
     student: nn.Module, teacher: nn.Module, inputs: Iterable[Tensor]
 ) -> Agreement:
     """Return the agreement over batches of model inputs; without any it is 0 and infinity."""
-    names = tuple(getattr(student, "targets", ()))[1:]
+    names = tuple(getattr(student, "training_outputs", ()))[1:]
     sums = [_OutputSums() for _ in range(1 + len(names))]
     for x in inputs:
         (s, s_features), (t, t_features) = student(x), teacher(x)

@@ -103,7 +103,7 @@ def distill(
     teacher.to(context.device)
     holdout = config.holdout_images
     pool = ImagePool(images.pixels, inputs, holdout=holdout, context=context, kinds=images.kinds)
-    values = student.measure(pool.tensor(pool.train[:1]))
+    values = student.count_activations(pool.tensor(pool.train[:1]))
     sizes = choose_batch_sizes(config, values, context)
     before = initialize(
         student,
@@ -111,11 +111,11 @@ def distill(
         pool,
         config=config,
         equalization=equalization,
-        expected=network.expected,
+        expected=network.moments,
         sizes=sizes,
         context=context,
     )
-    config = reduce_lr_for_8bit(config, student.sites.narrowest())
+    config = reduce_lr_for_8bit(config, student.plan.narrowest())
     config = dataclasses.replace(config, batch_size=sizes.training)
     steps = choose_steps(config, student, before, values=values)
     state = TrainingState(
@@ -147,7 +147,7 @@ def choose_steps(
     """Return the recipe's number of steps, else that of the network, its bits and its agreement."""
     if config.steps is not None:
         return config.steps
-    budget = training_budget(student.sites.narrowest(), error=before.error, kl=before.kl)
+    budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)
 
 

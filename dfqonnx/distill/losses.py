@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.core.registry import Registry
-from dfqonnx.fakequant.quantizer import inner
+from dfqonnx.fakequant.quantizer import dot
 
 LEAST_VARIANCE = 1e-8
 Features = Mapping[str, Tensor]
@@ -169,9 +169,9 @@ class _NormalizedError(torch.autograd.Function):
         difference = student - teacher
         count = teacher.numel()
         mean = teacher.sum() / count
-        variance = (inner(teacher, teacher) / count - mean * mean).clamp_min(LEAST_VARIANCE)
+        variance = (dot(teacher, teacher) / count - mean * mean).clamp_min(LEAST_VARIANCE)
         ctx.save_for_backward(difference, variance)
-        return inner(difference, difference) / (variance * count)
+        return dot(difference, difference) / (variance * count)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

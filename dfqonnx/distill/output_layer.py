@@ -24,7 +24,7 @@ from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.ptq.gptq import LARGEST, SampledPositions, is_matrix_product, set_solution
+from dfqonnx.ptq.gptq import SampledPositions, can_refit, refit_layer
 
 MAX_IMAGES = 2048  # that the layers are solved on
 MAX_VALUES = 2**24  # kept of one layer's inputs, or outputs, over all images
@@ -64,8 +64,8 @@ def refit_output_layer(
     for damping in config.gptq_damping:
         for sample in samples:
             layer = sample.layer
-            layer.weight.copy_(program.tensors[layer.site.weight])
-            set_solution(layer, torch.cat(sample.x, 2), torch.cat(sample.y, 2), damping=damping)
+            layer.weight.copy_(program.tensors[layer.spec.weight])
+            refit_layer(layer, torch.cat(sample.x, 2), torch.cat(sample.y, 2), damping=damping)
         found = agreement()
         if found.better_than(best):
             best, kept = found, student.save_state()
@@ -82,13 +82,7 @@ def find_output_layers(student: Student, program: Program) -> list[QuantizedLaye
         }:
             ends.add(str(call.inputs[0]))
     last = {producers[name].node for name in ends if name in producers}
-    return [
-        layer
-        for layer in student.operators()
-        if layer.site.node in last
-        and layer.fan_in <= LARGEST
-        and is_matrix_product(layer.site, layer.attributes, layer.weight)
-    ]
+    return [layer for layer in student.layers() if layer.spec.node in last and can_refit(layer)]
 
 
 class _LayerSample:
@@ -102,16 +96,16 @@ class _LayerSample:
     """
 
     def __init__(self, layer: QuantizedLayer, program: Program, max_values: int) -> None:
-        self.layer, self.name = layer, str(program.step(layer.site.node).outputs[0])
+        self.layer, self.name = layer, str(program.step(layer.spec.node).outputs[0])
         groups = int(layer.attributes.get("group", 1))
-        widest = max(layer.fan_in * groups, layer.weight.shape[layer.site.axis])
+        widest = max(layer.fan_in * groups, layer.weight.shape[layer.spec.axis])
         self._positions = max(1, max_values // widest)
         self.x: list[Tensor] = []
         self.y: list[Tensor] = []
 
     def add(self, value: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
         """Keep random positions of a batch."""
-        site, attributes = self.layer.site, self.layer.attributes
+        site, attributes = self.layer.spec, self.layer.attributes
         at = SampledPositions(site, attributes, wanted, count=self._positions, generator=generator)
         self.x.append(at.inputs(value, self.layer.weight))
         self.y.append(at.outputs(wanted))

@@ -38,7 +38,7 @@ from dfqonnx.distill.image_pool import Batch, ImagePool, training_batches
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
-from dfqonnx.fakequant.soft_rounding import SoftRounding, slowed
+from dfqonnx.fakequant.soft_rounding import SoftRounding, code_lr_factor
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 
@@ -126,7 +126,7 @@ class Trainer:
 
 def copy_student(student: Student) -> Student:
     """Return a student with the same parameters, on the same device."""
-    copy = Student(student.net.program, student.sites)
+    copy = Student(student.net.program, student.plan)
     copy.load_state(student.save_state())
     return copy.to(next(student.parameters()).device)
 
@@ -161,7 +161,11 @@ class Replica:
         is_soft = config.optimizer.rounding == "soft"
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
         self.temperature = 0.0
-        parts = student.parts() if self._soft_rounding is None else self._soft_rounding.parts()
+        parts = (
+            student.parameter_groups()
+            if self._soft_rounding is None
+            else self._soft_rounding.parameter_groups()
+        )
         self._parameters = [p for kind in parts.values() for p in kind]
         self.optimizer = build_optimizer(parts, config.optimizer)
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -192,7 +196,7 @@ class Replica:
             torch.nn.utils.clip_grad_norm_(self._parameters, config.optimizer.max_grad_norm)
         self.optimizer.step()
         if self._soft_rounding is not None:
-            self._soft_rounding.pull(self._peak_rates[0] * lr_factor)
+            self._soft_rounding.regularize(self._peak_rates[0] * lr_factor)
         if config.weight_averaging and done >= 1.0 - config.weight_averaging:
             self._average.add()
         return value
@@ -200,14 +204,14 @@ class Replica:
     def measure_agreement(self, inputs: Iterable[Tensor]) -> Agreement:
         """Round all weights and return the student's agreement with its teacher."""
         if self._soft_rounding is not None:
-            self._soft_rounding.set_width(0.0)  # the next step sets it anew
+            self._soft_rounding.set_temperature(0.0)  # the next step sets it anew
         return measure_agreement(self.student, self._teacher, inputs)
 
     def finish(self) -> None:
         """Give the student its averaged weights, where there are some, all of them rounded."""
         self._average.apply()
         if self._soft_rounding is not None:
-            self._soft_rounding.settle()
+            self._soft_rounding.harden()
 
     def _set_rates(self, lr_factor: float, done: float) -> None:
         """Set the temperature of soft rounding and the learning rates of a step."""
@@ -215,9 +219,11 @@ class Replica:
             group["lr"] = peak * lr_factor
         if self._soft_rounding is not None:
             self.temperature = rounding_temperature(done)
-            self._soft_rounding.set_width(self.temperature)
+            self._soft_rounding.set_temperature(self.temperature)
             if self.temperature:
-                self.optimizer.param_groups[0]["lr"] *= slowed(self.temperature)  # of weights
+                self.optimizer.param_groups[0]["lr"] *= code_lr_factor(
+                    self.temperature
+                )  # of weights
 
     def _loss(self, batch: Batch) -> Tensor:
         config = self._config
@@ -262,11 +268,11 @@ def build_optimizer(
     """Return the optimizer of `weights`, `biases` and `steps` (logarithmic scales)."""
     weight_lr, scale_lr = config.rates()
     groups: list[dict[str, Any]] = []
-    for kind, lr in (("weights", weight_lr), ("biases", weight_lr), ("steps", scale_lr)):
+    for kind, lr in (("weights", weight_lr), ("biases", weight_lr), ("scales", scale_lr)):
         decay = config.weight_decay if kind == "weights" else 0.0
         group = {"params": parts[kind], "lr": lr, "weight_decay": decay}
         if config.kind == "sgd":
-            momentum = 0.0 if kind == "steps" else config.momentum
+            momentum = 0.0 if kind == "scales" else config.momentum
             group |= {"momentum": momentum, "nesterov": momentum > 0}
         if parts[kind]:
             groups.append(group)

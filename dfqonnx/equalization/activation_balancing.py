@@ -22,21 +22,21 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization import IntegerRange
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.equalization.scale_groups import ScaleGroups
-from dfqonnx.fakequant.step_search import SMALLEST, search_weight_scales
+from dfqonnx.fakequant.scale_search import SMALLEST, search_weight_scales
 
-NARROW = 7  # bits up to which it is a step shared by all channels that costs
-MOST = 8.0  # the largest factor, and one over the smallest
+MAX_BITS = 7  # bits up to which it is a step shared by all channels that costs
+MAX_FACTOR = 8.0  # the largest factor, and one over the smallest
 _RATIOS = 21  # clipping ratios tried for a channel
 
 
-def find_shared_scales(
+def find_balanced_quantizers(
     freedom: ScaleGroups, sites: QuantizationPlan
 ) -> tuple[ActivationQuantizer, ...]:
     """Return the narrow quantizers of values with free channels."""
     return tuple(
         site
         for site in sites.activations
-        if site.grid.bits <= NARROW
+        if site.grid.bits <= MAX_BITS
         and site.tensor in freedom.factor
         and (freedom.factor[site.tensor] >= 0).any()
     )
@@ -55,7 +55,7 @@ def balance_activation_channels(
 
     Args:
         program: the float network.
-        shared: quantizers whose channels are brought nearer, see `find_shared_scales`.
+        shared: quantizers whose channels are brought nearer, see `find_balanced_quantizers`.
         freedom: of the network's channels.
         x: model inputs that tell ranges.
         share: a, from 0 to 1.
@@ -70,7 +70,7 @@ def balance_activation_channels(
         told &= numbers >= 0
         logs.index_add_(0, numbers[told], log[told])
         counts.index_add_(0, numbers[told], torch.ones(int(told.sum())))
-    return (-share * logs / counts.clamp_min(1)).exp().clamp(1 / MOST, MOST)
+    return (-share * logs / counts.clamp_min(1)).exp().clamp(1 / MAX_FACTOR, MAX_FACTOR)
 
 
 def _unevenness(value: Tensor, grid: IntegerRange) -> tuple[Tensor, Tensor]:

@@ -48,21 +48,21 @@ def _shifts(pair: LayerPair) -> bool:
     """Whether what stands between lets a constant above 0 through."""
     rectified = "Relu" in pair.between or bool(pair.clips)
     passing = ops_with(Trait.SHIFT_EQUIVARIANT) | ({"Clip"} if pair.clips else frozenset())
-    biased = pair.first.site.bias is not None and pair.second.site.bias is not None
+    biased = pair.first.spec.bias is not None and pair.second.spec.bias is not None
     return rectified and biased and set(pair.between) <= passing
 
 
 def _move(pair: LayerPair, least: Tensor, tensors: dict[str, Tensor]) -> None:
-    first, second = str(pair.first.site.bias), str(pair.second.site.bias)
+    first, second = str(pair.first.spec.bias), str(pair.second.spec.bias)
     least = least.to(tensors[first])
     tensors[first] = (tensors[first].reshape(-1) - least).reshape(tensors[first].shape)
-    weight, layer = tensors[pair.second.site.weight], pair.second
+    weight, layer = tensors[pair.second.spec.weight], pair.second
     moved = layer.out_rows(layer.scale_inputs(weight, layer.spread(least, weight))).sum(1)
     bias = tensors[second]
     tensors[second] = (bias.reshape(-1) + moved).reshape(bias.shape)
 
 
-def moved_biases(before: Mapping[str, Tensor], network: CrossLayerEqualized) -> int:
+def count_absorbed_biases(before: Mapping[str, Tensor], network: CrossLayerEqualized) -> int:
     """Return how many channels gave their bias away."""
-    biases = [str(pair.first.site.bias) for pair in network.pairs if pair.first.site.bias]
+    biases = [str(pair.first.spec.bias) for pair in network.pairs if pair.first.spec.bias]
     return sum(int((before[b] > network.program.tensors[b]).sum()) for b in biases)

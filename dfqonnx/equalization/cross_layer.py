@@ -28,12 +28,12 @@ from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
-from dfqonnx.equalization.layers import LayerPair, find_pairs, largest
+from dfqonnx.equalization.layers import LayerPair, find_layer_pairs, largest
 
-SWEEPS = 50
-STILL = 1e-5  # a sweep whose factors are all this close to 1 is the last
-MOST = 1e8  # largest factor of one sweep, and its inverse the least
-SPILL = 1e-3  # 30 dB, all ceilings together
+MAX_SWEEPS = 50
+TOLERANCE = 1e-5  # a sweep whose factors are all this close to 1 is the last
+MAX_FACTOR = 1e8  # largest factor of one sweep, and its inverse the least
+MAX_CLIP_NOISE = 1e-3  # 30 dB, all ceilings together
 Statistics = Mapping[str, ChannelStatistics]
 
 
@@ -43,18 +43,18 @@ class CrossLayerEqualized:
 
     Attributes:
         program: the network.
-        sites: the ceilings that went are infinite there: export writes such a Clip as a Relu.
+        plan: the ceilings that went are infinite there: export writes such a Clip as a Relu.
         statistics: of the scaled channels.
         pairs: between which scales moved.
-        relaxed: nodes that lost their ceiling.
+        removed_clips: nodes that lost their ceiling.
         sweeps: until nothing moved.
     """
 
     program: Program
-    sites: QuantizationPlan
+    plan: QuantizationPlan
     statistics: Statistics
     pairs: tuple[LayerPair, ...]
-    relaxed: tuple[str, ...]
+    removed_clips: tuple[str, ...]
     sweeps: int
 
 
@@ -69,11 +69,11 @@ def equalize_cross_layer(
         sites: its quantizers.
         statistics: what BatchNormalization knew, by value name; may be empty.
     """
-    pairs = find_pairs(program, sites, clips=needless_ceilings(program, sites, statistics))
+    pairs = find_layer_pairs(program, sites, clips=find_removable_clips(program, sites, statistics))
     tensors = dict(program.tensors)
     factors = {pair.first.output: _ones(pair, tensors) for pair in pairs}
     sweep, moved = 0, math.inf
-    while pairs and sweep < SWEEPS and moved > STILL:
+    while pairs and sweep < MAX_SWEEPS and moved > TOLERANCE:
         sweep, moved = sweep + 1, 0.0
         for pair in pairs:
             step = _factors(pair, tensors)  # (C,)
@@ -85,14 +85,14 @@ def equalize_cross_layer(
     return CrossLayerEqualized(
         replace(program, tensors=tensors, steps=_relaxed(program, relaxed)),
         _without_ceilings(sites, program, relaxed),
-        scaled_statistics(statistics, factors),
+        scale_statistics(statistics, factors),
         pairs,
         relaxed,
         sweep,
     )
 
 
-def needless_ceilings(
+def find_removable_clips(
     program: Program, sites: QuantizationPlan, statistics: Statistics
 ) -> set[str]:
     """Return the nodes Clip(0, c) above whose ceilings next to nothing lies, all together."""
@@ -107,7 +107,7 @@ def needless_ceilings(
             noise[step.node] = spilled / max(1e-24, float(above(mean, variance).sum()))
     ranked = sorted(noise, key=lambda node: noise[node])
     totals = accumulate(noise[node] for node in ranked)
-    return {node for node, total in zip(ranked, totals, strict=True) if total <= SPILL}
+    return {node for node, total in zip(ranked, totals, strict=True) if total <= MAX_CLIP_NOISE}
 
 
 def above(mean: Tensor, variance: Tensor) -> Tensor:
@@ -121,20 +121,20 @@ def above(mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def _ones(pair: LayerPair, tensors: Mapping[str, Tensor]) -> Tensor:
-    weight = tensors[pair.first.site.weight]
-    return torch.ones(weight.shape[pair.first.site.axis], device=weight.device)
+    weight = tensors[pair.first.spec.weight]
+    return torch.ones(weight.shape[pair.first.spec.axis], device=weight.device)
 
 
 def _factors(pair: LayerPair, tensors: Mapping[str, Tensor]) -> Tensor:
     """Return s, (C,); 1 where a channel is dead on either side."""
-    first = largest(pair.first.out_rows(tensors[pair.first.site.weight]))
-    rows = pair.second.in_rows(tensors[pair.second.site.weight])
+    first = largest(pair.first.out_rows(tensors[pair.first.spec.weight]))
+    rows = pair.second.in_rows(tensors[pair.second.spec.weight])
     second = largest(rows.reshape(len(first), -1))
-    factors = ((first * second).sqrt() / first).clamp(1 / MOST, MOST)
+    factors = ((first * second).sqrt() / first).clamp(1 / MAX_FACTOR, MAX_FACTOR)
     return torch.where((first > 0) & (second > 0), factors, torch.ones_like(first))
 
 
-def scaled_statistics(known: Statistics, factors: Mapping[str, Tensor]) -> Statistics:
+def scale_statistics(known: Statistics, factors: Mapping[str, Tensor]) -> Statistics:
     """Return what BatchNormalization knew of values whose channels were scaled.
 
     Args:

@@ -15,12 +15,12 @@ from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.equalization.activation_balancing import (
     balance_activation_channels,
-    find_shared_scales,
+    find_balanced_quantizers,
 )
-from dfqonnx.equalization.bias_absorption import absorb_high_bias, moved_biases
-from dfqonnx.equalization.cross_layer import Statistics, equalize_cross_layer, scaled_statistics
+from dfqonnx.equalization.bias_absorption import absorb_high_bias, count_absorbed_biases
+from dfqonnx.equalization.cross_layer import Statistics, equalize_cross_layer, scale_statistics
 from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
-from dfqonnx.equalization.instance_norm import find_pairs, normalize_before_instance_norm
+from dfqonnx.equalization.instance_norm import find_normalized_convs, normalize_before_instance_norm
 from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
@@ -34,13 +34,13 @@ class EqualizedNetwork:
 
     Attributes:
         program: the network.
-        sites: its quantizers.
-        expected: what its values are on the training data, by name, where it is known and asked.
+        plan: its quantizers.
+        moments: what its values are on the training data, by name, where it is known and asked.
     """
 
     program: Program
-    sites: QuantizationPlan
-    expected: Mapping[str, ActivationMoments] = field(default_factory=dict)
+    plan: QuantizationPlan
+    moments: Mapping[str, ActivationMoments] = field(default_factory=dict)
 
 
 def equalize(
@@ -64,7 +64,7 @@ def equalize(
     """
     program, evened = (
         normalize_before_instance_norm(program, _paint(inputs))
-        if find_pairs(program)
+        if find_normalized_convs(program)
         else (program, 0)
     )
     if evened:
@@ -78,14 +78,14 @@ def equalize(
     if spec.cross_layer:
         found = equalize_cross_layer(program, sites, statistics)
         note = f"Equalized {len(found.pairs)} pairs of layers in {found.sweeps} sweeps"
-        if found.relaxed:
-            note += f", replaced {len(found.relaxed)} ReLU6 by ReLU"
+        if found.removed_clips:
+            note += f", replaced {len(found.removed_clips)} ReLU6 by ReLU"
         if spec.bias_absorption:
             before = found.program.tensors
             found = absorb_high_bias(found)
-            note += f", absorbed {moved_biases(before, found)} high biases"
+            note += f", absorbed {count_absorbed_biases(before, found)} high biases"
         progress.note(f"{note}.")
-        program, sites, statistics = found.program, found.sites, found.statistics
+        program, sites, statistics = found.program, found.plan, found.statistics
     expected: Mapping[str, ActivationMoments] = {}
     if spec.bias_correction or spec.activation_ranges == "batchnorm":
         expected = propagate_moments(program, statistics, inputs)
@@ -104,14 +104,14 @@ def _leveled(
     if not share:
         return program, statistics, 0
     freedom = find_scale_groups(program, sites)
-    shared = find_shared_scales(freedom, sites)
+    shared = find_balanced_quantizers(freedom, sites)
     if not shared:
         return program, statistics, 0
     height, width, _ = inputs.image_size
     x = _paint(inputs, min(_MOST, max(1, _PIXELS // (height * width))))
     factors = balance_activation_channels(program, shared, freedom, x, share=share)
     by = {name: freedom.of(name, factors) for name in statistics.keys() & freedom.factor}
-    return freedom.scaled(program, factors), scaled_statistics(statistics, by), len(shared)
+    return freedom.scaled(program, factors), scale_statistics(statistics, by), len(shared)
 
 
 def _paint(inputs: InputFormat, count: int = _PAINTED) -> Tensor:

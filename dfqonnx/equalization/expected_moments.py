@@ -56,9 +56,9 @@ class ActivationMoments:
 
     def clipped(self, ceiling: float) -> ActivationMoments:
         """Return min(max(x, 0), ceiling) of a Gaussian; `ceiling` may be infinite."""
-        mean, second = rectified(self.mean, self.variance)
+        mean, second = rectified_moments(self.mean, self.variance)
         if math.isfinite(ceiling):
-            over, over2 = rectified(self.mean - ceiling, self.variance)
+            over, over2 = rectified_moments(self.mean - ceiling, self.variance)
             mean, second = mean - over, second - over2 - 2 * ceiling * over
         variance = (second - mean.square()).clamp_min(0)
         return ActivationMoments(
@@ -79,7 +79,7 @@ class ActivationMoments:
         return ActivationMoments(*(part.repeat_interleave(count) for part in parts))
 
 
-def rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+def rectified_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Return E[y] and E[y^2] of y = max(x, 0), x ~ N(mean, variance)."""
     deviation = variance.clamp_min(1e-24).sqrt()
     a = mean / deviation
@@ -103,7 +103,7 @@ def propagate_moments(
     """
     found: dict[str, ActivationMoments] = {}
     if inputs.is_image and len(program.inputs) == 1:
-        found[program.inputs[0]] = photographs(inputs.preprocessing, inputs.image_size[2])
+        found[program.inputs[0]] = input_moments(inputs.preprocessing, inputs.image_size[2])
     for step in program.steps:
         name = str(step.outputs[0])
         known = statistics.get(name)
@@ -117,7 +117,7 @@ def propagate_moments(
     return found
 
 
-def photographs(inputs: Preprocessing, channels: int) -> ActivationMoments:
+def input_moments(inputs: Preprocessing, channels: int) -> ActivationMoments:
     """Return what the network's input is on photographs; its range is that of the pixels."""
     low, high = torch.tensor(
         [inputs.range(c) for c in range(channels)], dtype=torch.float64

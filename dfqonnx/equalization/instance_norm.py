@@ -33,7 +33,7 @@ def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program
         program: left as it is.
         x: a few model inputs.
     """
-    pairs = find_pairs(program)
+    pairs = find_normalized_convs(program)
     if not pairs:
         return program, 0
     names = [str(conv.outputs[0]) for conv, _ in pairs]
@@ -44,7 +44,7 @@ def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program
         value = taps[name].double()
         mean, variance = value.mean(axes), value.var(axes, correction=0)  # (C,)
         floor = MARGIN * float(norm.attributes.get("epsilon", 1e-5))
-        scale = factors(variance, floor).cpu()
+        scale = scale_factors(variance, floor).cpu()
         weight, bias = str(conv.inputs[1]), str(conv.inputs[2])
         shape = (-1, *[1] * (tensors[weight].dim() - 1))
         tensors[weight] = (tensors[weight].double() * scale.view(shape)).float()
@@ -52,7 +52,7 @@ def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program
     return replace(program, tensors=tensors), len(pairs)
 
 
-def factors(variance: Tensor, floor: float) -> Tensor:
+def scale_factors(variance: Tensor, floor: float) -> Tensor:
     """Return s (C,): 1 where a variance is too near epsilon to be touched."""
     sound = variance > floor
     if not bool(sound.any()):
@@ -61,7 +61,7 @@ def factors(variance: Tensor, floor: float) -> Tensor:
     return torch.where(sound, (goal / variance.clamp_min(_FEWEST)).sqrt(), 1.0)
 
 
-def find_pairs(program: Program) -> list[tuple[OpCall, OpCall]]:
+def find_normalized_convs(program: Program) -> list[tuple[OpCall, OpCall]]:
     """Return every (Conv, InstanceNormalization) of which the second alone reads the first."""
     readers: dict[str, list[OpCall]] = {}
     for step in program.steps:

@@ -26,40 +26,40 @@ class WeightedLayer:
     """A weighted node with constants of its own.
 
     Attributes:
-        site: its weight site.
+        spec: its weight site.
         group: of a Conv; 1 elsewhere.
         output: name of the value it makes.
     """
 
-    site: WeightQuantizer
+    spec: WeightQuantizer
     group: int
     output: str
 
     def out_rows(self, weight: Tensor) -> Tensor:
         """Return the weight as (output channels, rest)."""
-        return weight.movedim(self.site.axis, 0).reshape(weight.shape[self.site.axis], -1)
+        return weight.movedim(self.spec.axis, 0).reshape(weight.shape[self.spec.axis], -1)
 
     def in_rows(self, weight: Tensor) -> Tensor:
         """Return the weight as (input channels, rest)."""
-        moved = weight.movedim(self.site.axis, 0)  # (O, I/G, ...)
+        moved = weight.movedim(self.spec.axis, 0)  # (O, I/G, ...)
         grouped = moved.reshape(self.group, moved.shape[0] // self.group, moved.shape[1], -1)
         return grouped.transpose(1, 2).reshape(self.group * moved.shape[1], -1)
 
     def scale_outputs(self, weight: Tensor, factors: Tensor) -> Tensor:
         """Return the weight with every output channel times its factor."""
-        return (weight.movedim(self.site.axis, -1) * factors).movedim(-1, self.site.axis)
+        return (weight.movedim(self.spec.axis, -1) * factors).movedim(-1, self.spec.axis)
 
     def scale_inputs(self, weight: Tensor, factors: Tensor) -> Tensor:
         """Return the weight with every input channel times its factor."""
-        moved = weight.movedim(self.site.axis, 0)  # (O, I/G, ...)
+        moved = weight.movedim(self.spec.axis, 0)  # (O, I/G, ...)
         rows = factors.reshape(self.group, 1, moved.shape[1])
         rows = rows.expand(-1, moved.shape[0] // self.group, -1).reshape(moved.shape[:2])
         scaled = moved * rows.reshape(*rows.shape, *[1] * (moved.dim() - 2))
-        return scaled.movedim(0, self.site.axis)
+        return scaled.movedim(0, self.spec.axis)
 
     def scale_made(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
         """Multiply every channel that the layer makes, bias included, by its factor, in place."""
-        site = self.site
+        site = self.spec
         tensors[site.weight] = self.scale_outputs(tensors[site.weight], factors)
         if site.bias is not None:
             bias = tensors[site.bias]
@@ -67,9 +67,9 @@ class WeightedLayer:
 
     def scale_read(self, tensors: dict[str, Tensor], factors: Tensor) -> None:
         """Let the layer read channels that are `factors` times what they were, in place."""
-        weight = tensors[self.site.weight]
+        weight = tensors[self.spec.weight]
         by = self.spread(1 / factors, weight)
-        tensors[self.site.weight] = self.scale_inputs(weight, by)
+        tensors[self.spec.weight] = self.scale_inputs(weight, by)
 
     def spread(self, factors: Tensor, weight: Tensor) -> Tensor:
         """Return one factor per input, each repeated where a channel has a block of them."""
@@ -93,7 +93,7 @@ class LayerPair:
     clips: tuple[str, ...] = ()
 
 
-def find_pairs(
+def find_layer_pairs(
     program: Program, sites: QuantizationPlan, *, clips: Collection[str] = ()
 ) -> tuple[LayerPair, ...]:
     """Return every pair, in the order of execution.
@@ -103,7 +103,7 @@ def find_pairs(
         sites: names the weighted nodes.
         clips: nodes whose ceiling may go.
     """
-    layers = {layer.site.node: layer for layer in find_layers(program, sites)}
+    layers = {layer.spec.node: layer for layer in find_layers(program, sites)}
     readers: dict[str, list[OpCall]] = {}
     for step in program.steps:
         for name in step.reads():
@@ -171,8 +171,8 @@ def _flattens(step: OpCall) -> bool:
 
 def _fits(pair: LayerPair, program: Program) -> bool:
     """Whether the channels of both sides belong together: as many, or blocks behind Flatten."""
-    made = program.tensors[pair.first.site.weight].shape[pair.first.site.axis]
-    read = pair.second.in_rows(program.tensors[pair.second.site.weight]).shape[0]
+    made = program.tensors[pair.first.spec.weight].shape[pair.first.spec.axis]
+    read = pair.second.in_rows(program.tensors[pair.second.spec.weight]).shape[0]
     return read == made or ("Flatten" in pair.between and read % made == 0)
 
 

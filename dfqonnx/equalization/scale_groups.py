@@ -100,16 +100,16 @@ class ScaleGroupBuilder:
             self.fixed.update((*read, *made))
 
     def _layer(self, layer: WeightedLayer, step: OpCall, read: str) -> None:
-        weight = self._program.tensors[layer.site.weight]
+        weight = self._program.tensors[layer.spec.weight]
         rows, known = step.op != "Conv", self.values.get(read)
         fits = known is not None and known.rows == rows and self._fits(layer, known)
         if not fits:
             self.fixed.add(read)
         self.reads.append((layer, read if fits else None))
-        self._enter(layer.output, Channels(0, weight.shape[layer.site.axis], rows=rows))
+        self._enter(layer.output, Channels(0, weight.shape[layer.spec.axis], rows=rows))
 
     def _fits(self, layer: WeightedLayer, known: Channels) -> bool:
-        columns = len(layer.in_rows(self._program.tensors[layer.site.weight]))
+        columns = len(layer.in_rows(self._program.tensors[layer.spec.weight]))
         return columns == known.size or (known.block and columns % known.size == 0)
 
     def _tied(self, step: OpCall, known: list[Channels], made: str) -> bool:
@@ -234,7 +234,7 @@ def find_scale_groups(program: Program, sites: QuantizationPlan) -> ScaleGroups:
         sites: names the layers: nodes that stay float keep their channels.
     """
     walk = ScaleGroupBuilder(
-        program, {layer.site.node: layer for layer in find_layers(program, sites)}
+        program, {layer.spec.node: layer for layer in find_layers(program, sites)}
     )
     none = np.zeros(0, np.int64)
     one = np.concatenate([none, *(old for old, _ in walk.ties)])

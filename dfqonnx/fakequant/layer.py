@@ -3,73 +3,92 @@
     w'[c] = s_w[c] * clip(round(w[c] / s_w[c]), lo, hi)
     b'[c] = (s_x s_w[c]) * round(b[c] / (s_x s_w[c]))       int32 codes, straight-through gradient
 
-s_x is the step of the quantizer that the node reads. A channel whose weights are next to nothing
+s_x is the scale of the quantizer that the node reads. A channel whose weights are next to nothing
 against its bias would need bias codes beyond int32, so s_w[c] >= |b[c]| / (s_x 2^24): such a
 weight is 0 anyway, and float32 holds codes up to 2^24 exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.core.quantization import quantize
+from dfqonnx.convert.program import OpCall
+from dfqonnx.core.quantization import fake_quantize, quantize, round_in_range
 from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
 from dfqonnx.fakequant.quantizer import FakeQuantizer, ScaleGradient, gradient_factor, per_channel
-from dfqonnx.fakequant.step_search import search_weight_scales
+from dfqonnx.fakequant.scale_search import search_weight_scales
 
-BIAS_CODES = 2.0**24
-
-
-def _codes(bias: Tensor, scale: Tensor) -> Tensor:
-    return (bias / scale).round_().clamp_(-(2.0**30), 2.0**30)
+MAX_BIAS_CODE = 2.0**24
+BIAS_LIMITS = (-(2**30), 2**30)
 
 
-class _OnGrid(torch.autograd.Function):
+class _RoundedBias(torch.autograd.Function):
     """Round to a grid; the gradient passes."""
 
     @staticmethod
     def forward(ctx: Any, bias: Tensor, scale: Tensor) -> Tensor:
-        return _codes(bias, scale).mul_(scale)
+        return fake_quantize(bias, scale, BIAS_LIMITS)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
+class WeightSource(Protocol):
+    """Returns the weight and the bias that a layer computes with."""
+
+    def __call__(self, layer: QuantizedLayer, /) -> tuple[Tensor, Tensor | None]:
+        """Return them for a layer."""
+
+
+def both_rounded(layer: QuantizedLayer) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias on their grids: what is exported."""
+    return layer.rounded_weight(), layer.rounded_bias(layer.bias)
+
+
+def weight_rounded(layer: QuantizedLayer) -> tuple[Tensor, Tensor | None]:
+    """Return the weight on its grid and the bias as it is, while the input's scale is unknown."""
+    return layer.rounded_weight(), layer.bias
+
+
 class QuantizedLayer(nn.Module):
-    """Runs one program step with its weight and bias on their grids.
+    """Runs one node of a program with its weight and bias on their grids.
 
     Attributes:
-        site: the decision that it carries out.
+        spec: the entry of the plan that it carries out.
         weight: float parameter behind the codes.
         bias: float parameter behind the int32 codes; None for MatMul.
-        log_step: (O,) logarithms of the weight steps.
+        log_scale: (O,) logarithms of the weight's scales.
         attributes: of the node.
-        step_shape: of the steps beside the weight.
-        form: while another form of weight and bias is trained (`gradual`), what returns them.
+        scale_shape: of the scales beside the weight.
+        weight_source: what `forward` computes with; soft rounding puts itself here.
         multiply_adds: per image, known after the first forward pass.
     """
 
     def __init__(
-        self, site: WeightQuantizer, step: Any, tensors: Mapping[str, Tensor], source: FakeQuantizer
+        self,
+        spec: WeightQuantizer,
+        call: OpCall,
+        tensors: Mapping[str, Tensor],
+        source: FakeQuantizer,
     ) -> None:
         super().__init__()
-        self.site = site
-        self._function = step.function
-        self.attributes = dict(step.attributes)
-        self._inputs: tuple[str, ...] = tuple(name or "" for name in step.inputs)
+        self.spec = spec
+        self._function = call.function
+        self.attributes = dict(call.attributes)
+        self._inputs: tuple[str, ...] = tuple(name or "" for name in call.inputs)
         self._source = (source,)  # a tuple: its parameter is registered once, by the student
-        weight = tensors[site.weight].detach().clone()
+        weight = tensors[spec.weight].detach().clone()
         if weight.dim() == 4:
             weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(tensors[site.bias].detach().clone()) if site.bias else None
-        own = (site.weight, site.bias)
+        self.bias = nn.Parameter(tensors[spec.bias].detach().clone()) if spec.bias else None
+        own = (spec.weight, spec.bias)
         self._extra = {
             name: f"extra{k}"
             for k, name in enumerate(self._inputs)
@@ -77,64 +96,73 @@ class QuantizedLayer(nn.Module):
         }
         for name, buffer in self._extra.items():
             self.register_buffer(buffer, tensors[name].detach().clone())
-        self.step_shape = [1] * weight.dim()
-        self.step_shape[site.axis] = weight.shape[site.axis]
-        self.log_step = nn.Parameter(torch.zeros(weight.shape[site.axis]))
-        self._g = gradient_factor(self.fan_in, site.grid.limits[1])
+        self.scale_shape = [1] * weight.dim()
+        self.scale_shape[spec.axis] = weight.shape[spec.axis]
+        self.log_scale = nn.Parameter(torch.zeros(weight.shape[spec.axis]))
+        g = gradient_factor(self.fan_in, spec.grid.limits[1])
+        self._rule = ScaleGradient(*spec.grid.limits, g)
         self.multiply_adds = 0
-        self.float_bias = False  # while the input's step is not known
-        self.form: Callable[[], tuple[Tensor, Tensor | None]] | None = None
-        self.reset_steps()
+        self.weight_source: WeightSource = both_rounded
+        self.search_scales()
 
     @property
-    def reads(self) -> str:
-        """Name of the value that the node reads: behind a pooling, not the site's own."""
+    def input_name(self) -> str:
+        """Name of the value that the node reads: behind a pooling, not the quantizer's own."""
         return self._inputs[0]
 
     @property
     def fan_in(self) -> int:
         """Weights per output channel."""
-        return self.weight.numel() // self.weight.shape[self.site.axis]
+        return self.weight.numel() // self.weight.shape[self.spec.axis]
 
     @torch.no_grad()
-    def reset_steps(self) -> None:
-        """Set the weight steps by grid search."""
-        steps = search_weight_scales(self.weight, self.site.grid, self.site.axis)
-        self.log_step.copy_(steps.log())
+    def search_scales(self) -> None:
+        """Set the weight's scales by grid search."""
+        scales = search_weight_scales(self.weight, self.spec.grid, self.spec.axis)
+        self.log_scale.copy_(scales.log())
 
     @torch.no_grad()
     def guard_bias(self) -> None:
-        """Raise steps that would push a bias code beyond 2^24."""
+        """Raise scales that would push a bias code beyond 2^24."""
         if self.bias is not None:
-            least = self.bias.reshape(-1).abs() / (self._source[0].step() * BIAS_CODES)
-            self.log_step.copy_(self.log_step.maximum(least.clamp_min(1e-30).log()))
+            least = self.bias.reshape(-1).abs() / (self._source[0].scale() * MAX_BIAS_CODE)
+            self.log_scale.copy_(self.log_scale.maximum(least.clamp_min(1e-30).log()))
 
     @torch.no_grad()
-    def set(self, weight: Tensor, steps: Tensor, bias: Tensor) -> None:
-        """Set weight, weight steps and, where there is one, the bias."""
+    def set_parameters(self, weight: Tensor, scales: Tensor, bias: Tensor) -> None:
+        """Set weight, weight scales and, where there is one, the bias."""
         self.weight.copy_(weight)
-        self.log_step.copy_(steps.log())
+        self.log_scale.copy_(scales.log())
         if self.bias is not None:
             self.bias.copy_(bias.view(self.bias.shape))
         self.guard_bias()
 
-    def steps(self) -> Tensor:
-        """Return the weight steps, (O,)."""
-        return self.log_step.exp()
+    def scales(self) -> Tensor:
+        """Return the weight's scales, (O,)."""
+        return self.log_scale.exp()
+
+    def shaped_scales(self) -> Tensor:
+        """Return the weight's scales so that they broadcast against it: (O, 1, 1, 1)."""
+        return self.scales().view(self.scale_shape)
 
     def bias_scale(self) -> Tensor:
         """Return s_x s_w, (O,)."""
-        return (self._source[0].step() * self.steps()).detach()
+        return (self._source[0].scale() * self.scales()).detach()
 
     def rounded_weight(self) -> Tensor:
         """Return w'."""
-        rule = ScaleGradient(*self.site.grid.limits, self._g)
-        return per_channel(self.weight, self.steps().view(self.step_shape), rule)
+        return per_channel(self.weight, self.shaped_scales(), self._rule)
+
+    def rounded_bias(self, bias: Tensor | None) -> Tensor | None:
+        """Return b' for a bias b."""
+        if bias is None:
+            return None
+        scale = self.bias_scale().view(bias.shape)
+        return _RoundedBias.apply(bias, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     def forward(self, *values: Tensor) -> Tensor:
         """Run the operator on the node's non-initializer inputs."""
-        weight, bias = (self.rounded_weight(), self.bias) if self.form is None else self.form()
-        out = self.run(values, weight, None if bias is None else self._on_grid(bias))
+        out = self.run(values, *self.weight_source(self))
         if not self.multiply_adds and out.shape[0]:
             self.multiply_adds = out.numel() // out.shape[0] * self.fan_in
         return out
@@ -144,9 +172,9 @@ class QuantizedLayer(nn.Module):
         given = iter(values)
         arguments: list[Tensor | None] = []
         for name in self._inputs:
-            if name == self.site.weight:
+            if name == self.spec.weight:
                 arguments.append(weight)
-            elif self.bias is not None and name == self.site.bias:
+            elif self.bias is not None and name == self.spec.bias:
                 arguments.append(bias)
             elif not name:
                 arguments.append(None)
@@ -156,24 +184,14 @@ class QuantizedLayer(nn.Module):
         out: Tensor = self._function(*arguments, **self.attributes)
         return out
 
-    def _on_grid(self, bias: Tensor) -> Tensor:
-        if self.float_bias:
-            return bias
-        scale = self.bias_scale().view(bias.shape)
-        return _OnGrid.apply(bias, scale)  # type: ignore[no-any-return, no-untyped-call]
-
-    def _bias_codes(self) -> Tensor:
-        assert self.bias is not None
-        return _codes(self.bias.detach().reshape(-1), self.bias_scale())
-
     @torch.no_grad()
     def params(self) -> WeightParameters:
         """Return exactly what `forward` uses."""
-        steps = self.steps()
-        codes = quantize(self.weight, steps.view(self.step_shape), self.site.grid)
+        codes = quantize(self.weight, self.shaped_scales(), self.spec.grid)
         bias = None
         if self.bias is not None:
-            bias = self._bias_codes().cpu().numpy().astype(np.int32)
-        kind = torch.int8 if self.site.grid.lo < 0 else torch.uint8
+            found = round_in_range(self.bias.reshape(-1), self.bias_scale(), BIAS_LIMITS)
+            bias = found.cpu().numpy().astype(np.int32)
+        kind = torch.int8 if self.spec.grid.lo < 0 else torch.uint8
         integers = codes.to(kind).contiguous().cpu().numpy()
-        return WeightParameters(integers, steps.cpu().numpy().astype(np.float32), bias)
+        return WeightParameters(integers, self.scales().cpu().numpy().astype(np.float32), bias)

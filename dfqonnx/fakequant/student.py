@@ -1,13 +1,13 @@
-"""The student: the teacher's program with quantizers where `QuantizationPlan` says, trained in place.
+"""The student: the teacher's program with quantizers where the plan says, trained in place.
 
-Weighted nodes become `QuantizedLayer`s; an activation site without consumers is a quantizer where its
-tensor is born, one with consumers a quantizer on the way into them. There is no BatchNorm: its
-affine freedom is the weight step and the bias of each channel.
+Weighted nodes become `QuantizedLayer`s. A quantizer without consumers stands where its tensor is
+made, one with consumers on the way into them. There is no BatchNormalization: its affine freedom is
+the weight scale and the bias of each channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -18,44 +18,46 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
 from dfqonnx.errors import InternalError
-from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.capture import Inputs, capture
+from dfqonnx.fakequant.layer import QuantizedLayer, both_rounded, weight_rounded
 from dfqonnx.fakequant.quantizer import FakeQuantizer
-from dfqonnx.fakequant.step_search import sample
+from dfqonnx.fakequant.scale_search import sample_values
 
 
 class Student(nn.Module):
     """A quantized copy of a program.
 
     Attributes:
-        sites: the decision that it carries out.
-        targets: names of the values that distillation compares; `forward` returns the first.
-        quantizers: one per activation site, in the order of `sites.activations`.
-        weighted: one per weight site, in the order of `sites.weights`.
+        plan: the decision that it carries out.
+        training_outputs: names of the values that distillation compares; `forward` returns the
+            first beside the features.
     """
 
-    def __init__(self, program: Program, sites: QuantizationPlan) -> None:
+    def __init__(self, program: Program, plan: QuantizationPlan) -> None:
         super().__init__()
-        self.sites, self.targets = sites, program.training_outputs
-        absorbed = absorbed_nodes(program, sites)
-        self.quantizers = nn.ModuleList(
-            FakeQuantizer(site, rectify=site.name in absorbed) for site in sites.activations
+        self.plan, self.training_outputs = plan, program.training_outputs
+        absorbed = absorbed_nodes(program, plan)
+        self._quantizers = nn.ModuleList(
+            FakeQuantizer(spec, rectify=spec.name in absorbed) for spec in plan.activations
         )
-        by_name = {q.site.name: q for q in self.activations()}
-        steps = {step.node: step for step in program.steps}
-        missing = [s.node for s in sites.weights if s.node not in steps or s.input not in by_name]
+        by_name = {q.spec.name: q for q in self.quantizers()}
+        calls = {call.node: call for call in program.steps}
+        missing = [w.node for w in plan.weights if w.node not in calls or w.input not in by_name]
         if missing:
-            raise InternalError(f"weight site {missing[0]!r} has no program step or no input site")
-        self.weighted = nn.ModuleList(
-            QuantizedLayer(site, steps[site.node], program.tensors, by_name[site.input])
-            for site in sites.weights
+            raise InternalError(
+                f"weight of {missing[0]!r}: no such node, or no quantizer before it"
+            )
+        self._layers = nn.ModuleList(
+            QuantizedLayer(spec, calls[spec.node], program.tensors, by_name[spec.input])
+            for spec in plan.weights
         )
         self.net = ProgramModule(
             program,
-            replace={op.site.node: op for op in self.operators()}
+            replace={layer.spec.node: layer for layer in self.layers()}
             | {node: nn.Identity() for node in absorbed.values()},
-            after={q.site.tensor: q for q in self.activations() if not q.site.consumers},
+            after={q.spec.tensor: q for q in self.quantizers() if not q.spec.consumers},
             reading={
-                (node, q.site.tensor): q for q in self.activations() for node in q.site.consumers
+                (node, q.spec.tensor): q for q in self.quantizers() for node in q.spec.consumers
             },
             taps=self.features,
             channels_last=True,
@@ -63,22 +65,22 @@ class Student(nn.Module):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the tensors that close a block, and of the targets behind the first."""
-        blocks = (s.tensor for s in self.sites.activations if s.feature and not s.consumers)
-        return tuple(dict.fromkeys((*blocks, *self.targets[1:])))
+        """Names of the tensors that close a block, and of the training outputs but the first."""
+        blocks = (q.tensor for q in self.plan.activations if q.feature and not q.consumers)
+        return tuple(dict.fromkeys((*blocks, *self.training_outputs[1:])))
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds of the weighted nodes per image; 0 before the first forward pass."""
-        return sum(op.multiply_adds for op in self.operators())
+        return sum(layer.multiply_adds for layer in self.layers())
 
-    def activations(self) -> list[FakeQuantizer]:
-        """Return the activation quantizers, in the order of `sites.activations`."""
-        return [q for q in self.quantizers if isinstance(q, FakeQuantizer)]
+    def quantizers(self) -> list[FakeQuantizer]:
+        """Return the activation quantizers, in the order of the plan."""
+        return [q for q in self._quantizers if isinstance(q, FakeQuantizer)]
 
-    def operators(self) -> list[QuantizedLayer]:
-        """Return the quantized nodes, in the order of `sites.weights`."""
-        return [op for op in self.weighted if isinstance(op, QuantizedLayer)]
+    def layers(self) -> list[QuantizedLayer]:
+        """Return the quantized nodes, in the order of the plan."""
+        return [layer for layer in self._layers if isinstance(layer, QuantizedLayer)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (logits, {feature tensor: value})."""
@@ -86,45 +88,42 @@ class Student(nn.Module):
         return logits, taps
 
     @torch.no_grad()
-    def initialize(self, batches: Iterable[Tensor], *, sequential: bool = False) -> None:
-        """Set every step by grid search.
+    def initialize(self, batches: Iterable[Tensor]) -> None:
+        """Set every scale by grid search.
 
-        Weight steps come from the weights; activation steps from what arrives at each site while
-        `batches` pass: all in one pass through float activations and quantized weights, or, when
-        `sequential`, each site as soon as it is first reached (the first batch decides).
-
-        Args:
-            batches: model input tensors.
-            sequential: let a site see quantized activations.
+        Those of weights come from the weights; those of activations from what arrives at each
+        quantizer while `batches` of model inputs pass with float activations and rounded weights.
         """
-        for op in self.operators():
-            op.reset_steps()
-        seen: dict[str, list[Tensor]] = {q.site.name: [] for q in self.activations()}
-        for q in self.activations():
-            q.watcher = _settle(q) if sequential else _keep(seen[q.site.name])
-        for op in self.operators():
-            op.float_bias = True
+        samples: dict[str, list[Tensor]] = {q.spec.name: [] for q in self.quantizers()}
+
+        def observe(quantizer: FakeQuantizer, _: Inputs, value: Tensor) -> None:
+            samples[quantizer.spec.name].append(sample_values(value))
+
+        for layer in self.layers():
+            layer.search_scales()
+        self._set_calibrating(True)
         try:
-            for batch in batches:
-                self(batch)
-                if sequential:
-                    break
+            with capture(self.quantizers(), after=observe):
+                for batch in batches:
+                    self(batch)
         finally:
-            for q in self.activations():
-                q.watcher = None
-            for op in self.operators():
-                op.float_bias = False
-        if not sequential:
-            unseen = [name for name, samples in seen.items() if not samples]
-            if unseen:
-                raise InternalError(f"no way leads from sites {unseen[:3]} to any target")
-            for q in self.activations():
-                q.settle(torch.cat(seen[q.site.name]))
-        for op in self.operators():
-            op.guard_bias()
+            self._set_calibrating(False)
+        unseen = [name for name, found in samples.items() if not found]
+        if unseen:
+            raise InternalError(f"quantizers {unseen[:3]} lead to no training output")
+        for quantizer in self.quantizers():
+            quantizer.calibrate(torch.cat(samples[quantizer.spec.name]))
+        for layer in self.layers():
+            layer.guard_bias()
+
+    def _set_calibrating(self, calibrating: bool) -> None:
+        for quantizer in self.quantizers():
+            quantizer.enabled = not calibrating
+        for layer in self.layers():
+            layer.weight_source = weight_rounded if calibrating else both_rounded
 
     @torch.no_grad()
-    def measure(self, x: Tensor) -> int:
+    def count_activations(self, x: Tensor) -> int:
         """Return how many numbers per image pass the activation quantizers; counts multiply-adds.
 
         Training keeps about four of each: a node's output, what the quantizer makes of it, and
@@ -132,25 +131,32 @@ class Student(nn.Module):
         """
         counts: list[int] = []
 
-        def watch(value: Tensor) -> None:
-            counts.append(value.numel() // value.shape[0])
+        def observe(_: FakeQuantizer, values: Inputs) -> None:
+            counts.append(values[0].numel() // values[0].shape[0])
 
-        for q in self.activations():
-            q.watcher = watch
-        try:
+        with capture(self.quantizers(), before=observe):
             self(x)
-        finally:
-            for q in self.activations():
-                q.watcher = None
         return sum(counts)
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained parameters by kind: weights, biases, steps (all logarithms)."""
-        ops, quantizers = self.operators(), self.activations()
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> dict[str, NDArray[np.uint8]]:
+        """Return the codes at every activation quantizer for inputs `x`."""
+        found: dict[str, NDArray[np.uint8]] = {}
+
+        def observe(quantizer: FakeQuantizer, values: Inputs) -> None:
+            found[quantizer.spec.name] = quantizer.codes(values[0]).cpu().numpy()
+
+        with capture(self.quantizers(), before=observe):
+            self(x)
+        return found
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained parameters by kind: weights, biases, scales (as logarithms)."""
+        layers, quantizers = self.layers(), self.quantizers()
         return {
-            "weights": [op.weight for op in ops],
-            "biases": [op.bias for op in ops if op.bias is not None],
-            "steps": [op.log_step for op in ops] + [q.log_step for q in quantizers],
+            "weights": [layer.weight for layer in layers],
+            "biases": [layer.bias for layer in layers if layer.bias is not None],
+            "scales": [layer.log_scale for layer in layers] + [q.log_scale for q in quantizers],
         }
 
     def save_state(self) -> dict[str, Tensor]:
@@ -172,71 +178,31 @@ class Student(nn.Module):
             value.copy_(state[name])
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
-        found = [(f"activation:{q.site.name}", q.log_step) for q in self.activations()]
-        for op in self.operators():
-            found += [(f"{kind}:{op.site.node}", p) for kind, p in op.named_parameters()]
-        return found
-
-    @torch.no_grad()
-    def codes(self, x: Tensor) -> dict[str, NDArray[np.uint8]]:
-        """Return the codes at every activation site for inputs `x`."""
-        found: dict[str, NDArray[np.uint8]] = {}
-
-        def watch(q: FakeQuantizer) -> Callable[[Tensor], None]:
-            def note(value: Tensor) -> None:
-                found[q.site.name] = q.codes(value).cpu().numpy()
-
-            return note
-
-        for q in self.activations():
-            q.watcher = watch(q)
-        try:
-            self(x)
-        finally:
-            for q in self.activations():
-                q.watcher = None
+        found = [(f"activation:{q.spec.name}", q.log_scale) for q in self.quantizers()]
+        for layer in self.layers():
+            found += [(f"{kind}:{layer.spec.node}", p) for kind, p in layer.named_parameters()]
         return found
 
     def qparams(self) -> QuantizationParameters:
         """Return exactly the integers and scales that `forward` uses."""
         return QuantizationParameters(
-            {q.site.name: q.params() for q in self.activations()},
-            {op.site.node: op.params() for op in self.operators()},
+            {q.spec.name: q.params() for q in self.quantizers()},
+            {layer.spec.node: layer.params() for layer in self.layers()},
         )
 
 
-def absorbed_nodes(program: Program, sites: QuantizationPlan) -> dict[str, str]:
-    """Return {site name: node} for every Relu, and Clip from 0, that its quantizer makes needless.
+def absorbed_nodes(program: Program, plan: QuantizationPlan) -> dict[str, str]:
+    """Return {quantizer: node} for every Relu, and Clip from 0, that a quantizer makes needless.
 
-    Codes of an unsigned site start at real 0, and a ceiling is where its Clip ends: quantizing
+    Codes of an unsigned range start at real 0, and `clip_max` is where its Clip ends: quantizing
     before or after such a node gives the same codes. Leaving it out saves two passes over memory.
     """
-    makers = {step.outputs[0]: step for step in program.steps}
+    makers = {call.outputs[0]: call for call in program.steps}
     found = {}
-    for site in sites.activations:
-        maker = makers.get(site.tensor)
-        if site.consumers or site.grid.signed or maker is None:
+    for quantizer in plan.activations:
+        maker = makers.get(quantizer.tensor)
+        if quantizer.consumers or quantizer.grid.signed or maker is None:
             continue
-        if maker.op == "Relu" or (maker.op == "Clip" and site.clip_max is not None):
-            found[site.name] = maker.node
+        if maker.op == "Relu" or (maker.op == "Clip" and quantizer.clip_max is not None):
+            found[quantizer.name] = maker.node
     return found
-
-
-def _keep(samples: list[Tensor]) -> Callable[[Tensor], Tensor]:
-    def watch(value: Tensor) -> Tensor:
-        samples.append(sample(value))
-        return value
-
-    return watch
-
-
-def _settle(quantizer: FakeQuantizer) -> Callable[[Tensor], None]:
-    settled = False
-
-    def watch(value: Tensor) -> None:
-        nonlocal settled
-        if not settled:
-            quantizer.settle(sample(value))
-            settled = True
-
-    return watch

@@ -1,9 +1,10 @@
-"""Data-free quantization before training: the float network reworked, then the student settled.
+"""What data-free quantization does to an initialized student before any training.
 
-    even -> level -> equalize -> absorb   float network in, one with the same outputs out
-    ranges -> correct                     activations' steps, biases of the initialized student
+    activation ranges    from the moments that BatchNormalization tells
+    bias correction      from the means that it tells, and from images for the others
 
-The parts are in `fakequant`; each says its source.
+Both are in `bias_correction`, with their source. `equalization` comes before: it changes the float
+network that the student is a copy of.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dfqonnx.config.distillation import EqualizationConfig
 from dfqonnx.convert.program import Program
 from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.bias_correction import correct_bias, measured_means, set_ranges
+from dfqonnx.ptq.bias_correction import correct_bias, measure_means, set_activation_ranges
 
 
 def apply_data_free_init(
@@ -27,27 +28,27 @@ def apply_data_free_init(
     spec: EqualizationConfig,
     expected: Mapping[str, ActivationMoments],
 ) -> str:
-    """Set ranges and biases of an initialized student in place; return what was done, in words.
+    """Set ranges and biases of an initialized student in place; return sentences on what was done.
 
     Args:
-        student: every step is set.
+        student: every scale is set.
         teacher: the float network that it is a copy of.
         batches: model inputs, for the means that statistics do not tell.
         spec: which parts are wanted.
-        expected: see `EqualizedNetwork`.
+        expected: the moments of values, by name, see `EqualizedNetwork`.
     """
     done = []
     if spec.activation_ranges == "batchnorm":
-        known = set_ranges(student, expected)
-        rest = len(student.activations()) - known
+        known = set_activation_ranges(student, expected)
+        rest = len(student.quantizers()) - known
         done.append(
             f"Took {known} activation ranges from BatchNorm statistics and {rest} from images."
         )
     if spec.bias_correction:
-        names = list(dict.fromkeys(op.reads for op in student.operators()))
+        names = list(dict.fromkeys(layer.input_name for layer in student.layers()))
         means = {name: expected[name].mean for name in names if name in expected}
         missing = [name for name in names if name not in means]
-        measured = measured_means(teacher, missing, batches) if missing else {}
+        measured = measure_means(teacher, missing, batches) if missing else {}
         correct_bias(student, {**means, **measured})
         done.append(
             f"Corrected the biases, with {len(means)} means from BatchNorm statistics and"

@@ -1,7 +1,8 @@
 """A student to optimize images against before any is trained: the teacher, plainly rounded.
 
-Its steps come from dead leaves, drawn without the network. Adaptive DeepInversion asks a student in
-training; images are made once here, so it is the student as it will begin.
+Its scales come from dead leaves, drawn without the network. Adaptive DeepInversion (Yin et al.,
+"Dreaming to Distill", CVPR 2020) asks a student in training; images are made once here, so it is
+the student as it will begin.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ IMAGES = 64
 
 def make_fixed_opponents(
     teacher: Program,
-    sites: QuantizationPlan,
+    plan: QuantizationPlan,
     *,
     spec: SynthesisConfig,
     inputs: InputFormat,
@@ -37,23 +38,25 @@ def make_fixed_opponents(
 
     Args:
         teacher: the float network.
-        sites: its quantizers.
+        plan: its quantizers.
         spec: the recipe.
         inputs: how pixels become the network's input.
         context: the seed of the dead leaves, and the device.
         alone: no student will be trained, so a generator has none to play against either.
     """
-    played = alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
-    if not (spec.weight("competition") or played):
+    in_place_of_trained = (
+        alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
+    )
+    if not (spec.weight("competition") or in_place_of_trained):
         return ()
     generator = torch.Generator().manual_seed(context.seed)
     images = sample_dead_leaves(IMAGES, inputs.image_size, generator)
-    student = Student(teacher, sites).to(context.device)
+    student = Student(teacher, plan).to(context.device)
     student.initialize([inputs.to_tensor(images.to(context.device))])
     student.requires_grad_(False)
 
-    def answer(x: Tensor) -> Tensor:
-        logits: Tensor = student(x)[0]
-        return logits
+    def logits(x: Tensor) -> Tensor:
+        found: Tensor = student(x)[0]
+        return found
 
-    return (answer,)
+    return (logits,)

@@ -1,10 +1,10 @@
-"""Layer-wise reconstruction in closed form: weights that answer quantized inputs as the teacher.
+"""GPTQ: weights in closed form that answer quantized inputs as the teacher answers its own.
 
 With x the student's (quantized) inputs of a node and y the teacher's outputs at the same positions,
 both less their means, H = x x^T and damping d = `damping` mean diag H:
 
     refit      W* = W + (y x^T - W H) (H + d I)^-1               least squares, held near W
-    steps      s = argmin_s sum diag(H) (W* - W')^2              per channel, over clipping ratios
+    scales     s = argmin_s sum diag(H) (W* - W')^2              per channel, over clipping ratios
     rounding   column by column, largest diag H first; the error of a column is spread over those
                still free: W_j -= e_i U_ij / U_ii, U^T U = (H + d I)^-1
     bias       b = mean y - W' mean x
@@ -12,12 +12,11 @@ both less their means, H = x x^T and damping d = `damping` mean diag H:
 Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
 Frantar et al., "GPTQ", 2023, for rounding with one Cholesky factor. Nodes are taken in order of
 execution, each seeing what the ones before it have become: one pass over one batch. Nodes with more
-than `LARGEST` inputs per output keep their plain rounding: H would not fit into memory.
+than `MAX_FAN_IN` inputs per output keep their plain rounding: H would not fit into memory.
 
-A weighted node as a matrix product, at sampled positions.
-
-y = W x + b with x (G, M, P) the inputs that P output positions see in each of G groups,
-M = I/g kH kW for a Conv and the inner size for Gemm and MatMul; W (G, O/g, M); y (G, O/g, P).
+A node is written as a matrix product at sampled positions, y = W x + b with x (G, M, P) the inputs
+that P output positions see in each of G groups, M = I/g kH kW for a Conv and the inner size for
+Gemm and MatMul; W (G, O/g, M); y (G, O/g, P).
 """
 
 from __future__ import annotations
@@ -27,32 +26,44 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.ops.window import padded, resolve
 from dfqonnx.convert.program import Program
+from dfqonnx.core.quantization import round_in_range
 from dfqonnx.core.quantization_plan import WeightQuantizer
+from dfqonnx.fakequant.capture import Inputs, Observer, capture
 from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.scale_search import search_row_scales
 from dfqonnx.fakequant.student import Student
 
+MAX_FAN_IN = 8192
+MIN_POSITIONS, MAX_POSITIONS = 4096, 16384
+WITHIN = 0.45  # of a scale: safely inside the rounding interval
 
-def is_matrix_product(site: WeightQuantizer, attributes: Mapping[str, Any], weight: Tensor) -> bool:
+
+def is_matrix_product(spec: WeightQuantizer, attributes: Mapping[str, Any], weight: Tensor) -> bool:
     """Tell whether the node is a product of the kind this module can write down."""
-    if site.op == "Conv":
+    if spec.op == "Conv":
         return weight.dim() == 4
     plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
-    inner_first = site.axis == (0 if attributes.get("transB") else 1)  # x W, not W x
+    inner_first = spec.axis == (0 if attributes.get("transB") else 1)  # x W, not W x
     return weight.dim() == 2 and plain and inner_first and not attributes.get("transA")
+
+
+def can_refit(layer: QuantizedLayer) -> bool:
+    """Tell whether `refit_layer` takes this layer."""
+    fits = layer.fan_in <= MAX_FAN_IN
+    return fits and is_matrix_product(layer.spec, layer.attributes, layer.weight)
 
 
 class SampledPositions:
     """P random output positions of one node, the same for every tensor of that batch.
 
     Args:
-        site: the node.
+        spec: the node.
         attributes: of the node.
-        groups: 1 but for a grouped Conv.
         output: (N, O, H, W) of a Conv, or (..., O).
         count: P.
         generator: CPU randomness.
@@ -60,23 +71,23 @@ class SampledPositions:
 
     def __init__(
         self,
-        site: WeightQuantizer,
+        spec: WeightQuantizer,
         attributes: Mapping[str, Any],
         output: Tensor,
         *,
         count: int,
         generator: torch.Generator,
     ) -> None:
-        self.site, self.attributes = site, attributes
-        self.groups = int(attributes.get("group", 1)) if site.op == "Conv" else 1
+        self.spec, self.attributes = spec, attributes
+        self.groups = int(attributes.get("group", 1)) if spec.op == "Conv" else 1
         self.shape = output.shape
-        rows = output.numel() // output.shape[1 if site.op == "Conv" else -1]
+        rows = output.numel() // output.shape[1 if spec.op == "Conv" else -1]
         chosen = torch.randperm(rows, generator=generator)[:count]
         self.rows = chosen.to(output.device)  # (P,)
 
     def outputs(self, y: Tensor) -> Tensor:
         """Return y at the positions, (G, O/g, P)."""
-        if self.site.op == "Conv":
+        if self.spec.op == "Conv":
             n, h, w = self._split()
             picked = y[n, :, h, w]  # (P, O)
         else:
@@ -85,7 +96,7 @@ class SampledPositions:
 
     def inputs(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return what the positions see of `x`, (G, M, P)."""
-        if self.site.op != "Conv":
+        if self.spec.op != "Conv":
             return x.flatten(0, -2)[self.rows].t()[None]
         names = ("strides", "pads", "dilations")
         given = {name: self.attributes.get(name) for name in names}
@@ -97,42 +108,19 @@ class SampledPositions:
         )
         x = padded(x, window.begin, window.end)
         n, h, w = self._split()
-        across = [torch.arange(k, device=x.device) * d for k, d in self._steps(window)]
+        across = [
+            torch.arange(kernel, device=x.device) * dilation
+            for kernel, dilation in zip(window.kernel, window.dilations, strict=True)
+        ]
         rows = h[:, None, None] * window.strides[0] + across[0][None, :, None]  # (P, kH, 1)
         columns = w[:, None, None] * window.strides[1] + across[1][None, None, :]  # (P, 1, kW)
         seen = x[n[:, None, None], :, rows, columns]  # (P, kH, kW, C)
         return seen.permute(3, 1, 2, 0).reshape(self.groups, -1, len(n))
 
-    @staticmethod
-    def _steps(window: Any) -> list[tuple[int, int]]:
-        return list(zip(window.kernel, window.dilations, strict=True))
-
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
         _, _, height, width = self.shape
         image, place = self.rows // (height * width), self.rows % (height * width)
         return image, place // width, place % width
-
-
-WITHIN = 0.45  # of a step: safely inside the rounding interval
-LARGEST = 8192
-LEAST_POSITIONS, MOST_POSITIONS = 4096, 16384
-
-
-class ActivationCapture(nn.Module):
-    """Keeps a value at random positions and passes it on."""
-
-    def __init__(self, op: QuantizedLayer, generator: torch.Generator) -> None:
-        super().__init__()
-        self.op, self.generator = (op,), generator
-
-    def forward(self, y: Tensor) -> Tensor:
-        op = self.op[0]
-        count = min(MOST_POSITIONS, max(LEAST_POSITIONS, 8 * op.fan_in))
-        self.positions = SampledPositions(
-            op.site, op.attributes, y, count=count, generator=self.generator
-        )
-        self.seen = self.positions.outputs(y)
-        return y
 
 
 @torch.no_grad()
@@ -144,102 +132,99 @@ def gptq(
     generator: torch.Generator,
     damping: float = 0.01,
 ) -> None:
-    """Set weights, weight steps and biases of an initialized student in place.
+    """Set weights, weight scales and biases of an initialized student in place.
 
     Args:
-        student: its activation steps are set and stay.
+        student: its activation scales are set and stay.
         teacher: the float program.
         batch: model inputs.
         generator: CPU randomness, for positions.
         damping: how firmly the weights are held; larger trusts the batch less.
     """
-    looks = {}
-    for op in student.operators():
-        if op.fan_in <= LARGEST and is_matrix_product(op.site, op.attributes, op.weight):
-            looks[op.site.node] = ActivationCapture(op, generator)
-    after = {str(teacher.step(node).outputs[0]): look for node, look in looks.items()}
+    layers = [layer for layer in student.layers() if can_refit(layer)]
+    samples = _sample_outputs(layers, teacher, batch, generator)
+
+    def refit(layer: QuantizedLayer, values: Inputs) -> None:
+        positions, y = samples.pop(layer.spec.node)
+        x = positions.inputs(values[0], layer.weight)  # (G, M, P)
+        refit_layer(layer, x, y, damping=damping)
+
+    with capture(layers, before=refit):
+        student(batch)
+
+
+def _sample_outputs(
+    layers: list[QuantizedLayer], teacher: Program, batch: Tensor, generator: torch.Generator
+) -> dict[str, tuple[SampledPositions, Tensor]]:
+    """Return random positions of every layer, and the teacher's outputs there, by node."""
+    samples: dict[str, tuple[SampledPositions, Tensor]] = {}
+
+    def sample(layer: QuantizedLayer) -> Callable[[Tensor], None]:
+        def observe(y: Tensor) -> None:
+            count = min(MAX_POSITIONS, max(MIN_POSITIONS, 8 * layer.fan_in))
+            positions = SampledPositions(
+                layer.spec, layer.attributes, y, count=count, generator=generator
+            )
+            samples[layer.spec.node] = positions, positions.outputs(y)
+
+        return observe
+
+    after = {
+        str(teacher.step(layer.spec.node).outputs[0]): Observer(sample(layer)) for layer in layers
+    }
     net = ProgramModule(teacher, after=after, outputs=teacher.training_outputs, channels_last=True)
     net.to(batch.device)(batch)
-    hooks = [
-        op.register_forward_pre_hook(_settle(looks[op.site.node], damping))
-        for op in student.operators()
-        if op.site.node in looks
-    ]
-    try:
-        student(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return samples
 
 
-def _settle(look: ActivationCapture, damping: float) -> Callable[[Any, tuple[Tensor, ...]], None]:
-    def hook(op: Any, values: tuple[Tensor, ...]) -> None:
-        x = look.positions.inputs(values[0], op.weight)  # (G, M, P)
-        set_solution(op, x, look.seen, damping=damping)
-        del look.seen
-
-    return hook
-
-
-def set_solution(op: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) -> None:
-    """Give a node the weights, steps and bias that `solve` finds.
+def refit_layer(layer: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) -> None:
+    """Give a layer the weights, scales and bias that `solve_layer` finds.
 
     Args:
-        op: the node; its weights are what the solution is held near.
+        layer: its weights are what the solution is held near.
         x: what it reads, (G, M, P).
         y: what is wanted of it, (G, O/g, P).
         damping: see the module.
     """
-    matrix = _as_matrix(op.weight, op.site.axis, x.shape[0])
-    found = solve(matrix, x, y, op.site.grid.limits, damping=damping)
-    weight = _as_weight(found.latent(), op.weight, op.site.axis)
-    op.set(weight, found.steps.reshape(-1), found.bias.reshape(-1))
-
-
-def _as_matrix(weight: Tensor, axis: int, groups: int) -> Tensor:
-    """Return (G, O/g, M)."""
-    rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)
-    return rows.reshape(groups, -1, rows.shape[1])
-
-
-def _as_weight(matrix: Tensor, weight: Tensor, axis: int) -> Tensor:
-    rows = matrix.reshape(weight.shape[axis], -1)
-    moved = weight.movedim(axis, 0)
-    return rows.reshape(moved.shape).movedim(0, axis)
+    moved = layer.weight.movedim(layer.spec.axis, 0)  # (O, I/g, ...)
+    matrix = moved.reshape(x.shape[0], moved.shape[0] // x.shape[0], -1)  # (G, O/g, M)
+    found = solve_layer(matrix, x, y, layer.spec.grid.limits, damping=damping)
+    weight = found.latent().reshape(moved.shape).movedim(0, layer.spec.axis)
+    layer.set_parameters(weight, found.scales.reshape(-1), found.bias.reshape(-1))
 
 
 @dataclass(frozen=True)
-class Solution:
-    """One reconstructed node.
+class LayerSolution:
+    """The quantized weight and bias of one node.
 
     Attributes:
         codes: (G, O, M) integers.
-        steps: (G, O, 1).
+        scales: (G, O, 1).
         bias: (G, O).
         refit: (G, O, M) the least-squares weights before rounding.
     """
 
     codes: Tensor
-    steps: Tensor
+    scales: Tensor
     bias: Tensor
     refit: Tensor
 
     def weight(self) -> Tensor:
         """Return what the codes stand for."""
-        return self.codes * self.steps
+        return self.codes * self.scales
 
     def latent(self) -> Tensor:
         """Return the point nearest the refit that still rounds to the codes.
 
         Training starts from it: a weight that was close to another code can get there.
         """
-        off = (self.refit / self.steps - self.codes).clamp(-WITHIN, WITHIN)
-        return (self.codes + off) * self.steps
+        off = (self.refit / self.scales - self.codes).clamp(-WITHIN, WITHIN)
+        return (self.codes + off) * self.scales
 
 
-def solve(
+def solve_layer(
     weight: Tensor, x: Tensor, y: Tensor, limits: tuple[int, int], *, damping: float
-) -> Solution:
+) -> LayerSolution:
     """Return the quantized weight and the bias of one node.
 
     Args:
@@ -260,27 +245,16 @@ def solve(
     )
     cross = y @ x.transpose(1, 2) / x.shape[2]  # (G, O, M)
     target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
-    steps = _steps(target, diagonal + ridge[:, None], limits)  # (G, O, 1)
-    codes = _round(target, held, steps, limits)
-    bias = (y_mean - (codes * steps) @ x_mean).squeeze(2)
-    return Solution(codes.float(), steps.float(), bias.float(), target.float())
+    importance = (diagonal + ridge[:, None])[:, None]  # (G, 1, M)
+    scales = search_row_scales(
+        target, limits, norm=2.0, lowest=0.25, count=61, importance=importance
+    )  # (G, O, 1)
+    codes = _round_columns(target, held, scales, limits)
+    bias = (y_mean - (codes * scales) @ x_mean).squeeze(2)
+    return LayerSolution(codes.float(), scales.float(), bias.float(), target.float())
 
 
-def _steps(weight: Tensor, importance: Tensor, limits: tuple[int, int]) -> Tensor:
-    """Return the steps (G, O, 1) of least weighted squared error."""
-    widest = (weight.amax(2) / limits[1]).maximum(weight.amin(2) / limits[0])
-    widest = widest.clamp_min(1e-8)[..., None]  # (G, O, 1)
-    best, chosen = torch.full_like(widest, torch.inf), widest
-    for k in range(61):
-        step = widest * (0.25 + 0.75 * k / 60)
-        back = (weight / step).round_().clamp_(*limits).mul_(step)
-        error = ((back - weight).square_() * importance[:, None]).sum(2, keepdim=True)
-        better = error < best
-        best, chosen = torch.where(better, error, best), torch.where(better, step, chosen)
-    return chosen
-
-
-def _round(weight: Tensor, held: Tensor, steps: Tensor, limits: tuple[int, int]) -> Tensor:
+def _round_columns(weight: Tensor, held: Tensor, scales: Tensor, limits: tuple[int, int]) -> Tensor:
     """Return codes (G, O, M), rounding column by column and spreading each error."""
     order = held.diagonal(dim1=1, dim2=2).argsort(1, descending=True)  # (G, M)
     back = order.argsort(1)
@@ -291,8 +265,8 @@ def _round(weight: Tensor, held: Tensor, steps: Tensor, limits: tuple[int, int])
     codes = torch.empty_like(free)
     for column in range(free.shape[2]):
         value = free[:, :, column]
-        code = (value / steps[..., 0]).round().clamp(*limits)
+        code = round_in_range(value, scales[..., 0], limits)
         codes[:, :, column] = code
-        error = (value - code * steps[..., 0]) / upper[:, column, column, None]  # (G, O)
+        error = (value - code * scales[..., 0]) / upper[:, column, column, None]  # (G, O)
         free[:, :, column + 1 :] -= error[..., None] * upper[:, None, column, column + 1 :]
     return codes.take_along_dim(back[:, None, :], 2)

@@ -41,10 +41,7 @@ def build_report(
 ) -> Report:
     """Return the report of an evaluation; a run adds its own parts with `dataclasses.replace`.
 
-    Args:
-        found: what was measured.
-        kept_float: names of the nodes that are meant to stay in float.
-        evaluation_same_class: as in `ParityFacts`.
+    The nodes in `kept_float` are meant to stay in float.
     """
     nothing = Comparison()
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing

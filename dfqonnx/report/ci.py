@@ -47,12 +47,7 @@ def format_annotations(report: Report) -> Iterator[str]:
 
 
 def write_github_outputs(report: Report, folder: Path | None, variables: Mapping[str, str]) -> None:
-    """Append the summary and the outputs to the files that `variables` name.
-
-    Args:
-        report: the result.
-        folder: the output folder; None when nothing was written.
-        variables: the environment.
+    """Append the summary and the outputs to the files that the environment `variables` name.
 
     Raises:
         OSError: one of these files cannot be written.
@@ -117,12 +112,7 @@ def _append(path: str, text: str) -> None:
 
 
 def format_junit(report: Report, *, now: datetime | None = None) -> str:
-    """Return the text of `junit.xml`.
-
-    Args:
-        report: the result, with its gates decided.
-        now: the time stamp.
-    """
+    """Return the text of `junit.xml`."""
     failed = report.failed_gates
     skipped = [gate for gate in report.gates if gate.holds is None and gate not in failed]
     root = ElementTree.Element("testsuites")
@@ -155,14 +145,9 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
 
 
 def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
-    kind, rule, value = (
-        "gates" if gate.from_user else "checks",
-        _remove_forbidden(gate.rule),
-        _remove_forbidden(gate.value),
-    )
-    case = ElementTree.SubElement(
-        suite, "testcase", name=rule, classname=f"{_SUITE}.{kind}", time="0"
-    )
+    kind = f"{_SUITE}.{'gates' if gate.from_user else 'checks'}"
+    rule, value = _remove_forbidden(gate.rule), _remove_forbidden(gate.value)
+    case = ElementTree.SubElement(suite, "testcase", name=rule, classname=kind, time="0")
     if is_failed:
         outcome = "inconclusive" if gate.holds is None else "fail"
         failure = ElementTree.SubElement(case, "failure", message=value, type=outcome)

@@ -20,14 +20,7 @@ FORMATS = {  # heading -> how its number is written
 
 @dataclass(frozen=True)
 class ComparedStudent:
-    """One student.
-
-    Attributes:
-        name: short, and different from all others.
-        path: of the file.
-        report: what was measured; None where it could not be measured.
-        problem: why it could not; empty otherwise.
-    """
+    """One student under a short unique name; `problem` says why there is no report."""
 
     name: str
     path: str
@@ -37,16 +30,7 @@ class ComparedStudent:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonTable:
-    """Students that were measured on the same images, in the order given.
-
-    Attributes:
-        teacher: the float file.
-        images: what they were compared on, in words.
-        students: in the order given.
-        preprocess: the input format.
-        environment: versions, processor.
-        warnings: what the user should know.
-    """
+    """Students that were measured on the same `images` (in words), in the order given."""
 
     teacher: ModelFacts
     images: str
@@ -72,15 +56,7 @@ class ComparisonTable:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One line of the table; empty texts are unknown.
-
-    Attributes:
-        name: of the student.
-        bits: by its own metadata.
-        cells: heading -> text, the same headings for all.
-        numbers: heading -> number to sort by.
-        problem: why it was not measured.
-    """
+    """One line of the table: texts by heading, empty where unknown, and numbers to sort by."""
 
     name: str
     bits: str

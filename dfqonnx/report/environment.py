@@ -17,11 +17,7 @@ PACKAGES = ("torch", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy
 
 
 def describe_environment(device: str | None = None) -> dict[str, str | int | None]:
-    """Return versions, processor and system; what is not installed is None.
-
-    Args:
-        device: name of the GPU that trained; None without one.
-    """
+    """Return versions, processor, system and `device`, the GPU that trained; None is missing."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},

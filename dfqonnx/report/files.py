@@ -31,15 +31,9 @@ _ADAPTER = TypeAdapter(Report)
 def write_report(
     report: Report, folder: Path, *, pixels: NDArray[np.uint8] | None = None
 ) -> Report:
-    """Write junit.xml (where the user set gates), report.html, report.md and report.json.
+    """Write report.html, report.md, report.json and, where the user set gates, junit.xml.
 
-    Args:
-        report: the result.
-        folder: the output folder.
-        pixels: synthetic images (N, H, W, C) for the page.
-
-    Returns:
-        the report, which now lists every file.
+    Synthetic images (N, H, W, C) appear on the page. The returned report lists every file.
     """
     if any(gate.from_user for gate in report.gates):
         (folder / "junit.xml").write_text(format_junit(report), encoding="utf-8")
@@ -52,12 +46,9 @@ def write_report(
 
 
 def write_images(pixels: NDArray[np.uint8], folder: Path, *, held: Sequence[int] = ()) -> None:
-    """Write synthetic images as `images.npz`, and a contact sheet.
+    """Write synthetic images (N, H, W, C) as `images.npz`, and a contact sheet.
 
-    Args:
-        pixels: all images of a run (N, H, W, C).
-        folder: created where it is missing.
-        held: indices of the held-out images, on which `dfqonnx validate` measures.
+    `held` has the indices of the held-out images, on which `dfqonnx validate` measures.
     """
     folder.mkdir(exist_ok=True)
     np.savez_compressed(folder / "images.npz", x=pixels, held=np.array(held, np.int64))

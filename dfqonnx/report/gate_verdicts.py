@@ -58,13 +58,7 @@ class MeasuredQuantity:
 
 
 def apply_gates(report: Report, rules: tuple[GateRule, ...], *, strict: bool = False) -> Report:
-    """Return `report` with the user's rules among its gates.
-
-    Args:
-        report: what was measured.
-        rules: the user's rules.
-        strict: whether an inconclusive gate ends with exit code 1 as well.
-    """
+    """Return `report` with the user's rules among its gates."""
     gates = (*report.gates, *(judge_gate(rule, report) for rule in rules))
     return dataclasses.replace(report, gates=gates, strict_gates=strict)
 

@@ -17,13 +17,9 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The float file or the quantized file.
+    """The float file or the quantized file, whose path is relative to the output folder.
 
-    Attributes:
-        path: of the file; the student's is relative to the output folder.
-        sha256: of the file's bytes.
-        bytes: size of the file, external data included.
-        top1: labeled accuracy in percent, with Wilson's interval.
+    `bytes` includes external data; `top1` is the labeled accuracy in percent.
     """
 
     path: str
@@ -77,12 +73,7 @@ class AgreementFacts:
 
 @dataclass(frozen=True)
 class MismatchFacts:
-    """Codes of all quantizers that differ between two executions on equal inputs.
-
-    Attributes:
-        fraction: share of the codes that differ, 0..1.
-        largest: largest difference of two codes, in levels.
-    """
+    """Codes that differ between two executions on equal inputs: their share, the largest one."""
 
     fraction: float
     largest: int
@@ -137,12 +128,10 @@ class ImageFacts:
     """Where the training images came from.
 
     Attributes:
-        source: name of the image source.
-        count: number of images.
         batchnorm: state of the teacher's BatchNorm statistics: present, partly, absent.
-        guided_by: what the source optimized the images for, in words.
-        divergence: from the training data, as the BatchNorm statistics describe it, in nats, mean
-            over layers (`dfqonnx similarity`); None where the file has no statistics.
+        guided_by: how the source made the images, in words.
+        divergence: from the training data, in nats, mean over layers (`dfqonnx similarity`); None
+            where the file has no BatchNorm statistics.
     """
 
     source: str
@@ -156,13 +145,8 @@ class ImageFacts:
 class TrainingLogEntry:
     """Training after `step` steps.
 
-    Attributes:
-        step: number of optimizer steps.
-        seconds: since training began.
-        loss: mean since the last entry.
-        lr_factor: learning rate over its peak.
-        rounding_temperature: width of the soft rounding between two codes, 1 to 0; 0 where all
-            weights are rounded.
+    `loss` is the mean since the last entry, `lr_factor` the learning rate over its peak, and
+    `rounding_temperature` the width of the soft rounding between two codes, 1 to 0.
     """
 
     step: int
@@ -209,13 +193,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class HeldOutClasses:
-    """Classes of the synthetic images that were held out from training.
-
-    Attributes:
-        images: indices into `synthetic/images.npz`.
-        teacher: the teacher's class of each image.
-        student: the student's class of each image.
-    """
+    """Both models' classes of the held-out images, with their indices in `synthetic/images.npz`."""
 
     images: tuple[int, ...]
     teacher: tuple[int, ...]
@@ -235,14 +213,10 @@ class ConfusedPair:
 class Disagreement:
     """Images on which teacher and student choose different classes.
 
-    Attributes:
-        image_set: `evaluation` or `synthetic`.
-        images: number of images compared.
-        differing: number of images with different classes.
-        pairs: the pairs of classes, most frequent first; at most 100.
+    `pairs` holds at most 100 pairs of classes, the most frequent first.
     """
 
-    image_set: str
+    image_set: str  # evaluation or synthetic
     images: int
     differing: int
     pairs: tuple[ConfusedPair, ...]
@@ -263,13 +237,8 @@ def count_disagreements(image_set: str, classes: Classes | None) -> Disagreement
 class MeasuredValue:
     """The quantity that a user's gate was compared with, in the unit of its bound.
 
-    Attributes:
-        value: the estimate.
-        low: lower end of its interval; the estimate itself where it is exact.
-        high: upper end of its interval.
-        n: number of images or turns; 1 where the value is exact.
-        images_needed: how many images would decide an inconclusive gate; None where it is decided,
-            or where no number of images would decide it.
+    `low` to `high` is its interval over `n` images or turns; all three are `value` or 1 where it
+    is exact. `images_needed` would decide an inconclusive gate; None where no number would.
     """
 
     value: float
@@ -283,12 +252,7 @@ class MeasuredValue:
 class Gate:
     """A rule that a result must meet: a built-in check, or a rule that the user set.
 
-    Attributes:
-        rule: such as `drop<=1.0`; a clause for built-in checks.
-        value: what was found, in words.
-        holds: None where the data does not decide.
-        from_user: whether the user set the rule.
-        measured: the numbers; None for built-in checks, and where nothing was measured.
+    `holds` is None where the data does not decide; `value` says what was found, in words.
     """
 
     rule: str

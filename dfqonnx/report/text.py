@@ -28,12 +28,7 @@ Line = tuple[str, str]
 
 
 def describe_estimate(found: Estimate, drop: Drop | None = None) -> str:
-    """Return the estimated drop with its interval, or why there is none, in one line.
-
-    Args:
-        found: the estimate.
-        drop: the drop measured on labeled images, which the estimate is then compared with.
-    """
+    """Return the estimated drop with its interval, or why there is none; compare it with `drop`."""
     if found.value is None:
         return f"cannot be estimated: {found.reason}"
     words = (

@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
 DISTRIBUTIONS = (
@@ -218,7 +219,7 @@ class Session:
         """Return `array` in the type that the input has; pixels are rounded."""
         wanted = next((_TYPES.get(p.dtype) for p in self.inputs if p.name == name), None)
         if wanted is np.uint8 and array.dtype.kind == "f":
-            array = array.round().clip(0, 255)
+            return round_to_pixels(array)
         return array if wanted is None else array.astype(wanted, copy=False)
 
 

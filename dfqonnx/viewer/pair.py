@@ -28,11 +28,7 @@ class ModelPair:
 
 
 def choose_pair(target: Path, teacher: Path | None = None) -> ModelPair:
-    """Return the files to show for an output folder or an ONNX file.
-
-    Args:
-        target: the folder of a run, or a file.
-        teacher: the float file, where the report does not lead to it.
+    """Return the files to show for the output folder of a run or an ONNX file.
 
     Raises:
         UsageError: `target` is neither.

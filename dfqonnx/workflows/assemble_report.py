@@ -98,7 +98,7 @@ def assemble_report(
     classes = None if found.synthetic is None else found.synthetic.classes
     report = build_report(
         found,
-        kept_float={node.node for node in run.network.sites.floats},
+        kept_float={node.node for node in run.network.plan.floats},
         evaluation_same_class=evaluation.same_class,
     )
     report = dataclasses.replace(

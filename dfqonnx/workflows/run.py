@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from dfqonnx.analysis.student_outputs import replay, same_classes, untrained_top1
+from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
@@ -83,7 +83,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             inputs=teacher.inputs,
             progress=recorder,
         )
-        student = Student(network.program, network.sites)
+        student = Student(network.program, network.plan)
         with timer.stage("distill"):
             distilled = distill(
                 network,
@@ -158,7 +158,7 @@ def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
     progress.start("export", 1)
     exported = export(
         teacher.model,
-        run.network.sites,
+        run.network.plan,
         run.student.qparams(),
         storage=config.quant.weight_storage,
         metadata=metadata,
@@ -173,9 +173,9 @@ def _evaluate(
     """Measure the exported file against the float model and against the torch student."""
     student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
     pixels = run.held_out_pixels()
-    data = EvaluationData(inputs, pixels, labeled, replay(student, pixels, inputs))
+    data = EvaluationData(inputs, pixels, labeled, run_student(student, pixels, inputs))
     found = evaluate(run.config.model, file, data, progress=progress)
-    same = same_classes(student, labeled, found, inputs)
+    same = class_agreement(student, labeled, found, inputs)
     untrained = None
     if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
         untrained = untrained_top1(student, distilled.untrained, labeled, inputs)

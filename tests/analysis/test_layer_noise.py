@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.analysis import layer_noise as portrait
-from dfqonnx.analysis.layer_noise import analyze_layer_noise, histogram, sqnr_db
+from dfqonnx.analysis.layer_noise import analyze_layer_noise, count_codes, sqnr_db
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.layer_analysis import Histogram
@@ -31,7 +31,7 @@ def codes(found: Histogram, bits: int) -> list[int]:
 def test_bins_never_straddle_the_edge_of_a_code(bits: int) -> None:
     lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     values = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 2.0**bits / 6
-    found = histogram(values, lo, hi, bits)
+    found = count_codes(values, lo, hi, bits)
     inside = values[(values >= lo - 0.5) & (values < hi + 0.5)]
     expected = torch.bincount((inside + 0.5).floor().long() - lo, minlength=hi - lo + 1)
     assert codes(found, bits) == expected.tolist()
@@ -39,7 +39,7 @@ def test_bins_never_straddle_the_edge_of_a_code(bits: int) -> None:
 
 def test_every_value_is_counted_once_also_those_far_away() -> None:
     values = torch.tensor([-100.0, -9.0, 0.0, 3.3, 8.0, 100.0, 200.0])
-    found = histogram(values, -8, 7, 4)
+    found = count_codes(values, -8, 7, 4)
     assert (found.below, found.above) == (1, 2)
     assert sum(found.counts) == 4
 

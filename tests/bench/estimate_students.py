@@ -216,10 +216,10 @@ def make(
 @torch.no_grad()
 def harm(student: Student, recipe: Recipe, generator: torch.Generator) -> None:
     """Damage a student on purpose."""
-    operators, amount = student.operators(), recipe.amount
+    operators, amount = student.layers(), recipe.amount
     if recipe.damage == "cut":
-        for quantizer in student.activations()[1:]:
-            quantizer.log_step.add_(math.log(amount))
+        for quantizer in student.quantizers()[1:]:
+            quantizer.log_scale.add_(math.log(amount))
     elif recipe.damage == "layer":
         weight = operators[len(operators) // 2].weight
         step = 1.2 * weight.std()
@@ -230,7 +230,7 @@ def harm(student: Student, recipe: Recipe, generator: torch.Generator) -> None:
             op.weight.add_(amount * op.weight.std() * noise)
         elif recipe.damage == "scale":
             shape = [1] * op.weight.dim()
-            shape[op.site.axis] = op.weight.shape[op.site.axis]
+            shape[op.spec.axis] = op.weight.shape[op.spec.axis]
             op.weight.mul_(torch.exp(amount * torch.randn(shape, generator=generator)))
 
 

@@ -78,7 +78,7 @@ def run(
 ) -> Distilled:
     context = RunContext(seed, progress=progress or Listening(), budget_seconds=budget)
     return distill(
-        EqualizedNetwork(program, student.sites),
+        EqualizedNetwork(program, student.plan),
         student,
         synthetic(images),
         config=config,
@@ -161,7 +161,7 @@ def test_a_reconstruction_that_does_harm_is_thrown_away(
 ) -> None:
     def spoil(student: Student, *_: object, **__: object) -> None:
         with torch.no_grad():
-            for weight in student.parts()["weights"]:
+            for weight in student.parameter_groups()["weights"]:
                 weight.zero_()
 
     plain = Student(*tiny)
@@ -211,7 +211,7 @@ def test_the_guard_has_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None
     without = DivergenceGuard(student, teacher, pool, config=CONFIG, seed=0)
     assert not guard.rejects(student), "nothing has changed"
     with torch.no_grad():
-        for weight in student.parts()["weights"]:
+        for weight in student.parameter_groups()["weights"]:
             weight.zero_()
     assert guard.rejects(student)
     assert not without.rejects(student)
@@ -262,7 +262,7 @@ def test_agreement_on_held_out_images_is_part_of_the_history(
 
 
 def test_the_trained_bits_are_the_narrowest(student: Student) -> None:
-    assert student.sites.narrowest() == BitWidths(3, 3)
+    assert student.plan.narrowest() == BitWidths(3, 3)
 
 
 def test_held_out_images_are_never_drawn(images: np.ndarray) -> None:

@@ -97,7 +97,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         inputs=inputs,
         progress=SilentProgress(),
     )
-    student = Student(made.program, made.sites)
+    student = Student(made.program, made.plan)
     done = distill(
         made,
         student,

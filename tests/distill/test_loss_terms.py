@@ -139,10 +139,10 @@ def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
 def test_sgd_moves_as_its_formula_and_steps_have_neither_momentum_nor_decay(
     student: Student,
 ) -> None:
-    parts = student.parts()
+    parts = student.parameter_groups()
     spec = OptimizerConfig(kind="sgd", weight_lr=0.1, scale_lr=0.2, momentum=0.9, weight_decay=0.5)
     moving = build_optimizer(parts, spec)
-    weight, bias, step = (parts[kind][0] for kind in ("weights", "biases", "steps"))
+    weight, bias, step = (parts[kind][0] for kind in ("weights", "biases", "scales"))
     before = [p.detach().clone() for p in (weight, bias, step)]
     for p in (weight, bias, step):
         p.grad = torch.ones_like(p)

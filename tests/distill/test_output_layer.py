@@ -44,7 +44,7 @@ def refit(program: Program, student: Student, pool: ImagePool, *damping: float) 
 
 
 def test_a_last_layer_is_one_that_nothing_but_shapes_follow(tiny: Tiny, student: Student) -> None:
-    assert [op.site.node for op in find_output_layers(student, tiny[0])] == ["fc"]
+    assert [op.spec.node for op in find_output_layers(student, tiny[0])] == ["fc"]
     relu = dataclasses.replace(tiny[0], training_outputs=("r1",), logits="r1")
     assert find_output_layers(student, relu) == []
 
@@ -58,7 +58,7 @@ def test_a_spoilt_last_layer_is_mended_and_nothing_else_moves(
     (last,) = find_output_layers(ready, tiny[0])
     with torch.no_grad():  # a walk of half a code
         noise = torch.randn(last.weight.shape, generator=torch.Generator().manual_seed(1))
-        last.weight.add_(0.5 * noise * last.steps()[:, None])
+        last.weight.add_(0.5 * noise * last.scales()[:, None])
     spoilt = measure_agreement(ready, teacher, pool.batches(pool.held_out, 64))
     found = refit(tiny[0], ready, pool, 0.1, 1.0)
     assert found.better_than(spoilt)
@@ -76,7 +76,7 @@ def test_a_solution_that_agrees_less_is_not_taken(
         op.get_parameter("weight").zero_()
 
     before = ready.save_state()
-    monkeypatch.setattr(output_layer_module, "set_solution", spoil)
+    monkeypatch.setattr(output_layer_module, "refit_layer", spoil)
     refit(tiny[0], ready, pool, 0.3)
     assert all(torch.equal(value, before[name]) for name, value in ready.save_state().items())
 
@@ -85,13 +85,13 @@ def test_every_damping_starts_from_the_teacher(
     tiny: Tiny, ready: Student, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
-    real = output_layer_module.set_solution
+    real = output_layer_module.refit_layer
 
     def watched(op: torch.nn.Module, *args: torch.Tensor, damping: float) -> None:
         starts.append(op.get_parameter("weight").clone())
         real(op, *args, damping=damping)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(output_layer_module, "set_solution", watched)
+    monkeypatch.setattr(output_layer_module, "refit_layer", watched)
     refit(tiny[0], ready, pool, 0.1, 1.0)
     assert len(starts) == 2
     assert all(torch.equal(start, tiny[0].tensors["w2"]) for start in starts)

@@ -13,7 +13,7 @@ from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.image_pool import ImagePool, training_batches
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.trainer import Replica
-from dfqonnx.fakequant.soft_rounding import slowed
+from dfqonnx.fakequant.soft_rounding import code_lr_factor
 from dfqonnx.fakequant.student import Student
 from tests.distill.conftest import INPUTS
 
@@ -34,5 +34,5 @@ def test_only_codes_slow_down_as_their_temperature_falls(
         replica.step(done, done)
         codes, biases, steps = (group["lr"] for group in replica.optimizer.param_groups)
         lr_factor, temperature = config.optimizer.lr_factor(done), rounding_temperature(done)
-        assert codes == 2e-3 * lr_factor * (slowed(temperature) if temperature else 1.0)
+        assert codes == 2e-3 * lr_factor * (code_lr_factor(temperature) if temperature else 1.0)
         assert (biases, steps) == (2e-3 * lr_factor, 5e-3 * lr_factor)

@@ -19,9 +19,9 @@ from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
 from dfqonnx.equalization.activation_balancing import (
-    MOST,
+    MAX_FACTOR,
     balance_activation_channels,
-    find_shared_scales,
+    find_balanced_quantizers,
 )
 from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
 from dfqonnx.equalization.scale_groups import find_scale_groups
@@ -76,7 +76,7 @@ def factors(model: NormalizedModel, sites: QuantizationPlan, share: float) -> to
     program = to_program(model)
     freedom = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    shared = find_shared_scales(freedom, sites)
+    shared = find_balanced_quantizers(freedom, sites)
     found = balance_activation_channels(program, shared, freedom, x, share=share)
     return freedom.of("r", found)
 
@@ -86,7 +86,7 @@ def test_a_factor_is_a_power_of_the_channels_range(tmp_path: Path, share: float)
     found = factors(net(tmp_path), quantized(net(tmp_path), "w4a4"), share).numpy()
     alive = SPREAD > 0
     mean = np.exp(np.log(SPREAD[alive]).mean())  # steps of one map times k are k times its steps
-    wanted = np.clip((mean / SPREAD[alive]) ** share, 1 / MOST, MOST)
+    wanted = np.clip((mean / SPREAD[alive]) ** share, 1 / MAX_FACTOR, MAX_FACTOR)
     np.testing.assert_allclose(found[alive], wanted, rtol=1e-4)
     assert found[~alive] == 1.0
 
@@ -97,7 +97,7 @@ def test_wholly_leveled_channels_have_one_range(tmp_path: Path) -> None:
     freedom = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     found = balance_activation_channels(
-        program, find_shared_scales(freedom, sites), freedom, x, share=1.0
+        program, find_balanced_quantizers(freedom, sites), freedom, x, share=1.0
     )
     after = ProgramModule(freedom.scaled(program, found), taps=("r",))(x)[1]["r"]
     tops = after.amax((0, 2, 3))
@@ -133,7 +133,9 @@ def test_channels_are_found_on_the_last_axis_and_in_blocks(
     model = normalize(load(tmp_path / "rows.onnx"))
     sites, program = quantized(model, "w4a4"), to_program(model)
     freedom = find_scale_groups(program, sites)
-    (shared,) = find_shared_scales(freedom, sites)  # the other one feeds the classifier: 8 bits
+    (shared,) = find_balanced_quantizers(
+        freedom, sites
+    )  # the other one feeds the classifier: 8 bits
     x = torch.randn(3, *model.input_shape, generator=torch.Generator().manual_seed(0))
     found = balance_activation_channels(program, (shared,), freedom, x, share=1.0)
     assert float(found.max() / found.min()) > 1.1
@@ -145,7 +147,9 @@ def test_channels_are_found_on_the_last_axis_and_in_blocks(
 def test_only_narrow_steps_count(tmp_path: Path, bits: str, count: int) -> None:
     model = net(tmp_path)
     sites = quantized(model, bits)
-    assert len(find_shared_scales(find_scale_groups(to_program(model), sites), sites)) == count
+    assert (
+        len(find_balanced_quantizers(find_scale_groups(to_program(model), sites), sites)) == count
+    )
 
 
 def reworked(model: NormalizedModel, bits: str, share: float) -> tuple[EqualizedNetwork, list[str]]:
@@ -180,7 +184,7 @@ def test_the_reworked_network_computes_what_it_did(tmp_path: Path) -> None:
     # what BatchNormalization knew of a channel moves with it: Relu of N(f, 2 f^2)
     plain, _ = reworked(model, "w4a4", 0.0)
     torch.testing.assert_close(
-        made.expected["r"].mean[SPREAD > 0] / plain.expected["r"].mean[SPREAD > 0], by.double(),
+        made.moments["r"].mean[SPREAD > 0] / plain.moments["r"].mean[SPREAD > 0], by.double(),
         rtol=1e-4, atol=0.0, check_dtype=False,
     )  # fmt: skip
 

@@ -22,13 +22,18 @@ from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
 from dfqonnx.equalization.bias_absorption import absorb_high_bias
 from dfqonnx.equalization.cross_layer import above, equalize_cross_layer
 from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
-from dfqonnx.equalization.layers import find_pairs, largest
+from dfqonnx.equalization.layers import find_layer_pairs, largest
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.ptq.bias_correction import correct_bias, measured_means, set_ranges, shift
+from dfqonnx.ptq.bias_correction import (
+    correct_bias,
+    measure_means,
+    output_shift,
+    set_activation_ranges,
+)
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 C = 6
@@ -101,10 +106,10 @@ def test_an_equalized_network_computes_what_it_did(tmp_path: Path) -> None:
     model = mobile(tmp_path, ceiling=1e6)  # nothing reaches it
     program, sites = parts(model)
     equal = equalize_cross_layer(program, sites, model.statistics)
-    assert [(p.first.site.node, p.second.site.node) for p in equal.pairs] == [
+    assert [(p.first.spec.node, p.second.spec.node) for p in equal.pairs] == [
         ("conv0", "dw"), ("dw", "conv2"), ("conv2", "fc"),
     ]  # fmt: skip
-    assert equal.relaxed == ("relu6",)
+    assert equal.removed_clips == ("relu6",)
     x = noise(8)
     before, after = ProgramModule(program)(x)[0], ProgramModule(equal.program)(x)[0]
     scale = float(before.abs().max())  # weights moved by up to 1e2; float32 keeps 6e-8 of a sum
@@ -121,8 +126,8 @@ def test_ranges_of_both_sides_are_equal_when_sweeping_has_ended(tmp_path: Path) 
     apart = []
     for tensors in (program.tensors, equal.program.tensors):
         for pair in equal.pairs:
-            first = largest(pair.first.out_rows(tensors[pair.first.site.weight]))
-            rows = pair.second.in_rows(tensors[pair.second.site.weight])
+            first = largest(pair.first.out_rows(tensors[pair.first.spec.weight]))
+            rows = pair.second.in_rows(tensors[pair.second.spec.weight])
             second = largest(rows.reshape(len(first), -1))
             apart.append(float((first / second).log().abs().max()))
     assert max(apart[:3]) > 1.0
@@ -132,7 +137,7 @@ def test_ranges_of_both_sides_are_equal_when_sweeping_has_ended(tmp_path: Path) 
 def test_in_rows_of_a_grouped_conv_are_the_weights_that_read_a_channel(tmp_path: Path) -> None:
     model = mobile(tmp_path)
     program, sites = parts(model)
-    (first, second, _) = find_pairs(program, sites, clips={"relu6"})
+    (first, second, _) = find_layer_pairs(program, sites, clips={"relu6"})
     depthwise = second.first
     torch.testing.assert_close(
         depthwise.in_rows(program.tensors["w1"]), program.tensors["w1"].reshape(C, -1)
@@ -153,11 +158,11 @@ def test_a_ceiling_that_cuts_stays_and_its_layers_are_no_pair(tmp_path: Path) ->
     model = mobile(tmp_path, ceiling=0.5)  # of values around 0.5
     program, sites = parts(model)
     equal = equalize_cross_layer(program, sites, model.statistics)
-    assert equal.relaxed == ()
-    assert [p.first.site.node for p in equal.pairs] == ["dw", "conv2"]
-    assert equal.sites == sites
+    assert equal.removed_clips == ()
+    assert [p.first.spec.node for p in equal.pairs] == ["dw", "conv2"]
+    assert equal.plan == sites
     without = mobile(tmp_path, norm=False)  # nothing is known: the ceiling stays as well
-    assert equalize_cross_layer(*parts(without), without.statistics).relaxed == ()
+    assert equalize_cross_layer(*parts(without), without.statistics).removed_clips == ()
 
 
 def test_statistics_follow_the_scaled_channels(tmp_path: Path) -> None:
@@ -188,14 +193,14 @@ def test_absorbing_changes_nothing_where_no_value_falls_below_what_moved(tmp_pat
     program, sites = parts(model)
     equal = equalize_cross_layer(program, sites, model.statistics)
     x = noise(12)
-    pairs = [p for p in equal.pairs if p.first.site.node in {"conv0", "conv2"}]
+    pairs = [p for p in equal.pairs if p.first.spec.node in {"conv0", "conv2"}]
     statistics = {}
     for pair in pairs:  # low enough that c lies below every value of this batch
         value = ProgramModule(equal.program, taps=(pair.first.output,), outputs=())(x)[1][
             pair.first.output
         ]
         lift = 1.0 + value.amin((0, 2, 3)).neg().clamp_min(0)  # makes every value positive
-        equal.program.tensors[str(pair.first.site.bias)].add_(lift)  # type: ignore[arg-type]
+        equal.program.tensors[str(pair.first.spec.bias)].add_(lift)  # type: ignore[arg-type]
         value = value + lift[:, None, None]
         least = value.amin((0, 2, 3))
         statistics[pair.first.output] = ChannelStatistics(
@@ -206,7 +211,7 @@ def test_absorbing_changes_nothing_where_no_value_falls_below_what_moved(tmp_pat
     before, after = ProgramModule(lifted.program)(x)[0], ProgramModule(moved.program)(x)[0]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)  # float32, sums up to 1e1
     for pair in pairs:
-        bias = str(pair.first.site.bias)
+        bias = str(pair.first.spec.bias)
         assert bool((moved.program.tensors[bias] < lifted.program.tensors[bias]).any())
 
 
@@ -237,22 +242,22 @@ def test_bias_correction_restores_the_mean_of_every_output_of_a_linear_layer(
     student.initialize([x])
     tap = ("r1", "c2", "f", "y")
     _, values = ProgramModule(program, taps=tap, outputs=())(x)
-    means = measured_means(program, ["r1", "f"], x.split(16))
+    means = measure_means(program, ["r1", "f"], x.split(16))
     torch.testing.assert_close(means["r1"], values["r1"].double().mean((0, 2, 3)))
-    for op in student.operators():
-        if op.site.node not in {"conv2", "fc"}:
+    for op in student.layers():
+        if op.spec.node not in {"conv2", "fc"}:
             continue
-        wrong = shift(op, means[op.reads].float())
-        steps = op.steps().reshape(-1, *[1] * (op.weight.dim() - 1))
-        rounded = torch.round(op.weight / steps).clamp(op.site.grid.lo, op.site.grid.hi) * steps
-        read = values[op.reads]
+        wrong = output_shift(op, means[op.input_name].float())
+        steps = op.scales().reshape(-1, *[1] * (op.weight.dim() - 1))
+        rounded = torch.round(op.weight / steps).clamp(op.spec.grid.lo, op.spec.grid.hi) * steps
+        read = values[op.input_name]
         layer = torch.nn.functional.conv2d if op.weight.dim() == 4 else torch.nn.functional.linear
         off = layer(read, rounded) - layer(read, op.weight)  # no padding: the mean is linear in x
         axes = [0, 2, 3][: off.dim() - 1] if off.dim() == 4 else [0]
         torch.testing.assert_close(wrong, off.mean(axes), rtol=1e-4, atol=1e-4)  # float32 sums
         before = op.bias.detach().clone() if op.bias is not None else torch.zeros(())
         assert float(wrong.abs().max()) > 1e-3
-        correct_bias(student, {op.reads: means[op.reads]})
+        correct_bias(student, {op.input_name: means[op.input_name]})
         assert op.bias is not None
         torch.testing.assert_close(op.bias.detach(), before - wrong)
 
@@ -267,9 +272,9 @@ def test_ranges_reach_six_deviations_and_the_pixels_ends(tmp_path: Path) -> None
     assert high == pytest.approx(float((beta + 6 * gamma).max()), rel=1e-6)  # float32 statistics
     student = Student(program, sites)
     student.initialize([noise(8)])
-    assert set_ranges(student, known) >= 2
-    steps = {q.site.tensor: float(q.step().detach()) for q in student.activations()}
-    grids = {q.site.tensor: q.site.grid for q in student.activations()}
+    assert set_activation_ranges(student, known) >= 2
+    steps = {q.spec.tensor: float(q.scale().detach()) for q in student.quantizers()}
+    grids = {q.spec.tensor: q.spec.grid for q in student.quantizers()}
     assert steps["r0"] == pytest.approx(high / grids["r0"].hi, rel=1e-6)
     low, top = PRESETS["cifar10"].range(2)
     span = grids["x"].zero_point

@@ -11,7 +11,11 @@ from onnx import numpy_helper, parser
 from dfqonnx.convert.importer import program_from_ir
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.equalization.instance_norm import factors, find_pairs, normalize_before_instance_norm
+from dfqonnx.equalization.instance_norm import (
+    find_normalized_convs,
+    normalize_before_instance_norm,
+    scale_factors,
+)
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 net (float[N,3,12,12] x) => (float[N,6,12,12] y) {
@@ -45,15 +49,15 @@ def test_outputs_stay_and_channels_become_even() -> None:
 
 def test_variances_near_epsilon_are_left_alone() -> None:
     variance = torch.tensor([1e-6, 1.0, 4.0])
-    found = factors(variance, 1e-3)
+    found = scale_factors(variance, 1e-3)
     assert float(found[0]) == 1.0
     assert float(found[1]) / float(found[2]) == pytest.approx(2.0)
-    assert bool((factors(torch.zeros(3), 1e-3) == 1).all())
+    assert bool((scale_factors(torch.zeros(3), 1e-3) == 1).all())
 
 
 def test_a_value_that_others_read_too_is_left_alone() -> None:
     text = TEXT.replace("y = Inst", "n = Inst").replace("\n}", "\n    y = Add(n, c)\n}")
-    assert not find_pairs(program(np.ones(6), text))
+    assert not find_normalized_convs(program(np.ones(6), text))
     assert (
         normalize_before_instance_norm(program(np.ones(6), text), torch.zeros(1, 3, 12, 12))[1] == 0
     )

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import QuantizationPlan
-from dfqonnx.fakequant.layer import QuantizedLayer
+from dfqonnx.fakequant.layer import QuantizedLayer, both_rounded
 from dfqonnx.fakequant.soft_rounding import (
-    RoundingRamp,
     SoftRoundedLayer,
     SoftRounding,
-    slowed,
-    soft,
+    code_lr_factor,
+    soft_round,
 )
 from dfqonnx.fakequant.student import Student
 
@@ -32,7 +31,7 @@ def student(tiny: Tiny, images: Tensor) -> Student:
 
 def codes(latent: list[float], width: float) -> list[float]:
     one = torch.ones(1)
-    return soft(torch.tensor(latent), one, RoundingRamp(-4, 3, width)).tolist()
+    return soft_round(torch.tensor(latent), one, (-4, 3), width).tolist()
 
 
 def test_at_width_1_nothing_is_rounded_but_the_ends_hold() -> None:
@@ -53,7 +52,7 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
     latent = torch.tensor([[-5.0, -1.4, 0.1], [0.45, 0.6, 7.0]], requires_grad=True)
     step = torch.tensor([[0.5], [2.0]], requires_grad=True)
     given = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    out = soft(latent, step, RoundingRamp(-4, 3, width))
+    out = soft_round(latent, step, (-4, 3), width)
     out.backward(given)
     code = (out / step).detach()
     assert step.grad is not None
@@ -69,14 +68,12 @@ def test_gradients_are_the_gain_and_the_step_where_nothing_is_decided(width: flo
 
 
 def test_codes_between_two_whole_numbers_are_pulled_to_the_nearer_one(student: Student) -> None:
-    form = SoftRoundedLayer(
-        student.operators()[0], torch.zeros_like(student.operators()[0].weight), ONES
-    )
-    form.width = 0.5
+    form = SoftRoundedLayer(student.layers()[0], torch.zeros_like(student.layers()[0].weight), ONES)
+    form.temperature = 0.5
     with torch.no_grad():
         form.latent.fill_(0.1)  # decided: the ramp is from 0.25 to 0.75
         form.latent[0, 0, 0] = torch.tensor([0.4, 0.5, 1.7])
-    form.pull(0.1)
+    form.regularize(0.1)
     # v + 0.1 (1 - u) / 2u (c - 1/2), c - 1/2 = -0.2, 0, 0.4
     assert form.latent[0, 0, 0].tolist() == pytest.approx([0.39, 0.5, 1.72])
     assert bool((form.latent[1:] == torch.tensor(0.1)).all())
@@ -85,20 +82,19 @@ def test_codes_between_two_whole_numbers_are_pulled_to_the_nearer_one(student: S
 def test_a_step_under_weights_on_its_grid_has_a_gradient_here_and_none_with_lsq(
     student: Student,
 ) -> None:
-    op = student.operators()[0]
+    op = student.layers()[0]
     with torch.no_grad():
         op.weight.copy_(op.rounded_weight())
     op.rounded_weight().square().sum().backward()
-    straight = op.log_step.grad
+    straight = op.log_scale.grad
     assert straight is not None
-    inside = op.weight.detach().abs() < op.site.grid.hi * op.steps().detach().view(op.step_shape)
-    op.log_step.grad = None
-    codes = (op.weight / op.steps().view(op.step_shape)).detach().round()
-    ramp = RoundingRamp(op.site.grid.lo, op.site.grid.hi, 0.0)
-    soft(codes, op.steps().view(op.step_shape), ramp).square().sum().backward()
-    assert op.log_step.grad is not None
+    inside = op.weight.detach().abs() < op.spec.grid.hi * op.shaped_scales().detach()
+    op.log_scale.grad = None
+    codes = (op.weight / op.shaped_scales()).detach().round()
+    soft_round(codes, op.shaped_scales(), op.spec.grid.limits, 0.0).square().sum().backward()
+    assert op.log_scale.grad is not None
     exact = 2.0 * op.rounded_weight().detach().square().flatten(1).sum(1)  # d |s c|^2 / d log s
-    torch.testing.assert_close(op.log_step.grad, exact)
+    torch.testing.assert_close(op.log_scale.grad, exact)
     whole = inside.flatten(1).all(1)
     assert bool((straight[whole].abs() < 1e-5 * exact[whole]).all())
 
@@ -107,7 +103,7 @@ def test_settled_at_once_the_student_is_the_one_that_it_was(
     student: Student, images: Tensor
 ) -> None:
     before = student.qparams()
-    SoftRounding(student, [images]).settle()
+    SoftRounding(student, [images]).harden()
     after = student.qparams()
     assert before.activations == after.activations
     for node, old in before.weights.items():
@@ -124,13 +120,16 @@ def test_after_settling_it_answers_as_it_did_at_width_0(student: Student, images
     softened = SoftRounding(student, [images])
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in (*softened.parts()["weights"], *softened.parts()["biases"]):
+        for parameter in (
+            *softened.parameter_groups()["weights"],
+            *softened.parameter_groups()["biases"],
+        ):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-        softened.set_width(0.0)
+        softened.set_temperature(0.0)
         soft_logits = student(images)[0]
-        softened.settle()
+        softened.harden()
         torch.testing.assert_close(student(images)[0], soft_logits)
-    assert all(op.form is None for op in student.operators())
+    assert all(op.weight_source is both_rounded for op in student.layers())
     assert not [name for name in student.save_state() if "latent" in name]
 
 
@@ -138,23 +137,23 @@ def test_after_settling_it_answers_as_it_did_at_width_0(student: Student, images
 def test_means_of_outputs_stay_whatever_weights_and_gains_do(
     student: Student, images: Tensor, index: int
 ) -> None:
-    op = student.operators()[index]
+    op = student.layers()[index]
     values = seen(student, op, images)
     softened = SoftRounding(student, [images])
-    softened.set_width(0.0)
+    softened.set_temperature(0.0)
     assert op.bias is not None
     generator = torch.Generator().manual_seed(index)
     with torch.no_grad():
         before = means(op(*values))
-        softened.parts()["weights"][index].add_(
+        softened.parameter_groups()["weights"][index].add_(
             torch.randn(op.weight.shape, generator=generator).to(op.weight)
         )
-        op.log_step.add_(0.1)
+        op.log_scale.add_(0.1)
         after = means(op(*values))
         # the bias stands on a grid of s_x s_w: half of one of its codes, before and after
         allowed = op.bias_scale().max().item() + 1e-5
         assert (after - before).abs().max().item() <= allowed
-        weight, _ = op.form() if op.form is not None else (op.weight, None)
+        weight, _ = op.weight_source(op)
         moved = means(op.run(values, weight, op.bias)) - before
         assert moved.abs().max().item() > 5 * allowed  # without the term they do not
 
@@ -174,4 +173,4 @@ def means(out: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("width", "rate"), [(1.0, 1.0), (0.15, 1.0), (0.075, 0.5), (0.0015, 0.01)])
 def test_codes_move_more_slowly_than_their_ramp_narrows(width: float, rate: float) -> None:
-    assert slowed(width) == pytest.approx(rate)
+    assert code_lr_factor(width) == pytest.approx(rate)

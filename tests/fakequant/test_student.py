@@ -93,14 +93,14 @@ def test_training_computes_what_evaluation_computes(student: Student, images: Te
 def test_codes_are_the_forward_values(student: Student, images: Tensor) -> None:
     params = student.qparams()
     codes = student.codes(images)
-    assert set(codes) == {site.name for site in student.sites.activations}
+    assert set(codes) == {site.name for site in student.plan.activations}
     with torch.no_grad():
         _, taps = student(images)
     for name in student.features:
         p = params.activations[name]
         real = (torch.from_numpy(codes[name]).float() - p.zero_point) * torch.tensor(p.scale)
         assert torch.equal(real, taps[name])
-    for site in student.sites.activations:
+    for site in student.plan.activations:
         p, found = params.activations[site.name], codes[site.name]
         assert found.dtype == np.uint8
         assert p.lo <= found.min()
@@ -117,7 +117,7 @@ def test_codes_leave_nothing_behind(student: Student, images: Tensor) -> None:
 
 def test_weights_and_biases_stand_on_their_integer_grids(student: Student) -> None:
     params = student.qparams()
-    for site in student.sites.weights:
+    for site in student.plan.weights:
         w = params.weights[site.node]
         assert w.codes.dtype == np.int8
         assert w.scale.dtype == np.float32
@@ -144,14 +144,14 @@ def test_a_bias_is_at_most_half_a_step_from_its_float_value(tiny: Tiny, student:
 def test_bias_gradients_pass_the_rounding(student: Student, images: Tensor) -> None:
     logits, _ = student(images)
     logits.sum().backward()
-    last = student.parts()["biases"][-1]
+    last = student.parameter_groups()["biases"][-1]
     assert torch.equal(last.grad, torch.full_like(last, len(images)))
 
 
 def test_every_kind_of_parameter_gets_a_gradient(student: Student, images: Tensor) -> None:
     logits, taps = student(images)
     (logits.square().sum() + sum(t.square().sum() for t in taps.values())).backward()
-    for kind, parameters in student.parts().items():
+    for kind, parameters in student.parameter_groups().items():
         for p in parameters:
             assert p.grad is not None, kind
             assert torch.isfinite(p.grad).all(), kind
@@ -160,7 +160,7 @@ def test_every_kind_of_parameter_gets_a_gradient(student: Student, images: Tenso
 def test_the_teacher_is_not_shared_with_the_student(tiny: Tiny, student: Student) -> None:
     own = {p.data_ptr() for p in student.parameters()}
     assert own.isdisjoint(t.data_ptr() for t in tiny[0].tensors.values())
-    assert len(own) == sum(len(p) for p in student.parts().values())
+    assert len(own) == sum(len(p) for p in student.parameter_groups().values())
 
 
 def test_eight_bits_stay_close_to_the_teacher(tiny: Tiny, images: Tensor) -> None:
@@ -238,7 +238,7 @@ def test_multiply_adds_are_counted_per_image(student: Student) -> None:
 
 def test_numbers_at_quantizers_are_counted_per_image(student: Student, images: Tensor) -> None:
     expected = sum(codes[0].size for codes in student.codes(images[:2]).values())
-    assert student.measure(images[:2]) == expected
+    assert student.count_activations(images[:2]) == expected
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization import INT8
 from dfqonnx.core.quantization_plan import QuantizationPlan, WeightQuantizer
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.gptq import SampledPositions, gptq, is_matrix_product, solve
+from dfqonnx.ptq.gptq import SampledPositions, gptq, is_matrix_product, solve_layer
 
 Tiny = tuple[Program, QuantizationPlan]
 
@@ -86,8 +86,8 @@ def test_rounding_comes_close_to_the_best_of_all_codes() -> None:
     x = x + 2 * x.roll(1, 1)  # correlated inputs
     w = torch.randn(1, 1, 4, generator=seeded(1))
     y = w @ x + 0.7
-    found = solve(w, x, y, (-4, 3), damping=1e-6)
-    mine, steps = output_error(found.weight(), found.bias, x, y), found.steps
+    found = solve_layer(w, x, y, (-4, 3), damping=1e-6)
+    mine, steps = output_error(found.weight(), found.bias, x, y), found.scales
     every = torch.tensor(list(itertools.product(range(-4, 4), repeat=4))).float()  # (4096, 4)
     outputs = (every * steps[0]) @ x[0]  # (4096, P)
     off = outputs - outputs.mean(1, keepdim=True) - (y[0] - y[0].mean())
@@ -102,7 +102,7 @@ def test_the_bias_makes_the_mean_output_exact() -> None:
     x = torch.rand(2, 9, 500, generator=seeded())
     w = torch.randn(2, 3, 9, generator=seeded(1))
     y = w @ x + torch.randn(2, 3, 1, generator=seeded(2))
-    found = solve(w, x, y, (-2, 1), damping=0.1)
+    found = solve_layer(w, x, y, (-2, 1), damping=0.1)
     mean = (found.weight() @ x + found.bias[..., None]).mean(2)
     torch.testing.assert_close(mean, y.mean(2), rtol=1e-4, atol=1e-4)  # float32 sums of 500 terms
 
@@ -112,7 +112,7 @@ def test_the_refit_makes_up_for_inputs_that_were_distorted() -> None:
     w = torch.randn(1, 4, 6, generator=seeded(1))
     y = w @ x
     distorted = 0.5 * x  # as a clipping quantizer might
-    found = solve(w, distorted, y, (-128, 127), damping=1e-6)
+    found = solve_layer(w, distorted, y, (-128, 127), damping=1e-6)
     # eight bits: the weights double, and little error is left
     assert output_error(found.weight(), found.bias, distorted, y) < 1e-3 * float(y.var())
 
@@ -120,20 +120,20 @@ def test_the_refit_makes_up_for_inputs_that_were_distorted() -> None:
 def test_dead_inputs_and_constant_outputs_give_finite_numbers() -> None:
     x, w = torch.zeros(1, 5, 64), torch.randn(1, 3, 5, generator=seeded())
     goal = torch.ones(1, 3, 64)
-    found = solve(w, x, goal, (-8, 7), damping=0.1)
-    for part in (found.codes, found.steps, found.bias, found.latent()):
+    found = solve_layer(w, x, goal, (-8, 7), damping=0.1)
+    for part in (found.codes, found.scales, found.bias, found.latent()):
         assert torch.isfinite(part).all()
-    dead = solve(torch.zeros(1, 3, 5), x, goal, (-8, 7), damping=0.1)
-    assert (dead.steps > 0).all()
+    dead = solve_layer(torch.zeros(1, 3, 5), x, goal, (-8, 7), damping=0.1)
+    assert (dead.scales > 0).all()
     assert torch.equal(dead.codes, torch.zeros_like(dead.codes))
     torch.testing.assert_close(dead.bias, torch.ones(1, 3))
 
 
 def test_latent_weights_round_to_the_codes() -> None:
     x, w = torch.rand(1, 8, 200, generator=seeded()), torch.randn(1, 4, 8, generator=seeded(1))
-    found = solve(w, x, w @ x, (-4, 3), damping=0.1)
+    found = solve_layer(w, x, w @ x, (-4, 3), damping=0.1)
     latent = found.latent()
-    assert torch.equal((latent / found.steps).round().clamp(-4, 3), found.codes)
+    assert torch.equal((latent / found.scales).round().clamp(-4, 3), found.codes)
     assert (latent - found.refit).norm() < (found.weight() - found.refit).norm()
 
 

@@ -18,7 +18,7 @@ from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.equalization.activation_balancing import (
     balance_activation_channels,
-    find_shared_scales,
+    find_balanced_quantizers,
 )
 from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
@@ -65,7 +65,7 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
             model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
         )
         freedom = find_scale_groups(program, sites)
-        shared = find_shared_scales(freedom, sites)
+        shared = find_balanced_quantizers(freedom, sites)
         factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, freedom.count)))
         factors *= balance_activation_channels(
             program, shared, freedom, torch.from_numpy(x), share=0.3

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfqonnx.core.input_format import nearest_pixels
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.data.probe_images import make_probe_images, sample_natural_noise
 
 FAMILIES = ("leaves", "blends", "clouds", "ramps")
@@ -82,4 +82,4 @@ def _axes(height: int, width: int) -> tuple[Floats, Floats]:
 
 
 def _pixels(values: NDArray[np.floating]) -> Pixels:
-    return np.ascontiguousarray(nearest_pixels(values.clip(0, 1) * 255))
+    return np.ascontiguousarray(round_to_pixels(values * 255))

@@ -149,13 +149,7 @@ def draw_histogram(found: CodeOccupancy) -> str:
 def draw_calibration(
     known: Sequence[HeldOutPrediction], found: Estimate, true: float | None
 ) -> str:
-    """Draw true over predicted drops of left-out networks, and this student's interval.
-
-    Args:
-        known: the students that the estimate was calibrated on.
-        found: the estimate.
-        true: this student's measured drop; None without labels.
-    """
+    """Draw true over predicted drops of left-out networks, and this student's interval and drop."""
     assert found.value is not None
     fig = svg.new_figure(360, 250)
     ax = svg.add_axes(fig, 40, 36, right=14)

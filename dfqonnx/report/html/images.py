@@ -118,14 +118,9 @@ def class_sheet(
     columns: int = CLASS_COLUMNS,
     sheet_pixels: int = CLASS_SHEET_PIXELS,
 ) -> Image.Image:
-    """Return the first images of the most frequent classes, a row for each with its label.
+    """Return the first images (N, H, W, C) of the most frequent classes, a labeled row for each.
 
-    Args:
-        pixels: images (N, H, W, C).
-        classes: the network's class of each image.
-        rows: the largest number of rows.
-        columns: the largest number of columns.
-        sheet_pixels: the width up to which the sheet is enlarged.
+    There are at most so many rows and columns, and the sheet is enlarged up to `sheet_pixels`.
     """
     labels = sorted(label for label, _ in Counter(classes.tolist()).most_common(rows))
     height, width = pixels.shape[1:3]

@@ -50,12 +50,7 @@ class Gallery:
 
 
 def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
-    """Return the page.
-
-    Args:
-        report: what it shows.
-        pixels: the synthetic images (N, H, W, C) of the run; None leaves them out.
-    """
+    """Return the page, with the synthetic images (N, H, W, C) of the run where there are some."""
     nodes = node_rows(report)
     estimate = report.estimated_drop
     return render_template(

@@ -40,12 +40,8 @@ class NodeRow:
 
     Attributes:
         number: its place in the graph's order, from 1; `#n<number>` is its anchor.
-        name: as in the file.
-        op: its operator.
         reads: (number, name) of the nodes whose outputs it reads.
         layer: bits and noise, for a node with weights.
-        multiply_adds: for one image.
-        parameters: of the node.
         float_reason: why it stayed in float; empty when it did not.
     """
 

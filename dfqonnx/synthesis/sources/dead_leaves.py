@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from dfqonnx.core.input_format import nearest_pixels
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 THUMBNAIL = 64  # pixels of the longer side of a small image
@@ -145,7 +145,7 @@ def dead_leaves(
     chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
     for first in range(0, n, chunk):
         images = _paint(min(chunk, n - first), pool, params, generator)  # (B, C, H, W)
-        yield nearest_pixels(images.clamp_(0, 1) * 255).permute(0, 2, 3, 1).contiguous()
+        yield round_to_pixels(images.mul_(255)).permute(0, 2, 3, 1).contiguous()
 
 
 def sample_dead_leaves(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:

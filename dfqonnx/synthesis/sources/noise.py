@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dfqonnx.core.input_format import nearest_pixels
+from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 CHUNK = 256
@@ -17,7 +17,7 @@ CHUNK = 256
 def sample_noise(context: SynthesisContext) -> Iterator[Tensor]:
     """Yield Gaussian noise of mean 127.5 whose four standard deviations span the pixels."""
     for values in _sample_normal(context, context.inputs.image_size):
-        yield nearest_pixels(values * (127.5 / 4) + 127.5)
+        yield round_to_pixels(values * (127.5 / 4) + 127.5)
 
 
 @SOURCES.add("gaussian")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dfqonnx.core.quantization import INT8, UINT8
-from dfqonnx.fakequant.step_search import (
+from dfqonnx.fakequant.scale_search import (
     SMALLEST,
-    sample,
+    sample_values,
     search_activation_scale,
     search_weight_scales,
 )
@@ -78,7 +78,7 @@ def test_samples_without_anything_to_represent_still_give_a_positive_step(x: tor
 
 def test_a_sample_keeps_the_extremes_and_covers_every_column() -> None:
     x = torch.arange(16 * 64 * 64, dtype=torch.float32).reshape(16, 64, 64)
-    taken = sample(x, 1024)
+    taken = sample_values(x, 1024)
     assert 1000 <= len(taken) <= 1200
     assert {x.min().item(), x.max().item()} <= set(taken.tolist())
     assert len(set((taken % 64).tolist())) == 64
