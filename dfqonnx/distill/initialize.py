@@ -45,7 +45,7 @@ def initialize(
         sizes: how many images at once.
         context: the seed of the positions that GPTQ looks at, and the progress.
     """
-    context.progress.start("initialize", 1)
+    context.progress.start("initialize", 1 + len(config.gptq_damping))
     pixels = pool.train[: config.calibration_images]
     student.initialize(pool.batches(pixels, sizes.calibration))
     done = apply_data_free_init(
@@ -58,6 +58,7 @@ def initialize(
     if done:
         context.progress.note(done)
     best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
+    context.progress.advance()
     rounded = kept = student.save_state()
     for damping in config.gptq_damping:
         student.load_state(rounded)
@@ -67,6 +68,6 @@ def initialize(
         found = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
         if found.better_than(best):
             best, kept = found, student.save_state()
+        context.progress.advance()
     student.load_state(kept)
-    context.progress.advance()
     return best

@@ -18,7 +18,7 @@ from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress, StageTimer
+from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
 from dfqonnx.distill.distill import Distilled, distill
@@ -59,7 +59,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: runtime, device, disk or permission.
     """
     preflight(config)
-    timer, recording = StageTimer(), RecordingProgress(progress or SilentProgress())
+    recording = RecordingProgress(progress or SilentProgress())
     device = choose_device(config.device)
     context = RunContext(config.seed, device, recording, config.budget)
     teacher = open_teacher(
@@ -76,8 +76,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     real = open_real(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
-        with timer.stage("synthesize"):
-            images = _synthesize(config, teacher, plan, context)
+        images = _synthesize(config, teacher, plan, context)
+        recording.start("initialize", 1)
         network = equalize(
             teacher.program,
             plan,
@@ -87,27 +87,22 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             progress=recording,
         )
         student = Student(network.program, network.plan)
-        with timer.stage("distill"):
-            trained = _distill(
-                config, student, network, images, inputs=teacher.inputs, context=context
-            )
+        trained = _distill(config, student, network, images, inputs=teacher.inputs, context=context)
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
-        with timer.stage("export"):
-            _export(config, teacher, network.plan, student, file=file, progress=recording)
+        _export(config, teacher, network.plan, student, file=file, progress=recording)
         places = np.array(trained.held_out, np.int64)
         held = HeldOut(images.pixels[places], trained.held_out)
-        with timer.stage("evaluate"):
-            proof = _evaluate(
-                config,
-                teacher,
-                student,
-                trained,
-                file=file,
-                held=held,
-                labeled=labeled,
-                progress=recording,
-            )
-            estimated = estimate(config.model, file, teacher.inputs, real=real)
+        proof = _evaluate(
+            config,
+            teacher,
+            student,
+            trained,
+            file=file,
+            held=held,
+            labeled=labeled,
+            progress=recording,
+        )
+        estimated = estimate(config.model, file, teacher.inputs, real=real)
         finished = FinishedRun(
             config=config,
             teacher=teacher,
@@ -119,7 +114,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             proof=proof,
             estimate=estimated,
             file=file,
-            seconds=timer.total(),
+            seconds=recording.seconds(),
             warnings=tuple(recording.warnings),
             gpu=gpu_name(context),
         )
@@ -130,6 +125,7 @@ def _synthesize(
     config: RunConfig, teacher: Teacher, plan: QuantizationPlan, context: RunContext
 ) -> SyntheticImages:
     recipe = config.recipe.synthesis
+    context.progress.start("synthesize", 1)
     opponents = make_fixed_opponents(
         teacher.program, plan, spec=recipe, inputs=teacher.inputs, context=context
     )
@@ -208,6 +204,7 @@ def _evaluate(
     progress: Progress,
 ) -> Proof:
     """Measure the exported file against the float model and against the torch student."""
+    progress.start("evaluate", 1)
     inputs = teacher.inputs
     torch_run = run_student(student, held.pixels, inputs)
     data = EvaluationData(inputs, held.pixels, labeled, torch_run)

@@ -8,7 +8,6 @@ speed and rough agreement, not accuracy.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -54,7 +53,6 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         UnsupportedModel: the teacher is none that dfqonnx can read.
         EnvironmentProblem: runtime or permission.
     """
-    began = time.perf_counter()
     progress = RecordingProgress(progress or SilentProgress())
     check_comparison(spec)
     metadata = read_metadata(spec.student)
@@ -79,7 +77,7 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         report,
         estimated_drop=estimated,
         bits=None if quant is None else BitFacts.of(quant),
-        seconds={"total": time.perf_counter() - began},
+        seconds=progress.seconds(),
         peak_memory_mib=peak_memory_mib(),
         preprocess=dataclasses.asdict(inputs.format.preprocessing),
         preprocess_guessed=inputs.guessed,

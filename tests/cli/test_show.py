@@ -111,3 +111,31 @@ def test_colors_stay_away_from_pipes(capsys: pytest.CaptureFixture[str]) -> None
     with LiveDisplay() as live:
         live.warn("look out")
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_stage_that_starts_again_goes_on_with_its_new_total(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    plain = PlainDisplay(clock=clock)
+    plain.start("distill", 1000)
+    plain.advance(50)
+    clock.now += 10
+    plain.start("distill", 100, done=50)  # 50 steps are left
+    clock.now += 10
+    plain.advance(25)
+    plain.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "distill ...",
+        "distill 50/100 50 %",
+        "distill 75/100 75 %, 0:10 left",
+        "distill done in 20.0 s",
+    ]
+
+
+def test_a_stage_without_work_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = PlainDisplay(clock=Clock())
+    plain.start("distill", 0)
+    plain.advance()
+    plain.finish()
+    assert capsys.readouterr().err == ""
