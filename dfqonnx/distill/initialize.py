@@ -29,7 +29,7 @@ def initialize(
     *,
     config: DistillationConfig,
     equalization: EqualizationConfig,
-    expected: Mapping[str, ActivationMoments],
+    moments: Mapping[str, ActivationMoments],
     sizes: BatchSizes,
     context: RunContext,
 ) -> Agreement:
@@ -41,7 +41,7 @@ def initialize(
         pool: the synthetic images.
         config: the recipe.
         equalization: what sets ranges and biases besides the images.
-        expected: the moments of values on the training data, where they are known and asked for.
+        moments: the moments of values on the training data, where they are known and asked for.
         sizes: how many images at once.
         context: the seed of the positions that GPTQ looks at, and the progress.
     """
@@ -53,7 +53,7 @@ def initialize(
         teacher.program,
         pool.batches(pixels, sizes.calibration),
         spec=equalization,
-        expected=expected,
+        expected=moments,
     )
     if done:
         context.progress.note(done)
