@@ -174,6 +174,7 @@ def _export(
     metadata = describe(
         version=__version__,
         quant=config.quant,
+        target=plan.target,
         seed=config.seed,
         recipe=recipe[:16],
         teacher=teacher.model.source.sha256,
