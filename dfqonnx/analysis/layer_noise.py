@@ -1,27 +1,22 @@
-"""A portrait of a student: where its noise is born, and how its values lie on their grids.
+"""Layer noise: where a student's quantization noise comes from, and how it uses its codes.
 
     SQNR(t, s) = 10 log10( sum t^2 / sum (t - s)^2 )
 
 per node output, teacher t against student s, twice: in the network, where the noise of every
-earlier node arrives too, and alone, where the node reads the teacher's values (rounded by its own
-quantizer). The second says who makes the noise, the first how much is there. Images pass a few at a
-time and only sums are kept, so that memory stays small.
-
-Sums that a portrait is made from: energies of signal and noise, values counted on a grid.
+earlier node arrives too, and isolated, where the node reads the teacher's values (rounded by its
+own quantizer). The second says which node makes the noise, the first how much is there. Images pass
+a few at a time and only sums are kept, so that memory stays small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections import defaultdict
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.layer_analysis import (
     ActivationNoise,
@@ -30,257 +25,183 @@ from dfqonnx.core.layer_analysis import (
     LayerNoise,
     WeightedLayerNoise,
 )
+from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.fakequant.capture import Inputs, ProgramValues, capture
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.quantizer import FakeQuantizer
 from dfqonnx.fakequant.student import Student
 
-BINS, MARGIN = 64, 8  # over a full grid; beyond each of its ends
+BINS, MARGIN = 64, 8  # over a full range of codes; beyond each of its ends
 SAMPLE = 2**16 - 1  # values of one tensor that a histogram counts at a time
+CHUNK = 4  # images at once
+WORK = 3e7  # values that are compared, all images together; a chunk is the least
 
 
 @dataclass
 class SignalNoise:
-    """Sums of a signal and its noise."""
+    """Sums of a signal's squares and of its noise's."""
 
     signal: float = 0.0
     noise: float = 0.0
 
-    def add(self, goal: Tensor, found: Tensor) -> None:
+    def add(self, wanted: Tensor, found: Tensor) -> None:
         """Take in what should be and what is."""
-        self.signal += float(goal.square().sum(dtype=torch.float64))
-        self.noise += float((goal - found).square().sum(dtype=torch.float64))
+        self.signal += float(wanted.square().sum(dtype=torch.float64))
+        self.noise += float((wanted - found).square().sum(dtype=torch.float64))
 
     @property
-    def decibels(self) -> float | None:
-        """The ratio; None without noise or signal."""
+    def sqnr_db(self) -> float | None:
+        """The ratio in decibels; None without noise or signal."""
         if not (0 < self.noise < math.inf and 0 < self.signal < math.inf):
             return None
         return 10 * math.log10(self.signal / self.noise)
 
 
-@dataclass
 class CodeHistogram:
-    """Values on a grid from `lo` to `hi`, in steps, counted."""
+    """Counts values, in units of the scale, over a range of codes and a margin on both sides."""
 
-    lo: int
-    hi: int
-    bits: int
-    seen: int = 0
-    outside: int = 0
-    counts: Tensor | None = None  # below, the bins, above
+    def __init__(self, grid: IntegerRange) -> None:
+        self._low, self._high = grid.limits
+        self._width = 2.0**grid.bits / BINS
+        self._first = self._low - 0.5 - MARGIN * self._width
+        self._bins = math.ceil((self._high - self._low + 1) / self._width) + 2 * MARGIN
+        self._count = self._outside = 0
+        self._counts = torch.zeros(self._bins + 2, dtype=torch.long)  # below, the bins, above
 
-    def add(self, in_steps: Tensor) -> None:
-        """Take in values that were divided by their step."""
-        values = in_steps.detach().float().flatten()
-        self.seen += len(values)
-        self.outside += int(((values < self.lo - 0.5) | (values > self.hi + 0.5)).sum())
-        stride = -(-len(values) // SAMPLE)
-        found = _count(values[::stride], self)
-        self.counts = found if self.counts is None else self.counts + found
-
-    @property
-    def width(self) -> float:
-        """Of a bin, in steps."""
-        return 2.0**self.bits / BINS
-
-    @property
-    def first(self) -> float:
-        """Left edge of the first bin."""
-        return self.lo - 0.5 - MARGIN * self.width
-
-    @property
-    def bins(self) -> int:
-        """How many there are."""
-        return math.ceil((self.hi - self.lo + 1) / self.width) + 2 * MARGIN
+    def add(self, in_scales: Tensor) -> None:
+        """Take in values that were divided by their scale."""
+        values = in_scales.detach().float().flatten()
+        self._count += len(values)
+        beyond = (values < self._low - 0.5) | (values > self._high + 0.5)
+        self._outside += int(beyond.sum())
+        sampled = values[:: -(-len(values) // SAMPLE)]
+        places = ((sampled - self._first) / self._width).floor().clamp(-1, self._bins) + 1
+        self._counts += torch.bincount(places.long(), minlength=self._bins + 2).cpu()
 
     def occupancy(self, scale: float) -> CodeOccupancy:
-        """Return what was counted, on a grid of that step."""
-        counts = [0] * (self.bins + 2) if self.counts is None else self.counts.tolist()
-        inside = tuple(counts[1:-1])
-        histogram = Histogram(
-            first=self.first, width=self.width, counts=inside, below=counts[0], above=counts[-1]
-        )
+        """Return what was counted, for a quantizer of that scale."""
+        below, *inside, above = self._counts.tolist()
         return CodeOccupancy(
-            lowest=self.lo,
-            highest=self.hi,
+            lowest=self._low,
+            highest=self._high,
             scale=scale,
-            clipped=self.outside / max(1, self.seen),
-            histogram=histogram,
+            clipped=self._outside / max(1, self._count),
+            histogram=Histogram(
+                first=self._first,
+                width=self._width,
+                counts=tuple(inside),
+                below=below,
+                above=above,
+            ),
         )
-
-
-def _count(values: Tensor, tally: CodeHistogram) -> Tensor:
-    """Return how many values lie below, in each bin, and above."""
-    places = ((values - tally.first) / tally.width).floor().clamp(-1, tally.bins) + 1
-    return torch.bincount(places.long(), minlength=tally.bins + 2)
-
-
-def count_codes(values: Tensor, lo: int, hi: int, bits: int) -> Histogram:
-    """Count `values`, in steps, over a grid from `lo` to `hi` and a margin on both sides."""
-    tally = CodeHistogram(lo, hi, bits)
-    tally.add(values)
-    return tally.occupancy(1.0).histogram
-
-
-def sqnr_db(goal: Tensor, found: Tensor) -> float | None:
-    """Return the signal to quantization noise ratio in decibels; None without noise or signal."""
-    energy = SignalNoise()
-    energy.add(goal, found)
-    return energy.decibels
-
-
-CHUNK = 4  # images at once
-WORK = 3e7  # values to look at, all images together; a chunk is the least
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """Student and teacher made ready to be looked at.
-
-    Attributes:
-        student: as it is.
-        teacher: with taps at everything that is compared.
-        makes: node -> tensor that it makes.
-        reads: node -> tensor that it reads, where it reads only one.
-        chains: site -> quantizers that a tensor passes on its way to that reading.
-        together: energies of node outputs in the network.
-        alone: energies of node outputs on the teacher's values.
-        sites: energies of quantized tensors.
-        tallies: of what arrives at the sites.
-    """
-
-    student: Student
-    teacher: ProgramModule
-    makes: Mapping[str, str]
-    reads: Mapping[str, str]
-    chains: Mapping[str, tuple[FakeQuantizer, ...]]
-    together: dict[str, SignalNoise] = field(default_factory=dict)
-    alone: dict[str, SignalNoise] = field(default_factory=dict)
-    sites: dict[str, SignalNoise] = field(default_factory=dict)
-    tallies: dict[str, CodeHistogram] = field(default_factory=dict)
 
 
 @torch.no_grad()
 def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerNoise:
-    """Look at `student` on model inputs `x`; both are left as they are.
+    """Compare `student` with its teacher on model inputs `x`; both are left as they are.
 
     Args:
         student: trained, on the device of `x`.
         teacher: the float program.
         x: model inputs, (N, ...); of a large network only the first ones are used.
     """
-    scene = _scene(student, teacher, x.device)
+    sums = _NoiseSums(student, teacher, x.device)
     images, most = 0, len(x)
     while images < most:
         part = x[images : min(images + CHUNK, most)]
-        values = _look(scene, part)
+        values = sums.add(part)
         images += len(part)
         most = min(most, max(CHUNK, int(WORK * len(part) / max(1, values))))
-    layers = tuple(_layer(scene, op) for op in student.layers() if op.spec.node in scene.together)
-    activations = tuple(
-        _activation(scene, q) for q in student.quantizers() if q.spec.name in scene.sites
-    )
-    return LayerNoise(images, layers, activations)
-
-
-def _scene(student: Student, teacher: Program, device: torch.device) -> _Scene:
-    steps = {step.node: step for step in teacher.steps}
-    makes, reads = {}, {}
-    for op in student.layers():
-        step = steps[op.spec.node]
-        makes[op.spec.node] = str(step.outputs[0])
-        data = [name for name in step.inputs if name and name not in teacher.tensors]
-        if len(data) == 1:
-            reads[op.spec.node] = data[0]
-    taps = [q.spec.tensor for q in student.quantizers()] + [*makes.values(), *reads.values()]
-    net = ProgramModule(teacher, taps=dict.fromkeys(taps), channels_last=True).to(device)
-    makers = {q.spec.tensor: q for q in student.quantizers() if not q.spec.consumers}
-    chains: dict[str, tuple[FakeQuantizer, ...]] = {}
-    for q in student.quantizers():
-        first = makers.get(q.spec.tensor, q)
-        chains[q.spec.name] = (q,) if first is q else (first, q)
-    return _Scene(student, net, makes, reads, chains)
-
-
-def _look(scene: _Scene, x: Tensor) -> int:
-    """Add a few images to all sums; return how many values were looked at."""
-    goal = scene.teacher(x)[1]
-    outputs, seen = _watch(scene.student, x)
-    for op in scene.student.layers():
-        node = op.spec.node
-        if node not in outputs:  # no way from it to the logits
-            continue
-        scene.together.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], outputs[node])
-        if node in scene.reads:
-            value = goal[scene.reads[node]]
-            for quantizer in scene.chains[op.spec.input]:
-                value = quantizer(value)
-            scene.alone.setdefault(node, SignalNoise()).add(goal[scene.makes[node]], op(value))
-    for q in scene.student.quantizers():
-        if q.spec.name in seen:
-            arrives, leaves = seen[q.spec.name]
-            scene.sites.setdefault(q.spec.name, SignalNoise()).add(goal[q.spec.tensor], leaves)
-            grid = q.grid()
-            tally = scene.tallies.setdefault(q.spec.name, CodeHistogram(*grid.limits, grid.bits))
-            tally.add(arrives / q.scale())
-    return sum(value.numel() for value in goal.values())
-
-
-def _watch(
-    student: Student, x: Tensor
-) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-    """Return {node: its output} and {site: (what arrives, what leaves)} for one pass."""
-    outputs: dict[str, Tensor] = {}
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def note(module: nn.Module, given: tuple[Any, ...], result: Any) -> None:
-        if isinstance(module, QuantizedLayer):
-            outputs[module.spec.node] = result
-        elif isinstance(module, FakeQuantizer):
-            value = given[0].clamp(0.0, module.spec.clip_max) if module.rectify else given[0]
-            seen[module.spec.name] = value, result
-
-    with _hooked([*student.layers(), *student.quantizers()], note):
-        student(x)
-    return outputs, seen
-
-
-@contextmanager
-def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _layer(scene: _Scene, op: QuantizedLayer) -> WeightedLayerNoise:
-    site, steps = op.spec, op.scales()
-    shape = [1] * op.weight.dim()
-    shape[site.axis] = -1
-    tally = CodeHistogram(*site.grid.limits, site.grid.bits)
-    tally.add(op.weight / steps.view(shape))
-    alone = scene.alone.get(site.node)
-    return WeightedLayerNoise(
-        node=site.node,
-        op=site.op,
-        weight_bits=site.grid.bits,
-        input_bits=scene.chains[site.input][-1].spec.grid.bits,
-        in_network_sqnr_db=scene.together[site.node].decibels,
-        isolated_sqnr_db=None if alone is None else alone.decibels,
-        weight=tally.occupancy(float(steps.median())),
+    layers = (layer for layer in student.layers() if layer.spec.node in sums.in_network)
+    quantizers = (q for q in student.quantizers() if q.spec.name in sums.quantized)
+    return LayerNoise(
+        images, tuple(map(sums.layer, layers)), tuple(map(sums.activation, quantizers))
     )
 
 
-def _activation(scene: _Scene, q: FakeQuantizer) -> ActivationNoise:
-    name, step = q.spec.name, float(q.scale())
-    decibels, values = scene.sites[name].decibels, scene.tallies[name].occupancy(step)
-    return ActivationNoise(
-        quantizer=name,
-        tensor=q.spec.tensor,
-        role=q.spec.role,
-        bits=q.spec.grid.bits,
-        sqnr_db=decibels,
-        values=values,
-    )
+class _NoiseSums:
+    """Sums over images; a node's or quantizer's is there once a value has passed it.
+
+    Attributes:
+        in_network: by node, of its output in the network.
+        isolated: by node, of its output on the teacher's values.
+        quantized: by quantizer, of the quantized tensor.
+    """
+
+    def __init__(self, student: Student, teacher: Program, device: torch.device) -> None:
+        self._student = student
+        self.in_network: defaultdict[str, SignalNoise] = defaultdict(SignalNoise)
+        self.isolated: defaultdict[str, SignalNoise] = defaultdict(SignalNoise)
+        self.quantized: defaultdict[str, SignalNoise] = defaultdict(SignalNoise)
+        self._histograms: dict[str, CodeHistogram] = {}
+        self._written, self._read = {}, {}
+        steps = {step.node: step for step in teacher.steps}
+        for layer in student.layers():
+            step = steps[layer.spec.node]
+            self._written[step.node] = str(step.outputs[0])
+            values = [name for name in step.inputs if name and name not in teacher.tensors]
+            if len(values) == 1:
+                self._read[step.node] = values[0]
+        tensors = [q.spec.tensor for q in student.quantizers()]
+        names = [*tensors, *self._written.values(), *self._read.values()]
+        self._teacher = ProgramValues(teacher, names, device)
+        producers = {q.spec.tensor: q for q in student.quantizers() if not q.spec.consumers}
+        self._before: dict[str, tuple[FakeQuantizer, ...]] = {}  # what a layer's input passes
+        for q in student.quantizers():
+            first = producers.get(q.spec.tensor, q)
+            self._before[q.spec.name] = (q,) if first is q else (first, q)
+
+    def add(self, x: Tensor) -> int:
+        """Take in a few images; return how many values were compared."""
+        wanted = self._teacher(x)
+
+        def compare_layer(layer: QuantizedLayer, _: Inputs, output: Tensor) -> None:
+            node = layer.spec.node
+            self.in_network[node].add(wanted[self._written[node]], output)
+
+        def compare_quantizer(q: FakeQuantizer, values: Inputs, output: Tensor) -> None:
+            name, grid = q.spec.name, q.grid()
+            self.quantized[name].add(wanted[q.spec.tensor], output)
+            histogram = self._histograms.setdefault(name, CodeHistogram(grid))
+            histogram.add(q.rectified(values[0]) / q.scale())
+
+        with (
+            capture(self._student.layers(), after=compare_layer),
+            capture(self._student.quantizers(), after=compare_quantizer),
+        ):
+            self._student(x)
+        for layer in self._student.layers():
+            node = layer.spec.node
+            if node in self.in_network and node in self._read:
+                value = wanted[self._read[node]]
+                for quantizer in self._before[layer.spec.input]:
+                    value = quantizer(value)
+                self.isolated[node].add(wanted[self._written[node]], layer(value))
+        return sum(value.numel() for value in wanted.values())
+
+    def layer(self, layer: QuantizedLayer) -> WeightedLayerNoise:
+        """Return what was found of a layer."""
+        spec = layer.spec
+        histogram = CodeHistogram(spec.grid)
+        histogram.add(layer.weight / layer.shaped_scales())
+        return WeightedLayerNoise(
+            node=spec.node,
+            op=spec.op,
+            weight_bits=spec.grid.bits,
+            input_bits=self._before[spec.input][-1].spec.grid.bits,
+            in_network_sqnr_db=self.in_network[spec.node].sqnr_db,
+            isolated_sqnr_db=self.isolated[spec.node].sqnr_db,
+            weight=histogram.occupancy(float(layer.scales().median())),
+        )
+
+    def activation(self, quantizer: FakeQuantizer) -> ActivationNoise:
+        """Return what was found of an activation quantizer."""
+        spec = quantizer.spec
+        return ActivationNoise(
+            quantizer=spec.name,
+            tensor=spec.tensor,
+            role=spec.role,
+            bits=spec.grid.bits,
+            sqnr_db=self.quantized[spec.name].sqnr_db,
+            values=self._histograms[spec.name].occupancy(float(quantizer.scale())),
+        )

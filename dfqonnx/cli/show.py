@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -67,7 +67,10 @@ def time_left(done: int, total: int, seconds: float) -> str:
 
 
 class Display:
-    """Counts the progress of a stage; subclasses show it through `_open`, `_update`, `_close`."""
+    """Counts the progress of a stage and shows only warnings.
+
+    Subclasses show the stage as well, through `_open`, `_update` and `_close`.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -127,10 +130,6 @@ class Display:
     def _update(self) -> None: ...
 
     def _close(self) -> None: ...
-
-
-class QuietDisplay(Display):
-    """Shows only warnings."""
 
 
 class JsonDisplay(Display):
@@ -199,13 +198,6 @@ class LiveDisplay(Display):
             spent = f"{self.clock() - self.began:.1f} s"
             self.bars.update(self.task, total=1, completed=1, line=spent)
 
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-
 
 @contextmanager
 def display(*, quiet: bool, as_json: bool) -> Iterator[Display]:
@@ -213,9 +205,10 @@ def display(*, quiet: bool, as_json: bool) -> Iterator[Display]:
     if as_json:
         yield JsonDisplay()
     elif quiet:
-        yield QuietDisplay()
+        yield Display()
     elif sys.stderr.isatty():
-        with LiveDisplay() as live:
+        live = LiveDisplay()
+        with live.bars:
             yield live
             live.finish()
     else:

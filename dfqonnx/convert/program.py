@@ -69,6 +69,14 @@ class Program:
     host: frozenset[str] = frozenset()
     training_outputs: tuple[str, ...] = ()
 
+    def readers(self) -> dict[str, list[OpCall]]:
+        """Return the steps that read each value, in order; one that reads it twice stands twice."""
+        found: dict[str, list[OpCall]] = {}
+        for step in self.steps:
+            for name in step.reads():
+                found.setdefault(name, []).append(step)
+        return found
+
     def step(self, node: str) -> OpCall:
         """Return the call of a node.
 

@@ -7,9 +7,6 @@ should stay visible. `SilentProgress` shows nothing; the command line draws with
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -38,33 +35,30 @@ class SilentProgress(Progress):
 
 
 class RecordingProgress:
-    """A `Progress` that passes everything on and keeps the warnings for the report."""
+    """A `Progress` that passes everything on, and keeps warnings and seconds for the report."""
 
     def __init__(self, to: Progress) -> None:
         self._to = to
+        self._began = time.perf_counter()
+        self._starts: list[tuple[str, float]] = []
         self.warnings: list[str] = []
-        self.start, self.advance, self.note = to.start, to.advance, to.note
+        self.advance, self.note = to.advance, to.note
+
+    def start(self, stage: str, total: int, *, done: int = 0) -> None:
+        """Note the time and pass the stage on."""
+        self._starts.append((stage, time.perf_counter()))
+        self._to.start(stage, total, done=done)
 
     def warn(self, message: str) -> None:
         """Keep the warning and pass it on."""
         self.warnings.append(message)
         self._to.warn(message)
 
-
-@dataclass(frozen=True)
-class StageTimer:
-    """Wall-clock seconds by stage."""
-
-    began: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure the time spent inside as that of stage `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-    def total(self) -> dict[str, float]:
-        """Return the seconds of every stage, and the total since the timer was made."""
-        return {**self.seconds, "total": time.perf_counter() - self.began}
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each stage, from its start to that of the next, and the total."""
+        now = time.perf_counter()
+        ends = [*(start for _, start in self._starts[1:]), now]
+        found: dict[str, float] = {}
+        for (stage, start), end in zip(self._starts, ends, strict=True):
+            found[stage] = found.get(stage, 0.0) + end - start
+        return {**found, "total": now - self._began}

@@ -111,7 +111,7 @@ def distill(
         pool,
         config=config,
         equalization=equalization,
-        expected=network.moments,
+        moments=network.moments,
         sizes=sizes,
         context=context,
     )

@@ -29,7 +29,7 @@ def initialize(
     *,
     config: DistillationConfig,
     equalization: EqualizationConfig,
-    expected: Mapping[str, ActivationMoments],
+    moments: Mapping[str, ActivationMoments],
     sizes: BatchSizes,
     context: RunContext,
 ) -> Agreement:
@@ -41,11 +41,11 @@ def initialize(
         pool: the synthetic images.
         config: the recipe.
         equalization: what sets ranges and biases besides the images.
-        expected: the moments of values on the training data, where they are known and asked for.
+        moments: the moments of values on the training data, where they are known and asked for.
         sizes: how many images at once.
         context: the seed of the positions that GPTQ looks at, and the progress.
     """
-    context.progress.start("initialize", 1)
+    context.progress.start("initialize", 1 + len(config.gptq_damping))
     pixels = pool.train[: config.calibration_images]
     student.initialize(pool.batches(pixels, sizes.calibration))
     done = apply_data_free_init(
@@ -53,11 +53,12 @@ def initialize(
         teacher.program,
         pool.batches(pixels, sizes.calibration),
         spec=equalization,
-        expected=expected,
+        expected=moments,
     )
     if done:
         context.progress.note(done)
     best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
+    context.progress.advance()
     rounded = kept = student.save_state()
     for damping in config.gptq_damping:
         student.load_state(rounded)
@@ -67,6 +68,6 @@ def initialize(
         found = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
         if found.better_than(best):
             best, kept = found, student.save_state()
+        context.progress.advance()
     student.load_state(kept)
-    context.progress.advance()
     return best

@@ -10,9 +10,6 @@ Least squares on logits is what distillation is at high T (Hinton et al., 2015, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -21,6 +18,7 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.fakequant.capture import Inputs, ProgramValues, capture
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.op_traits import Trait, has_trait
@@ -105,8 +103,8 @@ class _LayerSample:
 
     def add(self, value: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
         """Keep random positions of a batch."""
-        site, attributes = self.layer.spec, self.layer.attributes
-        at = SampledPositions(site, attributes, wanted, count=self._positions, generator=generator)
+        spec, attributes = self.layer.spec, self.layer.attributes
+        at = SampledPositions(spec, attributes, wanted, count=self._positions, generator=generator)
         self.x.append(at.inputs(value, self.layer.weight))
         self.y.append(at.outputs(wanted))
 
@@ -123,21 +121,19 @@ def _sample(
     """Return samples of all layers from images of the training."""
     images = pool.train[:MAX_IMAGES]
     batches = -(-len(images) // batch_size)
-    samples = [_LayerSample(layer, program, MAX_VALUES // batches) for layer in layers]
+    samples = {
+        layer.spec.node: _LayerSample(layer, program, MAX_VALUES // batches) for layer in layers
+    }
     generator = torch.Generator().manual_seed(seed)
-    teacher = ProgramModule(program, taps=[s.name for s in samples], channels_last=True)
-    teacher.to(pool.train.device)
+    teacher = ProgramValues(program, [s.name for s in samples.values()], pool.train.device)
     wanted: dict[str, Tensor] = {}
 
-    def keep(sample: _LayerSample) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        return lambda _, values: sample.add(values[0], wanted[sample.name], generator)
+    def keep(layer: QuantizedLayer, inputs: Inputs) -> None:
+        sample = samples[layer.spec.node]
+        sample.add(inputs[0], wanted[sample.name], generator)
 
-    hooks = [sample.layer.register_forward_pre_hook(keep(sample)) for sample in samples]
-    try:
+    with capture(layers, before=keep):
         for x in pool.batches(images, batch_size):
-            wanted.update(teacher(x)[1])
+            wanted.update(teacher(x))
             student(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return samples
+    return list(samples.values())

@@ -161,11 +161,8 @@ class Replica:
         is_soft = config.optimizer.rounding == "soft"
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
         self.temperature = 0.0
-        parts = (
-            student.parameter_groups()
-            if self._soft_rounding is None
-            else self._soft_rounding.parameter_groups()
-        )
+        trained: Student | SoftRounding = self._soft_rounding or student
+        parts = trained.parameter_groups()
         self._parameters = [p for kind in parts.values() for p in kind]
         self.optimizer = build_optimizer(parts, config.optimizer)
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -221,9 +218,8 @@ class Replica:
             self.temperature = rounding_temperature(done)
             self._soft_rounding.set_temperature(self.temperature)
             if self.temperature:
-                self.optimizer.param_groups[0]["lr"] *= code_lr_factor(
-                    self.temperature
-                )  # of weights
+                codes = self.optimizer.param_groups[0]
+                codes["lr"] *= code_lr_factor(self.temperature)
 
     def _loss(self, batch: Batch) -> Tensor:
         config = self._config
@@ -265,7 +261,7 @@ def sample_difficulty_loss(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon:
 def build_optimizer(
     parts: Mapping[str, list[torch.nn.Parameter]], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of `weights`, `biases` and `steps` (logarithmic scales)."""
+    """Return the optimizer of `weights`, `biases` and logarithmic `scales`."""
     weight_lr, scale_lr = config.rates()
     groups: list[dict[str, Any]] = []
     for kind, lr in (("weights", weight_lr), ("biases", weight_lr), ("scales", scale_lr)):

@@ -1,4 +1,4 @@
-"""High biases move on: what nearly never falls below c > 0 need not be carried by an activation.
+"""Bias absorption: what nearly never falls below c > 0 need not be carried by an activation.
 
     y = W2 relu(x) + b2,  x = W1 u + b1;   with x >= c nearly always, relu(x) = relu(x - c) + c, so
     b1 -= c        b2 += W2 c        (summed over the kernel)
@@ -7,7 +7,8 @@ c = max(0, beta - 3 gamma): of x ~ N(beta, gamma^2) one value in 740 lies below.
 begin near 0 and their grid is finer. Only where BatchNormalization tells beta and gamma. Where a
 Conv pads with zeros its border is off by what the padding now lacks, as in the paper.
 
-Source: Nagel et al., ICCV 2019, section 4.1.3.
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
+ICCV 2019, section 4.1.3.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.program import Program
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.equalization.cross_layer import CrossLayerEqualized
 from dfqonnx.equalization.layers import LayerPair
@@ -33,18 +33,18 @@ def absorb_high_bias(network: CrossLayerEqualized) -> CrossLayerEqualized:
     tensors = dict(network.program.tensors)
     statistics = dict(network.statistics)
     for pair in network.pairs:
-        known = statistics.get(pair.first.output)
-        if known is not None and _shifts(pair):
+        name = pair.first.output
+        known = statistics.get(name)
+        if known is not None and _passes_constants(pair):
             least = torch.as_tensor(known.mean - DEVIATIONS * known.variance**0.5).clamp_min(0)
-            _move(pair, least, tensors)
-            statistics[pair.first.output] = ChannelStatistics(
-                known.mean - least.numpy(), known.variance
-            )
-    program: Program = replace(network.program, tensors=tensors)
-    return replace(network, program=program, statistics=statistics)
+            _absorb(pair, least, tensors)
+            statistics[name] = ChannelStatistics(known.mean - least.numpy(), known.variance)
+    return replace(
+        network, program=replace(network.program, tensors=tensors), statistics=statistics
+    )
 
 
-def _shifts(pair: LayerPair) -> bool:
+def _passes_constants(pair: LayerPair) -> bool:
     """Whether what stands between lets a constant above 0 through."""
     rectified = "Relu" in pair.between or bool(pair.clips)
     passing = ops_with(Trait.SHIFT_EQUIVARIANT) | ({"Clip"} if pair.clips else frozenset())
@@ -52,14 +52,13 @@ def _shifts(pair: LayerPair) -> bool:
     return rectified and biased and set(pair.between) <= passing
 
 
-def _move(pair: LayerPair, least: Tensor, tensors: dict[str, Tensor]) -> None:
-    first, second = str(pair.first.spec.bias), str(pair.second.spec.bias)
+def _absorb(pair: LayerPair, least: Tensor, tensors: dict[str, Tensor]) -> None:
+    first, layer = str(pair.first.spec.bias), pair.second
     least = least.to(tensors[first])
     tensors[first] = (tensors[first].reshape(-1) - least).reshape(tensors[first].shape)
-    weight, layer = tensors[pair.second.spec.weight], pair.second
-    moved = layer.out_rows(layer.scale_inputs(weight, layer.spread(least, weight))).sum(1)
-    bias = tensors[second]
-    tensors[second] = (bias.reshape(-1) + moved).reshape(bias.shape)
+    weight, bias = tensors[layer.spec.weight], tensors[str(layer.spec.bias)]
+    moved = layer.out_rows(layer.scale_inputs(weight, least)).sum(1)
+    tensors[str(layer.spec.bias)] = (bias.reshape(-1) + moved).reshape(bias.shape)
 
 
 def count_absorbed_biases(before: Mapping[str, Tensor], network: CrossLayerEqualized) -> int:

@@ -1,4 +1,13 @@
-"""equalization/equalize.py."""
+"""Equalization: a float network with the same outputs that quantizes better.
+
+    instance_norm           channels before an InstanceNormalization get one spread
+    activation_balancing    channels that share an activation's scale come nearer to one range
+    cross_layer             channels of neighboring layers get equal ranges
+    bias_absorption         high biases move on to the next layer
+
+Each part says its mathematics and its source. What BatchNormalization knew of a value follows its
+channels, and is propagated at the end for activation ranges and bias correction.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +33,8 @@ from dfqonnx.equalization.instance_norm import find_normalized_convs, normalize_
 from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
-_PAINTED = 4  # images that tell the spread of channels
-_PIXELS, _MOST = 200_000, 64  # of those that tell their steps, and how many images at most
+_SPREAD_IMAGES = 4  # that tell the spread of channels before an InstanceNormalization
+_RANGE_PIXELS, _RANGE_IMAGES = 200_000, 64  # of all images that tell ranges; images at most
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class EqualizedNetwork:
 
 def equalize(
     program: Program,
-    sites: QuantizationPlan,
+    plan: QuantizationPlan,
     statistics: Statistics,
     *,
     spec: EqualizationConfig,
@@ -56,27 +65,25 @@ def equalize(
 
     Args:
         program: the float network; left as it is.
-        sites: its quantizers.
+        plan: its quantizers.
         statistics: what BatchNormalization knew, by value name.
         spec: which parts are wanted.
         inputs: how pixels become the network's input.
         progress: told what was done.
     """
-    program, evened = (
-        normalize_before_instance_norm(program, _paint(inputs))
-        if find_normalized_convs(program)
-        else (program, 0)
-    )
-    if evened:
-        progress.note(f"Normalized the channels of {evened} Conv before InstanceNormalization.")
-    program, statistics, leveled = _leveled(
-        program, sites, statistics, share=spec.activation_balancing, inputs=inputs
-    )
-    if leveled:
-        quantizers = "quantizer" if leveled == 1 else "quantizers"
-        progress.note(f"Balanced activation channels for {leveled} per-tensor {quantizers}.")
+    if find_normalized_convs(program):
+        x = _sample_inputs(inputs, _SPREAD_IMAGES)
+        program, count = normalize_before_instance_norm(program, x)
+        progress.note(f"Normalized the channels of {count} Conv before InstanceNormalization.")
+    if spec.activation_balancing:
+        program, statistics, count = _balance(
+            program, plan, statistics, strength=spec.activation_balancing, inputs=inputs
+        )
+        if count:
+            quantizers = "quantizer" if count == 1 else "quantizers"
+            progress.note(f"Balanced activation channels for {count} per-tensor {quantizers}.")
     if spec.cross_layer:
-        found = equalize_cross_layer(program, sites, statistics)
+        found = equalize_cross_layer(program, plan, statistics)
         note = f"Equalized {len(found.pairs)} pairs of layers in {found.sweeps} sweeps"
         if found.removed_clips:
             note += f", replaced {len(found.removed_clips)} ReLU6 by ReLU"
@@ -85,36 +92,35 @@ def equalize(
             found = absorb_high_bias(found)
             note += f", absorbed {count_absorbed_biases(before, found)} high biases"
         progress.note(f"{note}.")
-        program, sites, statistics = found.program, found.plan, found.statistics
-    expected: Mapping[str, ActivationMoments] = {}
+        program, plan, statistics = found.program, found.plan, found.statistics
+    moments: Mapping[str, ActivationMoments] = {}
     if spec.bias_correction or spec.activation_ranges == "batchnorm":
-        expected = propagate_moments(program, statistics, inputs)
-    return EqualizedNetwork(program, sites, expected)
+        moments = propagate_moments(program, statistics, inputs)
+    return EqualizedNetwork(program, plan, moments)
 
 
-def _leveled(
+def _balance(
     program: Program,
-    sites: QuantizationPlan,
+    plan: QuantizationPlan,
     statistics: Statistics,
     *,
-    share: float,
+    strength: float,
     inputs: InputFormat,
 ) -> tuple[Program, Statistics, int]:
-    """Return network and statistics with leveled channels, and under how many steps."""
-    if not share:
-        return program, statistics, 0
-    freedom = find_scale_groups(program, sites)
-    shared = find_balanced_quantizers(freedom, sites)
-    if not shared:
+    """Return network and statistics with balanced channels, and for how many quantizers."""
+    groups = find_scale_groups(program, plan)
+    quantizers = find_balanced_quantizers(groups, plan)
+    if not quantizers:
         return program, statistics, 0
     height, width, _ = inputs.image_size
-    x = _paint(inputs, min(_MOST, max(1, _PIXELS // (height * width))))
-    factors = balance_activation_channels(program, shared, freedom, x, share=share)
-    by = {name: freedom.of(name, factors) for name in statistics.keys() & freedom.factor}
-    return freedom.scaled(program, factors), scale_statistics(statistics, by), len(shared)
+    count = min(_RANGE_IMAGES, max(1, _RANGE_PIXELS // (height * width)))
+    x = _sample_inputs(inputs, count)
+    factors = balance_activation_channels(program, quantizers, groups, x, strength=strength)
+    by = {name: groups.factors_of(name, factors) for name in statistics.keys() & groups.group}
+    return groups.scale(program, factors), scale_statistics(statistics, by), len(quantizers)
 
 
-def _paint(inputs: InputFormat, count: int = _PAINTED) -> Tensor:
+def _sample_inputs(inputs: InputFormat, count: int) -> Tensor:
     """Return a few dead leaves as model inputs."""
     images = sample_dead_leaves(count, inputs.image_size, torch.Generator().manual_seed(0))
     return inputs.to_tensor(images)

@@ -1,6 +1,6 @@
 """What every value is expected to be on the training data: from statistics, without any image.
 
-Values are read as Gaussians where a layer makes them, channels and summands as independent:
+Values are read as Gaussians where a layer writes them, channels and summands as independent:
 
     network input           mean 0.45, deviation 0.25 of the pixels' range, as photographs have
     BatchNormalization      what it remembers: N(beta, gamma^2)
@@ -11,7 +11,8 @@ Values are read as Gaussians where a layer makes them, channels and summands as 
 
 The range of a value is mean +- 6 deviations (beta +- 6 gamma), cut where Relu or Clip cuts.
 
-Source: Nagel et al., ICCV 2019, section 4.2 and appendix C.
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
+ICCV 2019, section 4.2 and appendix C.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
-from dfqonnx.core.input_format import InputFormat, Preprocessing
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.graph.op_traits import Trait, has_trait
 
@@ -54,16 +55,15 @@ class ActivationMoments:
         spread = DEVIATIONS * variance.sqrt()
         return cls(mean, variance, mean - spread, mean + spread)
 
-    def clipped(self, ceiling: float) -> ActivationMoments:
-        """Return min(max(x, 0), ceiling) of a Gaussian; `ceiling` may be infinite."""
+    def clipped(self, clip_max: float) -> ActivationMoments:
+        """Return min(max(x, 0), clip_max) of a Gaussian; `clip_max` may be infinite."""
         mean, second = rectified_moments(self.mean, self.variance)
-        if math.isfinite(ceiling):
-            over, over2 = rectified_moments(self.mean - ceiling, self.variance)
-            mean, second = mean - over, second - over2 - 2 * ceiling * over
+        if math.isfinite(clip_max):
+            over, over2 = rectified_moments(self.mean - clip_max, self.variance)
+            mean, second = mean - over, second - over2 - 2 * clip_max * over
         variance = (second - mean.square()).clamp_min(0)
-        return ActivationMoments(
-            mean, variance, self.low.clamp(0, ceiling), self.high.clamp(0, ceiling)
-        )
+        low, high = self.low.clamp(0, clip_max), self.high.clamp(0, clip_max)
+        return ActivationMoments(mean, variance, low, high)
 
     def plus(self, other: ActivationMoments) -> ActivationMoments:
         """Return the sum, as a Gaussian within the sum of both ranges."""
@@ -73,14 +73,12 @@ class ActivationMoments:
             total.mean, total.variance, total.low.maximum(low), total.high.minimum(high)
         )
 
-    def repeated(self, count: int) -> ActivationMoments:
-        """Return every channel `count` times in a row, as Flatten lays them out."""
-        parts = (self.mean, self.variance, self.low, self.high)
-        return ActivationMoments(*(part.repeat_interleave(count) for part in parts))
-
 
 def rectified_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return E[y] and E[y^2] of y = max(x, 0), x ~ N(mean, variance)."""
+    """Return E[y] and E[y^2] of y = max(x, 0), x ~ N(mean, variance).
+
+    E[y] = m Phi(a) + s phi(a) and E[y^2] = (m^2 + v) Phi(a) + m s phi(a), with a = m / s.
+    """
     deviation = variance.clamp_min(1e-24).sqrt()
     a = mean / deviation
     density = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
@@ -90,9 +88,7 @@ def rectified_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def propagate_moments(
-    program: Program,
-    statistics: Mapping[str, ChannelStatistics],
-    inputs: InputFormat,
+    program: Program, statistics: Mapping[str, ChannelStatistics], inputs: InputFormat
 ) -> dict[str, ActivationMoments]:
     """Return what is known, by value name; double precision.
 
@@ -103,7 +99,7 @@ def propagate_moments(
     """
     found: dict[str, ActivationMoments] = {}
     if inputs.is_image and len(program.inputs) == 1:
-        found[program.inputs[0]] = input_moments(inputs.preprocessing, inputs.image_size[2])
+        found[program.inputs[0]] = input_moments(inputs)
     for step in program.steps:
         name = str(step.outputs[0])
         known = statistics.get(name)
@@ -111,24 +107,24 @@ def propagate_moments(
             mean, variance = torch.as_tensor(known.mean), torch.as_tensor(known.variance)
             found[name] = ActivationMoments.gaussian(mean.double(), variance.double())
             continue
-        value = _through(step, found, program)
+        value = _propagate(step, found, program)
         if value is not None:
             found[name] = value
     return found
 
 
-def input_moments(inputs: Preprocessing, channels: int) -> ActivationMoments:
+def input_moments(inputs: InputFormat) -> ActivationMoments:
     """Return what the network's input is on photographs; its range is that of the pixels."""
-    low, high = torch.tensor(
-        [inputs.range(c) for c in range(channels)], dtype=torch.float64
-    ).unbind(1)
+    ranges = [inputs.preprocessing.range(channel) for channel in range(inputs.image_size[2])]
+    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
     mean, spread = low + PHOTO_MEAN * (high - low), PHOTO_DEVIATION * (high - low)
     return ActivationMoments(mean, spread.square(), low, high)
 
 
-def _through(
+def _propagate(
     step: OpCall, found: Mapping[str, ActivationMoments], program: Program
 ) -> ActivationMoments | None:
+    """Return the moments of what a node writes; None where they are not known."""
     names = list(step.reads())
     if not names or names[0] not in found:
         return None
@@ -139,8 +135,8 @@ def _through(
     if step.op == "Clip":
         bounds = [program.tensors.get(name) for name in names[1:]]
         if bounds and bounds[0] is not None and float(bounds[0]) == 0:
-            ceiling = bounds[1] if len(bounds) > 1 else None
-            return value.clipped(math.inf if ceiling is None else float(ceiling))
+            upper = bounds[1] if len(bounds) > 1 else None
+            return value.clipped(math.inf if upper is None else float(upper))
         return None
     if step.op == "Relu":
         return value.clipped(math.inf)

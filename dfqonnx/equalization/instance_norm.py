@@ -6,7 +6,7 @@ so a Conv that only an InstanceNormalization reads may make its channels of equa
 
     W'_c = s_c W_c      b'_c = s_c (b_c - mean_c)      s_c = (median of deviations) / deviation_c
 
-The network's outputs stay as they are. One step for the whole tensor then serves all channels:
+The network's outputs stay as they are. One scale for the whole tensor then serves all channels:
 without it, a channel of a tenth of the tensor's range keeps 25 of 255 levels, and normalization
 brings its rounding up to the others' size.
 """
@@ -18,30 +18,28 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import OpCall, Program
+from dfqonnx.fakequant.capture import ProgramValues
 
 MARGIN = 100.0  # of epsilon: variances that may be scaled, before and after
-_FEWEST = 1e-12
+_SMALLEST = 1e-12
 
 
 @torch.no_grad()
 def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program, int]:
-    """Return the program with even channels, and how many Conv were changed.
+    """Return the program with channels of one spread, and how many Conv were changed.
 
     Args:
         program: left as it is.
         x: a few model inputs.
     """
-    pairs = find_normalized_convs(program)
-    if not pairs:
-        return program, 0
-    names = [str(conv.outputs[0]) for conv, _ in pairs]
-    taps = ProgramModule(program, taps=names, outputs=(), channels_last=True).to(x.device)(x)[1]
+    convs = find_normalized_convs(program)
+    names = [str(conv.outputs[0]) for conv, _ in convs]
+    values = ProgramValues(program, names, x.device)(x) if convs else {}
     tensors = dict(program.tensors)
-    for (conv, norm), name in zip(pairs, names, strict=True):
-        axes = [axis for axis in range(taps[name].dim()) if axis != 1]
-        value = taps[name].double()
+    for (conv, norm), name in zip(convs, names, strict=True):
+        axes = [axis for axis in range(values[name].dim()) if axis != 1]
+        value = values[name].double()
         mean, variance = value.mean(axes), value.var(axes, correction=0)  # (C,)
         floor = MARGIN * float(norm.attributes.get("epsilon", 1e-5))
         scale = scale_factors(variance, floor).cpu()
@@ -49,7 +47,7 @@ def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program
         shape = (-1, *[1] * (tensors[weight].dim() - 1))
         tensors[weight] = (tensors[weight].double() * scale.view(shape)).float()
         tensors[bias] = ((tensors[bias].double() - mean.cpu()) * scale).float()
-    return replace(program, tensors=tensors), len(pairs)
+    return replace(program, tensors=tensors), len(convs)
 
 
 def scale_factors(variance: Tensor, floor: float) -> Tensor:
@@ -57,23 +55,20 @@ def scale_factors(variance: Tensor, floor: float) -> Tensor:
     sound = variance > floor
     if not bool(sound.any()):
         return torch.ones_like(variance)
-    goal = variance[sound].median().clamp_min(floor)
-    return torch.where(sound, (goal / variance.clamp_min(_FEWEST)).sqrt(), 1.0)
+    wanted = variance[sound].median().clamp_min(floor)
+    return torch.where(sound, (wanted / variance.clamp_min(_SMALLEST)).sqrt(), 1.0)
 
 
 def find_normalized_convs(program: Program) -> list[tuple[OpCall, OpCall]]:
     """Return every (Conv, InstanceNormalization) of which the second alone reads the first."""
-    readers: dict[str, list[OpCall]] = {}
-    for step in program.steps:
-        for name in step.reads():
-            readers.setdefault(name, []).append(step)
-    kept = {*program.outputs, *program.training_outputs}
+    readers = program.readers()
+    returned = {*program.outputs, *program.training_outputs}
     found = []
     for step in program.steps:
         output = str(step.outputs[0])
         read = readers.get(output, [])
         constant = len(step.inputs) == 3 and all(n in program.tensors for n in step.inputs[1:])
-        if step.op != "Conv" or not constant or output in kept or len(read) != 1:
+        if step.op != "Conv" or not constant or output in returned or len(read) != 1:
             continue
         if read[0].op == "InstanceNormalization" and read[0].inputs[0] == output:
             found.append((step, read[0]))

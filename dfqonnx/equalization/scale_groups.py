@@ -1,23 +1,20 @@
-"""Which channels of a float network have one scale: the walk behind `freedom`.
+"""Which channels of a float network may be scaled, and which of them have one scale.
 
+    W_out[c] -> f W_out[c],  b[c] -> f b[c]        in every layer that writes channel c
+    W_in[:, c] -> W_in[:, c] / f                   in every layer that reads it,  f > 0
+
+changes nothing where all that stands between works on each channel by itself with g(f x) = f g(x).
 Every value gets numbers for its channels; two channels are tied when an operator passes one on as
-the other, up to what works on each channel by itself with g(f x) = f g(x):
+the other:
 
     Relu, LeakyRelu, PRelu, Identity, pooling, Slice of positions     channel c to channel c
     Add                                      channels c of both terms to channel c of the sum
     Concat, zero Pad of the channel axis     channel c to channel c + offset
     Flatten                                  a channel becomes a block of columns
 
-Channels that any other operator reads or makes are fixed.
-
-Which channels may be scaled without changing what a float network computes.
-
-    W_out[c] -> f W_out[c],  b[c] -> f b[c]        in every layer that makes channel c
-    W_in[:, c] -> W_in[:, c] / f                   in every layer that reads it,  f > 0
-
-Where values are added their channels have one factor, so a residual stream is free as a whole:
-factors belong to the connected components of what `tied` ties. A component is free unless one of
-its channels is fixed, fed or returned.
+So where values are added their channels have one factor, and a residual stream is free as a whole:
+factors belong to the connected components of the ties, the scale groups. A group is free unless
+another operator reads or writes one of its channels, or the network reads or returns it.
 
 Source of the freedom between two layers: Nagel et al., "Data-Free Quantization Through Weight
 Equalization and Bias Correction", ICCV 2019, section 4.1.
@@ -44,7 +41,7 @@ Numbers = NDArray[np.int64]
 POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Channels:
     """The channels of one value.
 
@@ -56,7 +53,7 @@ class Channels:
         block: whether a channel is a block of columns.
     """
 
-    first: int
+    first: int = 0
     size: int
     rows: bool = False
     point: bool = False
@@ -68,14 +65,15 @@ class Channels:
         return np.arange(start, start + (self.size if size is None else size), dtype=np.int64)
 
 
-class ScaleGroupBuilder:
-    """Passes the steps of a program in order.
+class _Ties:
+    """The channels of all values, and which of them are tied.
 
     Attributes:
         values: channels by value name, where they are known.
         ties: pairs of arrays: the channels with these numbers have one scale.
         fixed: names of values whose channels may not be scaled.
         reads: layers in order, with what they read where its channels are known.
+        total: channels numbered so far.
     """
 
     def __init__(self, program: Program, layers: Mapping[str, WeightedLayer]) -> None:
@@ -86,74 +84,76 @@ class ScaleGroupBuilder:
         self.reads: list[tuple[WeightedLayer, str | None]] = []
         self.total = 0
         for step in program.steps:
-            self._pass(step)
+            self._add_step(step)
 
-    def _pass(self, step: OpCall) -> None:
+    def _add_step(self, step: OpCall) -> None:
         read = [name for name in step.reads() if name not in self._program.tensors]
-        made = list(step.writes())
+        written = list(step.writes())
         if step.node in self._layers and read == [step.inputs[0]]:
-            self._layer(self._layers[step.node], step, read[0])
+            self._add_layer(self._layers[step.node], step, read[0])
             return
         known = [self.values[name] for name in read if name in self.values]
-        whole = bool(known) and len(known) == len(read) and len(made) == 1
-        if not (whole and self._tied(step, known, made[0])):
-            self.fixed.update((*read, *made))
+        whole = bool(known) and len(known) == len(read) and len(written) == 1
+        if not (whole and self._tie(step, known, written[0])):
+            self.fixed.update((*read, *written))
 
-    def _layer(self, layer: WeightedLayer, step: OpCall, read: str) -> None:
+    def _add_layer(self, layer: WeightedLayer, step: OpCall, read: str) -> None:
         weight = self._program.tensors[layer.spec.weight]
         rows, known = step.op != "Conv", self.values.get(read)
-        fits = known is not None and known.rows == rows and self._fits(layer, known)
+        fits = False
+        if known is not None and known.rows == rows:
+            columns = len(layer.in_rows(weight))
+            fits = columns == known.size or (known.block and columns % known.size == 0)
         if not fits:
             self.fixed.add(read)
         self.reads.append((layer, read if fits else None))
-        self._enter(layer.output, Channels(0, weight.shape[layer.spec.axis], rows=rows))
+        self._number(layer.output, Channels(size=weight.shape[layer.spec.axis], rows=rows))
 
-    def _fits(self, layer: WeightedLayer, known: Channels) -> bool:
-        columns = len(layer.in_rows(self._program.tensors[layer.spec.weight]))
-        return columns == known.size or (known.block and columns % known.size == 0)
-
-    def _tied(self, step: OpCall, known: list[Channels], made: str) -> bool:
-        """Tie what a step makes to what it reads; False where they have no common scale."""
+    def _tie(self, step: OpCall, known: list[Channels], written: str) -> bool:
+        """Tie what a step writes to what it reads; False where they have no common scale."""
         first, several = known[0], len(known) > 1
         all_read = len(known) == len(list(step.reads()))
         maps = not any(value.rows for value in known)
         homogeneous = has_trait(step.op, Trait.HOMOGENEOUS)
         if homogeneous and has_trait(step.op, Trait.ELEMENTWISE) and not several:
-            return self._same(known, made, first)
+            return self._tie_each(known, written, first)
         if homogeneous and has_trait(step.op, Trait.POOLING) and maps:
-            return self._same(known, made, replace(first, point=step.op == "GlobalAveragePool"))
+            pooled = replace(first, point=step.op == "GlobalAveragePool")
+            return self._tie_each(known, written, pooled)
         if step.op == "Slice" and maps and not several:
-            return self._moves(step) and self._same(known, made, first)
+            return self._slices_positions(step) and self._tie_each(known, written, first)
         if has_trait(step.op, Trait.ROW_MAJOR) and maps and not several:
             flat = replace(first, rows=True, block=not first.point, point=False)
-            return self._flattens(step, first) and self._same(known, made, flat)
+            return self._flattens(step, first) and self._tie_each(known, written, flat)
         if step.op == "Add" and all_read and several and not any(v.block for v in known):
             alike = len({(value.size, value.rows) for value in known}) == 1
-            return alike and self._same(known, made, replace(first, point=False))
+            return alike and self._tie_each(known, written, replace(first, point=False))
         if step.op == "Concat" and all_read and maps and step.attributes.get("axis") == 1:
-            return self._beside(known, made, before=0, behind=0)
-        pads = self._zeros(step) if step.op == "Pad" and maps and not several else None
-        return pads is not None and self._beside(known, made, before=pads[0], behind=pads[1])
+            return self._tie_joined(known, written)
+        pads = self._zero_channels(step) if step.op == "Pad" and maps and not several else None
+        return pads is not None and self._tie_joined(known, written, *pads)
 
-    def _enter(self, name: str, like: Channels) -> Channels:
+    def _number(self, name: str, like: Channels) -> Channels:
         self.values[name] = replace(like, first=self.total)
         self.total += like.size
         return self.values[name]
 
-    def _same(self, known: list[Channels], made: str, like: Channels) -> bool:
-        new = self._enter(made, like)
+    def _tie_each(self, known: list[Channels], written: str, like: Channels) -> bool:
+        new = self._number(written, like)
         self.ties += [(value.numbers(), new.numbers()) for value in known]
         return True
 
-    def _beside(self, known: list[Channels], made: str, *, before: int, behind: int) -> bool:
+    def _tie_joined(
+        self, known: list[Channels], written: str, before: int = 0, behind: int = 0
+    ) -> bool:
         size = before + sum(value.size for value in known) + behind
-        new, at = self._enter(made, Channels(0, size)), before
+        new, at = self._number(written, Channels(size=size)), before
         for value in known:
             self.ties.append((value.numbers(), new.numbers(at, value.size)))
             at += value.size
         return True
 
-    def _moves(self, step: OpCall) -> bool:
+    def _slices_positions(self, step: OpCall) -> bool:
         axes = self._constant(step, 3)
         return bool(axes) and set(axes) <= POSITIONS
 
@@ -163,7 +163,7 @@ class ScaleGroupBuilder:
         shape = self._constant(step, 1) if step.op == "Reshape" else []
         return value.point and len(shape) == 2 and shape[1] == value.size
 
-    def _zeros(self, step: OpCall) -> tuple[int, int] | None:
+    def _zero_channels(self, step: OpCall) -> tuple[int, int] | None:
         """Return how many channels of zeros stand before and behind; None for another Pad."""
         pads, value, axes = (self._constant(step, at) for at in (1, 2, 3))
         zeros = step.attributes.get("mode", "constant") == "constant" and not any(value)
@@ -181,70 +181,65 @@ class ScaleGroupBuilder:
 
 @dataclass(frozen=True)
 class ScaleGroups:
-    """Free channels.
+    """The free scale groups of a network.
 
     Attributes:
         count: F, how many factors may be chosen.
-        factor: value name -> (C,) which of them each channel has; -1 where it has none.
+        group: value name -> (C,) the scale group of each channel; -1 where its scale is fixed.
         layers: every layer whose channels are known, with what it reads where that is known.
         rows: names of values whose channels are the last axis, as of a Gemm; axis 1 elsewhere.
     """
 
     count: int
-    factor: Mapping[str, Numbers]
+    group: Mapping[str, Numbers]
     layers: tuple[tuple[WeightedLayer, str | None], ...]
     rows: frozenset[str] = frozenset()
 
-    def channels(self, name: str, value: Tensor) -> Tensor:
+    def by_channel(self, name: str, value: Tensor) -> Tensor:
         """Return a value as (N, C, ...), whichever axis or block of columns its channels are."""
         front = value.movedim(-1, 1) if name in self.rows else value
-        count = len(self.factor[name])
-        return front.reshape(front.shape[0], count, -1, *front.shape[2:])
+        return front.reshape(front.shape[0], len(self.group[name]), -1, *front.shape[2:])
 
-    def of(self, value: str, factors: Tensor) -> Tensor:
-        """Return the factor of every channel of a value, (C,); 1 where it has none.
+    def factors_of(self, value: str, factors: Tensor) -> Tensor:
+        """Return the factor of every channel of a value, (C,); 1 where its scale is fixed.
 
         Args:
-            value: one of `factor`.
+            value: one of `group`.
             factors: (F,).
         """
-        numbers = torch.from_numpy(self.factor[value])
+        numbers = torch.from_numpy(self.group[value])
         return torch.cat([factors, factors.new_ones(1)])[numbers]
 
-    def scaled(self, program: Program, factors: Tensor) -> Program:
-        """Return the program with its channels scaled; it computes what it did.
+    def scale(self, program: Program, factors: Tensor) -> Program:
+        """Return the program, to which the groups belong, with its channels times `factors` (F,).
 
-        Args:
-            program: where the freedom was found.
-            factors: (F,), above 0.
+        It computes what it did; all factors are above 0.
         """
         tensors = dict(program.tensors)
         for layer, read in self.layers:
             if read is not None:
-                layer.scale_read(tensors, self.of(read, factors))
-            layer.scale_made(tensors, self.of(layer.output, factors))
+                layer.compensate_read(tensors, self.factors_of(read, factors))
+            layer.scale_written(tensors, self.factors_of(layer.output, factors))
         return replace(program, tensors=tensors)
 
 
-def find_scale_groups(program: Program, sites: QuantizationPlan) -> ScaleGroups:
-    """Return the free channels of a float network.
+def find_scale_groups(program: Program, plan: QuantizationPlan) -> ScaleGroups:
+    """Return the free scale groups of a float network.
 
     Args:
         program: the network.
-        sites: names the layers: nodes that stay float keep their channels.
+        plan: names the layers: nodes that stay float keep their channels.
     """
-    walk = ScaleGroupBuilder(
-        program, {layer.spec.node: layer for layer in find_layers(program, sites)}
-    )
+    found = _Ties(program, {layer.spec.node: layer for layer in find_layers(program, plan)})
     none = np.zeros(0, np.int64)
-    one = np.concatenate([none, *(old for old, _ in walk.ties)])
-    other = np.concatenate([none, *(new for _, new in walk.ties)])
-    ties = coo_array((np.ones(len(one)), (one, other)), shape=(walk.total, walk.total))
-    parts, label = connected_components(ties, directed=False) if walk.total else (0, none)
+    one = np.concatenate([none, *(old for old, _ in found.ties)])
+    other = np.concatenate([none, *(new for _, new in found.ties)])
+    ties = coo_array((np.ones(len(one)), (one, other)), shape=(found.total, found.total))
+    parts, label = connected_components(ties, directed=False) if found.total else (0, none)
     free = np.ones(parts, bool)
-    for name in walk.fixed & walk.values.keys():
-        free[label[walk.values[name].numbers()]] = False
+    for name in found.fixed & found.values.keys():
+        free[label[found.values[name].numbers()]] = False
     number = np.where(free, np.cumsum(free) - 1, -1)
-    factor = {name: number[label[value.numbers()]] for name, value in walk.values.items()}
-    rows = frozenset(name for name, value in walk.values.items() if value.rows)
-    return ScaleGroups(int(free.sum()), factor, tuple(walk.reads), rows)
+    group = {name: number[label[value.numbers()]] for name, value in found.values.items()}
+    rows = frozenset(name for name, value in found.values.items() if value.rows)
+    return ScaleGroups(int(free.sum()), group, tuple(found.reads), rows)

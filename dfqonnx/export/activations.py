@@ -143,9 +143,11 @@ def insert_shared_quantizers(
             editor.values[each.tensor] = replace_chain(editor, chain, pack=pack)
             done.update(name for name in names if name != each.tensor)
         source = editor.values[each.tensor]
-        *_, into, back = (
-            node for node in quantize(editor, source, params[each.of]) if node.op_type != "Clip"
-        )
-        into.replace_input_with(0, source)
-        back.replace_input_with(0, into.outputs[0])
-        _insert(editor, [into, back], source, each)
+        nodes = quantize(editor, source, params[each.of])
+        for clip in [node for node in nodes if node.op_type == "Clip"]:  # the codes are in range
+            bounded = clip.inputs[0]
+            assert bounded is not None
+            clip.resize_inputs(0)
+            clip.outputs[0].replace_all_uses_with(bounded)
+            nodes.remove(clip)
+        _insert(editor, nodes, source, each)

@@ -23,6 +23,7 @@ def describe(
     *,
     version: str,
     quant: QuantizationConfig,
+    target: str,
     seed: int,
     recipe: str,
     teacher: str,
@@ -34,18 +35,19 @@ def describe(
     Args:
         version: of dfqonnx.
         quant: widths and storage.
+        target: name of the runtime's profile.
         seed: of the run.
         recipe: hash of the resolved recipe.
         teacher: sha256 of the float file.
         inputs: how pixels become the model's tensor, where known.
         image_size: shape of the input (no batch) that a model with open axes was trained at.
     """
-    ends = "" if quant.first_last_bits is None else str(quant.first_last_bits)
     values = {
         "version": version,
         "bits": quant.bits.label,
-        "strict_ends": ends,
-        "stream": str(quant.residual_bits),
+        "first_last_bits": str(quant.first_last_bits or ""),
+        "residual_bits": str(quant.residual_bits),
+        "target": target,
         "seed": str(seed),
         "recipe": recipe,
         "teacher": teacher,
@@ -90,9 +92,9 @@ def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | N
     """Return the widths that a file was made with; None where it does not say."""
     if "dfqonnx.bits" not in metadata:
         return None
-    ends = metadata.get("dfqonnx.strict_ends")
+    ends = metadata.get("dfqonnx.first_last_bits")
     return QuantizationConfig(
         BitWidths.parse(metadata["dfqonnx.bits"]),
         first_last_bits=int(ends) if ends else None,
-        residual_bits=int(metadata.get("dfqonnx.stream", "8")),
+        residual_bits=int(metadata.get("dfqonnx.residual_bits", "8")),
     )

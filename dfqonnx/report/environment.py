@@ -16,15 +16,15 @@ if sys.platform != "win32":
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
-def describe_environment(device: str | None = None) -> dict[str, str | int | None]:
-    """Return versions, processor, system and `device`, the GPU that trained; None is missing."""
+def describe_environment(gpu: str | None = None) -> dict[str, str | int | None]:
+    """Return versions, processor, system and the GPU that trained; None is missing."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "device": device,
+        "device": gpu,
     }
 
 

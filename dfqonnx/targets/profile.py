@@ -27,8 +27,7 @@ class Kernel:
     Attributes:
         output: whether the output has to be quantized too: `always`; `inside` for a layer that
             gives floats as the last one, but needs it in front of others; or `never`.
-        absorbs: whether it does the work of an activation between itself and the quantizer behind
-            it.
+        absorbs: whether it does the work of an activation between it and the quantizer behind it.
         constants: whether one of its two operands may be a constant.
     """
 
@@ -84,16 +83,15 @@ class TargetProfile:
         kernels: operator -> what its integer kernel needs; an operator without one stays in float.
         float_reasons: why an operator has none, where there is more to say than that.
         absorbed: activations that a kernel or a quantizer can take over, see `Kernel.absorbs`.
-        integer_clip: whether codes narrower than their container are kept in range by a Clip
-            between QuantizeLinear and DequantizeLinear; else by one on the real numbers in front of
-            it.
+        integer_clip: whether a Clip between QuantizeLinear and DequantizeLinear keeps codes in a
+            range that is narrower than their container; else one on the reals in front of both.
         packing: of narrow weights; None stores every weight in its 8-bit container.
         opsets: oldest first; a file takes the first one that can hold it.
         newer_opsets: whether a model that is newer than all of `opsets` keeps its own; else it is
             refused, as is one with an operator that none of them can hold.
         first_conv_padding: None leaves the first Conv as it is.
-        shortcut_channels: output channels up to which a shortcut of Slices and Pads becomes one
-            1x1 Conv, which must have a faster kernel then; 0 never.
+        shortcut_channels: output channels up to which a strided shortcut of Slices and Pads is
+            written as one 1x1 Conv; 0 never.
     """
 
     name: str

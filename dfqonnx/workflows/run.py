@@ -15,7 +15,7 @@ from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress, StageTimer
+from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
 from dfqonnx.distill.distill import distill
@@ -56,7 +56,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
     preflight(config)
-    timer, recorder = StageTimer(), RecordingProgress(progress or SilentProgress())
+    recorder = RecordingProgress(progress or SilentProgress())
     device = choose_device(config.device)
     context = RunContext(config.seed, device, recorder, config.budget)
     teacher = open_teacher(
@@ -73,8 +73,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
-        with timer.stage("synthesize"):
-            images = _synthesize(config, teacher, plan, context)
+        images = _synthesize(config, teacher, plan, context)
+        recorder.start("initialize", 1)
         network = equalize(
             teacher.program,
             plan,
@@ -84,16 +84,15 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             progress=recorder,
         )
         student = Student(network.program, network.plan)
-        with timer.stage("distill"):
-            distilled = distill(
-                network,
-                student,
-                images,
-                config=config.recipe.distillation,
-                equalization=config.recipe.equalization,
-                inputs=teacher.inputs,
-                context=_without(images.seconds, context),
-            )
+        distilled = distill(
+            network,
+            student,
+            images,
+            config=config.recipe.distillation,
+            equalization=config.recipe.equalization,
+            inputs=teacher.inputs,
+            context=_without(images.seconds, context),
+        )
         trained = TrainedRun(
             config=config,
             teacher=teacher,
@@ -103,16 +102,13 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             distilled=distilled,
         )
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
-        with timer.stage("export"):
-            _export(trained, file, recorder)
-        with timer.stage("evaluate"):
-            evaluation = _evaluate(trained, file, labeled, recorder)
-            estimate = estimate_drop(config.model, file, inputs=teacher.inputs, real=real)
+        _export(trained, file, recorder)
+        evaluation = _evaluate(trained, file, labeled, recorder)
         report = assemble_report(
             trained,
             evaluation,
-            estimate,
-            seconds=timer.total(),
+            estimate_drop(config.model, file, inputs=teacher.inputs, real=real),
+            seconds=recorder.seconds(),
             warnings=recorder.warnings,
             gpu=gpu_name(context),
         )
@@ -123,6 +119,7 @@ def _synthesize(
     config: RunConfig, teacher: Teacher, plan: QuantizationPlan, context: RunContext
 ) -> SyntheticImages:
     recipe = config.recipe.synthesis
+    context.progress.start("synthesize", 1)
     opponents = make_fixed_opponents(
         teacher.program, plan, spec=recipe, inputs=teacher.inputs, context=context
     )
@@ -149,6 +146,7 @@ def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
     metadata = describe(
         version=__version__,
         quant=config.quant,
+        target=run.network.plan.target,
         seed=config.seed,
         recipe=recipe[:16],
         teacher=teacher.model.source.sha256,

@@ -8,7 +8,6 @@ speed and rough agreement, not accuracy.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -54,7 +53,6 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         UnsupportedModel: dfqonnx cannot read the teacher.
         EnvironmentProblem: the runtime or a permission is missing.
     """
-    began = time.perf_counter()
     progress = RecordingProgress(progress or SilentProgress())
     check_validation(config)
     metadata = read_metadata(config.student)
@@ -84,7 +82,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         report,
         estimated_drop=estimated,
         bits=None if quant is None else BitFacts.of(quant),
-        seconds={"total": time.perf_counter() - began},
+        seconds=progress.seconds(),
         peak_memory_mib=peak_memory_mib(),
         preprocess=dataclasses.asdict(inputs.format.preprocessing),
         preprocess_guessed=inputs.guessed,

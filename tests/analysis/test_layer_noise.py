@@ -1,4 +1,4 @@
-"""The student's portrait: histograms that count every value, noise against closed forms."""
+"""Layer noise: histograms that count every value, noise against closed forms."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfqonnx.analysis import layer_noise as portrait
-from dfqonnx.analysis.layer_noise import analyze_layer_noise, count_codes, sqnr_db
+from dfqonnx.analysis import layer_noise
+from dfqonnx.analysis.layer_noise import CodeHistogram, SignalNoise, analyze_layer_noise
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.layer_analysis import Histogram
+from dfqonnx.core.quantization import INT8
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.fakequant.student import Student
 
 Tiny = tuple[Program, QuantizationPlan]
+
+
+def count_codes(values: Tensor, bits: int) -> Histogram:
+    histogram = CodeHistogram(INT8.grid(bits))
+    histogram.add(values)
+    return histogram.occupancy(1.0).histogram
+
+
+def sqnr_db(wanted: Tensor, found: Tensor) -> float | None:
+    sums = SignalNoise()
+    sums.add(wanted, found)
+    return sums.sqnr_db
 
 
 def codes(found: Histogram, bits: int) -> list[int]:
@@ -31,7 +44,7 @@ def codes(found: Histogram, bits: int) -> list[int]:
 def test_bins_never_straddle_the_edge_of_a_code(bits: int) -> None:
     lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     values = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 2.0**bits / 6
-    found = count_codes(values, lo, hi, bits)
+    found = count_codes(values, bits)
     inside = values[(values >= lo - 0.5) & (values < hi + 0.5)]
     expected = torch.bincount((inside + 0.5).floor().long() - lo, minlength=hi - lo + 1)
     assert codes(found, bits) == expected.tolist()
@@ -39,7 +52,7 @@ def test_bins_never_straddle_the_edge_of_a_code(bits: int) -> None:
 
 def test_every_value_is_counted_once_also_those_far_away() -> None:
     values = torch.tensor([-100.0, -9.0, 0.0, 3.3, 8.0, 100.0, 200.0])
-    found = count_codes(values, -8, 7, 4)
+    found = count_codes(values, 4)
     assert (found.below, found.above) == (1, 2)
     assert sum(found.counts) == 4
 
@@ -52,14 +65,14 @@ def test_the_ratio_is_that_of_energies_and_unknown_without_noise_or_signal() -> 
     assert sqnr_db(goal, torch.full((2,), math.nan)) is None
 
 
-def test_large_networks_are_looked_at_on_fewer_images(
+def test_large_networks_are_analyzed_on_fewer_images(
     tiny: Tiny, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student = Student(*tiny)
     student.initialize([images])
     assert analyze_layer_noise(student, tiny[0], images).images == len(images)
-    monkeypatch.setattr(portrait, "WORK", 10.0)
-    assert analyze_layer_noise(student, tiny[0], images).images == portrait.CHUNK
+    monkeypatch.setattr(layer_noise, "WORK", 10.0)
+    assert analyze_layer_noise(student, tiny[0], images).images == layer_noise.CHUNK
 
 
 @pytest.fixture
@@ -103,18 +116,18 @@ def test_the_first_layer_has_gathered_no_noise_but_its_own(
     assert first.isolated_sqnr_db == pytest.approx(first.in_network_sqnr_db, abs=1e-6)
 
 
-def test_every_site_is_there_and_alone_a_layer_is_closer_to_the_teacher(
+def test_every_quantizer_is_there_and_an_isolated_layer_is_closer_to_the_teacher(
     student: Student, tiny: Tiny, images: Tensor
 ) -> None:
     found = analyze_layer_noise(student, tiny[0], images)
     assert [layer.node for layer in found.layers] == [s.node for s in tiny[1].weights]
-    assert [site.quantizer for site in found.activations] == [s.name for s in tiny[1].activations]
+    assert [a.quantizer for a in found.activations] == [s.name for s in tiny[1].activations]
     pairs = [(layer.isolated_sqnr_db, layer.in_network_sqnr_db) for layer in found.layers]
     assert all(own is not None and total is not None for own, total in pairs)
     assert np.mean([own for own, _ in pairs]) > np.mean([total for _, total in pairs])  # type: ignore[arg-type]
 
 
-def test_looking_changes_nothing(student: Student, tiny: Tiny, images: Tensor) -> None:
+def test_the_analysis_changes_nothing(student: Student, tiny: Tiny, images: Tensor) -> None:
     with torch.no_grad():
         before = student(images)[0]
         analyze_layer_noise(student, tiny[0], images)

@@ -10,7 +10,6 @@ from dfqonnx.cli.show import (
     JsonDisplay,
     LiveDisplay,
     PlainDisplay,
-    QuietDisplay,
     display,
     time_left,
 )
@@ -74,7 +73,6 @@ def test_a_new_stage_closes_the_one_before(capsys: pytest.CaptureFixture[str]) -
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
     with display(quiet=True, as_json=False) as progress:
-        assert isinstance(progress, QuietDisplay)
         progress.start("images", 2)
         progress.advance()
         progress.note("a note")
@@ -96,7 +94,8 @@ def test_with_json_every_line_on_stderr_is_json(capsys: pytest.CaptureFixture[st
 def test_on_a_terminal_a_bar_is_drawn_and_notes_stand_above_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with LiveDisplay() as live:
+    live = LiveDisplay()
+    with live.bars:
         live.start("images", 2)
         live.advance(2, loss=0.25)
         live.note("[made] 2")
@@ -108,6 +107,35 @@ def test_on_a_terminal_a_bar_is_drawn_and_notes_stand_above_it(
 
 
 def test_colors_stay_away_from_pipes(capsys: pytest.CaptureFixture[str]) -> None:
-    with LiveDisplay() as live:
+    live = LiveDisplay()
+    with live.bars:
         live.warn("look out")
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_stage_that_starts_again_goes_on_with_its_new_total(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    plain = PlainDisplay(clock=clock)
+    plain.start("distill", 1000)
+    plain.advance(50)
+    clock.now += 10
+    plain.start("distill", 100, done=50)  # 50 steps are left
+    clock.now += 10
+    plain.advance(25)
+    plain.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "distill ...",
+        "distill 50/100 50 %",
+        "distill 75/100 75 %, 0:10 left",
+        "distill done in 20.0 s",
+    ]
+
+
+def test_a_stage_without_work_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = PlainDisplay(clock=Clock())
+    plain.start("distill", 0)
+    plain.advance()
+    plain.finish()
+    assert capsys.readouterr().err == ""

@@ -74,11 +74,11 @@ def quantized(model: NormalizedModel, bits: str) -> QuantizationPlan:
 
 def factors(model: NormalizedModel, sites: QuantizationPlan, share: float) -> torch.Tensor:
     program = to_program(model)
-    freedom = find_scale_groups(program, sites)
+    groups = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    shared = find_balanced_quantizers(freedom, sites)
-    found = balance_activation_channels(program, shared, freedom, x, share=share)
-    return freedom.of("r", found)
+    shared = find_balanced_quantizers(groups, sites)
+    found = balance_activation_channels(program, shared, groups, x, strength=share)
+    return groups.factors_of("r", found)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -94,12 +94,12 @@ def test_a_factor_is_a_power_of_the_channels_range(tmp_path: Path, share: float)
 def test_wholly_leveled_channels_have_one_range(tmp_path: Path) -> None:
     model = net(tmp_path, np.array([1.0, 1.5, 0.5, 2.0, 3.0]))
     program, sites = to_program(model), quantized(model, "w4a4")
-    freedom = find_scale_groups(program, sites)
+    groups = find_scale_groups(program, sites)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     found = balance_activation_channels(
-        program, find_balanced_quantizers(freedom, sites), freedom, x, share=1.0
+        program, find_balanced_quantizers(groups, sites), groups, x, strength=1.0
     )
-    after = ProgramModule(freedom.scaled(program, found), taps=("r",))(x)[1]["r"]
+    after = ProgramModule(groups.scale(program, found), taps=("r",))(x)[1]["r"]
     tops = after.amax((0, 2, 3))
     assert float(tops.max() / tops.min()) == pytest.approx(1.0, abs=1e-4)
 
@@ -132,14 +132,14 @@ def test_channels_are_found_on_the_last_axis_and_in_blocks(
     onnx.save(proto, tmp_path / "rows.onnx")
     model = normalize(load(tmp_path / "rows.onnx"))
     sites, program = quantized(model, "w4a4"), to_program(model)
-    freedom = find_scale_groups(program, sites)
+    groups = find_scale_groups(program, sites)
     (shared,) = find_balanced_quantizers(
-        freedom, sites
+        groups, sites
     )  # the other one feeds the classifier: 8 bits
     x = torch.randn(3, *model.input_shape, generator=torch.Generator().manual_seed(0))
-    found = balance_activation_channels(program, (shared,), freedom, x, share=1.0)
+    found = balance_activation_channels(program, (shared,), groups, x, strength=1.0)
     assert float(found.max() / found.min()) > 1.1
-    old, new = ProgramModule(program)(x)[0], ProgramModule(freedom.scaled(program, found))(x)[0]
+    old, new = ProgramModule(program)(x)[0], ProgramModule(groups.scale(program, found))(x)[0]
     torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5 * float(old.abs().max()))
 
 

@@ -20,9 +20,13 @@ from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ChannelStatistics, QuantizationPlan
 from dfqonnx.equalization.bias_absorption import absorb_high_bias
-from dfqonnx.equalization.cross_layer import above, equalize_cross_layer
-from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
-from dfqonnx.equalization.layers import find_layer_pairs, largest
+from dfqonnx.equalization.cross_layer import equalize_cross_layer
+from dfqonnx.equalization.expected_moments import (
+    ActivationMoments,
+    propagate_moments,
+    rectified_moments,
+)
+from dfqonnx.equalization.layers import find_layer_pairs, max_magnitudes
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
@@ -126,9 +130,9 @@ def test_ranges_of_both_sides_are_equal_when_sweeping_has_ended(tmp_path: Path) 
     apart = []
     for tensors in (program.tensors, equal.program.tensors):
         for pair in equal.pairs:
-            first = largest(pair.first.out_rows(tensors[pair.first.spec.weight]))
+            first = max_magnitudes(pair.first.out_rows(tensors[pair.first.spec.weight]))
             rows = pair.second.in_rows(tensors[pair.second.spec.weight])
-            second = largest(rows.reshape(len(first), -1))
+            second = max_magnitudes(rows.reshape(len(first), -1))
             apart.append(float((first / second).log().abs().max()))
     assert max(apart[:3]) > 1.0
     assert max(apart[3:]) < 1e-4  # STILL is 1e-5 a sweep; neighboring pairs move each other
@@ -180,11 +184,11 @@ def test_statistics_follow_the_scaled_channels(tmp_path: Path) -> None:
         np.testing.assert_allclose(after.variance, before.variance * ratio**2, rtol=1e-4)
 
 
-def test_above_is_the_second_moment_of_what_lies_above_zero() -> None:
+def test_a_rectified_gaussian_has_the_second_moment_that_integration_finds() -> None:
     for mean, deviation in ((0.3, 1.2), (-2.0, 0.5), (4.0, 1.0)):
         density = stats.norm(mean, deviation).pdf
         wanted = integrate.quad(lambda x, pdf=density: x * x * pdf(x), 0, mean + 12 * deviation)[0]
-        found = above(torch.tensor(mean), torch.tensor(deviation**2))
+        found = rectified_moments(*torch.tensor([mean, deviation**2]).double())[1]
         assert float(found) == pytest.approx(wanted, rel=1e-5)  # float32 inputs
 
 

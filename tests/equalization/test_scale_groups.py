@@ -67,17 +67,17 @@ def sites(net: Program) -> QuantizationPlan:
     return plan_of(tuple(found))
 
 
-def freedom_of(net: Program) -> ScaleGroups:
+def groups_of(net: Program) -> ScaleGroups:
     return find_scale_groups(net, sites(net))
 
 
-def check(net: Program, freedom: ScaleGroups) -> None:
+def check(net: Program, groups: ScaleGroups) -> None:
     """Whatever the factors, the outputs stay: float32 sums of at most 108 terms."""
     torch.manual_seed(0)
     x = torch.randn(3, 3, 6, 6)
-    factors = torch.empty(freedom.count).uniform_(-2, 2).exp()
+    factors = torch.empty(groups.count).uniform_(-2, 2).exp()
     with torch.no_grad():
-        before, after = ProgramModule(net)(x)[0], ProgramModule(freedom.scaled(net, factors))(x)[0]
+        before, after = ProgramModule(net)(x)[0], ProgramModule(groups.scale(net, factors))(x)[0]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
 
 
@@ -95,21 +95,21 @@ FREE = {
 @pytest.mark.parametrize(("body", "reads", "count"), FREE.values(), ids=FREE)
 def test_free_channels_are_counted_and_change_nothing(body: str, reads: int, count: int) -> None:
     net = program(body, reads=reads)
-    freedom = freedom_of(net)
-    assert freedom.count == count
-    assert (freedom.factor["c"] >= 0).all()
-    assert (freedom.factor["y"] == -1).all()
-    check(net, freedom)
+    groups = groups_of(net)
+    assert groups.count == count
+    assert (groups.group["c"] >= 0).all()
+    assert (groups.group["y"] == -1).all()
+    check(net, groups)
 
 
 def test_what_is_added_has_one_factor_and_what_stands_beside_has_its_own() -> None:
     net = program(
         "r = Relu(c) d = Conv(r, u, a) s = Add(d, r) z = Concat<axis=1>(s, d)", reads=2 * C
     )
-    factor = freedom_of(net).factor
+    factor = groups_of(net).group
     assert factor["c"].tolist() == factor["d"].tolist() == factor["s"].tolist()
     assert factor["z"].tolist() == 2 * factor["c"].tolist()
-    padded = freedom_of(program("z = Pad(c, behind)", reads=C + 3)).factor
+    padded = groups_of(program("z = Pad(c, behind)", reads=C + 3)).group
     assert padded["z"][1 : 1 + C].tolist() == padded["c"].tolist()
     assert not set(padded["z"][[0, -2, -1]]) & set(padded["c"])
 
@@ -129,9 +129,9 @@ FIXED = {
 @pytest.mark.parametrize("body", FIXED.values(), ids=FIXED)
 def test_what_another_operator_touches_is_not_free(body: str) -> None:
     net = program(body)
-    freedom = freedom_of(net)
-    assert (freedom.factor["c"] == -1).all()
-    assert freedom.count == 0
+    groups = groups_of(net)
+    assert (groups.group["c"] == -1).all()
+    assert groups.count == 0
 
 
 def test_columns_behind_flatten_belong_to_channels() -> None:
@@ -139,24 +139,22 @@ def test_columns_behind_flatten_belong_to_channels() -> None:
     pooled = "p = GlobalAveragePool(c) z = Flatten(p)"
     for body, reads in ((pooled, C), ("z = Flatten(c)", 36 * C)):
         net = program(body, reads=reads, last=last)
-        freedom = freedom_of(net)
-        assert freedom.count == C
-        check(net, freedom)
+        groups = groups_of(net)
+        assert groups.count == C
+        check(net, groups)
         maps = torch.randn(2, C, reads // C)
-        assert torch.equal(freedom.channels("z", maps.flatten(1)), maps)
-        assert torch.equal(freedom.channels("c", maps), maps[:, :, None])
-    assert (
-        freedom_of(program("p = GlobalAveragePool(c) z = Reshape(p, rows)", last=last)).count == C
-    )
+        assert torch.equal(groups.by_channel("z", maps.flatten(1)), maps)
+        assert torch.equal(groups.by_channel("c", maps), maps[:, :, None])
+    assert groups_of(program("p = GlobalAveragePool(c) z = Reshape(p, rows)", last=last)).count == C
     # rows of C numbers out of 36 C are no channels
-    assert freedom_of(program("z = Reshape(c, rows)", last=last)).count == 0
+    assert groups_of(program("z = Reshape(c, rows)", last=last)).count == 0
 
 
 def test_a_matrix_product_over_positions_does_not_read_channels() -> None:
     first = "c = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(c)"
     net = program("", first=first, last="y = MatMul(r, m)")  # 6 columns of an image
-    assert freedom_of(net).count == 0
-    check(net, freedom_of(net))
+    assert groups_of(net).count == 0
+    check(net, groups_of(net))
 
 
 def test_nodes_left_float_and_the_networks_own_outputs_keep_their_channels() -> None:
@@ -165,4 +163,4 @@ def test_nodes_left_float_and_the_networks_own_outputs_keep_their_channels() -> 
     last_only = plan_of(known.weights[1:])
     assert find_scale_groups(net, last_only).count == 0
     shown = program("z = Relu(c)", last="q = Conv(z, v) y = Identity(z)")
-    assert freedom_of(shown).count == 0
+    assert groups_of(shown).count == 0

@@ -15,7 +15,7 @@ from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationParameters
 from dfqonnx.errors import InternalError
 from dfqonnx.export.export import export
-from dfqonnx.export.metadata import describe
+from dfqonnx.export.metadata import describe, read_metadata, recorded_quantization
 from dfqonnx.export.writer import write
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import Contract
@@ -91,9 +91,11 @@ def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
 
 
 def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
+    quant = QuantizationConfig(BitWidths(4, 8), first_last_bits=8)
     ours = describe(
         version="1.2.3",
-        quant=QuantizationConfig(BitWidths(4, 8), first_last_bits=8),
+        quant=quant,
+        target=ONNXRUNTIME_CPU.name,
         seed=3,
         recipe="abc",
         teacher="f00",
@@ -102,8 +104,9 @@ def test_the_users_metadata_stays_and_ours_is_added(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path, metadata=ours)
     props = {p.key: p.value for p in found.proto.metadata_props}
     assert props["author"] == "somebody"
-    assert props["dfqonnx.bits"] == "w4a8"
-    assert props["dfqonnx.strict_ends"] == "8"
+    assert read_metadata(found.path) == props
+    assert recorded_quantization(props) == quant
+    assert props["dfqonnx.target"] == "onnxruntime-cpu"
     assert props["dfqonnx.seed"] == "3"
     assert props["dfqonnx.preprocess"] == PRESETS["cifar10"].to_json()
     assert found.proto.producer_name == "dfqonnx"

@@ -64,16 +64,14 @@ def check(parts: list[str], seed: int, opset: int, batch: int | str, bits: str) 
         sites = place_quantizers(
             model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
         )
-        freedom = find_scale_groups(program, sites)
-        shared = find_balanced_quantizers(freedom, sites)
-        factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, freedom.count)))
+        groups = find_scale_groups(program, sites)
+        shared = find_balanced_quantizers(groups, sites)
+        factors = torch.from_numpy(np.exp(np.random.default_rng(0).uniform(-1, 1, groups.count)))
         factors *= balance_activation_channels(
-            program, shared, freedom, torch.from_numpy(x), share=0.3
+            program, shared, groups, torch.from_numpy(x), strength=0.3
         )
         with torch.no_grad():
-            scaled = ProgramModule(
-                freedom.scaled(program, factors.float()), outputs=program.outputs
-            )
+            scaled = ProgramModule(groups.scale(program, factors.float()), outputs=program.outputs)
             (same,), _ = scaled(torch.from_numpy(x))
         np.testing.assert_allclose(same.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
         student = Student(program, sites).eval()

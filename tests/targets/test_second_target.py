@@ -29,6 +29,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.targets.profile import TARGETS, OpsetVersion, TargetProfile, register
 from tests.export.qnets import Net, residual
@@ -82,7 +83,8 @@ def made(
     x = torch.randn(32, *model.input_shape, generator=torch.Generator().manual_seed(0))
     student.initialize([x])
     out = folder / "student.onnx"
-    write(export(model, plan, student.qparams()), out)
+    metadata = {"dfqonnx.target": target.name}
+    write(export(model, plan, student.qparams(), metadata=metadata), out)
     with torch.no_grad():
         return out, plan, x.numpy(), StudentOutputs(student.codes(x), student(x)[0].numpy())
 
@@ -153,6 +155,18 @@ def test_every_format_of_activations_and_weights_is_trained_and_written(
     four = TensorProto.INT4 if target.weights.signed else TensorProto.UINT4
     kinds = {t.data_type for t in proto.graph.initializer if t.name in weights}
     assert kinds == {four if bits == "w4a4" else eight}
+
+
+def test_the_audit_judges_a_file_by_the_target_that_it_names(
+    target: TargetProfile, tmp_path: Path
+) -> None:
+    net = Net()
+    a = net.add("HardSigmoid", net.conv("image", "stem", (8, 3, 3, 3)), name="gate")
+    net.head(net.conv(a, "c1", (8, 8, 3, 3)), 8)
+    onnx.save(net.proto(), tmp_path / "net.onnx")
+    path, *_ = made(tmp_path / "net.onnx", "w8a8", target, tmp_path)
+    reasons = {node.reason for node in audit_kernels(path).float_nodes}
+    assert any("Throw-away has no integer kernel for HardSigmoid" in reason for reason in reasons)
 
 
 def test_an_operator_that_its_opsets_do_not_hold_is_refused_by_name(
