@@ -28,7 +28,7 @@ def as_written(found: Exported) -> StudentOutputs:
 
 def test_every_site_of_the_decision_is_found_in_the_file(tmp_path: Path) -> None:
     found = export_net(residual().proto(), tmp_path)
-    assert {c.site for c in find_codes(found.proto)} == {s.name for s in found.sites.activations}
+    assert {c.site for c in find_codes(found.proto)} == {s.name for s in found.plan.activations}
 
 
 def test_codes_behind_an_instance_normalization_are_known_up_to_the_next_codes() -> None:
