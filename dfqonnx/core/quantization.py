@@ -98,13 +98,13 @@ class IntegerRange:
     def below(self, clip_max: float | None, scale: float) -> Self:
         """Return the range without the codes above `clip_max`, which may be None or infinite.
 
-        The largest code is then `rint(clip_max / scale) + zero_point`; two codes stay at least.
+        The largest code is then `rint(clip_max / scale) + zero_point`, at least one above zero.
         """
         if clip_max is None or math.isinf(clip_max):
             return self
         largest = np.rint(np.float32(clip_max) / np.float32(scale))
-        top = int(min(largest, self.hi - self.zero_point)) + self.zero_point
-        return replace(self, hi=max(self.lo + 1, top))
+        top = max(1, int(min(largest, self.hi - self.zero_point)))
+        return replace(self, hi=top + self.zero_point)
 
 
 @dataclass(frozen=True)
