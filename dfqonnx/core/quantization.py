@@ -98,13 +98,13 @@ class IntegerRange:
     def below(self, clip_max: float | None, scale: float) -> Self:
         """Return the range without the codes above `clip_max`, which may be None or infinite.
 
-        The largest code is then `rint(clip_max / scale) + zero_point`; two codes stay at least.
+        The largest code is then `rint(clip_max / scale) + zero_point`, at least one above zero.
         """
         if clip_max is None or math.isinf(clip_max):
             return self
         largest = np.rint(np.float32(clip_max) / np.float32(scale))
-        top = int(min(largest, self.hi - self.zero_point)) + self.zero_point
-        return replace(self, hi=max(self.lo + 1, top))
+        top = max(1, int(min(largest, self.hi - self.zero_point)))
+        return replace(self, hi=top + self.zero_point)
 
 
 @dataclass(frozen=True)
@@ -203,25 +203,25 @@ Numbers = TypeVar("Numbers", bound=RealNumbers)
 Reals = TypeVar("Reals", bound=RealTensor)
 
 
-def quantize(x: Numbers, scale: Numbers, grid: IntegerRange) -> Numbers:
+def quantize(x: Numbers, scale: RealNumbers | float, grid: IntegerRange) -> Numbers:
     """Return the codes of `x` in the dtype of `x`; `scale` broadcasts against `x`."""
     codes: Numbers = ((x / scale).round() + grid.zero_point).clip(grid.lo, grid.hi)
     return codes
 
 
-def dequantize(codes: Numbers, scale: Numbers, grid: IntegerRange) -> Numbers:
+def dequantize(codes: Numbers, scale: RealNumbers | float, grid: IntegerRange) -> Numbers:
     """Return the reals that `codes` stand for."""
     reals: Numbers = (codes - grid.zero_point) * scale
     return reals
 
 
-def round_in_range(x: Reals, scale: Reals, limits: tuple[int, int]) -> Reals:
+def round_in_range(x: Reals, scale: RealNumbers, limits: tuple[int, int]) -> Reals:
     """Return the codes of `x` counted from the zero point, within `limits`."""
     codes: Reals = (x / scale).round_().clamp_(*limits)
     return codes
 
 
-def fake_quantize(x: Reals, scale: Reals, limits: tuple[int, int]) -> Reals:
+def fake_quantize(x: Reals, scale: RealNumbers, limits: tuple[int, int]) -> Reals:
     """Return the reals nearest to `x` whose codes, counted from the zero point, are in `limits`."""
     reals: Reals = round_in_range(x, scale, limits).mul_(scale)
     return reals

@@ -56,10 +56,8 @@ class ActivationQuantizer:
 class SharedQuantizer:
     """A tensor behind value-preserving nodes (MaxPool, Reshape, Slice ...): same scale and codes.
 
-    Attributes:
-        tensor: value name of the node's output.
-        of: name of the `ActivationQuantizer` whose parameters it shares.
-        node: the value-preserving node.
+    `of` names the `ActivationQuantizer` whose parameters it shares, `node` is the value-preserving
+    node, `tensor` its output.
     """
 
     tensor: str
@@ -72,11 +70,8 @@ class WeightQuantizer:
     """The weight (and bias) of one Conv, Gemm or MatMul.
 
     Attributes:
-        node: node name.
-        op: operator type.
         weight: initializer name of the weight.
         bias: initializer name of the bias; None for MatMul.
-        grid: integers of the weight.
         axis: output-channel axis of the weight, one scale per index.
         input: name of the `ActivationQuantizer` that the node reads; the scale of the bias is its
             scale times the weight's.
@@ -120,14 +115,7 @@ class QuantizationPlan:
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Trained parameters of an `ActivationQuantizer`.
-
-    Attributes:
-        scale: positive float32 value.
-        zero_point: code of real 0.
-        lo: smallest code.
-        hi: largest code, `clip_max` already applied.
-    """
+    """Trained parameters of an `ActivationQuantizer`; `hi` has `clip_max` already applied."""
 
     scale: float
     zero_point: int

@@ -59,7 +59,7 @@ def balance_activation_channels(
         program: the float network.
         quantizers: whose channels are brought nearer, see `find_balanced_quantizers`.
         groups: of the network's channels.
-        x: model inputs that tell ranges.
+        x: model inputs to measure ranges on.
         strength: a, from 0 to 1.
     """
     values = ProgramValues(program, (q.tensor for q in quantizers), x.device)(x)

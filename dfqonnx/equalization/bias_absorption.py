@@ -4,7 +4,7 @@
     b1 -= c        b2 += W2 c        (summed over the kernel)
 
 c = max(0, beta - 3 gamma): of x ~ N(beta, gamma^2) one value in 740 lies below. Activations then
-begin near 0 and their grid is finer. Only where BatchNormalization tells beta and gamma. Where a
+begin near 0 and their grid is finer. Only where BatchNormalization knows beta and gamma. Where a
 Conv pads with zeros its border is off by what the padding now lacks, as in the paper.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",

@@ -33,8 +33,11 @@ from dfqonnx.equalization.instance_norm import find_normalized_convs, normalize_
 from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
-_SPREAD_IMAGES = 4  # that tell the spread of channels before an InstanceNormalization
-_RANGE_PIXELS, _RANGE_IMAGES = 200_000, 64  # of all images that tell ranges; images at most
+_SPREAD_IMAGES = 4  # to measure the spread of channels before an InstanceNormalization on
+_RANGE_PIXELS, _RANGE_IMAGES = (
+    200_000,
+    64,
+)  # to measure ranges on: all images together; images at most
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def equalize(
         statistics: what BatchNormalization knew, by value name.
         spec: which parts are wanted.
         inputs: how pixels become the network's input.
-        progress: told what was done.
+        progress: gets a note for each part.
     """
     if find_normalized_convs(program):
         x = _sample_inputs(inputs, _SPREAD_IMAGES)

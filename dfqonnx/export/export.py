@@ -105,13 +105,13 @@ def check(model: ir.Model) -> onnx.ModelProto:
 def _check_complete(
     model: NormalizedModel, plan: QuantizationPlan, parameters: QuantizationParameters
 ) -> None:
-    missing = [each.name for each in plan.activations if each.name not in parameters.activations]
-    missing += [each.node for each in plan.weights if each.node not in parameters.weights]
-    nodes = {node.name for node in model.ir.graph}
-    missing += [each.node for each in plan.weights if each.node not in nodes]
-    missing += [each.of for each in plan.shared if each.of not in parameters.activations]
+    activations = {each.name for each in plan.activations} | {each.of for each in plan.shared}
+    weights = {each.node for each in plan.weights}
+    missing = (activations - parameters.activations.keys()) | (weights - parameters.weights.keys())
+    missing |= weights - {node.name for node in model.ir.graph}
     if missing:
-        raise InternalError(f"quantizers without parameters or node: {missing}; please report it")
+        names = ", ".join(sorted(missing))
+        raise InternalError(f"quantizers without parameters or node: {names}; please report it")
 
 
 def _insert_activations(

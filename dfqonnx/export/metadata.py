@@ -34,7 +34,7 @@ def describe(
 
     Args:
         version: of dfqonnx.
-        quant: widths and storage.
+        quant: the widths.
         target: name of the runtime's profile.
         seed: of the run.
         recipe: hash of the resolved recipe.

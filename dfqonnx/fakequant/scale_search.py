@@ -2,10 +2,10 @@
 
     s* = argmin_s  sum_i h_i |v_i - s clip(round(v_i / s), qn, qp)|^p
 
-over s = r max|v| / q, with r on a grid. p = 2.4 and h = 1 unless told otherwise: an exponent above
-2 punishes a clipped outlier more than rounding noise, and 2.4 is the value of layer-wise L_p
-searches (Nahshan et al., "Loss Aware Post-training Quantization", 2021). GPTQ searches with p = 2
-and the diagonal of its Hessian for h.
+over s = r max|v| / q, with r on a grid. p = 2.4 and h = 1 unless stated: an exponent above 2
+punishes a clipped outlier more than rounding noise, and 2.4 is the value of layer-wise L_p searches
+(Nahshan et al., "Loss Aware Post-training Quantization", 2021). GPTQ searches with p = 2 and the
+diagonal of its Hessian for h.
 """
 
 from __future__ import annotations

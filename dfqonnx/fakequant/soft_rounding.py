@@ -166,7 +166,7 @@ class SoftRounding:
 
     Args:
         student: initialized; it starts from where it stands, at temperature 1.
-        batches: model inputs that tell means and deviations.
+        batches: model inputs to measure means and deviations on.
     """
 
     def __init__(self, student: Student, batches: Iterable[Tensor]) -> None:

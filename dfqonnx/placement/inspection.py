@@ -26,11 +26,7 @@ _ROLES = {
 class QuantizerLine:
     """One quantized tensor or weight, or one node left in float.
 
-    Attributes:
-        name: of the tensor or node.
-        kind: `activation`, `weight`, `shared` (a tensor with another one's codes) or `float`.
-        bits: None where the kind has no width of its own.
-        reason: in words.
+    `kind` is `activation`, `weight`, `shared` (a tensor with another one's codes) or `float`.
     """
 
     name: str
@@ -44,26 +40,17 @@ class Inspection:
     """What `dfqonnx inspect` shows; `dataclasses.asdict` gives its JSON form.
 
     Attributes:
-        path: of the model.
-        sha256: of the file.
-        bytes: its size.
-        opset: of the file.
-        producer: exporter that made it.
+        producer: the exporter that made the file.
         bits: short form of the widths asked for.
-        target: name of the runtime's profile.
-        input: name and shape of the input.
-        output: name of the output.
         operators: operator -> how many the normalized graph holds.
         batchnorm: `present`, `partly` or `absent`.
         batchnorm_nodes: how many BatchNormalization the file holds.
         statistics: how many tensors have BatchNormalization statistics.
         multiply_adds: for one image.
-        parameters: of the whole network.
-        costs: per node.
         quantizers: all of them, and every node left in float, with its reason.
         estimated_bytes: size of the exported file.
         skipped: rewrites of normalization that could not be made, with reasons.
-        refusals: why the model cannot be quantized; the fields above are then empty.
+        refusals: why the model cannot be quantized; most other fields are then empty.
     """
 
     path: str

@@ -11,7 +11,7 @@ float          everything else, with the reason
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,11 +32,9 @@ _CONSTANT = "one operand is a constant; only sums and products of two tensors fu
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """The role of every node.
+    """The role of every node, and why a node stays in float.
 
     Attributes:
-        of: role by node.
-        reasons: why a node stays in float.
         first: layers without another layer before them (they read the network's input).
         last: layers without another layer behind them (classifiers).
         tail: nodes behind which there is no layer any more.
@@ -76,8 +74,8 @@ def assign_roles(
         and ORIGIN not in node.metadata_props
         and str(node.name) not in unsupported
     }
-    behind = _downstream(nodes, layers)
-    before = _upstream(nodes, layers)
+    behind = _reached(nodes, layers, ir.Node.predecessors)
+    before = _reached(reversed(nodes), layers, ir.Node.successors)
     tail = frozenset(n for n in nodes if n not in before and n not in layers)
     roles: dict[ir.Node, Role] = {}
     reasons: dict[ir.Node, str] = {}
@@ -167,19 +165,14 @@ def _preserves_values(node: ir.Node) -> bool:
     return fill is None or (value is not None and not value.any())
 
 
-def _downstream(nodes: Iterable[ir.Node], layers: set[ir.Node]) -> set[ir.Node]:
-    """Return the nodes with a layer before them; `nodes` in topological order."""
+def _reached(
+    nodes: Iterable[ir.Node],
+    layers: set[ir.Node],
+    neighbors: Callable[[ir.Node], Sequence[ir.Node]],
+) -> set[ir.Node]:
+    """Return the nodes that the way through `neighbors` leads to a layer; they come before."""
     found: set[ir.Node] = set()
     for node in nodes:
-        if any(p in layers or p in found for p in node.predecessors()):
-            found.add(node)
-    return found
-
-
-def _upstream(nodes: list[ir.Node], layers: set[ir.Node]) -> set[ir.Node]:
-    """Return the nodes with a layer behind them."""
-    found: set[ir.Node] = set()
-    for node in reversed(nodes):
-        if any(s in layers or s in found for s in node.successors()):
+        if any(other in layers or other in found for other in neighbors(node)):
             found.add(node)
     return found

@@ -1,7 +1,7 @@
 """Bias correction and activation ranges without images.
 
     bias     b -= sum over inputs and kernel of (W' - W) E[x]
-    range    scale = max(high / largest code, low / smallest code) of what `propagate_moments` tells
+    range    scale = max(high / largest code, low / smallest code) as `propagate_moments` has them
 
 Rounding a weight shifts the mean of a layer's output by (W' - W) E[x]; a channel has few weights,
 so this is far from 0. E[x] comes from BatchNormalization where its statistics reach, else from

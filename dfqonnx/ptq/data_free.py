@@ -1,7 +1,7 @@
 """What data-free quantization does to an initialized student before any training.
 
-    activation ranges    from the moments that BatchNormalization tells
-    bias correction      from the means that it tells, and from images for the others
+    activation ranges    from the moments that BatchNormalization knows
+    bias correction      with the means that it knows, and measured ones for the other values
 
 Both are in `bias_correction`, with their source. `equalization` comes before: it changes the float
 network that the student is a copy of.
@@ -33,7 +33,7 @@ def apply_data_free_init(
     Args:
         student: every scale is set.
         teacher: the float network that it is a copy of.
-        batches: model inputs, for the means that statistics do not tell.
+        batches: model inputs, for the means that no statistics know.
         spec: which parts are wanted.
         expected: the moments of values, by name, see `EqualizedNetwork`.
     """

@@ -44,7 +44,7 @@ WITHIN = 0.45  # of a scale: safely inside the rounding interval
 
 
 def is_matrix_product(spec: WeightQuantizer, attributes: Mapping[str, Any], weight: Tensor) -> bool:
-    """Tell whether the node is a product of the kind this module can write down."""
+    """Whether the node is a product of the kind that this module can write down."""
     if spec.op == "Conv":
         return weight.dim() == 4
     plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
@@ -53,7 +53,7 @@ def is_matrix_product(spec: WeightQuantizer, attributes: Mapping[str, Any], weig
 
 
 def can_refit(layer: QuantizedLayer) -> bool:
-    """Tell whether `refit_layer` takes this layer."""
+    """Whether `refit_layer` takes this layer."""
     fits = layer.fan_in <= MAX_FAN_IN
     return fits and is_matrix_product(layer.spec, layer.attributes, layer.weight)
 

@@ -32,12 +32,9 @@ _STEPS = 4
 
 @dataclass(frozen=True)
 class FloatKernel:
-    """A node that runs in float.
+    """A node of the user's file that runs in float, and why.
 
-    Attributes:
-        name: in the user's file.
-        op: operator there, or the runtime's where it stands for several.
-        reason: why the runtime did not turn it into an integer kernel.
+    `op` is its operator there, or the runtime's where that stands for several.
     """
 
     name: str

@@ -29,7 +29,7 @@ def as_written(found: Exported) -> StudentOutputs:
 def test_every_site_of_the_decision_is_found_in_the_file(tmp_path: Path) -> None:
     found = export_net(residual().proto(), tmp_path)
     assert {c.quantizer for c in find_codes(found.proto)} == {
-        s.name for s in found.sites.activations
+        s.name for s in found.plan.activations
     }
 
 

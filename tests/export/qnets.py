@@ -105,7 +105,7 @@ class Exported:
 
     source: Path
     model: NormalizedModel
-    sites: QuantizationPlan
+    plan: QuantizationPlan
     params: QuantizationParameters
     ir: ir.Model
     path: Path
@@ -123,18 +123,18 @@ def export_net(
     bits: BitWidths | None = None,
     storage: Storage = "auto",
     metadata: Mapping[str, str] | None = None,
-    change: Callable[[QuantizationPlan], QuantizationPlan] = lambda sites: sites,
+    change: Callable[[QuantizationPlan], QuantizationPlan] = lambda plan: plan,
 ) -> Exported:
-    """Save, load, normalize, choose sites, take rough scales, export, write."""
+    """Save, load, normalize, choose plan, take rough scales, export, write."""
     source = folder / "net.onnx"
     onnx.save(proto, source)
     model = normalize(load(source))
     quant = QuantizationConfig(bits or BitWidths(4, 4), weight_storage=storage)
-    sites = change(place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True))
+    plan = change(place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True))
     rng = np.random.default_rng(7)
     x = rng.normal(size=(8, *model.input_shape)).astype(np.float32)
-    params = rough_params(model, sites, x)
-    edited = export(model, sites, params, storage=storage, metadata=metadata)
+    params = rough_params(model, plan, x)
+    edited = export(model, plan, params, storage=storage, metadata=metadata)
     path = folder / "net.q.onnx"
     write(edited, path)
-    return Exported(source, model, sites, params, edited, path, x)
+    return Exported(source, model, plan, params, edited, path, x)

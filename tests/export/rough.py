@@ -31,13 +31,13 @@ def run_floats(model: NormalizedModel, x: NDArray[np.float32]) -> dict[str, NDAr
 
 
 def rough_params(
-    model: NormalizedModel, sites: QuantizationPlan, x: NDArray[np.float32], *, share: float = 0.9
+    model: NormalizedModel, plan: QuantizationPlan, x: NDArray[np.float32], *, share: float = 0.9
 ) -> QuantizationParameters:
-    """Return parameters whose ranges reach `wilson_interval` of the largest magnitude seen."""
+    """Return parameters whose ranges reach `share` of the largest magnitude seen."""
     values = run_floats(model, x)
-    activations = {s.name: _activation(s, values[s.tensor], share) for s in sites.activations}
+    activations = {s.name: _activation(s, values[s.tensor], share) for s in plan.activations}
     weights = {}
-    for site in sites.weights:
+    for site in plan.weights:
         weights[site.node] = _weight(model, site, activations[site.input].scale)
     return QuantizationParameters(activations, weights)
 

@@ -82,7 +82,7 @@ def test_a_half_precision_contract_is_kept_by_casts(tmp_path: Path) -> None:
         ),
     )
     path = tmp_path / "half.onnx"
-    write(export(half, found.sites, found.params), path)
+    write(export(half, found.plan, found.params), path)
     result = run(path, found.x.astype(np.float16), optimize=True)
     assert result.dtype == np.float16
     expected = run(found.path, found.x.astype(np.float16).astype(np.float32), optimize=True)
@@ -179,13 +179,13 @@ def test_node_names_of_the_user_stay_so_that_the_file_can_be_read_beside_the_old
 
 def test_parameters_that_do_not_fit_are_our_own_mistake_and_say_so(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
-    sites = place_quantizers(
+    plan = place_quantizers(
         found.model, QuantizationConfig(BitWidths(2, 4)), ONNXRUNTIME_CPU, input_signed=True
     )
     with pytest.raises(InternalError, match=r"leave|codes -?\d+.*grid"):
-        export(found.model, sites, found.params)
+        export(found.model, plan, found.params)
     with pytest.raises(InternalError, match="without parameters"):
-        export(found.model, sites, QuantizationParameters({}, {}))
+        export(found.model, plan, QuantizationParameters({}, {}))
 
 
 def test_a_real_resnet20_takes_at_most_a_fifth_of_the_float_file(

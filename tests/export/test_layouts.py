@@ -147,9 +147,9 @@ def test_weights_that_two_nodes_share_are_stored_once_when_their_codes_agree(
     assert sorted(list(t.dims) for t in packed) == [[5, 16], [16, 4, 3, 3], [16, 16, 1, 1]]
 
 
-def test_a_node_left_out_of_the_sites_keeps_its_float_weight_in_the_file(tmp_path: Path) -> None:
-    def without_c4(sites: QuantizationPlan) -> QuantizationPlan:
-        return replace(sites, weights=tuple(w for w in sites.weights if w.node != "c4"))
+def test_a_node_left_out_of_the_plan_keeps_its_float_weight_in_the_file(tmp_path: Path) -> None:
+    def without_c4(plan: QuantizationPlan) -> QuantizationPlan:
+        return replace(plan, weights=tuple(w for w in plan.weights if w.node != "c4"))
 
     found = export_net(residual().proto(), tmp_path, change=without_c4)
     assert "c4.weight" in {

@@ -1,4 +1,4 @@
-"""Sites: which tensors get which quantizer, on small networks and on real ones."""
+"""Placement: which tensors get which quantizer, on small networks and on real ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = "Conv<pads=[1,1,1,1]>"
 HEAD = "g = GlobalAveragePool({}) f = Flatten(g) y = Gemm<transB=1>(f, k)"
 
 
-def sites_of(
+def plan_of(
     folder: Path, body: str, weights: dict, quant: QuantizationConfig = W4A4, *, signed: bool = True
 ) -> QuantizationPlan:
     proto = network(body, weights)
@@ -28,44 +28,46 @@ def sites_of(
     return place_quantizers(through(proto, folder)[1], quant, ONNXRUNTIME_CPU, input_signed=signed)
 
 
-def short(sites: QuantizationPlan) -> dict[str, str]:
+def short(plan: QuantizationPlan) -> dict[str, str]:
     """Name -> bits, sign, role and marks, in one short string."""
-    return {s.name: _short(s) for s in sites.activations}
+    return {s.name: _short(s) for s in plan.activations}
 
 
-def _short(site: ActivationQuantizer) -> str:
-    sign = "s" if site.grid.signed else "u"
-    top = "" if site.clip_max is None else f"<{site.clip_max:g}"
-    return f"{sign}{site.grid.bits}{top} {site.role}" + (" feature" if site.feature else "")
+def _short(quantizer: ActivationQuantizer) -> str:
+    sign = "s" if quantizer.grid.signed else "u"
+    top = "" if quantizer.clip_max is None else f"<{quantizer.clip_max:g}"
+    return f"{sign}{quantizer.grid.bits}{top} {quantizer.role}" + (
+        " feature" if quantizer.feature else ""
+    )
 
 
 def test_a_chain_of_convs_reads_narrow_but_for_its_ends(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) e = {P}(d, u) h = Relu(e) "
-    sites = sites_of(tmp_path, body + HEAD.format("h"), CONV)
-    assert short(sites) == {
+    plan = plan_of(tmp_path, body + HEAD.format("h"), CONV)
+    assert short(plan) == {
         "x": "s8 input",
         "b": "u4 node-input feature",
         "d": "u4 node-input",
         "h": "u8 residual feature",
         "g": "u8 classifier-input",
     }
-    assert [(w.node, w.grid.bits, w.input) for w in sites.weights] == [
+    assert [(w.node, w.grid.bits, w.input) for w in plan.weights] == [
         ("@a", 4, "x"),
         ("@c", 4, "b"),
         ("@e", 4, "d"),
         ("@y", 4, "g"),
     ]
-    assert [(a.tensor, a.of, a.node) for a in sites.shared] == [("f", "g", "@f")]
-    assert sites.floats == ()
+    assert [(a.tensor, a.of, a.node) for a in plan.shared] == [("f", "g", "@f")]
+    assert plan.floats == ()
 
 
-def test_a_residual_stream_has_8_bits_and_a_narrow_second_reading(tmp_path: Path) -> None:
+def test_a_residual_stream_has_8_bits_and_a_narrow_requantizer(tmp_path: Path) -> None:
     body = f"""
         a = {P}(x, w) b = Relu(a)
         c = {P}(b, v) d = Relu(c) e = {P}(d, u) s = Add(e, b) r = Relu(s)
     """
-    sites = sites_of(tmp_path, body + HEAD.format("r"), CONV)
-    assert short(sites) == {
+    plan = plan_of(tmp_path, body + HEAD.format("r"), CONV)
+    assert short(plan) == {
         "x": "s8 input",
         "b": "u8 residual",
         "b@4": "u4 node-input",
@@ -74,53 +76,53 @@ def test_a_residual_stream_has_8_bits_and_a_narrow_second_reading(tmp_path: Path
         "r": "u8 residual feature",
         "g": "u8 classifier-input",
     }
-    second = next(s for s in sites.activations if s.name == "b@4")
+    second = next(s for s in plan.activations if s.name == "b@4")
     assert (second.tensor, second.consumers) == ("b", ("@c",))
-    assert {w.node: w.input for w in sites.weights}["@c"] == "b@4"
+    assert {w.node: w.input for w in plan.weights}["@c"] == "b@4"
 
 
-def test_at_8_bits_no_second_reading_is_needed(tmp_path: Path) -> None:
+def test_at_8_bits_no_requantizer_is_needed(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) s = Add(c, b) "
-    sites = sites_of(tmp_path, body + HEAD.format("s"), CONV, QuantizationConfig(BitWidths(8, 8)))
-    assert all(not s.consumers for s in sites.activations)
-    assert {s.grid.bits for s in (*sites.activations, *sites.weights)} == {8}
+    plan = plan_of(tmp_path, body + HEAD.format("s"), CONV, QuantizationConfig(BitWidths(8, 8)))
+    assert all(not s.consumers for s in plan.activations)
+    assert {s.grid.bits for s in (*plan.activations, *plan.weights)} == {8}
 
 
 def test_strict_ends_widen_only_the_first_and_last_weights(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
     quant = QuantizationConfig(BitWidths(3, 3), first_last_bits=8)
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV, quant)
-    assert [(w.node, w.grid.bits) for w in sites.weights] == [("@a", 8), ("@c", 3), ("@y", 8)]
-    assert {s.name: s.grid.bits for s in sites.activations}["b"] == 3
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV, quant)
+    assert [(w.node, w.grid.bits) for w in plan.weights] == [("@a", 8), ("@c", 3), ("@y", 8)]
+    assert {s.name: s.grid.bits for s in plan.activations}["b"] == 3
 
 
-def test_relu6_becomes_a_ceiling(tmp_path: Path) -> None:
+def test_relu6_becomes_an_upper_bound(tmp_path: Path) -> None:
     bounds = {"zero": np.float32(0), "six": np.float32(6)}
     body = f"a = {P}(x, w) b = Clip(a, zero, six) c = {P}(b, v) d = Relu(c) "
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV | bounds)
-    assert short(sites)["b"] == "u4<6 node-input"
-    assert sites.floats == ()
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV | bounds)
+    assert short(plan)["b"] == "u4<6 node-input"
+    assert plan.floats == ()
 
 
 def test_value_preserving_nodes_share_the_codes_of_their_source(tmp_path: Path) -> None:
     body = (
         f"a = {P}(x, w) b = Relu(a) m = MaxPool<kernel_shape=[2,2]>(b) c = {P}(m, v) d = Relu(c) "
     )
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV)
-    assert short(sites)["b"] == "u4 node-input"
-    assert ("m", "b") in [(a.tensor, a.of) for a in sites.shared]
-    assert {w.node: w.input for w in sites.weights}["@c"] == "b"
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV)
+    assert short(plan)["b"] == "u4 node-input"
+    assert ("m", "b") in [(a.tensor, a.of) for a in plan.shared]
+    assert {w.node: w.input for w in plan.weights}["@c"] == "b"
 
 
 def test_demands_are_gathered_through_value_preserving_nodes(tmp_path: Path) -> None:
     body = f"""
         a = {P}(x, w) b = Relu(a) m = MaxPool<kernel_shape=[2,2]>(b) c = {P}(m, v) s = Add(c, m)
     """
-    sites = sites_of(tmp_path, body + HEAD.format("s"), CONV)
-    assert short(sites)["b"] == "u8 residual"
-    assert short(sites)["m@4"] == "u4 node-input"
-    assert next(s for s in sites.activations if s.name == "m@4").tensor == "m"
-    assert {w.node: w.input for w in sites.weights}["@c"] == "m@4"
+    plan = plan_of(tmp_path, body + HEAD.format("s"), CONV)
+    assert short(plan)["b"] == "u8 residual"
+    assert short(plan)["m@4"] == "u4 node-input"
+    assert next(s for s in plan.activations if s.name == "m@4").tensor == "m"
+    assert {w.node: w.input for w in plan.weights}["@c"] == "m@4"
 
 
 def test_concat_takes_8_bits_and_gives_what_its_readers_want(tmp_path: Path) -> None:
@@ -128,8 +130,8 @@ def test_concat_takes_8_bits_and_gives_what_its_readers_want(tmp_path: Path) -> 
         a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) e = Concat<axis=1>(b, d)
         h = {P}(e, t) i = Relu(h)
     """
-    sites = sites_of(tmp_path, body + HEAD.format("i"), CONV | {"t": (4, 8, 3, 3)})
-    found = short(sites)
+    plan = plan_of(tmp_path, body + HEAD.format("i"), CONV | {"t": (4, 8, 3, 3)})
+    found = short(plan)
     assert [found[n].split()[0] for n in ("b", "b@4", "d", "e")] == ["u8", "u4", "u8", "u4"]
 
 
@@ -138,9 +140,9 @@ def test_silu_and_squeeze_excite_are_integer_throughout(tmp_path: Path) -> None:
         a = {P}(x, w) b = Sigmoid(a) c = Mul(a, b) g1 = GlobalAveragePool(c) h = Conv(g1, q)
         i = Sigmoid(h) j = Mul(c, i) l = {P}(j, v) m = LeakyRelu<alpha=0.1>(l)
     """
-    sites = sites_of(tmp_path, body + HEAD.format("m"), CONV | {"q": (4, 4, 1, 1)})
-    found = short(sites)
-    assert sites.floats == ()
+    plan = plan_of(tmp_path, body + HEAD.format("m"), CONV | {"q": (4, 4, 1, 1)})
+    found = short(plan)
+    assert plan.floats == ()
     assert [found[n].split()[0] for n in ("a", "b", "c", "g1", "h", "i", "l", "m")] == [
         "s8", "u8", "s8", "s4", "s8", "u8", "s8", "s8",
     ]  # fmt: skip
@@ -148,33 +150,33 @@ def test_silu_and_squeeze_excite_are_integer_throughout(tmp_path: Path) -> None:
 
 def test_a_conv_without_demanding_readers_still_gets_8_bits(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = HardSwish(a) c = {P}(b, v) d = Relu(c) "
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV)
-    assert short(sites)["a"] == "s8 output"
-    assert short(sites)["b"] == "s4 node-input"
-    assert [(f.node, f.op) for f in sites.floats] == [("@b", "HardSwish")]
-    assert "no integer kernel for HardSwish" in sites.floats[0].reason
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV)
+    assert short(plan)["a"] == "s8 output"
+    assert short(plan)["b"] == "s4 node-input"
+    assert [(f.node, f.op) for f in plan.floats] == [("@b", "HardSwish")]
+    assert "no integer kernel for HardSwish" in plan.floats[0].reason
 
 
 def test_conv_transpose_is_left_in_float_with_its_reason(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = ConvTranspose(b, v) d = {P}(c, u) "
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV)
-    assert [(f.op, f.reason) for f in sites.floats] == [
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV)
+    assert [(f.op, f.reason) for f in plan.floats] == [
         ("ConvTranspose", "ONNX Runtime CPU has no integer kernel for ConvTranspose")
     ]
 
 
 def test_a_last_conv_gets_an_output_quantizer_and_a_last_gemm_none(tmp_path: Path) -> None:
-    sites = sites_of(tmp_path, f"a = {P}(x, w) b = Relu(a) y = {P}(b, v)", CONV)
-    assert short(sites)["y"] == "s8 output"
-    assert short(sites)["b"] == "u8 classifier-input feature"
-    assert "y" not in short(sites_of(tmp_path, f"a = {P}(x, w) " + HEAD.format("a"), CONV))
+    plan = plan_of(tmp_path, f"a = {P}(x, w) b = Relu(a) y = {P}(b, v)", CONV)
+    assert short(plan)["y"] == "s8 output"
+    assert short(plan)["b"] == "u8 classifier-input feature"
+    assert "y" not in short(plan_of(tmp_path, f"a = {P}(x, w) " + HEAD.format("a"), CONV))
 
 
 def test_nodes_behind_the_last_layer_stay_in_float(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) " + HEAD.format("a").replace("y =", "l =") + " y = Softmax(l)"
-    sites = sites_of(tmp_path, body, CONV)
-    assert [(f.node, f.op) for f in sites.floats] == [("@y", "Softmax")]
-    assert "behind the last layer" in sites.floats[0].reason
+    plan = plan_of(tmp_path, body, CONV)
+    assert [(f.node, f.op) for f in plan.floats] == [("@y", "Softmax")]
+    assert "behind the last layer" in plan.floats[0].reason
 
 
 def test_a_left_over_batchnorm_reads_and_weighs_8_bits(tmp_path: Path) -> None:
@@ -182,10 +184,10 @@ def test_a_left_over_batchnorm_reads_and_weighs_8_bits(tmp_path: Path) -> None:
         a = {P}(x, w) n = BatchNormalization(a, n_g, n_b, n_m, n_v) r = Relu(n)
         c = {P}(r, v) s = Add(a, c)
     """
-    sites = sites_of(tmp_path, body + HEAD.format("s"), CONV | batchnorm("n", 4))
-    found = short(sites)
+    plan = plan_of(tmp_path, body + HEAD.format("s"), CONV | batchnorm("n", 4))
+    found = short(plan)
     assert [found[n] for n in ("a", "r", "c")] == ["s8 residual", "u4 node-input", "s8 residual"]
-    assert [(w.node, w.grid.bits) for w in sites.weights] == [
+    assert [(w.node, w.grid.bits) for w in plan.weights] == [
         ("@a", 4),
         ("@n", 8),
         ("@c", 4),
@@ -195,8 +197,8 @@ def test_a_left_over_batchnorm_reads_and_weighs_8_bits(tmp_path: Path) -> None:
 
 def test_an_input_known_to_be_positive_is_unsigned(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) " + HEAD.format("a")
-    assert short(sites_of(tmp_path, body, CONV, signed=False))["x"] == "u8 input"
-    assert short(sites_of(tmp_path, body, CONV, signed=True))["x"] == "s8 input"
+    assert short(plan_of(tmp_path, body, CONV, signed=False))["x"] == "u8 input"
+    assert short(plan_of(tmp_path, body, CONV, signed=True))["x"] == "s8 input"
 
 
 @pytest.mark.parametrize(
@@ -218,13 +220,13 @@ def test_a_grid_is_unsigned_only_where_values_cannot_be_negative(
 ) -> None:
     channels = 8 if "Concat" in node else 4
     body = f"a = {P}(x, w) r = Relu(a) h = {node} y = {P}(h, t)"
-    sites = sites_of(tmp_path, body, CONV | {"t": (4, channels, 3, 3)})
-    assert short(sites)["h"].startswith(sign)
+    plan = plan_of(tmp_path, body, CONV | {"t": (4, channels, 3, 3)})
+    assert short(plan)["h"].startswith(sign)
 
 
 def test_a_value_read_twice_before_its_relu_keeps_its_own_quantizer(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) r = Relu(a) c = {P}(r, v) s = Add(c, a) "
-    found = short(sites_of(tmp_path, body + HEAD.format("s"), CONV))
+    found = short(plan_of(tmp_path, body + HEAD.format("s"), CONV))
     assert found["a"] == "s8 residual"
     assert found["r"] == "u4 node-input"
 
@@ -240,16 +242,16 @@ def test_arithmetic_on_shapes_gets_no_sites(tmp_path: Path) -> None:
         "rest": np.array([4, 1, 1]),
         "ones": np.ones((1, 4, 1, 1), np.float32),
     }
-    sites = sites_of(tmp_path, body + HEAD.format("d"), CONV | shapes)
-    assert not {"q", "n", "t"} & {s.tensor for s in sites.activations}
-    assert not {"@q", "@n", "@t"} & {f.node for f in sites.floats}
+    plan = plan_of(tmp_path, body + HEAD.format("d"), CONV | shapes)
+    assert not {"q", "n", "t"} & {s.tensor for s in plan.activations}
+    assert not {"@q", "@n", "@t"} & {f.node for f in plan.floats}
 
 
 def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) "
-    wide = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(4, 8)))
+    wide = plan_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(4, 8)))
     assert ({w.grid.bits for w in wide.weights}, short(wide)["b"][:2]) == ({4}, "u8")
-    narrow = sites_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(8, 2)))
+    narrow = plan_of(tmp_path, body + HEAD.format("d"), CONV, QuantizationConfig(BitWidths(8, 2)))
     assert ({w.grid.bits for w in narrow.weights}, short(narrow)["b"][:2]) == ({8}, "u2")
 
 
@@ -259,30 +261,32 @@ def test_narrow_activations_with_wide_weights_and_the_reverse(tmp_path: Path) ->
 @pytest.mark.parametrize("export", ["bn", "folded", "dynamo"])
 def test_resnet20_has_nine_sums_on_an_8_bit_stream(shared: Path, export: str) -> None:
     model = real_model(shared / "models" / f"cifar10_resnet20_{export}.onnx")
-    sites = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
-    sums = [s for s in sites.activations if s.feature]
-    second = [s for s in sites.activations if s.consumers]
+    plan = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
+    sums = [s for s in plan.activations if s.feature]
+    second = [s for s in plan.activations if s.consumers]
     assert len(sums) == 9
     assert {(s.grid.bits, s.grid.signed, s.role) for s in sums} == {(8, False, "residual")}
     read_again = {s.tensor for s in second} & {s.tensor for s in sums}
     assert len(read_again) == 8  # the last sum is read by the pool alone
     assert len(second) == 9  # and the first activation, which starts the stream
     assert {(s.grid.bits, len(s.consumers)) for s in second} == {(4, 1)}
-    assert len(sites.weights) == 20
-    assert sites.floats == ()
-    assert len(sites.shared) == 7  # two shortcuts of Slice, Slice, Pad, and the Flatten
+    assert len(plan.weights) == 20
+    assert plan.floats == ()
+    assert len(plan.shared) == 7  # two shortcuts of Slice, Slice, Pad, and the Flatten
 
 
 @pytest.mark.parametrize(
     "network_name", ["imagenet_mobilenetv1_025_bn", "third_party/stm_mobilenetv2_050_128"]
 )
-def test_relu6_networks_have_ceilings_and_no_float_layer(shared: Path, network_name: str) -> None:
+def test_relu6_networks_have_upper_bounds_and_no_float_layer(
+    shared: Path, network_name: str
+) -> None:
     model = real_model(shared / "models" / f"{network_name}.onnx")
-    sites = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
+    plan = place_quantizers(model, W4A4, ONNXRUNTIME_CPU, input_signed=True)
     clips = [n for n in model.ir.graph if n.op_type == "Clip"]
-    named = {s.tensor for s in sites.activations if s.clip_max == 6.0 and not s.consumers}
+    named = {s.tensor for s in plan.activations if s.clip_max == 6.0 and not s.consumers}
     assert named == {n.outputs[0].name for n in clips}
-    assert {f.op for f in sites.floats} <= {"Softmax"}
+    assert {f.op for f in plan.floats} <= {"Softmax"}
 
 
 def all_exports() -> list[str]:
@@ -300,29 +304,29 @@ def all_exports() -> list[str]:
 @pytest.mark.parametrize("bits", [BitWidths(4, 4), BitWidths(8, 8), BitWidths(2, 3)], ids=str)
 def test_the_decision_is_whole(shared: Path, name: str, bits: BitWidths) -> None:
     model = real_model(shared / "models" / f"{name}.onnx")
-    sites = place_quantizers(model, QuantizationConfig(bits), ONNXRUNTIME_CPU, input_signed=True)
-    names = [s.name for s in sites.activations]
+    plan = place_quantizers(model, QuantizationConfig(bits), ONNXRUNTIME_CPU, input_signed=True)
+    names = [s.name for s in plan.activations]
     nodes = {str(n.name): n for n in model.ir.graph}
     values = {v.name for n in nodes.values() for v in n.outputs} | {model.input}
     assert len(set(names)) == len(names)
-    assert {s.tensor for s in sites.activations} | {a.tensor for a in sites.shared} <= values
-    assert {a.of for a in sites.shared} <= set(names)
+    assert {s.tensor for s in plan.activations} | {a.tensor for a in plan.shared} <= values
+    assert {a.of for a in plan.shared} <= set(names)
     layers = {n for n, node in nodes.items() if node.op_type in {"Conv", "Gemm"}}
-    assert {w.node for w in sites.weights} == layers
-    quantized = {s.tensor: s for s in sites.activations if not s.consumers}
-    shared_codes = {a.tensor: a.of for a in sites.shared}
-    for site in sites.weights:
-        read = str(nodes[site.node].inputs[0].name)
+    assert {w.node for w in plan.weights} == layers
+    quantized = {s.tensor: s for s in plan.activations if not s.consumers}
+    shared_codes = {a.tensor: a.of for a in plan.shared}
+    for quantizer in plan.weights:
+        read = str(nodes[quantizer.node].inputs[0].name)
         second = [
-            s.name for s in sites.activations if s.tensor == read and site.node in s.consumers
+            s.name for s in plan.activations if s.tensor == read and quantizer.node in s.consumers
         ]
         expected = second[0] if second else shared_codes.get(read, read)
-        assert site.input == expected
-    for site in sites.activations:
-        if site.consumers:  # a second reading is narrower than what stands at the producer
-            root = quantized[shared_codes.get(site.tensor, site.tensor)]
-            assert site.grid.bits < root.grid.bits
-            assert site.grid.signed == root.grid.signed
+        assert quantizer.input == expected
+    for quantizer in plan.activations:
+        if quantizer.consumers:  # a requantizer is narrower than what stands at the producer
+            root = quantized[shared_codes.get(quantizer.tensor, quantizer.tensor)]
+            assert quantizer.grid.bits < root.grid.bits
+            assert quantizer.grid.signed == root.grid.signed
 
 
 @pytest.mark.parametrize(("fill", "signed"), [(-1.0, True), (0.5, False)])
@@ -332,5 +336,5 @@ def test_padding_with_a_negative_number_makes_codes_signed(
     body = f"a = {P}(x, w) b = Relu(a) p = Pad(b, pads, fill) c = Conv(p, v) d = Relu(c) "
     pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
     weights = CONV | {"pads": pads, "fill": np.float32(fill)}
-    sites = sites_of(tmp_path, body + HEAD.format("d"), weights)
-    assert {s.name: s.grid.signed for s in sites.activations}["p"] is signed
+    plan = plan_of(tmp_path, body + HEAD.format("d"), weights)
+    assert {s.name: s.grid.signed for s in plan.activations}["p"] is signed
