@@ -1,20 +1,23 @@
-"""One file or folder, complete or absent: written under a hidden name beside it, then renamed.
+"""Files and folders that are complete or absent: written under a hidden name, then renamed.
 
-The output folder is complete or absent.
+A rename within a folder is atomic. `atomic_files` writes beside the final names, flushes every file
+to disk and renames in the order given, so that a file which names another comes last. On any
+failure, interruption included, the hidden files are removed and what was there before stays.
 
-Everything is written to a staging folder first. When all is there:
+`atomic_folder` writes into a staging folder:
 
-- no folder of that name yet: the staging folder, a hidden sibling, is renamed: one atomic step;
-- a folder that dfqonnx wrote before, or an empty one (a mounted volume, say): the staging folder
-  lies inside; the old `report.json` goes first, each file is replaced by rename, and the new
-  `report.json` comes last: a folder without it is not complete, and no file is ever half written;
-- a folder with other people's files: refused before anything slow.
+- where there is no folder of that name yet, the staging folder is a hidden sibling and is renamed;
+- in a folder that dfqonnx wrote before, or an empty one (a mounted volume, say), the staging folder
+  lies inside: the old `report.json` goes first, each file is replaced by a rename, and the new
+  `report.json` comes last, so that a folder without it is not complete;
+- a folder with other people's files is refused by `check_out` before anything slow.
 
-A run that is killed leaves at most a hidden staging folder, which the next run removes.
+A process that is killed leaves at most what is hidden; the next `atomic_folder` there removes it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -28,6 +31,7 @@ import psutil
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
 STAGING = ".dfqonnx-partial"  # what hidden names begin with
+MARKER = "report.json"
 
 
 def check_writable(folder: Path, *, out: Path) -> None:
@@ -62,32 +66,40 @@ def check_file_out(out: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a hidden name; on a clean exit what was written there stands at `path`.
+def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a hidden name for every path; on a clean exit what was written there stands at `paths`.
 
-    A file of that name is replaced, and so is an empty folder.
+    Missing folders are made. A file is replaced, and a folder replaces an empty folder.
 
     Raises:
-        EnvironmentProblem: the disk is full or fails.
+        UsageError: a folder stands where a file is to be.
+        EnvironmentProblem: the disk is full or fails, or the place is not writable.
     """
-    place = path.with_name(f"{STAGING}-{os.getpid()}-{path.name}")
+    places = tuple(path.with_name(f"{STAGING}-{os.getpid()}-{path.name}") for path in paths)
+    path = paths[0]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield place
-        if path.is_dir():
-            path.rmdir()
-        place.replace(path)
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield places
+        for place in places:
+            _flush(place)
+        for path, place in zip(paths, places, strict=True):
+            if place.is_dir() and path.is_dir():
+                path.rmdir()
+            place.replace(path)
+        _flush(path.parent)
     except OSError as error:
-        raise EnvironmentProblem(
-            f"{path}: cannot be written ({error.strerror}); make room there or choose another place"
-        ) from None
+        raise _explain(error, path) from None
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        with suppress(OSError):
-            place.unlink(missing_ok=True)
+        for place in places:
+            _remove(place)
 
 
-MARKER = "report.json"
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a hidden name for one file or folder, see `atomic_files`."""
+    with atomic_files(path) as (place,):
+        yield place
 
 
 def check_out(out: Path) -> None:
@@ -108,11 +120,7 @@ def check_out(out: Path) -> None:
 def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to write into; on a clean exit its content stands under `out`.
 
-    Args:
-        out: final place; must have passed `check_out`.
-
-    Yields:
-        the staging folder.
+    `out` must have passed `check_out`.
     """
     inside = out.is_dir()
     home = out if inside else out.parent
@@ -132,15 +140,11 @@ def atomic_folder(out: Path) -> Iterator[Path]:
 
 def _refuse_foreign(out: Path) -> None:
     names = [path.name for path in out.iterdir() if not path.name.startswith(STAGING)]
-    if names and not _ours(out):
+    if names and not _report(out).get("schema", "").startswith("dfqonnx.report/"):
         raise UsageError(
             f"--out {out}: holds files that dfqonnx did not write ({sorted(names)[0]}, ...); "
             "choose an empty or new folder"
         )
-
-
-def _ours(out: Path) -> bool:
-    return _report(out).get("schema", "").startswith("dfqonnx.report/")
 
 
 def _report(out: Path) -> dict[str, str]:
@@ -176,4 +180,46 @@ def _sweep(home: Path) -> None:
     for left in home.glob(f"{STAGING}-*-*"):
         owner = left.name.removeprefix(f"{STAGING}-").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file's bytes, or the renames within a folder, to disk."""
+    if not path.is_dir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        return
+    with suppress(OSError):  # not every file system can do it for a folder
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _explain(error: OSError, path: Path) -> EnvironmentProblem | UsageError:
+    """Return the error of ours that says what to do about `error` at `path`."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return EnvironmentProblem(
+            f"{path}: the disk is full ({error.strerror}); free space or choose another place;"
+            " nothing was left behind"
+        )
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return EnvironmentProblem(
+            f"{path}: not allowed to write into {path.parent}; change its permissions or choose"
+            " another place"
+        )
+    if error.errno == errno.EISDIR:
+        return UsageError(f"{path} is a folder; give the name of a file")
+    return EnvironmentProblem(
+        f"{path}: cannot be written ({error.strerror or error}); choose another place"
+    )

@@ -32,7 +32,7 @@ def damaged(path: Path, noise: float) -> Path:
 
 
 def spec(small: Path, *targets: Path) -> CompareConfig:
-    return CompareConfig(targets, teacher=small, preprocess=PRESETS["zero-one"])
+    return CompareConfig(students=targets, teacher=small, preprocess=PRESETS["zero-one"])
 
 
 def test_every_file_meets_the_same_images_and_the_closest_agrees_most(
@@ -122,6 +122,6 @@ def test_without_a_teacher_that_all_reports_name_one_is_asked_for(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match="give the float file with --teacher"):
-        compare(CompareConfig((small,)))
+        compare(CompareConfig(students=(small,)))
     with pytest.raises(UsageError, match="at least one"):
-        CompareConfig(())
+        CompareConfig(students=())

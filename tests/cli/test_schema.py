@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dfqonnx.config.recipe import read_recipe_file, recipe_folder, recipe_values
-from dfqonnx.config.schema import attributes, recipe_schema
+from dfqonnx.config.schema import read_attributes, recipe_schema
 from dfqonnx.config.synthesis import PixelOptimizationConfig
 from tests.cli.conftest import Run
 
@@ -94,4 +94,4 @@ def test_every_key_says_what_it_is_and_what_it_is_when_left_out() -> None:
             assert "default" in value or "$ref" in value or key in {"losses", "scales"}, key
     pixels = schema["$defs"]["PixelOptimizationConfig"]["properties"]
     assert pixels["lr"]["default"] == PixelOptimizationConfig().lr
-    assert attributes(PixelOptimizationConfig)["betas"] == "Adam's."
+    assert read_attributes(PixelOptimizationConfig)["betas"] == "the betas of Adam."

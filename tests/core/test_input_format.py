@@ -14,7 +14,14 @@ from dfqonnx.core.input_format import PRESETS, Channels, InputFormat, Layout, Pr
 from dfqonnx.errors import UsageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
-OWN = Preprocessing("own", 255.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "NCHW", "BGR")
+OWN = Preprocessing(
+    name="own",
+    scale=255.0,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+    layout="NCHW",
+    channels="BGR",
+)
 LAYOUTS: tuple[tuple[Layout, tuple[int, ...]], ...] = (("NCHW", (3, 4, 5)), ("NHWC", (4, 5, 3)))
 numpy_and_torch = pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 

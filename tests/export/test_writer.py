@@ -100,8 +100,9 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("code", "error", "words"),
     [
-        (errno.EACCES, UsageError, "not allowed to write"),
-        (errno.EROFS, UsageError, "not allowed to write"),
+        (errno.EACCES, EnvironmentProblem, "not allowed to write"),
+        (errno.EROFS, EnvironmentProblem, "not allowed to write"),
+        (errno.EISDIR, UsageError, "is a folder"),
         (errno.EIO, EnvironmentProblem, "cannot be written"),
     ],
 )
@@ -122,10 +123,10 @@ def test_other_failures_say_what_to_do(
         write(model, tmp_path / "model.onnx")
 
 
-def test_a_missing_folder_and_a_folder_in_the_way_are_usage_errors(tmp_path: Path) -> None:
+def test_a_missing_folder_is_made_and_a_folder_in_the_way_is_a_usage_error(tmp_path: Path) -> None:
     model = export_net(chain().proto(), tmp_path).ir
-    with pytest.raises(UsageError, match="does not exist"):
-        write(model, tmp_path / "nowhere" / "model.onnx")
+    write(model, tmp_path / "new" / "model.onnx")
+    assert listing(tmp_path / "new") == {"model.onnx"}
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         write(model, tmp_path / "taken")
