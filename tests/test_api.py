@@ -22,7 +22,7 @@ from dfqonnx.workflows.teacher import gpu_name
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
 RECIPE = dfqonnx.Recipe(
-    "quick",
+    name="quick",
     synthesis=dfqonnx.SynthesisConfig(source="dead-leaves", images=64),
     distillation=dfqonnx.DistillationConfig(steps=2, batch_size=16, holdout_images=8),
 )

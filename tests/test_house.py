@@ -314,7 +314,6 @@ PLANTED: dict[str, list[dict[str, str]]] = {
 
 PENDING = {
     "class_names", "file_sizes", "function_sizes", "keyword_only",
-    "device_parameters",
 }  # fmt: skip
 
 

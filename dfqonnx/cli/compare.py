@@ -43,7 +43,7 @@ def compare(
     from dfqonnx.config.preprocess import read_preprocess
 
     spec = CompareConfig(
-        targets=tuple(targets),
+        students=tuple(targets),
         teacher=teacher,
         preprocess=None if preprocess is None else read_preprocess(preprocess),
         eval_data=eval_data,

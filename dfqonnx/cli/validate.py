@@ -36,13 +36,13 @@ def validate(
 ) -> int:
     """Measure agreement, accuracy, parity, fusion, size and speed. Ends with 1 if a gate fails."""
     from dfqonnx.config.request import validate_request
-    from dfqonnx.workflows.preflight import check_comparison
+    from dfqonnx.workflows.preflight import check_validation
 
     spec = validate_request(
         teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         images=images, gates=gate or (), strict_gates=strict_gates, out=out, seed=seed,
     )  # fmt: skip
-    check_comparison(spec)
+    check_validation(spec)
     from dfqonnx.workflows.validate import validate
 
     with display(quiet=quiet, as_json=as_json) as progress:

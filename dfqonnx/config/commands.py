@@ -1,48 +1,42 @@
-"""One run, as the user asked for it: everything `flow.run` needs, checked at birth.
-
-Several quantized files against one float teacher, as the user asked for it.
-
-Images to make for a network and keep: what `dfqonnx synth` was asked for.
-
-An image set to hold against what a network remembers of its training data.
-"""
+"""What each command was asked for: one frozen configuration a command, checked when it is made."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 
 Device = Literal["auto", "cpu", "cuda"]
+ImageFileKind = Literal["npz", "npy", "folder"]
+SUFFIXES = (".npz", ".npy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run's outcome.
+    """Everything that decides the outcome of `dfqonnx run`.
 
     Attributes:
         model: the float teacher's ONNX file.
-        quant: bits, ends, storage.
-        out: output folder, complete or absent at the end.
+        quant: bit widths and storage.
+        out: the output folder, complete or absent at the end.
         preprocess: how pixels become the model's tensor; None lets the run find out and warn.
-        recipe: source of images and training schedule.
+        recipe: how images are made and how the student is trained.
         eval_data: labeled images to measure on (npz, folder or tar); never trained on.
         images: real images without labels (folder or npz) that sharpen the estimated drop; never
             trained on.
-        seed: of every random choice.
-        device: where torch works; `auto` takes CUDA where present.
-        target: name of the runtime that the file is for, see `targets`.
+        seed: the seed of every random choice.
+        device: the device of torch; `auto` takes CUDA where present.
+        target: the name of the runtime that the file is for, see `targets`.
         budget: wall-clock seconds that images and training may take together; None lets the
             recipe decide from the model's multiply-adds, the same on every machine.
-        gates: rules that the result must keep to.
+        gates: rules that the result has to meet.
         strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
         image_size: height and width for an input that leaves them open (one number: both); None
             takes usual ones.
@@ -65,15 +59,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        _check_seed(self.seed)
         if self.budget is not None and self.budget < 10:
             raise UsageError(f"--budget {self.budget:g}s: too short; 10s is the least")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidateConfig:
-    """A quantized file to hold against its float teacher.
+    """The pair of files that `dfqonnx validate` compares.
 
     Attributes:
         teacher: the float ONNX file.
@@ -81,9 +74,9 @@ class ValidateConfig:
         preprocess: how pixels become the tensor; None reads the student's metadata.
         eval_data: labeled images (npz, folder or tar).
         images: real images without labels (folder or npz) that sharpen the estimated drop.
-        out: folder for report.json and report.md; None writes nothing.
-        seed: of the synthetic images that stand in where there are no others.
-        gates: rules that the student must keep to.
+        out: the folder for the report; None writes nothing.
+        seed: the seed of the procedural images that stand in where there are no others.
+        gates: rules that the student has to meet.
         strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
         image_size: height and width for an input that leaves them open (one number: both); None
             takes usual ones.
@@ -101,36 +94,23 @@ class ValidateConfig:
     image_size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        _check_seed(self.seed)
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds in `30s`, `10m` or `1h`.
-
-    Raises:
-        UsageError: not a number followed by s, m or h.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
-    if match is None:
-        raise UsageError(f"--budget: cannot read {text!r}; write 30s, 10m or 1h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig:
     """What `dfqonnx compare` measures.
 
     Attributes:
-        targets: output folders of runs, or ONNX files of any origin.
+        students: output folders of runs, or ONNX files of any origin.
         teacher: the float file; None takes the one that all the folders' reports name.
         preprocess: how pixels become the tensor; None asks the files' metadata.
         eval_data: labeled images (npz, folder or tar); None compares on procedural images.
-        seed: of the procedural images.
-        threads: of the runtime while timing.
+        seed: the seed of the procedural images.
+        threads: the threads of the runtime while timing.
     """
 
-    targets: tuple[Path, ...]
+    students: tuple[Path, ...]
     teacher: Path | None = None
     preprocess: Preprocessing | None = None
     eval_data: Path | None = None
@@ -138,20 +118,14 @@ class CompareConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not self.targets:
+        if not self.students:
             raise UsageError("compare: give at least one output folder or ONNX file")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        _check_seed(self.seed)
         if self.threads < 1:
             raise UsageError(f"--threads {self.threads}: must be 1 or more")
 
 
-Layout = Literal["NHWC", "NCHW"]
-Kind = Literal["npz", "npy", "folder"]
-SUFFIXES = (".npz", ".npy")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthConfig:
     """What `dfqonnx synth` makes.
 
@@ -160,12 +134,12 @@ class SynthConfig:
         out: `NAME.npz` (x uint8 NHWC, y the network's classes), `NAME.npy` (one float32 array, as
             other toolchains calibrate with), or the name of a folder for PNG files.
         recipe: how images are made; its training is left out.
-        count: how many; None leaves it to the recipe.
-        layout: axes of an npy; None takes the model's own.
-        preprocessed: whether an npy holds what the model reads; else pixels 0..255.
+        count: the number of images; None leaves it to the recipe.
+        layout: the axes of an npy; None takes the model's own.
+        preprocessed: whether an npy holds what the model reads, or else pixels 0..255.
         preprocess: how pixels become the tensor; None asks the file, then guesses.
-        seed: of every random choice.
-        device: where torch works.
+        seed: the seed of every random choice.
+        device: the device of torch.
     """
 
     model: Path
@@ -179,8 +153,7 @@ class SynthConfig:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        _check_seed(self.seed)
         if self.count is not None and self.count < 2:
             raise UsageError(f"-n {self.count}: must be 2 or more")
         suffix = self.out.suffix.lower()
@@ -197,19 +170,19 @@ class SynthConfig:
             )
 
     @property
-    def kind(self) -> Kind:
-        """What is written."""
+    def kind(self) -> ImageFileKind:
+        """The kind of file that is written."""
         suffix = self.out.suffix.lower()
         return "npz" if suffix == ".npz" else "npy" if suffix == ".npy" else "folder"
 
     @property
     def sheet(self) -> Path:
-        """Where the contact sheet goes: beside the images, never among them."""
+        """The contact sheet: beside the images, never among them."""
         return self.out.with_name(f"{self._name}-sheet.png")
 
     @property
     def generator(self) -> Path:
-        """Where a trained generator goes."""
+        """The file of a trained generator."""
         return self.out.with_name(f"{self._name}-generator.npz")
 
     @property
@@ -217,7 +190,7 @@ class SynthConfig:
         return self.out.stem if self.kind != "folder" else self.out.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimilarityConfig:
     """What `dfqonnx similarity` measures.
 
@@ -227,8 +200,8 @@ class SimilarityConfig:
         preprocess: how pixels become the tensor; None asks the file, then guesses.
         references: whether noise, dead leaves and the model's own optimized images are measured
             as well, so that the number can be placed.
-        seed: of the references.
-        device: where torch works.
+        seed: the seed of the references.
+        device: the device of torch.
     """
 
     model: Path
@@ -239,5 +212,9 @@ class SimilarityConfig:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        _check_seed(self.seed)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: must be 0 or more")

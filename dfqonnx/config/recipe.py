@@ -1,4 +1,4 @@
-"""Recipes: YAML files under `pipelines/recipes/`, read into frozen specs and written back.
+"""Recipes: YAML files under `pipelines/recipes/`, read into a frozen `Recipe` and written back.
 
     about: one line
     paper: who published it
@@ -11,9 +11,8 @@
       quick: {...}      taken unless another is asked for
       paper: {...}
 
-A key that no spec knows is refused, with the nearest one that exists.
-
-What a recipe cannot do without, and which one to take instead.
+An unknown key is refused, with the nearest one that exists. `check_needs` refuses a recipe that a
+model cannot serve, with the nearest recipe that works.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from dfqonnx.errors import EnvironmentProblem, UsageError, did_you_mean
 Need = Literal["statistics", "classes", "student"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How images are made and how the student is trained: a YAML file under `pipelines/recipes/`.
 
@@ -45,12 +44,12 @@ class Recipe:
         about: one line for `dfqonnx recipes`.
         paper: who published it, and where.
         needs: what it cannot do without: BatchNormalization `statistics` in the file, a teacher
-            that tells `classes` apart, a `student` to play against.
+            with `classes`, a `student` to train against.
         cost: one line: how long it takes.
         scale: which of the file's scales this is; empty where it has none.
-        synthesis: the images.
-        equalization: what is done to the network before, without looking at any image.
-        distillation: the training; `steps: 0` trains nothing.
+        synthesis: how images are made.
+        equalization: what is done to the network before training, without any image.
+        distillation: how the student is trained; `steps: 0` trains nothing.
     """
 
     name: str = "default"
@@ -96,7 +95,7 @@ def read_recipe(text: str, *, scale: str | None = None) -> Recipe:
 
     Args:
         text: name or path.
-        scale: one of the recipe's own; `quick` where it has that one and none is asked for.
+        scale: a scale of the recipe; None takes `quick` where it has that one.
 
     Raises:
         UsageError: no such recipe, scale or file, or a key or value that does not fit.
@@ -214,7 +213,7 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Specs become mappings, tuples lists; terms a mapping from name to weight."""
+    """Configurations become mappings, tuples lists; terms a mapping from name to weight."""
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -233,21 +232,21 @@ LACKS: Mapping[Need, str] = {
 }
 
 
-def check_needs(recipe: Recipe, model: Path, *, there: Collection[Need]) -> None:
+def check_needs(recipe: Recipe, model: Path, *, available: Collection[Need]) -> None:
     """Refuse a recipe that the model cannot serve.
 
     Args:
-        recipe: the one asked for.
+        recipe: the recipe that was asked for.
         model: the user's file, for the message.
-        there: what the model, and the command, have.
+        available: what the model, and the command, have.
 
     Raises:
         UsageError: something is missing; the nearest recipe that works is named.
     """
-    missing = [need for need in recipe.needs if need not in there]
+    missing = [need for need in recipe.needs if need not in available]
     if not missing:
         return
-    other = nearest_recipe(recipe, there)
+    other = nearest_recipe(recipe, available)
     raise UsageError(
         f"--recipe {recipe.name} needs {' and '.join(missing)}, and {model} has "
         f"{'; '.join(LACKS[need] for need in missing)}. The nearest that works: "
@@ -255,13 +254,13 @@ def check_needs(recipe: Recipe, model: Path, *, there: Collection[Need]) -> None
     )
 
 
-def nearest_recipe(recipe: Recipe, there: Collection[Need]) -> Recipe:
+def nearest_recipe(recipe: Recipe, available: Collection[Need]) -> Recipe:
     """Return the shipped recipe that works and is most like `recipe`.
 
-    Likeness: the source, whether it trains, then how many losses they have in common; the default
-    recipe wins where that decides nothing.
+    They are compared by source, whether they train, and the number of losses in common; the default
+    recipe wins a tie.
     """
-    fit = [r for r in shipped_recipes().values() if set(r.needs) <= set(there)]
+    fit = [r for r in shipped_recipes().values() if set(r.needs) <= set(available)]
     return max(fit, key=lambda other: (*_likeness(recipe, other), other.name == "default"))
 
 

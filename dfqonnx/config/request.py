@@ -1,17 +1,19 @@
-"""From what a person writes to what a run is given: shared by the command line and `quantize`."""
+"""From the texts that a person writes to configurations, for the command line and the API."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfqonnx.config.commands import Device, RunConfig, ValidateConfig, parse_duration
+from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.core.input_format import Preprocessing, parse_image_size
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
+from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET
 
 Preprocess = str | Path | Preprocessing | None
@@ -39,7 +41,7 @@ def run_request(
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
 ) -> RunConfig:
-    """Return the run that is asked for.
+    """Return the configuration of a run.
 
     Raises:
         UsageError: some text cannot be read, or a value is out of range.
@@ -79,7 +81,7 @@ def validate_request(
     seed: int = 0,
     image_size: ImageSize = None,
 ) -> ValidateConfig:
-    """Return the comparison that is asked for.
+    """Return the configuration of a validation.
 
     Raises:
         UsageError: some text cannot be read, or a value is out of range.
@@ -98,23 +100,23 @@ def validate_request(
     )
 
 
-def command_of(spec: RunConfig) -> str:
+def command_of(config: RunConfig) -> str:
     """Return the command that does the same run again."""
-    words = ["dfqonnx", "run", "--model", str(spec.model), "--bits", spec.quant.bits.label]
-    words += ["--seed", str(spec.seed), "--recipe", "recipe.yaml"]
+    words = ["dfqonnx", "run", "--model", str(config.model), "--bits", config.quant.bits.label]
+    words += ["--seed", str(config.seed), "--recipe", "recipe.yaml"]
     for flag, value in (
-        ("--strict-ends", spec.quant.first_last_bits),
-        ("--image-size", spec.image_size and "x".join(map(str, spec.image_size))),
-        ("--target", None if spec.target == DEFAULT_TARGET else spec.target),
-        ("--preprocess", None if spec.preprocess is None else spec.preprocess.name),
-        ("--budget", None if spec.budget is None else f"{spec.budget:g}s"),
+        ("--strict-ends", config.quant.first_last_bits),
+        ("--image-size", config.image_size and "x".join(map(str, config.image_size))),
+        ("--target", None if config.target == DEFAULT_TARGET else config.target),
+        ("--preprocess", None if config.preprocess is None else config.preprocess.name),
+        ("--budget", None if config.budget is None else f"{config.budget:g}s"),
     ):
         words += [] if value is None else [flag, str(value)]
-    if spec.quant.weight_storage != "auto":
-        words += ["--weight-storage", spec.quant.weight_storage]
-    for rule in spec.gates:
+    if config.quant.weight_storage != "auto":
+        words += ["--weight-storage", config.quant.weight_storage]
+    for rule in config.gates:
         words += ["--gate", rule.text]
-    words += ["--strict-gates"] if spec.strict_gates else []
+    words += ["--strict-gates"] if config.strict_gates else []
     return shlex.join(words)
 
 
@@ -134,3 +136,15 @@ def read_image_size(given: ImageSize) -> tuple[int, ...] | None:
         return None
     text = str(given) if isinstance(given, (str, int)) else "x".join(map(str, given))
     return parse_image_size(text)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in `30s`, `10m` or `1h`.
+
+    Raises:
+        UsageError: not a number followed by s, m or h.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
+    if match is None:
+        raise UsageError(f"--budget: cannot read {text!r}; write 30s, 10m or 1h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

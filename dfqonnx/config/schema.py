@@ -1,7 +1,7 @@
 """The JSON Schema of recipe files, for editors: keys, types, defaults, and a line on each.
 
-Made from the specs: types and defaults by pydantic, descriptions from the docstrings' Attributes,
-losses and their settings from `config/loss_terms`. `docs/recipe.schema.json` is its published copy.
+Types and defaults come from the configurations by pydantic, descriptions from their docstrings,
+losses and their settings from `config/loss_terms`. `docs/recipe.schema.json` is the published copy.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def recipe_schema() -> Schema:
     whole = TypeAdapter(Recipe).json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Schema] = whole.pop("$defs")
     definitions["Recipe"] = whole
-    for spec in CONFIGS:
-        _describe(definitions[spec.__name__], spec)
+    for config in CONFIGS:
+        _describe(definitions[config.__name__], config)
     for name, known in (("SynthesisConfig", IMAGE_LOSSES), ("DistillationConfig", STUDENT_LOSSES)):
         losses = definitions[name]["properties"]["losses"]
         about = losses.get("description", "")
@@ -63,21 +63,21 @@ def schema_text() -> str:
     return json.dumps(recipe_schema(), indent=2) + "\n"
 
 
-def _describe(schema: Schema, spec: type) -> None:
+def _describe(schema: Schema, config: type) -> None:
     """Forbid other keys, and say of every key what the docstring says."""
     schema["additionalProperties"] = False
-    schema["description"] = (inspect.getdoc(spec) or "").partition("\n")[0]
+    schema["description"] = (inspect.getdoc(config) or "").partition("\n")[0]
     schema.pop("title", None)
-    notes = attributes(spec)
+    notes = read_attributes(config)
     for key, value in schema["properties"].items():
         value.pop("title", None)
         if key in notes:
             value["description"] = notes[key]
 
 
-def attributes(spec: type) -> dict[str, str]:
+def read_attributes(config: type) -> dict[str, str]:
     """Return the texts under `Attributes:` in a Google-style docstring, by name."""
-    text = (inspect.getdoc(spec) or "").partition("Attributes:\n")[2]
+    text = (inspect.getdoc(config) or "").partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():

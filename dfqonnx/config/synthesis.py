@@ -1,14 +1,15 @@
-"""How synthetic images are made: a source, the losses it lowers, and what it lowers them with.
+"""How synthetic images are made: a source, the losses it lowers, and their settings.
 
 source: optimized            or generator, dead-leaves, noise
 losses: {batchnorm-kl: 10, labels: 0.5, smooth: 0.05}
-pixels: {...}                images optimized one by one (`PixelOptimizationConfig`)
-generator: {...}             a network that makes them (`GeneratorConfig`)
-co_training: {...}           whom it plays against (`CoTrainingConfig`)
+pixels: {...}                images optimized through the teacher (`PixelOptimizationConfig`)
+generator: {...}             a network that makes images (`GeneratorConfig`)
+co_training: {...}           the networks it trains against (`CoTrainingConfig`)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,7 @@ def _image_terms(values: Any) -> tuple[LossTerm, ...]:
 ImageTerms = Annotated[tuple[LossTerm, ...], BeforeValidator(_image_terms)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PixelOptimizationConfig:
     """Images optimized one batch after another; `None` is decided from the model's cost.
 
@@ -39,12 +40,12 @@ class PixelOptimizationConfig:
             nothing.
         batch_steps: steps of each later batch.
         lr: learning rate on normalized pixels (Adam).
-        betas: Adam's.
-        lr_schedule: how the rate falls: along a cosine, not at all, or when the loss stops falling.
-        min_lr_ratio: final rate over first; the least one where it falls at a plateau.
+        betas: the betas of Adam.
+        lr_schedule: how the rate falls: along a cosine, not at all, or on a plateau of the loss.
+        min_lr_ratio: final rate over first; the least one where it falls on plateaus.
         patience: steps without a lower loss before the rate falls to a tenth (`lr_schedule:
             plateau`).
-        start: what a batch begins as: dead leaves, or noise N(0, 1) on normalized pixels.
+        start: what a batch starts from: dead leaves, or noise N(0, 1) on normalized pixels.
         jitter: largest shift while optimizing, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
         clamp: keep every pixel in its valid range while optimizing; it is at the end in any case.
@@ -63,13 +64,9 @@ class PixelOptimizationConfig:
     clamp: bool = True
 
     def __post_init__(self) -> None:
-        for key in ("first_batch_steps", "batch_steps"):
-            value = getattr(self, key)
-            if value is not None and value < 0:
-                raise UsageError(f"synthesis.pixels.{key} {value}: must be 0 or more")
-        _rate(self.lr, self.betas, where="synthesis.pixels")
-        if self.patience < 1:
-            raise UsageError(f"synthesis.pixels.patience {self.patience}: must be 1 or more")
+        least = {"first_batch_steps": 0, "batch_steps": 0, "patience": 1}
+        _check_least(self, least, where="synthesis.pixels")
+        _check_rate(self.lr, self.betas, where="synthesis.pixels")
         if not 0 <= self.min_lr_ratio <= 1:
             raise UsageError(f"synthesis.pixels.min_lr_ratio {self.min_lr_ratio}: must be in 0..1")
         if not 0 <= self.jitter < 0.5:
@@ -78,7 +75,7 @@ class PixelOptimizationConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
     """A network from random vectors to images.
 
@@ -86,15 +83,15 @@ class GeneratorConfig:
         architecture: name of a generator.
         latent: length of the random vector.
         width_multiplier: factor on the published numbers of channels.
-        conditional: whether it is told which class to make.
+        conditional: whether it is given the class to make.
         iterations: steps before the student trains; with an opponent `float`, against that one.
-        warmup_iterations: how many of these, the first ones, leave out the terms that need an
+        warmup_iterations: the first of these steps, which leave out the losses that need an
             opponent.
         batch_size: images of one step.
         lr: learning rate (Adam).
-        betas: Adam's.
-        lr_schedule: of the rate: over the student's training where the generator goes on learning
-            in it, else over `iterations`.
+        betas: the betas of Adam.
+        lr_schedule: how the rate falls: over the student's training where the generator goes on
+            learning in it, else over `iterations`.
         milestones: where `lr_schedule: steps` divides the rate by 10, as fractions.
         checkpoint: npz file of a generator trained before, which is then used as it is.
     """
@@ -113,17 +110,9 @@ class GeneratorConfig:
     checkpoint: str = ""
 
     def __post_init__(self) -> None:
-        for key, least in (
-            ("latent", 1),
-            ("iterations", 0),
-            ("warmup_iterations", 0),
-            ("batch_size", 2),
-        ):
-            if getattr(self, key) < least:
-                raise UsageError(
-                    f"synthesis.generator.{key} {getattr(self, key)}: must be {least} or more"
-                )
-        _rate(self.lr, self.betas, where="synthesis.generator")
+        least = {"latent": 1, "iterations": 0, "warmup_iterations": 0, "batch_size": 2}
+        _check_least(self, least, where="synthesis.generator")
+        _check_rate(self.lr, self.betas, where="synthesis.generator")
         if not 0 < self.width_multiplier <= 4:
             raise UsageError(
                 f"synthesis.generator.width_multiplier {self.width_multiplier}: must be above 0, "
@@ -135,16 +124,16 @@ class GeneratorConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoTrainingConfig:
-    """Generators and students against each other.
+    """Generators and students that train against each other.
 
     Attributes:
-        opponent: whom `adversarial` is measured against: the quantized `student` in its own
+        opponent: the network of the adversarial losses: the quantized `student` in its own
             training, or a `float` network of the teacher's form, trained from random weights
             beside the generator.
-        generators: how many; every batch takes equal shares from all.
-        students: how many quantized copies train; the one that agrees best is kept.
+        generators: the number of generators; every batch takes equal shares from all.
+        students: the number of quantized copies that train; the one that agrees best is kept.
         student_steps: steps of the student for each of the generator, while the student trains; 0
             leaves the generator as it is by then.
         redraw: whether students draw every batch anew from a generator that learns no more, instead
@@ -162,11 +151,8 @@ class CoTrainingConfig:
     opponent_weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        for key, least in (("generators", 1), ("students", 1), ("student_steps", 0)):
-            if getattr(self, key) < least:
-                raise UsageError(
-                    f"synthesis.co_training.{key} {getattr(self, key)}: must be {least} or more"
-                )
+        least = {"generators": 1, "students": 1, "student_steps": 0}
+        _check_least(self, least, where="synthesis.co_training")
         if self.opponent_lr <= 0:
             raise UsageError(
                 f"synthesis.co_training.opponent_lr {self.opponent_lr}: must be above 0"
@@ -178,24 +164,24 @@ class CoTrainingConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
     """Images for one run. `None` is decided from the model's cost, the same on every machine.
 
     Attributes:
         source: name of a source; `auto` takes `optimized` images wherever a teacher has something
             to optimize for, and noise for inputs that are not images.
-        images: how many in all, procedural ones included.
+        images: the number of images, procedural ones included.
         dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the
             others; where `images` is open and they are large, the share of the others is up to
             twice as large.
         budget_scale: work relative to what the model's cost suggests; images and steps follow.
-        batch_size: images optimized together; less where memory asks for it.
-        two_class_fraction: share of images that ask for two classes at once.
+        batch_size: images optimized together; fewer where memory is short.
+        two_class_fraction: share of images whose label names two classes.
         losses: name -> weight; what images are made to lower.
-        pixels: of the source `optimized`.
-        generator: of the source `generator`.
-        co_training: generators and students against each other.
+        pixels: settings of the source `optimized`.
+        generator: settings of the source `generator`.
+        co_training: generators and students that train against each other.
     """
 
     source: str = AUTO
@@ -215,10 +201,7 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _image_terms(self.losses))
-        for key in ("images", "batch_size"):
-            value = getattr(self, key)
-            if value is not None and value < 2:
-                raise UsageError(f"synthesis.{key} {value}: must be 2 or more")
+        _check_least(self, {"images": 2, "batch_size": 2}, where="synthesis")
         if not 0 < self.budget_scale <= 100:
             raise UsageError(
                 f"synthesis.budget_scale {self.budget_scale}: must be above 0, 100 at most"
@@ -232,7 +215,15 @@ class SynthesisConfig:
         return next((term.weight for term in self.losses if term.name == name), 0.0)
 
 
-def _rate(rate: float, betas: tuple[float, float], *, where: str) -> None:
+def _check_least(config: object, least: Mapping[str, int], *, where: str) -> None:
+    """Refuse numbers below their least value; None is open."""
+    for key, bound in least.items():
+        value = getattr(config, key)
+        if value is not None and value < bound:
+            raise UsageError(f"{where}.{key} {value}: must be {bound} or more")
+
+
+def _check_rate(rate: float, betas: tuple[float, float], *, where: str) -> None:
     if rate <= 0:
         raise UsageError(f"{where}.lr {rate}: must be above 0")
     if any(not 0 <= beta < 1 for beta in betas):

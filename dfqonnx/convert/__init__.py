@@ -1,4 +1,4 @@
-"""ONNX to differentiable torch: a program of steps, and a network built from it.
+"""ONNX to differentiable torch: a program of operator calls, and a module built from it.
 
-graph.model.Model --to_program--> Program --Net--> torch module, gradients to its input
+NormalizedModel --to_program--> Program --ProgramModule(program)--> a torch module
 """

@@ -1,6 +1,6 @@
-"""Walks the nodes of an ONNX graph: steps, constants, and what cannot be translated.
+"""From the nodes of an ONNX graph to a program: operator calls, constants, and offenses.
 
-Whether a node fits an operator that we have; if not, what to tell the user.
+A node that fits no operator that is known here becomes an offense with the reason and advice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-import dfqonnx.convert.ops as _ops  # noqa: F401  (files the operators)
+import dfqonnx.convert.ops as _ops  # noqa: F401  (registers the operators)
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.program import OpCall, Program
 from dfqonnx.convert.tensors import attribute_value, numbers, to_tensor
@@ -24,7 +24,7 @@ Names = tuple[str | None, ...]
 EVAL_MODE = "export the model in eval mode (torch: model.eval())"
 
 
-def unknown(node: ir.Node, name: str, opset: int | None) -> Offense:
+def explain_unknown(node: ir.Node, name: str, opset: int | None) -> Offense:
     """Return why there is no operator for the node."""
     op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     if node.domain not in ("", "ai.onnx"):
@@ -44,7 +44,7 @@ def unknown(node: ir.Node, name: str, opset: int | None) -> Offense:
     return Offense(name, op, "this operator is not supported", advice)
 
 
-def misfit(
+def explain_misfit(
     known: registry.Operator, node: ir.Node, name: str, ends: tuple[Names, Names]
 ) -> Offense | None:
     """Return why the node does not fit the operator, or None; `ends` are its inputs and outputs."""
@@ -89,7 +89,7 @@ class Importer:
 
     Attributes:
         tensors: constants by name, folded ones included.
-        steps: what is left to do at run time.
+        steps: the calls that are left for run time.
         host: values that come from shapes alone.
         offenses: every node that cannot be translated, and why.
     """
@@ -103,12 +103,12 @@ class Importer:
         self._unreadable: dict[str, str] = {}
         self._known: set[str] = set()
 
-    def feed(self, name: str) -> None:
-        """Take note of a graph input."""
+    def add_input(self, name: str) -> None:
+        """Add a graph input."""
         self._known.add(name)
 
-    def constant(self, name: str, value: ir.Value) -> None:
-        """Take an initializer."""
+    def add_constant(self, name: str, value: ir.Value) -> None:
+        """Add an initializer."""
         self._known.add(name)
         if value.const_value is None:
             self._unreadable[name] = "has no data"
@@ -118,8 +118,8 @@ class Importer:
         except ValueError as error:
             self._unreadable[name] = str(error)
 
-    def node(self, node: ir.Node, *, name: str) -> None:
-        """Take a node: fold it, or add a step, or note an offense."""
+    def add_node(self, node: ir.Node, *, name: str) -> None:
+        """Add a node: fold it, or add a call, or record an offense."""
         step = self._translate(node, name)
         self._known.update(str(value.name) for value in node.outputs)
         if isinstance(step, Offense):
@@ -137,10 +137,12 @@ class Importer:
         opset = self._opsets.get(node.domain)
         known = None if opset is None else registry.find(node.domain, node.op_type, opset)
         if known is None:
-            return unknown(node, name, opset)
+            return explain_unknown(node, name, opset)
         inputs = _trimmed([None if v is None or not v.name else v.name for v in node.inputs])
         outputs = _trimmed([v.name or None for v in node.outputs])
-        wrong = misfit(known, node, name, (inputs, outputs)) or self._unread(node, name, inputs)
+        wrong = explain_misfit(known, node, name, (inputs, outputs)) or self._unread(
+            node, name, inputs
+        )
         if wrong is not None:
             return wrong
         try:
@@ -149,7 +151,15 @@ class Importer:
             return Offense(name, node.op_type, str(error))
         if known.counts_outputs:
             attributes["outputs"] = len(outputs)
-        return OpCall(name, node.op_type, known.function, inputs, outputs, attributes, known.host)
+        return OpCall(
+            node=name,
+            op=node.op_type,
+            function=known.function,
+            inputs=inputs,
+            outputs=outputs,
+            attributes=attributes,
+            host=known.host,
+        )
 
     def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offense | None:
         for read in inputs:
@@ -204,7 +214,7 @@ def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
     Raises:
         UnsupportedModel: nothing that could be quantized stands before them; names them.
     """
-    offenses = _read(model.ir).offenses
+    offenses = _import(model.ir).offenses
     if not offenses:
         return model
     return select_training_outputs(model, {o.node: o.reason for o in offenses})
@@ -227,14 +237,14 @@ def program_from_ir(
     graph = model.graph
     outputs = tuple(str(value.name) for value in graph.outputs)
     targets = targets or ((logits,) if logits else outputs)
-    reader = _read(model)
+    importer = _import(model)
     needed = _leading_to(graph, targets)
-    offenses = [o for o in reader.offenses if o.node in needed]
+    offenses = [o for o in importer.offenses if o.node in needed]
     if offenses:
         count = len(offenses)
         what = "node" if count == 1 else "nodes"
         raise UnsupportedModel(f"{count} {what} cannot be translated", offenses)
-    bad = {*opaque, *(o.node for o in reader.offenses)}
+    bad = {*opaque, *(o.node for o in importer.offenses)}
     whole = [name for name in outputs if not bad & _leading_to(graph, (name,))]
     needed |= _leading_to(graph, whole)
     return Program(
@@ -242,9 +252,9 @@ def program_from_ir(
         outputs=tuple(whole),
         logits=targets[0],
         training_outputs=targets,
-        steps=tuple(step for step in reader.steps if step.node in needed),
-        tensors=reader.tensors,
-        host=frozenset(reader.host),
+        steps=tuple(step for step in importer.steps if step.node in needed),
+        tensors=importer.tensors,
+        host=frozenset(importer.host),
     )
 
 
@@ -252,16 +262,16 @@ def _inputs(graph: ir.Graph) -> tuple[str, ...]:
     return tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
 
 
-def _read(model: ir.Model) -> Importer:
+def _import(model: ir.Model) -> Importer:
     graph = model.graph
-    reader = Importer(dict(graph.opset_imports))
+    importer = Importer(dict(graph.opset_imports))
     for name in _inputs(graph):
-        reader.feed(name)
+        importer.add_input(name)
     for name, value in graph.initializers.items():
-        reader.constant(name, value)
+        importer.add_constant(name, value)
     for index, node in enumerate(graph):
-        reader.node(node, name=_name(node, index))
-    return reader
+        importer.add_node(node, name=_name(node, index))
+    return importer
 
 
 def _name(node: ir.Node, index: int) -> str:

@@ -1,4 +1,4 @@
-"""A program as a torch module that gradients flow through, with places to hang modules into.
+"""A program as a torch module that gradients flow through, with places for other modules.
 
 The module is a `torch.fx.GraphModule`: straight-line Python that calls the operators and drops each
 value after its last use. Weights are buffers, so nothing of the teacher is ever trained. Only what
@@ -30,7 +30,7 @@ class ProgramModule(nn.Module):
     Args:
         program: the model.
         replace: modules that stand for nodes, called with the node's inputs that are not constants.
-        after: modules that a value passes where it is born: all readers and taps see the result.
+        after: modules that a value passes where it is computed: all readers and taps get it.
         reading: modules that a value passes on its way into one node, by (node, value); called once
             per module and value, however many nodes share it.
         taps: names of values that are returned beside the logits.
@@ -131,7 +131,7 @@ class _Builder:
         wanted = (self.program.logits,) if outputs is None else outputs
         self._check((*taps, *wanted))
         for name in self.program.inputs:
-            self._born(name, self.graph.placeholder(_identifier(name)))
+            self._bind(name, self.graph.placeholder(_identifier(name)))
         for step in self._needed({*taps, *wanted}):
             self._emit(step)
         found = tuple(self._value(name) for name in wanted)
@@ -185,12 +185,12 @@ class _Builder:
                     step.function, tuple(arguments), dict(step.attributes)
                 )
         if len(step.outputs) == 1:
-            self._born(str(step.outputs[0]), result)
+            self._bind(str(step.outputs[0]), result)
             return
         for index, name in enumerate(step.outputs):
             if name is not None:
                 part = self.graph.call_function(_item, (result, index))
-                self._born(name, part)
+                self._bind(name, part)
 
     def _argument(self, step: OpCall, position: int, name: str) -> Any:
         constant = self.program.tensors.get(name)
@@ -224,10 +224,10 @@ class _Builder:
 
     def _value(self, name: str) -> fx.Node:
         if name not in self.values:
-            self._born(name, self._constant(name, host=False))
+            self._bind(name, self._constant(name, host=False))
         return self.values[name]
 
-    def _born(self, name: str, node: fx.Node) -> None:
+    def _bind(self, name: str, node: fx.Node) -> None:
         module = self.after.get(name)
         self.values[name] = node if module is None else self._call(module, node)
 

@@ -30,9 +30,9 @@ Numbers = tuple[int | float, ...]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One implementation, filed under one since-version.
+    """One implementation of an operator in one since-version.
 
     Attributes:
         domain: empty for ai.onnx.
@@ -70,17 +70,17 @@ def key(domain: str, op: str, since: int) -> str:
 
 
 def operator(op: str, *since: int, domain: str = "") -> Callable[[F], F]:
-    """File a function as `op` in each of the versions `since`."""
+    """Register a function as `op` in each of the versions `since`."""
 
-    def file(function: F) -> F:
+    def register(function: F) -> F:
         if not since:
-            raise InternalError(f"operator {op} is filed under no version")
+            raise InternalError(f"operator {op} is registered under no version")
         for version in since:
             described = _describe(function, domain=domain, op=op, since=version)
             OPERATORS.add(key(domain, op, version))(described)
         return function
 
-    return file
+    return register
 
 
 def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int) -> Operator:
@@ -127,7 +127,7 @@ def since_version(domain: str, op: str, opset: int) -> int | None:
 def find(domain: str, op: str, opset: int) -> Operator | None:
     """Return the implementation of `op` in `opset`, or None.
 
-    Operators that ONNX's schemas do not know (other domains) are filed under version 1.
+    Operators that ONNX's schemas do not know (other domains) are registered under version 1.
     """
     domain = "" if domain == "ai.onnx" else domain
     name = key(domain, op, since_version(domain, op, opset) or 1)

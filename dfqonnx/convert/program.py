@@ -1,12 +1,10 @@
-"""A model as a list of steps over torch tensors: what `ProgramModule` and the student are built from.
+"""A model as a list of operator calls on torch tensors; `ProgramModule` and the student use it.
 
-Steps whose inputs are all constants are computed here, once. One tensor per initializer: a shared
-one stays shared.
+Calls whose inputs are all constants are computed once, at import. There is one tensor for each
+initializer: a shared one stays shared.
 
 A value is on the *host* when it comes from shapes alone (Shape, and arithmetic on its result). Host
 values live on the CPU whatever the device, so that a computed Reshape needs no synchronization.
-
-One node of a program.
 """
 
 from __future__ import annotations
@@ -18,16 +16,16 @@ from typing import Any
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpCall:
-    """One node.
+    """The call of one node's operator.
 
     Attributes:
-        node: name of the node.
-        op: operator type.
+        node: the name of the node.
+        op: the operator type.
         function: computes the outputs from the inputs.
         inputs: value names in the order of the schema; None for an absent optional one.
-        outputs: value names; None for one that nobody asked for.
+        outputs: value names; None for one that is not used.
         attributes: keyword arguments of `function`.
         host: positions of the inputs that `function` takes as a tuple of Python numbers.
     """
@@ -41,15 +39,15 @@ class OpCall:
     host: frozenset[int] = frozenset()
 
     def reads(self) -> Iterator[str]:
-        """Yield the names of the inputs that are there."""
+        """Yield the names of the inputs that are present."""
         return (name for name in self.inputs if name is not None)
 
     def writes(self) -> Iterator[str]:
-        """Yield the names of the outputs that are there."""
+        """Yield the names of the outputs that are present."""
         return (name for name in self.outputs if name is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A whole model.
 
@@ -57,8 +55,8 @@ class Program:
         inputs: names of the values fed at run time.
         outputs: names of the model's outputs.
         logits: the first of the values that distillation compares.
-        training_outputs: all of them.
-        steps: in an order that can be executed.
+        training_outputs: all values that distillation compares.
+        steps: the operator calls in an order that can be executed.
         tensors: constants by value name.
         host: names of the values that are computed on the CPU.
     """
@@ -80,10 +78,10 @@ class Program:
         return found
 
     def step(self, node: str) -> OpCall:
-        """Return the step of a node.
+        """Return the call of a node.
 
         Raises:
-            KeyError: no such node, or a folded one.
+            KeyError: there is no such node, or it is folded.
         """
         for step in self.steps:
             if step.node == node:

@@ -1,6 +1,6 @@
 """One pass without numbers: does every operator accept the shapes that reach it?
 
-Shape inference looks away from much that an execution stumbles over (a bias of the wrong length, a
+Shape inference misses much that fails in an execution (a bias of the wrong length, a
 weight whose groups do not fit). Two images of torch's `meta` device, which has shapes and types but
 no data, find that in milliseconds, before anything slow.
 """
@@ -41,8 +41,8 @@ def check_shapes(program: Program, shape: tuple[int, ...]) -> None:
                 "the shapes of this model do not fit together:",
                 [Offense(step.node, step.op, _reason(error), "export it again")],
             ) from None
-        born = zip(step.outputs, found, strict=False)
-        values.update({name: value for name, value in born if name is not None})
+        computed = zip(step.outputs, found, strict=False)
+        values.update({name: value for name, value in computed if name is not None})
 
 
 @torch.no_grad()

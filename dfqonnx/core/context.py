@@ -1,4 +1,4 @@
-"""What every stage of a run is given besides its own input."""
+"""The circumstances of a run, which every stage is given besides its own input."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dfqonnx.core.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class RunContext:
-    """The circumstances of a run; none of them says what is to be computed.
+    """The circumstances of a run; none of them decides what is computed.
 
     Attributes:
         seed: the seed of every random choice.
-        device: where torch works, `cpu` or `cuda`.
+        device: the device of torch, `cpu` or `cuda`.
         progress: is told how far a stage is.
-        budget_seconds: wall clock that a stage may take; None lets the recipe and the network
+        budget_seconds: the wall clock that a stage may take; None lets the recipe and the network
             decide, the same on every machine.
     """
 

@@ -29,7 +29,7 @@ _CHANNEL_COUNTS = (1, 3)
 Pixels = TypeVar("Pixels")  # a numpy array or a torch tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """One way of feeding images.
 
@@ -124,16 +124,17 @@ def _floats(value: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in value) if isinstance(value, (list, tuple)) else (float(value),)
 
 
+_PRESETS: Mapping[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": (255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": (255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": (255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "zero-one": (255.0, (0.0,), (1.0,)),
+    "minus-one-one": (255.0, (0.5,), (0.5,)),
+    "raw": (1.0, (0.0,), (1.0,)),
+}
 PRESETS: Mapping[str, Preprocessing] = {
-    spec.name: spec
-    for spec in (
-        Preprocessing("imagenet", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        Preprocessing("cifar10", 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        Preprocessing("cifar100", 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-        Preprocessing("zero-one", 255.0, (0.0,), (1.0,)),
-        Preprocessing("minus-one-one", 255.0, (0.5,), (0.5,)),
-        Preprocessing("raw", 1.0, (0.0,), (1.0,)),
-    )
+    name: Preprocessing(name=name, scale=scale, mean=mean, std=std)
+    for name, (scale, mean, std) in _PRESETS.items()
 }
 
 
@@ -153,14 +154,14 @@ class InputFormat:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        told = self.preprocessing
+        p = self.preprocessing
         if not self.is_image:
             return
         channels = self.image_size[2]
-        gray = told.channels == "gray"
-        if len(told.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
+        gray = p.channels == "gray"
+        if len(p.mean) not in {1, channels} or (gray and channels != 1) or channels > 4:
             raise UsageError(
-                f"preprocess {told.name}: {told.channels}, {told.layout}, {len(told.mean)} means do"
+                f"preprocess {p.name}: {p.channels}, {p.layout}, {len(p.mean)} means do"
                 f" not fit a model whose input is {'x'.join(map(str, self.shape))}, read as"
                 f" {channels} channels; check layout and channels"
             )
@@ -200,26 +201,38 @@ class InputFormat:
         Raises:
             UsageError: there is another number of channels than of means.
         """
-        told = self.preprocessing
-        if len(told.mean) not in {1, pixels.shape[-1]}:
+        p = self.preprocessing
+        if len(p.mean) not in {1, pixels.shape[-1]}:
             raise UsageError(
-                f"preprocess {told.name}: mean and std have {len(told.mean)} values, the images"
+                f"preprocess {p.name}: mean and std have {len(p.mean)} values, the images"
                 f" have {pixels.shape[-1]} channels"
             )
-        x = _as_float32(_reversed(pixels) if told.channels == "BGR" else pixels)
-        x = (x / told.scale - _constant(told.mean, x)) / _constant(told.std, x)  # (N, H, W, C)
-        if told.layout == "NCHW":
+        x = _as_float32(_reversed(pixels) if p.channels == "BGR" else pixels)
+        x = (x / p.scale - _constant(p.mean, x)) / _constant(p.std, x)  # (N, H, W, C)
+        if p.layout == "NCHW":
             x = x.swapaxes(1, 3).swapaxes(2, 3)  # (N, C, H, W)
         return _contiguous(x if self.is_image else x.reshape(len(x), *self.shape))
 
     def to_pixels(self, tensor: Pixels) -> Pixels:
         """Return the nearest pixels, uint8 (N, H, W, C), of an image tensor (N, *shape)."""
-        told, x = self.preprocessing, cast("Any", tensor)
-        if told.layout == "NCHW":
+        p, x = self.preprocessing, cast("Any", tensor)
+        if p.layout == "NCHW":
             x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
-        x = (x * _constant(told.std, x) + _constant(told.mean, x)) * told.scale
+        x = (x * _constant(p.std, x) + _constant(p.mean, x)) * p.scale
         x = round_to_pixels(x)
-        return cast("Pixels", _contiguous(_reversed(x) if told.channels == "BGR" else x))
+        return cast("Pixels", _contiguous(_reversed(x) if p.channels == "BGR" else x))
+
+    def to_layout(self, images: Pixels) -> Pixels:
+        """Return images (N, C, H, W) with the axes in the order that the model reads."""
+        x = cast("Any", images)
+        nhwc = self.preprocessing.layout == "NHWC"
+        return cast("Pixels", x.swapaxes(1, 3).swapaxes(1, 2) if nhwc else x)
+
+    def from_layout(self, x: Pixels) -> Pixels:
+        """Return an image tensor (N, *shape) as (N, C, H, W)."""
+        y = cast("Any", x)
+        nhwc = self.preprocessing.layout == "NHWC"
+        return cast("Pixels", y.swapaxes(1, 3).swapaxes(2, 3) if nhwc else y)
 
     def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1)."""

@@ -1,20 +1,18 @@
-"""How a model wants its images, when neither the user nor the file says.
+"""Guessing how a model reads its images, when neither the user nor the file says so.
 
 Every preset that fits the input's shape feeds the same procedural images to the model.
 
 With BatchNormalization statistics the preset wins whose activations come closest to them. A
 channel with mean m and variance v on the images, m* and v* on the training data, is off by
     KL(N(m, v) || N(m*, v*)) = ((m - m*)^2 + v) / (2 v*) - log(v / v*) / 2 - 1/2
-averaged over channels, then over layers. The first layers tell most: they see the pixels' scale.
+averaged over channels, then over layers. The first layers matter most: they see the pixels' scale.
 
 Without: trained layers keep their pre-activations on the scale of their own biases, and not far
 off center. On the first layer, with s the root mean square of the channels' standard deviations and
 b the standard deviation of the bias, the preset with the least
     |log(s / b)| + median over channels of |mean| / standard deviation
-wins. This tells pixels in 0..255 from normalized ones; two presets that differ by a few percent it
-cannot tell apart, and the first layer of a network without biases tells nothing.
-
-What an unknown model's images may be like: the presets that fit the shape of its input.
+wins. This separates pixels in 0..255 from normalized ones, but not two presets that differ by a few
+percent, and the first layer of a network without biases says nothing.
 """
 
 from __future__ import annotations
@@ -33,17 +31,19 @@ from dfqonnx.errors import UsageError
 from dfqonnx.runtime.session import Array, Session
 
 USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
-NOISE = Preprocessing("noise", 255.0 / 8, (4.0,), (1.0,), "NHWC", "gray")  # pixels span -4..4
+NOISE = Preprocessing(
+    name="noise", scale=255.0 / 8, mean=(4.0,), std=(1.0,), layout="NHWC", channels="gray"
+)  # pixels span -4..4
 
 
 @dataclass(frozen=True)
 class InputFormatGuess:
-    """An input specification and where it comes from.
+    """Preprocessing and where it comes from.
 
     Attributes:
-        preprocessing: the specification, fitted to the model's layout and channels.
+        preprocessing: fitted to the model's layout and channels.
         reason: one sentence for the user.
-        certain: whether the model itself said so.
+        certain: whether the model's metadata said so.
     """
 
     preprocessing: Preprocessing
@@ -51,8 +51,8 @@ class InputFormatGuess:
     certain: bool
 
 
-def recorded(metadata: Mapping[str, str]) -> InputFormatGuess | None:
-    """Return what a file's metadata say; None where they are silent.
+def read_recorded_format(metadata: Mapping[str, str]) -> InputFormatGuess | None:
+    """Return what a file's metadata say; None where they say nothing.
 
     Raises:
         UsageError: the metadata hold a specification that cannot be read.
@@ -69,7 +69,7 @@ def recorded(metadata: Mapping[str, str]) -> InputFormatGuess | None:
     return InputFormatGuess(inputs, "it is recorded in the model's metadata", True)
 
 
-def candidates(shape: tuple[int, ...]) -> list[InputFormat]:
+def candidate_formats(shape: tuple[int, ...]) -> list[InputFormat]:
     """Return the presets that fit a model's input `shape` (no batch), the most usual first."""
     found = []
     for name in USUAL:
@@ -83,54 +83,54 @@ def candidates(shape: tuple[int, ...]) -> list[InputFormat]:
     return found
 
 
-PROBES = 64  # images shown under each preset
+PROBES = 64  # images fed under each preset
 PROBE_VALUES = 2**22  # pixels of all of them together
 FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
-Judge = Callable[[Mapping[str, Array]], float]
+Score = Callable[[Mapping[str, Array]], float]
 
 
-def make_probes(shape: tuple[int, int, int]) -> int:
-    """Return how many images (H, W, C) to show; none where one is more than all should be."""
+def probe_count(shape: tuple[int, int, int]) -> int:
+    """Return how many images (H, W, C) to feed; none where one is more than all should be."""
     frame = math.prod(shape)
     return 0 if frame > PROBE_VALUES else max(8, min(PROBES, PROBE_VALUES // frame))
 
 
 def find_nearest_statistics(
-    opened: bytes,
+    model: bytes,
     statistics: Mapping[str, ChannelStatistics],
     pixels: NDArray[np.uint8],
     formats: Sequence[InputFormat],
 ) -> InputFormatGuess:
-    """Return the specification under which the images come closest to the statistics.
+    """Return the preset under which the images come closest to the statistics.
 
     Args:
-        opened: the model as an ONNX file, its outputs the values that statistics are known of.
-        statistics: by value name.
+        model: an ONNX file whose outputs are the values that statistics are known of.
+        statistics: the statistics by value name.
         pixels: images (N, H, W, C).
-        formats: to choose from.
+        formats: the presets to choose from.
     """
 
     def distance(outputs: Mapping[str, Array]) -> float:
         return float(np.mean([_distance(outputs[n], statistics[n]) for n in outputs]))
 
-    best, found = _least(Session(opened), distance, pixels, formats)
+    best, found = _best(Session(model), distance, pixels, formats)
     reason = "with it procedural images come closest to the BatchNorm statistics"
     return InputFormatGuess(best.preprocessing, f"{reason} ({found:.3f})", False)
 
 
 def find_likeliest_scale(
-    opened: bytes,
+    model: bytes,
     bias: NDArray[np.float32],
     pixels: NDArray[np.uint8],
     formats: Sequence[InputFormat],
 ) -> InputFormatGuess:
-    """Return the specification under which the first layer's values are most like a trained one's.
+    """Return the preset under which the first layer's values are most like a trained layer's.
 
     Args:
-        opened: the model as an ONNX file, its output the first layer's.
-        bias: of that layer.
+        model: an ONNX file whose output is the first layer's.
+        bias: the bias of that layer.
         pixels: images (N, H, W, C).
-        formats: to choose from, the most usual first.
+        formats: the presets to choose from, the most usual first.
     """
 
     def oddity(outputs: Mapping[str, Array]) -> float:
@@ -139,7 +139,7 @@ def find_likeliest_scale(
         scale = max(float(np.sqrt(variance.mean())), 1e-12) / float(bias.std(ddof=1))
         return abs(math.log(scale)) + float(np.median(np.abs(mean) / deviation))
 
-    best, found = _least(Session(opened), oddity, pixels, formats)
+    best, found = _best(Session(model), oddity, pixels, formats)
     if not math.isfinite(found):
         usual = formats[0].preprocessing
         return InputFormatGuess(usual, "it is the usual one for an input of this shape", False)
@@ -147,16 +147,16 @@ def find_likeliest_scale(
     return InputFormatGuess(best.preprocessing, reason, False)
 
 
-def _least(
-    session: Session, judge: Judge, pixels: NDArray[np.uint8], formats: Sequence[InputFormat]
+def _best(
+    session: Session, score: Score, pixels: NDArray[np.uint8], formats: Sequence[InputFormat]
 ) -> tuple[InputFormat, float]:
-    """Return the first specification with the least finite figure."""
+    """Return the first preset with the lowest finite score."""
     port = session.inputs[0]
     figures = []
     for form in formats:
         x = form.to_tensor(pixels)
         with np.errstate(all="ignore"):
-            figure = judge(session.run_batched({port.name: x}))
+            figure = score(session.run_batched({port.name: x}))
         figures.append(figure if math.isfinite(figure) else math.inf)
     at = int(np.argmin(figures))
     return formats[at], figures[at]

@@ -1,4 +1,4 @@
-"""Evaluation images as files, in a folder or a tar, decoded when they are asked for."""
+"""Images as files in a folder or a tar, decoded when they are read."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MARGIN = 224 / 256  # the middle that is kept of an image scaled by its shorter
 
 
 class ImageSource(Protocol):
-    """Gives images by position."""
+    """Reads images by position."""
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop` as uint8 (n, H, W, C)."""
 
     def note(self) -> str:
-        """Return what was done to them to fit; empty when nothing."""
+        """Return what was done to the images to fit the model; empty when nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FolderImages:
     folder: Path
     names: tuple[str, ...]
     size: tuple[int, int, int]
-    flag: str = "--eval-data"  # that the user gave the folder with
+    flag: str = "--eval-data"  # the option that names the folder
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop`."""
@@ -94,9 +94,9 @@ class TarImages:
         root = str(Path(table).parent)
         rows = parse_labels(files[table], f"{path}: {LABELS}")
         names = tuple(n if root == "." else f"{root}/{n}" for n, _ in rows)
-        lost = next((n for n in names if n not in files), None)
-        if lost is not None:
-            raise UsageError(f"--eval-data {path}: {LABELS} names {lost!r}, which is not in it")
+        missing = next((n for n in names if n not in files), None)
+        if missing is not None:
+            raise UsageError(f"--eval-data {path}: {LABELS} names {missing!r}, which is not in it")
         labels = np.array([label for _, label in rows], np.int64)
         return cls(path, names, tuple(files[n] for n in names), size), labels
 
@@ -119,9 +119,9 @@ def read_labels(folder: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     table = folder / LABELS
     if table.is_file():
         rows = parse_labels(table.read_bytes(), str(table))
-        lost = next((name for name, _ in rows if not (folder / name).is_file()), None)
-        if lost is not None:
-            raise UsageError(f"--eval-data {table}: names {lost!r}, which is not in {folder}")
+        missing = next((name for name, _ in rows if not (folder / name).is_file()), None)
+        if missing is not None:
+            raise UsageError(f"--eval-data {table}: names {missing!r}, which is not in {folder}")
     else:
         rows = _class_folders(folder)
     return tuple(n for n, _ in rows), np.array([label for _, label in rows], np.int64)

@@ -17,21 +17,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.data.arrays import read_names, read_npz
+from dfqonnx.data.arrays import read_class_names, read_labeled
 from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalData:
     """Labeled images.
 
     Attributes:
-        source: path that they come from.
+        source: the path that they come from.
         labels: int64 (N).
-        images: gives uint8 (n, H, W, C) for a range of positions.
+        images: reads uint8 (n, H, W, C) for a range of positions.
         note: what was done to the images to fit the model; empty when nothing.
         class_names: in label order; empty where nobody says.
     """
@@ -66,22 +66,24 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
     """
     if not path.exists():
         raise UsageError(f"--eval-data {path}: no such file or folder")
-    called: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     if path.is_dir():
-        names, labels = read_labels(path)
-        images: ImageSource = FolderImages(path, names, size)
+        files, labels = read_labels(path)
+        images: ImageSource = FolderImages(path, files, size)
     elif path.name.lower().endswith(_TAR):
         images, labels = TarImages.open(path, size)
     elif path.suffix.lower() == ".npz":
-        images, labels = read_npz(path, size)
-        called = read_names(path)
+        images, labels = read_labeled(path, size)
+        names = read_class_names(path)
     else:
         raise UsageError(
             f"--eval-data {path}: unknown kind {path.suffix!r}; give an .npz file (x uint8 NHWC,"
             " y), a folder or a .tar of images with labels.csv"
         )
     _check_labels(path, labels, classes)
-    return EvalData(path, labels, images, images.note(), called)
+    return EvalData(
+        source=path, labels=labels, images=images, note=images.note(), class_names=names
+    )
 
 
 def _check_labels(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Images for a comparison when there are none: dead leaves in numpy, nothing asked of any model.
+"""Procedural images for a comparison where there are no others: dead leaves in numpy.
 
 An image is a stack of opaque ellipses that hide each other, over a background whose amplitude
 falls with frequency as in photographs (f^-1.5 here; edges of the leaves add the high frequencies):
@@ -6,8 +6,8 @@ falls with frequency as in photographs (f^-1.5 here; edges of the leaves add the
     color     the image's mean, plus a luminance of standard deviation 0.25, plus a fifth of chroma
     texture    noise f^-1.5, weaker than the leaf's color, and different on every leaf
 Occlusion gives natural images their edges and their heavy tails (Matheron's model; Lee, Mumford and
-Huang 2001). What reads no image gets Gaussian values. Enough to show parity and rough agreement;
-training uses richer images.
+Huang 2001). A model that reads no image gets Gaussian values. They are enough to show parity and
+rough agreement; training uses richer images (synthesis/sources/dead_leaves).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ CONTRAST, CHROMA = 0.25, 0.2
 CHUNK_VALUES = 2**20
 
 
-def paint_probe_images(
+def make_probe_images(
     shape: tuple[int, int, int], *, rng: Generator, count: int | None = None, photo: bool = True
 ) -> NDArray[np.uint8]:
     """Return images (N, H, W, C).
 
     Args:
-        shape: height, width and channels of one.
-        rng: all randomness.
-        count: how many; None takes `IMAGES`, or fewer where they are large.
-        photo: leaves; False gives Gaussian values of mean 127.5, four deviations in the range.
+        shape: height, width and channels of one image.
+        rng: the random numbers.
+        count: the number of images; None takes `IMAGES`, or fewer where they are large.
+        photo: make dead leaves; otherwise Gaussian values of mean 127.5, four deviations in range.
     """
     frame = int(np.prod(shape))
     count = max(FEWEST, min(IMAGES, VALUES // frame)) if count is None else count

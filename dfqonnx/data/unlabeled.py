@@ -1,11 +1,10 @@
-"""Images of any origin, without labels: a folder of image files, or an npz with x.
+"""Images of any origin without labels: a folder of image files, an npz, or a run's held-out images.
 
 An npz must have the model's height and width; files of another size are scaled by the shorter side
-and cut, and `note` says so.
+and cut, and their `note` says so. The images that a run held out from training lie beside its
+student:
 
-The images that a run kept from training, found beside its student.
-
-FOLDER/NAME.onnx, FOLDER/synthetic/images.npz: x uint8 (N, H, W, C), held: their places among x
+    FOLDER/NAME.onnx, FOLDER/synthetic/images.npz: x uint8 (N, H, W, C), held: their places among x
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.data.arrays import ArrayImages
+from dfqonnx.data.arrays import BAD_NPZ, read_unlabeled
 from dfqonnx.data.image_files import SUFFIXES, FolderImages, ImageSource
 from dfqonnx.errors import UsageError
+
+PLACE = Path("synthetic") / "images.npz"
 
 
 def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, int]:
@@ -46,47 +47,14 @@ def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, in
         raise UsageError(f"--images {path}: no such file or folder")
     if not zipfile.is_zipfile(path):
         raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
-    images = _npz(path, size)
+    images = read_unlabeled(path, size)
     return images, len(images.pixels)
 
 
-def _npz(path: Path, size: tuple[int, int, int]) -> ArrayImages:
-    height, width, channels = size
-    wanted = f"uint8 (N, {height}, {width}, {channels}), pixels 0 to 255"
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            if "x" not in found.files:
-                raise UsageError(
-                    f"--images {path}: array 'x' is missing (it has"
-                    f" {', '.join(found.files) or 'none'}); save with numpy.savez(path, x=...)"
-                )
-            x = found["x"]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UsageError(f"--images {path}: not a readable npz file ({error})") from None
-    if x.ndim == 3 and channels == 1:
-        x = x[..., None]
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != size:
-        hint = ""
-        if x.ndim == 4 and x.shape[1:] == (channels, height, width):
-            hint = "; it looks like NCHW: store x.transpose(0, 2, 3, 1)"
-        raise UsageError(f"--images {path}: x is {x.dtype} {x.shape}; expected {wanted}{hint}")
-    if not len(x):
-        raise UsageError(f"--images {path}: it holds no images")
-    return ArrayImages(np.ascontiguousarray(x))
+def read_held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+    """Return the images (N, H, W, C) that the run of the quantized file `student` held out.
 
-
-PLACE = Path("synthetic") / "images.npz"
-
-
-def held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] | None:
-    """Return the images (N, H, W, C) that the run of `student` held out.
-
-    Args:
-        student: the quantized file.
-        size: height, width and channels that the model reads.
-
-    Returns:
-        None where there are none, of this size, that are known to be held out.
+    None where there are none, of this size, that are known to be held out.
     """
     path = student.parent / PLACE
     if not path.is_file():
@@ -96,7 +64,7 @@ def held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[np.uin
             if not {"x", "held"} <= set(found.files):
                 return None
             images, places = found["x"], found["held"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except BAD_NPZ:
         return None
     fits = images.dtype == np.uint8 and images.shape[1:] == size
     known = places.ndim == 1 and places.size > 0 and np.issubdtype(places.dtype, np.integer)

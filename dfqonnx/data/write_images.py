@@ -1,4 +1,4 @@
-"""Images on disk, complete or absent: npz, npy, or a folder of PNG files."""
+"""Writing synthetic images, complete or absent: npz, npy, or a folder of PNG files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dfqonnx.errors import UsageError
 
 
 @dataclass(frozen=True)
-class WrittenImages:
-    """What is to be written.
+class LabeledPixels:
+    """The images to write.
 
     Attributes:
         pixels: uint8 (N, H, W, C).
-        classes: int64 (N) as the network sees them; None where it tells none apart.
-        tensor: float32, for an npy; None elsewhere.
+        classes: int64 (N), the network's; None where it has none.
+        tensor: float32, for an npy; None for other kinds.
     """
 
     pixels: NDArray[np.uint8]
@@ -30,15 +30,15 @@ class WrittenImages:
     tensor: NDArray[np.float32] | None = None
 
 
-def check_images_out(spec: SynthConfig) -> None:
+def check_images_out(config: SynthConfig) -> None:
     """Refuse a place that could not be written at the end.
 
     Raises:
         UsageError: a folder with something in it, or a folder where a file is to be.
         EnvironmentProblem: it cannot be written to.
     """
-    out = spec.out
-    if spec.kind != "folder":
+    out = config.out
+    if config.kind != "folder":
         check_file_out(out)
         return
     if out.exists() and not out.is_dir():
@@ -48,34 +48,34 @@ def check_images_out(spec: SynthConfig) -> None:
     check_writable(out.absolute().parent, out=out)
 
 
-def write_images_out(spec: SynthConfig, made: WrittenImages) -> None:
-    """Write the images to `spec.out`.
+def write_images_out(config: SynthConfig, images: LabeledPixels) -> None:
+    """Write the images to `config.out`.
 
     Raises:
         EnvironmentProblem: the disk is full or fails.
     """
-    with atomic_file(spec.out) as place:
-        if spec.kind == "folder":
-            _write_folder(place, made)
-        elif made.tensor is not None:
+    with atomic_file(config.out) as place:
+        if config.kind == "folder":
+            _write_folder(place, images)
+        elif images.tensor is not None:
             with place.open("wb") as file:
-                np.save(file, made.tensor, allow_pickle=False)
+                np.save(file, images.tensor, allow_pickle=False)
         else:
-            arrays: dict[str, Any] = {"x": made.pixels}
-            if made.classes is not None:
-                arrays["y"] = made.classes
+            arrays: dict[str, Any] = {"x": images.pixels}
+            if images.classes is not None:
+                arrays["y"] = images.classes
             with place.open("wb") as file:
                 np.savez_compressed(file, **arrays)
 
 
-def _write_folder(folder: Path, made: WrittenImages) -> None:
+def _write_folder(folder: Path, images: LabeledPixels) -> None:
     """Write NNNNN.png and, where classes are known, labels.csv."""
     folder.mkdir()
-    digits = max(5, len(str(len(made.pixels) - 1)))
-    names = [f"{index:0{digits}d}.png" for index in range(len(made.pixels))]
-    for name, image in zip(names, made.pixels, strict=True):
+    digits = max(5, len(str(len(images.pixels) - 1)))
+    names = [f"{index:0{digits}d}.png" for index in range(len(images.pixels))]
+    for name, image in zip(names, images.pixels, strict=True):
         flat = image[..., 0] if image.shape[2] == 1 else image
         Image.fromarray(flat).save(folder / name)
-    if made.classes is not None:
-        rows = [f"{n},{c}\n" for n, c in zip(names, made.classes.tolist(), strict=True)]
+    if images.classes is not None:
+        rows = [f"{n},{c}\n" for n, c in zip(names, images.classes.tolist(), strict=True)]
         (folder / "labels.csv").write_text("file,label\n" + "".join(rows), encoding="utf-8")

@@ -153,9 +153,11 @@ def choose_steps(
 
 def generators_in_training(images: SyntheticImages) -> OnlineGenerators | None:
     """Return the generators that batches are drawn from; None where the images are the pool."""
-    live = images.live
-    draws_anew = live is not None and (live.game.student_steps > 0 or live.game.redraw)
-    return live if draws_anew else None
+    online = images.generators
+    if online is None:
+        return None
+    draws_anew = online.co_training.student_steps > 0 or online.co_training.redraw
+    return online if draws_anew else None
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:

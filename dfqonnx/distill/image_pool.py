@@ -188,7 +188,7 @@ def training_batches(
         generator: CPU randomness.
     """
     pixels = pool.draw(config.batch_size, generator)
-    nhwc = online is None or online.layout == "NHWC"
+    nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
     while True:
         if online is None:
             x, labels = next(pixels), None

@@ -72,7 +72,7 @@ class Trainer:
     ) -> None:
         self._pool, self._config, self._online = pool, config, online
         self._progress = context.progress
-        count = 1 if online is None else online.game.students
+        count = 1 if online is None else online.co_training.students
         students = [student, *(copy_student(student) for _ in range(1, count))]
         self.replicas: list[Replica] = []
         for index, each in enumerate(students):
@@ -92,8 +92,8 @@ class Trainer:
         state.begin_training()
         while not state.is_over:
             done, done_after = state.done, state.done_after_step
-            if self._online is not None and self._online.due(state.step):
-                self._online.play(self.replicas, done=done)
+            if self._online is not None and self._online.is_due(state.step):
+                self._online.co_train(self.replicas, done=done)
             loss = float(np.mean([replica.step(done, done_after) for replica in self.replicas]))
             state.record_loss(loss)
             if not math.isfinite(loss):

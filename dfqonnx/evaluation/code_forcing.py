@@ -1,11 +1,11 @@
-"""The forced model: every quantizer computes its codes, and nobody downstream reads them.
+"""Teacher-forced codes: every quantizer computes its codes, and the nodes behind it read others.
 
     before    ... Conv -- Q -- Clip -- c -- DQ -- Conv ...
     forced    ... Conv -- Q -- Clip -- c (output)     c' (input) -- DQ -- Conv ...
 
-One rounding flip early in a network moves everything behind it, so comparing two runs end to end
-counts one cause many times. With all codes given from outside, every layer is compared on equal
-inputs and only fresh flips show.
+One code that is rounded differently early in a network moves everything behind it, so comparing two
+runs end to end counts one cause many times. With all codes fed from outside, every layer is
+compared on equal inputs, and a mismatch shows only where it arises.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from onnx import TensorProto, helper
 from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 
-_FEED = "given:"
+_FEED = "forced:"
 
 
 @dataclass(frozen=True)
 class CodeTensor:
-    """Where a quantizer's codes stand in the file.
+    """The codes of one quantizer in the file.
 
     Attributes:
-        site: name of the site; the tensor's own name in files that name no sites.
-        value: name of the integer tensor.
+        quantizer: the quantizer's name; the tensor's own name in files that do not name them.
+        value: the name of the integer tensor.
         dtype: its ONNX element type.
-        summed: whether a node that sums up whole planes (libraries do that in different orders)
+        summed: whether a node that sums whole planes (libraries do that in different orders)
             stands between these codes and those before.
     """
 
-    site: str
+    quantizer: str
     value: str
     dtype: int
     summed: bool = False
@@ -50,7 +50,7 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
     quantizers = [n for n in proto.graph.node if n.op_type == "QuantizeLinear"]
     named = [n for n in quantizers if n.name.startswith(QUANTIZER_PREFIX)]
     found = []
-    makers = {name: node for node in proto.graph.node for name in node.output}
+    producers = {name: node for node in proto.graph.node for name in node.output}
     for node in named or quantizers:
         value = node.output[0]
         after = readers.get(value, [])
@@ -58,22 +58,17 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
             value = after[0].output[0]
         zero = node.input[2] if len(node.input) > 2 else ""
         dtype = types.get(zero, TensorProto.UINT8)
-        site = node.name.removeprefix(QUANTIZER_PREFIX) or value
-        found.append(CodeTensor(site, value, dtype, _behind_sums(node, makers)))
+        owner = node.name.removeprefix(QUANTIZER_PREFIX) or value
+        found.append(CodeTensor(owner, value, dtype, _behind_sums(node, producers)))
     return tuple(found)
 
 
-def _behind_sums(quantizer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Tell whether a quantizer reads a node that sums whole planes, up to the codes before it.
-
-    Args:
-        quantizer: where to begin.
-        makers: value name -> the node that makes it.
-    """
+def _behind_sums(quantizer: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Return whether a quantizer reads a node that sums whole planes, up to the codes before it."""
     waiting, seen = [quantizer.input[0]], set()
     while waiting:
         name = waiting.pop()
-        node = makers.get(name)
+        node = producers.get(name)
         if node is None or name in seen or node.op_type == "DequantizeLinear":
             continue
         if has_trait(node.op_type, Trait.NORMALIZES):
@@ -99,10 +94,7 @@ def force_codes(
 ) -> onnx.ModelProto:
     """Let the consumers of codes read graph inputs, see `feed_name`; return `proto`.
 
-    Args:
-        proto: the exported file.
-        codes: what `find_codes` returned.
-        shapes: value name -> shape of the codes, the batch axis included.
+    `shapes` has the shape of every code tensor, the batch axis included.
     """
     expose_codes(proto, codes)
     values = {code.value for code in codes}

@@ -1,4 +1,4 @@
-"""Everything about one pair of files, measured in one go.
+"""Everything that is measured of one pair of files.
 
     teacher (float file) -- the same images -- student (quantized file, and the torch student)
 
@@ -30,21 +30,21 @@ PARITY_IMAGES = 128
 _BATCH = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The whole measurement.
+    """Everything that was measured.
 
     Attributes:
         teacher: the float file.
         student: the quantized file.
-        synthetic: on images without labels; None when there were none.
-        evaluation: on labeled images; None when there were none.
-        parity: three-way; None when the student file has no quantizers.
-        audit: of the student.
-        latency: None when not asked for.
+        synthetic: the comparison on images without labels; None when there were none.
+        evaluation: the comparison on labeled images; None when there were none.
+        parity: None when the student file has no quantizers, or there were no images.
+        audit: the kernels that the student runs on.
+        latency: None when it was not asked for.
         note: what was done to evaluation images to fit the model.
-        runtime: version of ONNX Runtime.
-        provider: where everything ran.
+        runtime: the version of ONNX Runtime.
+        provider: the provider that both files ran on.
         class_names: in label order, as the evaluation data give them; empty where they do not.
     """
 
@@ -62,20 +62,20 @@ class Evaluation:
 
     @property
     def size_ratio(self) -> float:
-        """Student bytes over teacher bytes."""
+        """The student's bytes over the teacher's."""
         return self.student.bytes / self.teacher.bytes
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What the two files are compared on.
+    """The images that two files are compared on.
 
     Attributes:
         inputs: how pixels become tensors.
         pixels: images without labels, uint8 (N, H, W, C); None when there are none.
         data: labeled images; None when there are none.
         torch_run: what the torch student computed on the first images of `pixels` (without them,
-            of `data`), as many as its logits has rows; None without a torch student.
+            of `data`), as many as its logits have rows; None without a torch student.
     """
 
     inputs: InputFormat
@@ -87,7 +87,7 @@ class EvaluationData:
 def evaluate(
     teacher: Path,
     student: Path,
-    material: EvaluationData,
+    images: EvaluationData,
     *,
     latency_seconds: float = 2.0,
     threads: int = 1,
@@ -97,13 +97,13 @@ def evaluate(
     """Measure `student` against `teacher`.
 
     Args:
-        teacher: float file.
-        student: quantized file.
-        material: images to compare on.
-        latency_seconds: how long to time; 0 does not.
-        threads: of the runtime while timing.
-        provider: where both run.
-        progress: told what is under way.
+        teacher: the float file.
+        student: the quantized file.
+        images: what both are compared on.
+        latency_seconds: how long to time them; 0 does not.
+        threads: the threads of the runtime while timing.
+        provider: the provider that both run on.
+        progress: is told how far it is.
 
     Raises:
         UsageError: files and images do not fit each other.
@@ -112,35 +112,33 @@ def evaluate(
     progress = progress or SilentProgress()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     check_pair(teacher, student, pair)
-    progress.start("evaluate", 3 + (0 if material.data is None else len(material.data)))
-    x = _sample(material)
+    progress.start("evaluate", 3 + (0 if images.data is None else len(images.data)))
+    x = _parity_inputs(images)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
     found = audit_kernels(student, provider=provider)
     progress.advance()
-    parity = None
+    parity = latency = None
     if x is not None:
-        parity = measure_parity(student, x, torch_run=material.torch_run, provider=provider)
+        parity = measure_parity(student, x, torch_run=images.torch_run, provider=provider)
     progress.advance()
-    latency, seconds = None, latency_seconds
-    if seconds > 0 and x is not None:
-        one = x[:1]
+    if latency_seconds > 0 and x is not None:
         latency = measure_latency(
-            teacher, student, one, threads=threads, seconds=seconds, provider=provider
+            teacher, student, x[:1], threads=threads, seconds=latency_seconds, provider=provider
         )
     progress.advance()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     return Evaluation(
         teacher=measure_file(teacher),
         student=measure_file(student),
-        synthetic=_on_pixels(pair, material),
-        evaluation=_on_data(pair, material, progress),
+        synthetic=_compare_pixels(pair, images),
+        evaluation=_compare_labeled(pair, images, progress),
         parity=parity,
         audit=found,
         latency=latency,
-        note="" if material.data is None else material.data.note,
+        note="" if images.data is None else images.data.note,
         runtime=runtime_version(),
         provider=provider,
-        class_names=() if material.data is None else material.data.class_names,
+        class_names=() if images.data is None else images.data.class_names,
     )
 
 
@@ -154,16 +152,16 @@ def check_pair(teacher: Path, student: Path, pair: tuple[Session, Session]) -> N
         ("input", pair[0].inputs, pair[1].inputs),
         ("output", pair[0].outputs, pair[1].outputs),
     ):
-        fit = len(first) == len(second) and all(map(_alike, first, second))
+        fit = len(first) == len(second) and all(map(_is_alike, first, second))
         if not fit:
             raise UsageError(
-                f"{student} is not a student of {teacher}: {what} {_words(second)} instead of"
-                f" {_words(first)}"
+                f"{student} is not a student of {teacher}: {what} {_format(second)} instead of"
+                f" {_format(first)}"
             )
 
 
-def _alike(first: SessionValue, second: SessionValue) -> bool:
-    """Tell whether two ports have one name, type and shape; free axes fit any size."""
+def _is_alike(first: SessionValue, second: SessionValue) -> bool:
+    """Return whether two ports have one name, type and shape; free axes fit any size."""
     shapes = first.shape[1:], second.shape[1:]
     sizes = len(shapes[0]) == len(shapes[1]) and all(
         None in {a, b} or a == b for a, b in zip(*shapes, strict=True)
@@ -171,50 +169,50 @@ def _alike(first: SessionValue, second: SessionValue) -> bool:
     return first.name == second.name and first.dtype == second.dtype and sizes
 
 
-def _words(ports: tuple[SessionValue, ...]) -> str:
+def _format(ports: tuple[SessionValue, ...]) -> str:
     shapes = ("x".join("?" if d is None else str(d) for d in port.shape) for port in ports)
     return ", ".join(f"{p.name} {p.dtype} {s}" for p, s in zip(ports, shapes, strict=True))
 
 
-def _sample(material: EvaluationData) -> NDArray[np.float32] | None:
-    """Return the tensors that parity and latency are measured on."""
-    count = PARITY_IMAGES if material.torch_run is None else len(material.torch_run.logits)
-    if material.pixels is not None and len(material.pixels):
-        return material.inputs.to_tensor(material.pixels[:count])
-    if material.data is not None:
-        pixels = material.data.images.read(0, min(count, len(material.data)))
-        return material.inputs.to_tensor(pixels)
+def _parity_inputs(images: EvaluationData) -> NDArray[np.float32] | None:
+    """Return the tensors that parity and latency are measured on; None without images."""
+    count = PARITY_IMAGES if images.torch_run is None else len(images.torch_run.logits)
+    if images.pixels is not None and len(images.pixels):
+        return images.inputs.to_tensor(images.pixels[:count])
+    if images.data is not None:
+        pixels = images.data.images.read(0, min(count, len(images.data)))
+        return images.inputs.to_tensor(pixels)
     return None
 
 
-def _on_pixels(pair: tuple[Session, Session], material: EvaluationData) -> Comparison | None:
-    if material.pixels is None or not len(material.pixels):
+def _compare_pixels(pair: tuple[Session, Session], images: EvaluationData) -> Comparison | None:
+    if images.pixels is None or not len(images.pixels):
         return None
-    x = material.inputs.to_tensor(material.pixels)
+    x = images.inputs.to_tensor(images.pixels)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
     return compare_outputs(teacher, student, image=x.shape[1:])
 
 
-def _on_data(
-    pair: tuple[Session, Session], material: EvaluationData, progress: Progress
+def _compare_labeled(
+    pair: tuple[Session, Session], images: EvaluationData, progress: Progress
 ) -> Comparison | None:
-    if material.data is None:
+    if images.data is None:
         return None
-    data, found = material.data, []
+    data, found = images.data, []
 
-    def one(start: int) -> tuple[Outputs, Outputs]:
+    def run_batch(start: int) -> tuple[Outputs, Outputs]:
         pixels = data.images.read(start, min(start + _BATCH, len(data)))
-        x = material.inputs.to_tensor(pixels)
+        x = images.inputs.to_tensor(pixels)
         teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
         return teacher, student
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # sessions of one thread each, many batches
-        for outputs in pool.map(one, range(0, len(data), _BATCH)):
+        for outputs in pool.map(run_batch, range(0, len(data), _BATCH)):
             found.append(outputs)
             progress.advance(len(next(iter(outputs[0].values()))))
     teacher, student = (
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*found, strict=True)
     )
-    image = material.inputs.to_tensor(data.images.read(0, 1)).shape[1:]
+    image = images.inputs.to_tensor(data.images.read(0, 1)).shape[1:]
     return compare_outputs(teacher, student, data.labels, image=image)

@@ -1,4 +1,4 @@
-"""Bytes and hash of a model file, the tensors that it keeps beside it counted in."""
+"""Bytes and hash of a model file, with the tensors that it keeps beside it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class FileFacts:
     """A model on disk.
 
     Attributes:
-        path: as given.
-        sha256: of the .onnx file.
-        bytes: size, external data included.
+        path: the path as it was given.
+        sha256: the hash of the .onnx file.
+        bytes: its size, external data included.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What an output is, and how two of it are compared. N images, K classes.
+"""What kind of output a model has, and how the outputs of two files compare. N images, K classes.
 
     classes   (N, K) real                       same largest entry; KL; SQNR
     mask      (N, K, H, W) at the image's size  share of pixels with the same class; mean IoU; SQNR
@@ -11,17 +11,15 @@
     IoU of class k = pixels where both say k / pixels where either does; the mean is over the
     classes that the teacher says somewhere
 
-Outputs whose length depends on what is seen (lists of detections) have no entries to pair and are
+Outputs whose length depends on the images (lists of detections) have no entries to pair and are
 called `varying`; what feeds them is compared where the file gives it out.
-
-Outputs of two files on the same images: classes, distances, labeled accuracy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,28 +29,29 @@ from dfqonnx.evaluation.statistics import Drop, Interval, agreement, divergence,
 
 Kind = Literal["classes", "mask", "labels", "image", "values", "varying"]
 Array = NDArray[Any]
-_COLOURS = (1, 3)
+Outputs = Mapping[str, Array]
+_COLORS = (1, 3)
 _MOST_LABELS = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputDistance:
     """How far one output of the student is from the teacher's.
 
     Attributes:
-        name: of the output.
+        name: the output's name.
         kl: mean Kullback-Leibler divergence in nats; None where it holds no classes.
         sqnr_db: signal to quantization noise in decibels; None when infinite or not defined.
-        kind: what the output is taken for.
+        kind: the kind of the output.
         exact: whether both are equal, so that decibels are infinite.
-        same: share of equal classes: images, pixels or entries; None where it holds none.
+        same: the share of equal classes: images, pixels or entries; None where it holds none.
         iou: mean intersection over union of the classes; None where it is no mask.
         psnr_db: peak signal to noise in decibels; None where it is no image, or when infinite.
     """
 
     name: str
-    kl: float | None
-    sqnr_db: float | None
+    kl: float | None = None
+    sqnr_db: float | None = None
     kind: Kind = "values"
     exact: bool = False
     same: float | None = None
@@ -60,12 +59,10 @@ class OutputDistance:
     psnr_db: float | None = None
 
 
-def kind_of(output: Array, image: Sequence[int | None] | None = None) -> Kind:
-    """Return what an output is taken for.
+def output_kind(output: Array, image: Sequence[int | None] | None = None) -> Kind:
+    """Return the kind of an output, images first.
 
-    Args:
-        output: its values, images first.
-        image: shape of the model's input without the batch axis.
+    `image` is the shape of the model's input without the batch axis.
     """
     return _kind_and_axis(output, image)[0]
 
@@ -80,12 +77,12 @@ def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[K
         return "values", 1
     first, second, third = (d or 0 for d in image)
     rows, columns = (
-        (first, second) if third in _COLOURS and first not in _COLOURS else (second, third)
+        (first, second) if third in _COLORS and first not in _COLORS else (second, third)
     )
     for axis in (1, 3):
         channels = output.shape[axis]
         height, width = (output.shape[a] for a in (1, 2, 3) if a != axis)
-        if channels in _COLOURS and height * columns == width * rows and height >= rows > 1:
+        if channels in _COLORS and height * columns == width * rows and height >= rows > 1:
             return "image", axis
         if channels > 1 and (height, width) == (rows, columns) and height > 1:
             return "mask", axis
@@ -97,11 +94,11 @@ def compare_output(
 ) -> OutputDistance:
     """Return how far the student's values of one output are from the teacher's."""
     if teacher.shape != student.shape or not teacher.size or teacher.dtype.kind not in "iubf":
-        return OutputDistance(name, None, None, "varying")
+        return OutputDistance(name=name, kind="varying")
     kind, axis = _kind_and_axis(teacher, image)
     if kind == "labels":
         share, found = float((teacher == student).mean()), mean_iou(teacher, student)
-        return OutputDistance(name, None, None, kind, share == 1.0, share, found)
+        return OutputDistance(name=name, kind=kind, exact=share == 1.0, same=share, iou=found)
     teacher, student = (part.astype(np.float64) for part in (teacher, student))
     decibels = sqnr_db(teacher, student)
     same: float | None = None
@@ -111,14 +108,14 @@ def compare_output(
         same = float((chosen[0] == chosen[1]).mean())
         iou = mean_iou(*chosen) if kind == "mask" else None
     return OutputDistance(
-        name,
-        divergence(teacher, student) if kind == "classes" else None,
-        decibels if math.isfinite(decibels) else None,
-        kind,
-        bool(decibels == math.inf),
-        same,
-        iou,
-        psnr_db(teacher, student) if kind == "image" else None,
+        name=name,
+        kl=divergence(teacher, student) if kind == "classes" else None,
+        sqnr_db=decibels if math.isfinite(decibels) else None,
+        kind=kind,
+        exact=bool(decibels == math.inf),
+        same=same,
+        iou=iou,
+        psnr_db=psnr_db(teacher, student) if kind == "image" else None,
     )
 
 
@@ -143,35 +140,31 @@ def mean_iou(teacher: Array, student: Array) -> float | None:
     return float(np.mean(found))
 
 
-__all__ = ["Classes", "Comparison", "OutputDistance", "Outputs", "compare_outputs"]
-Outputs = Mapping[str, Array]
-
-
 @dataclass(frozen=True)
 class Classes:
-    """What both choose, image by image."""
+    """The class that each network chooses, image by image."""
 
     teacher: tuple[int, ...]
     student: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Teacher against student on one set of images.
 
     Attributes:
-        images: how many.
-        agreement: share of images with the same class, 0..1; None where there are no classes.
-        outputs: distance of every output.
+        images: the number of images.
+        agreement: the share of images with the same class, 0..1; None without classes.
+        outputs: the distance of every output.
         teacher_top1: in percent; None without labels.
         student_top1: in percent; None without labels.
-        drop: paired; None without labels.
+        drop: the paired drop; None without labels.
         classes: the teacher's and the student's class of every image; None without classes.
     """
 
-    images: int
-    agreement: Interval | None
-    outputs: tuple[OutputDistance, ...]
+    images: int = 0
+    agreement: Interval | None = None
+    outputs: tuple[OutputDistance, ...] = ()
     teacher_top1: Interval | None = None
     student_top1: Interval | None = None
     drop: Drop | None = None
@@ -185,30 +178,29 @@ def compare_outputs(
     *,
     image: Sequence[int | None] | None = None,
 ) -> Comparison:
-    """Compare outputs by name; the first one with scores (N, K) holds the classes.
+    """Compare outputs by name, images first; the first one with scores (N, K) holds the classes.
 
-    Args:
-        teacher: outputs by name, images first.
-        student: the same.
-        labels: int64 (N).
-        image: shape of the input without the batch axis.
+    `image` is the shape of the model's input without the batch axis.
     """
     shared = [name for name in teacher if name in student]
     outputs = tuple(compare_output(name, teacher[name], student[name], image) for name in shared)
     images = max((len(teacher[name]) for name in shared), default=0)
-    scores = next((found.name for found in outputs if found.kind == "classes"), None)
+    scores = next((each.name for each in outputs if each.kind == "classes"), None)
     if scores is None:
-        return Comparison(images, None, outputs)
+        return Comparison(images=images, outputs=outputs)
     first, second = teacher[scores], student[scores]
     chosen = Classes(*(tuple(part.argmax(1).tolist()) for part in (first, second)))
+    found = Comparison(
+        images=len(first),
+        agreement=agreement(first, second),
+        outputs=outputs,
+        classes=chosen,
+    )
     if labels is None or len(labels) != len(first):
-        return Comparison(len(first), agreement(first, second), outputs, classes=chosen)
-    return Comparison(
-        len(first),
-        agreement(first, second),
-        outputs,
-        top1(first, labels),
-        top1(second, labels),
-        drop(first, second, labels),
-        chosen,
+        return found
+    return replace(
+        found,
+        teacher_top1=top1(first, labels),
+        student_top1=top1(second, labels),
+        drop=drop(first, second, labels),
     )

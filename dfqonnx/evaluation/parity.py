@@ -1,8 +1,8 @@
 """Is the file what was trained, and does the runtime compute what the file says?
 
-Three ways: the torch student, the file as written (optimization off), the file as deployed (all
-optimizations). Per-layer differences are counted in quantization levels on equal inputs
-(`forced.py`); end to end they are counted in classes and in the outputs.
+Three executions: the torch student, the file as written (optimization off), the file as deployed
+(all optimizations). Mismatches of codes are counted on equal inputs (`code_forcing.py`); end to end
+the classes and the outputs are compared.
 """
 
 from __future__ import annotations
@@ -29,11 +29,19 @@ BATCH = 32  # images at once, at most
 _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizerMismatches:
-    """Codes of one site that differ on equal inputs; `summed` as in `CodeTensor`."""
+    """The mismatches of one quantizer on equal inputs.
 
-    site: str
+    Attributes:
+        quantizer: the quantizer's name.
+        codes: the number of codes that were compared.
+        differing: the number of codes that differ.
+        largest: the largest difference, in levels.
+        summed: as in `CodeTensor`.
+    """
+
+    quantizer: str
     codes: int
     differing: int
     largest: int
@@ -42,51 +50,44 @@ class QuantizerMismatches:
 
 @dataclass(frozen=True)
 class CodeMismatches:
-    """Fresh flips between two executions.
+    """The mismatches between two executions, one entry per quantizer in graph order."""
 
-    Attributes:
-        sites: one entry per quantizer, in graph order.
-    """
-
-    sites: tuple[QuantizerMismatches, ...]
+    quantizers: tuple[QuantizerMismatches, ...]
 
     @property
     def fraction(self) -> float:
-        """Share of all codes that differ."""
-        return sum(s.differing for s in self.sites) / max(1, sum(s.codes for s in self.sites))
+        """The share of all codes that differ."""
+        codes = sum(each.codes for each in self.quantizers)
+        return sum(each.differing for each in self.quantizers) / max(1, codes)
 
     @property
     def largest(self) -> int:
-        """Largest difference in levels."""
-        return max((s.largest for s in self.sites), default=0)
+        """The largest difference, in levels."""
+        return max((each.largest for each in self.quantizers), default=0)
 
     def behind_sums(self, wanted: bool) -> CodeMismatches:
         """Return those that stand behind sums over planes, or those that do not."""
-        return CodeMismatches(tuple(site for site in self.sites if site.summed == wanted))
+        return CodeMismatches(tuple(each for each in self.quantizers if each.summed == wanted))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Three-way comparison; what involves the torch student is None without it.
+    """Three executions compared; what involves the torch student is None without it.
 
     Attributes:
-        on_vs_off: deployed against as written, fresh flips.
-        off_vs_torch: as written against torch, fresh flips.
-        on_vs_torch: deployed against torch, fresh flips.
+        on_vs_off: the mismatches of the deployed file against the file as written.
+        off_vs_torch: the mismatches of the file as written against torch.
         top1_on_vs_off: share of images with the same class, end to end; None without classes.
         top1_on_vs_torch: the same against torch.
         output_on_vs_off: largest difference of an output over the largest output, end to end.
-        output_on_vs_torch: the same against torch.
-        images: how many were compared.
+        images: the number of images.
     """
 
     on_vs_off: CodeMismatches
     off_vs_torch: CodeMismatches | None
-    on_vs_torch: CodeMismatches | None
     top1_on_vs_off: float | None
     top1_on_vs_torch: float | None
     output_on_vs_off: float
-    output_on_vs_torch: float | None
     images: int
 
 
@@ -95,7 +96,7 @@ class StudentOutputs:
     """What the torch student computed on the same images.
 
     Attributes:
-        codes: site name -> uint8 codes, images first.
+        codes: uint8 codes by the quantizer's name, images first.
         logits: (N, K).
     """
 
@@ -117,41 +118,38 @@ def measure_parity(
         None when the file has no quantizers of activations.
 
     Raises:
-        InternalError: the torch student's sites are not those of the file.
+        InternalError: the torch student's quantizers are not those of the file.
     """
     proto = onnx.load(path)
     codes = find_codes(proto)
     if not codes:
         return None
-    given = {} if torch_run is None else dict(torch_run.codes)
-    if torch_run is not None and given.keys() != {code.site for code in codes}:
-        odd = sorted(given.keys() ^ {code.site for code in codes})[0]
-        raise InternalError(f"parity: site {odd!r} is not both in the file and in the student")
-    bench = _Bench(proto, codes, x[: min(2, len(x))], provider)
-    step = bench.written.batch or batch or images_together(x.shape[1:], BATCH)
-    tallies = [_MismatchTally(codes) for _ in range(3)]
-    written: list[Array] = []
+    trained = {} if torch_run is None else dict(torch_run.codes)
+    if torch_run is not None and trained.keys() != {code.quantizer for code in codes}:
+        odd = sorted(trained.keys() ^ {code.quantizer for code in codes})[0]
+        raise InternalError(f"parity: quantizer {odd!r} is not both in the file and in the student")
+    sessions = _Sessions(proto, codes, x[: min(2, len(x))], provider)
+    step = sessions.written.batch or batch or images_together(x.shape[1:], BATCH)
+    on_vs_off, off_vs_torch = _MismatchTally(codes), _MismatchTally(codes)
+    outputs: list[Array] = []
     for start in range(0, len(x), step):
         part = x[start : start + step]
-        off, output = bench.codes_as_written(part, step)
-        written.append(output)
-        tallies[0].add(bench.forced(bench.deployed, part, off, step), off)
+        written, output = sessions.run_as_written(part, step)
+        outputs.append(output)
+        on_vs_off.add(sessions.run_forced(sessions.deployed, part, written, step), written)
         if torch_run is not None:
-            torch = {code.value: given[code.site][start : start + step] for code in codes}
-            tallies[1].add(bench.forced(bench.reference, part, torch, step), torch)
-            tallies[2].add(bench.forced(bench.deployed, part, torch, step), torch)
-    on = Session(path, provider=provider).run_batched({bench.input: x}, size=step)[bench.output]
-    off_output = np.concatenate(written)
-    logits = None if torch_run is None else torch_run.logits
+            torch = {code.value: trained[code.quantizer][start : start + step] for code in codes}
+            off_vs_torch.add(sessions.run_forced(sessions.reference, part, torch, step), torch)
+    session = Session(path, provider=provider)
+    on = session.run_batched({sessions.input: x}, size=step)[sessions.output]
+    off = np.concatenate(outputs)
     return Parity(
-        tallies[0].result(),
-        None if logits is None else tallies[1].result(),
-        None if logits is None else tallies[2].result(),
-        same_class(on, off_output),
-        None if logits is None else same_class(on, logits),
-        output_difference(on, off_output),
-        None if logits is None or on.shape != logits.shape else output_difference(on, logits),
-        len(x),
+        on_vs_off=on_vs_off.result(),
+        off_vs_torch=None if torch_run is None else off_vs_torch.result(),
+        top1_on_vs_off=same_class(on, off),
+        top1_on_vs_torch=None if torch_run is None else same_class(on, torch_run.logits),
+        output_on_vs_off=output_difference(on, off),
+        images=len(x),
     )
 
 
@@ -176,8 +174,8 @@ def _first_output(proto: onnx.ModelProto) -> str:
     return str((scores or [name for name, _ in (*real, *ports)])[0])
 
 
-class _Bench:
-    """The sessions that take part."""
+class _Sessions:
+    """The file as written, and with forced codes as written and as deployed."""
 
     def __init__(
         self,
@@ -190,7 +188,7 @@ class _Bench:
         self.input, self.output = proto.graph.input[0].name, _first_output(proto)
         exposed = expose_codes(proto, codes).SerializeToString()
         self.written = Session(exposed, optimization="off", provider=provider)
-        del exposed  # a large model is there often enough
+        del exposed  # a large model is in memory often enough
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)
         forced = force_codes(proto, codes, {name: found[name].shape for name in names})
@@ -198,12 +196,12 @@ class _Bench:
         self.reference = Session(data, optimization="off", provider=provider)
         self.deployed = Session(data, optimization="all", provider=provider)
 
-    def codes_as_written(self, x: NDArray[np.float32], size: int) -> tuple[dict[str, Array], Array]:
+    def run_as_written(self, x: NDArray[np.float32], size: int) -> tuple[dict[str, Array], Array]:
         names = [code.value for code in self.codes]
         found = self.written.run_batched({self.input: x}, size=size, outputs=[*names, self.output])
         return {name: found[name] for name in names}, found[self.output]
 
-    def forced(
+    def run_forced(
         self, session: Session, x: NDArray[np.float32], codes: Mapping[str, Array], size: int
     ) -> dict[str, Array]:
         feeds = {self.input: x} | {feed_name(value): array for value, array in codes.items()}
@@ -229,5 +227,13 @@ class _MismatchTally:
         found = []
         for code in self._codes:
             total, differing, largest = self._counts[code.value]
-            found.append(QuantizerMismatches(code.site, total, differing, largest, code.summed))
+            found.append(
+                QuantizerMismatches(
+                    quantizer=code.quantizer,
+                    codes=total,
+                    differing=differing,
+                    largest=largest,
+                    summed=code.summed,
+                )
+            )
         return CodeMismatches(tuple(found))

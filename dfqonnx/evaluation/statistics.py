@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: what differs, and how sure that is.
+"""Statistics of two classifiers on the same images, with their intervals.
 
 Top-1 of one model: Wilson's interval for a share. The drop is paired: with b images that only the
 teacher gets right and c that only the student gets right,

@@ -43,7 +43,7 @@ def build_report(
 
     The nodes in `kept_float` are meant to stay in float.
     """
-    nothing = Comparison(0, None, ())
+    nothing = Comparison()
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
     shown = labeled if labeled.images else synthetic
     return Report(
@@ -112,7 +112,7 @@ def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator
         holds = _matches(trained.behind_sums(False))
         holds &= summed.fraction <= MAX_SUMMED_FRACTION and summed.largest <= MAX_SUMMED_LEVELS
         value = str(MismatchFacts.of(trained))
-        if summed.sites:
+        if summed.quantizers:
             value += f"; {summed.fraction:.1e} of those behind float sums over whole planes"
         yield Gate(
             rule="the file computes the codes of the trained student", value=value, holds=holds

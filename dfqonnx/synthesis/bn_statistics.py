@@ -1,29 +1,26 @@
-"""How far the statistics of a batch are from those that BatchNormalization remembers.
+"""Channel statistics: those that BatchNormalization stored, and those of a set of images.
 
-A channel of a tapped value has mean m, variance v on the batch and m*, v* on the training data.
+A channel of a tapped value has mean m and variance v on a batch, m* and v* on the training data.
 Read as Gaussians, their distance is
 
     KL(N(m, v) || N(m*, v*)) = ((m - m*)^2 + v) / (2 v*) - log(v / v*) / 2 - 1/2
 
-which does not change when a channel is rescaled, so every channel and layer counts alike. It is
-averaged over channels, then over layers: 0 for a perfect match. Only what is known is compared, so
-networks that kept some of their BatchNormalization use the rest.
+It does not change when a channel is rescaled, so every channel and layer counts alike. Only what is
+known is compared, so a network that kept some of its BatchNormalization uses the rest.
 
 Source: the KL form of data-free distillation (Choi et al. 2020), on folded graphs: the output of a
 BatchNormalization has mean beta and variance gamma^2 var / (var + eps) on the training data.
 
-Stand-ins for BatchNormalization statistics where a file has none.
-
 Folding BatchNormalization into the weights loses its statistics for good. What dead leaves make of
-every Conv is the next best thing: means and variances of the right order, since photographs and
-dead leaves share their spectrum. Optimized images are held near these while the class term moves
-them; without any anchor they drift three times as far from what the network was trained on
-(measured on a network whose statistics were hidden).
+every Conv is the next best thing: it has means and variances of the right order, since photographs
+and dead leaves share their spectrum. Optimized images are held near these surrogates while the
+class term moves them; without any anchor they drift three times as far from what the network was
+trained on (measured on a network whose statistics were hidden).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -32,18 +29,22 @@ from torch import Tensor
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 
+Moments = tuple[Tensor, Tensor]  # mean and variance per channel, (C,) each
 FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
 
 
 class BatchNormTargets:
-    """The remembered statistics as tensors on one device.
+    """The stored statistics as tensors on one device, by the name of the value.
 
-    Args:
-        statistics: value name -> mean and variance per channel.
-        device: where the batches are.
+    A value of which some statistic is not finite is left out.
+
+    Attributes:
+        mean: (C,) for every value.
+        variance: (C,) for every value, at least `FLOOR` of the value's median.
     """
 
     def __init__(self, statistics: Mapping[str, ChannelStatistics], device: torch.device) -> None:
@@ -54,24 +55,21 @@ class BatchNormTargets:
             variance = torch.as_tensor(known.variance, dtype=torch.float32, device=device)
             if not bool(torch.isfinite(mean).all() and torch.isfinite(variance).all()):
                 continue
-            self.mean[name] = mean  # (C,)
+            self.mean[name] = mean
             self.variance[name] = variance.clamp_min(max(1e-8, FLOOR * float(variance.median())))
 
     def __len__(self) -> int:
         """Return how many values are known."""
         return len(self.mean)
 
-    def loss(self, taps: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean distance over the tapped values; 0 where nothing is known."""
-        distances = [
-            gaussian_distance(*moments(taps[name]), self.mean[name], self.variance[name]).mean()
-            for name in self.mean
-            if name in taps
-        ]
-        return torch.stack(distances).mean() if distances else torch.zeros(())
+    def pairs(self, taps: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Moments]]:
+        """Yield every tapped value (N, C, ...) that is known, and its mean and variance."""
+        for name, mean in self.mean.items():
+            if name in taps:
+                yield taps[name], (mean, self.variance[name])
 
 
-def moments(value: Tensor) -> tuple[Tensor, Tensor]:
+def moments(value: Tensor) -> Moments:
     """Return mean and biased variance per channel of a value (N, C, ...), each (C,)."""
     mean, variance = _Moments.apply(value)  # type: ignore[no-untyped-call]
     return mean, variance
@@ -84,7 +82,7 @@ class _Moments(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, value: Tensor) -> Moments:
         rest = [axis for axis in range(value.dim()) if axis != 1]
         mean = value.mean(rest)
         variance = (value * value).mean(rest) - mean * mean
@@ -109,38 +107,56 @@ def gaussian_distance(
     return 0.5 * ((mean - target_mean).square() / target_variance + ratio - ratio.log() - 1.0)
 
 
+@torch.no_grad()
+def measure_moments(
+    net: ProgramModule, batches: Iterable[Tensor], *, dtype: torch.dtype
+) -> tuple[dict[str, Moments], int]:
+    """Return mean and variance per channel of every tapped value over a set, and the set's size.
+
+    Args:
+        net: a network with taps.
+        batches: model inputs; together they are the set.
+        dtype: the type of the sums of E[y] and E[y^2].
+    """
+    first: dict[str, Tensor] = {}
+    second: dict[str, Tensor] = {}
+    count = 0
+    for batch in batches:
+        for name, value in net(batch)[1].items():
+            mean, variance = (part.to(dtype) for part in moments(value))
+            first[name] = first.get(name, 0) + len(batch) * mean
+            second[name] = second.get(name, 0) + len(batch) * (variance + mean.square())
+        count += len(batch)
+    found = {}
+    for name, total in first.items():
+        mean = total / count
+        found[name] = mean, (second[name] / count - mean.square()).clamp_min(0.0)
+    return found, count
+
+
 IMAGES = 256
 VALUES = 2**22  # pixels of all images together
 
 
-@torch.no_grad()
 def surrogate_statistics(
-    teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, device: torch.device
+    teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, context: RunContext
 ) -> dict[str, ChannelStatistics]:
-    """Return mean and variance per channel of every Conv's output on uint8 images (N, H, W, C).
+    """Return mean and variance per channel of every Conv's output on images.
 
     Args:
         teacher: the float network.
-        images: procedural images; the first few hundred are enough.
+        images: procedural images, uint8 (N, H, W, C), of which the first few hundred are used.
         inputs: how pixels become the teacher's tensor.
-        batch: images shown at once.
-        device: where to compute.
+        batch: the number of images in one pass.
+        context: the device of the passes.
     """
     names = tuple(str(step.outputs[0]) for step in teacher.steps if step.op == "Conv")
-    net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(device)
+    net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(context.device)
     count = max(8, min(IMAGES, len(images), VALUES // prod(images.shape[1:])))
-    first = {name: torch.zeros(()) for name in names}  # sums of E[y] and E[y^2]
-    second = {name: torch.zeros(()) for name in names}
-    for part in torch.split(images[:count], batch):
-        _, taps = net(inputs.to_tensor(part.to(device)))
-        for name, value in taps.items():
-            mean, variance = moments(value)
-            first[name] = first[name] + (mean * len(part)).cpu()
-            second[name] = second[name] + ((variance + mean.square()) * len(part)).cpu()
+    parts = torch.split(images[:count], batch)
+    batches = (inputs.to_tensor(part.to(context.device)) for part in parts)
+    found, _ = measure_moments(net, batches, dtype=torch.float32)
     return {
-        name: ChannelStatistics(
-            mean=(first[name] / count).numpy(),
-            variance=(second[name] / count - (first[name] / count).square()).clamp_min(0).numpy(),
-        )
-        for name in names
+        name: ChannelStatistics(mean=mean.cpu().numpy(), variance=variance.cpu().numpy())
+        for name, (mean, variance) in found.items()
     }

@@ -1,4 +1,4 @@
-"""How many images and steps a model can afford: decided from its size, the same on every machine.
+"""How many images and steps a model can afford: decided from its cost, the same on every machine.
 
 A step of pixel optimization costs two passes: forward, and backward to the pixels. A pass costs its
 multiply-adds and, in small networks mostly, the traffic of its activations: one value counts as
@@ -23,10 +23,11 @@ import torch
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.graph.op_traits import Trait, has_trait
 
-WORK = 5.1e12  # of all optimization steps together, in multiply-adds; see `work` for large images
-MORE = 2.0  # times that, and times the share of optimized images, at most
+WORK = 5.1e12  # multiply-adds of all optimization steps; see `default_work` for large images
+MORE = 2.0  # the most that WORK and the share of optimized images are multiplied by
 TRAFFIC = 150  # multiply-adds that take as long as one activation
 BATCH_BYTES = 400e6  # activations that a step keeps for its backward pass
 POOL_BYTES = 256e6  # pixels of all images together
@@ -34,18 +35,18 @@ PASS = 6e11  # multiply-adds of one forward pass over all images
 IMAGES, LEAST = 5120, 128  # images by default, and where time is short
 WIDEST = 4  # times the images, with a long budget
 FEWEST = 16  # images, however large the network
-FIRST, FOLLOWING = 60, 30  # steps where the work allows them
+FIRST, LATER = 60, 30  # steps where the work allows them
 LEAST_STEPS = 8  # of the first batch; below, nothing is optimized
 SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
 
 
 @dataclass(frozen=True)
-class Size:
+class TeacherCost:
     """What one image costs.
 
     Attributes:
-        multiply_adds: of one forward pass.
-        activations: values computed by layers with weights.
+        multiply_adds: the multiply-adds of one forward pass.
+        activations: the number of values that layers with weights compute.
     """
 
     multiply_adds: int
@@ -53,37 +54,37 @@ class Size:
 
     @property
     def work(self) -> int:
-        """Multiply-adds that take as long as one forward pass."""
+        """The multiply-adds that take as long as one forward pass."""
         return max(1, self.multiply_adds + TRAFFIC * self.activations)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Counts for one run.
+@dataclass(frozen=True, kw_only=True)
+class SynthesisPlan:
+    """The counts for one run.
 
     Attributes:
-        images: all of them.
-        optimized: those that the teacher improves.
-        batch: images optimized together.
-        first: steps of the first batch.
-        following: steps of each later batch.
+        images: the number of all images.
+        optimized: how many of them are optimized through the teacher.
+        batch: the number of images that are optimized together.
+        first_batch_steps: the steps of the first batch.
+        batch_steps: the steps of each later batch.
     """
 
     images: int
     optimized: int
     batch: int
-    first: int
-    following: int
+    first_batch_steps: int
+    batch_steps: int
 
     @property
     def steps(self) -> int:
-        """Optimization steps in all."""
+        """The number of optimization steps in all."""
         batches = -(-self.optimized // self.batch)
-        return self.first + self.following * (batches - 1) if batches else 0
+        return self.first_batch_steps + self.batch_steps * (batches - 1) if batches else 0
 
 
 @torch.no_grad()
-def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
+def measure_cost(teacher: Program, shape: tuple[int, ...]) -> TeacherCost:
     """Return what one image through `teacher` costs, by running a blank one."""
     layers = {
         str(step.outputs[0]): step.inputs[1]
@@ -97,75 +98,87 @@ def measure(teacher: Program, shape: tuple[int, ...]) -> Size:
         kernel = teacher.tensors.get(weight or "")
         per_value = 1 if kernel is None else max(1, kernel.numel() // values[name].shape[1])
         work += values[name].numel() * per_value
-    return Size(work, sum(value.numel() for value in values.values()))
+    return TeacherCost(work, sum(value.numel() for value in values.values()))
 
 
-def optimization_rate(teacher: Program, shape: tuple[int, ...], device: torch.device) -> float:
+def measure_optimization_rate(
+    teacher: Program, shape: tuple[int, ...], context: RunContext
+) -> float:
     """Return how many images a second take one optimization step on this machine."""
-    net = ProgramModule(teacher).to(device)
+    net = ProgramModule(teacher).to(context.device)
     batch, seconds = 4, 0.0
     while seconds < 0.3 and batch < 256:
         batch *= 2
-        images = torch.zeros(batch, *shape, device=device, requires_grad=True)
+        images = torch.zeros(batch, *shape, device=context.device, requires_grad=True)
         started = time.perf_counter()
         torch.autograd.grad(net(images)[0].sum(), images)[0].sum().item()  # waits for the device
         seconds = time.perf_counter() - started
     return SHARE * batch / seconds
 
 
-def more(shape: tuple[int, ...]) -> float:
-    """Return how many times the share of optimized images grows where there is room for few."""
+def large_image_factor(shape: tuple[int, ...]) -> float:
+    """Return by how much the share of optimized images grows where there is room for few."""
     return min(MORE, max(1.0, IMAGES * prod(shape) / POOL_BYTES))
 
 
-def work(shape: tuple[int, ...]) -> float:
+def default_work(shape: tuple[int, ...]) -> float:
     """Return the multiply-adds of all optimization steps together, by default."""
-    return WORK * more(shape)
+    return WORK * large_image_factor(shape)
 
 
-def fitting(size: Size, shape: tuple[int, ...]) -> int:
-    """Return how many images of `shape` may be optimized together, for memory's sake."""
-    bytes_kept = 12 * max(1, size.activations) + 24 * prod(shape)
+def max_batch_size(cost: TeacherCost, shape: tuple[int, ...]) -> int:
+    """Return how many images of `shape` memory holds in one optimization step."""
+    bytes_kept = 12 * max(1, cost.activations) + 24 * prod(shape)
     return max(8, int(BATCH_BYTES / bytes_kept))
 
 
-def plan(spec: SynthesisConfig, size: Size, shape: tuple[int, ...], *, scale: float = 1.0) -> Plan:
+def plan_synthesis(
+    config: SynthesisConfig, cost: TeacherCost, shape: tuple[int, ...], *, scale: float = 1.0
+) -> SynthesisPlan:
     """Return the counts for one run.
 
     Args:
-        spec: what the recipe asks for; its numbers win over the model's size.
-        size: what one image costs.
-        shape: of one input, without the batch axis.
-        scale: work relative to the default, for runs with a budget.
+        config: what the recipe asks for; its numbers win over the model's cost.
+        cost: what one image costs.
+        shape: the shape of one input, without the batch axis.
+        scale: the work relative to the default, for runs with a budget.
     """
-    pixels = spec.pixels
+    pixels = config.pixels
     free = pixels.first_batch_steps is None and pixels.batch_steps is None
     first = FIRST if pixels.first_batch_steps is None else pixels.first_batch_steps
-    following = FOLLOWING if pixels.batch_steps is None else pixels.batch_steps
-    batch = min(spec.batch_size, fitting(size, shape))
-    affordable = scale * work(shape) / (2.0 * size.work)  # images times steps
-    images = spec.images or _images(shape, scale, size)
-    share = 1.0 - spec.dead_leaves_fraction
-    optimized = round(images * (share if spec.images else min(1.0, share * more(shape))))
-    if spec.images is None and free:
-        optimized = min(optimized, max(batch, int(affordable / FOLLOWING)))
+    later = LATER if pixels.batch_steps is None else pixels.batch_steps
+    batch = min(config.batch_size, max_batch_size(cost, shape))
+    affordable = scale * default_work(shape) / (2.0 * cost.work)  # images times steps
+    images = config.images or _image_count(shape, scale, cost)
+    share = 1.0 - config.dead_leaves_fraction
+    optimized = round(
+        images * (share if config.images else min(1.0, share * large_image_factor(shape)))
+    )
+    if config.images is None and free:
+        optimized = min(optimized, max(batch, int(affordable / LATER)))
         optimized = optimized if affordable >= FEWEST * LEAST_STEPS else 0
     batch = max(1, min(batch, optimized))
     if free and optimized:
         batches = -(-optimized // batch)
-        fit = min(1.0, affordable / (batch * (FIRST + FOLLOWING * (batches - 1))))
-        first, following = max(LEAST_STEPS, round(FIRST * fit)), max(4, round(FOLLOWING * fit))
-    return Plan(images, optimized, batch, first, following)
+        fit = min(1.0, affordable / (batch * (FIRST + LATER * (batches - 1))))
+        first, later = max(LEAST_STEPS, round(FIRST * fit)), max(4, round(LATER * fit))
+    return SynthesisPlan(
+        images=images,
+        optimized=optimized,
+        batch=batch,
+        first_batch_steps=first,
+        batch_steps=later,
+    )
 
 
-def pixel_bytes(spec: SynthesisConfig, shape: tuple[int, ...]) -> int:
+def pixel_bytes(config: SynthesisConfig, shape: tuple[int, ...]) -> int:
     """Return the most bytes that the images of a run take, before they are packed."""
-    images = spec.images or max(LEAST, min(IMAGES * WIDEST, POOL_BYTES / prod(shape)))
+    images = config.images or max(LEAST, min(IMAGES * WIDEST, POOL_BYTES / prod(shape)))
     return int(images) * prod(shape)
 
 
-def _images(shape: tuple[int, ...], scale: float, size: Size) -> int:
+def _image_count(shape: tuple[int, ...], scale: float, cost: TeacherCost) -> int:
     """Return how many images there are room and time for."""
     room = min(IMAGES * min(WIDEST, max(1.0, scale)), POOL_BYTES / prod(shape))
-    affordable = max(FEWEST, int(PASS * scale / size.work))
+    affordable = max(FEWEST, int(PASS * scale / cost.work))
     return min(affordable, max(LEAST, int(room * min(1.0, scale))))

@@ -24,22 +24,21 @@ from torch import Tensor
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, moments
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, measure_moments
 
-LEAST = (
-    1e-3  # of a layer's median variance: a channel that the set leaves dead counts, but finitely
-)
+LEAST = 1e-3  # of a layer's median variance: a channel that the set leaves dead counts finitely
 
 
 @dataclass(frozen=True)
 class LayerDivergence:
-    """One layer.
+    """The divergence of one layer.
 
     Attributes:
-        name: of the value that BatchNormalization puts out.
-        channels: how many.
-        divergence: mean over channels, in nats.
+        name: the name of the value that BatchNormalization puts out.
+        channels: the number of its channels.
+        divergence: the mean over the channels, in nats.
     """
 
     name: str
@@ -49,11 +48,11 @@ class LayerDivergence:
 
 @dataclass(frozen=True)
 class Divergence:
-    """An image set against the training data.
+    """The divergence of an image set from the training data.
 
     Attributes:
-        count: images.
-        layers: in the network's order.
+        count: the number of images.
+        layers: the layers in the network's order.
     """
 
     count: int
@@ -80,7 +79,7 @@ def measure_divergence(
     statistics: Mapping[str, ChannelStatistics],
     batches: Iterable[Tensor],
     *,
-    device: torch.device,
+    context: RunContext,
 ) -> Divergence:
     """Return how far a set is from the training data.
 
@@ -88,24 +87,16 @@ def measure_divergence(
         teacher: the float network.
         statistics: what BatchNormalization knew, by value name; at least one.
         batches: model inputs; together they are the set.
-        device: where to compute.
+        context: the device of the passes.
     """
-    known = BatchNormTargets(statistics, device)
-    net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True).to(device)
-    first = {name: torch.zeros_like(m, dtype=torch.float64) for name, m in known.mean.items()}
-    second = {name: sums.clone() for name, sums in first.items()}  # of E[y] and E[y^2]
-    count = 0
-    for batch in batches:
-        _, taps = net(batch.to(device))
-        for name, value in taps.items():
-            mean, variance = (part.double() for part in moments(value))  # (C,)
-            first[name] += len(batch) * mean
-            second[name] += len(batch) * (variance + mean.square())
-        count += len(batch)
+    known = BatchNormTargets(statistics, torch.device(context.device))
+    net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True)
+    net = net.to(context.device)
+    sent = (batch.to(context.device) for batch in batches)
+    found, count = measure_moments(net, sent, dtype=torch.float64)
     layers = []
     for name, target in known.mean.items():
-        mean = first[name] / count
-        variance = (second[name] / count - mean.square()).clamp_min(0.0)
+        mean, variance = found[name]
         trained = known.variance[name].double()
         floor = trained.median() * LEAST
         distance = gaussian_distance(

@@ -1,9 +1,8 @@
-"""Sources: things that yield images for a teacher. One file each, filed here by name.
+"""Sources of images for a teacher, registered here by name.
 
-A source is a function `SynthesisContext -> Iterable[Tensor]` of uint8 images (B, H, W, C). It takes
-what it may use from its `SynthesisContext`, and draws all randomness from the context's generator.
-One whose result is an `OnlineGenerators` can be drawn from again, and goes on learning while a
-student trains.
+A source is a function `SynthesisContext -> Iterable[Tensor]` of uint8 images (B, H, W, C). It draws
+all its randomness from the context's generator. One that returns `OnlineGenerators` can be drawn
+from again, and goes on learning while a student trains.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.core.registry import Registry
-from dfqonnx.synthesis.budget import Plan
+from dfqonnx.synthesis.budget import SynthesisPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +30,25 @@ class SynthesisContext:
         teacher: the float network.
         statistics: what BatchNormalization knew, by value name; empty where it is gone.
         inputs: how pixels become the teacher's tensor.
-        spec: the recipe.
+        config: the recipe.
         plan: how many images and steps.
-        generator: CPU randomness.
+        generator: the random numbers, on the CPU.
         run: seed, device, progress and budget.
-        opponents: fixed networks, from model inputs to logits, where no student will be trained.
+        opponents: fixed networks from model inputs to logits, where no student will be trained.
     """
 
     teacher: Program
     statistics: Mapping[str, ChannelStatistics]
     inputs: InputFormat
-    spec: SynthesisConfig
-    plan: Plan
+    config: SynthesisConfig
+    plan: SynthesisPlan
     generator: Generator
     run: RunContext
     opponents: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device of all computation."""
         return torch.device(self.run.device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,100 +42,103 @@ from dfqonnx.workflows.teacher import Teacher
 IMAGES = 64  # that layer noise is measured on
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Synthetic images that nothing was trained on.
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """What a run made before its file is exported.
 
     Attributes:
-        pixels: uint8 (N, H, W, C).
-        at: their places among all images of the run.
+        config: what was asked for.
+        teacher: the float model.
+        images: the synthetic images.
+        network: the float network that the student is a copy of.
+        student: the trained student.
+        distilled: what its training did.
     """
 
-    pixels: NDArray[np.uint8]
-    at: tuple[int, ...]
+    config: RunConfig
+    teacher: Teacher
+    images: SyntheticImages
+    network: EqualizedNetwork
+    student: Student
+    distilled: Distilled
+
+    def held_out_pixels(self) -> NDArray[np.uint8]:
+        """Return the synthetic images (N, H, W, C) that nothing was trained on."""
+        return self.images.pixels[np.array(self.distilled.held_out, np.int64)]
 
 
 @dataclass(frozen=True)
-class Proof:
+class RunEvaluation:
     """What was measured of an exported file.
 
     Attributes:
+        file: the file's name.
         found: the two files against each other, in the runtime.
         same_class: share of labeled images that file and torch student class alike.
         untrained: labeled accuracy, in percent, before the first training step.
     """
 
+    file: str
     found: Evaluation
     same_class: float | None
     untrained: Interval | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """Everything that a run made, as values, for its report."""
-
-    config: RunConfig
-    teacher: Teacher
-    network: EqualizedNetwork
-    student: Student
-    images: SyntheticImages
-    held: HeldOut
-    trained: Distilled
-    proof: Proof
-    estimate: Estimate
-    file: Path
-    seconds: Mapping[str, float]
-    warnings: tuple[str, ...]
-    gpu: str | None
-
-
-def assemble_report(run: FinishedRun) -> Report:
+def assemble_report(
+    run: TrainedRun,
+    evaluation: RunEvaluation,
+    estimate: Estimate,
+    *,
+    seconds: Mapping[str, float],
+    warnings: Sequence[str],
+    gpu: str | None,
+) -> Report:
     """Return the report of a run, the user's gates applied."""
-    found, config, teacher = run.proof.found, run.config, run.teacher
+    found, config, teacher = evaluation.found, run.config, run.teacher
+    classes = None if found.synthetic is None else found.synthetic.classes
     report = build_report(
         found,
         kept_float={node.node for node in run.network.plan.floats},
-        evaluation_same_class=run.proof.same_class,
+        evaluation_same_class=evaluation.same_class,
     )
     report = dataclasses.replace(
         report,
-        student=dataclasses.replace(report.student, path=run.file.name),
+        student=dataclasses.replace(report.student, path=evaluation.file),
         bits=BitFacts.of(config.quant),
-        seconds=dict(run.seconds),
+        seconds=dict(seconds),
         peak_memory_mib=peak_memory_mib(),
         recipe=config.recipe.title,
         seed=config.seed,
         preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
         preprocess_guessed=teacher.inputs_guessed,
         images=_images(run.images, teacher.model.batchnorm),
-        warnings=(*run.warnings, *report.warnings),
+        warnings=(*warnings, *report.warnings),
         skipped_rewrites=teacher.model.skipped,
-        environment=describe_environment(run.gpu),
+        environment=describe_environment(gpu),
         command=command_of(config),
-        estimated_drop=run.estimate,
+        estimated_drop=estimate,
     )
     report = apply_gates(report, config.gates, strict=config.strict_gates)
-    classes = None if found.synthetic is None else found.synthetic.classes
     return dataclasses.replace(
         report,
-        training=_training(run.trained, len(run.held.pixels), run.proof.untrained),
+        training=_training(run.distilled, evaluation.untrained),
         held_out_classes=None
         if classes is None
-        else HeldOutClasses(run.held.at, classes.teacher, classes.student),
+        else HeldOutClasses(run.distilled.held_out, classes.teacher, classes.student),
         layer_noise=_layer_noise(run),
         graph=summarize_graph(teacher.model),
     )
 
 
-def write_run(report: Report, run: FinishedRun, folder: Path) -> Report:
+def write_run(report: Report, run: TrainedRun, folder: Path) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
-    write_images(images.pixels, folder / "synthetic", held=run.held.at)
-    if images.live is not None:
-        write_arrays(images.live.state(), folder / "synthetic" / "generator.npz")
+    write_images(images.pixels, folder / "synthetic", held=run.distilled.held_out)
+    if images.generators is not None:
+        write_arrays(images.generators.state(), folder / "synthetic" / "generator.npz")
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    write_log(_log_events(images, run.trained), folder / "log.jsonl")
+    write_log(_log_events(images, run.distilled), folder / "log.jsonl")
     return write_report(report, folder, pixels=images.pixels)
 
 
@@ -149,43 +152,43 @@ def _images(images: SyntheticImages, batchnorm: str) -> ImageFacts:
     )
 
 
-def _log_events(images: SyntheticImages, trained: Distilled) -> Iterator[dict[str, Any]]:
+def _log_events(images: SyntheticImages, distilled: Distilled) -> Iterator[dict[str, Any]]:
     yield {
         "stage": "synthesize",
         "seconds": images.seconds,
         "source": images.source,
         **dataclasses.asdict(images.plan),
     }
-    for entry in trained.history:
+    for entry in distilled.history:
         yield {"stage": "distill", **dataclasses.asdict(entry)}
     yield {
         "stage": "distilled",
-        "steps": trained.steps,
-        "seconds": trained.seconds,
-        "agreement_before": trained.agreement_before.top1,
-        "agreement_after": trained.agreement_after.top1,
-        "kept": trained.kept,
-        "reason": trained.reason,
+        "steps": distilled.steps,
+        "seconds": distilled.seconds,
+        "agreement_before": distilled.agreement_before.top1,
+        "agreement_after": distilled.agreement_after.top1,
+        "kept": distilled.kept,
+        "reason": distilled.reason,
     }
 
 
-def _layer_noise(run: FinishedRun) -> LayerNoise | None:
+def _layer_noise(run: TrainedRun) -> LayerNoise | None:
     """Return the noise of every layer, measured on the CPU; None without images."""
     run.student.to("cpu").eval()
-    pixels = run.held.pixels[:IMAGES]
+    pixels = run.held_out_pixels()[:IMAGES]
     if not len(pixels):
         return None
     x = run.teacher.inputs.to_tensor(torch.from_numpy(pixels))
     return analyze_layer_noise(run.student, run.network.program, x)
 
 
-def _training(trained: Distilled, images: int, top1: Interval | None) -> TrainingFacts:
-    before = trained.agreement_before
-    after = trained.agreement_after
+def _training(distilled: Distilled, top1: Interval | None) -> TrainingFacts:
+    images, before = len(distilled.held_out), distilled.agreement_before
+    after = distilled.agreement_after
     facts = TrainingFacts(
-        steps=trained.steps,
-        kept=trained.kept,
-        reason=trained.reason,
+        steps=distilled.steps,
+        kept=distilled.kept,
+        reason=distilled.reason,
         log=tuple(
             TrainingLogEntry(
                 step=entry.step,
@@ -194,10 +197,10 @@ def _training(trained: Distilled, images: int, top1: Interval | None) -> Trainin
                 lr_factor=entry.lr_factor,
                 rounding_temperature=entry.rounding_temperature,
             )
-            for entry in trained.history
+            for entry in distilled.history
         ),
         untrained_top1=top1,
-        images_seen=trained.images_seen,
+        images_seen=distilled.images_seen,
     )
     if not images:
         return facts

@@ -1,7 +1,8 @@
-"""Hold several quantized files against one float teacher: `dfqonnx compare`. Needs no torch.
+"""`dfqonnx compare`: measure several quantized files against one float teacher. Needs no torch.
 
-All meet the same images: labeled ones where given, else procedural ones, on which no student was
-trained. A file that cannot be measured gets a line with the reason; the others are still compared.
+All are measured on the same images: labeled ones where given, or else procedural ones, on which no
+student was trained. A file that cannot be measured gets a line with the reason; the others are
+still compared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from dfqonnx.config.commands import CompareConfig
 from dfqonnx.core.input_format import METADATA_KEY
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
-from dfqonnx.data.probe_images import paint_probe_images
+from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
@@ -33,27 +34,27 @@ from dfqonnx.workflows.preflight import check_eval_data, check_file
 from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
 
 
-def compare(spec: CompareConfig, *, progress: Progress | None = None) -> ComparisonTable:
+def compare(config: CompareConfig, *, progress: Progress | None = None) -> ComparisonTable:
     """Measure every student on the same images.
 
     Raises:
         UsageError: a path is wrong, or the teacher is unknown.
-        UnsupportedModel: the teacher is none that dfqonnx can read.
+        UnsupportedModel: dfqonnx cannot read the teacher.
         EnvironmentProblem: the runtime is missing.
     """
     require_runtime()
-    if spec.eval_data is not None:
-        check_eval_data(spec.eval_data)
-    students = tuple(_student(target) for target in spec.targets)
-    teacher = spec.teacher or _common_teacher(spec.targets)
+    if config.eval_data is not None:
+        check_eval_data(config.eval_data)
+    students = tuple(_find_student(named) for named in config.students)
+    teacher = config.teacher or _find_common_teacher(config.students)
     check_file(teacher, what="--teacher")
     recorder = RecordingProgress(progress or SilentProgress())
     model = open_model(teacher)
-    inputs = _inputs(spec, model, students, recorder)
-    material, images = _material(spec, model, inputs)
+    inputs = _resolve_inputs(config, model, students, recorder)
+    data, images = _choose_images(config, model, inputs)
     compared = tuple(
-        _measure(name, student, teacher, material, spec=spec, progress=recorder)
-        for name, student in zip(_names(spec.targets), students, strict=True)
+        _measure(name, student, teacher, data, config=config, progress=recorder)
+        for name, student in zip(_make_names(config.students), students, strict=True)
     )
     facts = measure_file(teacher)
     top1 = next((e.report.teacher.top1 for e in compared if e.report is not None), None)
@@ -67,24 +68,24 @@ def compare(spec: CompareConfig, *, progress: Progress | None = None) -> Compari
     )
 
 
-def _student(target: Path) -> Path:
-    """Return the quantized file that a target means."""
-    if not target.is_dir():
-        check_file(target, what="compare")
-        return target
-    student = target / read_report(target).student.path
-    check_file(student, what=f"compare {target}:")
+def _find_student(named: Path) -> Path:
+    """Return the quantized file that an output folder or a file stands for."""
+    if not named.is_dir():
+        check_file(named, what="compare")
+        return named
+    student = named / read_report(named).student.path
+    check_file(student, what=f"compare {named}:")
     return student
 
 
-def _common_teacher(targets: tuple[Path, ...]) -> Path:
+def _find_common_teacher(students: tuple[Path, ...]) -> Path:
     found: dict[str, Path] = {}
-    for target in targets:
-        if target.is_dir():
-            report = read_report(target)
-            place = find_teacher(report, target)
-            if place is not None:
-                found[report.teacher.sha256 or str(place)] = place
+    for folder in students:
+        if folder.is_dir():
+            report = read_report(folder)
+            teacher = find_teacher(report, folder)
+            if teacher is not None:
+                found[report.teacher.sha256 or str(teacher)] = teacher
     if len(found) != 1:
         why = (
             "the reports name several teachers" if found else "no report names an existing teacher"
@@ -93,22 +94,21 @@ def _common_teacher(targets: tuple[Path, ...]) -> Path:
     return next(iter(found.values()))
 
 
-def _names(targets: tuple[Path, ...]) -> list[str]:
+def _make_names(students: tuple[Path, ...]) -> list[str]:
     """Return short names, longer ones where short ones would be the same."""
-    short = [target.name if target.is_dir() else target.stem for target in targets]
+    short = [path.name if path.is_dir() else path.stem for path in students]
     counts = Counter(short)
     longer = [
-        name if counts[name] == 1 else str(target)
-        for name, target in zip(short, targets, strict=True)
+        name if counts[name] == 1 else str(path) for name, path in zip(short, students, strict=True)
     ]
     again = Counter(longer)
     return [n if again[n] == 1 else f"{n} #{k}" for k, n in enumerate(longer, 1)]
 
 
-def _inputs(
-    spec: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], progress: Progress
+def _resolve_inputs(
+    config: CompareConfig, model: NormalizedModel, students: tuple[Path, ...], progress: Progress
 ) -> ResolvedInputs:
-    """Ask the first student that says how pixels become its input."""
+    """Take the input format of the first student whose metadata has one."""
     metadata: Mapping[str, str] = model.source.metadata
     for student in students:
         own = read_metadata(student)
@@ -116,19 +116,20 @@ def _inputs(
             metadata = {**metadata, METADATA_KEY: own[METADATA_KEY]}
             break
     return resolve_inputs(
-        spec.preprocess, model, metadata=metadata, seed=spec.seed, progress=progress
+        config.preprocess, model, metadata=metadata, seed=config.seed, progress=progress
     )
 
 
-def _material(
-    spec: CompareConfig, model: NormalizedModel, inputs: ResolvedInputs
+def _choose_images(
+    config: CompareConfig, model: NormalizedModel, inputs: ResolvedInputs
 ) -> tuple[EvaluationData, str]:
-    data = open_eval_data(spec.eval_data, model, inputs.format)
+    """Return the images that all students are measured on, and what they are in words."""
+    data = open_eval_data(config.eval_data, model, inputs.format)
     if data is not None:
         return EvaluationData(inputs.format, None, data), f"{len(data):,} labeled images"
     size = inputs.format.image_size
-    rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=inputs.format.is_image)
+    rng = np.random.default_rng(config.seed)
+    pixels = make_probe_images(size, rng=rng, photo=inputs.format.is_image)
     words = f"{len(pixels)} procedural images on which no student was trained"
     return EvaluationData(inputs.format, pixels), words
 
@@ -137,13 +138,13 @@ def _measure(
     name: str,
     student: Path,
     teacher: Path,
-    material: EvaluationData,
+    data: EvaluationData,
     *,
-    spec: CompareConfig,
+    config: CompareConfig,
     progress: Progress,
 ) -> ComparedStudent:
     try:
-        found = evaluate(teacher, student, material, threads=spec.threads, progress=progress)
+        found = evaluate(teacher, student, data, threads=config.threads, progress=progress)
         quant = recorded_quantization(read_metadata(student))
     except UsageError as error:
         return ComparedStudent(name, str(student), None, str(error))

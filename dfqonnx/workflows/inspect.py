@@ -1,4 +1,4 @@
-"""What a run would do with a model, known without running anything: `inspect` and `--dry-run`."""
+"""What a run would do with a model, without running anything: `inspect` and `run --dry-run`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
-from dfqonnx.workflows.preflight import check_room, preflight
+from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.resolve_inputs import open_eval_data
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
 
 
 def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspection:
-    """Check everything that a run would check, and say what it would do; nothing is written.
+    """Check everything that a run checks, and return what it would do; nothing is written.
 
     Raises:
         UsageError: a path, a setting or evaluation data that does not fit.
@@ -45,7 +45,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
         check_operators(teacher.model.ir, target)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
-    check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
+    check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     return build_inspection(teacher.model, plan, config.quant)
@@ -59,10 +59,10 @@ def inspect(
     image_size: tuple[int, ...] | None = None,
     target: str = DEFAULT_TARGET,
 ) -> Inspection:
-    """Inspect a model, and try whether every node can be trained through.
+    """Inspect a model, and check whether every node can be trained through.
 
     Returns:
-        what was found; with `refusals` when a run would end with exit code 3.
+        the inspection; it has `refusals` when a run would end with exit code 3.
 
     Raises:
         UsageError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before anything slow, checked first."""
+"""The checks of paths, disk and packages before anything slow."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from dfqonnx.runtime.session import require_runtime
 SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
 
 
-def preflight(spec: RunConfig) -> None:
+def preflight(config: RunConfig) -> None:
     """Check paths, output folder, disk space and ONNX Runtime.
 
     Raises:
         UsageError: a path is wrong.
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
-    check_file(spec.model, what="--model")
-    if spec.eval_data is not None:
-        check_eval_data(spec.eval_data)
-    check_images(spec.images)
-    check_out(spec.out)
-    check_room(spec)
+    check_file(config.model, what="--model")
+    if config.eval_data is not None:
+        check_eval_data(config.eval_data)
+    check_images(config.images)
+    check_out(config.out)
+    check_disk(config)
     require_runtime()
 
 
-def check_room(spec: RunConfig, *, pixels: int = 0) -> None:
+def check_disk(config: RunConfig, *, pixels: int = 0) -> None:
     """Refuse to begin on a disk that cannot hold the result.
 
     Args:
-        spec: names the model and the output folder.
-        pixels: bytes that synthetic images take; known once the model is open.
+        config: the model and the output folder.
+        pixels: the bytes of synthetic images; known once the model is open.
 
     Raises:
         EnvironmentProblem: too little is free.
     """
-    check_space(spec.out, needed=SPARE_BYTES + 2 * spec.model.stat().st_size + pixels)
+    check_space(config.out, needed=SPARE_BYTES + 2 * config.model.stat().st_size + pixels)
 
 
-def check_comparison(spec: ValidateConfig) -> None:
+def check_validation(config: ValidateConfig) -> None:
     """Check what `dfqonnx validate` was given.
 
     Raises:
         UsageError: a path is wrong.
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
-    check_file(spec.teacher, what="--teacher")
-    check_file(spec.student, what="--student")
-    if spec.eval_data is not None:
-        check_eval_data(spec.eval_data)
-    check_images(spec.images)
-    if spec.out is not None:
-        check_out(spec.out)
+    check_file(config.teacher, what="--teacher")
+    check_file(config.student, what="--student")
+    if config.eval_data is not None:
+        check_eval_data(config.eval_data)
+    check_images(config.images)
+    if config.out is not None:
+        check_out(config.out)
     require_runtime()
 
 
@@ -70,7 +70,7 @@ def check_file(path: Path, *, what: str) -> None:
     if path.is_dir():
         raise UsageError(f"{what} {path}: is a folder; give an ONNX file")
     if not path.exists():
-        raise UsageError(f"{what} {path}: no such file{_similar(path)}")
+        raise UsageError(f"{what} {path}: no such file{_list_models(path)}")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -123,7 +123,7 @@ def check_space(out: Path, *, needed: int) -> None:
         )
 
 
-def _similar(path: Path) -> str:
+def _list_models(path: Path) -> str:
     """Name the ONNX files that do lie there, for a mistyped name."""
     folder = path.parent
     names = sorted(p.name for p in folder.glob("*.onnx"))[:3] if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""The story of a run: a float ONNX file in, a proven low-bit one out.
+"""`dfqonnx run`: from a float ONNX file to a quantized one with its report.
 
     open -> place -> synthesize -> equalize -> distill -> export -> evaluate -> report
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
-from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
+from dfqonnx.distill.distill import distill
+from dfqonnx.equalization.equalize import equalize
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
@@ -37,31 +35,30 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import (
-    FinishedRun,
-    HeldOut,
-    Proof,
+    RunEvaluation,
+    TrainedRun,
     assemble_report,
     write_run,
 )
-from dfqonnx.workflows.preflight import check_room, preflight
-from dfqonnx.workflows.resolve_inputs import estimate, open_eval_data, open_real
+from dfqonnx.workflows.preflight import check_disk, preflight
+from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
-    """Quantize a model and prove the result; everything is written to `config.out`.
+    """Quantize a model and measure the result; everything is written to `config.out`.
 
     Raises:
-        UsageError: a path, a setting or evaluation data that does not fit.
+        UsageError: a path, a setting or evaluation data does not fit.
         UnsupportedModel: the model cannot be quantized; every offending node is named.
-        EnvironmentProblem: runtime, device, disk or permission.
+        EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
     preflight(config)
-    recording = RecordingProgress(progress or SilentProgress())
+    recorder = RecordingProgress(progress or SilentProgress())
     device = choose_device(config.device)
-    context = RunContext(config.seed, device, recording, config.budget)
+    context = RunContext(config.seed, device, recorder, config.budget)
     teacher = open_teacher(
         config.model,
         preprocess=config.preprocess,
@@ -71,54 +68,51 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     )
     target = TARGETS[config.target]
     check_operators(teacher.model.ir, target)
-    check_room(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
+    check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
-    real = open_real(config.images, teacher.inputs)
+    real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
         images = _synthesize(config, teacher, plan, context)
-        recording.start("initialize", 1)
+        recorder.start("initialize", 1)
         network = equalize(
             teacher.program,
             plan,
             teacher.model.statistics,
             spec=config.recipe.equalization,
             inputs=teacher.inputs,
-            progress=recording,
+            progress=recorder,
         )
         student = Student(network.program, network.plan)
-        trained = _distill(config, student, network, images, inputs=teacher.inputs, context=context)
-        file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
-        _export(config, teacher, network.plan, student, file=file, progress=recording)
-        places = np.array(trained.held_out, np.int64)
-        held = HeldOut(images.pixels[places], trained.held_out)
-        proof = _evaluate(
-            config,
-            teacher,
+        distilled = distill(
+            network,
             student,
-            trained,
-            file=file,
-            held=held,
-            labeled=labeled,
-            progress=recording,
+            images,
+            config=config.recipe.distillation,
+            equalization=config.recipe.equalization,
+            inputs=teacher.inputs,
+            context=_without(images.seconds, context),
         )
-        estimated = estimate(config.model, file, teacher.inputs, real=real)
-        finished = FinishedRun(
+        trained = TrainedRun(
             config=config,
             teacher=teacher,
+            images=images,
             network=network,
             student=student,
-            images=images,
-            held=held,
-            trained=trained,
-            proof=proof,
-            estimate=estimated,
-            file=file,
-            seconds=recording.seconds(),
-            warnings=tuple(recording.warnings),
+            distilled=distilled,
+        )
+        file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
+        _export(trained, file, recorder)
+        evaluation = _evaluate(trained, file, labeled, recorder)
+        report = assemble_report(
+            trained,
+            evaluation,
+            estimate_drop(config.model, file, inputs=teacher.inputs, real=real),
+            seconds=recorder.seconds(),
+            warnings=recorder.warnings,
             gpu=gpu_name(context),
         )
-        return write_run(assemble_report(finished), finished, folder)
+        return write_run(report, trained, folder)
 
 
 def _synthesize(
@@ -134,47 +128,25 @@ def _synthesize(
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
-        spec=recipe,
+        config=recipe,
         context=context.with_budget(share),
         opponents=opponents,
     )
 
 
-def _distill(
-    config: RunConfig,
-    student: Student,
-    network: EqualizedNetwork,
-    images: SyntheticImages,
-    *,
-    inputs: InputFormat,
-    context: RunContext,
-) -> Distilled:
-    left = None if config.budget is None else max(1.0, config.budget - images.seconds)
-    return distill(
-        network,
-        student,
-        images,
-        config=config.recipe.distillation,
-        equalization=config.recipe.equalization,
-        inputs=inputs,
-        context=context.with_budget(left),
-    )
+def _without(seconds: float, context: RunContext) -> RunContext:
+    """Return the context with the budget that is left after `seconds`."""
+    budget = context.budget_seconds
+    return context.with_budget(None if budget is None else max(1.0, budget - seconds))
 
 
-def _export(
-    config: RunConfig,
-    teacher: Teacher,
-    plan: QuantizationPlan,
-    student: Student,
-    *,
-    file: Path,
-    progress: Progress,
-) -> None:
+def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
+    config, teacher = run.config, run.teacher
     recipe = hashlib.sha256(write_recipe(config.recipe).encode()).hexdigest()
     metadata = describe(
         version=__version__,
         quant=config.quant,
-        target=plan.target,
+        target=run.network.plan.target,
         seed=config.seed,
         recipe=recipe[:16],
         teacher=teacher.model.source.sha256,
@@ -184,8 +156,8 @@ def _export(
     progress.start("export", 1)
     exported = export(
         teacher.model,
-        plan,
-        student.qparams(),
+        run.network.plan,
+        run.student.qparams(),
         storage=config.quant.weight_storage,
         metadata=metadata,
     )
@@ -194,24 +166,15 @@ def _export(
 
 
 def _evaluate(
-    config: RunConfig,
-    teacher: Teacher,
-    student: Student,
-    trained: Distilled,
-    *,
-    file: Path,
-    held: HeldOut,
-    labeled: EvalData | None,
-    progress: Progress,
-) -> Proof:
+    run: TrainedRun, file: Path, labeled: EvalData | None, progress: Progress
+) -> RunEvaluation:
     """Measure the exported file against the float model and against the torch student."""
-    progress.start("evaluate", 1)
-    inputs = teacher.inputs
-    torch_run = run_student(student, held.pixels, inputs)
-    data = EvaluationData(inputs, held.pixels, labeled, torch_run)
-    found = evaluate(config.model, file, data, progress=progress)
-    untrained = None
+    student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
+    pixels = run.held_out_pixels()
+    data = EvaluationData(inputs, pixels, labeled, run_student(student, pixels, inputs))
+    found = evaluate(run.config.model, file, data, progress=progress)
     same = class_agreement(student, labeled, found, inputs)
-    if trained.kept and found.evaluation is not None and found.evaluation.drop is not None:
-        untrained = untrained_top1(student, trained.untrained, labeled, inputs)
-    return Proof(found, same, untrained)
+    untrained = None
+    if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
+        untrained = untrained_top1(student, distilled.untrained, labeled, inputs)
+    return RunEvaluation(file.name, found, same, untrained)

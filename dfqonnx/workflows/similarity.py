@@ -1,7 +1,8 @@
-"""Hold an image set against what a network remembers of its training data: `dfqonnx similarity`.
+"""`dfqonnx similarity`: the divergence of an image set from a network's training data.
 
-The same network, the same measure and three sets that anybody can make tell what the number means:
-noise, dead leaves, and images that the network's own statistics asked for.
+The training data are known by their BatchNormalization statistics. Three reference sets that
+anybody can make show what the number means: noise, dead leaves, and images that are optimized
+through the network itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.workflows.preflight import check_file
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
-CHUNK_VALUES = 2**20  # pixels shown at once
+CHUNK_VALUES = 2**20  # pixels of one pass
 REFERENCE_IMAGES = 256
 REFERENCES = {
     "noise": SynthesisConfig(source="noise", images=REFERENCE_IMAGES),
@@ -35,18 +36,18 @@ REFERENCES = {
         source="optimized",
         images=REFERENCE_IMAGES,
         dead_leaves_fraction=0.0,
-        pixels=PixelOptimizationConfig(30, 30),
+        pixels=PixelOptimizationConfig(first_batch_steps=30, batch_steps=30),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A set that the number is placed by.
+    """A reference set.
 
     Attributes:
-        name: what it is.
-        divergence: how far it is from the training data.
+        name: the kind of its images.
+        divergence: its divergence from the training data.
     """
 
     name: str
@@ -58,13 +59,13 @@ class Similarity:
     """What `dfqonnx similarity` found.
 
     Attributes:
-        model: path.
-        images: path.
-        batchnorm: state of the model's statistics: present or partly.
+        model: the path of the model.
+        images: the path of the images.
+        batchnorm: the state of the model's statistics: present or partly.
         preprocess: how pixels became the tensor.
-        note: what was done to the images to fit; empty when nothing.
-        divergence: of the images.
-        references: nearest last.
+        note: what was done to the images to fit the model; empty when nothing.
+        divergence: the divergence of the images.
+        references: the reference sets, the nearest last.
     """
 
     model: str
@@ -76,31 +77,31 @@ class Similarity:
     references: tuple[Reference, ...]
 
 
-def measure_similarity(spec: SimilarityConfig, *, progress: Progress | None = None) -> Similarity:
-    """Measure an image set.
+def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = None) -> Similarity:
+    """Measure the divergence of an image set.
 
     Raises:
-        UsageError: a path or an image does not fit, or the model has no BatchNormalization.
-        UnsupportedModel: the model is none that dfqonnx can read.
+        UsageError: a path or an image does not fit.
+        UnsupportedModel: dfqonnx cannot read the model, or it has no BatchNormalization.
         EnvironmentProblem: the device is missing.
     """
-    check_file(spec.model, what="--model")
-    context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
-    model, program = open_program(spec.model)
+    check_file(config.model, what="--model")
+    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    model, program = open_program(config.model)
     if not model.statistics:
-        raise UnsupportedModel(_nothing_to_compare_with(spec))
-    teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
-    images, count = open_images(spec.images, teacher.inputs.image_size)
+        raise UnsupportedModel(_explain_missing_statistics(config))
+    teacher = add_inputs(model, program, preprocess=config.preprocess, context=context)
+    images, count = open_images(config.images, teacher.inputs.image_size)
     context.progress.start("evaluate", count)
     found = _divergence(teacher, _read(images, count, context.progress), context)
     return Similarity(
-        model=str(spec.model),
-        images=str(spec.images),
+        model=str(config.model),
+        images=str(config.images),
         batchnorm=teacher.model.batchnorm,
         preprocess=teacher.inputs.preprocessing,
         note=images.note(),
         divergence=found,
-        references=_references(teacher, context) if spec.references else (),
+        references=_references(teacher, context) if config.references else (),
     )
 
 
@@ -111,17 +112,16 @@ def _divergence(
     batches = (
         teacher.inputs.to_tensor(torch.from_numpy(np.ascontiguousarray(part))) for part in parts
     )
-    device = torch.device(context.device)
-    return measure_divergence(teacher.program, teacher.model.statistics, batches, device=device)
+    statistics = teacher.model.statistics
+    return measure_divergence(teacher.program, statistics, batches, context=context)
 
 
-def _nothing_to_compare_with(spec: SimilarityConfig) -> str:
+def _explain_missing_statistics(config: SimilarityConfig) -> str:
     return (
-        f"{spec.model}: no BatchNormalization is left in this file, so it remembers nothing of its"
-        " training data that images could be held against; export it again with"
-        " BatchNormalization kept (torch.onnx.export with training=TrainingMode.PRESERVE, or"
-        " do_constant_folding=False), or measure agreement instead:"
-        " dfqonnx validate --teacher T --student S"
+        f"{config.model}: no BatchNormalization is left in this file, so it has no statistics of"
+        " its training data to compare images with; export it again with BatchNormalization kept"
+        " (torch.onnx.export with training=TrainingMode.PRESERVE, or do_constant_folding=False), or"
+        " measure agreement instead: dfqonnx validate --teacher T --student S"
     )
 
 
@@ -135,14 +135,14 @@ def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArr
 
 
 def _references(teacher: Teacher, context: RunContext) -> tuple[Reference, ...]:
-    """Return the sets to compare with, the furthest first."""
+    """Measure the reference sets; return them, the furthest first."""
     found = []
     for name, recipe in REFERENCES.items():
         images = synthesize(
             teacher.program,
             teacher.model.statistics,
             inputs=teacher.inputs,
-            spec=recipe,
+            config=recipe,
             context=context,
         )
         chunk = max(1, CHUNK_VALUES // images.pixels[0].size)

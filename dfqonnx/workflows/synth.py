@@ -1,4 +1,4 @@
-"""Make images for a network and keep them: `dfqonnx synth`. Nothing is trained but generators.
+"""`dfqonnx synth`: images for a network, written to files. Nothing is trained but generators.
 
 model -> images -> the network's classes -> files
 """
@@ -21,7 +21,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
-from dfqonnx.data.write_images import WrittenImages, check_images_out, write_images_out
+from dfqonnx.data.write_images import LabeledPixels, check_images_out, write_images_out
 from dfqonnx.errors import UsageError
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
@@ -33,26 +33,24 @@ from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_file, check_space
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
-OPPONENT = QuantizationConfig(
-    BitWidths(4, 4)
-)  # what images play against, where a recipe asks for a student
+OPPONENT = QuantizationConfig(BitWidths(4, 4))  # the student, where a recipe needs one
 CHUNK_VALUES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizedFiles:
-    """What was made and where it lies.
+    """What was made, and the files that hold it.
 
     Attributes:
         out: the images.
         sheet: the contact sheet.
         generator: the trained generator; None where the recipe has none.
-        count: images.
+        count: the number of images.
         size: height, width and channels.
-        source: name of the source.
-        guided_by: what steered it, in words.
+        source: the name of the source.
+        guided_by: what guided it, in words.
         divergence: from the training data, in nats; None without BatchNormalization.
-        classes: how many images of each class the network sees; empty where it tells none apart.
+        classes: the number of images by the network's class; empty where it has no classes.
         seconds: wall clock.
     """
 
@@ -68,42 +66,42 @@ class SynthesizedFiles:
     seconds: float
 
 
-def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) -> SynthesizedFiles:
+def synthesize_to_files(
+    config: SynthConfig, *, progress: Progress | None = None
+) -> SynthesizedFiles:
     """Make images and write them.
 
     Raises:
         UsageError: a path or the recipe does not fit.
-        UnsupportedModel: the model is none that dfqonnx can read.
+        UnsupportedModel: dfqonnx cannot read the model.
         EnvironmentProblem: the device is missing, or the disk fails.
     """
     started = time.perf_counter()
-    check_file(spec.model, what="--model")
-    check_images_out(spec)
-    context = RunContext(spec.seed, choose_device(spec.device), progress or SilentProgress())
-    model, program = open_program(spec.model, recipe=spec.recipe)
+    check_file(config.model, what="--model")
+    check_images_out(config)
+    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    model, program = open_program(config.model, recipe=config.recipe)
     if len(model.input_shape) != 3:
         form = "x".join(map(str, model.input_shape))
-        raise UsageError(f"{spec.model}: reads {form} values, no images; there is nothing to draw")
-    teacher = add_inputs(model, program, preprocess=spec.preprocess, context=context)
-    images = _synthesize(spec, teacher, context)
+        raise UsageError(
+            f"{config.model}: reads {form} values, no images; there is nothing to synthesize"
+        )
+    teacher = add_inputs(model, program, preprocess=config.preprocess, context=context)
+    images = _synthesize(config, teacher, context)
     classes = _classes(teacher, images.pixels, context)
-    write_images_out(
-        spec, WrittenImages(images.pixels, classes, _array(spec, images.pixels, teacher.inputs))
-    )
-    sheet = contact_sheet(images.pixels)
-    if classes is not None:
-        sheet = class_sheet(images.pixels, classes)
-    with atomic_file(spec.sheet) as place:
+    tensor = _calibration_array(config, images.pixels, teacher.inputs)
+    write_images_out(config, LabeledPixels(images.pixels, classes, tensor))
+    sheet = contact_sheet(images.pixels) if classes is None else class_sheet(images.pixels, classes)
+    with atomic_file(config.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
-    live = images.live
-    if live is not None:
-        with atomic_file(spec.generator) as place:
-            write_arrays(live.state(), place)
+    if images.generators is not None:
+        with atomic_file(config.generator) as place:
+            write_arrays(images.generators.state(), place)
     counts = np.unique([] if classes is None else classes, return_counts=True)
     return SynthesizedFiles(
-        out=spec.out,
-        sheet=spec.sheet,
-        generator=None if live is None else spec.generator,
+        out=config.out,
+        sheet=config.sheet,
+        generator=None if images.generators is None else config.generator,
         count=len(images.pixels),
         size=(images.pixels.shape[1], images.pixels.shape[2], images.pixels.shape[3]),
         source=images.source,
@@ -114,13 +112,13 @@ def synthesize_to_files(spec: SynthConfig, *, progress: Progress | None = None) 
     )
 
 
-def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> SyntheticImages:
-    recipe = spec.recipe.synthesis
-    if spec.count is not None:
-        recipe = dataclasses.replace(recipe, images=spec.count)
-    size = 4 if spec.kind == "npy" else 1  # float32 or uint8
-    check_space(spec.out, needed=size * pixel_bytes(recipe, teacher.inputs.shape))
-    against = make_fixed_opponents(
+def _synthesize(config: SynthConfig, teacher: Teacher, context: RunContext) -> SyntheticImages:
+    recipe = config.recipe.synthesis
+    if config.count is not None:
+        recipe = dataclasses.replace(recipe, images=config.count)
+    size = 4 if config.kind == "npy" else 1  # float32 or uint8
+    check_space(config.out, needed=size * pixel_bytes(recipe, teacher.inputs.shape))
+    opponents = make_fixed_opponents(
         teacher.program,
         place_quantizers(
             teacher.model, OPPONENT, TARGETS[DEFAULT_TARGET], input_signed=teacher.inputs.signed
@@ -134,9 +132,9 @@ def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> Syn
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
-        spec=recipe,
+        config=recipe,
         context=context,
-        opponents=against,
+        opponents=opponents,
     )
 
 
@@ -144,7 +142,7 @@ def _synthesize(spec: SynthConfig, teacher: Teacher, context: RunContext) -> Syn
 def _classes(
     teacher: Teacher, pixels: NDArray[np.uint8], context: RunContext
 ) -> NDArray[np.int64] | None:
-    """Return the network's class of every image; None where it tells none apart."""
+    """Return the network's class of every image; None where it has no classes."""
     net = ProgramModule(teacher.program, channels_last=True).to(context.device)
     found = []
     for part in torch.split(torch.from_numpy(pixels), max(1, CHUNK_VALUES // pixels[0].size)):
@@ -155,15 +153,15 @@ def _classes(
     return torch.cat(found).numpy()
 
 
-def _array(
-    spec: SynthConfig, pixels: NDArray[np.uint8], inputs: InputFormat
+def _calibration_array(
+    config: SynthConfig, pixels: NDArray[np.uint8], inputs: InputFormat
 ) -> NDArray[np.float32] | None:
-    """Return the float array of an npy in the layout asked for; None for other kinds."""
-    if spec.kind != "npy":
+    """Return the float array of an npy in its layout; None for other kinds."""
+    if config.kind != "npy":
         return None
-    layout = spec.layout or inputs.preprocessing.layout
+    layout = config.layout or inputs.preprocessing.layout
     shape = pixels.shape[1:]
-    if spec.preprocessed:
+    if config.preprocessed:
         preprocessing = dataclasses.replace(inputs.preprocessing, layout=layout)
         shape = shape if layout == "NHWC" else (shape[2], *shape[:2])
         return InputFormat(preprocessing, shape).to_tensor(pixels)

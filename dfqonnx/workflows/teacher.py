@@ -1,4 +1,4 @@
-"""Opening the float model: everything that trains, inspects or draws begins here."""
+"""Opening the float model: everything that trains, inspects or synthesizes begins here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageE
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.runtime.session import Session
-from dfqonnx.workflows.resolve_inputs import offers, resolve_inputs
+from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_inputs
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Teacher:
     """The float model of a run.
 
     Attributes:
-        model: the normalized graph, cut in front of what cannot be trained.
+        model: the normalized graph, truncated in front of what cannot be trained.
         program: the same as a torch program.
         inputs: how pixels become its input.
         inputs_guessed: whether neither the user nor the file said so.
@@ -50,10 +50,10 @@ def open_teacher(
 
     Args:
         path: the user's file.
-        preprocess: what the user said of its input; None takes the file's word, or guesses.
-        context: the seed of a guess, and the progress that is told of it.
-        recipe: what is to be done with it; None asks for nothing.
-        image_size: for an input that leaves its size open.
+        preprocess: the user's preprocessing; None takes that of the file, or guesses.
+        context: the seed of a guess, and the progress that is warned of it.
+        recipe: a recipe whose needs the model has to meet.
+        image_size: the size for an input that leaves it open.
 
     Raises:
         UsageError: the file cannot be read, or `preprocess` or the recipe does not fit it.
@@ -87,18 +87,18 @@ def open_program(
     """Return the graph and the program of a float model; see `open_teacher`."""
     model = truncate_at_unsupported(open_model(path, image_size=image_size))
     if recipe is not None:
-        check_needs(recipe, path, there=offers(model))
+        check_needs(recipe, path, available=find_available_needs(model))
     program = to_program(model)
     check_executable(path, program, model.input_shape)
     return model, program
 
 
 def check_executable(path: Path, program: Program, shape: tuple[int, ...]) -> None:
-    """Find out before anything slow whether the float network can be executed.
+    """Refuse a float network that cannot be executed, before anything slow.
 
     Args:
         path: the user's file.
-        program: what is trained.
+        program: the network that is trained.
         shape: the shape of its input without the batch axis.
 
     Raises:
@@ -116,7 +116,7 @@ def check_executable(path: Path, program: Program, shape: tuple[int, ...]) -> No
 
 
 def choose_device(wanted: Device) -> str:
-    """Return where torch works, `cpu` or `cuda`.
+    """Return the device of torch, `cpu` or `cuda`.
 
     Raises:
         EnvironmentProblem: CUDA was asked for and is not there.
@@ -130,5 +130,5 @@ def choose_device(wanted: Device) -> str:
 
 
 def gpu_name(context: RunContext) -> str | None:
-    """Return what the GPU of a run calls itself; None for the processor."""
+    """Return the name of a run's GPU; None for the processor."""
     return torch.cuda.get_device_name() if context.device == "cuda" else None

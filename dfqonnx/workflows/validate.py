@@ -1,7 +1,7 @@
-"""Hold a quantized file against its float teacher: `dfqonnx validate`. Needs no torch.
+"""`dfqonnx validate`: measure a quantized file against its float teacher. Needs no torch.
 
-Without evaluation data both are compared on the images that the student's own run kept from
-training, where they lie beside it, else on procedural ones: they show parity, integer kernels,
+Without evaluation data both are compared on the images that the student's own run held out from
+training, where they lie beside it, or else on procedural ones: they show parity, integer kernels,
 speed and rough agreement, not accuracy.
 """
 
@@ -17,8 +17,9 @@ from dfqonnx.config.commands import ValidateConfig
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
-from dfqonnx.data.probe_images import paint_probe_images
-from dfqonnx.data.unlabeled import held_out_images
+from dfqonnx.data.probe_images import make_probe_images
+from dfqonnx.data.unlabeled import read_held_out_images
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.export.metadata import (
     read_metadata,
@@ -35,44 +36,48 @@ from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
-from dfqonnx.workflows.preflight import check_comparison
+from dfqonnx.workflows.preflight import check_validation
 from dfqonnx.workflows.resolve_inputs import (
     ResolvedInputs,
-    estimate,
     open_eval_data,
-    open_real,
+    read_real_images,
     resolve_inputs,
 )
 
 
-def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Report:
-    """Measure a student against its teacher; writes to `spec.out` where that is given.
+def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Report:
+    """Measure a student against its teacher; write the report to `config.out` where that is given.
 
     Raises:
-        UsageError: a path, or files and data that do not fit each other.
-        UnsupportedModel: the teacher is none that dfqonnx can read.
-        EnvironmentProblem: runtime or permission.
+        UsageError: a path is wrong, or files and data do not fit each other.
+        UnsupportedModel: dfqonnx cannot read the teacher.
+        EnvironmentProblem: the runtime or a permission is missing.
     """
     progress = RecordingProgress(progress or SilentProgress())
-    check_comparison(spec)
-    metadata = read_metadata(spec.student)
-    model = open_model(spec.teacher, image_size=spec.image_size or recorded_image_size(metadata))
+    check_validation(config)
+    metadata = read_metadata(config.student)
+    model = open_model(
+        config.teacher, image_size=config.image_size or recorded_image_size(metadata)
+    )
     inputs = resolve_inputs(
-        spec.preprocess,
+        config.preprocess,
         model,
-        metadata={**model.source.metadata, **metadata},  # the student knows better
-        seed=spec.seed,
+        metadata={**model.source.metadata, **metadata},  # the student's entries win
+        seed=config.seed,
         progress=progress,
     )
-    data = open_eval_data(spec.eval_data, model, inputs.format)
-    real = open_real(spec.images, inputs.format)
-    pixels = None if data else _pixels(spec, inputs.format, progress)
+    data = open_eval_data(config.eval_data, model, inputs.format)
+    real = read_real_images(config.images, inputs.format)
+    pixels = None if data else _choose_pixels(config, inputs.format, progress)
     found = evaluate(
-        spec.teacher, spec.student, EvaluationData(inputs.format, pixels, data), progress=progress
+        config.teacher,
+        config.student,
+        EvaluationData(inputs.format, pixels, data),
+        progress=progress,
     )
     quant = recorded_quantization(metadata)
-    estimated = estimate(spec.teacher, spec.student, inputs.format, real=real)
-    report = build_report(found, kept_float=_floats(model, metadata, inputs))
+    estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=real)
+    report = build_report(found, kept_float=_find_float_nodes(model, metadata, inputs))
     report = dataclasses.replace(
         report,
         estimated_drop=estimated,
@@ -84,28 +89,30 @@ def validate(spec: ValidateConfig, *, progress: Progress | None = None) -> Repor
         warnings=(*progress.warnings, *report.warnings),
         environment=describe_environment(),
     )
-    report = apply_gates(report, spec.gates, strict=spec.strict_gates)
-    if spec.out is None:
+    report = apply_gates(report, config.gates, strict=config.strict_gates)
+    if config.out is None:
         return report
-    with atomic_folder(spec.out) as folder:
+    with atomic_folder(config.out) as folder:
         return write_report(report, folder)
 
 
-def _pixels(spec: ValidateConfig, inputs: InputFormat, progress: Progress) -> NDArray[np.uint8]:
+def _choose_pixels(
+    config: ValidateConfig, inputs: InputFormat, progress: Progress
+) -> NDArray[np.uint8]:
     size = inputs.image_size
-    own = held_out_images(spec.student, size)
-    if own is not None:
+    held = read_held_out_images(config.student, size)
+    if held is not None:
         progress.note(
-            f"The files are compared on {len(own)} images that the student's run held out."
+            f"The files are compared on {len(held)} images that the student's run held out."
         )
-        return own
-    rng = np.random.default_rng(spec.seed)
-    pixels = paint_probe_images(size, rng=rng, photo=inputs.is_image)
+        return held
+    rng = np.random.default_rng(config.seed)
+    pixels = make_probe_images(size, rng=rng, photo=inputs.is_image)
     progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels
 
 
-def _floats(
+def _find_float_nodes(
     model: NormalizedModel, metadata: Mapping[str, str], inputs: ResolvedInputs
 ) -> set[str]:
     """Return the nodes that the student's run left in float on purpose."""

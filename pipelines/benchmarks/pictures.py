@@ -105,7 +105,7 @@ def draw(recipe: Recipe, count: int) -> Picture:
         out = Path(folder) / "images.npz"
         inputs = PRESETS["cifar10"]
         made = synthesize_to_files(
-            SynthConfig(MODEL, out, recipe=recipe, count=count, preprocess=inputs)
+            SynthConfig(model=MODEL, out=out, recipe=recipe, count=count, preprocess=inputs)
         )
         with np.load(out, allow_pickle=False) as file:
             pixels, classes = file["x"], file["y"]

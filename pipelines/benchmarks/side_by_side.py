@@ -36,8 +36,9 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
     quant_pre_process,
 )
 
-from dfqonnx.config.commands import CompareConfig, parse_duration
+from dfqonnx.config.commands import CompareConfig
 from dfqonnx.config.preprocess import read_preprocess
+from dfqonnx.config.request import parse_duration
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import UsageError
@@ -100,7 +101,7 @@ def main() -> None:
     made = [*ours(args), *runtimes(args, inputs)]
     comparison = compare(
         CompareConfig(
-            targets=tuple(one.path for one in made),
+            students=tuple(one.path for one in made),
             teacher=args.model,
             preprocess=inputs,
             eval_data=args.eval_data,

@@ -6,7 +6,7 @@
 Every student is quantized, exported and run in ONNX Runtime like any other. Widths 8 to 2, plain
 rounding or reconstruction, a short training, and damage on purpose: Gaussian noise on all weights,
 activation ranges cut, one layer at 2 bits, wrong channel scales, dark images to calibrate on.
-Labels enter only the column `drop`, which is what the instrument's coefficients are fitted to.
+Labels enter only the column `drop`, which is what the regression's coefficients are fitted to.
 Students that the table has already are not made again. About 25 minutes on one core.
 """
 
@@ -42,8 +42,17 @@ from dfqonnx.evaluation.drop_estimate.calibration_set import (
     write_students,
 )
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
-from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
-from dfqonnx.evaluation.drop_estimate.regression import Basis, fit, record, trials
+from dfqonnx.evaluation.drop_estimate.noise_ratio import (
+    certainty,
+    fixed_images_ratio,
+    real_images_ratio,
+)
+from dfqonnx.evaluation.drop_estimate.regression import (
+    Basis,
+    cross_validate,
+    fit_regression,
+    predict_held_out,
+)
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
@@ -173,7 +182,7 @@ def make(
     large = height > 64
     many = recipe.method == "trained"
     count = (256 if large else 2048) if many else (64 if large else 256)
-    chunks = dead_leaves(count, height=height, width=width, channels=channels, generator=generator)
+    chunks = dead_leaves(count, (height, width, channels), generator)
     pixels = torch.cat(list(chunks))
     if recipe.damage == "dark":
         pixels = (pixels * 0.5).round().to(torch.uint8)
@@ -250,24 +259,24 @@ class Bench:
         self.images = np.concatenate(
             [*make_fixed_images(size).values(), x[-REAL:], x[: network.images]]
         )
-        self.painted = sum(map(len, make_fixed_images(size).values()))
+        self.fixed = sum(map(len, make_fixed_images(size).values()))
         self.y = self.y[: network.images]
         path, _, inputs = self.teachers[0]
         self.teacher = outputs(path, inputs, self.images)
 
     def measure(self, label: str, path: Path, inputs: InputFormat) -> KnownStudent:
-        first, second = self.painted, self.painted + REAL
+        first, second = self.fixed, self.fixed + REAL
         t, s = self.teacher, outputs(path, inputs, self.images)
         right = [(z[second:].argmax(1) == self.y).mean() for z in (t, s)]
         return KnownStudent(
-            self.name,
-            label,
-            t.shape[1],
-            float(100 * (right[0] - right[1])),
-            len(self.y),
-            certainty(t[:first]),
-            painted_ratio(t[:first], s[:first]),
-            real_ratio(t[first:second], s[first:second]),
+            network=self.name,
+            student=label,
+            classes=t.shape[1],
+            drop=float(100 * (right[0] - right[1])),
+            images=len(self.y),
+            certainty=certainty(t[:first]),
+            fixed=fixed_images_ratio(t[:first], s[:first]),
+            real=real_images_ratio(t[first:second], s[first:second]),
         )
 
 
@@ -277,9 +286,9 @@ def say(*words: object) -> None:
 
 
 def show(known: list[KnownStudent]) -> None:
-    bases: tuple[Basis, ...] = ("painted", "real")
+    bases: tuple[Basis, ...] = ("fixed", "real")
     for basis in bases:
-        say(basis, fit(known, basis), record(trials(known, basis)))
+        say(basis, fit_regression(known, basis), cross_validate(predict_held_out(known, basis)))
 
 
 def main() -> None:

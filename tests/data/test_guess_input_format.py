@@ -12,13 +12,13 @@ import pytest
 
 from dfqonnx.core.input_format import METADATA_KEY, PRESETS
 from dfqonnx.core.progress import RecordingProgress, SilentProgress
-from dfqonnx.data.guess_input_format import recorded
+from dfqonnx.data.guess_input_format import read_recorded_format
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
-from dfqonnx.workflows.resolve_inputs import guess_inputs, resolve_inputs
+from dfqonnx.workflows.resolve_inputs import guess_input_format, resolve_inputs
 from tests.synthesis.tiny import tiny
 
 
@@ -44,7 +44,7 @@ def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
 
 def test_metadata_that_cannot_be_read_are_told() -> None:
     with pytest.raises(UsageError, match="--preprocess"):
-        recorded({METADATA_KEY: "{"})
+        read_recorded_format({METADATA_KEY: "{"})
 
 
 def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_what_was_asked_goes_before_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_batchnorm_statistics_give_the_preset_away(resnet: NormalizedModel) -> None:
-    guess = guess_inputs(resnet, seed=0)
+    guess = guess_input_format(resnet, seed=0)
     assert guess.preprocessing.name == "cifar10"  # what it was trained with
     assert not guess.certain
 
 
 def test_the_first_layer_tells_pixels_from_normalized_ones(resnet: NormalizedModel) -> None:
     blind = replace(resnet, statistics={})
-    guess = guess_inputs(blind, seed=0)
+    guess = guess_input_format(blind, seed=0)
     assert guess.preprocessing.std[0] != 1.0  # not 0..1 and not 0..255
     assert "first layer" in guess.reason
 
@@ -74,7 +74,7 @@ def test_without_statistics_layout_and_channels_still_follow_from_the_shape(
     tmp_path: Path, layout: str
 ) -> None:
     model = tiny(tmp_path, norm=False, layout=layout, channels=1)
-    guess = guess_inputs(model, seed=0)
+    guess = guess_input_format(model, seed=0)
     assert (guess.preprocessing.layout, guess.preprocessing.channels) == (layout, "gray")
     assert len(guess.preprocessing.mean) == 1
 
@@ -103,8 +103,8 @@ def test_images_too_large_to_try_several_presets_are_not_painted(
 ) -> None:
     monkeypatch.setattr("dfqonnx.data.guess_input_format.PROBE_VALUES", 16)
     monkeypatch.setattr(
-        "dfqonnx.workflows.resolve_inputs.paint_probe_images", None
+        "dfqonnx.workflows.resolve_inputs.make_probe_images", None
     )  # must not be called
-    guess = guess_inputs(tiny(tmp_path), seed=0)
+    guess = guess_input_format(tiny(tmp_path), seed=0)
     assert "too large" in guess.reason
     assert not guess.certain

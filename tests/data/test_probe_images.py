@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfqonnx.data.probe_images import FEWEST, IMAGES, paint_probe_images, sample_natural_noise
-from dfqonnx.data.unlabeled import held_out_images
+from dfqonnx.data.probe_images import FEWEST, IMAGES, make_probe_images, sample_natural_noise
+from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.report.files import write_images
 
 PIXELS = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
@@ -18,7 +18,7 @@ PIXELS = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
 def test_images_have_the_form_asked_and_use_the_range_of_pixels(
     shape: tuple[int, int, int],
 ) -> None:
-    images = paint_probe_images(shape, rng=np.random.default_rng(0))
+    images = make_probe_images(shape, rng=np.random.default_rng(0))
     assert images.shape == (IMAGES, *shape)
     assert images.dtype == np.uint8
     assert images.min() < 20
@@ -27,13 +27,13 @@ def test_images_have_the_form_asked_and_use_the_range_of_pixels(
 
 def test_large_images_are_fewer() -> None:
     assert (
-        len(paint_probe_images((700, 700, 1), rng=np.random.default_rng(0), photo=False)) == FEWEST
+        len(make_probe_images((700, 700, 1), rng=np.random.default_rng(0), photo=False)) == FEWEST
     )
 
 
 def test_the_same_seed_gives_the_same_images() -> None:
     first, again, other = (
-        paint_probe_images((16, 16, 3), rng=np.random.default_rng(seed), count=4)
+        make_probe_images((16, 16, 3), rng=np.random.default_rng(seed), count=4)
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
@@ -50,29 +50,29 @@ def test_noise_falls_with_frequency_as_asked() -> None:
 
 
 def test_neighboring_pixels_resemble_each_other_as_in_photographs() -> None:
-    images = paint_probe_images((32, 32, 3), rng=np.random.default_rng(0)).astype(float)
+    images = make_probe_images((32, 32, 3), rng=np.random.default_rng(0)).astype(float)
     pairs = images[:, :, 1:].ravel(), images[:, :, :-1].ravel()
     assert np.corrcoef(*pairs)[0, 1] > 0.8  # white noise has 0, photographs about 0.95
 
 
 def test_the_images_that_a_run_held_out_are_found_beside_its_student(tmp_path: Path) -> None:
     write_images(PIXELS, tmp_path / "synthetic", held=[4, 1])
-    found = held_out_images(tmp_path / "net.onnx", (4, 4, 3))
+    found = read_held_out_images(tmp_path / "net.onnx", (4, 4, 3))
     assert found is not None
     np.testing.assert_array_equal(found, PIXELS[[4, 1]])
 
 
 def test_images_of_another_size_or_unknown_history_are_not_used(tmp_path: Path) -> None:
     student = tmp_path / "net.onnx"
-    assert held_out_images(student, (4, 4, 3)) is None
+    assert read_held_out_images(student, (4, 4, 3)) is None
     write_images(PIXELS, tmp_path / "synthetic", held=[4, 1])
-    assert held_out_images(student, (8, 8, 3)) is None
+    assert read_held_out_images(student, (8, 8, 3)) is None
     write_images(PIXELS, tmp_path / "synthetic")
-    assert held_out_images(student, (4, 4, 3)) is None
+    assert read_held_out_images(student, (4, 4, 3)) is None
     archive = tmp_path / "synthetic" / "images.npz"
     np.savez(archive, x=PIXELS)
-    assert held_out_images(student, (4, 4, 3)) is None
+    assert read_held_out_images(student, (4, 4, 3)) is None
     np.savez(archive, x=PIXELS, held=[7])
-    assert held_out_images(student, (4, 4, 3)) is None
+    assert read_held_out_images(student, (4, 4, 3)) is None
     archive.write_bytes(b"no archive")
-    assert held_out_images(student, (4, 4, 3)) is None
+    assert read_held_out_images(student, (4, 4, 3)) is None

@@ -19,17 +19,21 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.synthesis.budget import Plan
+from dfqonnx.synthesis.budget import SynthesisPlan
 from dfqonnx.synthesis.synthesize import SyntheticImages
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
-INPUTS = InputFormat(Preprocessing("test", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), (3, 8, 8))
+INPUTS = InputFormat(
+    Preprocessing(name="test", scale=255.0, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)), (3, 8, 8)
+)
 
 
 def synthetic(pixels: np.ndarray) -> SyntheticImages:
     """Images as synthesis hands them over, all of one kind."""
     kinds = np.zeros(len(pixels), np.int64)
-    plan = Plan(images=len(pixels), optimized=0, batch=1, first=0, following=0)
+    plan = SynthesisPlan(
+        images=len(pixels), optimized=0, batch=1, first_batch_steps=0, batch_steps=0
+    )
     return SyntheticImages(
         pixels=pixels, source="test", reason="", plan=plan, seconds=0.0, kinds=kinds
     )

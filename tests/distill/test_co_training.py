@@ -36,7 +36,7 @@ def generated(tiny: Tiny, game: CoTrainingConfig, **losses: float) -> SyntheticI
             latent=8, width_multiplier=0.1, iterations=2, batch_size=16, lr=5e-3
         ),
     )  # fmt: skip
-    return synthesize(tiny[0], {}, inputs=INPUTS, spec=spec, context=RunContext())
+    return synthesize(tiny[0], {}, inputs=INPUTS, config=spec, context=RunContext())
 
 
 def run(
@@ -51,8 +51,8 @@ def run(
 
 
 def alive(images: SyntheticImages) -> OnlineGenerators:
-    assert images.live is not None
-    return images.live
+    assert images.generators is not None
+    return images.generators
 
 
 def moved(images: SyntheticImages, before: dict[str, np.ndarray]) -> bool:
@@ -82,7 +82,7 @@ def test_the_generator_steps_once_for_so_many_student_steps(
         told.append((len(opponents), done))
         return {}
 
-    monkeypatch.setattr(OnlineGenerators, "play", play)
+    monkeypatch.setattr(OnlineGenerators, "co_train", play)
     run(tiny, images)
     assert told == [(1, 0.0), (1, 5 / 12), (1, 10 / 12)]
 

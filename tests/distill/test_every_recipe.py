@@ -82,7 +82,7 @@ def test_a_recipe_makes_images_and_a_student_and_leaves_the_teacher_alone(
         teacher,
         model.statistics,
         inputs=inputs,
-        spec=recipe.synthesis,
+        config=recipe.synthesis,
         context=context,
         opponents=against,
     )

@@ -20,7 +20,7 @@ from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
-from dfqonnx.workflows.resolve_inputs import estimate, open_real
+from dfqonnx.workflows.resolve_inputs import read_real_images
 
 RNG = np.random.default_rng(1)
 INPUTS = InputFormat(PRESETS["cifar10"], (3, 32, 32))
@@ -38,7 +38,7 @@ def plain_student(teacher: Path, out: Path, bits: str) -> Path:
     )
     student = Student(program, sites)
     generator = torch.Generator().manual_seed(3)
-    made = dead_leaves(64, height=32, width=32, channels=3, generator=generator)
+    made = dead_leaves(64, (32, 32, 3), generator)
     student.initialize([INPUTS.to_tensor(torch.cat(list(made)))])
     write(export(model, sites, student.qparams()), out)
     return out
@@ -60,8 +60,8 @@ def test_a_student_made_here_loses_what_the_interval_says(
     true = 100 * (right[0] - right[1])
     np.savez(tmp_path / "few.npz", x=x[-100:])
     for images in (None, tmp_path / "few.npz"):
-        real = open_real(images, INPUTS)
-        told = estimate(teacher, student, INPUTS, real=real)
+        real = read_real_images(images, INPUTS)
+        told = estimate_drop(teacher, student, inputs=INPUTS, real=real)
         assert told.low is not None
         assert told.high is not None
         assert told.low <= true <= told.high
@@ -81,30 +81,30 @@ def test_it_says_where_it_cannot_tell(root: Path) -> None:
     values = InputFormat(PRESETS["raw"], (32, 32))
     assert "no image" in estimate_drop(teacher, teacher, inputs=values).reason
     few = answers(classes=3)
-    assert "3 classes" in estimate_from_outputs("painted", few, [few, few]).reason
+    assert "3 classes" in estimate_from_outputs("fixed", few, [few, few]).reason
     broken = answers()
     bad = broken.copy()
     bad[0, 0] = np.nan
-    assert "finite" in estimate_from_outputs("painted", broken, [broken, bad]).reason
+    assert "finite" in estimate_from_outputs("fixed", broken, [broken, bad]).reason
     one = answers()
     one[:, 2] += 100
-    assert "one and the same class" in estimate_from_outputs("painted", one, [one, one]).reason
+    assert "one and the same class" in estimate_from_outputs("fixed", one, [one, one]).reason
     vague = answers(scale=0.01)
-    found = estimate_from_outputs("painted", vague, [vague, vague])
+    found = estimate_from_outputs("fixed", vague, [vague, vague])
     assert found.value is None
     assert "less certain" in found.reason
 
 
 def test_beyond_the_worst_known_student_the_interval_is_open_upwards() -> None:
     t = answers(n=512)
-    found = estimate_from_outputs("painted", t, [t, -t])
+    found = estimate_from_outputs("fixed", t, [t, -t])
     assert found.high == 100.0
     assert "further from the float model" in found.reason
 
 
-def test_too_few_real_images_leave_the_painted_ones_in_charge(root: Path) -> None:
+def test_too_few_real_images_leave_the_fixed_ones_in_charge(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
     few = np.zeros((5, 32, 32, 3), np.uint8)
     told = estimate_drop(teacher, teacher, inputs=INPUTS, real=few)
-    assert told.basis == "512 painted images"
+    assert told.basis == "512 fixed images"
     assert "fewer than 32" in told.reason

@@ -8,9 +8,9 @@ import pytest
 from dfqonnx.evaluation.drop_estimate.fixed_images import FAMILIES, FEWEST, MOST, make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import (
     certainty,
-    choose,
-    painted_ratio,
-    real_ratio,
+    fixed_images_ratio,
+    real_images_ratio,
+    select_certain,
 )
 
 RNG = np.random.default_rng(0)
@@ -20,7 +20,7 @@ def answers(n: int = 4000, classes: int = 10) -> np.ndarray:
     return 3 * RNG.normal(size=(n, classes))
 
 
-@pytest.mark.parametrize("ratio", [painted_ratio, real_ratio])
+@pytest.mark.parametrize("ratio", [fixed_images_ratio, real_images_ratio])
 def test_equal_answers_have_no_noise_whatever_their_scale(ratio) -> None:  # type: ignore[no-untyped-def]
     t = answers()
     # a correlation of 1 up to float64 sums
@@ -33,14 +33,14 @@ def test_independent_noise_has_the_ratio_of_its_power() -> None:
     s = t + 0.5 * 3 * RNG.normal(size=t.shape)
     # rho^2 = 1 / (1 + 0.25); a cosine of 1,000 numbers scatters by about 0.01, their mean over 200
     # images by a tenth of that
-    assert real_ratio(t, s) == pytest.approx(0.25, rel=0.03)
-    # the painted ratio looks at the images with the clearest answers, whose signal is larger
+    assert real_images_ratio(t, s) == pytest.approx(0.25, rel=0.03)
+    # the ratio on fixed images is of the images with the clearest answers, whose signal is larger
     few = answers()
-    assert 0.1 < painted_ratio(few, few + 0.5 * 3 * RNG.normal(size=few.shape)) < 0.25
+    assert 0.1 < fixed_images_ratio(few, few + 0.5 * 3 * RNG.normal(size=few.shape)) < 0.25
 
 
 def test_strangers_are_all_noise() -> None:
-    assert painted_ratio(answers(), answers()) > 100
+    assert fixed_images_ratio(answers(), answers()) > 100
 
 
 def test_certainty_is_one_for_one_class_and_zero_for_none() -> None:
@@ -56,7 +56,7 @@ def test_certainty_is_one_for_one_class_and_zero_for_none() -> None:
 def test_of_every_class_the_surer_half_is_chosen() -> None:
     t = np.full((10, 3), 0.0)
     t[:, 1] = np.arange(1, 11)
-    places, weights = choose(t)
+    places, weights = select_certain(t)
     assert sorted(places) == [5, 6, 7, 8, 9]
     assert weights.sum() == pytest.approx(1)
 

@@ -1,4 +1,4 @@
-"""From noise to drop: the law, its interval, and how both do on networks left out."""
+"""From noise to drop: the regression, its interval, and how both do on networks left out."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from dfqonnx.evaluation.drop_estimate.calibration_set import (
 from dfqonnx.evaluation.drop_estimate.regression import (
     Basis,
     DropRegression,
-    fit,
-    record,
-    shipped_trials,
-    trials,
+    cross_validate,
+    fit_regression,
+    predict_held_out,
+    shipped_predictions,
 )
 
-BASES: tuple[Basis, ...] = ("painted", "real")
+BASES: tuple[Basis, ...] = ("fixed", "real")
 
 
 def student(network: str, ratio: float, certainty: float, drop: float) -> KnownStudent:
-    return KnownStudent(network, f"{ratio}", 10, drop, 1000, certainty, ratio, ratio)
+    return KnownStudent(
+        network=network, student=f"{ratio}", classes=10, drop=drop, images=1000,
+        certainty=certainty, fixed=ratio, real=ratio,
+    )  # fmt: skip
 
 
-def lawful(a: float, b: float, c: float) -> list[KnownStudent]:
-    """Students of four networks that obey the law exactly."""
+def exact_students(a: float, b: float, c: float) -> list[KnownStudent]:
+    """Students of four networks that follow the regression exactly."""
     found = []
     for number in range(4):
         certainty = 0.4 + 0.15 * number
@@ -43,31 +46,31 @@ def lawful(a: float, b: float, c: float) -> list[KnownStudent]:
 
 @pytest.mark.parametrize("basis", BASES)
 def test_on_networks_left_out_the_promise_of_the_issue_holds(basis: Basis) -> None:
-    found = record(shipped_trials(basis))
+    found = cross_validate(shipped_predictions(basis))
     assert found.students >= 20
     assert found.networks >= 5
     assert found.rank_correlation >= 0.9
     assert found.coverage >= 0.85
 
 
-def test_students_that_obey_a_law_give_it_back_with_next_to_no_reach() -> None:
-    law = fit(lawful(3.0, 1.2, -1.5), "painted")
+def test_students_that_follow_a_regression_give_it_back_with_next_to_no_width() -> None:
+    regression = fit_regression(exact_students(3.0, 1.2, -1.5), "fixed")
     # least squares ends with errors of about 1e-8 on a scale of order one
-    assert law.coefficients == pytest.approx((3.0, 1.2, -1.5), abs=1e-4)
-    assert law.reach < 1e-4
+    assert regression.coefficients == pytest.approx((3.0, 1.2, -1.5), abs=1e-4)
+    assert regression.half_width < 1e-4
 
 
 def test_the_reach_is_the_conformal_quantile_of_errors_on_networks_left_out() -> None:
-    known = lawful(3.0, 1.2, -1.5)
+    known = exact_students(3.0, 1.2, -1.5)
     known[5] = dataclasses.replace(known[5], drop=known[5].drop + 5)
-    law, place = fit(known, "painted"), math.ceil(0.9 * 17)  # of n = 16
+    regression, place = fit_regression(known, "fixed"), math.ceil(0.9 * 17)  # of n = 16
     errors = []
     for network in ("n0", "n1", "n2", "n3"):
-        rest = fit([k for k in known if k.network != network], "painted")
+        rest = fit_regression([k for k in known if k.network != network], "fixed")
         for own in (k for k in known if k.network == network):
-            value = rest.predict(own.painted, own.certainty)[0]
+            value = rest.predict(own.fixed, own.certainty)[0]
             errors.append(abs(math.asinh(own.drop / 0.5) - math.asinh(value / 0.5)))
-    assert law.reach == pytest.approx(sorted(errors)[place - 1], rel=1e-9)
+    assert regression.half_width == pytest.approx(sorted(errors)[place - 1], rel=1e-9)
 
 
 def test_a_network_has_no_say_in_what_is_predicted_of_it() -> None:
@@ -75,7 +78,7 @@ def test_a_network_has_no_say_in_what_is_predicted_of_it() -> None:
     name = known[0].network
     other = [dataclasses.replace(k, drop=k.drop + 30) if k.network == name else k for k in known]
     values = [
-        [t.value for t in trials(rows, "painted") if t.student.network == name]
+        [t.value for t in predict_held_out(rows, "fixed") if t.student.network == name]
         for rows in (known, other)
     ]
     assert values[0] == values[1]
@@ -84,14 +87,14 @@ def test_a_network_has_no_say_in_what_is_predicted_of_it() -> None:
 def test_the_interval_holds_the_value_and_widens_with_the_reach() -> None:
     near, far = (DropRegression((3.0, 1.2, -1.5), reach).predict(0.05, 0.6) for reach in (0.2, 0.8))
     assert far[1] < near[1] < near[0] < near[2] < far[2]
-    # asinh and sinh undo each other: the middle is the law's own value
+    # asinh and sinh undo each other: the middle is the regression's own value
     x = math.exp(3.0) * 0.05**1.2 * 0.6**-1.5
     assert near[0] == pytest.approx(75 * (1 - math.exp(-x / 75)), rel=1e-9)
 
 
 def test_more_noise_never_means_a_smaller_drop() -> None:
-    law = fit(read_known_students(), "painted")
-    values = [law.predict(float(r), 0.6)[0] for r in np.geomspace(1e-4, 100, 50)]
+    regression = fit_regression(read_known_students(), "fixed")
+    values = [regression.predict(float(r), 0.6)[0] for r in np.geomspace(1e-4, 100, 50)]
     assert values == sorted(values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dfqonnx.evaluation.outputs import compare_output, kind_of, mean_iou, psnr_db
+from dfqonnx.evaluation.outputs import compare_output, mean_iou, output_kind, psnr_db
 
 RNG = np.random.default_rng(0)
 IMAGE = (3, 32, 48)
@@ -30,7 +30,7 @@ IMAGE = (3, 32, 48)
 def test_an_output_is_taken_for_what_its_shape_says(
     shape: tuple[int, ...], dtype: str, kind: str
 ) -> None:
-    assert kind_of(np.zeros(shape, dtype), IMAGE) == kind
+    assert output_kind(np.zeros(shape, dtype), IMAGE) == kind
 
 
 def test_psnr_of_noise_of_known_power() -> None:

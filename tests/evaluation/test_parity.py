@@ -23,12 +23,14 @@ def as_written(found: Exported) -> StudentOutputs:
     codes = find_codes(found.proto)
     session = Session(expose_codes(found.proto, codes).SerializeToString(), optimization="off")
     outputs = session.run_batched({"image": found.x})
-    return StudentOutputs({c.site: outputs[c.value] for c in codes}, outputs["fc_out"])
+    return StudentOutputs({c.quantizer: outputs[c.value] for c in codes}, outputs["fc_out"])
 
 
 def test_every_site_of_the_decision_is_found_in_the_file(tmp_path: Path) -> None:
     found = export_net(residual().proto(), tmp_path)
-    assert {c.site for c in find_codes(found.proto)} == {s.name for s in found.plan.activations}
+    assert {c.quantizer for c in find_codes(found.proto)} == {
+        s.name for s in found.plan.activations
+    }
 
 
 def test_codes_behind_an_instance_normalization_are_known_up_to_the_next_codes() -> None:
@@ -52,7 +54,7 @@ net (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
     y = DequantizeLinear(d, s, z)
 }
 """)
-    assert [(code.site, code.summed) for code in find_codes(proto)] == [
+    assert [(code.quantizer, code.summed) for code in find_codes(proto)] == [
         ("a", False),
         ("b", True),
         ("c", False),
@@ -87,7 +89,7 @@ def test_one_wrong_code_shows_at_its_site_once_and_nowhere_before_it(tmp_path: P
     parity = measure_parity(found.path, found.x, torch_run=StudentOutputs(codes, run.logits))
     assert parity is not None
     assert parity.off_vs_torch is not None
-    sites = {site.site: site for site in parity.off_vs_torch.sites}
+    sites = {each.quantizer: each for each in parity.off_vs_torch.quantizers}
     assert sites["relu0_out"].differing == 1
     assert sites["relu0_out"].largest in {3, 13}
     assert sites["image"].differing == 0
@@ -135,7 +137,7 @@ def test_sites_that_the_file_does_not_have_are_named(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
     run = as_written(found)
     more = StudentOutputs({**run.codes, "ghost": run.codes["image"]}, run.logits)
-    with pytest.raises(InternalError, match="site 'ghost'"):
+    with pytest.raises(InternalError, match="quantizer 'ghost'"):
         measure_parity(found.path, found.x, torch_run=more)
 
 

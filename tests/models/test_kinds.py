@@ -42,7 +42,11 @@ def quantized(
     out = folder / f"out-{bits}"
     image = (64, 48) if model.graph.input[0].type.tensor_type.shape.dim[-1].dim_param else None
     spec = RunConfig(
-        path, QuantizationConfig(BitWidths.parse(bits)), out, recipe=recipe, image_size=image
+        model=path,
+        quant=QuantizationConfig(BitWidths.parse(bits)),
+        out=out,
+        recipe=recipe,
+        image_size=image,
     )
     return path, flow.run(spec)
 
@@ -161,7 +165,9 @@ def test_a_network_that_begins_with_what_cannot_be_computed_is_refused_by_node(
     found = inspect(path, QuantizationConfig(BitWidths.parse("8")))
     assert [offense.op for offense in found.refusals] == ["LSTM"]
     assert found.refusals[0].advice
-    spec = RunConfig(path, QuantizationConfig(BitWidths.parse("8")), tmp_path / "out", recipe=SHORT)
+    spec = RunConfig(
+        model=path, quant=QuantizationConfig(BitWidths(8, 8)), out=tmp_path / "out", recipe=SHORT
+    )
     with pytest.raises(UnsupportedModel, match="LSTM"):
         flow.run(spec)
     assert not (tmp_path / "out").exists()

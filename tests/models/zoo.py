@@ -32,10 +32,16 @@ VALUES = 3e8  # multiply-adds are not known here: pixels of all of them together
 
 # What the authors of models without an entry in the manifest document.
 PUBLISHED = {
-    "ultraface_rfb320": Preprocessing("ultraface", 1.0, (127.0,) * 3, (128.0,) * 3),
-    "fastestdet_coco": Preprocessing("fastestdet", 255.0, (0.0,), (1.0,), channels="BGR"),
-    "winml_style_candy": Preprocessing("candy", 1.0, (0.0,), (1.0,), channels="BGR"),
-    "stm_mobilenetv2_050_128": Preprocessing("stm", 255.0, (0.0,), (1.0,)),
+    "ultraface_rfb320": Preprocessing(
+        name="ultraface", scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
+    ),
+    "fastestdet_coco": Preprocessing(
+        name="fastestdet", scale=255.0, mean=(0.0,), std=(1.0,), channels="BGR"
+    ),
+    "winml_style_candy": Preprocessing(
+        name="candy", scale=1.0, mean=(0.0,), std=(1.0,), channels="BGR"
+    ),
+    "stm_mobilenetv2_050_128": Preprocessing(name="stm", scale=255.0, mean=(0.0,), std=(1.0,)),
 }
 
 
@@ -85,12 +91,12 @@ def input_spec(path: Path, shared: Path) -> Preprocessing | None:
     if entry.get("mean") is None:
         return PUBLISHED.get(path.stem)
     return Preprocessing(
-        path.stem,
-        float(entry["scale"]),
-        tuple(map(float, entry["mean"])),
-        tuple(map(float, entry["std"])),
-        entry.get("layout", "NCHW"),
-        entry.get("channels", "RGB"),
+        name=path.stem,
+        scale=float(entry["scale"]),
+        mean=tuple(map(float, entry["mean"])),
+        std=tuple(map(float, entry["std"])),
+        layout=entry.get("layout", "NCHW"),
+        channels=entry.get("channels", "RGB"),
     )
 
 
@@ -100,7 +106,11 @@ def quantize(path: Path, shared: Path, out: Path, *, bits: str, recipe: Recipe) 
     wall, cpu = time.perf_counter(), time.process_time()
     report = flow.run(
         RunConfig(
-            path, QuantizationConfig(BitWidths.parse(bits)), out, preprocess=spec, recipe=recipe
+            model=path,
+            quant=QuantizationConfig(BitWidths.parse(bits)),
+            out=out,
+            preprocess=spec,
+            recipe=recipe,
         )
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

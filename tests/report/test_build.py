@@ -11,7 +11,7 @@ from dfqonnx.report.build import build_report
 from dfqonnx.runtime.kernel_audit import Audit
 
 FILE = FileFacts("net.onnx", "0", 1)
-SAME = CodeMismatches((QuantizerMismatches("a", 100_000, 0, 0),))
+SAME = CodeMismatches((QuantizerMismatches(quantizer="a", codes=100_000, differing=0, largest=0),))
 TRAINED = "the file computes the codes of the trained student"
 DEPLOYED = "the optimized session computes the codes that the file describes"
 
@@ -19,9 +19,15 @@ DEPLOYED = "the optimized session computes the codes that the file describes"
 def gate(
     rule: str, *, trained: CodeMismatches = SAME, deployed: CodeMismatches = SAME
 ) -> tuple[bool | None, str]:
-    parity = Parity(deployed, trained, trained, None, None, 0.0, 0.0, 1)
+    parity = Parity(
+        on_vs_off=deployed, off_vs_torch=trained, top1_on_vs_off=None, top1_on_vs_torch=None,
+        output_on_vs_off=0.0, images=1,
+    )  # fmt: skip
     audit = Audit({}, {}, (), "cpu")
-    found = Evaluation(FILE, FILE, None, None, parity, audit, None, "", "1", "cpu")
+    found = Evaluation(
+        teacher=FILE, student=FILE, synthetic=None, evaluation=None, parity=parity, audit=audit,
+        latency=None, note="", runtime="1", provider="cpu",
+    )  # fmt: skip
     (chosen,) = [gate for gate in build_report(found).gates if gate.rule == rule]
     return chosen.holds, chosen.value
 
@@ -32,7 +38,9 @@ def gate(
 def test_one_code_in_ten_thousand_may_differ_by_a_level(
     differing: int, largest: int, holds: bool
 ) -> None:
-    levels = CodeMismatches((QuantizerMismatches("a", 100_000, differing, largest),))
+    levels = CodeMismatches(
+        (QuantizerMismatches(quantizer="a", codes=100_000, differing=differing, largest=largest),)
+    )
     levels_word = "level" if largest == 1 else "levels"
     words = f"{differing / 100_000:.1e} of the codes mismatch, by at most {largest} {levels_word}"
     assert gate(TRAINED, trained=levels) == (holds, words)
@@ -45,23 +53,32 @@ def test_one_code_in_ten_thousand_may_differ_by_a_level(
 def test_float_sums_over_planes_excuse_what_stands_behind_them_and_nothing_else(
     differing: int, largest: int, holds: bool
 ) -> None:
-    summed = QuantizerMismatches("b", 100_000, differing, largest, summed=True)
-    found, words = gate(TRAINED, trained=CodeMismatches((*SAME.sites, summed)))
+    summed = QuantizerMismatches(
+        quantizer="b", codes=100_000, differing=differing, largest=largest, summed=True
+    )
+    found, words = gate(TRAINED, trained=CodeMismatches((*SAME.quantizers, summed)))
     assert found is holds
     assert words.endswith(
         f"; {differing / 100_000:.1e} of those behind float sums over whole planes"
     )
     plain = CodeMismatches(
         (
-            QuantizerMismatches("a", 100_000, 11, 1),
-            QuantizerMismatches("b", 100_000, 0, 0, summed=True),
+            QuantizerMismatches(quantizer="a", codes=100_000, differing=11, largest=1),
+            QuantizerMismatches(quantizer="b", codes=100_000, differing=0, largest=0, summed=True),
         )
     )
     assert gate(TRAINED, trained=plain)[0] is False
     # one runtime, one order of adding up: no excuse
     assert (
         gate(
-            DEPLOYED, deployed=CodeMismatches((QuantizerMismatches("b", 1000, 1, 1, summed=True),))
+            DEPLOYED,
+            deployed=CodeMismatches(
+                (
+                    QuantizerMismatches(
+                        quantizer="b", codes=1000, differing=1, largest=1, summed=True
+                    ),
+                )
+            ),
         )[0]
         is False
     )

@@ -150,8 +150,14 @@ def test_the_table_prints_names_with_brackets_as_they_are() -> None:
 
 
 def test_parity_is_summed_up_over_the_quantizers() -> None:
-    sites = (parity.QuantizerMismatches("a", 100, 1, 1), parity.QuantizerMismatches("b", 300, 3, 2))
-    found = parity.Parity(parity.CodeMismatches(sites), None, None, 0.99, None, 0.0, None, 8)
+    sites = (
+        parity.QuantizerMismatches(quantizer="a", codes=100, differing=1, largest=1),
+        parity.QuantizerMismatches(quantizer="b", codes=300, differing=3, largest=2),
+    )
+    found = parity.Parity(
+        on_vs_off=parity.CodeMismatches(sites), off_vs_torch=None, top1_on_vs_off=0.99,
+        top1_on_vs_torch=None, output_on_vs_off=0.0, images=8,
+    )  # fmt: skip
     expected = m.ParityFacts(deployed_vs_written=MismatchFacts(0.01, 2), same_class=0.99, images=8)
     assert m.ParityFacts.of(found) == expected
 
@@ -166,7 +172,7 @@ def test_reports_need_no_torch_and_start_no_runtime() -> None:
 def test_a_verdict_without_rules_says_what_it_covers() -> None:
     assert "not its accuracy" in describe_missing_gates(FULL)
     assert "Without labels" not in describe_missing_gates(FULL), "labels were given"
-    estimate = Estimate(0.7, 0.3, 1.4, "512 painted images")
+    estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
     blind = dataclasses.replace(FULL, drop=None)
     assert "only agreement is known" in describe_missing_gates(blind)
     seen = dataclasses.replace(blind, estimated_drop=estimate)
@@ -180,7 +186,7 @@ def test_a_verdict_without_rules_says_what_it_covers() -> None:
 
 
 def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() -> None:
-    estimate = Estimate(0.7, 0.3, 1.4, "512 painted images")
+    estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
     both = dataclasses.replace(FULL, estimated_drop=estimate)
     assert "top-1 drop 0.70 points" in headline(both)
     assert "without labels" not in headline(both)

@@ -22,7 +22,7 @@ from dfqonnx.runtime.session import Session, providers
 from tests.export.ortrun import run
 from tests.export.qnets import Net, chain, export_net, residual
 
-PLAIN = InputFormat(Preprocessing("plain", 64.0, (2.0,), (1.0,)), (3, 8, 8))
+PLAIN = InputFormat(Preprocessing(name="plain", scale=64.0, mean=(2.0,), std=(1.0,)), (3, 8, 8))
 
 
 def test_a_fixed_batch_is_filled_up_and_cut_again(tmp_path: Path) -> None:

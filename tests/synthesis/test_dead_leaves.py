@@ -9,13 +9,13 @@ from dfqonnx.synthesis.sources.dead_leaves import (
     DeadLeavesParams,
     dead_leaves,
     params_for_size,
-    power_noise,
+    sample_power_noise,
 )
 
 
 def paint(n: int, *, seed: int = 0, size: int = 64, channels: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    chunks = dead_leaves(n, height=size, width=size, channels=channels, generator=generator)
+    chunks = dead_leaves(n, (size, size, channels), generator)
     return torch.cat(list(chunks))
 
 
@@ -40,10 +40,10 @@ def test_leaves_have_the_amplitude_spectrum_of_photographs(size: int) -> None:
 def test_the_smallest_shapes_of_large_images_are_some_pixels_wide_whatever_the_size() -> None:
     assert params_for_size(32) == params_for_size(64) == DeadLeavesParams()
     for side in (128, 224, 640):
-        look = params_for_size(side)
-        assert look.smallest * side == pytest.approx(6.7)  # a product of what was divided
+        params = params_for_size(side)
+        assert params.smallest * side == pytest.approx(6.7)  # a product of what was divided
         # as many more as they are smaller, so that they hide the background as often
-        assert look.shapes * look.smallest == pytest.approx(3.1, rel=0.02)  # whole shapes
+        assert params.shapes * params.smallest == pytest.approx(3.1, rel=0.02)  # whole shapes
 
 
 @pytest.mark.parametrize(("height", "width"), [(120, 200), (200, 120)])
@@ -52,7 +52,7 @@ def test_painting_a_shape_only_where_it_lies_gives_the_whole_image(
 ) -> None:
     def images() -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        chunks = dead_leaves(4, height=height, width=width, channels=3, generator=generator)
+        chunks = dead_leaves(4, (height, width, 3), generator)
         return torch.cat(list(chunks))
 
     where_they_lie = images()
@@ -65,7 +65,9 @@ def test_painting_a_shape_only_where_it_lies_gives_the_whole_image(
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 1.5])
 def test_noise_has_the_slope_that_was_asked_for(slope: float) -> None:
-    noise = power_noise((64, 64, 64), slope=slope, generator=torch.Generator().manual_seed(0))
+    noise = sample_power_noise(
+        (64, 64, 64), slope=slope, generator=torch.Generator().manual_seed(0)
+    )
     # 64 planes: each ring's mean power is known to a few percent, the slope to about 0.02
     assert amplitude_slope(noise.numpy()) == pytest.approx(-slope, abs=0.05)
     # each plane is scaled to exactly this, up to float32 sums over 4096 values
@@ -79,7 +81,7 @@ def test_the_same_seed_paints_the_same_images() -> None:
 
 def test_leaves_come_in_any_size_and_number_of_channels() -> None:
     generator = torch.Generator().manual_seed(0)
-    chunks = list(dead_leaves(3, height=20, width=36, channels=1, generator=generator))
+    chunks = list(dead_leaves(3, (20, 36, 1), generator))
     assert torch.cat(chunks).shape == (3, 20, 36, 1)
     assert chunks[0].dtype == torch.uint8
 

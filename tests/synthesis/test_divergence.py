@@ -16,6 +16,7 @@ from PIL import Image
 
 from dfqonnx.config.commands import SimilarityConfig
 from dfqonnx.convert.importer import to_program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
@@ -54,9 +55,7 @@ def test_it_is_the_divergence_at_the_inputs_of_batchnorm_in_the_users_file(tmp_p
     mean, variance = value.mean((0, 2, 3)), value.var((0, 2, 3))
     kl = 0.5 * (np.log(variance / v) + (v + (m - mean) ** 2) / variance - 1)
     batches = torch.from_numpy(x).split(7)  # 7, 7, 7, 3: the statistics are the whole set's
-    found = measure_divergence(
-        to_program(model), model.statistics, batches, device=torch.device("cpu")
-    )
+    found = measure_divergence(to_program(model), model.statistics, batches, context=RunContext())
     assert found.count == 24
     assert [layer.channels for layer in found.layers] == [6]
     assert found.divergence == pytest.approx(kl.mean(), rel=1e-4)  # float32 sums over 6,144 values
@@ -66,8 +65,7 @@ def test_it_is_the_divergence_at_the_inputs_of_batchnorm_in_the_users_file(tmp_p
 def test_a_channel_that_the_images_leave_dead_counts_but_finitely(tmp_path: Path) -> None:
     model = tiny(tmp_path)
     blank = torch.zeros(4, 3, 16, 16)
-    device = torch.device("cpu")
-    found = measure_divergence(to_program(model), model.statistics, [blank], device=device)
+    found = measure_divergence(to_program(model), model.statistics, [blank], context=RunContext())
     assert np.isfinite(found.total)
     assert found.divergence > 1.0
 
@@ -104,7 +102,9 @@ def test_a_folder_of_png_files_measures_like_the_npz(tmp_path: Path) -> None:
     inputs = PRESETS["zero-one"]
     figures = [
         measure_similarity(
-            SimilarityConfig(model, tmp_path / name, inputs, references=False)
+            SimilarityConfig(
+                model=model, images=tmp_path / name, preprocess=inputs, references=False
+            )
         ).divergence
         for name in ("six.npz", "deep")
     ]
@@ -159,7 +159,7 @@ def test_test_images_are_closer_to_the_training_data_than_any_reference(
             to_program(model),
             model.statistics,
             inputs.to_tensor(torch.from_numpy(x)).split(128),
-            device=torch.device("cpu"),
+            context=RunContext(),
         ).divergence
         for x in (pixels, np.random.default_rng(0).permuted(pixels, axis=0))
     ]

@@ -192,7 +192,7 @@ def test_cluster_pulls_to_moving_centroids_of_deep_layers_and_skips_mistakes() -
     assert float(cluster(second, **settings)) == pytest.approx(wanted, rel=1e-4)
     for (name, c), mean in moved.items():
         np.testing.assert_allclose(cluster.mean[name][c], mean, rtol=1e-4, atol=1e-5)
-    assert not cluster.met["two"][0]
+    assert not cluster.known["two"][0]
 
 
 def test_cluster_waits_and_its_noise_shakes_the_centroids() -> None:

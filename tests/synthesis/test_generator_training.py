@@ -17,9 +17,9 @@ from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.synthesis.budget import Plan
+from dfqonnx.synthesis.budget import SynthesisPlan
 from dfqonnx.synthesis.generators.classifier_head import find_classifier
-from dfqonnx.synthesis.generators.float_adversary import Adversary
+from dfqonnx.synthesis.generators.float_adversary import FloatAdversary
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.sources.generator import generate
 from dfqonnx.synthesis.synthesis_context import SynthesisContext
@@ -34,6 +34,9 @@ SPEC = SynthesisConfig(
     losses={"class": 1.0, "batchnorm-kl": 1.0},  # type: ignore[arg-type]
     generator=GENERATOR,
 )
+
+
+PLAN = SynthesisPlan(images=8, optimized=0, batch=8, first_batch_steps=0, batch_steps=0)
 
 
 class Told(SilentProgress):
@@ -67,7 +70,7 @@ def make(
     opponents: tuple[Opponent, ...] = (),
 ) -> SyntheticImages:
     return synthesize(
-        program(model), model.statistics, inputs=fitted(PRESETS["cifar10"], model), spec=spec,
+        program(model), model.statistics, inputs=fitted(PRESETS["cifar10"], model), config=spec,
         context=RunContext(seed, progress=told or SilentProgress()), opponents=opponents,
     )  # fmt: skip
 
@@ -77,14 +80,14 @@ def fitted(preprocessing: Preprocessing, model: NormalizedModel) -> InputFormat:
 
 
 def live(images: SyntheticImages) -> OnlineGenerators:
-    assert images.live is not None
-    return images.live
+    assert images.generators is not None
+    return images.generators
 
 
 def changed(
     spec: SynthesisConfig = SPEC, *, co_training: CoTrainingConfig | None = None, **keys: object
 ) -> SynthesisConfig:
-    """The spec with other keys of its generator, and another game."""
+    """The spec with other keys of its generator, and another generators."""
     generator = dataclasses.replace(spec.generator, **keys)  # type: ignore[arg-type]
     return dataclasses.replace(
         spec, generator=generator, co_training=co_training or spec.co_training
@@ -112,7 +115,7 @@ def test_other_layouts_and_gray_work(tmp_path: Path, layout: str, channels: int)
     model = tiny(tmp_path, layout=layout, channels=channels)
     inputs = fitted(PRESETS["zero-one"], model)
     images = synthesize(
-        program(model), model.statistics, inputs=inputs, spec=SPEC, context=RunContext()
+        program(model), model.statistics, inputs=inputs, config=SPEC, context=RunContext()
     )
     assert images.pixels.shape == (40, 16, 16, channels)
     x = live(images).draw(6, torch.Generator().manual_seed(0)).x
@@ -133,13 +136,13 @@ def test_a_generator_s_step_changes_the_generator_and_nothing_else(tmp_path: Pat
     tensors = {name: tensor.clone() for name, tensor in teacher.tensors.items()}
     known = {name: (s.mean.copy(), s.variance.copy()) for name, s in model.statistics.items()}
     opposing = [p.detach().clone() for p in opponent.parameters()]
-    game = live(make(model, dataclasses.replace(
+    generators = live(make(model, dataclasses.replace(
         SPEC, losses={"adversarial": 1.0, "batchnorm-kl": 1.0}  # type: ignore[arg-type]
     )))  # fmt: skip
-    before = {name: value.copy() for name, value in game.state().items()}
-    figures = game.improve((opponent,))
+    before = {name: value.copy() for name, value in generators.state().items()}
+    figures = generators.step((opponent,))
     assert figures["adversarial"] < 0
-    after = game.state()
+    after = generators.state()
     assert not np.array_equal(before["0.linear.weight"], after["0.linear.weight"])
     for name, tensor in teacher.tensors.items():
         assert torch.equal(tensor, tensors[name])
@@ -154,28 +157,28 @@ def test_a_generator_s_step_changes_the_generator_and_nothing_else(tmp_path: Pat
 
 def test_the_adversarial_term_pushes_away_from_the_opponent(tmp_path: Path) -> None:
     spec = dataclasses.replace(SPEC, losses={"adversarial": 1.0})  # type: ignore[arg-type]
-    game = live(make(tiny(tmp_path), changed(spec, iterations=0, lr=5e-3)))
+    generators = live(make(tiny(tmp_path), changed(spec, iterations=0, lr=5e-3)))
     opponent = Opponent()
-    first = [game.improve((opponent,))["adversarial"] for _ in range(40)]
+    first = [generators.step((opponent,))["adversarial"] for _ in range(40)]
     assert np.mean(first[-10:]) < np.mean(first[:10])  # the divergence grows
 
 
 def test_what_is_drawn_is_detached_and_comes_in_equal_shares(tmp_path: Path) -> None:
-    game = live(make(tiny(tmp_path), changed(co_training=CoTrainingConfig(generators=2))))
-    drawn = game.draw(7, torch.Generator().manual_seed(0))
+    generators = live(make(tiny(tmp_path), changed(co_training=CoTrainingConfig(generators=2))))
+    drawn = generators.draw(7, torch.Generator().manual_seed(0))
     assert drawn.x.shape == (7, 3, 16, 16)
     assert not drawn.x.requires_grad
     assert drawn.labels is not None
     assert drawn.labels.shape == (7,)
-    names = {name.split(".")[0] for name in game.state()}
+    names = {name.split(".")[0] for name in generators.state()}
     assert names == {"0", "1"}
-    state = game.state()
+    state = generators.state()
     assert not np.array_equal(state["0.linear.weight"], state["1.linear.weight"])
 
 
 def test_images_of_an_unconditional_generator_have_no_labels(tmp_path: Path) -> None:
-    game = live(make(tiny(tmp_path), changed(conditional=False)))
-    assert game.draw(4, torch.Generator()).labels is None
+    generators = live(make(tiny(tmp_path), changed(conditional=False)))
+    assert generators.draw(4, torch.Generator()).labels is None
 
 
 def test_the_first_steps_leave_opponents_out(tmp_path: Path) -> None:
@@ -196,16 +199,23 @@ def test_a_float_opponent_learns_from_the_images_and_hands_no_gradient_to_the_te
 ) -> None:
     model = tiny(tmp_path)
     teacher = program(model)
-    adversary = Adversary(
-        teacher, model.statistics, spec=CoTrainingConfig(opponent_lr=0.05),
-        generator=torch.Generator().manual_seed(0), device=CPU,
-    )  # fmt: skip
+    adversary = FloatAdversary(
+        SynthesisContext(
+            teacher=teacher,
+            statistics=model.statistics,
+            inputs=fitted(PRESETS["cifar10"], model),
+            config=changed(co_training=CoTrainingConfig(opponent_lr=0.05)),
+            plan=PLAN,
+            generator=torch.Generator().manual_seed(0),
+            run=RunContext(),
+        )
+    )
     count = sum(p.numel() for p in adversary.net.parameters())
     # conv 6x3x3x3 + 6, BatchNorm 2x6, Gemm 6x5 + 5
     assert count == 6 * 27 + 6 + 12 + 35
     x = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     goal = 2 * x.mean((2, 3)) @ torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
-    losses = [adversary.learn(x, goal, done=0.0) for _ in range(30)]
+    losses = [adversary.step(x, goal, done=0.0) for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
     assert all(tensor.grad is None for tensor in teacher.tensors.values())
 
@@ -254,17 +264,17 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
-    studio = SynthesisContext(
+    context = SynthesisContext(
         teacher=program(tiny(tmp_path)), statistics={},
-        inputs=InputFormat(PRESETS["raw"], (16, 16)), spec=SPEC, plan=Plan(8, 0, 8, 0, 0),
+        inputs=InputFormat(PRESETS["raw"], (16, 16)), config=SPEC, plan=PLAN,
         generator=torch.Generator(), run=RunContext(),
     )  # fmt: skip
     with pytest.raises(UsageError, match="--recipe default"):
-        generate(studio)
+        generate(context)
 
 
 def test_the_last_layer_is_found_with_a_row_for_every_class(tmp_path: Path) -> None:
-    found = find_classifier(program(tiny(tmp_path)), CPU)
+    found = find_classifier(program(tiny(tmp_path)))
     assert found is not None
     assert found.rows.shape == (5, 6)
 

@@ -5,11 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+import dfqonnx.synthesis.losses  # noqa: F401  (registers them all)
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, moments
-from dfqonnx.synthesis.losses.labels import class_loss, soft_labels, total_variation
+from dfqonnx.synthesis.losses.labels import soft_labels
+from dfqonnx.synthesis.losses.objective import IMAGE_LOSSES, ImageLossInputs
+from tests.synthesis.tiny import statistics_kl
 
 CPU = torch.device("cpu")
 
@@ -31,7 +35,7 @@ def test_a_perfect_match_costs_nothing() -> None:
     mean, variance = moments(values)
     targets = BatchNormTargets({"v": known(mean.tolist(), variance.tolist())}, CPU)
     # float32: the divergence of equal numbers is a difference of values near 1
-    assert targets.loss({"v": values}).item() == pytest.approx(0.0, abs=1e-6)
+    assert statistics_kl(targets, {"v": values}) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_moments_are_taken_over_all_axes_but_channels() -> None:
@@ -57,8 +61,7 @@ def test_rescaling_a_channel_does_not_change_its_distance() -> None:
 def test_only_what_is_known_is_compared() -> None:
     targets = BatchNormTargets({"a": known([0.0], [1.0]), "b": known([5.0], [1.0])}, CPU)
     taps = {"a": torch.tensor([[1.0], [-1.0]])}
-    assert targets.loss(taps).item() == 0.0  # mean 0, variance 1, exactly
-    assert BatchNormTargets({}, CPU).loss({}).item() == 0.0
+    assert statistics_kl(targets, taps) == 0.0  # mean 0, variance 1, exactly
 
 
 def test_a_dead_channel_does_not_drown_the_others() -> None:
@@ -73,26 +76,33 @@ def test_statistics_that_are_not_finite_are_left_out() -> None:
 
 
 def test_labels_are_distributions_balanced_over_classes() -> None:
-    labels = soft_labels(40, 4, boundary=0.0, generator=torch.Generator().manual_seed(0))
+    labels = soft_labels(40, 4, two_class_fraction=0.0, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(labels.sum(1), torch.ones(40))
     assert torch.bincount(labels.argmax(1)).tolist() == [10, 10, 10, 10]
     assert labels.max().item() == pytest.approx(0.95 + 0.05 / 4)
 
 
 def test_boundary_labels_name_two_classes() -> None:
-    labels = soft_labels(64, 5, boundary=1.0, generator=torch.Generator().manual_seed(0))
+    labels = soft_labels(64, 5, two_class_fraction=1.0, generator=torch.Generator().manual_seed(0))
     assert ((labels > 0.1).sum(1) == 2).all()  # shares from 0.3 to 0.7, the rest 0.01 each
 
 
+def loss(name: str, **parts: Tensor) -> float:
+    known = {"images": torch.zeros(1), "logits": torch.zeros(1), **parts}
+    inputs = ImageLossInputs(taps={}, targets=BatchNormTargets({}, CPU), **known)  # type: ignore[arg-type]
+    return IMAGE_LOSSES[name].make()(inputs).item()
+
+
 def test_the_class_loss_of_the_labels_themselves_is_nought() -> None:
-    labels = soft_labels(16, 4, boundary=0.5, generator=torch.Generator().manual_seed(0))
-    assert class_loss(labels.log(), labels).item() == pytest.approx(0.0, abs=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    labels = soft_labels(16, 4, two_class_fraction=0.5, generator=generator)
+    assert loss("labels", logits=labels.log(), soft=labels) == pytest.approx(0.0, abs=1e-6)
     hard = torch.tensor([[1.0, 0.0]])
-    assert class_loss(torch.zeros(1, 2), hard).item() == pytest.approx(math.log(2))
+    assert loss("labels", logits=torch.zeros(1, 2), soft=hard) == pytest.approx(math.log(2))
 
 
 def test_total_variation_counts_steps_between_neighbors() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
-    assert total_variation(ramp).item() == 1.0
-    assert total_variation(ramp.transpose(2, 3)).item() == 1.0
-    assert total_variation(torch.ones(1, 3, 1, 1)).item() == 0.0
+    assert loss("smooth", images=ramp) == 1.0
+    assert loss("smooth", images=ramp.transpose(2, 3)) == 1.0
+    assert loss("smooth", images=torch.ones(1, 3, 1, 1)) == 0.0

@@ -1,4 +1,4 @@
-"""What papers ask of pixel optimization: starts, falling rates, classes, a student to part from."""
+"""What papers ask of pixel optimization: starts, learning rates, classes, a student as opponent."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 from dfqonnx.config.synthesis import PixelOptimizationConfig
 from dfqonnx.synthesis.losses.labels import balanced_labels
-from dfqonnx.synthesis.sources.pixel_optimization import falling
+from dfqonnx.synthesis.sources.pixel_optimization import make_lr_schedule
 
 
 def rates(pixels: PixelOptimizationConfig, losses: list[float]) -> list[float]:
     """The rate that every step is taken at."""
     value = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([value], lr=pixels.lr)
-    fall = falling(optimizer, pixels, len(losses))
+    set_lr = make_lr_schedule(optimizer, pixels, len(losses))
     found = []
     for step, loss in enumerate(losses):
         found.append(optimizer.param_groups[0]["lr"])
         value.grad = torch.ones(1)
         optimizer.step()
-        fall(step, loss)
+        set_lr(step, loss)
     return found
 
 

@@ -20,9 +20,9 @@ from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
-from dfqonnx.synthesis.budget import MORE, POOL_BYTES, Size, measure, plan
+from dfqonnx.synthesis.budget import MORE, POOL_BYTES, TeacherCost, measure_cost, plan_synthesis
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
-from tests.synthesis.tiny import program, tiny
+from tests.synthesis.tiny import program, statistics_kl, tiny
 
 SPEC = SynthesisConfig(
     images=32, batch_size=16, pixels=PixelOptimizationConfig(first_batch_steps=6, batch_steps=3)
@@ -58,7 +58,7 @@ def make(
         program(model),
         model.statistics,
         inputs=InputFormat(preprocessing.fitted(model.input_shape), model.input_shape),
-        spec=spec,
+        config=spec,
         context=RunContext(seed, progress=progress or SilentProgress()),
     )
 
@@ -67,7 +67,7 @@ def distance(model: NormalizedModel, pixels: np.ndarray) -> float:
     targets = BatchNormTargets(model.statistics, torch.device("cpu"))
     net = ProgramModule(program(model), taps=tuple(targets.mean))
     with torch.no_grad():
-        return targets.loss(net(INPUTS.to_tensor(torch.from_numpy(pixels)))[1]).item()
+        return statistics_kl(targets, net(INPUTS.to_tensor(torch.from_numpy(pixels)))[1])
 
 
 def test_optimized_images_come_closer_to_the_statistics(tmp_path: Path) -> None:
@@ -87,7 +87,10 @@ def test_the_same_seed_makes_the_same_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "stages"),
-    [("dead-leaves", [("synthesize", 32)]), ("optimized", [("synthesize", 32), ("synthesize", 9)])],
+    [
+        ("dead-leaves", [("synthesize", 32)]),
+        ("optimized", [("synthesize", 32), ("synthesize", 9)]),
+    ],
 )
 def test_all_that_takes_time_is_counted(
     tmp_path: Path, source: str, stages: list[tuple[str, int]]
@@ -116,8 +119,7 @@ def test_statistics_may_be_absent(tmp_path: Path) -> None:
 def test_pseudo_statistics_are_those_of_all_images_at_once(tmp_path: Path) -> None:
     model = tiny(tmp_path, norm=False)
     pixels = torch.from_numpy(make(model).pixels)
-    cpu = torch.device("cpu")
-    found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, device=cpu)
+    found = surrogate_statistics(program(model), pixels, INPUTS, batch=5, context=RunContext())
     (name,) = found
     _, taps = ProgramModule(program(model), taps=(name,))(INPUTS.to_tensor(pixels))
     values = taps[name].detach().transpose(0, 1).reshape(6, -1)
@@ -152,26 +154,26 @@ def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
 
 def test_a_size_is_counted_by_hand(tmp_path: Path) -> None:
     model = tiny(tmp_path)
-    size = measure(program(model), model.input_shape)
+    size = measure_cost(program(model), model.input_shape)
     conv, gemm = 6 * 16 * 16 * 27, 6 * 5
-    assert size == Size(conv + gemm, 6 * 16 * 16 + 5)
+    assert size == TeacherCost(conv + gemm, 6 * 16 * 16 + 5)
 
 
 def test_large_models_get_fewer_steps_and_smaller_batches() -> None:
-    small = plan(SynthesisConfig(), Size(41_000_000, 200_000), (3, 32, 32))
-    large = plan(SynthesisConfig(), Size(4_000_000_000, 11_000_000), (3, 224, 224))
+    small = plan_synthesis(SynthesisConfig(), TeacherCost(41_000_000, 200_000), (3, 32, 32))
+    large = plan_synthesis(SynthesisConfig(), TeacherCost(4_000_000_000, 11_000_000), (3, 224, 224))
     assert small.images == 5120
     assert small.optimized == 1024
     assert large.batch < small.batch
     assert large.steps * large.batch < small.steps * small.batch
-    assert large.first >= 8
+    assert large.first_batch_steps >= 8
 
 
 def test_of_large_images_few_fit_and_a_greater_share_is_optimized() -> None:
-    mobile = Size(41_000_000, 1_300_000)
+    mobile = TeacherCost(41_000_000, 1_300_000)
     few, many = (
-        plan(SynthesisConfig(), mobile, (3, 224, 224)),
-        plan(SynthesisConfig(), mobile, (3, 128, 128)),
+        plan_synthesis(SynthesisConfig(), mobile, (3, 224, 224)),
+        plan_synthesis(SynthesisConfig(), mobile, (3, 128, 128)),
     )
     assert few.images == int(POOL_BYTES / (3 * 224 * 224)) < many.images
     assert few.optimized == round(MORE * 0.2 * few.images)  # a fifth as a rule
@@ -180,13 +182,13 @@ def test_of_large_images_few_fit_and_a_greater_share_is_optimized() -> None:
 
 
 def test_a_recipe_that_counts_its_images_shares_them_as_it_says() -> None:
-    chosen = plan(SynthesisConfig(images=1000), Size(1, 1), (3, 224, 224))
+    chosen = plan_synthesis(SynthesisConfig(images=1000), TeacherCost(1, 1), (3, 224, 224))
     assert (chosen.images, chosen.optimized) == (1000, 200)
 
 
 def test_the_recipe_s_numbers_win() -> None:
-    chosen = plan(SPEC, Size(10**12, 10**9), (3, 224, 224))
-    assert (chosen.images, chosen.first, chosen.following) == (32, 6, 3)
+    chosen = plan_synthesis(SPEC, TeacherCost(10**12, 10**9), (3, 224, 224))
+    assert (chosen.images, chosen.first_batch_steps, chosen.batch_steps) == (32, 6, 3)
 
 
 @pytest.mark.parametrize(

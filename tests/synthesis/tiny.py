@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.program import Program
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
+from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, moments
 
 
 def tiny(
@@ -65,3 +69,10 @@ def tiny(
 def program(model: NormalizedModel) -> Program:
     """Return the model's torch program."""
     return to_program(model)
+
+
+def statistics_kl(targets: BatchNormTargets, taps: Mapping[str, Tensor]) -> float:
+    """KL(batch || training data) of channel statistics, mean over channels, then over layers."""
+    pairs = targets.pairs(taps)
+    found = [gaussian_distance(*moments(y), *known).mean() for y, known in pairs]
+    return torch.stack(found).mean().item()

@@ -1,4 +1,4 @@
-"""Operator families; importing this package files them all."""
+"""Operator families; importing this package registers them all."""
 
 from dfqonnx.convert.ops import (
     activation,

@@ -59,7 +59,7 @@ _NEAREST: dict[str, Callable[[Float64], Float64]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResizeRule:
     """How coordinates become weights; the attributes of Resize under their ONNX names."""
 
@@ -72,7 +72,7 @@ class ResizeRule:
     extrapolation_value: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axis:
     """One axis: input size, output size, scale, and the region of interest."""
 
@@ -118,10 +118,11 @@ def resize(
     else:
         new, factors = _kept_aspect(old, sizes or (), policy=keep_aspect_ratio_policy)
     regions = roi if roi and rule.coordinates == "tf_crop_and_resize" else ()
-    pairs = tuple(zip(regions[: len(chosen)], regions[len(chosen) :], strict=True))
+    starts = regions[: len(chosen)] or (0.0,) * len(chosen)
+    ends = regions[len(chosen) :] or (1.0,) * len(chosen)
     plan = {
-        axis: Axis(n, m, s, *(pairs[i] if pairs else ()))
-        for i, (axis, n, m, s) in enumerate(zip(chosen, old, new, factors, strict=True))
+        axis: Axis(n=n, m=m, scale=s, start=start, end=end)
+        for axis, n, m, s, start, end in zip(chosen, old, new, factors, starts, ends, strict=True)
     }
     return _resized(X, plan, rule)
 

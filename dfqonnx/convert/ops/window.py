@@ -21,7 +21,7 @@ from dfqonnx.convert.op_registry import Ints
 AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Window:
     """A resolved window; every tuple has one entry per spatial axis.
 
@@ -91,7 +91,14 @@ def resolve(
         begin.append(before)
         end.append(after)
         output.append(out)
-    return Window(kernel, strides, dilations, tuple(begin), tuple(end), tuple(output))
+    return Window(
+        kernel=kernel,
+        strides=strides,
+        dilations=dilations,
+        begin=tuple(begin),
+        end=tuple(end),
+        output=tuple(output),
+    )
 
 
 def padded(x: Tensor, begin: Ints, end: Ints, *, value: float = 0.0) -> Tensor:

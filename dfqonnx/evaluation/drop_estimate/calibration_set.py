@@ -1,9 +1,9 @@
-"""The students that the instrument was calibrated on: their figures and their true drop.
+"""The students that the estimate was calibrated on: their figures and their true drop.
 
 `students.csv` holds numbers only, no image and no label; `tests/bench/estimate_students.py` makes
 it again. The true drop is the teacher's top-1 minus the student's on labeled test images that
-nothing was trained on. These labels set this instrument's coefficients and nothing else: no recipe,
-schedule or default was chosen by them.
+nothing was trained on. These labels set the coefficients of the regression and nothing else: no
+recipe, schedule or default was chosen by them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 TABLE = Path(__file__).with_name("students.csv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KnownStudent:
     """One student whose true drop is known.
 
     Attributes:
-        network: whose student; every export of one set of weights is one network.
-        student: how it was made.
-        classes: of the network.
-        drop: true, in points.
-        images: labeled images that it was measured on.
-        certainty: its teacher's on painted images, see `noise`.
-        painted: noise over signal on painted images.
-        real: the same on 64 real images, which are not among the labeled ones.
+        network: the network; every export of one set of weights is one network.
+        student: how the student was made.
+        classes: the number of classes.
+        drop: the true drop in points.
+        images: the number of labeled images that it was measured on.
+        certainty: the teacher's on the fixed images, see `noise_ratio`.
+        fixed: the noise ratio on the fixed images.
+        real: the noise ratio on 64 real images, which are not among the labeled ones.
     """
 
     network: str
@@ -38,13 +38,13 @@ class KnownStudent:
     drop: float
     images: int
     certainty: float
-    painted: float
+    fixed: float
     real: float
 
 
 @cache
 def read_known_students() -> tuple[KnownStudent, ...]:
-    """Return all of them."""
+    """Return all students of the shipped table."""
     return read_students(TABLE)
 
 
@@ -53,14 +53,14 @@ def read_students(path: Path) -> tuple[KnownStudent, ...]:
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(
             KnownStudent(
-                row["network"],
-                row["student"],
-                int(row["classes"]),
-                float(row["drop"]),
-                int(row["images"]),
-                float(row["certainty"]),
-                float(row["painted"]),
-                float(row["real"]),
+                network=row["network"],
+                student=row["student"],
+                classes=int(row["classes"]),
+                drop=float(row["drop"]),
+                images=int(row["images"]),
+                certainty=float(row["certainty"]),
+                fixed=float(row["fixed"]),
+                real=float(row["real"]),
             )
             for row in csv.DictReader(file)
         )

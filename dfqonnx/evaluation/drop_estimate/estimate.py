@@ -1,12 +1,12 @@
-"""What a quantized file loses in top-1, told without a label.
+"""The drop in top-1 of a quantized file, estimated without a label.
 
-    painted probes -> both files -> noise over signal -> law -> points, 90 % interval
+    fixed images -> both files -> noise over signal -> regression -> points, 90 % interval
 
-Real images, where the user has a few, take the place of the painted ones; the teacher's certainty
-is read from painted ones in either case. The instrument says so where it cannot tell: the output
-holds no classes, or too few; the network is surer or less sure than any that it was calibrated on;
-what it reads is no image. A student beyond the worst of the known ones gets an interval that is
-open upwards.
+Real images, where the user has a few, take the place of the fixed ones; the teacher's certainty is
+measured on the fixed ones in either case. There is no estimate, and a reason instead, where the
+output holds no classes, or too few; where the network is more or less certain than any of the
+calibration; where the model reads no image. A student beyond the worst of the calibration gets an
+interval that is open upwards.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from numpy.typing import NDArray
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
-from dfqonnx.evaluation.drop_estimate.noise_ratio import certainty, painted_ratio, real_ratio
+from dfqonnx.evaluation.drop_estimate.noise_ratio import (
+    certainty,
+    fixed_images_ratio,
+    real_images_ratio,
+)
 from dfqonnx.evaluation.drop_estimate.regression import (
     Basis,
-    Record,
-    figures,
-    record,
-    shipped,
-    shipped_trials,
+    CrossValidation,
+    cross_validate,
+    predictors,
+    shipped_predictions,
+    shipped_regression,
 )
-from dfqonnx.evaluation.outputs import kind_of
+from dfqonnx.evaluation.outputs import output_kind
 from dfqonnx.runtime.session import Provider, Session
 
 Pixels = NDArray[np.uint8]
@@ -41,31 +45,31 @@ SLACK = 0.1  # of certainty beyond that of the known networks
 _CHUNK = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The drop in top-1 as far as it can be told without labels, in points.
+    """The drop in top-1 as far as it can be estimated without labels, in points.
 
     Attributes:
-        value: estimate; None where it cannot be told.
-        low: of the 90 % interval.
-        high: of it.
-        basis: what it was read from, in words.
-        reason: why there is none, or what to know about it; empty otherwise.
-        images: how many it was read from.
-        noise: power of the student's error over that of the teacher's answers.
-        certainty: of the teacher on painted images, 0..1.
-        record: how well the instrument does on networks that it was not calibrated on.
+        value: the estimate; None where there is none.
+        low: the lower end of the 90 % interval.
+        high: the upper end.
+        basis: the images that it was measured on, in words.
+        reason: why there is no estimate, or what to know about it; empty otherwise.
+        images: the number of images.
+        noise: power of the student's error over that of the teacher's outputs.
+        certainty: the teacher's certainty on the fixed images, 0..1.
+        record: how good such estimates are for networks that were left out of the calibration.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
-    basis: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    basis: str = "nothing"
     reason: str = ""
     images: int = 0
     noise: float | None = None
     certainty: float | None = None
-    record: Record | None = None
+    record: CrossValidation | None = None
 
 
 def estimate_drop(
@@ -76,101 +80,94 @@ def estimate_drop(
     real: Pixels | None = None,
     provider: Provider = "cpu",
 ) -> Estimate:
-    """Return what `student` loses against `teacher`.
+    """Return the estimated drop of `student` against `teacher`.
 
     Args:
-        teacher: float file.
-        student: quantized file.
+        teacher: the float file.
+        student: the quantized file.
         inputs: how pixels become tensors.
         real: unlabeled real images (N, H, W, C); None where there are none.
-        provider: where both run.
+        provider: the provider that both run on.
     """
     if not inputs.is_image:
-        return Estimate(None, None, None, "nothing", "the model reads no image")
+        return Estimate(reason="the model reads no image")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
-    name = _scores(pair[0], inputs)
+    name = _find_scores(pair[0], inputs)
     if name is None:
-        return Estimate(None, None, None, "nothing", "no output holds classes")
+        return Estimate(reason="no output holds classes")
     pixels = np.concatenate(list(make_fixed_images(inputs.image_size).values()))
-    painted = [_run(session, name, pixels, inputs) for session in pair]
-    few = real is not None and len(real) < FEWEST_REAL
-    if real is None or few:
-        note = f"fewer than {FEWEST_REAL} real images tell no more than painted ones" if few else ""
-        return estimate_from_outputs("painted", painted[0], painted, note=note)
+    fixed = [_run(session, name, pixels, inputs) for session in pair]
+    if real is None:
+        return estimate_from_outputs("fixed", fixed[0], fixed)
+    if len(real) < FEWEST_REAL:
+        note = f"fewer than {FEWEST_REAL} real images say no more than the fixed ones"
+        return estimate_from_outputs("fixed", fixed[0], fixed, note=note)
     spread = np.linspace(0, len(real) - 1, min(len(real), MOST_REAL)).astype(int)
-    return estimate_from_outputs(
-        "real", painted[0], [_run(s, name, real[spread], inputs) for s in pair]
-    )
+    found = [_run(session, name, real[spread], inputs) for session in pair]
+    return estimate_from_outputs("real", fixed[0], found)
 
 
 def estimate_from_outputs(
-    basis: Basis, painted: Outputs, answers: list[Outputs], *, note: str = ""
+    basis: Basis, fixed: Outputs, outputs: list[Outputs], *, note: str = ""
 ) -> Estimate:
     """Return the estimate from outputs (N, K).
 
     Args:
-        basis: what `answers` are to.
-        painted: the teacher's answers to painted images.
-        answers: the teacher's and the student's.
-        note: to add.
+        basis: the images that `outputs` are of.
+        fixed: the teacher's outputs for the fixed images.
+        outputs: the teacher's and the student's.
+        note: what to know about the estimate.
     """
-    nothing = Estimate(None, None, None, f"{len(answers[0])} {basis} images")
-    unable = _unable(painted, answers)
-    if unable:
-        return replace(nothing, reason=unable, images=len(answers[0]))
-    ratio = (painted_ratio if basis == "painted" else real_ratio)(*answers)
-    sure = certainty(painted)
-    found = replace(
-        nothing,
-        reason=note,
-        images=len(answers[0]),
-        noise=ratio,
-        certainty=sure,
-        record=record(shipped_trials(basis)),
-    )
-    known = [figures(k, basis) for k in read_known_students()]
+    count = len(outputs[0])
+    found = Estimate(basis=f"{count} {basis} images", images=count)
+    refusal = _explain_refusal(fixed, outputs)
+    if refusal:
+        return replace(found, reason=refusal)
+    ratio = (fixed_images_ratio if basis == "fixed" else real_images_ratio)(*outputs)
+    certain = certainty(fixed)
+    record = cross_validate(shipped_predictions(basis))
+    found = replace(found, reason=note, noise=ratio, certainty=certain, record=record)
+    known = [predictors(student, basis) for student in read_known_students()]
     least, most = min(c for _, c in known), max(c for _, c in known)
-    if not least - SLACK <= sure <= most + SLACK:
-        which = "less" if sure < least else "more"
+    if not least - SLACK <= certain <= most + SLACK:
+        which = "less" if certain < least else "more"
         why = (
-            f"the float model is {which} certain of painted images ({sure:.2f}) than any network"
-            f" that the instrument was calibrated on ({least:.2f} to {most:.2f})"
+            f"the float model is {which} certain of the fixed images ({certain:.2f}) than any"
+            f" network of the calibration ({least:.2f} to {most:.2f})"
         )
         return replace(found, reason=why)
     worst = max(r for r, _ in known)
-    value, low, high = shipped(basis).predict(min(ratio, worst), sure)
+    value, low, high = shipped_regression(basis).predict(min(ratio, worst), certain)
     if ratio > worst:
         high, note = 100.0, "further from the float model than any student of the calibration"
     return replace(found, value=value, low=low, high=high, reason=note)
 
 
-def _unable(painted: Outputs, answers: list[Outputs]) -> str:
-    classes = painted.shape[1]
+def _explain_refusal(fixed: Outputs, outputs: list[Outputs]) -> str:
+    """Return why there can be no estimate from these outputs; empty where there can."""
+    classes = fixed.shape[1]
     if not FEWEST_CLASSES <= classes <= MOST_CLASSES:
         return (
-            f"{classes} classes; the instrument was calibrated on networks of 10 to 1,000, and"
+            f"{classes} classes; the calibration has networks of 10 to 1,000, and the estimate"
             f" reaches from {FEWEST_CLASSES} to {MOST_CLASSES:,}"
         )
-    if not all(np.isfinite(part).all() for part in (painted, *answers)):
+    if not all(np.isfinite(part).all() for part in (fixed, *outputs)):
         return "an output is not finite"
-    if len(np.unique(painted.argmax(1))) < 2:
-        return "the float model sees one and the same class in every painted image"
+    if len(np.unique(fixed.argmax(1))) < 2:
+        return "the float model predicts one and the same class for every fixed image"
     return ""
 
 
-def _scores(session: Session, inputs: InputFormat) -> str | None:
+def _find_scores(session: Session, inputs: InputFormat) -> str | None:
     """Return the first output that holds classes."""
     x = inputs.to_tensor(np.zeros((1, *inputs.image_size), np.uint8))
     found = session.run_batched({session.inputs[0].name: x})
-    return next((name for name, value in found.items() if kind_of(value) == "classes"), None)
+    return next((name for name, value in found.items() if output_kind(value) == "classes"), None)
 
 
 def _run(session: Session, output: str, pixels: Pixels, inputs: InputFormat) -> Outputs:
-    name = session.inputs[0].name
-    parts = [
-        session.run_batched({name: inputs.to_tensor(pixels[k : k + _CHUNK])}, outputs=[output])[
-            output
-        ]
-        for k in range(0, len(pixels), _CHUNK)
-    ]
+    name, parts = session.inputs[0].name, []
+    for start in range(0, len(pixels), _CHUNK):
+        x = inputs.to_tensor(pixels[start : start + _CHUNK])
+        parts.append(session.run_batched({name: x}, outputs=[output])[output])
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Images that no student was trained on: four families painted in numpy, fixed by a seed.
+"""Images that no student was trained on: four procedural families, fixed by a seed.
 
     leaves   opaque ellipses over noise (data/probe_images)
     blends   a leaves image and another one, a + t (b - a), t uniform in 0.2 .. 0.8, under a linear
@@ -7,8 +7,8 @@
              standard deviation uniform in 0.1 .. 0.3 around a mean of its own
     ramps    a linear gradient between two colors plus a sinusoid of 1 to 8 periods
 
-They differ in what they lack: edges, smooth shading, texture. A student that left its teacher on
-all of them alike lost more than its training images' statistics.
+They differ in what they lack: edges, smooth shading, texture. A student that is far from its
+teacher on all of them lost more than its training images' statistics.
 """
 
 from __future__ import annotations
@@ -20,27 +20,22 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import round_to_pixels
-from dfqonnx.data.probe_images import paint_probe_images, sample_natural_noise
+from dfqonnx.data.probe_images import make_probe_images, sample_natural_noise
 
 FAMILIES = ("leaves", "blends", "clouds", "ramps")
 MOST, FEWEST = 128, 32  # images of a family
 VALUES = 2**22  # pixels of a family together, beyond FEWEST images
-SEED = 20_011  # no run's own: `evaluate` and training count theirs from 0
+SEED = 20_011  # not one of a run: those count from 0
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
 def make_fixed_images(shape: tuple[int, int, int], *, seed: int = SEED) -> Mapping[str, Pixels]:
-    """Return images (N, H, W, C) of every family.
-
-    Args:
-        shape: height, width and channels of one image.
-        seed: of all randomness.
-    """
+    """Return images (N, H, W, C) of every family; `shape` is (H, W, C)."""
     count = max(FEWEST, min(MOST, VALUES // int(np.prod(shape))))
     rng = np.random.default_rng(seed)
-    leaves = paint_probe_images(shape, rng=rng, count=count)
+    leaves = make_probe_images(shape, rng=rng, count=count)
     made = (leaves, _blends(leaves, rng), _clouds(count, shape, rng), _ramps(count, shape, rng))
     return dict(zip(FAMILIES, made, strict=True))
 

@@ -1,19 +1,19 @@
-"""From noise to drop: a law of three coefficients, and how far it errs on networks it never saw.
+"""From noise to drop: a regression of three coefficients, and its error on networks left out.
 
-    x = e^a ratio^b certainty^c         ratio and certainty as in `noise`
+    x = e^a ratio^b certainty^c         ratio and certainty as in `noise_ratio`
     drop = A (1 - e^(-x / A))           points; A = 75, what a network has to lose
 
-The same noise costs a hesitant network more (c < 0): its certainty on painted images tells how far
-its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), which is
+The same noise costs an uncertain network more (c < 0): its certainty on the fixed images tells how
+far its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), which is
 straight near zero, where the drop of a good student scatters by some tenths of a point to either
 side, and logarithmic above, where errors are factors.
 
-The interval is y +- reach. Every network in turn is left out, the law is fitted to the others, and
-the errors on its students are kept; of n errors the reach is the ceil(0.9 (n + 1))-th smallest.
-This is conformal prediction with whole networks left out, because students of one network err
-alike (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; Barber et al.,
-"Predictive inference with the jackknife+", 2021): nine of ten drops of a further network lie inside
-as far as that network is like these.
+The interval is y +- half width. Every network in turn is left out, the regression is fitted to the
+others, and the errors on its students are collected; of n errors the half width is the
+ceil(0.9 (n + 1))-th smallest. This is conformal prediction with whole networks left out, because
+the errors of students of one network are alike (Vovk, Gammerman and Shafer, "Algorithmic Learning
+in a Random World", 2005; Barber et al., "Predictive inference with the jackknife+", 2021): nine of
+ten drops of a further network lie inside as far as that network is like these.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.evaluation.drop_estimate.calibration_set import KnownStudent, read_known_students
 
-Basis = Literal["painted", "real"]
+Basis = Literal["fixed", "real"]
 Floats = NDArray[np.float64]
 UNIT = 0.5  # points: below it the scale is straight
 COVERAGE = 0.9
@@ -43,19 +43,19 @@ class DropRegression:
     """Fitted coefficients a, b, c, and the half width of the interval on the asinh scale."""
 
     coefficients: tuple[float, float, float]
-    reach: float
+    half_width: float
 
     def predict(self, ratio: float, certainty: float) -> tuple[float, float, float]:
         """Return the drop in points and the ends of its interval."""
         y = float(_scaled(np.array(self.coefficients), _rows([(ratio, certainty)]))[0])
-        ends = (UNIT * math.sinh(end) for end in (y, y - self.reach, y + self.reach))
+        ends = (UNIT * math.sinh(end) for end in (y, y - self.half_width, y + self.half_width))
         value, low, high = (min(100.0, max(-100.0, end)) for end in ends)
         return value, low, high
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A student of a network that the law did not see: what was predicted, what is true."""
+class HeldOutPrediction:
+    """A student of a network that was left out: the prediction and its interval."""
 
     student: KnownStudent
     value: float
@@ -69,14 +69,14 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Record:
-    """How good the instrument is on networks left out.
+class CrossValidation:
+    """How good the predictions are for networks left out.
 
     Attributes:
-        students: how many.
-        networks: that they come from.
+        students: the number of students.
+        networks: the number of networks that they come from.
         rank_correlation: Spearman's correlation of predicted and true drops.
-        coverage: share of true drops in their 90 % interval.
+        coverage: the share of true drops in their 90 % interval.
     """
 
     students: int
@@ -85,57 +85,61 @@ class Record:
     coverage: float
 
 
-def fit(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:
-    """Return the law of `students`, its reach from networks left out one by one."""
+def fit_regression(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:
+    """Return the regression of `students`, its half width from networks left out one by one."""
     errors: list[float] = []
     for rest, own in _left_out(students):
-        found = _scaled(_solve(rest, basis), _rows(figures(known, basis) for known in own))
+        found = _scaled(_solve(rest, basis), _rows(predictors(known, basis) for known in own))
         errors += np.abs(_drops(own) - found).tolist()
     place = min(len(errors), math.ceil(COVERAGE * (len(errors) + 1)))
     a, b, c = (float(value) for value in _solve(students, basis))
     return DropRegression((a, b, c), sorted(errors)[place - 1])
 
 
-def trials(students: Sequence[KnownStudent], basis: Basis) -> tuple[Trial, ...]:
-    """Predict every student by the law, coefficients and reach, of the other networks."""
+def predict_held_out(
+    students: Sequence[KnownStudent], basis: Basis
+) -> tuple[HeldOutPrediction, ...]:
+    """Predict every student by the regression of the other networks."""
     return tuple(
-        Trial(known, *law.predict(*figures(known, basis)))
-        for law, own in ((fit(rest, basis), own) for rest, own in _left_out(students))
+        HeldOutPrediction(known, *regression.predict(*predictors(known, basis)))
+        for regression, own in (
+            (fit_regression(rest, basis), own) for rest, own in _left_out(students)
+        )
         for known in own
     )
 
 
-def record(found: Sequence[Trial]) -> Record:
-    """Sum up trials."""
+def cross_validate(found: Sequence[HeldOutPrediction]) -> CrossValidation:
+    """Summarize the predictions of students that were left out."""
     from scipy.stats import spearmanr
 
     rank = spearmanr([t.value for t in found], [t.student.drop for t in found]).statistic
     networks = {t.student.network for t in found}
     inside = sum(t.inside for t in found) / len(found)
-    return Record(len(found), len(networks), float(rank), inside)
+    return CrossValidation(len(found), len(networks), float(rank), inside)
 
 
-def figures(known: KnownStudent, basis: Basis) -> tuple[float, float]:
+def predictors(known: KnownStudent, basis: Basis) -> tuple[float, float]:
     """Return ratio and certainty of a known student."""
-    return known.painted if basis == "painted" else known.real, known.certainty
+    return known.fixed if basis == "fixed" else known.real, known.certainty
 
 
 @cache
-def shipped(basis: Basis) -> DropRegression:
-    """Return the law of all known students."""
-    return fit(read_known_students(), basis)
+def shipped_regression(basis: Basis) -> DropRegression:
+    """Return the regression of all known students."""
+    return fit_regression(read_known_students(), basis)
 
 
 @cache
-def shipped_trials(basis: Basis) -> tuple[Trial, ...]:
+def shipped_predictions(basis: Basis) -> tuple[HeldOutPrediction, ...]:
     """Return all known students, each as if its network were new."""
-    return trials(read_known_students(), basis)
+    return predict_held_out(read_known_students(), basis)
 
 
 def _left_out(
     students: Sequence[KnownStudent],
 ) -> list[tuple[list[KnownStudent], list[KnownStudent]]]:
-    """Return (the others, its own) for every network."""
+    """Return the students of the others and its own, for every network."""
     networks = sorted({known.network for known in students})
     return [
         (
@@ -164,9 +168,9 @@ def _scaled(coefficients: Floats, rows: Floats) -> Floats:
 def _solve(students: Sequence[KnownStudent], basis: Basis) -> Floats:
     from scipy.optimize import least_squares
 
-    rows, goal = _rows(figures(known, basis) for known in students), _drops(students)
+    rows, drops = _rows(predictors(known, basis) for known in students), _drops(students)
 
     def errors(coefficients: Floats) -> Floats:
-        return _scaled(coefficients, rows) - goal
+        return _scaled(coefficients, rows) - drops
 
     return np.asarray(least_squares(errors, START).x, np.float64)

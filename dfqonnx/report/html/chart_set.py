@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dfqonnx.core.layer_analysis import CodeOccupancy
-from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_trials
+from dfqonnx.evaluation.drop_estimate.regression import Basis, shipped_predictions
 from dfqonnx.report.html import charts
 from dfqonnx.report.html.svg import chart_settings
 from dfqonnx.report.html.tables import NodeRow, labeled_intervals
@@ -94,9 +94,9 @@ def _draw_estimate(report: Report) -> str:
     found = report.estimated_drop
     if found is None or found.value is None:
         return ""
-    basis: Basis = "real" if "real" in found.basis else "painted"
+    basis: Basis = "real" if "real" in found.basis else "fixed"
     true = None if report.drop is None else report.drop.points.value
-    return charts.draw_calibration(shipped_trials(basis), found, true)
+    return charts.draw_calibration(shipped_predictions(basis), found, true)
 
 
 def _weight_histograms(nodes: Sequence[NodeRow]) -> tuple[HistogramChart, ...]:

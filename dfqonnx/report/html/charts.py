@@ -9,7 +9,7 @@ import numpy as np
 
 from dfqonnx.core.layer_analysis import CodeOccupancy, WeightedLayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
-from dfqonnx.evaluation.drop_estimate.regression import UNIT, Trial
+from dfqonnx.evaluation.drop_estimate.regression import UNIT, HeldOutPrediction
 from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html import svg
 from dfqonnx.report.sections import TrainingLogEntry
@@ -146,7 +146,9 @@ def draw_histogram(found: CodeOccupancy) -> str:
     return svg.to_svg(fig, f"Histogram over {found.highest - found.lowest + 1} codes")
 
 
-def draw_calibration(known: Sequence[Trial], found: Estimate, true: float | None) -> str:
+def draw_calibration(
+    known: Sequence[HeldOutPrediction], found: Estimate, true: float | None
+) -> str:
     """Draw true over predicted drops of left-out networks, and this student's interval and drop."""
     assert found.value is not None
     fig = svg.new_figure(360, 250)

@@ -1,4 +1,4 @@
-"""Generators, one architecture or tight family a file; importing this files them all."""
+"""Generators, one tight family a file; importing this package registers them all."""
 
 from dfqonnx.synthesis.generators import akd, gdfq, lrq
 

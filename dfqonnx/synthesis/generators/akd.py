@@ -13,33 +13,33 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, Grow
+from dfqonnx.synthesis.generators.architecture import GENERATORS, GeneratorShape, Upsample
 
 
 @GENERATORS.add("akd")
 class Akd(nn.Module):
     """The network."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
-        widths = [form.slimmed(channels) for channels in (512, 256, 128, 64)]
-        self._first = (widths[0], *form.halved(3))
-        height, width = form.halved(3)
-        self.linear = nn.Linear(form.latent, widths[0] * height * width)
+        widths = [shape.scaled(channels) for channels in (512, 256, 128, 64)]
+        self._first = (widths[0], *shape.halved(3))
+        height, width = shape.halved(3)
+        self.linear = nn.Linear(shape.latent, widths[0] * height * width)
         stages: list[nn.Module] = []
         for i in range(3):
             before, after = widths[i], widths[i + 1]
             stages += [
-                Grow(form.halved(2 - i)),
+                Upsample(shape.halved(2 - i)),
                 nn.Conv2d(before, after, 3, padding=1),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
         self.body = nn.Sequential(
             *stages,
-            nn.Conv2d(widths[3], form.channels, 3, padding=1),
+            nn.Conv2d(widths[3], shape.channels, 3, padding=1),
             nn.Tanh(),
-            nn.BatchNorm2d(form.channels, affine=False),
+            nn.BatchNorm2d(shape.channels, affine=False),
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

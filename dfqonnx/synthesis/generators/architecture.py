@@ -1,10 +1,9 @@
-"""Generators: networks from random vectors to images. One file each in `synth/generators`.
+"""Generators: networks from random vectors to images, one architecture a file beside this one.
 
 A generator is a module `(z, labels) -> images`: z (B, latent), labels (B,) or None where it is not
 conditional, images (B, C, H, W) of mean 0 and deviation 1 per channel, as the published ones end in
-a BatchNorm without affine parameters. `OutputToPixels` makes valid pixels of that.
-
-Generators that were trained before: an npz of their arrays, as a run leaves it.
+a BatchNorm without affine parameters. `OutputToPixels` makes valid pixels of that. A checkpoint is
+an npz of the arrays of generators that were trained before, as a run leaves it.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from dfqonnx.errors import UsageError
 MEAN, DEVIATION = 0.47, 0.25  # of photographs' pixels, 0..1
 
 
-@dataclass(frozen=True)
-class Form:
-    """What a generator is built for.
+@dataclass(frozen=True, kw_only=True)
+class GeneratorShape:
+    """The sizes that a generator is built for.
 
     Attributes:
-        height: of the images.
-        width: of the images.
-        channels: of the images.
-        latent: length of the random vector.
-        classes: how many, where it is told which to make; 0 where it is not.
-        slim: factor on the published numbers of channels.
+        height: the height of the images.
+        width: the width of the images.
+        channels: the channels of the images.
+        latent: the length of the random vector.
+        classes: the number of classes that it can be asked for; 0 where it is not conditional.
+        width_multiplier: a factor on the published numbers of channels.
     """
 
     height: int
@@ -43,21 +42,21 @@ class Form:
     channels: int
     latent: int
     classes: int = 0
-    slim: float = 1.0
+    width_multiplier: float = 1.0
 
-    def slimmed(self, channels: int) -> int:
-        """Return a published number of channels times `slim`, at least 4."""
-        return max(4, round(channels * self.slim))
+    def scaled(self, channels: int) -> int:
+        """Return a published number of channels times `width_multiplier`, at least 4."""
+        return max(4, round(channels * self.width_multiplier))
 
     def halved(self, times: int) -> tuple[int, int]:
         """Return height and width after halving `times` times, rounded up."""
         return -(-self.height // 2**times), -(-self.width // 2**times)
 
 
-GENERATORS: Registry[Callable[[Form], nn.Module]] = Registry("generator")
+GENERATORS: Registry[Callable[[GeneratorShape], nn.Module]] = Registry("generator")
 
 
-def build(architecture: str, form: Form, *, generator: Generator) -> nn.Module:
+def build(architecture: str, shape: GeneratorShape, *, generator: Generator) -> nn.Module:
     """Return a generator with random weights.
 
     Raises:
@@ -67,14 +66,14 @@ def build(architecture: str, form: Form, *, generator: Generator) -> nn.Module:
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = make(form)
+        network = make(shape)
     for parameter in network.parameters():
         if parameter.dim() == 4:  # the faster memory order on CPU
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
 
 
-class Grow(nn.Module):
+class Upsample(nn.Module):
     """Nearest-neighbor enlargement to a fixed size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -82,7 +81,7 @@ class Grow(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge (B, C, h, w) to (B, C, *size)."""
+        """Return x (B, C, h, w) as (B, C, *size)."""
         if (x.shape[2] * 2, x.shape[3] * 2) == self.size:
             return functional.interpolate(x, scale_factor=2.0)
         return functional.interpolate(x, size=self.size)
@@ -94,20 +93,16 @@ class OutputToPixels:
         pixel = clamp(MEAN + DEVIATION output, 0, 1);  tensor as `InputFormat` says
 
     The clamp stops the gradient of what lies outside.
-
-    Args:
-        inputs: how pixels become the tensor.
-        channels: of the images.
-        device: of the tensors.
     """
 
-    def __init__(self, inputs: InputFormat, channels: int, device: torch.device) -> None:
-        low, high = (torch.from_numpy(v).to(device) for v in inputs.pixel_limits(channels))
+    def __init__(self, inputs: InputFormat, channels: int) -> None:
+        low, high = map(torch.from_numpy, inputs.pixel_limits(channels))  # (1, C, 1, 1)
         self._low, self._span = low, high - low
 
     def __call__(self, output: Tensor) -> Tensor:
         """Return (B, C, H, W) in the model's units."""
-        return self._low + self._span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
+        low, span = self._low.to(output), self._span.to(output)
+        return low + span * (MEAN + DEVIATION * output).clamp(0.0, 1.0)
 
 
 def load_checkpoint(path: str, networks: Sequence[nn.Module]) -> None:

@@ -1,10 +1,9 @@
-"""The teacher's last layer, where it is a plain one: what it reads, and its row for every class."""
+"""The teacher's last layer, where it is a plain one: its input, and its row for every class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
@@ -15,19 +14,16 @@ class Classifier:
     """logits = features rows^T + bias.
 
     Attributes:
-        features: name of the value that it reads, (B, D).
-        rows: (K, D).
+        features: the name of its input, (B, D).
+        rows: (K, D), its weights.
     """
 
     features: str
     rows: Tensor
 
 
-def find_classifier(teacher: Program, device: torch.device) -> Classifier | None:
-    """Return the layer that gives the logits, its rows on `device`.
-
-    None where that is no Gemm with a weight of its own.
-    """
+def find_classifier(teacher: Program) -> Classifier | None:
+    """Return the layer that computes the logits; None where that is no Gemm with a weight."""
     for step in teacher.steps:
         if teacher.logits not in step.outputs or step.op != "Gemm":
             continue
@@ -39,6 +35,6 @@ def find_classifier(teacher: Program, device: torch.device) -> Classifier | None
             or step.attributes.get("transA")
         ):
             return None
-        rows = teacher.tensors[weight].to(device)
+        rows = teacher.tensors[weight]
         return Classifier(features, rows if step.attributes.get("transB") else rows.T)
     return None

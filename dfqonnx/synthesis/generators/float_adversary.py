@@ -1,8 +1,8 @@
-"""A float network of the teacher's form with random weights: DFQF's adversary.
+"""DFQF's adversary: a float network of the teacher's form with random weights.
 
 Every Conv, Gemm and MatMul gets a weight N(0, 2 / fan-in) and a bias of 0, and every value that
 came out of a BatchNormalization passes one again, which normalizes by its own batch. The adversary
-is trained on what the generator makes, by KL(teacher || adversary), and thrown away.
+is trained on the generator's images by KL(teacher || adversary), and is dropped afterwards.
 
     SGD, Nesterov momentum 0.9, weight decay; rate / 10 at 40 % and 80 % of the steps
 
@@ -18,74 +18,57 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dfqonnx.config.synthesis import CoTrainingConfig
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.convert.program import OpCall, Program
-from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.convert.program import OpCall
+from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
 
 MOMENTUM, MILESTONES = 0.9, (0.4, 0.8)
 
 
-class Adversary:
-    """The network and its optimizer.
+class FloatAdversary:
+    """The adversary with its optimizer, for the teacher of `context`."""
 
-    Args:
-        teacher: whose form it takes.
-        statistics: names of the values that are normalized.
-        spec: rate and decay.
-        generator: CPU randomness.
-        device: where it trains.
-    """
-
-    def __init__(
-        self,
-        teacher: Program,
-        statistics: Mapping[str, ChannelStatistics],
-        *,
-        spec: CoTrainingConfig,
-        generator: Generator,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, context: SynthesisContext) -> None:
+        teacher, config = context.teacher, context.config.co_training
         layers = {
-            step.node: _Layer(step, teacher.tensors, generator)
+            step.node: _RandomLayer(step, teacher.tensors, context.generator)
             for step in teacher.steps
             if has_trait(step.op, Trait.LAYER)
             and len(step.inputs) > 1
             and step.inputs[1] in teacher.tensors
         }
-        norms = {name: _Norm(len(known.mean)) for name, known in statistics.items()}
-        self.net = ProgramModule(teacher, replace=layers, after=norms, channels_last=True).to(
-            device
-        )
-        self._rate = spec.opponent_lr
+        norms = {name: _BatchNorm(len(known.mean)) for name, known in context.statistics.items()}
+        net = ProgramModule(teacher, replace=layers, after=norms, channels_last=True)
+        self.net = net.to(context.device)
+        self._lr = config.opponent_lr
         self._optimizer = torch.optim.SGD(
             self.net.parameters(),
-            lr=spec.opponent_lr,
+            lr=config.opponent_lr,
             momentum=MOMENTUM,
             nesterov=True,
-            weight_decay=spec.opponent_weight_decay,
+            weight_decay=config.opponent_weight_decay,
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return logits (B, K) of model inputs."""
+        """Return the logits (B, K) of model inputs."""
         logits: Tensor = self.net(x)[0]
         return logits
 
-    def learn(self, x: Tensor, goal: Tensor, *, done: float) -> float:
+    def step(self, x: Tensor, teacher_logits: Tensor, *, done: float) -> float:
         """Take one step towards the teacher's logits on x, and return the divergence.
 
         Args:
             x: model inputs, detached.
-            goal: the teacher's logits, detached.
-            done: fraction of the training that is over.
+            teacher_logits: (B, K), detached.
+            done: the fraction of the training that is over.
         """
-        fall = 0.1 ** sum(done >= milestone for milestone in MILESTONES)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * fall
+        rate = self._lr * lr_factor(done, "steps", milestones=MILESTONES)
+        self._optimizer.param_groups[0]["lr"] = rate
         loss = functional.kl_div(
             functional.log_softmax(self(x), 1),
-            functional.log_softmax(goal, 1),
+            functional.log_softmax(teacher_logits, 1),
             reduction="batchmean",
             log_target=True,
         )
@@ -95,8 +78,8 @@ class Adversary:
         return float(loss.detach())
 
 
-class _Layer(nn.Module):
-    """One step of the program, with weight and bias of its own."""
+class _RandomLayer(nn.Module):
+    """One operator call of the program with a weight and bias of its own."""
 
     def __init__(self, step: OpCall, tensors: Mapping[str, Tensor], generator: Generator) -> None:
         super().__init__()
@@ -115,7 +98,7 @@ class _Layer(nn.Module):
             self.register_parameter(f"own{place}", nn.Parameter(fresh))
 
     def forward(self, *values: Tensor) -> Tensor:
-        """Run the step on its non-constant inputs."""
+        """Run the call on its non-constant inputs."""
         given = iter(values)
         arguments = [
             None
@@ -129,7 +112,7 @@ class _Layer(nn.Module):
         return result
 
 
-class _Norm(nn.Module):
+class _BatchNorm(nn.Module):
     """BatchNormalization by the batch's own statistics."""
 
     def __init__(self, channels: int) -> None:

@@ -18,13 +18,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from dfqonnx.synthesis.generators.architecture import GENERATORS, Form, Grow
+from dfqonnx.synthesis.generators.architecture import GENERATORS, GeneratorShape, Upsample
 
 SLOPE, EPS = 0.2, 0.8
 After = Callable[[int, tuple[int, int]], nn.Module]
 
 
-def _nothing(channels: int, size: tuple[int, int]) -> nn.Module:
+def _identity(channels: int, size: tuple[int, int]) -> nn.Module:
     return nn.Identity()
 
 
@@ -32,33 +32,33 @@ class Gdfq(nn.Module):
     """The network.
 
     Args:
-        form: sizes.
-        after: what follows each enlarged stage, given its channels and size.
+        shape: the sizes.
+        after: makes what follows each enlarged stage, given its channels and size.
     """
 
-    def __init__(self, form: Form, *, after: After = _nothing) -> None:
+    def __init__(self, shape: GeneratorShape, *, after: After = _identity) -> None:
         super().__init__()
-        wide, narrow = form.slimmed(128), form.slimmed(64)
-        self._first = (wide, *form.halved(2))
-        self.embedding = nn.Embedding(form.classes, form.latent) if form.classes else None
-        height, width = form.halved(2)
-        self.linear = nn.Linear(form.latent, wide * height * width)
-        middle, full = form.halved(1), (form.height, form.width)
+        wide, narrow = shape.scaled(128), shape.scaled(64)
+        self._first = (wide, *shape.halved(2))
+        self.embedding = nn.Embedding(shape.classes, shape.latent) if shape.classes else None
+        height, width = shape.halved(2)
+        self.linear = nn.Linear(shape.latent, wide * height * width)
+        middle, full = shape.halved(1), (shape.height, shape.width)
         self.body = nn.Sequential(
             nn.BatchNorm2d(wide),
-            Grow(middle),
+            Upsample(middle),
             nn.Conv2d(wide, wide, 3, padding=1),
             nn.BatchNorm2d(wide, eps=EPS),
             nn.LeakyReLU(SLOPE, inplace=True),
             after(wide, middle),
-            Grow(full),
+            Upsample(full),
             nn.Conv2d(wide, narrow, 3, padding=1),
             nn.BatchNorm2d(narrow, eps=EPS),
             nn.LeakyReLU(SLOPE, inplace=True),
             after(narrow, full),
-            nn.Conv2d(narrow, form.channels, 3, padding=1),
+            nn.Conv2d(narrow, shape.channels, 3, padding=1),
             nn.Tanh(),
-            nn.BatchNorm2d(form.channels, affine=False),
+            nn.BatchNorm2d(shape.channels, affine=False),
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -70,15 +70,15 @@ class Gdfq(nn.Module):
 
 
 @GENERATORS.add("gdfq")
-def gdfq(form: Form) -> nn.Module:
+def gdfq(shape: GeneratorShape) -> nn.Module:
     """Return GDFQ's generator."""
-    return Gdfq(form)
+    return Gdfq(shape)
 
 
 @GENERATORS.add("dfqf")
-def dfqf(form: Form) -> nn.Module:
+def dfqf(shape: GeneratorShape) -> nn.Module:
     """Return the same network as DFQF begins it."""
-    network = Gdfq(form)
+    network = Gdfq(shape)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dfqonnx.synthesis.generators.architecture import GENERATORS, Form
+from dfqonnx.synthesis.generators.architecture import GENERATORS, GeneratorShape
 from dfqonnx.synthesis.generators.gdfq import Gdfq
 
 
@@ -51,6 +51,6 @@ class LongRange(nn.Module):
 
 
 @GENERATORS.add("lrq")
-def lrq(form: Form) -> nn.Module:
+def lrq(shape: GeneratorShape) -> nn.Module:
     """Return the long-range generator."""
-    return Gdfq(form, after=lambda channels, _: LongRange(channels))
+    return Gdfq(shape, after=lambda channels, _: LongRange(channels))

@@ -1,13 +1,11 @@
-"""One generator in training.
+"""Generators in training: one step of one, and all of a run together.
 
-    z ~ N(0, I), y uniform;  x = canvas(G(z, y));  G's weights follow  - gradient of losses(x)
+    z ~ N(0, I), y uniform;   x = to_pixels(G(z, y));   G's weights follow  - gradient of losses(x)
 
-The gradient is asked for G's weights alone: teacher and opponents hand it on and keep none.
-
-Generators that can be drawn from, and go on learning while a student trains.
-
-Every batch takes equal shares from all of them; each learns from its own images. What they draw is
-detached: a student that learns from it hands them no gradient.
+The gradient is computed for G's weights alone: it passes through teacher and opponents, which keep
+none. `OnlineGenerators` can be drawn from, and go on learning while a student trains. Every batch
+takes equal shares from all of them; each learns from its own images. What they draw is detached: a
+student that learns from it hands them no gradient.
 """
 
 from __future__ import annotations
@@ -18,17 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from dfqonnx.config.loss_terms import LossTerm
-from dfqonnx.config.synthesis import CoTrainingConfig, GeneratorConfig
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 from dfqonnx.synthesis.generators.architecture import OutputToPixels
 from dfqonnx.synthesis.generators.classifier_head import Classifier
-from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, distance
+from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
 
 Opponent = Callable[[Tensor], Tensor]
 LEAST = 16  # images of a pass: the generator normalizes by its own batch
@@ -36,107 +32,94 @@ LEAST = 16  # images of a pass: the generator normalizes by its own batch
 
 @dataclass(frozen=True)
 class TeacherProbe:
-    """What a generator's images are held against; shared by all generators.
+    """The teacher as the losses of generators read it; all generators share it.
 
     Attributes:
-        net: the teacher, tapped where targets and classifier want it.
+        net: the teacher, with taps where `targets` and `classifier` need them.
         targets: the statistics of the training data.
-        classifier: the teacher's last layer, where it is a plain one.
-        classes: K; 0 where the teacher tells none apart.
-        layout: axis order that the teacher reads.
+        classifier: the teacher's last layer; None where it is no plain one.
+        classes: K; 0 where the teacher has no classes.
     """
 
     net: ProgramModule
     targets: BatchNormTargets
     classifier: Classifier | None
     classes: int
-    layout: str
-
-    def fed(self, images: Tensor) -> Tensor:
-        """Return images (B, C, H, W) as the teacher reads them."""
-        return images.permute(0, 2, 3, 1) if self.layout == "NHWC" else images
 
 
 class GeneratorTrainer:
-    """A generator, its optimizer and its losses.
+    """A generator with its optimizer and its losses.
 
     Args:
-        network: from (z, labels) to images of mean 0 and deviation 1.
-        canvas: makes model inputs of these.
-        judge: what they are held against.
-        spec: of the generator.
-        losses: of the recipe.
-        generator: CPU randomness of its own steps.
-        device: where it trains.
+        network: maps (z, labels) to images of mean 0 and deviation 1.
+        to_pixels: makes model inputs of these.
+        probe: the teacher.
+        context: the recipe, the random numbers and the device.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        canvas: OutputToPixels,
-        judge: TeacherProbe,
+        to_pixels: OutputToPixels,
+        probe: TeacherProbe,
         *,
-        spec: GeneratorConfig,
-        losses: Sequence[LossTerm],
-        generator: Generator,
-        device: torch.device,
+        context: SynthesisContext,
     ) -> None:
-        self.network = network.to(device)
-        self._canvas, self._judge, self._spec = canvas, judge, spec
-        self._objective = Objective(losses)
-        self._generator, self._device = generator, device
+        self.network = network.to(context.device)
+        self._to_pixels, self._probe, self._context = to_pixels, probe, context
+        self._config = context.config.generator
+        self._objective = Objective(context.config.losses)
         self._weights = list(network.parameters())
-        self._optimizer = torch.optim.Adam(self._weights, lr=spec.lr, betas=spec.betas)
+        self._optimizer = torch.optim.Adam(
+            self._weights, lr=self._config.lr, betas=self._config.betas
+        )
 
-    def imagine(self, count: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    def generate(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Return images (count, C, H, W) and the classes asked for, if any; gradients reach G."""
         n = max(count, LEAST)
-        z = torch.randn(n, self._spec.latent, generator=generator).to(self._device)
+        device = self._context.device
+        z = torch.randn(n, self._config.latent, generator=random).to(device)
         labels = None
-        if self._judge.classes:
-            labels = torch.randint(self._judge.classes, (n,), generator=generator)
-            labels = labels.to(self._device)
-        images = self._canvas(self.network(z, labels if self._spec.conditional else None))
-        told = labels[:count] if labels is not None and self._spec.conditional else None
-        return images[:count], told
+        if self._probe.classes:
+            labels = torch.randint(self._probe.classes, (n,), generator=random).to(device)
+        asked = labels if self._config.conditional else None
+        images = self._to_pixels(self.network(z, asked))
+        return images[:count], None if asked is None else asked[:count]
 
     def step(self, opponents: Sequence[Opponent], *, batch: int, rate: float) -> dict[str, float]:
         """Take one step; return the loss and its parts.
 
         Args:
-            opponents: from model inputs to logits; their parameters get no gradient.
-            batch: images.
-            rate: over the spec's.
+            opponents: networks from model inputs to logits; their parameters get no gradient.
+            batch: the number of images.
+            rate: the learning rate over the recipe's.
         """
-        images, labels = self.imagine(batch, self._generator)
-        judge = self._judge
-        x = judge.fed(images)
-        logits, taps = judge.net(x)
-        plain = judge.classifier
-        asked = opponents if self._objective.needs("students") else ()
-        seen = ImageLossInputs(
-            images,
-            logits,
-            taps,
-            judge.targets,
-            labels=labels,
-            features=None if plain is None else taps[plain.features],
-            centers=None if plain is None else plain.rows,
-            students=tuple(opponent(x) for opponent in asked),
-            generator=self._generator,
+        images, labels = self.generate(batch, self._context.generator)
+        x = self._context.inputs.to_layout(images)
+        logits, taps = self._probe.net(x)
+        plain = self._probe.classifier
+        read = opponents if self._objective.needs("students") else ()
+        loss, found = self._objective(
+            ImageLossInputs(
+                images=images,
+                logits=logits,
+                taps=taps,
+                targets=self._probe.targets,
+                labels=labels,
+                features=None if plain is None else taps[plain.features],
+                centers=None if plain is None else plain.rows,
+                students=tuple(opponent(x) for opponent in read),
+                generator=self._context.generator,
+            )
         )
-        loss, found = self._objective(seen)
         if loss.requires_grad:
             gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
             for weight, gradient in zip(self._weights, gradients, strict=True):
                 weight.grad = None if gradient is None else gradient.nan_to_num_(0.0, 0.0, 0.0)
-            self._optimizer.param_groups[0]["lr"] = self._spec.lr * rate
+            self._optimizer.param_groups[0]["lr"] = self._config.lr * rate
             self._optimizer.step()
-        figures = {name: float(value.detach()) for name, value in found.items()}
-        return {
-            "loss": float(loss.detach()),
-            "statistics": float(distance(found).detach()),
-        } | figures
+        figures = {"loss": loss, "statistics": statistics_loss(found)} | found
+        return {name: float(value.detach()) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
@@ -153,82 +136,77 @@ class GeneratedBatch:
 
 
 class OnlineGenerators:
-    """All generators of a run. Iterating yields the uint8 images of its plan.
+    """All generators of a run; iterating yields the uint8 images (B, H, W, C) of its plan.
 
     Attributes:
-        game: how they play.
-        batch: images of one step of a generator.
-        layout: axis order of what it draws.
+        co_training: how generators and students train together.
+        batch: the number of images of one step of a generator.
+        inputs: how pixels become what is drawn.
     """
 
     def __init__(
-        self,
-        makers: Sequence[GeneratorTrainer],
-        judge: TeacherProbe,
-        *,
-        inputs: InputFormat,
-        spec: GeneratorConfig,
-        game: CoTrainingConfig,
-        batch: int,
-        images: int,
-        generator: Generator,
+        self, trainers: Sequence[GeneratorTrainer], *, batch: int, context: SynthesisContext
     ) -> None:
-        self.game, self.batch = game, batch
-        self.layout = judge.layout
-        self._makers, self._judge = list(makers), judge
-        self._inputs, self._spec, self._images = inputs, spec, images
-        self._generator = generator
+        self.co_training, self.batch = context.config.co_training, batch
+        self.inputs = context.inputs
+        self._trainers, self._context = list(trainers), context
+        self._config = context.config.generator
 
     @torch.no_grad()
-    def draw(self, count: int, generator: Generator) -> GeneratedBatch:
+    def draw(self, count: int, random: torch.Generator) -> GeneratedBatch:
         """Return a batch, equal shares from every generator."""
-        makers = len(self._makers)
-        shares = [count // makers + (i < count % makers) for i in range(makers)]
-        parts = [m.imagine(n, generator) for m, n in zip(self._makers, shares, strict=True) if n]
-        x = self._judge.fed(torch.cat([images for images, _ in parts]))
-        labels = [told for _, told in parts if told is not None]
+        n = len(self._trainers)
+        shares = [count // n + (i < count % n) for i in range(n)]
+        pairs = zip(self._trainers, shares, strict=True)
+        parts = [trainer.generate(share, random) for trainer, share in pairs if share]
+        x = self.inputs.to_layout(torch.cat([images for images, _ in parts]))
+        labels = [asked for _, asked in parts if asked is not None]
         return GeneratedBatch(x.detach(), torch.cat(labels) if len(labels) == len(parts) else None)
 
-    def due(self, step: int) -> bool:
-        """Tell whether the generators step before the student's step number `step`, from 0."""
-        return self.game.student_steps > 0 and step % self.game.student_steps == 0
+    def is_due(self, step: int) -> bool:
+        """Return whether the generators step before the student's step number `step`, from 0."""
+        every = self.co_training.student_steps
+        return every > 0 and step % every == 0
 
-    def play(self, opponents: Sequence[Opponent], *, done: float) -> dict[str, float]:
-        """Improve while students train, of which a fraction is `done`; against them, if so said."""
-        rate = lr_factor(done, self._spec.lr_schedule, milestones=self._spec.milestones)
-        return self.improve(opponents if self.game.opponent == "student" else (), rate=rate)
+    def co_train(self, students: Sequence[Opponent], *, done: float) -> dict[str, float]:
+        """Take one step while students train, of which a fraction is `done`.
 
-    def improve(self, opponents: Sequence[Opponent], *, rate: float = 1.0) -> dict[str, float]:
-        """Let every generator take one step; return the figures of the last.
+        The students are opponents where the recipe says so.
+        """
+        rate = lr_factor(done, self._config.lr_schedule, milestones=self._config.milestones)
+        return self.step(students if self.co_training.opponent == "student" else (), rate=rate)
+
+    def step(self, opponents: Sequence[Opponent], *, rate: float = 1.0) -> dict[str, float]:
+        """Let every generator take one step; return the figures of the last one.
 
         Args:
-            opponents: from model inputs to logits; may be none.
-            rate: over the recipe's.
+            opponents: networks from model inputs to logits; may be none.
+            rate: the learning rate over the recipe's.
         """
         figures: dict[str, float] = {}
-        for maker in self._makers:
-            figures = maker.step(opponents, batch=self.batch, rate=rate)
+        for trainer in self._trainers:
+            figures = trainer.step(opponents, batch=self.batch, rate=rate)
         return figures
 
     @property
     def about(self) -> str:
         """One line for the report."""
-        count, spec = len(self._makers), self._spec
-        many = f"{count} {spec.architecture} generators" if count > 1 else ""
-        trained = "trained before" if spec.checkpoint else f"{spec.iterations} steps"
-        return f"{many or f'a {spec.architecture} generator'}, {trained}"
+        count, config = len(self._trainers), self._config
+        several = f"{count} {config.architecture} generators" if count > 1 else ""
+        trained = "trained before" if config.checkpoint else f"{config.iterations} steps"
+        return f"{several or f'a {config.architecture} generator'}, {trained}"
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return everything that `GeneratorConfig.kept` needs to use them again, by name."""
-        arrays: dict[str, NDArray[np.generic]] = {}
-        for index, maker in enumerate(self._makers):
-            for name, value in maker.network.state_dict().items():
-                arrays[f"{index}.{name}"] = value.detach().cpu().numpy().copy()
-        return arrays
+        """Return the arrays of all generators by name, as a checkpoint holds them."""
+        return {
+            f"{index}.{name}": value.detach().cpu().numpy().copy()
+            for index, trainer in enumerate(self._trainers)
+            for name, value in trainer.network.state_dict().items()
+        }
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield uint8 images (B, H, W, C)."""
-        for first in range(0, self._images, self.batch):
-            count = min(self.batch, self._images - first)
-            x = self.draw(count, self._generator).x
-            yield self._inputs.to_pixels(x).cpu()
+        images = self._context.plan.images
+        for first in range(0, images, self.batch):
+            x = self.draw(min(self.batch, images - first), self._context.generator).x
+            yield self.inputs.to_pixels(x).cpu()

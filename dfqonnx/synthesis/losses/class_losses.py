@@ -1,39 +1,25 @@
-"""What a batch is asked to be.
+"""Losses on the teacher's classes.
 
-labels   mean KL( asked distribution || teacher )      it may name two classes
-class    mean - log softmax(teacher)_y                 y the class asked for
+p_n is the teacher's softmax of image n, y_n the class asked for, H the entropy.
 
-Confidence and balance: what makes images belong to classes, without asking for one.
+    labels       mean KL( asked distribution || p_n )    the distribution may name two classes
+    class        mean - log p_ny
+    confidence   mean H(p_n)                             low: every image has one class
+    balance      - H( mean p_n )                         low: all classes come equally often
+    focal        mean - (1 - p_ny)^gamma log p_ny
+    margin       mean max(0, angle - theta_n)            theta_n between feature f_n and center w_y
 
-    confidence   (1/B) sum_n H(p_n)            low: every image has one class
-    balance      - H( (1/B) sum_n p_n )        low: all classes come equally often
+Confidence plus balance is the negative logarithm of the inception score; DFQF weights `balance` by
+40, DFQ-AKD by 1. `focal` leaves an image alone that already has p_y near 1, so optimization ends
+with images that are less certain than cross-entropy would make them: a quantized network errs on
+those. In `margin` f is what the last layer reads and w_y the row of that layer. The class loss
+pulls theta to 0; the margin keeps it from going below `angle` (radians), which widens the spread
+within a class. LRQ's formula was not found: this is the plain one that its abstract describes.
 
-p_n is the teacher's softmax, H the entropy. Their sum is the negative logarithm of the inception
-score; DFQF weights `balance` by 40, DFQ-AKD by 1.
-
-Sources: Li et al., "DFQF", ACML 2020; Choi et al., CVPR Workshops 2020.
-
-`focal`: images that the teacher finds hard count for more.
-
-    mean -(1 - p_y)^gamma log p_y
-
-p_y is what the teacher gives the class y asked for. An image that already has p_y near 1 is left
-alone, so optimization ends with images that are less certain than cross-entropy would make them:
-those are where a quantized network errs.
-
-Source: hard-sample synthesis of Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization"
-(HAST), CVPR 2023; gamma = 2 on CIFAR, 0.5 on ImageNet.
-
-`margin`: LRQ's adversarial margin, against features that crowd around their class center.
-
-    theta_n = angle between feature f_n and center w_y      y the class asked for
-    loss    = (1/B) sum_n max(0, angle - theta_n)
-
-f is what the last layer reads and w_y the row of that layer. The class loss pulls theta to 0; this
-keeps it from going below `angle` (radians), which widens the spread within a class. LRQ's formula
-was not found: this is the plain one that its abstract describes.
-
-Source: "Long-Range Zero-Shot Generative Deep Network Quantization", Neural Networks 166, 2023.
+Sources: Li et al., "DFQF", ACML 2020, and Choi et al., CVPR Workshops 2020 (confidence, balance);
+Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization" (HAST), CVPR 2023 (focal; gamma = 2
+on CIFAR, 0.5 on ImageNet); "Long-Range Zero-Shot Generative Deep Network Quantization", Neural
+Networks 166, 2023 (margin).
 """
 
 from __future__ import annotations
@@ -42,42 +28,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfqonnx.synthesis.losses.labels import class_loss
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 
 @image_loss("labels", needs=("soft",))
-def labels(seen: ImageLossInputs) -> Tensor:
+def labels(inputs: ImageLossInputs) -> Tensor:
     """Return mean KL(labels || teacher)."""
-    assert seen.soft is not None  # `needs` says so
-    return class_loss(seen.logits, seen.soft)
+    assert inputs.soft is not None  # `needs` says so
+    log_p = functional.log_softmax(inputs.logits, 1)
+    return functional.kl_div(log_p, inputs.soft, reduction="batchmean")
 
 
 @image_loss("class", needs=("labels",))
-def class_(seen: ImageLossInputs) -> Tensor:
+def class_(inputs: ImageLossInputs) -> Tensor:
     """Return the mean cross-entropy."""
-    assert seen.labels is not None  # `needs` says so
-    return functional.cross_entropy(seen.logits, seen.labels)
+    assert inputs.labels is not None  # `needs` says so
+    return functional.cross_entropy(inputs.logits, inputs.labels)
 
 
 @image_loss("confidence", needs=("classes",))
-def confidence(seen: ImageLossInputs) -> Tensor:
+def confidence(inputs: ImageLossInputs) -> Tensor:
     """Return the mean entropy of the teacher's answers."""
-    return -(seen.logits.softmax(1) * seen.logits.log_softmax(1)).sum(1).mean()
+    return -(inputs.logits.softmax(1) * inputs.logits.log_softmax(1)).sum(1).mean()
 
 
 @image_loss("balance", needs=("classes",))
-def balance(seen: ImageLossInputs) -> Tensor:
+def balance(inputs: ImageLossInputs) -> Tensor:
     """Return the negative entropy of the teacher's mean answer."""
-    mean = seen.logits.softmax(1).mean(0)  # (K,)
+    mean = inputs.logits.softmax(1).mean(0)  # (K,)
     return torch.xlogy(mean, mean.clamp_min(1e-12)).sum()
 
 
 @image_loss("focal", needs=("labels",))
-def focal(seen: ImageLossInputs, *, gamma: float = 2.0) -> Tensor:
+def focal(inputs: ImageLossInputs, *, gamma: float = 2.0) -> Tensor:
     """Return the mean cross-entropy, each image's times (1 - p_y)^gamma."""
-    assert seen.labels is not None  # `needs` says so
-    entropy = functional.cross_entropy(seen.logits, seen.labels, reduction="none")  # (B,)
+    assert inputs.labels is not None  # `needs` says so
+    entropy = functional.cross_entropy(inputs.logits, inputs.labels, reduction="none")  # (B,)
     return ((1.0 - (-entropy).exp()).pow(gamma) * entropy).mean()
 
 
@@ -85,10 +71,10 @@ NEAREST = 1 - 1e-6  # of a cosine: the angle's slope is infinite at 1
 
 
 @image_loss("margin", needs=("features", "centers", "labels"))
-def margin(seen: ImageLossInputs, *, angle: float = 0.3) -> Tensor:
+def margin(inputs: ImageLossInputs, *, angle: float = 0.3) -> Tensor:
     """Return the mean hinge on the angle."""
-    assert seen.features is not None  # `needs` says so
-    assert seen.centers is not None
-    assert seen.labels is not None
-    cosine = functional.cosine_similarity(seen.features, seen.centers[seen.labels], dim=1)
+    assert inputs.features is not None  # `needs` says so
+    assert inputs.centers is not None
+    assert inputs.labels is not None
+    cosine = functional.cosine_similarity(inputs.features, inputs.centers[inputs.labels], dim=1)
     return (angle - cosine.clamp(-NEAREST, NEAREST).acos()).clamp_min(0.0).mean()

@@ -1,4 +1,4 @@
-"""`cluster`: statistics of deep layers per class, pulled to that class's centroid.
+"""`cluster`: the statistics of deep layers per class, pulled to that class's centroid.
 
 With m', s' mean and deviation of a layer over the batch's images of class c that the teacher gets
 right, and (m, s) the class's centroid in that layer:
@@ -7,8 +7,9 @@ right, and (m, s) the class's centroid in that layer:
     e ~ N(0, (noise s)^2);  m <- (1 - rate) m + rate m',  s likewise, after every batch
 
 A centroid begins as the first (m', s') seen. e, drawn anew each time, keeps a cluster from
-collapsing to a point. `deep` is the share of layers that count, from the last; `after` the batches
-that pass before any does. Layers, rate and the form of the noise were not found: these are ours.
+collapsing to a point. `deep` is the share of layers that count, from the last; `after` is the
+number of batches that pass before any does. Layers, rate and the form of the noise were not found:
+these are ours.
 
 Source: "ClusterQ: Semantic Feature Distribution Alignment for Data-Free Quantization",
 arXiv 2205.00179.
@@ -29,62 +30,64 @@ LEAST = 1e-8
 
 @image_loss("cluster", needs=("statistics", "classes", "labels"))
 class Cluster:
-    """The loss and its centroids.
+    """The loss with its centroids.
 
     Attributes:
-        mean: layer -> (K, C).
-        deviation: layer -> (K, C).
-        met: layer -> (K,) whether the class was seen.
+        mean: (K, C) for every layer.
+        deviation: (K, C) for every layer.
+        known: (K, 1) for every layer, whether the class has a centroid.
     """
 
     def __init__(self) -> None:
         self.mean: dict[str, Tensor] = {}
         self.deviation: dict[str, Tensor] = {}
-        self.met: dict[str, Tensor] = {}
+        self.known: dict[str, Tensor] = {}
         self._batches = 0
 
     def __call__(
         self,
-        seen: ImageLossInputs,
+        inputs: ImageLossInputs,
         *,
         rate: float = 0.1,
         noise: float = 0.2,
         deep: float = 0.34,
         after: float = 0.0,
     ) -> Tensor:
-        """Return the distance to the centroids, then move them."""
+        """Return the distance to the centroids, and move these to the batch."""
         self._batches += 1
-        zero = seen.logits.new_zeros(())
+        loss = inputs.logits.new_zeros(())
         if self._batches <= after:
-            return zero
-        assert seen.labels is not None  # `needs` says so
-        right = seen.logits.detach().argmax(1) == seen.labels
-        chosen = functional.one_hot(seen.labels, seen.logits.shape[1]) * right[:, None]  # (B, K)
+            return loss
+        assert inputs.labels is not None  # `needs` says so
+        right = inputs.logits.detach().argmax(1) == inputs.labels
+        chosen = (
+            functional.one_hot(inputs.labels, inputs.logits.shape[1]) * right[:, None]
+        )  # (B, K)
         count = chosen.sum(0)  # (K,)
         there = (count > 1)[:, None]
-        names = [name for name in seen.targets.mean if name in seen.taps]
+        names = [name for name in inputs.targets.mean if name in inputs.taps]
         for name in names[-max(1, math.ceil(deep * len(names))) :]:
-            mean, deviation = class_moments(seen.taps[name], chosen.float())
-            self._meet(name, mean.detach(), deviation.detach(), there)
+            mean, deviation = class_moments(inputs.taps[name], chosen.float())
+            self._begin(name, mean.detach(), deviation.detach(), there)
             known = self.mean[name]
             if noise:
-                e = torch.randn(known.shape, generator=seen.generator).to(known)
+                e = torch.randn(known.shape, generator=inputs.generator).to(known)
                 known = known + noise * self.deviation[name] * e
             off = (mean - known).square() + (deviation - self.deviation[name]).square()
-            zero = zero + (off * there).sum()
+            loss = loss + (off * there).sum()
             self._move(name, mean.detach(), deviation.detach(), rate * there)
-        return zero
+        return loss
 
-    def _meet(self, name: str, mean: Tensor, deviation: Tensor, there: Tensor) -> None:
+    def _begin(self, name: str, mean: Tensor, deviation: Tensor, there: Tensor) -> None:
         """Begin the centroids of classes that are seen for the first time."""
         if name not in self.mean:
             self.mean[name] = torch.zeros_like(mean)
             self.deviation[name] = torch.zeros_like(deviation)
-            self.met[name] = torch.zeros_like(there)
-        new = there & ~self.met[name]
+            self.known[name] = torch.zeros_like(there)
+        new = there & ~self.known[name]
         self.mean[name] = torch.where(new, mean, self.mean[name])
         self.deviation[name] = torch.where(new, deviation, self.deviation[name])
-        self.met[name] = self.met[name] | new
+        self.known[name] = self.known[name] | new
 
     def _move(self, name: str, mean: Tensor, deviation: Tensor, weight: Tensor) -> None:
         self.mean[name] = torch.lerp(self.mean[name], mean, weight)

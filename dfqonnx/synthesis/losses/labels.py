@@ -1,47 +1,64 @@
-"""The terms of an optimized image's loss that need no statistics.
+"""Classes that a batch of images is asked for.
 
-Classes: cross-entropy to soft labels less the labels' own entropy, so 0 is a perfect match. A share
-of the images asks for two classes at once: such images lie near decision boundaries, where a
-quantized network errs first (Qimera, NeurIPS 2021).
-
-Smoothness: mean absolute difference of neighbors (total variation, Rudin, Osher and Fatemi 1992).
+A hard label names one class. A soft label is a distribution; a share of the soft labels names two
+classes: such images lie near decision boundaries, where a quantized network errs first (Qimera,
+NeurIPS 2021).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from dfqonnx.synthesis.losses.objective import Objective
+from dfqonnx.synthesis.synthesis_context import SynthesisContext
+
 SMOOTHING = 0.05  # of a label's mass, spread over all classes
 LEAST, MOST = 0.3, 0.7  # a two-class label gives its first class this share
 
 
-def soft_labels(n: int, classes: int, *, boundary: float, generator: Generator) -> Tensor:
-    """Return random labels (N, K), each row a distribution; `boundary` of them name two classes."""
+@dataclass(frozen=True)
+class LabelTargets:
+    """The labels of a batch; None where no loss needs them.
+
+    Attributes:
+        labels: (B,) classes.
+        soft: (B, K) distributions.
+    """
+
+    labels: Tensor | None = None
+    soft: Tensor | None = None
+
+
+def sample_labels(
+    count: int, logits: Tensor, objective: Objective, *, context: SynthesisContext
+) -> LabelTargets:
+    """Draw the labels of `count` images; none where the teacher has no classes."""
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        return LabelTargets()
+    classes, generator = logits.shape[1], context.generator
+    labels = soft = None
+    if objective.needs("soft"):
+        fraction = context.config.two_class_fraction
+        soft = soft_labels(count, classes, two_class_fraction=fraction, generator=generator)
+        soft = soft.to(context.device)
+    if objective.needs("labels"):
+        labels = balanced_labels(count, classes, generator).to(context.device)
+    return LabelTargets(labels, soft)
+
+
+def soft_labels(n: int, classes: int, *, two_class_fraction: float, generator: Generator) -> Tensor:
+    """Return random labels (N, K), each row a distribution."""
     first = balanced_labels(n, classes, generator)
     other = (first + torch.randint(1, max(2, classes), (n,), generator=generator)) % classes
     share = LEAST + (MOST - LEAST) * torch.rand(n, 1, generator=generator)
-    share = torch.where(torch.rand(n, 1, generator=generator) < boundary, share, 1.0)
-    hard = share * functional.one_hot(first, classes) + (1 - share) * functional.one_hot(
-        other, classes
-    )
-    return (1 - SMOOTHING) * hard + SMOOTHING / classes
-
-
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return mean KL(labels || softmax(logits))."""
-    return functional.kl_div(functional.log_softmax(logits, 1), labels, reduction="batchmean")
-
-
-def total_variation(images: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbors, down plus across, of (N, C, H, W)."""
-    total = images.new_zeros(())
-    if images.shape[2] > 1:
-        total = total + (images[:, :, 1:] - images[:, :, :-1]).abs().mean()
-    if images.shape[3] > 1:
-        total = total + (images[..., 1:] - images[..., :-1]).abs().mean()
-    return total
+    mixed = torch.rand(n, 1, generator=generator) < two_class_fraction
+    share = torch.where(mixed, share, 1.0)
+    one, two = functional.one_hot(first, classes), functional.one_hot(other, classes)
+    return (1 - SMOOTHING) * (share * one + (1 - share) * two) + SMOOTHING / classes
 
 
 def balanced_labels(n: int, classes: int, generator: Generator) -> Tensor:

@@ -1,10 +1,10 @@
-"""What images are made to lower: a weighted sum of losses, each of what was seen of a batch.
+"""The objective of synthesis: a weighted sum of losses of one batch of images.
 
-    loss = sum of weight * loss(seen)
+    objective = sum of weight * loss(inputs)
 
-A loss is a function `Seen -> scalar` with its settings as keyword arguments, filed by name in
-`IMAGE_LOSSES`; one with a memory (moving averages) is a class whose instances are such functions,
-made anew for every run. Names, settings and defaults stand in `config/loss_terms`.
+A loss is a function `ImageLossInputs -> scalar` with its settings as keyword arguments, registered
+by name in `IMAGE_LOSSES`. One with a memory (moving averages) is a class whose instances are such
+functions, made anew for every run. Names, settings and defaults stand in `config/loss_terms`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ ImageLoss = Callable[..., Tensor]
 L = TypeVar("L", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageLossInputs:
-    """What is known of a batch of B images while a gradient still reaches them.
+    """A batch of B images, which a gradient still reaches, and what networks make of it.
 
     Attributes:
         images: (B, C, H, W), normalized as the teacher reads them.
-        logits: (B, K), the teacher's.
-        taps: the teacher's values by name: those of `targets`, and what else was asked for.
+        logits: (B, K), those of the teacher.
+        taps: the teacher's values by name: those of `targets`, and others that were asked for.
         targets: the statistics of the training data.
-        labels: (B,) the class asked for; None where none was.
-        soft: (B, K) the distribution asked for; None where none was.
+        labels: (B,) the classes asked for; None where none were.
+        soft: (B, K) the distributions asked for; None where none were.
         features: (B, D) what the teacher's last layer reads; None where it is no plain layer.
-        centers: (K, D) rows of that layer; None likewise.
+        centers: (K, D) the rows of that layer; None likewise.
         students: logits (B, K) of every opponent on the same images.
-        generator: CPU randomness.
+        generator: the random numbers, on the CPU.
     """
 
     images: Tensor
@@ -55,11 +55,11 @@ class ImageLossInputs:
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A filed loss.
+    """A loss as it is registered.
 
     Attributes:
-        make: gives the function; called once a run.
-        needs: names of `Seen`'s fields that must not be empty; without them the loss is 0.
+        make: makes the function; called once a run.
+        needs: the fields of `ImageLossInputs` that must not be empty, see `image_loss`.
     """
 
     make: Callable[[], ImageLoss]
@@ -70,28 +70,25 @@ IMAGE_LOSSES: Registry[RegisteredLoss] = Registry("image loss")
 
 
 def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
-    """File a function of `Seen`, or a class whose instances are such functions.
+    """Register a function of `ImageLossInputs`, or a class whose instances are such functions.
 
     Args:
-        name: in recipes; `config/loss_terms` describes it.
-        needs: fields of `Seen` that it cannot do without: labels, soft, features, students;
-            `statistics`, for targets that hold any; `classes`, for logits (B, K) with K above 1.
+        name: its name in recipes; `config/loss_terms` describes it.
+        needs: the fields of `ImageLossInputs` that it cannot do without: labels, soft, features,
+            centers, students; `statistics`, for targets that hold any; `classes`, for logits
+            (B, K) with K above 1.
     """
 
-    def file(loss: L) -> L:
+    def register(loss: L) -> L:
         make: Callable[[], ImageLoss] = loss if isinstance(loss, type) else lambda: loss
         IMAGE_LOSSES.add(name)(RegisteredLoss(make, tuple(needs)))
         return loss
 
-    return file
+    return register
 
 
 class Objective:
-    """The sum that a recipe asks for.
-
-    Args:
-        terms: of the recipe; those of weight 0 are left out.
-    """
+    """The sum that a recipe asks for; terms of weight 0 are left out."""
 
     def __init__(self, terms: Iterable[LossTerm]) -> None:
         self._parts = [
@@ -101,37 +98,37 @@ class Objective:
         ]
 
     def needs(self, what: str) -> bool:
-        """Tell whether some loss needs a field of `Seen`."""
+        """Return whether some loss needs a field of `ImageLossInputs`."""
         return any(what in needs for _, needs, _ in self._parts)
 
-    def __call__(self, seen: ImageLossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, inputs: ImageLossInputs) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum, and every loss by name before its weight.
 
-        A loss whose needs `seen` does not meet is left out.
+        A loss whose needs `inputs` does not meet is left out.
         """
         total: Tensor | None = None
         found: dict[str, Tensor] = {}
         for term, needs, loss in self._parts:
-            if not all(_there(seen, need) for need in needs):
+            if not all(_has(inputs, need) for need in needs):
                 continue
-            value = loss(seen, **dict(term.settings))
+            value = loss(inputs, **dict(term.settings))
             found[term.name] = value
             total = term.weight * value if total is None else total + term.weight * value
-        return seen.images.new_zeros(()) if total is None else total, found
+        return inputs.images.new_zeros(()) if total is None else total, found
 
 
-def distance(found: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss on statistics among `found`, for display; 0 without one."""
+def statistics_loss(found: Mapping[str, Tensor]) -> Tensor:
+    """Return the loss on statistics among `found`, for display; 0 where there is none."""
     for name, value in found.items():
         if name.startswith("batchnorm"):
             return value
     return torch.zeros(())
 
 
-def _there(seen: ImageLossInputs, need: str) -> bool:
+def _has(inputs: ImageLossInputs, need: str) -> bool:
     if need == "statistics":
-        return len(seen.targets) > 0
+        return len(inputs.targets) > 0
     if need == "classes":
-        return seen.logits.dim() == 2 and seen.logits.shape[1] > 1
-    value = getattr(seen, need)
+        return inputs.logits.dim() == 2 and inputs.logits.shape[1] > 1
+    value = getattr(inputs, need)
     return value is not None and (not isinstance(value, tuple) or len(value) > 0)

@@ -1,20 +1,16 @@
-"""`adversarial`: images on which students disagree with the teacher.
+"""Losses that are low where students disagree with the teacher.
 
-    - mean over students s of  (1/B) sum_n KL( softmax(t_n / T) || softmax(s_n / T) )
+p is the teacher's and q the student's distribution at temperature T; several students: the mean.
 
-The generator's half of  min over students, max over images.  Its gradient passes through both
-networks to the images; neither network's own parameters are asked for one.
+    adversarial   - mean KL(p || q)
+    competition   1 - JS(p, q),   JS = KL(p || m) / 2 + KL(q || m) / 2,   m = (p + q) / 2
 
-Sources: Li et al., "DFQF", ACML 2020; Choi et al., CVPR Workshops 2020 (T = 1 in both).
+`adversarial` is the generator's half of  min over students, max over images.  The gradient passes
+through both networks to the images; neither network's own parameters are asked for one.
+`competition` keeps each probability in 0.01 .. 0.99; JS is at most ln 2.
 
-`competition`: images on which the student does not yet say what the teacher says.
-
-    1 - JS(p, q) at temperature T,   JS = KL(p || m) / 2 + KL(q || m) / 2,   m = (p + q) / 2
-
-p the teacher's, q the student's distribution, each probability held in 0.01 .. 0.99; several
-students: the mean. JS is at most ln 2. Lowering it drives the two apart.
-
-Source: Yin et al., "Dreaming to Distill" (Adaptive DeepInversion), CVPR 2020; T = 3.
+Sources: Li et al., "DFQF", ACML 2020, and Choi et al., CVPR Workshops 2020 (adversarial; T = 1 in
+both); Yin et al., "Dreaming to Distill" (Adaptive DeepInversion), CVPR 2020 (competition; T = 3).
 """
 
 from __future__ import annotations
@@ -27,9 +23,9 @@ from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 
 
 @image_loss("adversarial", needs=("students", "classes"))
-def adversarial(seen: ImageLossInputs, *, temperature: float = 1.0) -> Tensor:
+def adversarial(inputs: ImageLossInputs, *, temperature: float = 1.0) -> Tensor:
     """Return the negative mean divergence."""
-    teacher = functional.log_softmax(seen.logits / temperature, 1)
+    teacher = functional.log_softmax(inputs.logits / temperature, 1)
     found = [
         functional.kl_div(
             functional.log_softmax(student / temperature, 1),
@@ -37,7 +33,7 @@ def adversarial(seen: ImageLossInputs, *, temperature: float = 1.0) -> Tensor:
             reduction="batchmean",
             log_target=True,
         )
-        for student in seen.students
+        for student in inputs.students
     ]
     return -torch.stack(found).mean()
 
@@ -46,14 +42,14 @@ LEAST = 0.01
 
 
 @image_loss("competition", needs=("students",))
-def competition(seen: ImageLossInputs, *, temperature: float = 3.0) -> Tensor:
+def competition(inputs: ImageLossInputs, *, temperature: float = 3.0) -> Tensor:
     """Return 1 - JS, mean over images and students."""
-    teacher = _held(seen.logits, temperature)
-    parts = [1.0 - _divergence(teacher, _held(s, temperature)) for s in seen.students]
+    teacher = _probabilities(inputs.logits, temperature)
+    parts = [1.0 - _divergence(teacher, _probabilities(s, temperature)) for s in inputs.students]
     return torch.stack(parts).mean()
 
 
-def _held(logits: Tensor, temperature: float) -> Tensor:
+def _probabilities(logits: Tensor, temperature: float) -> Tensor:
     return (logits / temperature).softmax(1).clamp(LEAST, 1 - LEAST)
 
 

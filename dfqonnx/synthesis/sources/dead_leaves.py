@@ -1,4 +1,4 @@
-"""Dead leaves: procedural images with the statistics of photographs, no teacher involved.
+"""Dead leaves: procedural images with the statistics of photographs, without any teacher.
 
 An image is a stack of opaque shapes that occlude each other, painted back to front (Matheron's
 dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resembles photographs):
@@ -7,17 +7,11 @@ dead-leaves model; Ruderman 1997, Lee, Mumford and Huang 2001 on why it resemble
     color        the image's mean, plus a luminance, plus a chroma that is much weaker
                   (photographs vary far more in luminance than in chroma)
     texture       Gaussian noise with amplitude f^-p, a linear gradient across the shape
-How strong each of these is, `DeadLeavesParams` says. Spectra come close to 1/f in amplitude.
-
-What dead leaves look like, by the size of the image.
-
-Small images show little of a photograph's detail, large ones more: shapes that are small relative
-to the side, more of them, flatter textures.
-
-Textures of dead leaves: Gaussian noise whose amplitude falls with frequency as f^-p.
-
-Luminance and chroma of photographs have such spectra, p between 0.8 and 1.5 (Tolhurst, Tadmor and
-Chao 1992); the planes of one texture share most of it, since photographs are nearly gray.
+`DeadLeavesParams` says how strong each of these is. Spectra come close to 1/f in amplitude. Small
+images show little of a photograph's detail; large ones get more shapes, which are small relative to
+the side, and flatter textures. Luminance and chroma of photographs have spectra f^-p, p between 0.8
+and 1.5 (Tolhurst, Tadmor and Chao 1992); the planes of one texture share most of it, since
+photographs are nearly gray. They report their progress, because large images take a while.
 """
 
 from __future__ import annotations
@@ -30,20 +24,21 @@ import torch
 from torch import Generator, Tensor
 
 from dfqonnx.core.input_format import round_to_pixels
+from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
-THUMBNAIL = 64  # pixels of the longer side; up to here an image has the look of small ones
+THUMBNAIL = 64  # pixels of the longer side of a small image
 DETAIL = 6.7  # pixels, the smallest radius in larger images
-COVER = 3.1  # shapes times smallest radius (in sides), there: how thickly shapes lie
+COVER = 3.1  # shapes times smallest radius (in sides), there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeadLeavesParams:
-    """What leaves look like, by default in small images. Lengths in sides, intensities in 0..1.
+    """The parameters, by default of small images. Lengths in sides, intensities in 0..1.
 
     Attributes:
-        shapes: per image.
-        smallest: radius.
-        largest: radius.
+        shapes: the number of shapes in an image.
+        smallest: the smallest radius.
+        largest: the largest radius.
         radius_power: p of the density r^-p.
         aspect: standard deviation of the logarithm of the aspect.
         rectangles: share of shapes that are rectangles.
@@ -74,11 +69,11 @@ class DeadLeavesParams:
 
 
 def params_for_size(side: int) -> DeadLeavesParams:
-    """Return the look of images whose longer side is `side` pixels.
+    """Return the parameters for images whose longer side is `side` pixels.
 
-    Chosen without images: for small ones on 32x32 networks, for larger ones where leaves come
-    nearest to what the BatchNormalization of three networks of 128 to 320 pixels remembers
-    (`pipelines/results/TRIALS.md`).
+    They were chosen without images: for small ones on 32x32 networks, for larger ones where dead
+    leaves come nearest to what the BatchNormalization of three networks of 128 to 320 pixels
+    remembers (`pipelines/results/TRIALS.md`).
     """
     if side <= THUMBNAIL:
         return DeadLeavesParams()
@@ -98,7 +93,7 @@ def params_for_size(side: int) -> DeadLeavesParams:
 TEXTURE_VALUES = 2**23  # floats in the pool of textures
 
 
-def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -> Tensor:
+def sample_power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -> Tensor:
     """Return noise (..., H, W) of amplitude f^-slope, mean 0 and variance 1 in each plane."""
     height, width = shape[-2:]
     down = torch.fft.fftfreq(height)[:, None]
@@ -111,56 +106,63 @@ def power_noise(shape: tuple[int, ...], *, slope: float, generator: Generator) -
     return noise / spread.clamp_min(1e-12)
 
 
-def textures(look: DeadLeavesParams, size: tuple[int, int, int], generator: Generator) -> Tensor:
+def sample_textures(
+    params: DeadLeavesParams, size: tuple[int, int, int], generator: Generator
+) -> Tensor:
     """Return a pool of textures (P, C, H, W): one shared luminance, a little chroma."""
     height, width, channels = size
     count = max(8, min(512, TEXTURE_VALUES // (height * width * (channels + 1))))
-    noise = power_noise((count, channels + 1, height, width), slope=look.slope, generator=generator)
+    noise = sample_power_noise(
+        (count, channels + 1, height, width), slope=params.slope, generator=generator
+    )
     if channels == 1:
         return noise[:, :1]
     return 0.85 * noise[:, :1] + 0.25 * noise[:, 1:]
 
 
 CHUNK_VALUES = 2**20  # floats of one chunk of images
-ALONE = 2**14  # floats of an image; above, it is painted alone, each shape where it lies only
+ALONE = 2**14  # floats of an image; a larger one is a chunk by itself
 
 
 def dead_leaves(
     n: int,
-    *,
-    height: int,
-    width: int,
-    channels: int,
+    size: tuple[int, int, int],
     generator: Generator,
-    look: DeadLeavesParams | None = None,
+    *,
+    params: DeadLeavesParams | None = None,
 ) -> Iterator[Tensor]:
     """Yield chunks of uint8 images (B, H, W, C), `n` in all.
 
     Args:
-        n: number of images.
-        height: in pixels.
-        width: in pixels.
-        channels: 3 for RGB; any other number gets independent chroma.
-        generator: CPU randomness.
-        look: parameters; None takes those for the size.
+        n: the number of images.
+        size: (H, W, C); 3 channels are RGB, any other number gets independent chroma.
+        generator: the random numbers, on the CPU.
+        params: the parameters; None takes those for the size.
     """
-    look = look or params_for_size(max(height, width))
-    frame = height * width * channels
-    pool = textures(look, (height, width, channels), generator)  # (P, C, H, W)
+    params = params or params_for_size(max(size[:2]))
+    frame = math.prod(size)
+    pool = sample_textures(params, size, generator)  # (P, C, H, W)
     chunk = 1 if frame > ALONE else min(512, CHUNK_VALUES // frame)
     for first in range(0, n, chunk):
-        images = _paint(min(chunk, n - first), pool, look, generator)  # (B, C, H, W)
+        images = _paint(min(chunk, n - first), pool, params, generator)  # (B, C, H, W)
         yield round_to_pixels(images.mul_(255)).permute(0, 2, 3, 1).contiguous()
 
 
 def sample_dead_leaves(n: int, size: tuple[int, int, int], generator: Generator) -> Tensor:
-    """Return all of `dead_leaves` at once, uint8 (n, H, W, C), of `size` (H, W, C)."""
-    height, width, channels = size
-    chunks = dead_leaves(n, height=height, width=width, channels=channels, generator=generator)
-    return torch.cat(list(chunks))
+    """Return all images of `dead_leaves` at once, uint8 (n, H, W, C)."""
+    return torch.cat(list(dead_leaves(n, size, generator)))
 
 
-def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generator) -> Tensor:
+@SOURCES.add("dead-leaves")
+def yield_dead_leaves(context: SynthesisContext) -> Iterator[Tensor]:
+    """Yield dead leaves, `plan.images` of them."""
+    context.run.progress.start("synthesize", context.plan.images)
+    for images in dead_leaves(context.plan.images, context.inputs.image_size, context.generator):
+        context.run.progress.advance(len(images))
+        yield images
+
+
+def _paint(batch: int, pool: Tensor, params: DeadLeavesParams, generator: Generator) -> Tensor:
     """Return float images (B, C, H, W), not yet clamped to 0..1."""
     channels, height, width = pool.shape[1:]
     side = max(height, width)
@@ -174,8 +176,8 @@ def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generato
         return torch.rand(batch, 1, 1, generator=generator)
 
     def color() -> Tensor:
-        chroma = 0.0 if channels == 1 else look.chroma
-        return look.contrast * (normal(1, 1, 1) + chroma * normal(channels, 1, 1))
+        chroma = 0.0 if channels == 1 else params.chroma
+        return params.contrast * (normal(1, 1, 1) + chroma * normal(channels, 1, 1))
 
     def texture(top: int, bottom: int, left: int, right: int) -> Tensor:
         chosen = torch.randint(len(pool), (batch,), generator=generator)
@@ -186,15 +188,15 @@ def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generato
         return planes.index_select(2, lines).roll(across, 3)[..., left:right]  # (B, C, h, w)
 
     tint = 0.0 if channels == 1 else 0.5
-    mean = look.level + look.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
+    mean = params.level + params.level_spread * (normal(1, 1, 1) + tint * normal(channels, 1, 1))
     whole = (0, height, 0, width)
-    image = mean + color() + look.background * look.contrast * texture(*whole)  # (B, C, H, W)
-    for _ in range(look.shapes):
-        radius = _radii(uniform(), look)  # (B, 1, 1)
+    image = mean + color() + params.background * params.contrast * texture(*whole)  # (B, C, H, W)
+    for _ in range(params.shapes):
+        radius = _radii(uniform(), params)  # (B, 1, 1)
         middle = (uniform() * 1.2 - 0.1) * width / side
         center = (uniform() * 1.2 - 0.1) * height / side
-        angle, aspect = uniform() * math.pi, torch.exp(look.aspect * normal(1, 1))
-        rectangle = uniform() < look.rectangles
+        angle, aspect = uniform() * math.pi, torch.exp(params.aspect * normal(1, 1))
+        rectangle = uniform() < params.rectangles
         reach = (radius + 1 / side) * torch.maximum(aspect, 1 / aspect) * math.sqrt(2)
         top, bottom = _span(center, reach, side, height)
         left, right = _span(middle, reach, side, width)
@@ -203,8 +205,8 @@ def _paint(batch: int, pool: Tensor, look: DeadLeavesParams, generator: Generato
         y = (up * angle.cos() - along * angle.sin()) * aspect
         inside = torch.where(rectangle, torch.maximum(x.abs(), y.abs()), torch.hypot(x, y))
         cover = (0.5 - (inside - radius) * side).clamp_(0, 1).unsqueeze_(1)  # (B, 1, h, w)
-        slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * look.gradient).clamp_(-0.5, 0.5)
-        strength = look.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
+        slope = ((x * normal(1, 1) + y * normal(1, 1)) / radius * params.gradient).clamp_(-0.5, 0.5)
+        strength = params.texture * torch.rand(batch, 1, 1, 1, generator=generator).square()
         paint = mean + color() + slope.unsqueeze(1) + strength * texture(top, bottom, left, right)
         image[:, :, top:bottom, left:right].lerp_(paint, cover)
     return image
@@ -218,11 +220,11 @@ def _span(center: Tensor, reach: Tensor, side: int, length: int) -> tuple[int, i
     return first, min(max(last, first), length)
 
 
-def _radii(uniform: Tensor, look: DeadLeavesParams) -> Tensor:
+def _radii(uniform: Tensor, params: DeadLeavesParams) -> Tensor:
     """Return radii of density r^-p by inverting the distribution function."""
-    power = 1.0 - look.radius_power
+    power = 1.0 - params.radius_power
     if abs(power) < 1e-6:
-        return look.smallest * (look.largest / look.smallest) ** uniform  # density 1/r
-    low, high = look.smallest**power, look.largest**power
+        return params.smallest * (params.largest / params.smallest) ** uniform  # density 1/r
+    low, high = params.smallest**power, params.largest**power
     radii: Tensor = (low + (high - low) * uniform).pow(1.0 / power)
     return radii
