@@ -19,7 +19,7 @@ from dfqonnx.runtime.session import Provider, Session
 SLOW = 0.5  # seconds of both together: fewer turns, and one run is enough to warm up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Latency:
     """Medians over all turns.
 
@@ -77,14 +77,14 @@ def measure_latency(
     low, speedup, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
     teacher_ms, student_ms = 1e3 * np.median(times, axis=0)
     return Latency(
-        float(teacher_ms),
-        float(student_ms),
-        float(speedup),
-        float(low),
-        float(high),
-        batch,
-        threads,
-        turns,
+        teacher_ms=float(teacher_ms),
+        student_ms=float(student_ms),
+        speedup=float(speedup),
+        low=float(low),
+        high=float(high),
+        batch=batch,
+        threads=threads,
+        turns=turns,
     )
 
 

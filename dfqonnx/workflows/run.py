@@ -66,10 +66,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         recipe=config.recipe,
         image_size=config.image_size,
     )
-    target = TARGETS[config.target]
-    check_operators(teacher.model.ir, target)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
+    plan = _place(config, teacher)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
@@ -84,22 +82,21 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             progress=recorder,
         )
         student = Student(network.program, network.plan)
-        distilled = distill(
-            network,
-            student,
-            images,
-            config=config.recipe.distillation,
-            equalization=config.recipe.equalization,
-            inputs=teacher.inputs,
-            context=_without(images.seconds, context),
-        )
         trained = TrainedRun(
             config=config,
             teacher=teacher,
             images=images,
             network=network,
             student=student,
-            distilled=distilled,
+            distilled=distill(
+                network,
+                student,
+                images,
+                config=config.recipe.distillation,
+                equalization=config.recipe.equalization,
+                inputs=teacher.inputs,
+                context=_without(images.seconds, context),
+            ),
         )
         file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
         _export(trained, file, recorder)
@@ -113,6 +110,13 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             gpu=gpu_name(context),
         )
         return write_run(report, trained, folder)
+
+
+def _place(config: RunConfig, teacher: Teacher) -> QuantizationPlan:
+    """Return where quantizers stand, for a target that has every operator of the model."""
+    target = TARGETS[config.target]
+    check_operators(teacher.model.ir, target)
+    return place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
 
 
 def _synthesize(

@@ -70,7 +70,9 @@ def full_report(layers: int = 4) -> m.Report:
             images=64,
         ),
         audit=Audit({"QLinearConv": 3}, {}, (FloatKernel(EVIL, "Conv", f"because {EVIL}"),), "cpu"),
-        latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
+        latency=Latency(
+        teacher_ms=2.0, student_ms=1.0, speedup=2.0, low=1.9, high=2.1, batch=1, threads=1
+    ),
         seconds={"distill": 10.0, "total": 12.0},
         recipe="default",
         seed=3,

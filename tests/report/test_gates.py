@@ -47,7 +47,16 @@ FULL = m.Report(
         synthetic=wilson_interval(200, 256), evaluation=wilson_interval(970, 1000)
     ),
     audit=Audit({"QLinearConv": 20}, {}, (FloatKernel("soft", "Softmax", "why"),), "cpu"),
-    latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1, 400),
+    latency=Latency(
+        teacher_ms=2.0,
+        student_ms=1.0,
+        speedup=2.0,
+        low=1.9,
+        high=2.1,
+        batch=1,
+        threads=1,
+        turns=400,
+    ),
     gates=(m.Gate(rule="a check", value="passed", holds=True),),
 )
 EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))

@@ -48,7 +48,9 @@ FULL = m.Report(
     audit=Audit(
         {"QLinearConv": 20}, {}, (FloatKernel("soft|max", "Softmax", "not | quantized"),), "cpu"
     ),
-    latency=Latency(2.0, 1.0, 2.0, 1.9, 2.1, 1, 1),
+    latency=Latency(
+        teacher_ms=2.0, student_ms=1.0, speedup=2.0, low=1.9, high=2.1, batch=1, threads=1
+    ),
     seconds={"synthesize": 10.0, "total": 12.0},
     peak_memory_mib=900.0,
     recipe="default",
