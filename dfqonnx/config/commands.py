@@ -20,42 +20,22 @@ SUFFIXES = (".npz", ".npy")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the outcome of `dfqonnx run`.
+    """Everything that decides the outcome of `dfqonnx run`."""
 
-    Attributes:
-        model: the float teacher's ONNX file.
-        quant: bit widths and storage.
-        out: the output folder, complete or absent at the end.
-        preprocess: how pixels become the model's tensor; None lets the run find out and warn.
-        recipe: how images are made and how the student is trained.
-        eval_data: labeled images to measure on (npz, folder or tar); never trained on.
-        images: real images without labels (folder or npz) that sharpen the estimated drop; never
-            trained on.
-        seed: the seed of every random choice.
-        device: the device of torch; `auto` takes CUDA where present.
-        target: the name of the runtime that the file is for, see `targets`.
-        budget: wall-clock seconds that images and training may take together; None lets the
-            recipe decide from the model's multiply-adds, the same on every machine.
-        gates: rules that the result has to meet.
-        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
-        image_size: height and width for an input that leaves them open (one number: both); None
-            takes usual ones.
-    """
-
-    model: Path
+    model: Path  # the float teacher's ONNX file
     quant: QuantizationConfig
-    out: Path
-    preprocess: Preprocessing | None = None
+    out: Path  # complete or absent at the end
+    preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
-    eval_data: Path | None = None
-    images: Path | None = None
+    eval_data: Path | None = None  # labeled: npz, folder or tar; never trained on
+    images: Path | None = None  # unlabeled, for the drop estimate; never trained on
     seed: int = 0
-    device: Device = "auto"
+    device: Device = "auto"  # `auto` takes CUDA where present
     target: str = DEFAULT_TARGET
-    budget: float | None = None
+    budget: float | None = None  # seconds; None: the recipe decides by the model's cost
     gates: tuple[GateRule, ...] = ()
-    strict_gates: bool = False
-    image_size: tuple[int, ...] | None = None
+    strict_gates: bool = False  # whether a rule that cannot be decided fails as well
+    image_size: tuple[int, ...] | None = None  # where the model leaves them open: (h, w) or (both,)
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow
@@ -66,32 +46,18 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateConfig:
-    """The pair of files that `dfqonnx validate` compares.
-
-    Attributes:
-        teacher: the float ONNX file.
-        student: the quantized ONNX file.
-        preprocess: how pixels become the tensor; None reads the student's metadata.
-        eval_data: labeled images (npz, folder or tar).
-        images: real images without labels (folder or npz) that sharpen the estimated drop.
-        out: the folder for the report; None writes nothing.
-        seed: the seed of the procedural images that stand in where there are no others.
-        gates: rules that the student has to meet.
-        strict_gates: whether a rule that cannot be decided ends with exit code 1 as well.
-        image_size: height and width for an input that leaves them open (one number: both); None
-            takes usual ones.
-    """
+    """The pair of files that `dfqonnx validate` compares."""
 
     teacher: Path
     student: Path
-    preprocess: Preprocessing | None = None
-    eval_data: Path | None = None
-    images: Path | None = None
-    out: Path | None = None
-    seed: int = 0
+    preprocess: Preprocessing | None = None  # None reads the student's metadata
+    eval_data: Path | None = None  # labeled: npz, folder or tar
+    images: Path | None = None  # unlabeled: folder or npz, for the drop estimate
+    out: Path | None = None  # None writes no report
+    seed: int = 0  # of procedural images
     gates: tuple[GateRule, ...] = ()
-    strict_gates: bool = False
-    image_size: tuple[int, ...] | None = None
+    strict_gates: bool = False  # whether a rule that cannot be decided fails as well
+    image_size: tuple[int, ...] | None = None  # where the model leaves them open: (h, w) or (both,)
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -99,23 +65,14 @@ class ValidateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """What `dfqonnx compare` measures.
+    """What `dfqonnx compare` measures."""
 
-    Attributes:
-        students: output folders of runs, or ONNX files of any origin.
-        teacher: the float file; None takes the one that all the folders' reports name.
-        preprocess: how pixels become the tensor; None asks the files' metadata.
-        eval_data: labeled images (npz, folder or tar); None compares on procedural images.
-        seed: the seed of the procedural images.
-        threads: the threads of the runtime while timing.
-    """
-
-    students: tuple[Path, ...]
-    teacher: Path | None = None
-    preprocess: Preprocessing | None = None
-    eval_data: Path | None = None
-    seed: int = 0
-    threads: int = 1
+    students: tuple[Path, ...]  # output folders of runs, or ONNX files of any origin
+    teacher: Path | None = None  # None takes the one that all the folders' reports name
+    preprocess: Preprocessing | None = None  # None asks the files' metadata
+    eval_data: Path | None = None  # labeled: npz, folder or tar; None takes procedural ones
+    seed: int = 0  # of procedural images
+    threads: int = 1  # of the runtime while timing
 
     def __post_init__(self) -> None:
         if not self.students:
@@ -127,28 +84,15 @@ class CompareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthConfig:
-    """What `dfqonnx synth` makes.
-
-    Attributes:
-        model: the float ONNX file.
-        out: `NAME.npz` (x uint8 NHWC, y the network's classes), `NAME.npy` (one float32 array, as
-            other toolchains calibrate with), or the name of a folder for PNG files.
-        recipe: how images are made; its training is left out.
-        count: the number of images; None leaves it to the recipe.
-        layout: the axes of an npy; None takes the model's own.
-        preprocessed: whether an npy holds what the model reads, or else pixels 0..255.
-        preprocess: how pixels become the tensor; None asks the file, then guesses.
-        seed: the seed of every random choice.
-        device: the device of torch.
-    """
+    """What `dfqonnx synth` makes."""
 
     model: Path
-    out: Path
-    recipe: Recipe = field(default_factory=Recipe)
-    count: int | None = None
-    layout: Layout | None = None
-    preprocessed: bool = False
-    preprocess: Preprocessing | None = None
+    out: Path  # NAME.npz, NAME.npy, or a folder for PNG files, see `write_images`
+    recipe: Recipe = field(default_factory=Recipe)  # its training is left out
+    count: int | None = None  # None leaves it to the recipe
+    layout: Layout | None = None  # of an npy; None takes the model's own
+    preprocessed: bool = False  # an npy holds what the model reads, else pixels 0..255
+    preprocess: Preprocessing | None = None  # None asks the file, then guesses
     seed: int = 0
     device: Device = "auto"
 
@@ -192,23 +136,13 @@ class SynthConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityConfig:
-    """What `dfqonnx similarity` measures.
+    """What `dfqonnx similarity` measures."""
 
-    Attributes:
-        model: the float ONNX file, its BatchNormalization still in it.
-        images: a folder of image files, or an npz with x (uint8, NHWC).
-        preprocess: how pixels become the tensor; None asks the file, then guesses.
-        references: whether noise, dead leaves and the model's own optimized images are measured
-            as well, so that the number can be placed.
-        seed: the seed of the references.
-        device: the device of torch.
-    """
-
-    model: Path
-    images: Path
-    preprocess: Preprocessing | None = None
-    references: bool = True
-    seed: int = 0
+    model: Path  # its BatchNormalization still in it
+    images: Path  # a folder of image files, or an npz with x (uint8, NHWC)
+    preprocess: Preprocessing | None = None  # None asks the file, then guesses
+    references: bool = True  # measure noise, dead leaves and optimized images as well
+    seed: int = 0  # of the references
     device: Device = "auto"
 
     def __post_init__(self) -> None:

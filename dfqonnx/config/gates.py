@@ -80,20 +80,12 @@ METRICS: Mapping[str, _Metric] = {
 
 @dataclass(frozen=True)
 class GateRule:
-    """A rule that a result must meet.
+    """A rule that a result must meet."""
 
-    Attributes:
-        text: the rule as written, without blanks.
-        quantity: what is compared with the bound; `size` is a ratio, `bytes` a number of bytes.
-        operator: how they are compared.
-        bound: in points (drops), percent (top1), 0..1 (agreement, iou), decibels, a ratio (size,
-            speedup), bytes, or nodes.
-    """
-
-    text: str
-    quantity: Quantity
+    text: str  # as written, without blanks
+    quantity: Quantity  # `size` is a ratio, `bytes` a number of bytes
     operator: Operator
-    bound: float
+    bound: float  # points, percent (top1), 0..1 (agreement, iou), decibels, a ratio, bytes or nodes
 
 
 def parse_gates(texts: Iterable[str | GateRule]) -> tuple[GateRule, ...]:

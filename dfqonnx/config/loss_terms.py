@@ -43,12 +43,7 @@ class LossTerm:
 
 
 def read_terms(values: Any, known: Mapping[str, LossInfo], *, where: str) -> tuple[LossTerm, ...]:
-    """Return the terms in `values`.
-
-    Args:
-        values: name -> weight, or name -> mapping with `weight` and settings; or terms.
-        known: every loss of that kind.
-        where: the key of the recipe, for messages.
+    """Return the terms in `values`: name -> weight, or name -> mapping with settings; or terms.
 
     Raises:
         UsageError: a name or a setting is unknown, or a value is not a number.

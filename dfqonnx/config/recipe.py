@@ -93,9 +93,7 @@ def shipped_recipes() -> dict[str, Recipe]:
 def read_recipe(text: str, *, scale: str | None = None) -> Recipe:
     """Return the recipe that `text` names: a shipped one, or a YAML file.
 
-    Args:
-        text: name or path.
-        scale: a scale of the recipe; None takes `quick` where it has that one.
+    `scale` None takes `quick` where the recipe has that one.
 
     Raises:
         UsageError: no such recipe, scale or file, or a key or value that does not fit.
@@ -233,12 +231,7 @@ LACKS: Mapping[Need, str] = {
 
 
 def check_needs(recipe: Recipe, model: Path, *, available: Collection[Need]) -> None:
-    """Refuse a recipe that the model cannot serve.
-
-    Args:
-        recipe: the recipe that was asked for.
-        model: the user's file, for the message.
-        available: what the model, and the command, have.
+    """Refuse a recipe that needs more than the model, and the command, have `available`.
 
     Raises:
         UsageError: something is missing; the nearest recipe that works is named.

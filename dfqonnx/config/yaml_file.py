@@ -26,10 +26,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
     """Return the mapping in a YAML file; an empty file is an empty mapping.
 
-    Args:
-        path: the file.
-        what: the kind of file, for messages: `recipe`, `preprocess`.
-
     Raises:
         UsageError: the file is missing, not text, not YAML, or not a mapping.
     """

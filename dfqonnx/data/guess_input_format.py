@@ -38,17 +38,11 @@ NOISE = Preprocessing(
 
 @dataclass(frozen=True)
 class InputFormatGuess:
-    """Preprocessing and where it comes from.
+    """Preprocessing and where it comes from."""
 
-    Attributes:
-        preprocessing: fitted to the model's layout and channels.
-        reason: one sentence for the user.
-        certain: whether the model's metadata said so.
-    """
-
-    preprocessing: Preprocessing
-    reason: str
-    certain: bool
+    preprocessing: Preprocessing  # fitted to the model's layout and channels
+    reason: str  # one sentence for the user
+    certain: bool  # whether the model's metadata said so
 
 
 def read_recorded_format(metadata: Mapping[str, str]) -> InputFormatGuess | None:
@@ -101,13 +95,9 @@ def find_nearest_statistics(
     pixels: NDArray[np.uint8],
     formats: Sequence[InputFormat],
 ) -> InputFormatGuess:
-    """Return the preset under which the images come closest to the statistics.
+    """Return the preset under which the images (N, H, W, C) come closest to the statistics.
 
-    Args:
-        model: an ONNX file whose outputs are the values that statistics are known of.
-        statistics: the statistics by value name.
-        pixels: images (N, H, W, C).
-        formats: the presets to choose from.
+    `model` is an ONNX file whose outputs are the values that statistics are known of.
     """
 
     def distance(outputs: Mapping[str, Array]) -> float:
@@ -126,11 +116,7 @@ def find_likeliest_scale(
 ) -> InputFormatGuess:
     """Return the preset under which the first layer's values are most like a trained layer's.
 
-    Args:
-        model: an ONNX file whose output is the first layer's.
-        bias: the bias of that layer.
-        pixels: images (N, H, W, C).
-        formats: the presets to choose from, the most usual first.
+    `model` is an ONNX file whose output is the first layer's; the most usual preset comes first.
     """
 
     def oddity(outputs: Mapping[str, Array]) -> float:

@@ -26,21 +26,13 @@ _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 @dataclass(frozen=True, kw_only=True)
 class EvalData:
-    """Labeled images.
-
-    Attributes:
-        source: the path that they come from.
-        labels: int64 (N).
-        images: reads uint8 (n, H, W, C) for a range of positions.
-        note: what was done to the images to fit the model; empty when nothing.
-        class_names: in label order; empty where nobody says.
-    """
+    """Labeled images."""
 
     source: Path
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # (N,)
     images: ImageSource
-    note: str = ""
-    class_names: tuple[str, ...] = ()
+    note: str = ""  # what was done to the images to fit the model; empty when nothing
+    class_names: tuple[str, ...] = ()  # in label order; empty where nobody says
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -54,12 +46,9 @@ class EvalData:
 
 
 def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
-    """Open labeled images for a model.
+    """Open the npz file, tar file or folder at `path` for a model that takes (H, W, C) `size`.
 
-    Args:
-        path: npz file, tar file or folder.
-        size: height, width and channels of the model's images, see `InputFormat`.
-        classes: number of classes, for the range of labels; None skips that check.
+    `classes` None does not check the range of the labels.
 
     Raises:
         UsageError: unreadable, of another form, of a wrong shape, or labels out of range.

@@ -31,13 +31,9 @@ CHUNK_VALUES = 2**20
 def make_probe_images(
     shape: tuple[int, int, int], *, rng: Generator, count: int | None = None, photo: bool = True
 ) -> NDArray[np.uint8]:
-    """Return images (N, H, W, C).
+    """Return images (N, H, W, C); `count` None takes `IMAGES`, or fewer where they are large.
 
-    Args:
-        shape: height, width and channels of one image.
-        rng: the random numbers.
-        count: the number of images; None takes `IMAGES`, or fewer where they are large.
-        photo: make dead leaves; otherwise Gaussian values of mean 127.5, four deviations in range.
+    If not `photo`, they are Gaussian values of mean 127.5, four deviations in range.
     """
     frame = int(np.prod(shape))
     count = max(FEWEST, min(IMAGES, VALUES // frame)) if count is None else count

@@ -23,14 +23,10 @@ PLACE = Path("synthetic") / "images.npz"
 
 
 def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, int]:
-    """Open images for a model; files are decoded when they are read.
-
-    Args:
-        path: an npz file or a folder, sub-folders counted in.
-        size: height, width and channels of the model's images.
+    """Open an npz or a folder, sub-folders counted in, for a model that takes (H, W, C) `size`.
 
     Returns:
-        what reads them, and how many there are.
+        what reads the images, and how many there are.
 
     Raises:
         UsageError: missing, empty, or of another form.

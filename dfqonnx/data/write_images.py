@@ -17,17 +17,11 @@ from dfqonnx.errors import UsageError
 
 @dataclass(frozen=True)
 class LabeledPixels:
-    """The images to write.
+    """The images to write."""
 
-    Attributes:
-        pixels: uint8 (N, H, W, C).
-        classes: int64 (N), the network's; None where it has none.
-        tensor: float32, for an npy; None for other kinds.
-    """
-
-    pixels: NDArray[np.uint8]
-    classes: NDArray[np.int64] | None
-    tensor: NDArray[np.float32] | None = None
+    pixels: NDArray[np.uint8]  # (N, H, W, C)
+    classes: NDArray[np.int64] | None  # (N,) the network's; None where it has none
+    tensor: NDArray[np.float32] | None = None  # for an npy; None for other kinds
 
 
 def check_images_out(config: SynthConfig) -> None:

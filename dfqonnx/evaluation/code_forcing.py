@@ -24,20 +24,12 @@ _FEED = "forced:"
 
 @dataclass(frozen=True)
 class CodeTensor:
-    """The codes of one quantizer in the file.
+    """The codes of one quantizer in the file."""
 
-    Attributes:
-        quantizer: the quantizer's name; the tensor's own name in files that do not name them.
-        value: the name of the integer tensor.
-        dtype: its ONNX element type.
-        summed: whether a node that sums whole planes (libraries do that in different orders)
-            stands between these codes and those before.
-    """
-
-    quantizer: str
-    value: str
-    dtype: int
-    summed: bool = False
+    quantizer: str  # its name; the name of `value` in files that do not name them
+    value: str  # the name of the integer tensor
+    dtype: int  # ONNX element type
+    summed: bool = False  # behind a node that sums whole planes, in which libraries differ
 
 
 def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:

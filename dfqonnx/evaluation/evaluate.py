@@ -32,33 +32,19 @@ _BATCH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Everything that was measured.
-
-    Attributes:
-        teacher: the float file.
-        student: the quantized file.
-        synthetic: the comparison on images without labels; None when there were none.
-        evaluation: the comparison on labeled images; None when there were none.
-        parity: None when the student file has no quantizers, or there were no images.
-        audit: the kernels that the student runs on.
-        latency: None when it was not asked for.
-        note: what was done to evaluation images to fit the model.
-        runtime: the version of ONNX Runtime.
-        provider: the provider that both files ran on.
-        class_names: in label order, as the evaluation data give them; empty where they do not.
-    """
+    """Everything that was measured."""
 
     teacher: FileFacts
     student: FileFacts
-    synthetic: Comparison | None
-    evaluation: Comparison | None
-    parity: Parity | None
+    synthetic: Comparison | None  # on images without labels; None when there were none
+    evaluation: Comparison | None  # on labeled images; None when there were none
+    parity: Parity | None  # None without quantizers in the file, or without images
     audit: Audit
-    latency: Latency | None
-    note: str
-    runtime: str
+    latency: Latency | None  # None when it was not asked for
+    note: str  # what was done to evaluation images to fit the model
+    runtime: str  # the version of ONNX Runtime
     provider: Provider
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # in label order; empty where the data name none
 
     @property
     def size_ratio(self) -> float:
@@ -70,17 +56,13 @@ class Evaluation:
 class EvaluationData:
     """The images that two files are compared on.
 
-    Attributes:
-        inputs: how pixels become tensors.
-        pixels: images without labels, uint8 (N, H, W, C); None when there are none.
-        data: labeled images; None when there are none.
-        torch_run: what the torch student computed on the first images of `pixels` (without them,
-            of `data`), as many as its logits have rows; None without a torch student.
+    `torch_run` is what the torch student computed on the first images of `pixels` (without them, of
+    `data`), as many as its logits have rows.
     """
 
     inputs: InputFormat
-    pixels: NDArray[np.uint8] | None = None
-    data: EvalData | None = None
+    pixels: NDArray[np.uint8] | None = None  # (N, H, W, C), without labels
+    data: EvalData | None = None  # labeled images
     torch_run: StudentOutputs | None = None
 
 
@@ -94,16 +76,7 @@ def evaluate(
     provider: Provider = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure `student` against `teacher`.
-
-    Args:
-        teacher: the float file.
-        student: the quantized file.
-        images: what both are compared on.
-        latency_seconds: how long to time them; 0 does not.
-        threads: the threads of the runtime while timing.
-        provider: the provider that both run on.
-        progress: is told how far it is.
+    """Measure `student` against `teacher`; `latency_seconds` 0 does not time them.
 
     Raises:
         UsageError: files and images do not fit each other.

@@ -13,17 +13,11 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A model on disk.
+    """A model on disk."""
 
-    Attributes:
-        path: the path as it was given.
-        sha256: the hash of the .onnx file.
-        bytes: its size, external data included.
-    """
-
-    path: str
-    sha256: str
-    bytes: int
+    path: str  # the path as it was given
+    sha256: str  # the hash of the .onnx file
+    bytes: int  # its size, external data included
 
 
 def measure_file(path: Path) -> FileFacts:

@@ -36,27 +36,16 @@ _MOST_LABELS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDistance:
-    """How far one output of the student is from the teacher's.
-
-    Attributes:
-        name: the output's name.
-        kl: mean Kullback-Leibler divergence in nats; None where it holds no classes.
-        sqnr_db: signal to quantization noise in decibels; None when infinite or not defined.
-        kind: the kind of the output.
-        exact: whether both are equal, so that decibels are infinite.
-        same: the share of equal classes: images, pixels or entries; None where it holds none.
-        iou: mean intersection over union of the classes; None where it is no mask.
-        psnr_db: peak signal to noise in decibels; None where it is no image, or when infinite.
-    """
+    """How far one output of the student is from the teacher's."""
 
     name: str
-    kl: float | None = None
-    sqnr_db: float | None = None
+    kl: float | None = None  # mean, in nats; None where it holds no classes
+    sqnr_db: float | None = None  # None when infinite or not defined
     kind: Kind = "values"
-    exact: bool = False
-    same: float | None = None
-    iou: float | None = None
-    psnr_db: float | None = None
+    exact: bool = False  # equal, so that decibels are infinite
+    same: float | None = None  # share of equal images, pixels or entries; None without classes
+    iou: float | None = None  # mean over classes; None where it is no mask
+    psnr_db: float | None = None  # None where it is no image, or when infinite
 
 
 def output_kind(output: Array, image: Sequence[int | None] | None = None) -> Kind:
@@ -150,25 +139,15 @@ class Classes:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Teacher against student on one set of images.
+    """Teacher against student on one set of images."""
 
-    Attributes:
-        images: the number of images.
-        agreement: the share of images with the same class, 0..1; None without classes.
-        outputs: the distance of every output.
-        teacher_top1: in percent; None without labels.
-        student_top1: in percent; None without labels.
-        drop: the paired drop; None without labels.
-        classes: the teacher's and the student's class of every image; None without classes.
-    """
-
-    images: int = 0
-    agreement: Interval | None = None
+    images: int = 0  # how many
+    agreement: Interval | None = None  # share of images with the same class; None without classes
     outputs: tuple[OutputDistance, ...] = ()
-    teacher_top1: Interval | None = None
-    student_top1: Interval | None = None
-    drop: Drop | None = None
-    classes: Classes | None = None
+    teacher_top1: Interval | None = None  # in percent; None without labels
+    student_top1: Interval | None = None  # in percent; None without labels
+    drop: Drop | None = None  # paired; None without labels
+    classes: Classes | None = None  # of every image; None without classes
 
 
 def compare_outputs(

@@ -31,21 +31,13 @@ _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUB
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerMismatches:
-    """The mismatches of one quantizer on equal inputs.
-
-    Attributes:
-        quantizer: the quantizer's name.
-        codes: the number of codes that were compared.
-        differing: the number of codes that differ.
-        largest: the largest difference, in levels.
-        summed: as in `CodeTensor`.
-    """
+    """The mismatches of one quantizer on equal inputs."""
 
     quantizer: str
-    codes: int
-    differing: int
-    largest: int
-    summed: bool = False
+    codes: int  # how many were compared
+    differing: int  # how many differ
+    largest: int  # in levels
+    summed: bool = False  # as in `CodeTensor`
 
 
 @dataclass(frozen=True)
@@ -72,36 +64,22 @@ class CodeMismatches:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Three executions compared; what involves the torch student is None without it.
+    """Three executions compared; what involves the torch student is None without it."""
 
-    Attributes:
-        on_vs_off: the mismatches of the deployed file against the file as written.
-        off_vs_torch: the mismatches of the file as written against torch.
-        top1_on_vs_off: share of images with the same class, end to end; None without classes.
-        top1_on_vs_torch: the same against torch.
-        output_on_vs_off: largest difference of an output over the largest output, end to end.
-        images: the number of images.
-    """
-
-    on_vs_off: CodeMismatches
-    off_vs_torch: CodeMismatches | None
-    top1_on_vs_off: float | None
-    top1_on_vs_torch: float | None
-    output_on_vs_off: float
+    on_vs_off: CodeMismatches  # deployed file against the file as written
+    off_vs_torch: CodeMismatches | None  # file as written against torch
+    top1_on_vs_off: float | None  # share of images of the same class; None without classes
+    top1_on_vs_torch: float | None  # the same against torch
+    output_on_vs_off: float  # largest difference over the largest output
     images: int
 
 
 @dataclass(frozen=True)
 class StudentOutputs:
-    """What the torch student computed on the same images.
+    """What the torch student computed on the same images."""
 
-    Attributes:
-        codes: uint8 codes by the quantizer's name, images first.
-        logits: (N, K).
-    """
-
-    codes: Mapping[str, NDArray[np.uint8]]
-    logits: Array
+    codes: Mapping[str, NDArray[np.uint8]]  # by the quantizer's name, images first
+    logits: Array  # (N, K)
 
 
 def measure_parity(

@@ -37,19 +37,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Drop:
-    """Teacher's top-1 minus the student's, in points.
-
-    Attributes:
-        points: estimate and bounds.
-        p_value: McNemar's exact test of no difference.
-        only_teacher: images that only the teacher gets right.
-        only_student: images that only the student gets right.
-    """
+    """Teacher's top-1 minus the student's, in points."""
 
     points: Interval
-    p_value: float
-    only_teacher: int
-    only_student: int
+    p_value: float  # McNemar's exact test of no difference
+    only_teacher: int  # images that only the teacher gets right
+    only_student: int  # images that only the student gets right
 
 
 def wilson_interval(hits: int, n: int, *, confidence: float = 0.95) -> Interval:

@@ -41,15 +41,11 @@ class BatchNormTargets:
     """The stored statistics as tensors on one device, by the name of the value.
 
     A value of which some statistic is not finite is left out.
-
-    Attributes:
-        mean: (C,) for every value.
-        variance: (C,) for every value, at least `FLOOR` of the value's median.
     """
 
     def __init__(self, statistics: Mapping[str, ChannelStatistics], device: torch.device) -> None:
-        self.mean: dict[str, Tensor] = {}
-        self.variance: dict[str, Tensor] = {}
+        self.mean: dict[str, Tensor] = {}  # (C,)
+        self.variance: dict[str, Tensor] = {}  # (C,), at least `FLOOR` of its median
         for name, known in statistics.items():
             mean = torch.as_tensor(known.mean, dtype=torch.float32, device=device)
             variance = torch.as_tensor(known.variance, dtype=torch.float32, device=device)
@@ -113,10 +109,7 @@ def measure_moments(
 ) -> tuple[dict[str, Moments], int]:
     """Return mean and variance per channel of every tapped value over a set, and the set's size.
 
-    Args:
-        net: a network with taps.
-        batches: model inputs; together they are the set.
-        dtype: the type of the sums of E[y] and E[y^2].
+    `dtype` is that of the sums of E[y] and E[y^2].
     """
     first: dict[str, Tensor] = {}
     second: dict[str, Tensor] = {}
@@ -141,14 +134,9 @@ VALUES = 2**22  # pixels of all images together
 def surrogate_statistics(
     teacher: Program, images: Tensor, inputs: InputFormat, *, batch: int, context: RunContext
 ) -> dict[str, ChannelStatistics]:
-    """Return mean and variance per channel of every Conv's output on images.
+    """Return mean and variance per channel of every Conv's output on the first of some images.
 
-    Args:
-        teacher: the float network.
-        images: procedural images, uint8 (N, H, W, C), of which the first few hundred are used.
-        inputs: how pixels become the teacher's tensor.
-        batch: the number of images in one pass.
-        context: the device of the passes.
+    They are uint8 (N, H, W, C); `batch` of them make one pass.
     """
     names = tuple(str(step.outputs[0]) for step in teacher.steps if step.op == "Conv")
     net = ProgramModule(teacher, taps=names, outputs=(), channels_last=True).to(context.device)

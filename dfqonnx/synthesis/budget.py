@@ -42,15 +42,10 @@ SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
 
 @dataclass(frozen=True)
 class TeacherCost:
-    """What one image costs.
+    """What one image costs."""
 
-    Attributes:
-        multiply_adds: the multiply-adds of one forward pass.
-        activations: the number of values that layers with weights compute.
-    """
-
-    multiply_adds: int
-    activations: int
+    multiply_adds: int  # of one forward pass
+    activations: int  # values that layers with weights compute
 
     @property
     def work(self) -> int:
@@ -60,21 +55,13 @@ class TeacherCost:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisPlan:
-    """The counts for one run.
+    """The counts for one run."""
 
-    Attributes:
-        images: the number of all images.
-        optimized: how many of them are optimized through the teacher.
-        batch: the number of images that are optimized together.
-        first_batch_steps: the steps of the first batch.
-        batch_steps: the steps of each later batch.
-    """
-
-    images: int
-    optimized: int
-    batch: int
+    images: int  # in all
+    optimized: int  # of them, through the teacher
+    batch: int  # images that are optimized together
     first_batch_steps: int
-    batch_steps: int
+    batch_steps: int  # of each later batch
 
     @property
     def steps(self) -> int:
@@ -135,13 +122,9 @@ def max_batch_size(cost: TeacherCost, shape: tuple[int, ...]) -> int:
 def plan_synthesis(
     config: SynthesisConfig, cost: TeacherCost, shape: tuple[int, ...], *, scale: float = 1.0
 ) -> SynthesisPlan:
-    """Return the counts for one run.
+    """Return the counts for one run; the recipe's numbers win over the model's cost.
 
-    Args:
-        config: what the recipe asks for; its numbers win over the model's cost.
-        cost: what one image costs.
-        shape: the shape of one input, without the batch axis.
-        scale: the work relative to the default, for runs with a budget.
+    `shape` is without the batch axis, `scale` the work relative to the default.
     """
     pixels = config.pixels
     free = pixels.first_batch_steps is None and pixels.batch_steps is None

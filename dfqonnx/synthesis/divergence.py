@@ -33,30 +33,19 @@ LEAST = 1e-3  # of a layer's median variance: a channel that the set leaves dead
 
 @dataclass(frozen=True)
 class LayerDivergence:
-    """The divergence of one layer.
+    """The divergence of one layer."""
 
-    Attributes:
-        name: the name of the value that BatchNormalization puts out.
-        channels: the number of its channels.
-        divergence: the mean over the channels, in nats.
-    """
-
-    name: str
+    name: str  # of the value that BatchNormalization puts out
     channels: int
-    divergence: float
+    divergence: float  # mean over the channels, in nats
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The divergence of an image set from the training data.
+    """The divergence of an image set from the training data."""
 
-    Attributes:
-        count: the number of images.
-        layers: the layers in the network's order.
-    """
-
-    count: int
-    layers: tuple[LayerDivergence, ...]
+    count: int  # of images
+    layers: tuple[LayerDivergence, ...]  # in the network's order
 
     @property
     def total(self) -> float:
@@ -81,14 +70,7 @@ def measure_divergence(
     *,
     context: RunContext,
 ) -> Divergence:
-    """Return how far a set is from the training data.
-
-    Args:
-        teacher: the float network.
-        statistics: what BatchNormalization knew, by value name; at least one.
-        batches: model inputs; together they are the set.
-        context: the device of the passes.
-    """
+    """Return how far a set, given in batches, is from what BatchNormalization knew."""
     known = BatchNormTargets(statistics, torch.device(context.device))
     net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True)
     net = net.to(context.device)

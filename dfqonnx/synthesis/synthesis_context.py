@@ -24,27 +24,16 @@ from dfqonnx.synthesis.budget import SynthesisPlan
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisContext:
-    """What a source may use.
-
-    Attributes:
-        teacher: the float network.
-        statistics: what BatchNormalization knew, by value name; empty where it is gone.
-        inputs: how pixels become the teacher's tensor.
-        config: the recipe.
-        plan: how many images and steps.
-        generator: the random numbers, on the CPU.
-        run: seed, device, progress and budget.
-        opponents: fixed networks from model inputs to logits, where no student will be trained.
-    """
+    """What a source may use."""
 
     teacher: Program
-    statistics: Mapping[str, ChannelStatistics]
+    statistics: Mapping[str, ChannelStatistics]  # by value name; empty without BatchNormalization
     inputs: InputFormat
     config: SynthesisConfig
     plan: SynthesisPlan
-    generator: Generator
+    generator: Generator  # on the CPU
     run: RunContext
-    opponents: tuple[Callable[[Tensor], Tensor], ...] = ()
+    opponents: tuple[Callable[[Tensor], Tensor], ...] = ()  # model inputs -> logits
 
     @property
     def device(self) -> torch.device:

@@ -40,28 +40,16 @@ MEASURED = 1024  # images whose divergence from the training data stands for all
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticImages:
-    """Synthetic images.
+    """Synthetic images."""
 
-    Attributes:
-        pixels: uint8 (N, H, W, C), in random order.
-        source: the name of the source that made them.
-        reason: why that source; empty where the recipe named it.
-        plan: how many images and steps.
-        seconds: wall clock.
-        kinds: int64 (N): 1 for images optimized through the teacher, 0 for others; training draws
-            from both evenly, however many there are of each.
-        generators: the generators that made them, for more; None where there were none.
-        divergence: from the training data, in nats, mean over layers; None without statistics.
-    """
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (N, H, W, C), in random order
     source: str
-    reason: str
+    reason: str  # why that source; empty where the recipe named it
     plan: SynthesisPlan
-    seconds: float
-    kinds: NDArray[np.int64]
-    generators: OnlineGenerators | None = None
-    divergence: float | None = None
+    seconds: float  # wall clock
+    kinds: NDArray[np.int64]  # (N,): 1 optimized, 0 other; training draws evenly from both
+    generators: OnlineGenerators | None = None  # None where the source has none
+    divergence: float | None = None  # nats, mean over layers; None without statistics
 
 
 def synthesize(
@@ -73,16 +61,10 @@ def synthesize(
     context: RunContext,
     opponents: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> SyntheticImages:
-    """Make images for a teacher.
+    """Make images for a teacher, within the seconds that `context` leaves.
 
-    Args:
-        teacher: the float network.
-        statistics: what BatchNormalization knew, by value name; empty where it is gone.
-        inputs: how pixels become the teacher's tensor.
-        config: the recipe.
-        context: seed, device, progress, and the seconds that images may take.
-        opponents: fixed networks from model inputs to logits, for recipes whose generator trains
-            against a student, where no student is trained.
+    `opponents` are fixed networks from model inputs to logits, for recipes whose generator trains
+    against a student, where no student is trained.
 
     Raises:
         UsageError: unknown source.

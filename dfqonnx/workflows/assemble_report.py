@@ -44,21 +44,12 @@ IMAGES = 64  # that layer noise is measured on
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """What a run made before its file is exported.
-
-    Attributes:
-        config: what was asked for.
-        teacher: the float model.
-        images: the synthetic images.
-        network: the float network that the student is a copy of.
-        student: the trained student.
-        distilled: what its training did.
-    """
+    """What a run made before its file is exported."""
 
     config: RunConfig
     teacher: Teacher
     images: SyntheticImages
-    network: EqualizedNetwork
+    network: EqualizedNetwork  # the float network that the student is a copy of
     student: Student
     distilled: Distilled
 
@@ -69,19 +60,12 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """What was measured of an exported file.
+    """What was measured of an exported file."""
 
-    Attributes:
-        file: the file's name.
-        found: the two files against each other, in the runtime.
-        same_class: share of labeled images that file and torch student class alike.
-        untrained: labeled accuracy, in percent, before the first training step.
-    """
-
-    file: str
+    file: str  # its name
     found: Evaluation
-    same_class: float | None
-    untrained: Interval | None
+    same_class: float | None  # share of labeled images that file and torch student class alike
+    untrained: Interval | None  # top-1 in percent before the first training step
 
 
 def assemble_report(

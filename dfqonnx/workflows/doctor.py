@@ -23,19 +23,12 @@ INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
-
-    Attributes:
-        name: of the check.
-        value: what was found.
-        ok: False when a run cannot work with it.
-        advice: what to do; empty when there is nothing to do.
-    """
+    """The result of one check."""
 
     name: str
     value: str
-    ok: bool = True
-    advice: str = ""
+    ok: bool = True  # False when a run cannot work with it
+    advice: str = ""  # empty when there is nothing to do
 
 
 def examine() -> tuple[Finding, ...]:

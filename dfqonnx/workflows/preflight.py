@@ -32,11 +32,7 @@ def preflight(config: RunConfig) -> None:
 
 
 def check_disk(config: RunConfig, *, pixels: int = 0) -> None:
-    """Refuse to begin on a disk that cannot hold the result.
-
-    Args:
-        config: the model and the output folder.
-        pixels: the bytes of synthetic images; known once the model is open.
+    """Refuse to begin on a disk that cannot hold the result, and `pixels` bytes of images.
 
     Raises:
         EnvironmentProblem: too little is free.

@@ -36,15 +36,10 @@ from dfqonnx.graph.model import NormalizedModel
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """How pixels become the model's tensor.
-
-    Attributes:
-        format: the preprocessing, and the shape of the model's input.
-        guessed: whether neither the user nor a file said so.
-    """
+    """How pixels become the model's tensor."""
 
     format: InputFormat
-    guessed: bool
+    guessed: bool  # neither the user nor a file said so
 
 
 def resolve_inputs(
@@ -56,13 +51,6 @@ def resolve_inputs(
     progress: Progress,
 ) -> ResolvedInputs:
     """Take what the user asked for, else what a file's metadata say, else a guess with a warning.
-
-    Args:
-        asked: `--preprocess`.
-        model: the teacher's graph, which a guess runs.
-        metadata: the metadata that may say it.
-        seed: the seed of a guess.
-        progress: is warned of a guess.
 
     Raises:
         UsageError: what was asked for does not fit the model.
@@ -181,11 +169,7 @@ def find_available_needs(model: NormalizedModel) -> frozenset[Need]:
 
 
 def read_real_images(path: Path | None, inputs: InputFormat) -> NDArray[np.uint8] | None:
-    """Return real images (N, H, W, C) without labels, spread over all that `path` holds.
-
-    Args:
-        path: the folder or npz of `--images`; None gives None.
-        inputs: how pixels become the model's input.
+    """Return unlabeled images (N, H, W, C) spread over all that `path` holds; None for None.
 
     Raises:
         UsageError: missing, empty, of another form, or the model reads no images.

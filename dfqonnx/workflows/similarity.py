@@ -43,12 +43,7 @@ REFERENCES = {
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference set.
-
-    Attributes:
-        name: the kind of its images.
-        divergence: its divergence from the training data.
-    """
+    """A reference set."""
 
     name: str
     divergence: Divergence
@@ -56,25 +51,15 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Similarity:
-    """What `dfqonnx similarity` found.
-
-    Attributes:
-        model: the path of the model.
-        images: the path of the images.
-        batchnorm: the state of the model's statistics: present or partly.
-        preprocess: how pixels became the tensor.
-        note: what was done to the images to fit the model; empty when nothing.
-        divergence: the divergence of the images.
-        references: the reference sets, the nearest last.
-    """
+    """What `dfqonnx similarity` found."""
 
     model: str
     images: str
-    batchnorm: str
+    batchnorm: str  # present or partly
     preprocess: Preprocessing
-    note: str
+    note: str  # what was done to the images to fit the model
     divergence: Divergence
-    references: tuple[Reference, ...]
+    references: tuple[Reference, ...]  # the nearest last
 
 
 def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = None) -> Similarity:

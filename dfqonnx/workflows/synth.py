@@ -39,31 +39,18 @@ CHUNK_VALUES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizedFiles:
-    """What was made, and the files that hold it.
-
-    Attributes:
-        out: the images.
-        sheet: the contact sheet.
-        generator: the trained generator; None where the recipe has none.
-        count: the number of images.
-        size: height, width and channels.
-        source: the name of the source.
-        guided_by: what guided it, in words.
-        divergence: from the training data, in nats; None without BatchNormalization.
-        classes: the number of images by the network's class; empty where it has no classes.
-        seconds: wall clock.
-    """
+    """What was made, and the files that hold it."""
 
     out: Path
-    sheet: Path
-    generator: Path | None
+    sheet: Path  # the contact sheet
+    generator: Path | None  # None where the recipe trains none
     count: int
-    size: tuple[int, int, int]
+    size: tuple[int, int, int]  # height, width and channels
     source: str
-    guided_by: str
-    divergence: float | None
-    classes: dict[int, int]
-    seconds: float
+    guided_by: str  # in words
+    divergence: float | None  # nats; None without BatchNormalization
+    classes: dict[int, int]  # images by class; empty where the network has none
+    seconds: float  # wall clock
 
 
 def synthesize_to_files(

@@ -23,19 +23,12 @@ from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_input
 
 @dataclass(frozen=True)
 class Teacher:
-    """The float model of a run.
+    """The float model of a run."""
 
-    Attributes:
-        model: the normalized graph, truncated in front of what cannot be trained.
-        program: the same as a torch program.
-        inputs: how pixels become its input.
-        inputs_guessed: whether neither the user nor the file said so.
-    """
-
-    model: NormalizedModel
+    model: NormalizedModel  # truncated in front of what cannot be trained
     program: Program
     inputs: InputFormat
-    inputs_guessed: bool = False
+    inputs_guessed: bool = False  # neither the user nor the file said so
 
 
 def open_teacher(
@@ -46,14 +39,9 @@ def open_teacher(
     recipe: Recipe | None = None,
     image_size: tuple[int, ...] | None = None,
 ) -> Teacher:
-    """Open a float model and check that it can be trained and executed.
+    """Open a float model and check that it can be trained, executed, and serve the recipe.
 
-    Args:
-        path: the user's file.
-        preprocess: the user's preprocessing; None takes that of the file, or guesses.
-        context: the seed of a guess, and the progress that is warned of it.
-        recipe: a recipe whose needs the model has to meet.
-        image_size: the size for an input that leaves it open.
+    `preprocess` None takes that of the file, or guesses with a warning.
 
     Raises:
         UsageError: the file cannot be read, or `preprocess` or the recipe does not fit it.
@@ -94,12 +82,7 @@ def open_program(
 
 
 def check_executable(path: Path, program: Program, shape: tuple[int, ...]) -> None:
-    """Refuse a float network that cannot be executed, before anything slow.
-
-    Args:
-        path: the user's file.
-        program: the network that is trained.
-        shape: the shape of its input without the batch axis.
+    """Refuse a float network that cannot be executed on inputs of `shape` (no batch).
 
     Raises:
         UnsupportedModel: ONNX Runtime does not load it, or a node does not accept what reaches it.

@@ -19,27 +19,16 @@ TABLE = Path(__file__).with_name("students.csv")
 
 @dataclass(frozen=True, kw_only=True)
 class KnownStudent:
-    """One student whose true drop is known.
+    """One student whose true drop is known."""
 
-    Attributes:
-        network: the network; every export of one set of weights is one network.
-        student: how the student was made.
-        classes: the number of classes.
-        drop: the true drop in points.
-        images: the number of labeled images that it was measured on.
-        certainty: the teacher's on the fixed images, see `noise_ratio`.
-        fixed: the noise ratio on the fixed images.
-        real: the noise ratio on 64 real images, which are not among the labeled ones.
-    """
-
-    network: str
-    student: str
+    network: str  # every export of one set of weights is one network
+    student: str  # how the student was made
     classes: int
-    drop: float
-    images: int
-    certainty: float
-    fixed: float
-    real: float
+    drop: float  # in points
+    images: int  # labeled ones that the drop was measured on
+    certainty: float  # the teacher's on the fixed images, see `noise_ratio`
+    fixed: float  # the noise ratio on the fixed images
+    real: float  # the noise ratio on 64 real images, which are not among the labeled ones
 
 
 @cache

@@ -47,29 +47,17 @@ _CHUNK = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The drop in top-1 as far as it can be estimated without labels, in points.
+    """The drop in top-1 as far as it can be estimated without labels, in points."""
 
-    Attributes:
-        value: the estimate; None where there is none.
-        low: the lower end of the 90 % interval.
-        high: the upper end.
-        basis: the images that it was measured on, in words.
-        reason: why there is no estimate, or what to know about it; empty otherwise.
-        images: the number of images.
-        noise: power of the student's error over that of the teacher's outputs.
-        certainty: the teacher's certainty on the fixed images, 0..1.
-        record: how good such estimates are for networks that were left out of the calibration.
-    """
-
-    value: float | None = None
-    low: float | None = None
+    value: float | None = None  # None where there is none
+    low: float | None = None  # of the 90 % interval
     high: float | None = None
-    basis: str = "nothing"
-    reason: str = ""
+    basis: str = "nothing"  # the images that it was measured on, in words
+    reason: str = ""  # why there is no estimate, or what to know about it; empty otherwise
     images: int = 0
-    noise: float | None = None
-    certainty: float | None = None
-    record: CrossValidation | None = None
+    noise: float | None = None  # power of the student's error over that of the teacher's outputs
+    certainty: float | None = None  # the teacher's certainty on the fixed images, 0..1
+    record: CrossValidation | None = None  # on networks that were left out of the calibration
 
 
 def estimate_drop(
@@ -80,15 +68,7 @@ def estimate_drop(
     real: Pixels | None = None,
     provider: Provider = "cpu",
 ) -> Estimate:
-    """Return the estimated drop of `student` against `teacher`.
-
-    Args:
-        teacher: the float file.
-        student: the quantized file.
-        inputs: how pixels become tensors.
-        real: unlabeled real images (N, H, W, C); None where there are none.
-        provider: the provider that both run on.
-    """
+    """Return the estimated drop of a file; `real` are unlabeled images (N, H, W, C), if any."""
     if not inputs.is_image:
         return Estimate(reason="the model reads no image")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
@@ -110,13 +90,9 @@ def estimate_drop(
 def estimate_from_outputs(
     basis: Basis, fixed: Outputs, outputs: list[Outputs], *, note: str = ""
 ) -> Estimate:
-    """Return the estimate from outputs (N, K).
+    """Return the estimate from the outputs (N, K) of teacher and student on the `basis` images.
 
-    Args:
-        basis: the images that `outputs` are of.
-        fixed: the teacher's outputs for the fixed images.
-        outputs: the teacher's and the student's.
-        note: what to know about the estimate.
+    `fixed` are the teacher's on the fixed images.
     """
     count = len(outputs[0])
     found = Estimate(basis=f"{count} {basis} images", images=count)

@@ -70,19 +70,12 @@ class HeldOutPrediction:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """How good the predictions are for networks left out.
+    """How good the predictions are for networks left out."""
 
-    Attributes:
-        students: the number of students.
-        networks: the number of networks that they come from.
-        rank_correlation: Spearman's correlation of predicted and true drops.
-        coverage: the share of true drops in their 90 % interval.
-    """
-
-    students: int
-    networks: int
-    rank_correlation: float
-    coverage: float
+    students: int  # how many
+    networks: int  # how many they come from
+    rank_correlation: float  # Spearman's, of predicted and true drops
+    coverage: float  # the share of true drops in their 90 % interval
 
 
 def fit_regression(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:

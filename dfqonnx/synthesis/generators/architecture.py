@@ -26,23 +26,14 @@ MEAN, DEVIATION = 0.47, 0.25  # of photographs' pixels, 0..1
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorShape:
-    """The sizes that a generator is built for.
-
-    Attributes:
-        height: the height of the images.
-        width: the width of the images.
-        channels: the channels of the images.
-        latent: the length of the random vector.
-        classes: the number of classes that it can be asked for; 0 where it is not conditional.
-        width_multiplier: a factor on the published numbers of channels.
-    """
+    """The sizes that a generator is built for."""
 
     height: int
     width: int
     channels: int
-    latent: int
-    classes: int = 0
-    width_multiplier: float = 1.0
+    latent: int  # length of the random vector
+    classes: int = 0  # that it can be asked for; 0 where it is not conditional
+    width_multiplier: float = 1.0  # a factor on the published numbers of channels
 
     def scaled(self, channels: int) -> int:
         """Return a published number of channels times `width_multiplier`, at least 4."""

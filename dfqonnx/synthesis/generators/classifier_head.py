@@ -11,15 +11,10 @@ from dfqonnx.convert.program import Program
 
 @dataclass(frozen=True)
 class Classifier:
-    """logits = features rows^T + bias.
+    """logits = features rows^T + bias."""
 
-    Attributes:
-        features: the name of its input, (B, D).
-        rows: (K, D), its weights.
-    """
-
-    features: str
-    rows: Tensor
+    features: str  # the name of its input, (B, D)
+    rows: Tensor  # (K, D), its weights
 
 
 def find_classifier(teacher: Program) -> Classifier | None:

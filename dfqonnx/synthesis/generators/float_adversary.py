@@ -28,7 +28,7 @@ MOMENTUM, MILESTONES = 0.9, (0.4, 0.8)
 
 
 class FloatAdversary:
-    """The adversary with its optimizer, for the teacher of `context`."""
+    """The adversary with its optimizer."""
 
     def __init__(self, context: SynthesisContext) -> None:
         teacher, config = context.teacher, context.config.co_training
@@ -57,12 +57,9 @@ class FloatAdversary:
         return logits
 
     def step(self, x: Tensor, teacher_logits: Tensor, *, done: float) -> float:
-        """Take one step towards the teacher's logits on x, and return the divergence.
+        """Take one step towards the teacher's logits (B, K) on x, and return the divergence.
 
-        Args:
-            x: model inputs, detached.
-            teacher_logits: (B, K), detached.
-            done: the fraction of the training that is over.
+        x and logits are detached; `done` is the fraction of the training that is over.
         """
         rate = self._lr * lr_factor(done, "steps", milestones=MILESTONES)
         self._optimizer.param_groups[0]["lr"] = rate

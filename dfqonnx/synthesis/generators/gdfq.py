@@ -29,12 +29,7 @@ def _identity(channels: int, size: tuple[int, int]) -> nn.Module:
 
 
 class Gdfq(nn.Module):
-    """The network.
-
-    Args:
-        shape: the sizes.
-        after: makes what follows each enlarged stage, given its channels and size.
-    """
+    """The network; `after` makes what follows each enlarged stage of given channels and size."""
 
     def __init__(self, shape: GeneratorShape, *, after: After = _identity) -> None:
         super().__init__()

@@ -32,30 +32,16 @@ LEAST = 16  # images of a pass: the generator normalizes by its own batch
 
 @dataclass(frozen=True)
 class TeacherProbe:
-    """The teacher as the losses of generators read it; all generators share it.
+    """The teacher as the losses of generators read it; all generators share it."""
 
-    Attributes:
-        net: the teacher, with taps where `targets` and `classifier` need them.
-        targets: the statistics of the training data.
-        classifier: the teacher's last layer; None where it is no plain one.
-        classes: K; 0 where the teacher has no classes.
-    """
-
-    net: ProgramModule
+    net: ProgramModule  # with taps where `targets` and `classifier` need them
     targets: BatchNormTargets
-    classifier: Classifier | None
-    classes: int
+    classifier: Classifier | None  # None where the last layer is no plain one
+    classes: int  # K; 0 where the teacher has no classes
 
 
 class GeneratorTrainer:
-    """A generator with its optimizer and its losses.
-
-    Args:
-        network: maps (z, labels) to images of mean 0 and deviation 1.
-        to_pixels: makes model inputs of these.
-        probe: the teacher.
-        context: the recipe, the random numbers and the device.
-    """
+    """A generator with its optimizer and its losses."""
 
     def __init__(
         self,
@@ -87,12 +73,9 @@ class GeneratorTrainer:
         return images[:count], None if asked is None else asked[:count]
 
     def step(self, opponents: Sequence[Opponent], *, batch: int, rate: float) -> dict[str, float]:
-        """Take one step; return the loss and its parts.
+        """Take one step at `rate` times the recipe's; return the loss and its parts.
 
-        Args:
-            opponents: networks from model inputs to logits; their parameters get no gradient.
-            batch: the number of images.
-            rate: the learning rate over the recipe's.
+        The opponents' parameters get no gradient.
         """
         images, labels = self.generate(batch, self._context.generator)
         x = self._context.inputs.to_layout(images)
@@ -124,25 +107,14 @@ class GeneratorTrainer:
 
 @dataclass(frozen=True)
 class GeneratedBatch:
-    """A batch for a student.
+    """A batch for a student."""
 
-    Attributes:
-        x: model inputs, detached.
-        labels: (B,) the classes asked for; None where none were.
-    """
-
-    x: Tensor
-    labels: Tensor | None
+    x: Tensor  # model inputs, detached
+    labels: Tensor | None  # (B,) the classes asked for; None where none were
 
 
 class OnlineGenerators:
-    """All generators of a run; iterating yields the uint8 images (B, H, W, C) of its plan.
-
-    Attributes:
-        co_training: how generators and students train together.
-        batch: the number of images of one step of a generator.
-        inputs: how pixels become what is drawn.
-    """
+    """All generators of a run; iterating yields the uint8 images (B, H, W, C) of its plan."""
 
     def __init__(
         self, trainers: Sequence[GeneratorTrainer], *, batch: int, context: SynthesisContext
@@ -177,12 +149,7 @@ class OnlineGenerators:
         return self.step(students if self.co_training.opponent == "student" else (), rate=rate)
 
     def step(self, opponents: Sequence[Opponent], *, rate: float = 1.0) -> dict[str, float]:
-        """Let every generator take one step; return the figures of the last one.
-
-        Args:
-            opponents: networks from model inputs to logits; may be none.
-            rate: the learning rate over the recipe's.
-        """
+        """Let every generator take one step; return the figures of the last one."""
         figures: dict[str, float] = {}
         for trainer in self._trainers:
             figures = trainer.step(opponents, batch=self.batch, rate=rate)

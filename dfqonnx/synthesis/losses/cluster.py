@@ -30,18 +30,12 @@ LEAST = 1e-8
 
 @image_loss("cluster", needs=("statistics", "classes", "labels"))
 class Cluster:
-    """The loss with its centroids.
-
-    Attributes:
-        mean: (K, C) for every layer.
-        deviation: (K, C) for every layer.
-        known: (K, 1) for every layer, whether the class has a centroid.
-    """
+    """The loss with its centroids, by layer."""
 
     def __init__(self) -> None:
-        self.mean: dict[str, Tensor] = {}
-        self.deviation: dict[str, Tensor] = {}
-        self.known: dict[str, Tensor] = {}
+        self.mean: dict[str, Tensor] = {}  # (K, C)
+        self.deviation: dict[str, Tensor] = {}  # (K, C)
+        self.known: dict[str, Tensor] = {}  # (K, 1), whether the class has a centroid
         self._batches = 0
 
     def __call__(
@@ -60,11 +54,9 @@ class Cluster:
             return loss
         assert inputs.labels is not None  # `needs` says so
         right = inputs.logits.detach().argmax(1) == inputs.labels
-        chosen = (
-            functional.one_hot(inputs.labels, inputs.logits.shape[1]) * right[:, None]
-        )  # (B, K)
-        count = chosen.sum(0)  # (K,)
-        there = (count > 1)[:, None]
+        labels = functional.one_hot(inputs.labels, inputs.logits.shape[1])
+        chosen = labels * right[:, None]  # (B, K)
+        there = (chosen.sum(0) > 1)[:, None]  # (K, 1)
         names = [name for name in inputs.targets.mean if name in inputs.taps]
         for name in names[-max(1, math.ceil(deep * len(names))) :]:
             mean, deviation = class_moments(inputs.taps[name], chosen.float())
@@ -97,9 +89,7 @@ class Cluster:
 def class_moments(value: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation per class and channel, (K, C) each, of a value (B, C, ...).
 
-    Args:
-        value: of one layer.
-        chosen: (B, K), 1 where an image counts for a class.
+    `chosen` (B, K) is 1 where an image counts for a class.
     """
     per_image = value.flatten(2) if value.dim() > 2 else value[:, :, None]  # (B, C, S)
     first, second = per_image.mean(2), per_image.square().mean(2)  # (B, C)

@@ -22,15 +22,10 @@ LEAST, MOST = 0.3, 0.7  # a two-class label gives its first class this share
 
 @dataclass(frozen=True)
 class LabelTargets:
-    """The labels of a batch; None where no loss needs them.
+    """The labels of a batch; None where no loss needs them."""
 
-    Attributes:
-        labels: (B,) classes.
-        soft: (B, K) distributions.
-    """
-
-    labels: Tensor | None = None
-    soft: Tensor | None = None
+    labels: Tensor | None = None  # (B,) classes
+    soft: Tensor | None = None  # (B, K) distributions
 
 
 def sample_labels(

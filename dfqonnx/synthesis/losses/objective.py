@@ -26,44 +26,26 @@ L = TypeVar("L", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLossInputs:
-    """A batch of B images, which a gradient still reaches, and what networks make of it.
+    """A batch of B images, which a gradient still reaches, and what networks make of it."""
 
-    Attributes:
-        images: (B, C, H, W), normalized as the teacher reads them.
-        logits: (B, K), those of the teacher.
-        taps: the teacher's values by name: those of `targets`, and others that were asked for.
-        targets: the statistics of the training data.
-        labels: (B,) the classes asked for; None where none were.
-        soft: (B, K) the distributions asked for; None where none were.
-        features: (B, D) what the teacher's last layer reads; None where it is no plain layer.
-        centers: (K, D) the rows of that layer; None likewise.
-        students: logits (B, K) of every opponent on the same images.
-        generator: the random numbers, on the CPU.
-    """
-
-    images: Tensor
-    logits: Tensor
-    taps: Mapping[str, Tensor]
+    images: Tensor  # (B, C, H, W), normalized as the teacher reads them
+    logits: Tensor  # (B, K), the teacher's
+    taps: Mapping[str, Tensor]  # the teacher's values by name, those of `targets` among them
     targets: BatchNormTargets
-    labels: Tensor | None = None
-    soft: Tensor | None = None
-    features: Tensor | None = None
-    centers: Tensor | None = None
-    students: tuple[Tensor, ...] = ()
-    generator: Generator | None = None
+    labels: Tensor | None = None  # (B,) the classes asked for; None where none were
+    soft: Tensor | None = None  # (B, K) the distributions asked for; None where none were
+    features: Tensor | None = None  # (B, D) what the last layer reads; None if it is no plain one
+    centers: Tensor | None = None  # (K, D) the rows of that layer; None likewise
+    students: tuple[Tensor, ...] = ()  # logits (B, K) of every opponent on the same images
+    generator: Generator | None = None  # on the CPU
 
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A loss as it is registered.
+    """A loss as it is registered."""
 
-    Attributes:
-        make: makes the function; called once a run.
-        needs: the fields of `ImageLossInputs` that must not be empty, see `image_loss`.
-    """
-
-    make: Callable[[], ImageLoss]
-    needs: tuple[str, ...] = ()
+    make: Callable[[], ImageLoss]  # called once a run
+    needs: tuple[str, ...] = ()  # fields of `ImageLossInputs`, see `image_loss`
 
 
 IMAGE_LOSSES: Registry[RegisteredLoss] = Registry("image loss")
@@ -72,11 +54,8 @@ IMAGE_LOSSES: Registry[RegisteredLoss] = Registry("image loss")
 def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
     """Register a function of `ImageLossInputs`, or a class whose instances are such functions.
 
-    Args:
-        name: its name in recipes; `config/loss_terms` describes it.
-        needs: the fields of `ImageLossInputs` that it cannot do without: labels, soft, features,
-            centers, students; `statistics`, for targets that hold any; `classes`, for logits
-            (B, K) with K above 1.
+    `needs` are the fields that it cannot do without: labels, soft, features, centers, students;
+    `statistics`, for targets that hold any; `classes`, for logits (B, K) with K above 1.
     """
 
     def register(loss: L) -> L:

@@ -33,39 +33,22 @@ COVER = 3.1  # shapes times smallest radius (in sides), there
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLeavesParams:
-    """The parameters, by default of small images. Lengths in sides, intensities in 0..1.
+    """The parameters, by default of small images. Lengths in sides, intensities in 0..1."""
 
-    Attributes:
-        shapes: the number of shapes in an image.
-        smallest: the smallest radius.
-        largest: the largest radius.
-        radius_power: p of the density r^-p.
-        aspect: standard deviation of the logarithm of the aspect.
-        rectangles: share of shapes that are rectangles.
-        level: mean intensity.
-        level_spread: its standard deviation over images.
-        contrast: standard deviation of the luminance of shapes.
-        chroma: standard deviation of the chroma of shapes, over that of luminance.
-        background: strength of the background's texture over `contrast`.
-        texture: greatest strength of a shape's texture.
-        slope: p of the textures' amplitude f^-p.
-        gradient: strength of the gradient across a shape.
-    """
-
-    shapes: int = 16
-    smallest: float = 0.12
-    largest: float = 0.8
-    radius_power: float = 2.0
-    aspect: float = 0.4
-    rectangles: float = 0.4
-    level: float = 0.47
-    level_spread: float = 0.12
-    contrast: float = 0.25
-    chroma: float = 0.22
-    background: float = 0.6
-    texture: float = 0.2
-    slope: float = 1.5
-    gradient: float = 0.15
+    shapes: int = 16  # the number of shapes in an image
+    smallest: float = 0.12  # the smallest radius
+    largest: float = 0.8  # the largest radius
+    radius_power: float = 2.0  # p of the density r^-p
+    aspect: float = 0.4  # standard deviation of the logarithm of the aspect
+    rectangles: float = 0.4  # share of shapes that are rectangles
+    level: float = 0.47  # mean intensity
+    level_spread: float = 0.12  # its standard deviation over images
+    contrast: float = 0.25  # standard deviation of the luminance of shapes
+    chroma: float = 0.22  # standard deviation of the chroma of shapes, over that of luminance
+    background: float = 0.6  # strength of the background's texture over `contrast`
+    texture: float = 0.2  # greatest strength of a shape's texture
+    slope: float = 1.5  # p of the textures' amplitude f^-p
+    gradient: float = 0.15  # strength of the gradient across a shape
 
 
 def params_for_size(side: int) -> DeadLeavesParams:
@@ -131,14 +114,7 @@ def dead_leaves(
     *,
     params: DeadLeavesParams | None = None,
 ) -> Iterator[Tensor]:
-    """Yield chunks of uint8 images (B, H, W, C), `n` in all.
-
-    Args:
-        n: the number of images.
-        size: (H, W, C); 3 channels are RGB, any other number gets independent chroma.
-        generator: the random numbers, on the CPU.
-        params: the parameters; None takes those for the size.
-    """
+    """Yield chunks of uint8 images (B, H, W, C), `n` in all; `params` None takes the size's."""
     params = params or params_for_size(max(size[:2]))
     frame = math.prod(size)
     pool = sample_textures(params, size, generator)  # (P, C, H, W)
