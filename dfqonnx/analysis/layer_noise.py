@@ -100,10 +100,7 @@ class CodeHistogram:
 def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerNoise:
     """Compare `student` with its teacher on model inputs `x`; both are left as they are.
 
-    Args:
-        student: trained, on the device of `x`.
-        teacher: the float program.
-        x: model inputs, (N, ...); of a large network only the first ones are used.
+    Of a large network only the first inputs are used.
     """
     sums = _NoiseSums(student, teacher, x.device)
     images, most = 0, len(x)
@@ -122,10 +119,7 @@ def analyze_layer_noise(student: Student, teacher: Program, x: Tensor) -> LayerN
 class _NoiseSums:
     """Sums over images; a node's or quantizer's is there once a value has passed it.
 
-    Attributes:
-        in_network: by node, of its output in the network.
-        isolated: by node, of its output on the teacher's values.
-        quantized: by quantizer, of the quantized tensor.
+    `in_network` and `isolated` are of the outputs of nodes, `quantized` of quantizers.
     """
 
     def __init__(self, student: Student, teacher: Program, device: torch.device) -> None:

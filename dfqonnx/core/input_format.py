@@ -31,23 +31,14 @@ Pixels = TypeVar("Pixels")  # a numpy array or a torch tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """One way of feeding images.
+    """One way of feeding images."""
 
-    Attributes:
-        name: preset or file that it came from.
-        scale: divisor of the pixels.
-        mean: subtracted after scaling, one per channel (a single one is repeated).
-        std: divisor after subtracting, one per channel (a single one is repeated).
-        layout: axis order that the model reads.
-        channels: channel order that the model reads.
-    """
-
-    name: str
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    layout: Layout = "NCHW"
-    channels: Channels = "RGB"
+    name: str  # preset or file that it came from
+    scale: float  # divisor of the pixels
+    mean: tuple[float, ...]  # subtracted after scaling, one per channel (a single one is repeated)
+    std: tuple[float, ...]  # divisor after subtracting, one per channel (a single one is repeated)
+    layout: Layout = "NCHW"  # axis order that the model reads
+    channels: Channels = "RGB"  # channel order that the model reads
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -142,16 +133,12 @@ PRESETS: Mapping[str, Preprocessing] = {
 class InputFormat:
     """How pixels become the input tensor of one model.
 
-    Attributes:
-        preprocessing: scaling, layout and channel order.
-        shape: the shape of the model's input without the batch axis, in the model's own layout.
-
     Raises:
         UsageError: the preprocessing does not fit the shape.
     """
 
     preprocessing: Preprocessing
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of the model's input without the batch axis, in the model's own layout
 
     def __post_init__(self) -> None:
         p = self.preprocessing
@@ -192,11 +179,9 @@ class InputFormat:
     @overload
     def to_tensor(self, pixels: Pixels) -> Pixels: ...
     def to_tensor(self, pixels: Any) -> Any:
-        """Return the model's input tensor, float32 (N, *shape).
+        """Return the model's input tensor, float32 (N, *shape), of uint8 pixels (N, H, W, C).
 
-        Args:
-            pixels: uint8 (N, H, W, C), RGB or gray; a numpy array or a torch tensor. Its height and
-                width may differ from `shape` where the model leaves them open.
+        Their height and width may differ from `shape` where the model leaves them open.
 
         Raises:
             UsageError: there is another number of channels than of means.

@@ -26,20 +26,12 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeOccupancy:
-    """A tensor before rounding, and the codes that it is rounded to.
+    """A tensor before rounding, and the codes that it is rounded to."""
 
-    Attributes:
-        lowest: lowest code, relative to the zero point.
-        highest: highest code.
-        scale: of the quantizer; the median, where there is one per channel.
-        clipped: fraction of the values beyond the lowest and the highest code, 0..1.
-        histogram: of the values.
-    """
-
-    lowest: int
-    highest: int
-    scale: float
-    clipped: float
+    lowest: int  # code, relative to the zero point
+    highest: int  # code, relative to the zero point
+    scale: float  # of the quantizer; the median, where there is one per channel
+    clipped: float  # fraction of the values beyond the lowest and the highest code
     histogram: Histogram
 
 
@@ -47,11 +39,9 @@ class CodeOccupancy:
 class WeightedLayerNoise:
     """The quantization noise of one Conv, Gemm or MatMul.
 
-    Attributes:
-        in_network_sqnr_db: SQNR of its output in the student, where everything before it is
-            quantized as well; None when there is no noise, or it is unknown.
-        isolated_sqnr_db: SQNR of its output when it reads the teacher's values.
-        weight: its weight before rounding.
+    `in_network_sqnr_db` is of its output in the student, where everything before it is quantized as
+    well, `isolated_sqnr_db` of its output when it reads the teacher's values; None when there is no
+    noise, or it is unknown. `weight` is the one before rounding.
     """
 
     node: str

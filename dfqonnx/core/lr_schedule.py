@@ -22,14 +22,9 @@ def lr_factor(
     warmup: float = 0.0,
     min_ratio: float = 0.0,
 ) -> float:
-    """Return the learning rate over its peak.
+    """Return the learning rate over its peak at a fraction done, which is clamped to 0..1.
 
-    Args:
-        done: fraction of the training that is over, clamped to 0..1.
-        schedule: `cosine` or `steps`; anything else is constant.
-        milestones: fractions at which `steps` divides the rate by ten.
-        warmup: fraction over which the rate rises from 0, whatever the schedule.
-        min_ratio: final over peak rate of a cosine.
+    The warmup applies to every schedule; one of an unknown name is constant.
     """
     done = min(max(done, 0.0), 1.0)
     if done < warmup:

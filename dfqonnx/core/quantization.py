@@ -71,19 +71,12 @@ class BitWidths:
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """The integers that a tensor may take.
+    """The integers that a tensor may take."""
 
-    Attributes:
-        bits: nominal width; `hi - lo < 2**bits`.
-        lo: smallest code.
-        hi: largest code.
-        zero_point: the code of real 0.
-    """
-
-    bits: int
-    lo: int
-    hi: int
-    zero_point: int
+    bits: int  # nominal width; `hi - lo < 2**bits`
+    lo: int  # smallest code
+    hi: int  # largest code
+    zero_point: int  # the code of real 0
 
     @property
     def signed(self) -> bool:
@@ -109,15 +102,10 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The 8-bit container in which a runtime keeps codes, whatever their width.
+    """The 8-bit container in which a runtime keeps codes, whatever their width."""
 
-    Attributes:
-        signed: int8, else uint8.
-        zero_points: whether real 0 may have another code than 0.
-    """
-
-    signed: bool
-    zero_points: bool
+    signed: bool  # int8, else uint8
+    zero_points: bool  # whether real 0 may have another code than 0
 
     def __post_init__(self) -> None:
         if not (self.signed or self.zero_points):
@@ -136,11 +124,8 @@ class NumberFormat:
     def grid(self, bits: int, *, negative: bool = True) -> IntegerRange:
         """Return the codes of a tensor, with as many levels as possible.
 
-        Args:
-            bits: width.
-            negative: whether the tensor holds negative numbers. Without zero points one that holds
-                none still has code 0 for real 0, so that 8 bits in int8 leave half the codes
-                unused.
+        Without zero points, a tensor without negative numbers still has code 0 for real 0, so that
+        8 bits in int8 leave half the codes unused.
         """
         half, top = 2 ** (bits - 1), 2**bits - 1
         if not self.signed:

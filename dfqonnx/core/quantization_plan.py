@@ -69,20 +69,16 @@ class SharedQuantizer:
 class WeightQuantizer:
     """The weight (and bias) of one Conv, Gemm or MatMul.
 
-    Attributes:
-        weight: initializer name of the weight.
-        bias: initializer name of the bias; None for MatMul.
-        axis: output-channel axis of the weight, one scale per index.
-        input: name of the `ActivationQuantizer` that the node reads; the scale of the bias is its
-            scale times the weight's.
+    `input` names the `ActivationQuantizer` that the node reads; the scale of the bias is its scale
+    times the weight's.
     """
 
     node: str
     op: str
-    weight: str
-    bias: str | None
+    weight: str  # initializer name
+    bias: str | None  # initializer name; None for MatMul
     grid: IntegerRange
-    axis: int
+    axis: int  # of the output channels, one scale per index
     input: str
 
 
@@ -125,17 +121,11 @@ class ActivationParameters:
 
 @dataclass(frozen=True)
 class WeightParameters:
-    """Trained parameters of a `WeightQuantizer`.
+    """Trained parameters of a `WeightQuantizer`."""
 
-    Attributes:
-        codes: in the target's container, the weight's shape.
-        scale: float32, one per output channel.
-        bias: int32 codes, one per output channel, scale `s_x * scale`; None without a bias.
-    """
-
-    codes: NDArray[np.int8 | np.uint8]
-    scale: NDArray[np.float32]
-    bias: NDArray[np.int32] | None
+    codes: NDArray[np.int8 | np.uint8]  # in the target's container, the weight's shape
+    scale: NDArray[np.float32]  # one per output channel
+    bias: NDArray[np.int32] | None  # one per output channel, at scale `s_x * scale`
 
 
 @dataclass(frozen=True)

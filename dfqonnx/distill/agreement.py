@@ -20,17 +20,11 @@ from dfqonnx.distill.losses import is_classification, kd_loss
 
 @dataclass(frozen=True)
 class Agreement:
-    """Closeness of two models on the same images.
+    """Closeness of two models on the same images."""
 
-    Attributes:
-        top1: fraction of images with the same most likely class; None without classes.
-        kl: mean KL(teacher || student), in nats; None without classes.
-        error: mean normalized error of the other outputs; None without them.
-    """
-
-    top1: float | None
-    kl: float | None
-    error: float | None = None
+    top1: float | None  # the share of images with the same most likely class; None without classes
+    kl: float | None  # the mean KL(teacher || student), in nats; None without classes
+    error: float | None = None  # the mean normalized error of the other outputs; None without them
 
     @property
     def distance(self) -> float:

@@ -23,26 +23,17 @@ OPEN_MEMORY = CPU_MEMORY // 2
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """Images at once.
+    """Images at once."""
 
-    Attributes:
-        training: the images of a training step.
-        calibration: the images of a batch that initializes scales or measures agreement.
-        gptq: the images that layers are reconstructed on.
-    """
-
-    training: int
-    calibration: int
-    gptq: int
+    training: int  # of a training step
+    calibration: int  # of a batch that initializes scales or measures agreement
+    gptq: int  # that layers are reconstructed on
 
 
 def choose_batch_sizes(config: DistillationConfig, values: int, context: RunContext) -> BatchSizes:
     """Return how many images a student is initialized and trained on at once.
 
-    Args:
-        config: the recipe.
-        values: the number of values per image that pass activation quantizers.
-        context: the device, and the progress.
+    `values` is the number of values per image that pass activation quantizers.
     """
     memory = available_bytes(context)
     calibration = fitting_batch(config.batch_size, values, memory=memory)
@@ -66,13 +57,9 @@ def available_bytes(context: RunContext) -> int:
 def fitting_batch(
     batch: int, values: int, *, memory: int = CPU_MEMORY, each: int = TRAINING_BYTES
 ) -> int:
-    """Return the largest power-of-two fraction of `batch` that fits into memory.
+    """Return the largest power-of-two fraction of `batch` that fits into `memory` bytes.
 
-    Args:
-        batch: the images wanted at once.
-        values: the number of values per image that pass activation quantizers.
-        memory: the bytes that they may take.
-        each: the bytes of a value.
+    `values` are those per image that pass activation quantizers; one of them takes `each` bytes.
     """
     while batch > 1 and batch * values * each > memory:
         batch = (batch + 1) // 2

@@ -40,45 +40,26 @@ from dfqonnx.synthesis.synthesize import SyntheticImages
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the trained student is kept.
-
-    Attributes:
-        kept: the answer.
-        reason: why it is given up; empty where it is kept, or nothing was trained.
-    """
+    """Whether the trained student is kept."""
 
     kept: bool
-    reason: str = ""
+    reason: str = ""  # why it is given up; empty where it is kept, or nothing was trained
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distilled:
-    """What distillation did; the student itself was trained in place.
-
-    Attributes:
-        steps: the number of training steps.
-        seconds: wall clock, initialization included.
-        agreement_before: held-out agreement after initialization.
-        agreement_after: held-out agreement of the student as it was left.
-        kept: whether the trained parameters were kept.
-        reason: why they were not; empty otherwise.
-        history: the log of the training.
-        untrained: the parameters before the first step, see `Student.save_state`; empty where
-            nothing was trained.
-        images_seen: the number of images drawn for all steps.
-        held_out: the places of the images that were not trained on, among those given.
-    """
+    """What distillation did; the student itself was trained in place."""
 
     steps: int
-    seconds: float
-    agreement_before: Agreement
-    agreement_after: Agreement
-    kept: bool
-    reason: str
+    seconds: float  # wall clock, initialization included
+    agreement_before: Agreement  # held-out, after initialization
+    agreement_after: Agreement  # held-out, of the student as it was left
+    kept: bool  # whether the trained parameters were kept
+    reason: str  # why they were not; empty otherwise
     history: tuple[LogEntry, ...]
-    untrained: Mapping[str, Tensor]
-    images_seen: int
-    held_out: tuple[int, ...]
+    untrained: Mapping[str, Tensor]  # see `Student.save_state`; empty where nothing was trained
+    images_seen: int  # drawn for all steps
+    held_out: tuple[int, ...]  # places of the images that were not trained on, among those given
 
 
 def distill(
@@ -163,10 +144,7 @@ def generators_in_training(images: SyntheticImages) -> OnlineGenerators | None:
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:
     """Return whether the trained student is kept.
 
-    Args:
-        state: the training, which is over.
-        after: the held-out agreement of the trained student.
-        rejected: whether it diverges from its teacher on dead leaves.
+    `after` is its held-out agreement; `rejected` says that it diverges on dead leaves.
     """
     reason = state.stop_reason
     if not reason and after.worse_than(state.before):

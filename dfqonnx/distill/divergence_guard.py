@@ -23,12 +23,7 @@ from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 class DivergenceGuard:
     """Dead leaves, and how far the untrained student is from its teacher on them.
 
-    Args:
-        student: as it is before its first step.
-        teacher: the float network.
-        pool: its images have the wanted size; a model that reads no images has no guard.
-        config: the number of images; 0 guards nothing.
-        seed: the seed of the images.
+    They have the size of the pool's images; a model that reads no images has no guard.
     """
 
     def __init__(

@@ -29,14 +29,7 @@ SMALLEST_KIND = 16  # images; fewer get no share of their own in a batch
 
 
 class ImagePool:
-    """Images to train on, and images held out.
-
-    Attributes:
-        train: (N, H, W, C) uint8.
-        held_out: (M, H, W, C) uint8, never trained on.
-        held_out_indices: the places of these among the images given.
-        holds_images: whether the model reads images, so that flips and shifts make sense.
-    """
+    """Images to train on, and images held out."""
 
     def __init__(
         self,
@@ -60,11 +53,11 @@ class ImagePool:
         train = _interleave(rest)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(context.device)
         self.held_out_indices: tuple[int, ...] = tuple(held_out.tolist())
-        self.held_out = pixels[torch.from_numpy(held_out)]
-        self.train = pixels[torch.from_numpy(train)]
+        self.held_out = pixels[torch.from_numpy(held_out)]  # (M, H, W, C) uint8, never trained on
+        self.train = pixels[torch.from_numpy(train)]  # (N, H, W, C) uint8
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
         self._inputs = inputs
-        self.holds_images = inputs.is_image
+        self.holds_images = inputs.is_image  # so that flips and shifts make sense
 
     def tensor(self, pixels: Tensor) -> Tensor:
         """Return what the model reads for uint8 images (N, H, W, C)."""
@@ -117,25 +110,16 @@ def _interleave(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a student sees in one step.
+    """What a student sees in one step."""
 
-    Attributes:
-        x: model inputs, detached.
-        labels: (N,) the classes that the images were made for; None where that is not known.
-    """
-
-    x: Tensor
-    labels: Tensor | None = None
+    x: Tensor  # model inputs, detached
+    labels: Tensor | None = None  # (N,) classes that the images were made for; None where unknown
 
 
 def flip_and_shift(images: Tensor, *, flip: bool, shift: float, generator: Generator) -> Tensor:
-    """Return images flipped left to right with probability 1/2 and shifted.
+    """Return images (N, H, W, C) flipped left to right with probability 1/2 and shifted.
 
-    Args:
-        images: (N, H, W, C), any dtype.
-        flip: whether flips occur.
-        shift: the largest shift as a fraction of the side.
-        generator: CPU randomness.
+    `shift` is the largest shift as a fraction of the side.
     """
     n, height, width = images.shape[:3]
     rows = _shifted_indices(n, height, round(shift * height), generator)  # (N, H)
@@ -156,13 +140,7 @@ def _shifted_indices(n: int, size: int, most: int, generator: Generator) -> Tens
 
 
 def mixup(inputs: Tensor, *, fraction: float, generator: Generator) -> Tensor:
-    """Return inputs of which `fraction` are blended with another one.
-
-    Args:
-        inputs: (N, ...), float.
-        fraction: the share of blended ones.
-        generator: CPU randomness.
-    """
+    """Return inputs (N, ...) of which `fraction` are blended with another one."""
     n = inputs.shape[0]
     if not fraction or n < 2:
         return inputs
@@ -179,14 +157,7 @@ def training_batches(
     config: DistillationConfig,
     generator: Generator,
 ) -> Iterator[Batch]:
-    """Yield augmented batches forever.
-
-    Args:
-        pool: the images made before the training.
-        online: the generators to draw from instead; None takes the pool.
-        config: batch size and augmentation.
-        generator: CPU randomness.
-    """
+    """Yield augmented batches forever, drawn from `online`, or from the pool where that is None."""
     pixels = pool.draw(config.batch_size, generator)
     nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
     while True:

@@ -35,15 +35,7 @@ def initialize(
 ) -> Agreement:
     """Initialize `student` in place and return its held-out agreement.
 
-    Args:
-        student: the quantized copy.
-        teacher: the float network.
-        pool: the synthetic images.
-        config: the recipe.
-        equalization: what sets ranges and biases besides the images.
-        moments: the moments of values on the training data, where they are known and asked for.
-        sizes: how many images at once.
-        context: the seed of the positions that GPTQ looks at, and the progress.
+    `moments` are those of values on the training data, where they are known and asked for.
     """
     context.progress.start("initialize", 1 + len(config.gptq_damping))
     pixels = pool.train[: config.calibration_images]

@@ -40,23 +40,14 @@ Features = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationLossInputs:
-    """What teacher and student make of the same N images.
+    """What teacher and student make of the same N images."""
 
-    Attributes:
-        student: the student's logits (N, K), or (N, ..., K).
-        teacher: the teacher's, of the same shape; no gradient.
-        student_features: the student's feature maps by name.
-        teacher_features: the teacher's, by the same names; no gradient.
-        temperature: T.
-        labels: (N,) the classes that the images were made for; None where that is not known.
-    """
-
-    student: Tensor
-    teacher: Tensor
+    student: Tensor  # logits (N, K), or (N, ..., K)
+    teacher: Tensor  # of the same shape; no gradient
     student_features: Features
-    teacher_features: Features
-    temperature: float
-    labels: Tensor | None = None
+    teacher_features: Features  # by the same names; no gradient
+    temperature: float  # T
+    labels: Tensor | None = None  # (N,) classes that the images were made for; None where unknown
 
     @property
     def classes(self) -> Tensor:

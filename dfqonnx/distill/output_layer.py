@@ -39,15 +39,7 @@ def refit_output_layer(
 ) -> Agreement:
     """Solve the output layers in place, near the teacher's, where that agrees better.
 
-    Args:
-        student: trained, with its weights rounded.
-        teacher: the float network.
-        pool: the images to solve on, and those to measure agreement on.
-        config: the batch size, and the candidates for damping (see `ptq/gptq`).
-        seed: the seed of the positions that are sampled.
-
-    Returns:
-        the held-out agreement of the student as it was left.
+    The student's weights are rounded. Returns its held-out agreement as it was left.
     """
 
     def agreement() -> Agreement:
@@ -84,22 +76,15 @@ def find_output_layers(student: Student, program: Program) -> list[QuantizedLaye
 
 
 class _LayerSample:
-    """What one layer reads and what the teacher answers, at random positions of every batch.
-
-    Attributes:
-        layer: an output layer of the student.
-        name: the value that it writes.
-        x: (G, M, P) by batch.
-        y: (G, O/g, P) by batch.
-    """
+    """What one layer reads and what the teacher answers, at random positions of every batch."""
 
     def __init__(self, layer: QuantizedLayer, program: Program, max_values: int) -> None:
         self.layer, self.name = layer, str(program.step(layer.spec.node).outputs[0])
         groups = int(layer.attributes.get("group", 1))
         widest = max(layer.fan_in * groups, layer.weight.shape[layer.spec.axis])
         self._positions = max(1, max_values // widest)
-        self.x: list[Tensor] = []
-        self.y: list[Tensor] = []
+        self.x: list[Tensor] = []  # (G, M, P) by batch
+        self.y: list[Tensor] = []  # (G, O/g, P) by batch
 
     def add(self, value: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
         """Keep random positions of a batch."""

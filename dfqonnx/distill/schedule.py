@@ -43,10 +43,7 @@ def training_budget(
     images takes away from it; `needs_training` knows the exceptions. With activations of eight bits
     and a student that is near already, less work brings as much.
 
-    Args:
-        bits: the narrowest widths.
-        error: the normalized error of the untrained student's outputs; None where unknown.
-        kl: its divergence from the teacher, in nats; None where unknown.
+    `bits` are the narrowest widths; `error` and `kl` (in nats) are those of the untrained student.
     """
     narrow = min(bits.weights, bits.activations)
     if narrow == 8:
@@ -77,11 +74,8 @@ def reduce_lr_for_8bit(config: DistillationConfig, bits: BitWidths) -> Distillat
 def default_steps(multiply_adds: int, budget: float, batch_size: int, *, values: int = 0) -> int:
     """Return the number of steps where neither a recipe nor a time budget decides.
 
-    Args:
-        multiply_adds: of one image through the network.
-        budget: the work relative to w4a4, see `training_budget`.
-        batch_size: images per step.
-        values: the number of values per image that pass activation quantizers.
+    `multiply_adds` and `values`, which pass activation quantizers, are those of one image; `budget`
+    is the work relative to w4a4, see `training_budget`.
     """
     if not budget:
         return 0

@@ -23,56 +23,32 @@ PATIENCE = 3  # steps in a row whose loss may be not finite
 
 @dataclass(frozen=True, kw_only=True)
 class LogEntry:
-    """A line in the history of a training.
-
-    Attributes:
-        step: the number of steps done.
-        seconds: wall clock since the first step began.
-        loss: the mean loss since the last entry.
-        lr_factor: the learning rate over its peak.
-        rounding_temperature: 1 where soft rounding rounds nothing, 0 where it rounds all weights.
-        agreement: the top-1 agreement on held-out images when it was last measured, or None.
-    """
+    """A line in the history of a training."""
 
     step: int
-    seconds: float
-    loss: float
-    lr_factor: float
-    rounding_temperature: float = 0.0
-    agreement: float | None = None
+    seconds: float  # wall clock since the first step began
+    loss: float  # the mean since the last entry
+    lr_factor: float  # the learning rate over its peak
+    rounding_temperature: float = 0.0  # 1: soft rounding rounds nothing, 0: all weights
+    agreement: float | None = None  # top-1 on held-out images when it was last measured
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """How far a training is, and what it falls back to.
+    """How far a training is, and what it falls back to."""
 
-    Attributes:
-        total_steps: the number of steps in all; a budget changes it on the way.
-        before: the held-out agreement of the untrained student.
-        untrained: its parameters, see `Student.save_state`; empty where nothing is trained.
-        started: the clock when distillation began, initialization included.
-        budget_seconds: the wall clock that distillation may take; None keeps `total_steps`.
-        step: the number of steps done.
-        first_step_started: the clock when training began.
-        nonfinite_steps: the number of steps in a row, up to the last, whose loss was not finite.
-        losses: the losses since the last log entry.
-        agreement: the top-1 agreement on held-out images when it was last measured.
-        history: the log entries so far.
-        stop_reason: why training ended early; empty otherwise.
-    """
-
-    total_steps: int
-    before: Agreement
-    untrained: Mapping[str, Tensor]
-    started: float
-    budget_seconds: float | None = None
-    step: int = 0
-    first_step_started: float = 0.0
-    nonfinite_steps: int = 0
-    losses: list[float] = field(default_factory=list)
-    agreement: float | None = None
+    total_steps: int  # a budget changes it on the way
+    before: Agreement  # held-out agreement of the untrained student
+    untrained: Mapping[str, Tensor]  # see `Student.save_state`; empty where nothing is trained
+    started: float  # the clock when distillation began, initialization included
+    budget_seconds: float | None = None  # wall clock of distillation; None keeps `total_steps`
+    step: int = 0  # the number of steps done
+    first_step_started: float = 0.0  # the clock when training began
+    nonfinite_steps: int = 0  # in a row, up to the last, whose loss was not finite
+    losses: list[float] = field(default_factory=list)  # since the last log entry
+    agreement: float | None = None  # top-1 on held-out images when it was last measured
     history: list[LogEntry] = field(default_factory=list)
-    stop_reason: str = ""
+    stop_reason: str = ""  # why training ended early; empty otherwise
 
     @property
     def is_over(self) -> bool:

@@ -49,15 +49,8 @@ SAMPLE_IMAGES = 256  # that soft rounding takes the means of values from
 class Trainer:
     """Trains a student and its replicas, each on batches of its own.
 
-    Replicas start equal; there are `co_training.students` of them where generators take part.
-
-    Args:
-        student: initialized; it is the first replica.
-        teacher: the float network, which returns the student's features as well.
-        pool: the images to train on, and those held out.
-        config: the recipe, with the batch size that fits.
-        online: the generators that every batch is drawn from; None takes the pool.
-        context: the seed of batches and their augmentation, and the progress.
+    Replicas start equal, and the student is the first; there are `co_training.students` of them
+    where generators take part. Without these (`online` is None) batches come from the pool.
     """
 
     def __init__(
@@ -82,11 +75,7 @@ class Trainer:
             self.replicas.append(Replica(each, teacher, config, batches=batches, sample=sample))
 
     def train(self, state: TrainingState) -> Agreement:
-        """Take steps until `state` says that training is over, and keep the best replica.
-
-        Returns:
-            the student's held-out agreement.
-        """
+        """Take steps until training is over; keep the best replica and return its agreement."""
         first = self.replicas[0]
         self._progress.start("distill", state.total_steps)
         state.begin_training()
@@ -134,17 +123,8 @@ def copy_student(student: Student) -> Student:
 class Replica:
     """One student in training: its optimizer, its soft rounding, its averaged weights, its batches.
 
-    Attributes:
-        student: trained in place; its weights are its own again after `finish`.
-        optimizer: with one parameter group each for weights, biases and scales.
-        temperature: of soft rounding in the last step; 0 where all weights are rounded.
-
-    Args:
-        student: initialized.
-        teacher: the float network, which returns the student's features.
-        config: the recipe.
-        batches: what it is trained on.
-        sample: model inputs that soft rounding takes the means of values from.
+    The student is trained in place; its weights are its own again after `finish`. Soft rounding
+    takes the means of values from `sample`, batches of model inputs.
     """
 
     def __init__(
@@ -160,7 +140,7 @@ class Replica:
         self._config, self._batches = config, batches
         is_soft = config.optimizer.rounding == "soft"
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
-        self.temperature = 0.0
+        self.temperature = 0.0  # of soft rounding in the last step; 0 where all weights are rounded
         trained: Student | SoftRounding = self._soft_rounding or student
         parts = trained.parameter_groups()
         self._parameters = [p for kind in parts.values() for p in kind]
@@ -176,9 +156,7 @@ class Replica:
     def step(self, done: float, done_after: float) -> float:
         """Take one step and return its loss; one that is not finite changes nothing.
 
-        Args:
-            done: the fraction of the schedule that is over.
-            done_after: the same after this step.
+        `done` is the fraction of the schedule that is over, `done_after` the same after this step.
         """
         config = self._config
         lr_factor = config.optimizer.lr_factor(done_after)
@@ -244,13 +222,7 @@ class Replica:
 
 
 def sample_difficulty_loss(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
-    """Return L(x) + L(x + d); gradients reach what `loss` reads, not the images.
-
-    Args:
-        x: model inputs.
-        loss: L, differentiable by model inputs.
-        epsilon: e.
-    """
+    """Return L(x) + L(x + d), e = `epsilon`; gradients reach what `loss` reads, not the images."""
     x = x.detach().requires_grad_(True)
     plain = loss(x)
     (slope,) = torch.autograd.grad(plain, x, retain_graph=True)

@@ -53,15 +53,7 @@ def balance_activation_channels(
     *,
     strength: float,
 ) -> Tensor:
-    """Return the factor of every scale group, (F,).
-
-    Args:
-        program: the float network.
-        quantizers: whose channels are brought nearer, see `find_balanced_quantizers`.
-        groups: of the network's channels.
-        x: model inputs to measure ranges on.
-        strength: a, from 0 to 1.
-    """
+    """Return the factor of every scale group, (F,); `strength` is a, ranges are those on `x`."""
     values = ProgramValues(program, (q.tensor for q in quantizers), x.device)(x)
     logs, counts = torch.zeros(groups.count), torch.zeros(groups.count)
     for quantizer in quantizers:

@@ -35,41 +35,26 @@ MAX_SWEEPS = 50
 TOLERANCE = 1e-5  # a sweep whose factors are all this close to 1 is the last
 MAX_FACTOR = 1e8  # of one sweep; the smallest is its inverse
 MAX_CLIP_NOISE = 1e-3  # 30 dB, all removed bounds together
-Statistics = Mapping[str, ChannelStatistics]
+Statistics = Mapping[str, ChannelStatistics]  # what BatchNormalization knew, by value name
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossLayerEqualized:
-    """A float network with other numbers and the same outputs.
-
-    Attributes:
-        program: the network.
-        plan: upper bounds that went are infinite there: export writes such a Clip as a Relu.
-        statistics: of the scaled channels.
-        pairs: between which scales moved.
-        removed_clips: nodes that lost their upper bound.
-        sweeps: until nothing moved.
-    """
+    """A float network with other numbers and the same outputs."""
 
     program: Program
-    plan: QuantizationPlan
-    statistics: Statistics
-    pairs: tuple[LayerPair, ...]
-    removed_clips: tuple[str, ...]
-    sweeps: int
+    plan: QuantizationPlan  # an upper bound that went is infinite: export writes a Relu
+    statistics: Statistics  # of the scaled channels
+    pairs: tuple[LayerPair, ...]  # between which scales moved
+    removed_clips: tuple[str, ...]  # nodes that lost their upper bound
+    sweeps: int  # until nothing moved
 
 
 @torch.no_grad()
 def equalize_cross_layer(
     program: Program, plan: QuantizationPlan, statistics: Statistics
 ) -> CrossLayerEqualized:
-    """Return the network with equal ranges; the one given stays as it is.
-
-    Args:
-        program: the float network.
-        plan: its quantizers.
-        statistics: what BatchNormalization knew, by value name; may be empty.
-    """
+    """Return the network with equal ranges; the one given stays as it is."""
     clips = find_removable_clips(program, plan, statistics)
     pairs = find_layer_pairs(program, plan, clips=clips)
     tensors = dict(program.tensors)
@@ -125,12 +110,7 @@ def _equalizing_factors(pair: LayerPair, tensors: Mapping[str, Tensor]) -> Tenso
 
 
 def scale_statistics(known: Statistics, factors: Mapping[str, Tensor]) -> Statistics:
-    """Return what BatchNormalization knew of values whose channels were scaled.
-
-    Args:
-        known: by value name.
-        factors: (C,) by value name; the others stay.
-    """
+    """Return what BatchNormalization knew of values, whose channels are scaled by factors (C,)."""
     scaled = dict(known)
     for name in known.keys() & factors.keys():
         by, old = factors[name].cpu().numpy(), known[name]

@@ -42,12 +42,9 @@ _RANGE_PIXELS, _RANGE_IMAGES = (
 
 @dataclass(frozen=True)
 class EqualizedNetwork:
-    """The float network that the student is a copy of.
+    """The float network that the student is a copy of, and its quantizers.
 
-    Attributes:
-        program: the network.
-        plan: its quantizers.
-        moments: what its values are on the training data, by name, where it is known and asked.
+    `moments` are those of its values on the training data, by name, where known and asked for.
     """
 
     program: Program
@@ -64,16 +61,7 @@ def equalize(
     inputs: InputFormat,
     progress: Progress,
 ) -> EqualizedNetwork:
-    """Return the network that quantizes best among those with the same outputs.
-
-    Args:
-        program: the float network; left as it is.
-        plan: its quantizers.
-        statistics: what BatchNormalization knew, by value name.
-        spec: which parts are wanted.
-        inputs: how pixels become the network's input.
-        progress: gets a note for each part.
-    """
+    """Return the network that quantizes best among those with the same outputs."""
     if find_normalized_convs(program):
         x = _sample_inputs(inputs, _SPREAD_IMAGES)
         program, count = normalize_before_instance_norm(program, x)

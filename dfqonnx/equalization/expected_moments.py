@@ -35,19 +35,12 @@ PHOTO_MEAN, PHOTO_DEVIATION = 0.45, 0.25  # of pixels in 0..1
 
 @dataclass(frozen=True)
 class ActivationMoments:
-    """One value, per channel, each (C,).
+    """One value, per channel, each (C,)."""
 
-    Attributes:
-        mean: E[x].
-        variance: E[x^2] - E[x]^2.
-        low: where its range begins.
-        high: where it ends.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    low: Tensor
-    high: Tensor
+    mean: Tensor  # E[x]
+    variance: Tensor  # E[x^2] - E[x]^2
+    low: Tensor  # where its range begins
+    high: Tensor  # where it ends
 
     @classmethod
     def gaussian(cls, mean: Tensor, variance: Tensor) -> ActivationMoments:
@@ -90,13 +83,7 @@ def rectified_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 def propagate_moments(
     program: Program, statistics: Mapping[str, ChannelStatistics], inputs: InputFormat
 ) -> dict[str, ActivationMoments]:
-    """Return what is known, by value name; double precision.
-
-    Args:
-        program: the float network, folded.
-        statistics: what BatchNormalization knew, by value name.
-        inputs: how pixels become the network's input.
-    """
+    """Return what is known of a folded network, by value name; double precision."""
     found: dict[str, ActivationMoments] = {}
     if inputs.is_image and len(program.inputs) == 1:
         found[program.inputs[0]] = input_moments(inputs)

@@ -27,12 +27,7 @@ _SMALLEST = 1e-12
 
 @torch.no_grad()
 def normalize_before_instance_norm(program: Program, x: Tensor) -> tuple[Program, int]:
-    """Return the program with channels of one spread, and how many Conv were changed.
-
-    Args:
-        program: left as it is.
-        x: a few model inputs.
-    """
+    """Return the program with channels of one spread on inputs `x`, and how many Conv changed."""
     convs = find_normalized_convs(program)
     names = [str(conv.outputs[0]) for conv, _ in convs]
     values = ProgramValues(program, names, x.device)(x) if convs else {}

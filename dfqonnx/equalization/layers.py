@@ -22,17 +22,11 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 
 @dataclass(frozen=True)
 class WeightedLayer:
-    """A weighted node whose weight and bias belong to it alone.
-
-    Attributes:
-        spec: its entry in the plan.
-        group: of a Conv; 1 elsewhere.
-        output: name of the value that it writes.
-    """
+    """A weighted node whose weight and bias belong to it alone."""
 
     spec: WeightQuantizer
-    group: int
-    output: str
+    group: int  # of a Conv; 1 elsewhere
+    output: str  # name of the value that it writes
 
     def out_rows(self, weight: Tensor) -> Tensor:
         """Return the weight as (output channels, rest)."""
@@ -73,31 +67,18 @@ class WeightedLayer:
 
 @dataclass(frozen=True)
 class LayerPair:
-    """Two layers and what stands between.
+    """Two layers and what stands between."""
 
-    Attributes:
-        first: writes the channels.
-        second: reads them.
-        between: operator types, in order.
-        clips: nodes among these whose upper bound has to go.
-    """
-
-    first: WeightedLayer
-    second: WeightedLayer
-    between: tuple[str, ...]
-    clips: tuple[str, ...] = ()
+    first: WeightedLayer  # writes the channels
+    second: WeightedLayer  # reads them
+    between: tuple[str, ...]  # operator types, in order
+    clips: tuple[str, ...] = ()  # nodes among these whose upper bound has to go
 
 
 def find_layer_pairs(
     program: Program, plan: QuantizationPlan, *, clips: Collection[str] = ()
 ) -> tuple[LayerPair, ...]:
-    """Return every pair, in the order of execution.
-
-    Args:
-        program: the float network.
-        plan: names the weighted nodes.
-        clips: nodes whose upper bound may go.
-    """
+    """Return every pair, in the order of execution; the upper bounds of `clips` may go."""
     layers = {layer.spec.node: layer for layer in find_layers(program, plan)}
     returned = {*program.outputs, program.logits}
     only_reader = {

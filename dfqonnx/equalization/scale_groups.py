@@ -43,21 +43,13 @@ POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
 
 @dataclass(frozen=True, kw_only=True)
 class Channels:
-    """The channels of one value.
+    """The channels of one value."""
 
-    Attributes:
-        first: number of the first.
-        size: C.
-        rows: whether they are the last axis, as a Gemm has them, instead of axis 1 of maps.
-        point: whether a map has one position.
-        block: whether a channel is a block of columns.
-    """
-
-    first: int = 0
-    size: int
-    rows: bool = False
-    point: bool = False
-    block: bool = False
+    first: int = 0  # number of the first
+    size: int  # C
+    rows: bool = False  # they are the last axis, as a Gemm has them, instead of axis 1 of maps
+    point: bool = False  # a map has one position
+    block: bool = False  # a channel is a block of columns
 
     def numbers(self, at: int = 0, size: int | None = None) -> Numbers:
         """Return the numbers of `size` channels from `at` on."""
@@ -66,23 +58,15 @@ class Channels:
 
 
 class _Ties:
-    """The channels of all values, and which of them are tied.
-
-    Attributes:
-        values: channels by value name, where they are known.
-        ties: pairs of arrays: the channels with these numbers have one scale.
-        fixed: names of values whose channels may not be scaled.
-        reads: layers in order, with what they read where its channels are known.
-        total: channels numbered so far.
-    """
+    """The channels of all values, and which of them are tied."""
 
     def __init__(self, program: Program, layers: Mapping[str, WeightedLayer]) -> None:
         self._program, self._layers = program, layers
-        self.values: dict[str, Channels] = {}
-        self.ties: list[tuple[Numbers, Numbers]] = []
-        self.fixed = {*program.outputs, *program.training_outputs, program.logits}
-        self.reads: list[tuple[WeightedLayer, str | None]] = []
-        self.total = 0
+        self.values: dict[str, Channels] = {}  # where they are known
+        self.ties: list[tuple[Numbers, Numbers]] = []  # numbers of channels that have one scale
+        self.fixed = {*program.outputs, *program.training_outputs, program.logits}  # not scaled
+        self.reads: list[tuple[WeightedLayer, str | None]] = []  # in order; what is read
+        self.total = 0  # channels numbered so far
         for step in program.steps:
             self._add_step(step)
 
@@ -183,17 +167,14 @@ class _Ties:
 class ScaleGroups:
     """The free scale groups of a network.
 
-    Attributes:
-        count: F, how many factors may be chosen.
-        group: value name -> (C,) the scale group of each channel; -1 where its scale is fixed.
-        layers: every layer whose channels are known, with what it reads where that is known.
-        rows: names of values whose channels are the last axis, as of a Gemm; axis 1 elsewhere.
+    `group` is the scale group of each channel by value name, (C,); -1 where its scale is fixed.
+    `layers` are those whose channels are known, with what each reads where that is known.
     """
 
-    count: int
+    count: int  # F, how many factors may be chosen
     group: Mapping[str, Numbers]
     layers: tuple[tuple[WeightedLayer, str | None], ...]
-    rows: frozenset[str] = frozenset()
+    rows: frozenset[str] = frozenset()  # values whose channels are the last axis, as of a Gemm
 
     def by_channel(self, name: str, value: Tensor) -> Tensor:
         """Return a value as (N, C, ...), whichever axis or block of columns its channels are."""
@@ -201,12 +182,7 @@ class ScaleGroups:
         return front.reshape(front.shape[0], len(self.group[name]), -1, *front.shape[2:])
 
     def factors_of(self, value: str, factors: Tensor) -> Tensor:
-        """Return the factor of every channel of a value, (C,); 1 where its scale is fixed.
-
-        Args:
-            value: one of `group`.
-            factors: (F,).
-        """
+        """Return the factors (C,) of a value from those of groups (F,); 1 where it is fixed."""
         numbers = torch.from_numpy(self.group[value])
         return torch.cat([factors, factors.new_ones(1)])[numbers]
 
@@ -224,12 +200,7 @@ class ScaleGroups:
 
 
 def find_scale_groups(program: Program, plan: QuantizationPlan) -> ScaleGroups:
-    """Return the free scale groups of a float network.
-
-    Args:
-        program: the network.
-        plan: names the layers: nodes that stay float keep their channels.
-    """
+    """Return the free scale groups of a network; nodes that stay float keep their channels."""
     found = _Ties(program, {layer.spec.node: layer for layer in find_layers(program, plan)})
     none = np.zeros(0, np.int64)
     one = np.concatenate([none, *(old for old, _ in found.ties)])

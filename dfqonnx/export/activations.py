@@ -66,12 +66,8 @@ def quantize(
 ) -> list[ir.Node]:
     """Return the nodes that quantize and dequantize the real tensor `source`, not yet inserted.
 
-    Args:
-        editor: the graph under edit.
-        source: the real tensor.
-        params: the codes.
-        name: of the QuantizeLinear.
-        bounded: keep a Clip even where the codes fill their container.
+    The QuantizeLinear is called `name`; `bounded` keeps a Clip even where the codes fill their
+    container.
 
     Raises:
         InternalError: the codes do not fit the container.

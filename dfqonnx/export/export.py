@@ -57,13 +57,8 @@ def export(
 ) -> ir.Model:
     """Return the low-bit QDQ model for the target of `plan`; `model` itself stays as it is.
 
-    Args:
-        model: the normalized float model.
-        plan: where quantizers stand.
-        parameters: codes, scales and zero points of every quantizer.
-        storage: `auto` packs narrow weights where the target can; `int8` does not, and so takes an
-            older opset where the graph allows it.
-        metadata: model properties to add, see `metadata.describe`.
+    `storage` is `auto`, which packs narrow weights where the target can, or `int8`, which does not,
+    and so takes an older opset where the graph allows it. `metadata` are properties to add.
 
     Raises:
         InternalError: plan and parameters do not fit each other or the graph.

@@ -22,12 +22,9 @@ Attributes = Mapping[str, int | Sequence[int]]
 
 
 class GraphEditor:
-    """A graph under edit.
+    """A graph under edit, changed in place.
 
-    Attributes:
-        graph: changed in place.
-        target: the runtime that the file is for.
-        values: tensor of the float graph -> the value that its consumers read now.
+    `values` maps tensors of the float graph to the values that their consumers read now.
     """
 
     def __init__(self, graph: ir.Graph, target: TargetProfile) -> None:
@@ -57,9 +54,7 @@ class GraphEditor:
     ) -> ir.Value:
         """Return the initializer that holds `array`, made once for equal content.
 
-        Args:
-            array: its value, rank 0 allowed.
-            name: wish for a new one; the user's initializer of that name steps aside.
+        `name` is a wish for a new one; the user's initializer of that name steps aside.
         """
         array = np.asarray(array)
         key = (array.dtype.name, array.shape, array.tobytes())
@@ -72,10 +67,7 @@ class GraphEditor:
     ) -> tuple[ir.Value, list[ir.Node]]:
         """Return a value with the 8-bit `codes`, and the nodes (not yet inserted) it needs.
 
-        Args:
-            codes: the integers.
-            pack: store them two a byte (all are within 4 bits) and cast.
-            name: wish for the initializer.
+        `pack` stores them two a byte (all are within 4 bits) and casts.
         """
         if not pack:
             return self.constant(codes, name=name), []

@@ -32,15 +32,8 @@ def describe(
 ) -> dict[str, str]:
     """Return the metadata of an exported file.
 
-    Args:
-        version: of dfqonnx.
-        quant: the widths.
-        target: name of the runtime's profile.
-        seed: of the run.
-        recipe: hash of the resolved recipe.
-        teacher: sha256 of the float file.
-        inputs: how pixels become the model's tensor, where known.
-        image_size: shape of the input (no batch) that a model with open axes was trained at.
+    `recipe` is the hash of the resolved recipe, `teacher` the sha256 of the float file,
+    `image_size` the shape (no batch) that a model with open axes was trained at.
     """
     values = {
         "version": version,

@@ -29,30 +29,20 @@ from dfqonnx.graph.passes.edit import (
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Slices and Pads that are together one identity Conv.
+    """Slices and Pads that are together one identity Conv."""
 
-    Attributes:
-        nodes: in the order of data flow.
-        strides: over height and width.
-        channels: of the input.
-        before: zero channels in front.
-        total: output channels.
-    """
-
-    nodes: tuple[ir.Node, ...]
-    strides: tuple[int, int]
-    channels: int
-    before: int
-    total: int
+    nodes: tuple[ir.Node, ...]  # in the order of data flow
+    strides: tuple[int, int]  # over height and width
+    channels: int  # of the input
+    before: int  # zero channels in front
+    total: int  # output channels
 
 
 def find_chain(value: ir.Value, shared: frozenset[str], *, widest: int) -> Chain | None:
     """Return the chain that ends in `value`; None where it is another thing.
 
-    Args:
-        value: the last output.
-        shared: tensors that may lie inside: they share the scale of the chain's input.
-        widest: output channels that the Conv may have.
+    Tensors in `shared` may lie inside: they share the scale of the chain's input. `widest` is how
+    many output channels the Conv may have.
     """
     nodes: list[ir.Node] = []
     strides, before, after = (1, 1), 0, 0

@@ -23,10 +23,7 @@ _ALIGNMENT = 64
 def write(model: ir.Model, path: Path, *, limit: int = _PROTOBUF_LIMIT) -> int:
     """Write `model` to `path` and return the bytes written, external data included.
 
-    Args:
-        model: what `export` returned.
-        path: final name; an existing file is replaced.
-        limit: size from which tensors move into `<name>.data`.
+    An existing file is replaced; from `limit` bytes on, tensors move into `<name>.data`.
 
     Raises:
         UsageError: the path is a folder.

@@ -30,10 +30,7 @@ def capture(
 ) -> Iterator[None]:
     """Call functions around every call of `modules` within the block.
 
-    Args:
-        modules: parts of a network.
-        before: is given a module and its inputs before the module runs.
-        after: is given a module, its inputs and its output.
+    `before` is given a module and its inputs before it runs, `after` these and its output.
     """
     with ExitStack() as hooks:
         for module in modules:

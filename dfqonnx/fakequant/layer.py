@@ -57,17 +57,9 @@ def weight_rounded(layer: QuantizedLayer) -> tuple[Tensor, Tensor | None]:
 
 
 class QuantizedLayer(nn.Module):
-    """Runs one node of a program with its weight and bias on their grids.
+    """Runs one node of a program with its weight and bias (None for MatMul) on their grids.
 
-    Attributes:
-        spec: the entry of the plan that it carries out.
-        weight: float parameter behind the codes.
-        bias: float parameter behind the int32 codes; None for MatMul.
-        log_scale: (O,) logarithms of the weight's scales.
-        attributes: of the node.
-        scale_shape: of the scales beside the weight.
-        weight_source: what `forward` computes with; soft rounding puts itself here.
-        multiply_adds: per image, known after the first forward pass.
+    `weight` and `bias` are the float parameters behind the codes.
     """
 
     def __init__(
@@ -98,11 +90,11 @@ class QuantizedLayer(nn.Module):
             self.register_buffer(buffer, tensors[name].detach().clone())
         self.scale_shape = [1] * weight.dim()
         self.scale_shape[spec.axis] = weight.shape[spec.axis]
-        self.log_scale = nn.Parameter(torch.zeros(weight.shape[spec.axis]))
+        self.log_scale = nn.Parameter(torch.zeros(weight.shape[spec.axis]))  # (O,)
         g = gradient_factor(self.fan_in, spec.grid.limits[1])
         self._rule = ScaleGradient(*spec.grid.limits, g)
-        self.multiply_adds = 0
-        self.weight_source: WeightSource = both_rounded
+        self.multiply_adds = 0  # per image, known after the first forward pass
+        self.weight_source: WeightSource = both_rounded  # soft rounding puts itself here
         self.search_scales()
 
     @property

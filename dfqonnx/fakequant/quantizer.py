@@ -47,19 +47,12 @@ def _like(gradient: Tensor, value: Tensor) -> Tensor:
 
 
 class ScaleGradient(NamedTuple):
-    """How a fake quantizer clips and how its scale learns.
+    """How a fake quantizer clips and how its scale learns."""
 
-    Attributes:
-        low: qn, smallest code minus the zero point.
-        high: qp, largest code minus the zero point.
-        g: factor on the scale's gradient.
-        rectify: whether a Relu is part of it: nothing passes back to values below 0.
-    """
-
-    low: int
-    high: int
-    g: float = 1.0
-    rectify: bool = False
+    low: int  # qn, the smallest code minus the zero point
+    high: int  # qp, the largest code minus the zero point
+    g: float = 1.0  # factor on the scale's gradient
+    rectify: bool = False  # a Relu is part of it: nothing passes back to values below 0
 
 
 class _PerTensor(torch.autograd.Function):
@@ -116,13 +109,7 @@ def per_tensor(value: Tensor, scale: Tensor, rule: ScaleGradient) -> Tensor:
 
 
 def per_channel(value: Tensor, scale: Tensor, rule: ScaleGradient) -> Tensor:
-    """Fake-quantize with one scale per channel.
-
-    Args:
-        value: a weight, for example (O, I, kH, kW).
-        scale: positive, of the same rank, size 1 on every axis but the channels': (O, 1, 1, 1).
-        rule: how it clips.
-    """
+    """Fake-quantize with one positive scale per channel: (O, 1, 1, 1) for (O, I, kH, kW)."""
     return _PerChannel.apply(value, scale, rule)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -136,19 +123,13 @@ class FakeQuantizer(nn.Module):
 
     The parameter is the logarithm of the scale: the scale stays positive and one learning rate fits
     every quantizer.
-
-    Attributes:
-        spec: the entry of the plan that it carries out.
-        rectify: whether it stands for the Relu (or the Clip with its upper bound) before it, too.
-        enabled: whether it quantizes; while its scale is unknown, values pass as they are.
-        log_scale: scalar parameter.
     """
 
     def __init__(self, spec: ActivationQuantizer, *, rectify: bool = False) -> None:
         super().__init__()
         self.spec = spec
-        self.rectify = rectify
-        self.enabled = True
+        self.rectify = rectify  # it stands for the Relu (or the Clip with its bound) before it, too
+        self.enabled = True  # while its scale is unknown, values pass as they are
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def scale(self) -> Tensor:

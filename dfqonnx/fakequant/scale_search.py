@@ -52,15 +52,10 @@ def search_row_scales(
     count: int = 81,
     importance: Tensor | None = None,
 ) -> Tensor:
-    """Return the best scale of every row, (..., 1), never below a tiny positive one.
+    """Return the best scale of every row of (..., M), (..., 1), never below a tiny positive one.
 
-    Args:
-        rows: (..., M).
-        limits: smallest and largest code; the zero point is 0.
-        norm: exponent p.
-        lowest: smallest clipping ratio; the largest is 1.
-        count: clipping ratios tried.
-        importance: h, broadcast against `rows`; None weighs all values alike.
+    `count` clipping ratios from `lowest` to 1 are tried. `norm` is p; `importance` is h, broadcast
+    against `rows`, and None weighs all values alike.
     """
     widest = (rows.amax(-1, keepdim=True) / limits[1]).maximum(
         rows.amin(-1, keepdim=True) / limits[0]
@@ -86,11 +81,9 @@ def search_weight_scales(
 
 @torch.no_grad()
 def search_activation_scale(samples: Tensor, grid: Callable[[float], IntegerRange]) -> float:
-    """Return the best scale of one activation.
+    """Return the best scale of one activation, from values seen there.
 
-    Args:
-        samples: values seen there, any shape.
-        grid: the codes allowed at a scale: a fused Clip makes them depend on it.
+    `grid` gives the codes allowed at a scale: a fused Clip makes them depend on it.
     """
     values = samples.reshape(-1)
     values = values[values != 0]  # zero costs nothing at any scale

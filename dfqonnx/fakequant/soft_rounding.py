@@ -86,32 +86,19 @@ def code_lr_factor(temperature: float) -> float:
 def soft_round(
     latent: Tensor, scale: Tensor, limits: tuple[int, int], temperature: float
 ) -> Tensor:
-    """Return w'.
-
-    Args:
-        latent: v, of a weight's shape.
-        scale: s, of the same rank, size 1 on every axis but the channels'.
-        limits: smallest and largest code, counted from the zero point.
-        temperature: u, how wide the way between two codes is.
-    """
+    """Return w' of latent codes v, scales s, such as (O, 1, 1, 1), and the temperature u."""
     rule = limits, temperature
     return _SoftRound.apply(latent, scale, rule)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class SoftRoundedLayer:
-    """The weight source of one layer while its rounding is soft.
-
-    Attributes:
-        temperature: u.
-        latent: v, of the weight's shape.
-        offset: t, (O,); None for a layer without bias.
-    """
+    """The weight source of one layer while its rounding is soft."""
 
     def __init__(self, layer: QuantizedLayer, patch: Tensor, deviation: Tensor) -> None:
-        self.temperature = 1.0
+        self.temperature = 1.0  # u
         self._axes = [axis for axis in range(layer.weight.dim()) if axis != layer.spec.axis]
-        self.latent = nn.Parameter(layer.weight.detach() / layer.shaped_scales().detach())
-        self.offset: nn.Parameter | None = None
+        self.latent = nn.Parameter(layer.weight.detach() / layer.shaped_scales().detach())  # v
+        self.offset: nn.Parameter | None = None  # t, (O,); None for a layer without bias
         self._patch = patch
         if layer.bias is not None:
             weight = layer.rounded_weight().detach()
@@ -164,9 +151,7 @@ class SoftRoundedLayer:
 class SoftRounding:
     """A student whose layers are rounded softly until `harden`.
 
-    Args:
-        student: initialized; it starts from where it stands, at temperature 1.
-        batches: model inputs to measure means and deviations on.
+    It starts from where the student stands; `batches` of inputs give means and deviations.
     """
 
     def __init__(self, student: Student, batches: Iterable[Tensor]) -> None:

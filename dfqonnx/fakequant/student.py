@@ -27,10 +27,8 @@ from dfqonnx.fakequant.scale_search import sample_values
 class Student(nn.Module):
     """A quantized copy of a program.
 
-    Attributes:
-        plan: the decision that it carries out.
-        training_outputs: names of the values that distillation compares; `forward` returns the
-            first beside the features.
+    Distillation compares the values `training_outputs`; `forward` returns the first beside the
+    features.
     """
 
     def __init__(self, program: Program, plan: QuantizationPlan) -> None:

@@ -37,42 +37,28 @@ class QuantizerLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What `dfqonnx inspect` shows; `dataclasses.asdict` gives its JSON form.
-
-    Attributes:
-        producer: the exporter that made the file.
-        bits: short form of the widths asked for.
-        operators: operator -> how many the normalized graph holds.
-        batchnorm: `present`, `partly` or `absent`.
-        batchnorm_nodes: how many BatchNormalization the file holds.
-        statistics: how many tensors have BatchNormalization statistics.
-        multiply_adds: for one image.
-        quantizers: all of them, and every node left in float, with its reason.
-        estimated_bytes: size of the exported file.
-        skipped: rewrites of normalization that could not be made, with reasons.
-        refusals: why the model cannot be quantized; most other fields are then empty.
-    """
+    """What `dfqonnx inspect` shows; `dataclasses.asdict` gives its JSON form."""
 
     path: str
     sha256: str = ""
     bytes: int = 0
     opset: int = 0
-    producer: str = ""
-    bits: str = ""
+    producer: str = ""  # the exporter that made the file
+    bits: str = ""  # short form of the widths asked for
     target: str = ""
     input: str = ""
     output: str = ""
-    operators: Mapping[str, int] | None = None
-    batchnorm: str = ""
-    batchnorm_nodes: int = 0
-    statistics: int = 0
-    multiply_adds: int = 0
+    operators: Mapping[str, int] | None = None  # how many of each in the normalized graph
+    batchnorm: str = ""  # `present`, `partly` or `absent`
+    batchnorm_nodes: int = 0  # in the file
+    statistics: int = 0  # how many tensors have BatchNormalization statistics
+    multiply_adds: int = 0  # for one image
     parameters: int = 0
     costs: tuple[Cost, ...] = ()
-    quantizers: tuple[QuantizerLine, ...] = ()
-    estimated_bytes: int = 0
-    skipped: tuple[SkippedRewrite, ...] = ()
-    refusals: tuple[Offense, ...] = ()
+    quantizers: tuple[QuantizerLine, ...] = ()  # and nodes left in float
+    estimated_bytes: int = 0  # of the exported file
+    skipped: tuple[SkippedRewrite, ...] = ()  # rewrites of normalization that could not be made
+    refusals: tuple[Offense, ...] = ()  # why it cannot be quantized; most fields are then empty
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""

@@ -32,19 +32,13 @@ _CONSTANT = "one operand is a constant; only sums and products of two tensors fu
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """The role of every node, and why a node stays in float.
-
-    Attributes:
-        first: layers without another layer before them (they read the network's input).
-        last: layers without another layer behind them (classifiers).
-        tail: nodes behind which there is no layer any more.
-    """
+    """The role of every node, and why a node stays in float."""
 
     of: dict[ir.Node, Role]
     reasons: dict[ir.Node, str]
-    first: frozenset[ir.Node]
-    last: frozenset[ir.Node]
-    tail: frozenset[ir.Node]
+    first: frozenset[ir.Node]  # without another layer before them (they read the network's input)
+    last: frozenset[ir.Node]  # without another layer behind them (classifiers)
+    tail: frozenset[ir.Node]  # nodes behind which there is no layer any more
 
     def end(self, value: ir.Value) -> ir.Value:
         """Return the value behind an absorbed Relu or Clip, else `value` itself."""
@@ -59,10 +53,7 @@ def assign_roles(
 ) -> Roles:
     """Give every node its role; layers are judged first, since the rest depends on them.
 
-    Args:
-        graph: the normalized graph.
-        target: the runtime that the file is for.
-        unsupported: nodes that cannot be computed, or stand behind one, with the reason.
+    `unsupported` are nodes that cannot be computed, or stand behind one, with the reason.
     """
     nodes = list(graph)
     unsupported = unsupported or {}

@@ -31,9 +31,7 @@ from dfqonnx.fakequant.student import Student
 def correct_bias(student: Student, means: Mapping[str, Tensor]) -> None:
     """Let every layer of an initialized student keep the mean of its output.
 
-    Args:
-        student: its weights are the float ones behind their codes.
-        means: E[x] per channel, by the name of the value that a layer reads.
+    `means` are E[x] per channel, by the name of the value that a layer reads.
     """
     for layer in student.layers():
         mean = means.get(layer.input_name)
@@ -46,9 +44,7 @@ def correct_bias(student: Student, means: Mapping[str, Tensor]) -> None:
 def output_shift(layer: QuantizedLayer, mean: Tensor) -> Tensor:
     """Return (W' - W) E[x] of a layer, (O,).
 
-    Args:
-        layer: a Conv, Gemm or MatMul.
-        mean: E[x], (C,); each repeated where a Flatten laid out several values a channel.
+    `mean` is E[x], (C,); each is repeated where a Flatten laid out several values a channel.
     """
     weight = layer.weight.detach()
     rounded = fake_quantize(weight, layer.shaped_scales().detach(), layer.spec.grid.limits)

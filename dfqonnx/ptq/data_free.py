@@ -30,12 +30,8 @@ def apply_data_free_init(
 ) -> str:
     """Set ranges and biases of an initialized student in place; return sentences on what was done.
 
-    Args:
-        student: every scale is set.
-        teacher: the float network that it is a copy of.
-        batches: model inputs, for the means that no statistics know.
-        spec: which parts are wanted.
-        expected: the moments of values, by name, see `EqualizedNetwork`.
+    `batches` of model inputs give the means that no statistics know; `expected` are the moments of
+    values, by name, see `EqualizedNetwork`.
     """
     done = []
     if spec.activation_ranges == "batchnorm":

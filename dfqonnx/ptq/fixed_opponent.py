@@ -34,15 +34,8 @@ def make_fixed_opponents(
 ) -> tuple[Callable[[Tensor], Tensor], ...]:
     """Return the rounded network where a recipe optimizes images against it, else nothing.
 
-    It goes from model inputs to logits; its parameters take no gradient.
-
-    Args:
-        teacher: the float network.
-        plan: its quantizers.
-        spec: the recipe.
-        inputs: how pixels become the network's input.
-        context: the seed of the dead leaves, and the device.
-        alone: no student will be trained, so a generator has none to play against either.
+    It goes from model inputs to logits; its parameters take no gradient. `alone` says that no
+    student will be trained, so that a generator has none to play against either.
     """
     in_place_of_trained = (
         alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0

@@ -59,14 +59,9 @@ def can_refit(layer: QuantizedLayer) -> bool:
 
 
 class SampledPositions:
-    """P random output positions of one node, the same for every tensor of that batch.
+    """`count` random output positions of one node, the same for every tensor of that batch.
 
-    Args:
-        spec: the node.
-        attributes: of the node.
-        output: (N, O, H, W) of a Conv, or (..., O).
-        count: P.
-        generator: CPU randomness.
+    `output` is (N, O, H, W) of a Conv, or (..., O).
     """
 
     def __init__(
@@ -134,12 +129,8 @@ def gptq(
 ) -> None:
     """Set weights, weight scales and biases of an initialized student in place.
 
-    Args:
-        student: its activation scales are set and stay.
-        teacher: the float program.
-        batch: model inputs.
-        generator: CPU randomness, for positions.
-        damping: how firmly the weights are held; larger trusts the batch less.
+    Its activation scales stay. `damping` is how firmly the weights are held; larger trusts the
+    batch less.
     """
     layers = [layer for layer in student.layers() if can_refit(layer)]
     samples = _sample_outputs(layers, teacher, batch, generator)
@@ -178,13 +169,9 @@ def _sample_outputs(
 
 
 def refit_layer(layer: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) -> None:
-    """Give a layer the weights, scales and bias that `solve_layer` finds.
+    """Give a layer the weights, scales and bias that `solve_layer` finds near its own weights.
 
-    Args:
-        layer: its weights are what the solution is held near.
-        x: what it reads, (G, M, P).
-        y: what is wanted of it, (G, O/g, P).
-        damping: see the module.
+    `x` is what it reads, (G, M, P), and `y` what is wanted of it, (G, O/g, P).
     """
     moved = layer.weight.movedim(layer.spec.axis, 0)  # (O, I/g, ...)
     matrix = moved.reshape(x.shape[0], moved.shape[0] // x.shape[0], -1)  # (G, O/g, M)
@@ -195,19 +182,12 @@ def refit_layer(layer: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) 
 
 @dataclass(frozen=True)
 class LayerSolution:
-    """The quantized weight and bias of one node.
+    """The quantized weight and bias of one node."""
 
-    Attributes:
-        codes: (G, O, M) integers.
-        scales: (G, O, 1).
-        bias: (G, O).
-        refit: (G, O, M) the least-squares weights before rounding.
-    """
-
-    codes: Tensor
-    scales: Tensor
-    bias: Tensor
-    refit: Tensor
+    codes: Tensor  # (G, O, M) integers
+    scales: Tensor  # (G, O, 1)
+    bias: Tensor  # (G, O)
+    refit: Tensor  # (G, O, M) the least-squares weights before rounding
 
     def weight(self) -> Tensor:
         """Return what the codes stand for."""
@@ -227,12 +207,7 @@ def solve_layer(
 ) -> LayerSolution:
     """Return the quantized weight and the bias of one node.
 
-    Args:
-        weight: (G, O, M).
-        x: quantized inputs, (G, M, P).
-        y: wanted outputs, (G, O, P).
-        limits: smallest and largest code.
-        damping: see the module.
+    `weight` is (G, O, M), `x` (G, M, P) the quantized inputs, `y` (G, O, P) the wanted outputs.
     """
     weight, x, y = weight.double(), x.double(), y.double()
     x_mean, y_mean = x.mean(2, keepdim=True), y.mean(2, keepdim=True)

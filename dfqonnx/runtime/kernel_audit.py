@@ -49,19 +49,12 @@ class FloatKernel:
 
 @dataclass(frozen=True)
 class Audit:
-    """What runs how.
+    """What runs how."""
 
-    Attributes:
-        integer_nodes: operator -> how many work on 8-bit integers.
-        conversions: Quantize and Dequantize nodes that are left.
-        float_nodes: everything else that computes.
-        provider: where the graph was loaded.
-    """
-
-    integer_nodes: Mapping[str, int]
-    conversions: Mapping[str, int]
-    float_nodes: tuple[FloatKernel, ...]
-    provider: str
+    integer_nodes: Mapping[str, int]  # operator -> how many work on 8-bit integers
+    conversions: Mapping[str, int]  # Quantize and Dequantize nodes that are left
+    float_nodes: tuple[FloatKernel, ...]  # everything else that computes
+    provider: str  # where the graph was loaded
 
     @property
     def float_weighted(self) -> tuple[FloatKernel, ...]:

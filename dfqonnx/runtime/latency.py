@@ -21,27 +21,16 @@ SLOW = 0.5  # seconds of both together: fewer turns, and one run is enough to wa
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Medians over all turns.
-
-    Attributes:
-        teacher_ms: one run of the teacher.
-        student_ms: one run of the student.
-        speedup: median of teacher over student, turn by turn.
-        low: its lower quartile.
-        high: its upper quartile.
-        batch: images in a run.
-        threads: of the runtime.
-        turns: how many ratios the median and the quartiles are taken from.
-    """
+    """Medians over all turns."""
 
     teacher_ms: float
     student_ms: float
-    speedup: float
-    low: float
-    high: float
-    batch: int
-    threads: int
-    turns: int = 1
+    speedup: float  # teacher over student, turn by turn
+    low: float  # the lower quartile of the speedup
+    high: float  # the upper quartile
+    batch: int  # images in a run
+    threads: int  # of the runtime
+    turns: int = 1  # how many ratios the median and the quartiles are taken from
 
 
 def measure_latency(
@@ -53,15 +42,9 @@ def measure_latency(
     seconds: float = 2.0,
     provider: Provider = "cpu",
 ) -> Latency:
-    """Time both files on `x`.
+    """Time both files on the batch `x` for about `seconds`.
 
-    Args:
-        teacher: float file.
-        student: quantized file.
-        x: one batch of input; its length is the batch size, unless the teacher fixes another.
-        threads: of the runtime.
-        seconds: about how long to measure.
-        provider: where both run.
+    Its length is the batch size, unless the teacher fixes another.
     """
     sessions = [Session(path, threads=threads, provider=provider) for path in (teacher, student)]
     batch = sessions[0].batch or len(x)

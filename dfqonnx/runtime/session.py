@@ -107,13 +107,7 @@ class SessionValue:
 
 
 class Session:
-    """A loaded model.
-
-    Attributes:
-        inputs: graph inputs in order.
-        outputs: graph outputs in order.
-        batch: the batch size that the model is fixed to; None when it is free.
-    """
+    """A loaded model; `batch` is the size that it is fixed to, None when it is free."""
 
     def __init__(
         self,
@@ -124,14 +118,10 @@ class Session:
         provider: Provider = "cpu",
         optimized_path: Path | None = None,
     ) -> None:
-        """Load `model`.
+        """Load `model`, a file or a serialized model without external data.
 
-        Args:
-            model: a file, or a serialized model without external data.
-            optimization: graph optimization level.
-            threads: of one operator; operators run one after the other.
-            provider: where it runs.
-            optimized_path: where the runtime writes the graph that it really executes.
+        `threads` are those of one operator; operators run one after the other. The runtime writes
+        the graph that it really executes to `optimized_path`.
 
         Raises:
             EnvironmentProblem: the runtime or the provider is not there.
@@ -188,16 +178,11 @@ class Session:
         size: int | None = None,
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Run over the first axis of all feeds in pieces and join the results.
+        """Run over the first axis of all feeds, of equal length, in pieces and join the results.
 
-        Args:
-            feeds: arrays of equal length.
-            size: images at once where the model leaves it free; as many as memory holds when None.
-            outputs: names wanted; all when None.
-
-        Returns:
-            outputs by name; one whose pieces do not fit together (images not on the first axis, or
-            a list whose length depends on what is seen) as a row of all its values.
+        `size` is the images at once where the model leaves it free; as many as memory holds when
+        None. An output whose pieces do not fit together (images not on the first axis, or a list
+        whose length depends on what is seen) comes as a row of all its values.
         """
         names = list(outputs or (port.name for port in self.outputs))
         feeds = {name: self._typed(name, array) for name, array in feeds.items()}

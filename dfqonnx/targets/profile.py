@@ -24,16 +24,13 @@ TARGET_KEY = "dfqonnx.target"
 class Kernel:
     """What an operator's integer kernel needs around it; all read 8-bit codes.
 
-    Attributes:
-        output: whether the output has to be quantized too: `always`; `inside` for a layer that
-            gives floats as the last one, but needs it in front of others; or `never`.
-        absorbs: whether it does the work of an activation between it and the quantizer behind it.
-        constants: whether one of its two operands may be a constant.
+    The `output` has to be quantized too: `always`; `inside` for a layer that gives floats as the
+    last one, but needs it in front of others; or `never`.
     """
 
     output: Literal["always", "inside", "never"] = "always"
-    absorbs: bool = False
-    constants: bool = True
+    absorbs: bool = False  # an activation between it and the quantizer behind it
+    constants: bool = True  # whether one of its two operands may be a constant
 
 
 @dataclass(frozen=True)
@@ -46,68 +43,42 @@ class OpsetVersion:
 
 @dataclass(frozen=True)
 class Packing:
-    """Narrow weights two to a byte: `INT4 initializer -> Cast(INT8) -> DequantizeLinear`.
+    """Narrow weights two to a byte: `INT4 initializer -> Cast(INT8) -> DequantizeLinear`."""
 
-    Attributes:
-        bits: the widest weights that are packed.
-        opset: the first one with such tensors.
-    """
-
-    bits: int
-    opset: int
+    bits: int  # the widest weights that are packed
+    opset: int  # the first one with such tensors
 
 
 @dataclass(frozen=True)
 class ChannelPadding:
-    """Input channels of the first Conv, filled up with zeros because its kernel is faster then.
+    """Input channels of the first Conv, filled up with zeros because its kernel is faster then."""
 
-    Attributes:
-        multiple: of the channels.
-        min_outputs: output channels from which the faster kernel is used.
-    """
-
-    multiple: int
-    min_outputs: int
+    multiple: int  # of the channels
+    min_outputs: int  # output channels from which the faster kernel is used
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetProfile:
     """What one runtime can do.
 
-    Attributes:
-        name: as `--target` takes it.
-        about: one line for a person who chooses.
-        runtime: how reasons and messages call it.
-        activations: containers and zero points of activations.
-        weights: the same for weights, one scale per output channel.
-        kernels: operator -> what its integer kernel needs; an operator without one stays in float.
-        float_reasons: why an operator has none, where there is more to say than that.
-        absorbed: activations that a kernel or a quantizer can take over, see `Kernel.absorbs`.
-        integer_clip: whether a Clip between QuantizeLinear and DequantizeLinear keeps codes in a
-            range that is narrower than their container; else one on the reals in front of both.
-        packing: of narrow weights; None stores every weight in its 8-bit container.
-        opsets: oldest first; a file takes the first one that can hold it.
-        newer_opsets: whether a model that is newer than all of `opsets` keeps its own; else it is
-            refused, as is one with an operator that none of them can hold.
-        first_conv_padding: None leaves the first Conv as it is.
-        shortcut_channels: output channels up to which a strided shortcut of Slices and Pads is
-            written as one 1x1 Conv; 0 never.
+    A Clip keeps codes in a range that is narrower than their container: between QuantizeLinear and
+    DequantizeLinear with `integer_clip`, else on the reals in front of both.
     """
 
-    name: str
-    about: str
-    runtime: str
+    name: str  # as `--target` takes it
+    about: str  # one line for a person who chooses
+    runtime: str  # how reasons and messages call it
     activations: NumberFormat
-    weights: NumberFormat
-    kernels: Mapping[str, Kernel]
-    float_reasons: Mapping[str, str] = field(default_factory=dict)
-    absorbed: frozenset[str] = frozenset()
+    weights: NumberFormat  # one scale per output channel
+    kernels: Mapping[str, Kernel]  # by operator; one without a kernel stays in float
+    float_reasons: Mapping[str, str] = field(default_factory=dict)  # where there is more to say
+    absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
-    packing: Packing | None = None
-    opsets: tuple[OpsetVersion, ...]
-    newer_opsets: bool = False
-    first_conv_padding: ChannelPadding | None = None
-    shortcut_channels: int = 0
+    packing: Packing | None = None  # None stores every weight in its 8-bit container
+    opsets: tuple[OpsetVersion, ...]  # oldest first; a file takes the first one that can hold it
+    newer_opsets: bool = False  # whether a newer model keeps its own; else it is refused
+    first_conv_padding: ChannelPadding | None = None  # None leaves the first Conv as it is
+    shortcut_channels: int = 0  # widest strided shortcut that becomes one 1x1 Conv; 0 never
 
     def float_reason(self, op: str) -> str:
         """Return why an operator without a kernel stays in float."""
