@@ -62,6 +62,7 @@ def equalize(
     progress: Progress,
 ) -> EqualizedNetwork:
     """Return the network that quantizes best among those with the same outputs."""
+    progress.start("initialize", 1)
     if find_normalized_convs(program):
         x = _sample_inputs(inputs, _SPREAD_IMAGES)
         program, count = normalize_before_instance_norm(program, x)

@@ -57,8 +57,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     """
     preflight(config)
     recorder = RecordingProgress(progress or SilentProgress())
-    device = choose_device(config.device)
-    context = RunContext(config.seed, device, recorder, config.budget)
+    context = RunContext(config.seed, choose_device(config.device), recorder, config.budget)
     teacher = open_teacher(
         config.model,
         preprocess=config.preprocess,
@@ -72,7 +71,6 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
         images = _synthesize(config, teacher, plan, context)
-        recorder.start("initialize", 1)
         network = equalize(
             teacher.program,
             plan,
@@ -98,8 +96,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
                 context=_without(images.seconds, context),
             ),
         )
-        file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
-        _export(trained, file, recorder)
+        file = _export(trained, folder, recorder)
         evaluation = _evaluate(trained, file, labeled, recorder)
         report = assemble_report(
             trained,
@@ -144,8 +141,9 @@ def _without(seconds: float, context: RunContext) -> RunContext:
     return context.with_budget(None if budget is None else max(1.0, budget - seconds))
 
 
-def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
+def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
     config, teacher = run.config, run.teacher
+    file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
     recipe = hashlib.sha256(write_recipe(config.recipe).encode()).hexdigest()
     metadata = describe(
         version=__version__,
@@ -167,6 +165,7 @@ def _export(run: TrainedRun, file: Path, progress: Progress) -> None:
     )
     write(exported, file)
     progress.advance()
+    return file
 
 
 def _evaluate(
