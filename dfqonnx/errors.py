@@ -56,9 +56,8 @@ class UnsupportedModel(DfqError):
 
     def __init__(self, message: str, offenses: Sequence[Offense] = ()) -> None:
         self.offenses = tuple(offenses)
-        super().__init__(
-            "\n".join([message, *(f"  - {line}" for line in summarize_offenses(offenses))])
-        )
+        lines = summarize_offenses(offenses)
+        super().__init__("\n".join([message, *(f"  - {line}" for line in lines)]))
 
 
 def summarize_offenses(offenses: Sequence[Offense]) -> list[str]:
@@ -98,11 +97,8 @@ def did_you_mean(
 ) -> str:
     """Return the end of a message about an unknown name: the nearest known one, then all of them.
 
-    Args:
-        name: what was written.
-        known: the names that exist.
-        label: stands before the list of names; without one the list is left out.
-        preferred: a better suggestion than the nearest known name.
+    `label` stands before the list of names, which is left out without one; `preferred` is a better
+    suggestion than the nearest known name.
 
     >>> did_you_mean("nois", ["leaves", "noise"], label="Sources")
     "; did you mean 'noise'? Sources: leaves, noise."

@@ -46,23 +46,15 @@ def assert_quantized(
         strict: whether an inconclusive gate fails as well; otherwise it is a warning.
         seed: of the procedural images that are used where there are no others.
 
-    Returns:
-        everything that was measured.
-
     Raises:
         AssertionError: a gate fails; the message lists every gate with what was found.
         UsageError: a gate, a path or the evaluation data does not fit.
     """
     __tracebackhide__ = True
     spec = validate_request(
-        teacher,
-        student,
-        preprocess=preprocess,
-        eval_data=eval_data,
-        gates=gates,
-        strict_gates=strict,
-        seed=seed,
-    )
+        teacher, student, preprocess=preprocess, eval_data=eval_data, gates=gates,
+        strict_gates=strict, seed=seed,
+    )  # fmt: skip
     report = validate(spec)
     if report.failed_gates:
         raise AssertionError(_describe_failures(report))

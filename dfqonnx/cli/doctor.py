@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from rich.table import Table
+from rich.text import Text
+
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import print_json, print_layout, print_text
 
@@ -17,9 +20,6 @@ def doctor(as_json: o.AsJson = False) -> int:
     if as_json:
         print_json({"ready": is_ready, "findings": [dataclasses.asdict(f) for f in findings]})
         return 0 if is_ready else 4
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table.grid(padding=(0, 2))
     for finding in findings:
         mark = Text("ok", style="green") if finding.ok else Text("NO", style="bold red")

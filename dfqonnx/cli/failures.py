@@ -34,7 +34,10 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
     try:
         code = command()
     except DfqError as error:
-        return _print_error(error.exit_code, str(error), as_json=as_json, **_details(error))
+        details: dict[str, Any] = {"kind": type(error).__name__}
+        if isinstance(error, UnsupportedModel):
+            details["offenses"] = [vars(offense) for offense in error.offenses]
+        return _print_error(error.exit_code, str(error), as_json=as_json, **details)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:
@@ -51,19 +54,9 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
 
 
 def _print_error(code: int, message: str, *, as_json: bool, **details: Any) -> int:
-    if as_json:
-        text = json.dumps({"error": {"exit_code": code, "message": message, **details}})
-    else:
-        text = f"Error: {message}"
-    sys.stderr.write(text + "\n")
+    content = {"error": {"exit_code": code, "message": message, **details}}
+    sys.stderr.write((json.dumps(content) if as_json else f"Error: {message}") + "\n")
     return code
-
-
-def _details(error: DfqError) -> dict[str, Any]:
-    details: dict[str, Any] = {"kind": type(error).__name__}
-    if isinstance(error, UnsupportedModel):
-        details["offenses"] = [vars(offense) for offense in error.offenses]
-    return details
 
 
 def _system_error(error: OSError, *, as_json: bool) -> int:

@@ -9,9 +9,6 @@ import typer
 
 from dfqonnx.targets.profile import DEFAULT_TARGET as DEFAULT_TARGET
 
-Weights = Literal["auto", "int8"]
-Device = Literal["auto", "cpu", "cuda"]
-
 Model = Annotated[Path, typer.Option("--model", "-m", help="The float ONNX file.")]
 BitsText = Annotated[
     str, typer.Option("--bits", "-b", help="One width for weights and activations (4), or w4a8.")
@@ -40,6 +37,9 @@ RealImages = Annotated[
         help="A few dozen real images without labels (folder or npz with x): they make the "
         "estimated drop more precise, and are never trained on.",
     ),
+]
+Recipe = Annotated[
+    str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
 ]
 Scale = Annotated[
     str | None,
@@ -72,7 +72,7 @@ StrictEnds = Annotated[
     typer.Option("--strict-ends", help="Weight bits of the first and last layer, such as 8."),
 ]
 WeightStorage = Annotated[
-    Weights,
+    Literal["auto", "int8"],
     typer.Option(
         help="auto packs weights of 4 bits and fewer as INT4; int8 keeps INT8 containers, "
         "which older ONNX Runtimes load too."
@@ -88,7 +88,10 @@ ImageSize = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where images and training run.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where images and training run."),
+]
 Target = Annotated[
     str,
     typer.Option(help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them."),

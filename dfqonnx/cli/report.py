@@ -1,16 +1,22 @@
-"""`dfqonnx report`: the page and the table of a finished run, once more."""
+"""`dfqonnx report`, and how every command shows a report: to its user and to a build server."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.run import show_report
-from dfqonnx.cli.show import print_text
+from dfqonnx.cli.show import print_json, print_layout, print_text
+
+if TYPE_CHECKING:
+    from dfqonnx.report.report import Report
 
 
 def report(
@@ -23,9 +29,36 @@ def report(
     from dfqonnx.report.files import rewrite_page
 
     found, page = rewrite_page(folder)
-    show_report(found, quiet=quiet, as_json=as_json)
     is_opened = open_it and webbrowser.open(page.resolve().as_uri())
-    if not (quiet or as_json):
-        hint = " No browser was found, so open it yourself." if open_it and not is_opened else ""
-        print_text(f"Wrote {page}.{hint}")
+    hint = " No browser was found, so open it yourself." if open_it and not is_opened else ""
+    show_report(found, [f"Wrote {page}.{hint}"], quiet=quiet, as_json=as_json)
     return 0
+
+
+def show_report(report: Report, notes: Sequence[str], *, quiet: bool, as_json: bool) -> None:
+    """Print the result as JSON, or as a table with `notes` below it."""
+    from dfqonnx.report.text import format_table
+
+    if as_json:
+        print_json(json.loads(report.to_json()))
+    elif not quiet:
+        print_layout(format_table(report))
+        for note in notes:
+            print_text(note)
+
+
+def report_to_ci(report: Report, folder: Path | None) -> None:
+    """Write annotations to stderr, and summary and outputs to the files that the runner names.
+
+    The result itself is written already, so a file that cannot be written gives only a warning.
+    """
+    from dfqonnx.report.ci import format_annotations, write_github_outputs
+
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stderr.write("".join(f"{line}\n" for line in format_annotations(report)))
+    try:
+        write_github_outputs(report, folder, os.environ)
+    except OSError as error:
+        sys.stderr.write(
+            f"Warning: {error.filename}: {error.strerror}; the build server gets no result\n"
+        )

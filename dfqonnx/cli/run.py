@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.ci import report_to_ci
-from dfqonnx.cli.show import display, print_json, print_layout, print_text
+from dfqonnx.cli.report import report_to_ci, show_report
+from dfqonnx.cli.show import display, print_text
 
 if TYPE_CHECKING:
     from dfqonnx.config.commands import RunConfig
@@ -24,9 +24,7 @@ def run(
     image_size: o.ImageSize = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
-    recipe: Annotated[
-        str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
-    ] = "default",
+    recipe: o.Recipe = "default",
     scale: o.Scale = None,
     budget: Annotated[
         str | None,
@@ -41,7 +39,7 @@ def run(
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
     seed: o.Seed = 0,
-    device: o.DeviceOption = "auto",
+    device: o.Device = "auto",
     target: o.Target = o.DEFAULT_TARGET,
     gate: o.Gates = None,
     strict_gates: o.StrictGates = False,
@@ -65,7 +63,13 @@ def run(
     preflight(spec)  # before torch is imported: a wrong path is an error at once
     if dry_run:
         return _run_dry(spec, quiet=quiet, as_json=as_json)
-    return _run(spec, quiet=quiet, as_json=as_json)
+    from dfqonnx.workflows.run import run as run_workflow
+
+    with display(quiet=quiet, as_json=as_json) as progress:
+        report = run_workflow(spec, progress=progress)
+    show_report(report, _next_steps(report, spec.out), quiet=quiet, as_json=as_json)
+    report_to_ci(report, spec.out)
+    return report.exit_code
 
 
 def _run_dry(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
@@ -80,32 +84,8 @@ def _run_dry(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
     return code
 
 
-def _run(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
-    from dfqonnx.workflows.run import run as run_workflow
-
-    with display(quiet=quiet, as_json=as_json) as progress:
-        report = run_workflow(spec, progress=progress)
-    show_report(report, quiet=quiet, as_json=as_json)
-    if not (quiet or as_json):
-        _print_next_step(report, spec.out)
-    report_to_ci(report, spec.out)
-    return report.exit_code
-
-
-def show_report(report: Report, *, quiet: bool, as_json: bool) -> None:
-    """Print the result."""
-    if as_json:
-        import json
-
-        print_json(json.loads(report.to_json()))
-    elif not quiet:
-        from dfqonnx.report.text import format_table
-
-        print_layout(format_table(report))
-
-
-def _print_next_step(report: Report, folder: Path) -> None:
-    """Print what was written, where, and what to do next."""
+def _next_steps(report: Report, folder: Path) -> list[str]:
+    """Return what was written, where, and what to do next."""
     student = shlex.quote(str(folder / report.student.path))
     teacher = shlex.quote(report.teacher.path)
     where = f"{len(report.files)} files in {shlex.quote(str(folder))}/; start with report.html"
@@ -114,5 +94,4 @@ def _print_next_step(report: Report, folder: Path) -> None:
         if report.student.top1 is None
         else "Next: load it with onnxruntime.InferenceSession, as you load the float file."
     )
-    print_text(f"Wrote {student} ({where}).")
-    print_text(next_step)
+    return [f"Wrote {student} ({where}).", next_step]

@@ -31,8 +31,8 @@ def print_layout(layout: RenderableType) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` on stdout as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    """Print `value` on stdout as JSON, paths in it as text."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def print_table(

@@ -30,7 +30,7 @@ def similarity(
         ),
     ] = True,
     seed: o.Seed = 0,
-    device: o.DeviceOption = "auto",
+    device: o.Device = "auto",
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,11 +15,6 @@ from dfqonnx.cli.show import display, print_json, print_text
 if TYPE_CHECKING:
     from dfqonnx.config.commands import SynthConfig
     from dfqonnx.workflows.synth import SynthesizedFiles
-
-Layout = Annotated[
-    Literal["NHWC", "NCHW"] | None,
-    typer.Option(help="Layout of an npy; by default that of the model."),
-]
 
 
 def synth(
@@ -33,22 +28,23 @@ def synth(
             "for the calibration of other toolchains), or a folder for PNG files.",
         ),
     ],
-    recipe: Annotated[
-        str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
-    ] = "default",
+    recipe: o.Recipe = "default",
     scale: o.Scale = None,
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", help="Number of images; by default that of the recipe."),
     ] = None,
-    layout: Layout = None,
+    layout: Annotated[
+        Literal["NHWC", "NCHW"] | None,
+        typer.Option(help="Layout of an npy; by default that of the model."),
+    ] = None,
     preprocessed: Annotated[
         bool,
         typer.Option("--preprocessed", help="Write preprocessed values to an npy, not 0..255."),
     ] = False,
     preprocess: o.Preprocess = None,
     seed: o.Seed = 0,
-    device: o.DeviceOption = "auto",
+    device: o.Device = "auto",
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
@@ -78,17 +74,11 @@ def synth(
     with display(quiet=quiet, as_json=as_json) as progress:
         found = synthesize_to_files(spec, progress=progress)
     if as_json:
-        print_json(_json_content(found, spec))
+        content = {"recipe": spec.recipe.name, "scale": spec.recipe.scale}
+        print_json({**dataclasses.asdict(found), **content})
     elif not quiet:
         _show(found, spec)
     return 0
-
-
-def _json_content(found: SynthesizedFiles, spec: SynthConfig) -> dict[str, Any]:
-    content = dataclasses.asdict(found)
-    for key in ("out", "sheet", "generator"):
-        content[key] = None if content[key] is None else str(content[key])
-    return {**content, "recipe": spec.recipe.name, "scale": spec.recipe.scale}
 
 
 def _show(found: SynthesizedFiles, spec: SynthConfig) -> None:

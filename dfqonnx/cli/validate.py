@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.ci import report_to_ci
-from dfqonnx.cli.run import show_report
-from dfqonnx.cli.show import display, print_text
+from dfqonnx.cli.report import report_to_ci, show_report
+from dfqonnx.cli.show import display
 
 
 def validate(
@@ -47,9 +46,7 @@ def validate(
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = validate(spec, progress=progress)
-    show_report(report, quiet=quiet, as_json=as_json)
-    if out is not None and not (quiet or as_json):
-        names = ", ".join(str(out / name) for name in report.files)
-        print_text(f"Wrote {names}.")
+    notes = [] if out is None else [f"Wrote {', '.join(str(out / n) for n in report.files)}."]
+    show_report(report, notes, quiet=quiet, as_json=as_json)
     report_to_ci(report, out)
     return report.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import webbrowser
 from pathlib import Path
@@ -40,10 +41,8 @@ def view(
         print_text(f"Open {addresses.page} in a browser; Ctrl-C stops the server.")
         if browser:
             webbrowser.open(addresses.page)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(0.5)
-        except KeyboardInterrupt:
-            pass
     print_text("The server has stopped.")
     return 0

@@ -28,6 +28,7 @@ from dfqonnx.report.sections import Gate
 from dfqonnx.report.text import format_markdown, headline
 
 MAX_SUMMARY_BYTES = 2**20
+OUTPUT_FIGURES = ("drop", "agreement", "size", "speedup", "float-nodes")
 _CUT = (
     "\n\n(The rest is cut off, because the summary page has a size limit; report.md has it all.)\n"
 )
@@ -52,10 +53,13 @@ def write_github_outputs(report: Report, folder: Path | None, variables: Mapping
     Raises:
         OSError: one of these files cannot be written.
     """
-    if path := variables.get("GITHUB_STEP_SUMMARY"):
-        _append(path, _cut_summary(format_markdown(report) + "\n"))
-    if path := variables.get("GITHUB_OUTPUT"):
-        _append(path, "".join(_assignment(k, v) for k, v in step_outputs(report, folder)))
+    for variable, text in (
+        ("GITHUB_STEP_SUMMARY", _cut_summary(format_markdown(report) + "\n")),
+        ("GITHUB_OUTPUT", "".join(_assignment(k, v) for k, v in step_outputs(report, folder))),
+    ):
+        if path := variables.get(variable):
+            with Path(path).open("a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
 
 
 def step_outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
@@ -64,21 +68,14 @@ def step_outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
     if folder is not None and student.name in report.files:
         student = folder / student
     written = {name: folder / name for name in report.files} if folder is not None else {}
-    agreement = report.agreement.evaluation or report.agreement.synthetic
-    numbers = {
-        "drop": None if report.drop is None else report.drop.points.value,
-        "agreement": None if agreement is None else agreement.value,
-        "size": report.size_ratio,
-        "speedup": None if report.latency is None else report.latency.speedup,
-        "float-nodes": None if report.audit is None else len(report.audit.float_nodes),
-    }
+    figures = report.figures()
     return [
         ("verdict", report.verdict),
         ("student", str(student)),
         ("folder", "" if folder is None else str(folder)),
         ("report", str(written.get("report.json", ""))),
         ("junit", str(written.get("junit.xml", ""))),
-        *((name, "" if value is None else f"{value:.6g}") for name, value in numbers.items()),
+        *((name, f"{figures[name]:.6g}" if name in figures else "") for name in OUTPUT_FIGURES),
     ]
 
 
@@ -106,11 +103,6 @@ def _assignment(name: str, value: str) -> str:
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
-def _append(path: str, text: str) -> None:
-    with Path(path).open("a", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-
-
 def format_junit(report: Report, *, now: datetime | None = None) -> str:
     """Return the text of `junit.xml`."""
     failed = report.failed_gates
@@ -133,7 +125,7 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
         },
     )
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _suite_properties(report):
+    for name, value in _suite_properties(report).items():
         ElementTree.SubElement(properties, "property", name=name, value=_remove_forbidden(value))
     for gate in report.gates:
         _add_case(suite, gate, is_failed=gate in failed)
@@ -156,17 +148,17 @@ def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> Non
         ElementTree.SubElement(case, "skipped", message=f"inconclusive: {value}")
 
 
-def _suite_properties(report: Report) -> list[tuple[str, str]]:
-    properties = [
-        ("verdict", report.verdict),
-        ("teacher", report.teacher.path),
-        ("teacher.sha256", report.teacher.sha256 or ""),
-        ("student", report.student.path),
-        ("student.sha256", report.student.sha256 or ""),
-        ("recipe", report.recipe or ""),
-        ("seed", "" if report.seed is None else str(report.seed)),
-    ]
-    return [(name, value) for name, value in properties if value]
+def _suite_properties(report: Report) -> dict[str, str]:
+    properties = {
+        "verdict": report.verdict,
+        "teacher": report.teacher.path,
+        "teacher.sha256": report.teacher.sha256,
+        "student": report.student.path,
+        "student.sha256": report.student.sha256,
+        "recipe": report.recipe,
+        "seed": report.seed,
+    }
+    return {name: str(value) for name, value in properties.items() if value not in {None, ""}}
 
 
 def _remove_forbidden(text: str) -> str:

@@ -11,11 +11,17 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.sections import ModelFacts
 
 SCHEMA = "dfqonnx.comparison/2"
-FORMATS = {  # heading -> how its number is written
-    "top-1": "{:.2f} %", "drop": "{:.2f}", "agreement": "{:.2f} %", "KL": "{:.4f}",
-    "KiB": "{:,.0f}", "size": "{:.3f}", "speed": "{:.2f}x", "on integers": "{:.0f}",
-    "in float": "{:.0f}",
-}  # fmt: skip
+COLUMNS = {  # heading -> the figure of a report, its factor, and how it is written
+    "top-1": ("top-1", 1, "{:.2f} %"),
+    "drop": ("drop", 1, "{:.2f}"),
+    "agreement": ("agreement", 100, "{:.2f} %"),
+    "KL": ("kl", 1, "{:.4f}"),
+    "KiB": ("bytes", 1 / 1024, "{:,.0f}"),
+    "size": ("size", 1, "{:.3f}"),
+    "speed": ("speedup", 1, "{:.2f}x"),
+    "on integers": ("integer-nodes", 1, "{:.0f}"),
+    "in float": ("float-nodes", 1, "{:.0f}"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,39 +74,23 @@ class ComparisonRow:
 def comparison_rows(table: ComparisonTable) -> tuple[tuple[ComparisonRow, ...], list[str]]:
     """Return the rows in the order given, and the headings that some row fills."""
     rows = tuple(_row(student) for student in table.students)
-    return rows, [name for name in FORMATS if any(row.cells[name] for row in rows)]
+    return rows, [name for name in COLUMNS if any(row.cells[name] for row in rows)]
 
 
 def _row(student: ComparedStudent) -> ComparisonRow:
     report = student.report
-    numbers = {} if report is None else _numbers(report)
+    figures = {} if report is None else report.figures()
+    numbers = {
+        name: figures[key] * factor for name, (key, factor, _) in COLUMNS.items() if key in figures
+    }
     cells = {
         name: form.format(numbers[name]) if name in numbers else ""
-        for name, form in FORMATS.items()
+        for name, (_, _, form) in COLUMNS.items()
     }
-    bits = ""
-    if report is not None and report.bits is not None:
-        bits = f"w{report.bits.weights}a{report.bits.activations}"
     if report is not None and report.drop is not None:
         points = report.drop.points
         cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
+    bits = "" if report is None or report.bits is None else report.bits.label.lower()
     return ComparisonRow(
         name=student.name, bits=bits, cells=cells, numbers=numbers, problem=student.problem
     )
-
-
-def _numbers(report: Report) -> dict[str, float]:
-    agreement = report.agreement.evaluation or report.agreement.synthetic
-    audit, size = report.audit, report.student.bytes
-    known = {
-        "top-1": None if report.student.top1 is None else report.student.top1.value,
-        "drop": None if report.drop is None else report.drop.points.value,
-        "agreement": None if agreement is None else 100 * agreement.value,
-        "KL": report.agreement.kl,
-        "KiB": None if size is None else size / 1024,
-        "size": report.size_ratio,
-        "speed": None if report.latency is None else report.latency.speedup,
-        "on integers": None if audit is None else sum(audit.integer_nodes.values()),
-        "in float": None if audit is None else len(audit.float_nodes),
-    }
-    return {name: float(value) for name, value in known.items() if value is not None}

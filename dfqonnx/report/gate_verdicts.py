@@ -44,12 +44,9 @@ _COMPARE: Mapping[Operator, Callable[[float, float], bool]] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredQuantity:
-    """The quantity that a gate is about.
+    """The quantity that a gate is about, in `words` too; without an interval these say why.
 
-    Attributes:
-        interval: estimate and interval; None where nothing was measured.
-        words: the quantity for a reader, or why it is unknown.
-        images_needed: returns how many images would decide a bound; None where no number would.
+    `images_needed` returns how many images would decide a bound; None where no number would.
     """
 
     interval: Interval | None
@@ -154,13 +151,12 @@ def _top1(report: Report) -> MeasuredQuantity:
 
 
 def _agreement(report: Report) -> MeasuredQuantity:
-    evaluation, synthetic = report.agreement.evaluation, report.agreement.synthetic
-    found = evaluation or synthetic
+    found = report.agreement.best_known
     if found is None:
         return MeasuredQuantity(
             None, "agreement was not measured: the output has no classes, or there are no images"
         )
-    images = f"{'evaluation' if evaluation else 'synthetic'} images"
+    images = f"{'evaluation' if report.agreement.evaluation else 'synthetic'} images"
     share, n = found.value, found.n
     words = format_interval(to_percent(found), "%", images)
     return MeasuredQuantity(found, words, lambda bound: images_for_share(share, bound, n))

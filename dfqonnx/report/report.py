@@ -41,8 +41,6 @@ class Report:
     """Everything known about a run, or about a validation, which trains nothing.
 
     Attributes:
-        teacher: the float file.
-        student: the quantized file.
         bits: None where the student's metadata does not say.
         drop: the teacher's top-1 minus the student's, paired, in points; None without labels.
         estimated_drop: the drop, estimated without labels; None where it was not estimated.
@@ -52,8 +50,6 @@ class Report:
         latency: None when it was not measured.
         seconds: stage -> wall-clock seconds, `total` among them.
         peak_memory_mib: largest resident memory of the process.
-        recipe: name of the recipe.
-        seed: of the run.
         preprocess: the input format, as in the file's metadata.
         preprocess_guessed: whether dfqonnx guessed it.
         images: what the student was trained on.
@@ -105,18 +101,14 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """`fail` if a gate fails, else `inconclusive` if one is undecided, else `pass`."""
-        if any(gate.holds is False for gate in self.gates):
-            return "fail"
-        return "inconclusive" if any(gate.holds is None for gate in self.gates) else "pass"
+        found = {gate.holds for gate in self.gates}
+        return "fail" if False in found else "inconclusive" if None in found else "pass"
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
         """The gates that make the command end with exit code 1."""
-        return tuple(
-            gate
-            for gate in self.gates
-            if gate.holds is False or (self.strict_gates and gate.holds is None)
-        )
+        failing = {False, None} if self.strict_gates else {False}
+        return tuple(gate for gate in self.gates if gate.holds in failing)
 
     @property
     def exit_code(self) -> int:
@@ -129,6 +121,22 @@ class Report:
         if not self.teacher.bytes or self.student.bytes is None:
             return None
         return self.student.bytes / self.teacher.bytes
+
+    def figures(self) -> dict[str, float]:
+        """Return the measured numbers by name; top-1 and drop in percent, agreement 0..1."""
+        audit, agreement = self.audit, self.agreement.best_known
+        known = {
+            "top-1": None if self.student.top1 is None else self.student.top1.value,
+            "drop": None if self.drop is None else self.drop.points.value,
+            "agreement": None if agreement is None else agreement.value,
+            "kl": self.agreement.kl,
+            "bytes": self.student.bytes,
+            "size": self.size_ratio,
+            "speedup": None if self.latency is None else self.latency.speedup,
+            "integer-nodes": None if audit is None else sum(audit.integer_nodes.values()),
+            "float-nodes": None if audit is None else len(audit.float_nodes),
+        }
+        return {name: float(value) for name, value in known.items() if value is not None}
 
     def to_json(self) -> str:
         """Return the text of `report.json`."""

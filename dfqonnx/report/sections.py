@@ -30,11 +30,11 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class BitFacts:
-    """Bit widths, and the convention that they follow (README, section Conventions).
+    """Bits of the weights of every Conv, Gemm and MatMul, and of their inputs.
+
+    The convention is that of the README, section Conventions.
 
     Attributes:
-        weights: of every Conv, Gemm and MatMul.
-        activations: of their inputs.
         first_last: weight bits of the first and last layer; None when they have those of the rest.
         residual: bits of elementwise operands, the network's input and the classifier's input.
     """
@@ -43,6 +43,11 @@ class BitFacts:
     activations: int
     first_last: int | None = None
     residual: int = 8
+
+    @property
+    def label(self) -> str:
+        """The short form, `W4A8`."""
+        return f"W{self.weights}A{self.activations}"
 
     @classmethod
     def of(cls, quant: QuantizationConfig) -> Self:
@@ -69,6 +74,11 @@ class AgreementFacts:
     kl: float | None = None
     sqnr_db: float | None = None
     outputs: tuple[OutputDistance, ...] = ()
+
+    @property
+    def best_known(self) -> Interval | None:
+        """The share on evaluation images; without them, that on synthetic images."""
+        return self.evaluation or self.synthetic
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,6 @@ class TrainingFacts:
     synthetic images.
 
     Attributes:
-        steps: number of optimizer steps.
         kept: whether the trained student was exported; otherwise the untrained one was.
         reason: why it was not, or why training ended early.
         untrained_agreement: share of images with the teacher's class before training.

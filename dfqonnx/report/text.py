@@ -31,12 +31,11 @@ def describe_estimate(found: Estimate, drop: Drop | None = None) -> str:
     """Return the estimated drop with its interval, or why there is none; compare it with `drop`."""
     if found.value is None:
         return f"cannot be estimated: {found.reason}"
-    words = (
-        f"{found.value:.2f} points (90 %: {found.low:.2f} to {found.high:.2f}), from {found.basis}"
-    )
-    if found.reason:
-        words += f"; {found.reason}"
-    return words if drop is None else f"{words}; {_compare_with_measured(found, drop)}"
+    interval = f"(90 %: {found.low:.2f} to {found.high:.2f})"
+    parts = [f"{found.value:.2f} points {interval}, from {found.basis}", found.reason]
+    if drop is not None:
+        parts.append(_compare_with_measured(found, drop))
+    return "; ".join(filter(None, parts))
 
 
 def _compare_with_measured(found: Estimate, drop: Drop) -> str:
@@ -45,9 +44,8 @@ def _compare_with_measured(found: Estimate, drop: Drop) -> str:
     if found.low <= drop.points.value <= found.high:
         return "the measured drop lies inside the interval"
     overlap = drop.points.low <= found.high and found.low <= drop.points.high
-    return "the measured drop lies outside the interval" + (
-        ", but the two intervals overlap" if overlap else ""
-    )
+    rest = ", but the two intervals overlap" if overlap else ""
+    return f"the measured drop lies outside the interval{rest}"
 
 
 def describe_calibration(found: Estimate) -> str:
@@ -64,7 +62,7 @@ def describe_calibration(found: Estimate) -> str:
 
 def headline(report: Report) -> str:
     """Return the result in one sentence."""
-    parts = [] if report.bits is None else [f"W{report.bits.weights}A{report.bits.activations}"]
+    parts = [] if report.bits is None else [report.bits.label]
     parts += _closeness(report)
     if report.size_ratio is not None:
         parts.append(f"{report.size_ratio:.2f} times the size")
@@ -98,7 +96,7 @@ def describe_missing_gates(report: Report) -> str:
     known = "the distance of the outputs is known"
     if report.estimated_drop is not None and report.estimated_drop.value is not None:
         known = "agreement and an estimate of the drop are known"
-    elif report.agreement.evaluation is not None or report.agreement.synthetic is not None:
+    elif report.agreement.best_known is not None:
         known = "agreement is known"
     return f"{words} Without labels, only {known}."
 
@@ -165,17 +163,15 @@ def describe_output(output: OutputDistance) -> str:
         return "not compared, because its length depends on the image"
     if output.exact:
         return "equal to the teacher's"
-    parts = []
-    if output.kind == "mask" and output.same is not None:
-        parts.append(f"same class at {100 * output.same:.2f} % of the pixels")
-    if output.kind == "labels" and output.same is not None:
-        parts.append(f"{100 * output.same:.2f} % of its entries are equal")
-    if output.iou is not None:
-        parts.append(f"mean IoU {output.iou:.3f}")
-    if output.psnr_db is not None:
-        parts.append(f"PSNR {format_decibels(output.psnr_db)}")
-    if output.sqnr_db is not None:
-        parts.append(f"SQNR {format_decibels(output.sqnr_db)}")
+    same = {"mask": "same class at {:.2f} % of the pixels",
+            "labels": "{:.2f} % of its entries are equal"}.get(output.kind, "")  # fmt: skip
+    values = (
+        (same, output.same and 100 * output.same),
+        ("mean IoU {:.3f}", output.iou),
+        ("PSNR {:.1f} dB", output.psnr_db),
+        ("SQNR {:.1f} dB", output.sqnr_db),
+    )
+    parts = [text.format(value) for text, value in values if text and value is not None]
     return ", ".join(parts) or "not compared"
 
 
@@ -204,18 +200,14 @@ def _runtime_lines(report: Report) -> Iterator[Line]:
         integers = ", ".join(f"{op} {n}" for op, n in report.audit.integer_nodes.items())
         yield "integer nodes", integers or "none"
         yield "float nodes", str(len(report.audit.float_nodes))
-    parity = report.parity
-    if parity.written_vs_trained is not None:
-        yield "file against trained student", str(parity.written_vs_trained)
-    if parity.deployed_vs_written is not None:
-        yield "optimized session against file", str(parity.deployed_vs_written)
+    found = report.parity
+    if found.written_vs_trained is not None:
+        yield "file against trained student", str(found.written_vs_trained)
+    if found.deployed_vs_written is not None:
+        yield "optimized session against file", str(found.deployed_vs_written)
     for label, share, images in (
-        ("same class in both", parity.same_class, parity.images),
-        (
-            "same class, evaluation images",
-            parity.evaluation_same_class,
-            parity.evaluation_images,
-        ),
+        ("same class in both", found.same_class, found.images),
+        ("same class, evaluation images", found.evaluation_same_class, found.evaluation_images),
     ):
         if share is not None:
             yield label, f"{100 * share:.2f} % of {images:,} images"
@@ -274,9 +266,6 @@ def format_table(report: Report) -> RenderableType:
     for gate in report.gates:
         mark, style = _MARKS[gate.holds]
         facts.add_row(f"gate {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
-    parts: list[RenderableType] = [
-        Text(headline(report), style=_VERDICT_STYLES[report.verdict]),
-        facts,
-    ]
+    title = Text(headline(report), style=_VERDICT_STYLES[report.verdict])
     note = describe_missing_gates(report)
-    return Group(*parts, Text(note, style="dim")) if note else Group(*parts)
+    return Group(title, facts, *([Text(note, style="dim")] if note else []))

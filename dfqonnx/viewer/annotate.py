@@ -12,7 +12,6 @@ from dfqonnx.errors import UsageError
 
 Notes = Mapping[str, Mapping[str, str]]
 NODE_METADATA_IR_VERSION = 10  # the first whose nodes may carry metadata
-MAX_BYTES = 2**30  # larger models are shown without notes
 
 
 def annotate(path: Path, notes: Notes, to: Path) -> int:
@@ -40,8 +39,3 @@ def annotate(path: Path, notes: Notes, to: Path) -> int:
     model.ir_version = max(model.ir_version, NODE_METADATA_IR_VERSION)
     onnx.save(model, to)
     return count
-
-
-def is_copyable(path: Path) -> bool:
-    """Return whether the file is small enough to be copied for a view."""
-    return path.stat().st_size <= MAX_BYTES

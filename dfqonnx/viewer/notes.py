@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dfqonnx.core.layer_analysis import ActivationNoise, WeightedLayerNoise
 from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 from dfqonnx.report.number_format import format_decibels
 from dfqonnx.report.report import Report
@@ -15,40 +14,32 @@ def student_notes(report: Report) -> Notes:
     notes = teacher_notes(report)
     if report.layer_noise is not None:
         for activation in report.layer_noise.activations:
-            notes[QUANTIZER_PREFIX + activation.quantizer] = _quantizer_notes(activation)
+            notes[QUANTIZER_PREFIX + activation.quantizer] = _prefixed(
+                bits=str(activation.bits),
+                role=activation.role,
+                sqnr=format_decibels(activation.sqnr_db),
+                clipped=f"{100 * activation.values.clipped:.3g} %",
+            )
     if report.audit is not None:
         for node in report.audit.float_nodes:
-            notes.setdefault(node.name, {})["dfqonnx.float_because"] = node.reason
+            notes.setdefault(node.name, {}).update(_prefixed(float_because=node.reason))
     return notes
 
 
 def teacher_notes(report: Report) -> Notes:
     """Return notes for the float file: how its weighted nodes were quantized."""
     layers = () if report.layer_noise is None else report.layer_noise.layers
-    return {layer.node: _layer_notes(layer) for layer in layers}
+    return {
+        layer.node: _prefixed(
+            bits=f"weights {layer.weight_bits}, input {layer.input_bits}",
+            sqnr_in_network=format_decibels(layer.in_network_sqnr_db),
+            sqnr_isolated=format_decibels(layer.isolated_sqnr_db),
+            clipped=f"{100 * layer.weight.clipped:.2f} %",
+        )
+        for layer in layers
+    }
 
 
-def _layer_notes(layer: WeightedLayerNoise) -> dict[str, str]:
-    return _without_empty(
-        {
-            "dfqonnx.bits": f"weights {layer.weight_bits}, input {layer.input_bits}",
-            "dfqonnx.sqnr_in_network": format_decibels(layer.in_network_sqnr_db),
-            "dfqonnx.sqnr_isolated": format_decibels(layer.isolated_sqnr_db),
-            "dfqonnx.clipped": f"{100 * layer.weight.clipped:.2f} %",
-        }
-    )
-
-
-def _quantizer_notes(activation: ActivationNoise) -> dict[str, str]:
-    return _without_empty(
-        {
-            "dfqonnx.bits": str(activation.bits),
-            "dfqonnx.role": activation.role,
-            "dfqonnx.sqnr": format_decibels(activation.sqnr_db),
-            "dfqonnx.clipped": f"{100 * activation.values.clipped:.3g} %",
-        }
-    )
-
-
-def _without_empty(notes: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in notes.items() if value}
+def _prefixed(**notes: str) -> dict[str, str]:
+    """Return the notes that are not empty, under the names that a viewer shows."""
+    return {f"dfqonnx.{key}": value for key, value in notes.items() if value}

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.report.html.page import render_template
-from dfqonnx.viewer.annotate import Notes, annotate, is_copyable
+from dfqonnx.viewer.annotate import annotate
 from dfqonnx.viewer.netron_process import HOST
-from dfqonnx.viewer.notes import student_notes, teacher_notes
+from dfqonnx.viewer.notes import Notes, student_notes, teacher_notes
 from dfqonnx.viewer.pair import ModelPair
 
 START_TIMEOUT = 30.0  # seconds
+MAX_COPIED_BYTES = 2**30  # larger models are shown without notes
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def require_netron() -> None:
 def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
     """Serve the files while the context is open; afterwards nothing is left running.
 
-    Yields:
-        the addresses, which respond already.
+    The addresses respond already.
 
     Raises:
         EnvironmentProblem: Netron is missing or does not start.
@@ -80,7 +80,7 @@ def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
 
 def _annotated_copy(path: Path, notes: Notes, folder: Path) -> Path:
     """Return an annotated copy with a safe name, or the file itself when it is very large."""
-    if not is_copyable(path):
+    if path.stat().st_size > MAX_COPIED_BYTES:
         return path
     folder.mkdir()
     copy = folder / (re.sub(r"[^\w.-]", "_", path.stem) + ".onnx")
@@ -90,7 +90,9 @@ def _annotated_copy(path: Path, notes: Notes, folder: Path) -> Path:
 
 @contextmanager
 def _serve_netron(path: Path) -> Iterator[str]:
-    port = _free_port()
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])  # a free one
     command = [sys.executable, "-m", "dfqonnx.viewer.netron_process", str(path), str(port)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
@@ -114,12 +116,6 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], path: Path) -> None:
         except OSError:
             time.sleep(0.05)
     raise EnvironmentProblem(f"Netron did not start on {path} (port {port}); try `netron {path}`")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 class _PageHandler(BaseHTTPRequestHandler):

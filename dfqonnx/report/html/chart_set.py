@@ -23,19 +23,13 @@ NO_CHARTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class HistogramChart:
-    """A histogram over codes, with what its caption needs.
+    """A histogram over codes, with what its caption needs; an activation has no anchor.
 
-    Attributes:
-        name: of the node or quantizer.
-        anchor: of the node; empty for an activation.
-        bits: of the codes.
-        sqnr_db: of the node's output, isolated, or of the activation.
-        occupancy: the values.
-        svg: the drawing.
+    `sqnr_db` is that of the activation, or of the node's output, isolated.
     """
 
     name: str
-    anchor: str
+    anchor: str = ""
     bits: int
     sqnr_db: float | None
     occupancy: CodeOccupancy
@@ -121,7 +115,6 @@ def _activation_histograms(report: Report) -> tuple[HistogramChart, ...]:
     return tuple(
         HistogramChart(
             name=item.quantizer,
-            anchor="",
             bits=item.bits,
             sqnr_db=item.sqnr_db,
             occupancy=item.values,

@@ -81,13 +81,8 @@ def draw_layer_noise(layers: Sequence[WeightedLayerNoise], anchors: Sequence[str
     fig = svg.new_figure(max(760, 52 + 18 * len(layers)), 190)
     ax = svg.add_axes(fig, 34, 34)
     x = np.arange(1, len(layers) + 1)
-    in_network, isolated = (
-        [np.nan if value is None else value for value in values]
-        for values in (
-            [layer.in_network_sqnr_db for layer in layers],
-            [layer.isolated_sqnr_db for layer in layers],
-        )
-    )
+    in_network = np.array([layer.in_network_sqnr_db for layer in layers], dtype=np.float64)
+    isolated = np.array([layer.isolated_sqnr_db for layer in layers], dtype=np.float64)
     bars = ax.bar(x, np.nan_to_num(in_network), width=0.7, color=svg.FIRST)
     for bar, anchor in zip(bars, anchors, strict=True):
         bar.set_url(anchor)

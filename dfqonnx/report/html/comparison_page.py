@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from dfqonnx.core.atomic_write import atomic_file, check_file_out
@@ -55,14 +54,7 @@ def write_page(table: ComparisonTable, path: Path) -> None:
 
 def _draw_chart(table: ComparisonTable) -> str:
     """Draw every student's accuracy over its size; without labels its agreement."""
-    points = list(_points(table))
-    if not points or not has_matplotlib():
-        return ""
-    with chart_settings():
-        return draw_comparison(points)
-
-
-def _points(table: ComparisonTable) -> Iterator[ComparisonPoint]:
+    points = []
     for number, student in enumerate(table.students, 1):
         report = student.report
         if report is None or report.size_ratio is None:
@@ -71,4 +63,8 @@ def _points(table: ComparisonTable) -> Iterator[ComparisonPoint]:
         if share is None and report.agreement.synthetic is not None:
             share = to_percent(report.agreement.synthetic)
         if share is not None:
-            yield ComparisonPoint(str(number), report.size_ratio, share)
+            points.append(ComparisonPoint(str(number), report.size_ratio, share))
+    if not points or not has_matplotlib():
+        return ""
+    with chart_settings():
+        return draw_comparison(points)

@@ -53,6 +53,7 @@ def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> st
     """Return the page, with the synthetic images (N, H, W, C) of the run where there are some."""
     nodes = node_rows(report)
     estimate = report.estimated_drop
+    environment = ((str(k), str(v)) for k, v in report.environment.items() if v is not None)
     return render_template(
         "page.html",
         report=report,
@@ -67,7 +68,7 @@ def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> st
         charts=draw_charts(report, nodes),
         no_charts=NO_CHARTS,
         gallery=_gallery(report, pixels),
-        provenance=(*_provenance(report), *provenance_lines(report), *_environment(report)),
+        provenance=(*_provenance(report), *provenance_lines(report), *environment),
         estimate=None if estimate is None else describe_estimate(estimate, report.drop),
         calibration="" if estimate is None else describe_calibration(estimate),
     )
@@ -118,12 +119,6 @@ def _provenance(report: Report) -> Iterator[tuple[str, str]]:
         origin = "guessed" if report.preprocess_guessed else "given or recorded"
         text = ", ".join(f"{key} {_plain(value)}" for key, value in report.preprocess.items())
         yield "preprocessing", f"{text} ({origin})"
-
-
-def _environment(report: Report) -> Iterator[tuple[str, str]]:
-    for name, value in report.environment.items():
-        if value is not None:
-            yield str(name), str(value)
 
 
 def _plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html.charts import LabeledInterval
 from dfqonnx.report.number_format import format_bounds, format_count, format_size, to_percent
 from dfqonnx.report.report import Report
+from dfqonnx.report.sections import TrainingFacts
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,18 @@ class Cell:
     note: str = ""
 
 
+UNKNOWN = Cell()
+SAME = Cell("as quantized")
+
+
 @dataclass(frozen=True)
 class ModelComparison:
     """One line about the float model, the untrained student and the student."""
 
     label: str
-    teacher: Cell
-    untrained: Cell
-    student: Cell
-
-
-UNKNOWN = Cell()
-SAME = Cell("as quantized")
+    teacher: Cell = UNKNOWN
+    untrained: Cell = UNKNOWN
+    student: Cell = UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,75 +79,62 @@ def node_rows(report: Report) -> tuple[NodeRow, ...]:
 
 def compare_models(report: Report) -> Iterator[ModelComparison]:
     """Yield what is known of the float model, the untrained student and the student."""
-    yield from _compare_accuracy(report)
-    teacher, student = report.teacher, report.student
-    if report.bits is not None:
-        bits = Cell(f"W{report.bits.weights}A{report.bits.activations}")
-        yield ModelComparison("bits", Cell("float"), bits, bits)
-    if teacher.bytes and student.bytes is not None:
-        found = Cell(
-            format_size(student.bytes), f"{student.bytes / teacher.bytes:.3f} times the float file"
-        )
-        yield ModelComparison("size", Cell(format_size(teacher.bytes)), SAME, found)
-    if report.latency is not None:
-        t = report.latency
-        note = f"{t.speedup:.2f} times the speed, quartiles {t.low:.2f} to {t.high:.2f}"
-        yield ModelComparison(
-            f"latency, batch {t.batch}, {format_count(t.threads, 'thread')}",
-            Cell(f"{t.teacher_ms:.2f} ms"),
-            SAME,
-            Cell(f"{t.student_ms:.2f} ms", note),
-        )
+    rows = (*_compare_accuracy(report), *_compare_cost(report))
+    yield from (row for row in rows if row.student != UNKNOWN)
 
 
 def _compare_accuracy(report: Report) -> Iterator[ModelComparison]:
-    training = report.training
-    if report.teacher.top1 is not None and report.student.top1 is not None:
-        yield ModelComparison(
-            "top-1, labeled images",
-            _percent_cell(report.teacher.top1),
-            _percent_cell(None if training is None else training.untrained_top1),
-            _percent_cell(report.student.top1),
-        )
+    agreement, before = report.agreement, report.training or TrainingFacts(steps=0, kept=False)
+    if report.teacher.top1 is not None:
+        tops = report.teacher.top1, before.untrained_top1, report.student.top1
+        yield ModelComparison("top-1, labeled images", *map(_percent_cell, tops))
     if report.drop is not None:
         points = report.drop.points
         drop = Cell(f"{points.value:.2f} points", format_bounds(points))
-        yield ModelComparison("top-1 drop, image by image", UNKNOWN, UNKNOWN, drop)
+        yield ModelComparison("top-1 drop, image by image", student=drop)
     estimate = report.estimated_drop
     if estimate is not None and estimate.value is not None:
         note = f"90 %: {estimate.low:.2f} to {estimate.high:.2f}, from {estimate.basis}"
-        found = Cell(f"{estimate.value:.2f} points", note)
-        yield ModelComparison("top-1 drop, estimated without labels", UNKNOWN, UNKNOWN, found)
-    if report.agreement.evaluation is not None:
-        share = _percent_cell(to_percent(report.agreement.evaluation))
-        yield ModelComparison("agreement with float, labeled images", UNKNOWN, UNKNOWN, share)
-    if report.agreement.synthetic is not None:
-        before = None if training is None else training.untrained_agreement
-        yield ModelComparison(
-            "agreement with float, held-out synthetic images",
-            UNKNOWN,
-            _percent_cell(None if before is None else to_percent(before)),
-            _percent_cell(to_percent(report.agreement.synthetic)),
-        )
-    if training is not None and training.trained_kl is not None:
-        yield ModelComparison(
-            "divergence from float, held-out synthetic images",
-            UNKNOWN,
-            UNKNOWN if training.untrained_kl is None else _nats_cell(training.untrained_kl),
-            _nats_cell(training.trained_kl),
-        )
+        drop = Cell(f"{estimate.value:.2f} points", note)
+        yield ModelComparison("top-1 drop, estimated without labels", student=drop)
+    yield ModelComparison(
+        "agreement with float, labeled images", student=_share_cell(agreement.evaluation)
+    )
+    yield ModelComparison(
+        "agreement with float, held-out synthetic images",
+        untrained=_share_cell(before.untrained_agreement),
+        student=_share_cell(agreement.synthetic),
+    )
+    yield ModelComparison(
+        "divergence from float, held-out synthetic images",
+        untrained=_nats_cell(before.untrained_kl),
+        student=_nats_cell(before.trained_kl),
+    )
+
+
+def _compare_cost(report: Report) -> Iterator[ModelComparison]:
+    teacher, student, t = report.teacher.bytes, report.student.bytes, report.latency
+    if report.bits is not None:
+        bits = Cell(report.bits.label)
+        yield ModelComparison("bits", Cell("float"), bits, bits)
+    if teacher and student is not None:
+        found = Cell(format_size(student), f"{student / teacher:.3f} times the float file")
+        yield ModelComparison("size", Cell(format_size(teacher)), SAME, found)
+    if t is not None:
+        note = f"{t.speedup:.2f} times the speed, quartiles {t.low:.2f} to {t.high:.2f}"
+        label = f"latency, batch {t.batch}, {format_count(t.threads, 'thread')}"
+        found = Cell(f"{t.student_ms:.2f} ms", note)
+        yield ModelComparison(label, Cell(f"{t.teacher_ms:.2f} ms"), SAME, found)
 
 
 def labeled_intervals(report: Report) -> tuple[LabeledInterval, ...]:
     """Return the shares of the models that have intervals: top-1, without labels agreement."""
     training = report.training if is_trained(report) else None
+    found: list[tuple[str, Interval | None]]
     if report.teacher.top1 is not None and report.student.top1 is not None:
         before = None if training is None else training.untrained_top1
-        found = [
-            ("top-1, float", report.teacher.top1),
-            ("top-1, untrained", before),
-            ("top-1, quantized", report.student.top1),
-        ]
+        found = [("top-1, float", report.teacher.top1), ("top-1, untrained", before)]
+        found.append(("top-1, quantized", report.student.top1))
     else:
         before = None if training is None else training.untrained_agreement
         after = report.agreement.synthetic
@@ -170,5 +158,9 @@ def _percent_cell(found: Interval | None) -> Cell:
     return UNKNOWN if found is None else Cell(f"{found.value:.2f} %", format_bounds(found))
 
 
-def _nats_cell(value: float) -> Cell:
-    return Cell(f"{value:.3f} nats")
+def _share_cell(found: Interval | None) -> Cell:
+    return UNKNOWN if found is None else _percent_cell(to_percent(found))
+
+
+def _nats_cell(value: float | None) -> Cell:
+    return UNKNOWN if value is None else Cell(f"{value:.3f} nats")
