@@ -69,21 +69,18 @@ def compare(
 
 
 def _show(table: ComparisonTable) -> None:
-    from dfqonnx.report.comparison import comparison_rows
-
-    rows, headings = comparison_rows(table)
-    top1 = table.teacher.top1
+    top1, columns = table.teacher.top1, table.headings
     accuracy = "" if top1 is None else f" (top-1 {top1.value:.2f} %)"
     print_text(f"Compared with {table.teacher.path}{accuracy} on {table.images}.")
     print_table(
-        ["student", "bits", *headings],
+        ["student", "bits", *columns],
         [
-            (row.name, row.bits, *(row.cells[heading] for heading in headings))
-            for row in rows
-            if not row.problem
+            (student.name, student.bits, *(student.cells.get(name, "") for name in columns))
+            for student in table.students
+            if not student.problem
         ],
         texts=2,
     )
-    for row in rows:
-        if row.problem:
-            print_text(f"{row.name}: {row.problem}", style="yellow")
+    for student in table.students:
+        if student.problem:
+            print_text(f"{student.name}: {student.problem}", style="yellow")

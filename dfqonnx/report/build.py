@@ -6,13 +6,11 @@ A built-in check is a gate that every result must meet; gates about accuracy are
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from dfqonnx.evaluation.evaluate import Evaluation
-from dfqonnx.evaluation.file_size import FileFacts
 from dfqonnx.evaluation.outputs import Comparison
 from dfqonnx.evaluation.parity import CodeMismatches
-from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.number_format import format_names
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import (
@@ -47,14 +45,14 @@ def build_report(
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
     shown = labeled if labeled.images else synthetic
     return Report(
-        teacher=_model_facts(found.teacher, labeled.teacher_top1),
-        student=_model_facts(found.student, labeled.student_top1),
+        teacher=ModelFacts(**vars(found.teacher), top1=labeled.teacher_top1),
+        student=ModelFacts(**vars(found.student), top1=labeled.student_top1),
         drop=labeled.drop,
         agreement=AgreementFacts(
             synthetic=synthetic.agreement,
             evaluation=labeled.agreement,
-            kl=_worst_of(shown, "kl", worst=max),
-            sqnr_db=_worst_of(shown, "sqnr_db", worst=min),
+            kl=max((o.kl for o in shown.outputs if o.kl is not None), default=None),
+            sqnr_db=min((o.sqnr_db for o in shown.outputs if o.sqnr_db is not None), default=None),
             outputs=shown.outputs,
         ),
         parity=_parity_facts(found, evaluation_same_class),
@@ -69,10 +67,6 @@ def build_report(
     )
 
 
-def _model_facts(file: FileFacts, top1: Interval | None) -> ModelFacts:
-    return ModelFacts(file.path, file.sha256, file.bytes, top1)
-
-
 def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
     facts = ParityFacts() if found.parity is None else ParityFacts.of(found.parity)
     if same_class is None or found.evaluation is None:
@@ -80,14 +74,6 @@ def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
     return dataclasses.replace(
         facts, evaluation_same_class=same_class, evaluation_images=found.evaluation.images
     )
-
-
-def _worst_of(
-    found: Comparison, field: str, *, worst: Callable[[list[float]], float]
-) -> float | None:
-    values = [getattr(output, field) for output in found.outputs]
-    known = [float(value) for value in values if value is not None]
-    return worst(known) if known else None
 
 
 def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:

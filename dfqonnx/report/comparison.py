@@ -26,12 +26,35 @@ COLUMNS = {  # heading -> the figure of a report, its factor, and how it is writ
 
 @dataclass(frozen=True)
 class ComparedStudent:
-    """One student under a short unique name; `problem` says why there is no report."""
+    """One row of the table, under a short unique name; `problem` says why there is no report."""
 
     name: str
     path: str
     report: Report | None
     problem: str = ""
+
+    @property
+    def bits(self) -> str:
+        """The bit widths, `w4a8`; empty where they are unknown."""
+        bits = None if self.report is None else self.report.bits
+        return "" if bits is None else bits.label.lower()
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the columns that are known, to sort by."""
+        known = {} if self.report is None else self.report.figures()
+        return {
+            name: known[key] * factor for name, (key, factor, _) in COLUMNS.items() if key in known
+        }
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """The text of each column that is known."""
+        cells = {name: COLUMNS[name][2].format(number) for name, number in self.numbers.items()}
+        if self.report is not None and self.report.drop is not None:
+            points = self.report.drop.points
+            cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
+        return cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +67,11 @@ class ComparisonTable:
     preprocess: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> list[str]:
+        """The columns that are known of some student."""
+        return [name for name in COLUMNS if any(name in one.cells for one in self.students)]
 
     def to_json(self) -> str:
         """Return the comparison as JSON; each student's part is a whole report."""
@@ -58,39 +86,3 @@ class ComparisonTable:
         ]
         content = {"schema": SCHEMA, **asdict(self), "students": students}
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRow:
-    """One line of the table: texts by heading, empty where unknown, and numbers to sort by."""
-
-    name: str
-    bits: str
-    cells: Mapping[str, str]
-    numbers: Mapping[str, float]
-    problem: str
-
-
-def comparison_rows(table: ComparisonTable) -> tuple[tuple[ComparisonRow, ...], list[str]]:
-    """Return the rows in the order given, and the headings that some row fills."""
-    rows = tuple(_row(student) for student in table.students)
-    return rows, [name for name in COLUMNS if any(row.cells[name] for row in rows)]
-
-
-def _row(student: ComparedStudent) -> ComparisonRow:
-    report = student.report
-    figures = {} if report is None else report.figures()
-    numbers = {
-        name: figures[key] * factor for name, (key, factor, _) in COLUMNS.items() if key in figures
-    }
-    cells = {
-        name: form.format(numbers[name]) if name in numbers else ""
-        for name, (_, _, form) in COLUMNS.items()
-    }
-    if report is not None and report.drop is not None:
-        points = report.drop.points
-        cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
-    bits = "" if report is None or report.bits is None else report.bits.label.lower()
-    return ComparisonRow(
-        name=student.name, bits=bits, cells=cells, numbers=numbers, problem=student.problem
-    )

@@ -97,8 +97,7 @@ def read_report(folder: Path) -> Report:
 def rewrite_page(folder: Path) -> tuple[Report, Path]:
     """Write the page of a finished run again, from its report and images; nothing else changes.
 
-    Returns:
-        the report, and the path of the page.
+    The report and the path of the page are returned.
 
     Raises:
         UsageError: this is not the folder of a run.

@@ -40,28 +40,24 @@ _NUMBERS = re.compile(r"\[\s+-?\d[-+.,\deE\s]*\]")  # a list of numbers goes on 
 class Report:
     """Everything known about a run, or about a validation, which trains nothing.
 
+    What was not measured, or does not apply, is None or empty.
+
     Attributes:
-        bits: None where the student's metadata does not say.
-        drop: the teacher's top-1 minus the student's, paired, in points; None without labels.
-        estimated_drop: the drop, estimated without labels; None where it was not estimated.
-        agreement: teacher against student.
+        drop: the teacher's top-1 minus the student's, paired, in points; known only with labels.
+        estimated_drop: the drop, estimated without labels.
         parity: trained student, file as written, and file as deployed.
         audit: integer and float nodes; None when the runtime could not be asked.
-        latency: None when it was not measured.
         seconds: stage -> wall-clock seconds, `total` among them.
         peak_memory_mib: largest resident memory of the process.
         preprocess: the input format, as in the file's metadata.
         preprocess_guessed: whether dfqonnx guessed it.
         images: what the student was trained on.
-        gates: every rule that was checked.
         strict_gates: whether an undecided gate ends with exit code 1 as well.
-        warnings: what the user should know.
         environment: versions, processor, cores; `device`: the GPU that trained, or null.
         files: everything that was written, relative to the output folder.
         command: the command line that repeats the run.
-        training: None where nothing was trained.
         disagreement: where the classes differ, on evaluation images, else on synthetic ones.
-        class_names: in label order; empty where they are unknown.
+        class_names: in label order.
         held_out_classes: the classes of the held-out synthetic images.
         layer_noise: quantization noise per layer, and histograms over the codes.
         graph: the nodes of the normalized graph, in order.

@@ -62,8 +62,7 @@ class AgreementFacts:
     """How close the student's outputs are to the teacher's.
 
     Attributes:
-        synthetic: share of held-out synthetic images with the teacher's class, 0..1.
-        evaluation: share of evaluation images with the teacher's class, 0..1.
+        synthetic, evaluation: shares of these images with the teacher's class, 0..1.
         kl: largest mean Kullback-Leibler divergence of an output's classes, in nats.
         sqnr_db: signal to quantization noise ratio of the worst output, in decibels.
         outputs: every output, compared by its kind; on evaluation images where there are some.
@@ -104,14 +103,10 @@ class ParityFacts:
     """Trained student, file as written (without optimizations) and file as deployed (with all).
 
     Attributes:
-        written_vs_trained: mismatches of the written file and the torch student; None without one.
-        deployed_vs_written: mismatches of the deployed and the written file.
-        same_class: share of images on which the deployed file and the torch student (without one:
-            the written file) choose the same class.
-        images: how many images were compared.
-        evaluation_same_class: share of the evaluation images on which the deployed file and the
-            torch student choose the same class.
-        evaluation_images: how many evaluation images were compared.
+        written_vs_trained: None without a torch student.
+        same_class: share of the compared images on which the deployed file and the torch student
+            (without one: the written file) choose the same class.
+        evaluation_same_class: the same share of the evaluation images, always with the student.
     """
 
     written_vs_trained: MismatchFacts | None = None
@@ -177,13 +172,11 @@ class TrainingFacts:
     Attributes:
         kept: whether the trained student was exported; otherwise the untrained one was.
         reason: why it was not, or why training ended early.
-        untrained_agreement: share of images with the teacher's class before training.
-        untrained_kl: divergence from the teacher before training, in nats.
-        trained_kl: the same of the exported student.
-        log: the course of the loss.
-        untrained_error: power of the error of outputs without classes, over the teacher's power.
-        trained_error: the same of the exported student.
-        untrained_top1: labeled accuracy before training, in percent; None without labels.
+        untrained_agreement: share of images with the teacher's class, 0..1.
+        untrained_kl, trained_kl: divergence from the teacher, in nats.
+        untrained_error, trained_error: power of the error of outputs without classes, over the
+            teacher's power.
+        untrained_top1: labeled accuracy, in percent.
         images_seen: optimizer steps times batch size.
     """
 

@@ -12,14 +12,7 @@ from dfqonnx.report.report import Report
 
 @dataclass(frozen=True)
 class ModelPair:
-    """The files to show.
-
-    Attributes:
-        student: the quantized file.
-        teacher: the float file; None where it is unknown or missing.
-        report: of the run that made the student; None without one.
-        note: what is missing, in words; empty when nothing is.
-    """
+    """The quantized and the float file, and the report of the run; `note` says what is missing."""
 
     student: Path
     teacher: Path | None

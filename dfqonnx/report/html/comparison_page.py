@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dfqonnx.core.atomic_write import atomic_file, check_file_out
 from dfqonnx.errors import UsageError
-from dfqonnx.report.comparison import ComparisonTable, comparison_rows
+from dfqonnx.report.comparison import ComparisonTable
 from dfqonnx.report.html.chart_set import NO_CHARTS, has_matplotlib
 from dfqonnx.report.html.charts import ComparisonPoint, draw_comparison
 from dfqonnx.report.html.page import render_template
@@ -18,15 +18,9 @@ SUFFIXES = {".html", ".htm"}
 
 def render_comparison(table: ComparisonTable) -> str:
     """Return the page."""
-    rows, headings = comparison_rows(table)
-    return render_template(
-        "comparison.html",
-        table=table,
-        rows=rows,
-        headings=headings,
-        chart=_draw_chart(table),
-        no_charts="" if has_matplotlib() else NO_CHARTS,
-    )
+    no_charts = "" if has_matplotlib() else NO_CHARTS
+    chart = _draw_chart(table)
+    return render_template("comparison.html", table=table, chart=chart, no_charts=no_charts)
 
 
 def check_page(path: Path) -> None:

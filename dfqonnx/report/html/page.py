@@ -117,9 +117,8 @@ def _provenance(report: Report) -> Iterator[tuple[str, str]]:
             yield f"sha256 of the {label}", model.sha256
     if report.preprocess is not None:
         origin = "guessed" if report.preprocess_guessed else "given or recorded"
-        text = ", ".join(f"{key} {_plain(value)}" for key, value in report.preprocess.items())
-        yield "preprocessing", f"{text} ({origin})"
-
-
-def _plain(value: Any) -> str:
-    return "/".join(f"{v:g}" for v in value) if isinstance(value, (list, tuple)) else str(value)
+        values = [
+            (key, "/".join(f"{v:g}" for v in value) if isinstance(value, (list, tuple)) else value)
+            for key, value in report.preprocess.items()
+        ]
+        yield "preprocessing", f"{', '.join(f'{key} {text}' for key, text in values)} ({origin})"
