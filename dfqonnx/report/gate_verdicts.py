@@ -24,6 +24,7 @@ import dataclasses
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import NormalDist
 
 from dfqonnx.config.gates import GateRule, Operator, Quantity
@@ -62,12 +63,12 @@ def apply_gates(report: Report, rules: tuple[GateRule, ...], *, strict: bool = F
 
 def judge_gate(rule: GateRule, report: Report) -> Gate:
     """Return the gate of one rule, decided where the measurements decide it."""
-    found = _MEASUREMENTS[rule.quantity](report)
-    interval = found.interval
+    measure, missing = _MEASUREMENTS[rule.quantity]
+    found = measure(report) or MeasuredQuantity(None, missing)
+    words, interval = found.words, found.interval
     if interval is None:
-        return Gate(rule=rule.text, value=found.words, holds=None, from_user=True)
-    holds = _compare_with_bound(rule, interval)
-    words, needed = found.words, None
+        return Gate(rule=rule.text, value=words, holds=None, from_user=True)
+    holds, needed = _compare_with_bound(rule, interval), None
     if holds is None:
         needed = found.images_needed(rule.bound)
         words += f"; {_what_would_decide(rule, interval, needed)}"
@@ -123,107 +124,100 @@ def _what_would_decide(rule: GateRule, interval: Interval, needed: int | None) -
     )
 
 
-def _drop(report: Report) -> MeasuredQuantity:
+def _drop(report: Report) -> MeasuredQuantity | None:
     drop = report.drop
     if drop is None:
-        return MeasuredQuantity(None, NO_LABELS)
+        return None
     words = format_interval(drop.points, "points")
     return MeasuredQuantity(drop.points, words, lambda bound: images_for_drop(drop, bound))
 
 
-def _estimated_drop(report: Report) -> MeasuredQuantity:
+def _estimated_drop(report: Report) -> MeasuredQuantity | None:
     found = report.estimated_drop
     if found is None:
-        return MeasuredQuantity(None, "the drop was not estimated")
+        return None
     if found.value is None or found.low is None or found.high is None:
         return MeasuredQuantity(None, f"the drop {describe_estimate(found)}")
     interval = Interval(found.value, found.low, found.high, found.images)
     return MeasuredQuantity(interval, describe_estimate(found))
 
 
-def _top1(report: Report) -> MeasuredQuantity:
+def _top1(report: Report) -> MeasuredQuantity | None:
     found = report.student.top1
     if found is None:
-        return MeasuredQuantity(None, NO_LABELS)
+        return None
     share, n = found.value / 100, found.n
     words = format_interval(found, "%")
     return MeasuredQuantity(found, words, lambda bound: images_for_share(share, bound / 100, n))
 
 
-def _agreement(report: Report) -> MeasuredQuantity:
+def _agreement(report: Report) -> MeasuredQuantity | None:
     found = report.agreement.best_known
     if found is None:
-        return MeasuredQuantity(
-            None, "agreement was not measured: the output has no classes, or there are no images"
-        )
+        return None
     images = f"{'evaluation' if report.agreement.evaluation else 'synthetic'} images"
     share, n = found.value, found.n
     words = format_interval(to_percent(found), "%", images)
     return MeasuredQuantity(found, words, lambda bound: images_for_share(share, bound, n))
 
 
-def _worst_output(field: str, unit: str, missing: str) -> Callable[[Report], MeasuredQuantity]:
+def _worst_output(report: Report, *, field: str, unit: str = "") -> MeasuredQuantity | None:
     """Return the measurement of the output with the least `field`."""
-
-    def measure(report: Report) -> MeasuredQuantity:
-        outputs = report.agreement.outputs
-        known = [(float(v), o.name) for o in outputs if (v := getattr(o, field)) is not None]
-        if not known and unit and outputs and all(o.exact for o in outputs):
-            return MeasuredQuantity(
-                _exact(math.inf), "infinite, because every output equals the teacher's"
-            )
-        if not known:
-            return MeasuredQuantity(None, missing)
+    outputs = report.agreement.outputs
+    known = [(float(v), o.name) for o in outputs if (v := getattr(o, field)) is not None]
+    if known:
         value, name = min(known)
-        return MeasuredQuantity(_exact(value), f"{value:.2f}{unit} on output {name}")
+        return _exact(value, f"{value:.2f}{unit} on output {name}")
+    if unit and outputs and all(output.exact for output in outputs):
+        return _exact(math.inf, "infinite, because every output equals the teacher's")
+    return None
 
-    return measure
 
-
-def _size(report: Report) -> MeasuredQuantity:
+def _size(report: Report) -> MeasuredQuantity | None:
     ratio = report.size_ratio
-    if ratio is None:
-        return MeasuredQuantity(None, "the sizes are not known")
-    return MeasuredQuantity(_exact(ratio), f"{ratio:.4f} times the float file")
+    return None if ratio is None else _exact(ratio, f"{ratio:.4f} times the float file")
 
 
-def _bytes(report: Report) -> MeasuredQuantity:
+def _bytes(report: Report) -> MeasuredQuantity | None:
     size = report.student.bytes
-    if size is None:
-        return MeasuredQuantity(None, "the size is not known")
-    return MeasuredQuantity(_exact(size), f"{size:,} bytes")
+    return None if size is None else _exact(size, f"{size:,} bytes")
 
 
-def _speedup(report: Report) -> MeasuredQuantity:
+def _speedup(report: Report) -> MeasuredQuantity | None:
     t = report.latency
     if t is None:
-        return MeasuredQuantity(None, "the speed was not measured")
+        return None
     words = f"{t.speedup:.2f} times (quartiles: {t.low:.2f} to {t.high:.2f}, n = {t.turns:,} turns)"
     return MeasuredQuantity(Interval(t.speedup, t.low, t.high, t.turns), words)
 
 
-def _float_nodes(report: Report) -> MeasuredQuantity:
+def _float_nodes(report: Report) -> MeasuredQuantity | None:
     if report.audit is None:
-        return MeasuredQuantity(None, "the runtime could not be asked")
+        return None
     nodes = report.audit.float_nodes
     names = format_names([f"{node.name} ({node.op})" for node in nodes])
-    return MeasuredQuantity(_exact(len(nodes)), f"{len(nodes)}: {names}" if nodes else "none")
+    return _exact(len(nodes), f"{len(nodes)}: {names}" if nodes else "none")
 
 
-def _exact(value: float) -> Interval:
-    return Interval(float(value), float(value), float(value), 1)
+def _exact(value: float, words: str) -> MeasuredQuantity:
+    return MeasuredQuantity(Interval(float(value), float(value), float(value), 1), words)
 
 
-_MEASUREMENTS: Mapping[Quantity, Callable[[Report], MeasuredQuantity]] = {
-    "drop": _drop,
-    "estimated_drop": _estimated_drop,
-    "top1": _top1,
-    "agreement": _agreement,
-    "sqnr": _worst_output("sqnr_db", " dB", "no output has a signal to noise ratio"),
-    "psnr": _worst_output("psnr_db", " dB", "no output is an image"),
-    "iou": _worst_output("iou", "", "no output is a mask of classes"),
-    "size": _size,
-    "bytes": _bytes,
-    "speedup": _speedup,
-    "float_nodes": _float_nodes,
+_NO_AGREEMENT = "agreement was not measured: the output has no classes, or there are no images"
+_MEASUREMENTS: Mapping[Quantity, tuple[Callable[[Report], MeasuredQuantity | None], str]] = {
+    # quantity -> its measurement, and why it may be unknown
+    "drop": (_drop, NO_LABELS),
+    "estimated_drop": (_estimated_drop, "the drop was not estimated"),
+    "top1": (_top1, NO_LABELS),
+    "agreement": (_agreement, _NO_AGREEMENT),
+    "sqnr": (
+        partial(_worst_output, field="sqnr_db", unit=" dB"),
+        "no output has a signal to noise ratio",
+    ),
+    "psnr": (partial(_worst_output, field="psnr_db", unit=" dB"), "no output is an image"),
+    "iou": (partial(_worst_output, field="iou"), "no output is a mask of classes"),
+    "size": (_size, "the sizes are not known"),
+    "bytes": (_bytes, "the size is not known"),
+    "speedup": (_speedup, "the speed was not measured"),
+    "float_nodes": (_float_nodes, "the runtime could not be asked"),
 }

@@ -10,6 +10,7 @@ from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
 from dfqonnx.evaluation.parity import CodeMismatches, Parity
 from dfqonnx.evaluation.statistics import Interval
+from dfqonnx.report.number_format import format_count
 
 MAX_PAIRS = 100
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -94,8 +95,8 @@ class MismatchFacts:
 
     def __str__(self) -> str:
         """Return one clause."""
-        levels = "level" if self.largest == 1 else "levels"
-        return f"{self.fraction:.1e} of the codes mismatch, by at most {self.largest} {levels}"
+        levels = format_count(self.largest, "level")
+        return f"{self.fraction:.1e} of the codes mismatch, by at most {levels}"
 
 
 @dataclass(frozen=True, kw_only=True)

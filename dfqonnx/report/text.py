@@ -113,16 +113,11 @@ def provenance_lines(report: Report) -> Iterator[Line]:
     if report.images is not None:
         images = report.images
         guided = f"; {images.guided_by}" if images.guided_by else ""
-        yield (
-            "synthetic images",
-            f"{images.count:,} from source {images.source!r}"
-            f" (BatchNorm statistics {images.batchnorm}{guided})",
-        )
+        origin = f"(BatchNorm statistics {images.batchnorm}{guided})"
+        yield "synthetic images", f"{images.count:,} from source {images.source!r} {origin}"
         if images.divergence is not None:
-            yield (
-                "divergence from training data",
-                f"{images.divergence:.4f} nats per layer (by BatchNorm statistics; 0 is identical)",
-            )
+            text = "{:.4f} nats per layer (by BatchNorm statistics; 0 is identical)"
+            yield "divergence from training data", text.format(images.divergence)
     if report.recipe is not None:
         yield "recipe", f"{report.recipe}, seed {report.seed}"
     if report.seconds:
@@ -147,13 +142,11 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
         yield "top-1 drop", format_interval(report.drop.points, "points")
     if report.estimated_drop is not None:
         yield "estimated top-1 drop", describe_estimate(report.estimated_drop, report.drop)
-    for name, share in (
-        ("evaluation", report.agreement.evaluation),
-        ("synthetic", report.agreement.synthetic),
-    ):
+    agreement = report.agreement
+    for name, share in (("evaluation", agreement.evaluation), ("synthetic", agreement.synthetic)):
         if share is not None:
             yield f"agreement, {name} images", format_interval(to_percent(share), "%")
-    for output in report.agreement.outputs:
+    for output in agreement.outputs:
         yield f"output {output.name}", describe_output(output)
 
 
@@ -184,18 +177,13 @@ def worst_output(report: Report) -> OutputDistance | None:
 def _runtime_lines(report: Report) -> Iterator[Line]:
     teacher, student = report.teacher.bytes, report.student.bytes
     if teacher and student is not None:
-        yield (
-            "size",
-            f"{format_size(student)} instead of {format_size(teacher)}"
-            f" ({student / teacher:.3f} times)",
-        )
+        ratio = f"({student / teacher:.3f} times)"
+        yield "size", f"{format_size(student)} instead of {format_size(teacher)} {ratio}"
     if report.latency is not None:
         t = report.latency
-        yield (
-            "latency",
-            f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms ({t.speedup:.2f} times the"
-            f" speed; batch {t.batch}, {format_count(t.threads, 'thread')})",
-        )
+        how = f"batch {t.batch}, {format_count(t.threads, 'thread')}"
+        ratio = f"({t.speedup:.2f} times the speed; {how})"
+        yield "latency", f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms {ratio}"
     if report.audit is not None:
         integers = ", ".join(f"{op} {n}" for op, n in report.audit.integer_nodes.items())
         yield "integer nodes", integers or "none"

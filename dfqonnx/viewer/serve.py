@@ -70,11 +70,8 @@ def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
         if "teacher" not in found:
             yield ViewAddresses(found["student"], found["student"], None)
             return
-        names = [pair.teacher.name if pair.teacher else "", pair.student.name]
-        page = render_template(
-            "view.html", sources=list(zip(names, [found["teacher"], found["student"]], strict=True))
-        )
-        address = stack.enter_context(_serve_page(page))
+        sources = [(files[role][0].name, found[role]) for role in ("teacher", "student")]
+        address = stack.enter_context(_serve_page(render_template("view.html", sources=sources)))
         yield ViewAddresses(address, found["student"], found["teacher"])
 
 

@@ -23,6 +23,7 @@ class Cell:
 
 UNKNOWN = Cell()
 SAME = Cell("as quantized")
+NOT_TRAINED = TrainingFacts(steps=0, kept=False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def compare_models(report: Report) -> Iterator[ModelComparison]:
 
 
 def _compare_accuracy(report: Report) -> Iterator[ModelComparison]:
-    agreement, before = report.agreement, report.training or TrainingFacts(steps=0, kept=False)
+    agreement, before = report.agreement, report.training or NOT_TRAINED
     if report.teacher.top1 is not None:
         tops = report.teacher.top1, before.untrained_top1, report.student.top1
         yield ModelComparison("top-1, labeled images", *map(_percent_cell, tops))
@@ -129,19 +130,18 @@ def _compare_cost(report: Report) -> Iterator[ModelComparison]:
 
 def labeled_intervals(report: Report) -> tuple[LabeledInterval, ...]:
     """Return the shares of the models that have intervals: top-1, without labels agreement."""
-    training = report.training if is_trained(report) else None
+    before = (report.training if is_trained(report) else None) or NOT_TRAINED
     found: list[tuple[str, Interval | None]]
     if report.teacher.top1 is not None and report.student.top1 is not None:
-        before = None if training is None else training.untrained_top1
-        found = [("top-1, float", report.teacher.top1), ("top-1, untrained", before)]
-        found.append(("top-1, quantized", report.student.top1))
-    else:
-        before = None if training is None else training.untrained_agreement
-        after = report.agreement.synthetic
         found = [
-            ("untrained", None if before is None else to_percent(before)),
-            ("quantized", None if after is None else to_percent(after)),
+            ("top-1, float", report.teacher.top1),
+            ("top-1, untrained", before.untrained_top1),
+            ("top-1, quantized", report.student.top1),
         ]
+    else:
+        shares = before.untrained_agreement, report.agreement.synthetic
+        percent = [None if share is None else to_percent(share) for share in shares]
+        found = list(zip(("untrained", "quantized"), percent, strict=True))
     return tuple(
         LabeledInterval(label, share, label.endswith("quantized"))
         for label, share in found
