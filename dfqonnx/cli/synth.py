@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from dfqonnx.config.commands import SynthConfig
     from dfqonnx.workflows.synth import SynthesizedFiles
 
+Layout = Annotated[
+    Literal["NHWC", "NCHW"] | None,
+    typer.Option(help="Layout of an npy; by default that of the model."),
+]
+
 
 def synth(
     model: o.Model,
@@ -34,10 +39,7 @@ def synth(
         int | None,
         typer.Option("--count", "-n", help="Number of images; by default that of the recipe."),
     ] = None,
-    layout: Annotated[
-        Literal["NHWC", "NCHW"] | None,
-        typer.Option(help="Layout of an npy; by default that of the model."),
-    ] = None,
+    layout: Layout = None,
     preprocessed: Annotated[
         bool,
         typer.Option("--preprocessed", help="Write preprocessed values to an npy, not 0..255."),
