@@ -66,10 +66,10 @@ def quantize(
     Raises:
         DfqError: a wrong argument, an unsupported model, a missing runtime; see `dfqonnx.errors`.
     """
-    spec = run_request(
+    config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict_gates=strict_gates, out=out, seed=seed,
         image_size=image_size, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
     )  # fmt: skip
-    return Result(spec.out, flow.run(spec, progress=progress))
+    return Result(config.out, flow.run(config, progress=progress))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import onnx
+from torch import Tensor
 
 from dfqonnx.core.registry import Registry
 from dfqonnx.errors import InternalError
@@ -81,6 +82,20 @@ def operator(op: str, *since: int, domain: str = "") -> Callable[[F], F]:
         return function
 
     return register
+
+
+def elementwise(op: str, *since: int, function: Callable[..., Tensor], inputs: int = 1) -> None:
+    """Register a function of one or two tensors as `op`, which takes no attributes."""
+
+    def unary(X: Tensor) -> Tensor:
+        return function(X)
+
+    def binary(A: Tensor, B: Tensor) -> Tensor:
+        return function(A, B)
+
+    call = unary if inputs == 1 else binary
+    call.__name__ = call.__qualname__ = op.lower()
+    operator(op, *since)(call)
 
 
 def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int) -> Operator:

@@ -19,15 +19,16 @@ from dfqonnx.config.synthesis import PixelOptimizationConfig, SynthesisConfig
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
+from dfqonnx.data.arrays import ArrayImages
 from dfqonnx.data.image_files import ImageSource
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UnsupportedModel
+from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.divergence import Divergence, measure_divergence
 from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.workflows.preflight import check_file
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
-CHUNK_VALUES = 2**20  # pixels of one pass
 REFERENCE_IMAGES = 256
 REFERENCES = {
     "noise": SynthesisConfig(source="noise", images=REFERENCE_IMAGES),
@@ -112,7 +113,7 @@ def _explain_missing_statistics(config: SimilarityConfig) -> str:
 
 def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
     """Yield all images (n, H, W, C), a few at a time."""
-    chunk = max(1, min(256, CHUNK_VALUES // images.read(0, 1).size))
+    chunk = images_together(images.read(0, 1).shape[1:])
     for start in range(0, count, chunk):
         pixels = images.read(start, min(start + chunk, count))
         yield pixels
@@ -130,7 +131,6 @@ def _references(teacher: Teacher, context: RunContext) -> tuple[Reference, ...]:
             config=recipe,
             context=context,
         )
-        chunk = max(1, CHUNK_VALUES // images.pixels[0].size)
-        parts = (images.pixels[at : at + chunk] for at in range(0, len(images.pixels), chunk))
+        parts = _read(ArrayImages(images.pixels), len(images.pixels), SilentProgress())
         found.append(Reference(name, _divergence(teacher, parts, context)))
     return tuple(sorted(found, key=lambda reference: -reference.divergence.divergence))

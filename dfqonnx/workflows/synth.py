@@ -27,6 +27,7 @@ from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.files import write_arrays
 from dfqonnx.report.html.images import class_sheet, contact_sheet
+from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -34,7 +35,6 @@ from dfqonnx.workflows.preflight import check_file, check_space
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
 OPPONENT = QuantizationConfig(BitWidths(4, 4))  # the student, where a recipe needs one
-CHUNK_VALUES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _classes(
     """Return the network's class of every image; None where it has no classes."""
     net = ProgramModule(teacher.program, channels_last=True).to(context.device)
     found = []
-    for part in torch.split(torch.from_numpy(pixels), max(1, CHUNK_VALUES // pixels[0].size)):
+    for part in torch.split(torch.from_numpy(pixels), images_together(pixels.shape[1:])):
         logits = net(teacher.inputs.to_tensor(part.to(context.device)))[0]
         if logits.dim() != 2 or logits.shape[1] < 2:
             return None

@@ -84,7 +84,7 @@ def test_the_report_places_the_images_between_its_references(dfqonnx: Run, tmp_p
     assert names == {"noise", "dead leaves", "images optimized through this model"}
     shown = dfqonnx(*words, "--preprocess", "zero-one")
     assert "mine.npz" in shown.out
-    assert "Layers furthest off: n " in shown.out
+    assert "divergence are: n " in shown.out
     assert "closer to the training data than" in shown.out or "further from" in shown.out
     alone = dfqonnx(*words, "--preprocess", "zero-one", "--no-references", "--quiet")
     assert float(alone.out) == pytest.approx(found["images"]["divergence"], abs=1e-4)

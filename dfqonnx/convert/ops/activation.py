@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqonnx.convert.op_registry import Numbers, operator
+from dfqonnx.convert.op_registry import Numbers, elementwise, operator
 
-
-@operator("Relu", 6, 13, 14)
-def relu(X: Tensor) -> Tensor:
-    """Return max(0, x)."""
-    return F.relu(X)
+elementwise("Relu", 6, 13, 14, function=F.relu)  # max(0, x)
+elementwise("Sigmoid", 6, 13, function=torch.sigmoid)  # 1 / (1 + exp(-x))
+elementwise("HardSwish", 14, 22, function=F.hardswish)  # x max(0, min(1, x / 6 + 1/2))
+elementwise("Tanh", 6, 13, function=torch.tanh)
+elementwise("Softplus", 1, 22, function=F.softplus)  # log(1 + exp(x))
+elementwise("Softsign", 1, 22, function=F.softsign)  # x / (1 + |x|)
+elementwise("Mish", 18, 22, function=F.mish)  # x tanh(softplus(x))
 
 
 @operator("LeakyRelu", 6, 16)
@@ -51,34 +53,16 @@ def clip(input: Tensor, min: Numbers | None = None, max: Numbers | None = None) 
     return torch.clamp(input, min[0] if min else None, max[0] if max else None)
 
 
-@operator("Sigmoid", 6, 13)
-def sigmoid(X: Tensor) -> Tensor:
-    """Return 1 / (1 + exp(-x))."""
-    return torch.sigmoid(X)
-
-
 @operator("HardSigmoid", 6, 22)
 def hard_sigmoid(X: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Return max(0, min(1, alpha x + beta))."""
     return torch.clamp(X * alpha + beta, 0.0, 1.0)
 
 
-@operator("HardSwish", 14, 22)
-def hard_swish(X: Tensor) -> Tensor:
-    """Return x max(0, min(1, x / 6 + 1/2))."""
-    return F.hardswish(X)
-
-
 @operator("Swish", 24)
 def swish(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Return x sigmoid(alpha x)."""
     return F.silu(X) if alpha == 1.0 else X * torch.sigmoid(X * alpha)
-
-
-@operator("Tanh", 6, 13)
-def tanh(input: Tensor) -> Tensor:
-    """Return the hyperbolic tangent."""
-    return torch.tanh(input)
 
 
 @operator("Elu", 6, 22)
@@ -101,28 +85,10 @@ def selu(
     return F.elu(X, alpha) * gamma
 
 
-@operator("Softplus", 1, 22)
-def softplus(X: Tensor) -> Tensor:
-    """Return log(1 + exp(x))."""
-    return F.softplus(X)
-
-
-@operator("Softsign", 1, 22)
-def softsign(input: Tensor) -> Tensor:
-    """Return x / (1 + |x|)."""
-    return F.softsign(input)
-
-
 @operator("Gelu", 20)
 def gelu(X: Tensor, *, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """Return x Phi(x), or its tanh approximation."""
     return F.gelu(X, approximate=approximate)
-
-
-@operator("Mish", 18, 22)
-def mish(X: Tensor) -> Tensor:
-    """Return x tanh(softplus(x))."""
-    return F.mish(X)
 
 
 @operator("Shrink", 9)

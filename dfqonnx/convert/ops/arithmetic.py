@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from dfqonnx.convert.op_registry import operator
-
-
-@operator("Add", 7, 13, 14)
-def add(A: Tensor, B: Tensor) -> Tensor:
-    """Return a + b."""
-    return A + B
-
-
-@operator("Sub", 7, 13, 14)
-def sub(A: Tensor, B: Tensor) -> Tensor:
-    """Return a - b."""
-    return A - B
-
-
-@operator("Mul", 7, 13, 14)
-def mul(A: Tensor, B: Tensor) -> Tensor:
-    """Return a b."""
-    return A * B
+from dfqonnx.convert.op_registry import elementwise, operator
 
 
 @operator("Div", 7, 13, 14)
@@ -73,36 +54,28 @@ def min_(*data_0: Tensor) -> Tensor:
     return functools.reduce(torch.minimum, data_0)
 
 
-def _unary(function: Callable[[Tensor], Tensor], name: str) -> Callable[[Tensor], Tensor]:
-    def unary(input: Tensor) -> Tensor:
-        return function(input)
-
-    unary.__name__ = unary.__qualname__ = name.lower()
-    return unary
-
-
-for _name, _since, _function in (
-    ("Abs", (6, 13), torch.abs),
-    ("Neg", (6, 13), torch.neg),
-    ("Sign", (9, 13), torch.sign),
-    ("Exp", (6, 13), torch.exp),
-    ("Log", (6, 13), torch.log),
-    ("Sqrt", (6, 13), torch.sqrt),
-    ("Reciprocal", (6, 13), torch.reciprocal),
-    ("Erf", (9, 13), torch.erf),
-    ("Floor", (6, 13), torch.floor),
-    ("Ceil", (6, 13), torch.ceil),
-    ("Round", (11, 22), torch.round),
-    ("Sin", (7, 22), torch.sin),
-    ("Cos", (7, 22), torch.cos),
-    ("Tan", (7, 22), torch.tan),
-    ("Asin", (7, 22), torch.asin),
-    ("Acos", (7, 22), torch.acos),
-    ("Atan", (7, 22), torch.atan),
-    ("Sinh", (9, 22), torch.sinh),
-    ("Cosh", (9, 22), torch.cosh),
-    ("Asinh", (9, 22), torch.asinh),
-    ("Acosh", (9, 22), torch.acosh),
-    ("Atanh", (9, 22), torch.atanh),
-):
-    operator(_name, *_since)(_unary(_function, _name))
+elementwise("Add", 7, 13, 14, function=torch.add, inputs=2)
+elementwise("Sub", 7, 13, 14, function=torch.sub, inputs=2)
+elementwise("Mul", 7, 13, 14, function=torch.mul, inputs=2)
+elementwise("Abs", 6, 13, function=torch.abs)
+elementwise("Neg", 6, 13, function=torch.neg)
+elementwise("Sign", 9, 13, function=torch.sign)
+elementwise("Exp", 6, 13, function=torch.exp)
+elementwise("Log", 6, 13, function=torch.log)
+elementwise("Sqrt", 6, 13, function=torch.sqrt)
+elementwise("Reciprocal", 6, 13, function=torch.reciprocal)
+elementwise("Erf", 9, 13, function=torch.erf)
+elementwise("Floor", 6, 13, function=torch.floor)
+elementwise("Ceil", 6, 13, function=torch.ceil)
+elementwise("Round", 11, 22, function=torch.round)
+elementwise("Sin", 7, 22, function=torch.sin)
+elementwise("Cos", 7, 22, function=torch.cos)
+elementwise("Tan", 7, 22, function=torch.tan)
+elementwise("Asin", 7, 22, function=torch.asin)
+elementwise("Acos", 7, 22, function=torch.acos)
+elementwise("Atan", 7, 22, function=torch.atan)
+elementwise("Sinh", 9, 22, function=torch.sinh)
+elementwise("Cosh", 9, 22, function=torch.cosh)
+elementwise("Asinh", 9, 22, function=torch.asinh)
+elementwise("Acosh", 9, 22, function=torch.acosh)
+elementwise("Atanh", 9, 22, function=torch.atanh)
