@@ -47,10 +47,7 @@ def run_student(
 
 
 def class_agreement(
-    student: Student,
-    data: EvalData | None,
-    found: Evaluation,
-    inputs: InputFormat,
+    student: Student, data: EvalData | None, found: Evaluation, inputs: InputFormat
 ) -> float | None:
     """Return the share of evaluation images that torch student and deployed file class alike.
 
@@ -63,10 +60,7 @@ def class_agreement(
 
 
 def untrained_top1(
-    student: Student,
-    untrained: Mapping[str, Tensor],
-    data: EvalData | None,
-    inputs: InputFormat,
+    student: Student, untrained: Mapping[str, Tensor], data: EvalData | None, inputs: InputFormat
 ) -> Interval | None:
     """Return the labeled accuracy, in percent, of `student` with its parameters before training.
 

@@ -10,12 +10,16 @@ from dfqonnx.core.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class RunContext:
-    """The circumstances of a run; none of them decides what is computed."""
+    """The circumstances of a run; none of them decides what is computed.
+
+    Without `budget_seconds`, the wall clock that a stage may take, the recipe and the network
+    decide, the same on every machine.
+    """
 
     seed: int = 0  # of every random choice
     device: str = "cpu"  # of torch, `cpu` or `cuda`
     progress: Progress = field(default_factory=SilentProgress)
-    budget_seconds: float | None = None  # of a stage; None: recipe and network decide
+    budget_seconds: float | None = None
 
     def with_budget(self, seconds: float | None) -> Self:
         """Return the context of a stage that may take `seconds` of wall clock."""

@@ -59,11 +59,7 @@ class Preprocessing:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, name: str) -> Self:
-        """Build from the keys of a YAML file.
-
-        Raises:
-            UsageError: an unknown or missing key, or a value of the wrong kind.
-        """
+        """Build from the keys of a YAML file; an unknown key or an odd value is a UsageError."""
         known = {"scale", "mean", "std", "layout", "channels"}
         unknown = sorted(set(values) - known - {"name"})
         if unknown:
@@ -131,11 +127,7 @@ PRESETS: Mapping[str, Preprocessing] = {
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How pixels become the input tensor of one model.
-
-    Raises:
-        UsageError: the preprocessing does not fit the shape.
-    """
+    """How pixels become the input of one model; what does not fit its shape is a UsageError."""
 
     preprocessing: Preprocessing
     shape: tuple[int, ...]  # of the model's input without the batch axis, in the model's own layout

@@ -50,11 +50,7 @@ class BitWidths:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `8`, `4`, `w4a8`.
-
-        Raises:
-            UsageError: not one of these forms, or a width outside 2..8.
-        """
+        """Read `8`, `4`, `w4a8`; another form, or a width outside 2..8, is a UsageError."""
         match = re.fullmatch(r"(\d+)|w(\d+)a(\d+)", text.strip().lower())
         if match is None:
             raise UsageError(
@@ -144,18 +140,15 @@ INT8 = NumberFormat(signed=True, zero_points=False)
 class QuantizationConfig:
     """What the user asks of the quantizer.
 
-    Attributes:
-        bits: widths of weights and of Conv, Gemm and MatMul inputs.
-        first_last_bits: width of the first and last layer's weights (8 is the second published
-            convention); None leaves them at `bits.weights`.
-        residual_bits: width of elementwise operands, network input and classifier input.
-        weight_storage: `auto` packs narrow weights where the target can; `int8` keeps every weight
-            in an 8-bit container, which older runtimes load, too.
+    `first_last_bits` is the width of the first and last layer's weights (8 is the second published
+    convention); None leaves them at `bits.weights`. The `weight_storage` `auto` packs narrow
+    weights where the target can; `int8` keeps every weight in an 8-bit container, which older
+    runtimes load, too.
     """
 
-    bits: BitWidths
+    bits: BitWidths  # of weights and of Conv, Gemm and MatMul inputs
     first_last_bits: int | None = None
-    residual_bits: int = 8
+    residual_bits: int = 8  # of elementwise operands, network input and classifier input
     weight_storage: Storage = "auto"
 
     def __post_init__(self) -> None:

@@ -30,7 +30,6 @@ class ActivationQuantizer:
     Attributes:
         name: unique key; equals `tensor` when the quantizer stands at the producer.
         tensor: value name on the normalized graph.
-        grid: its integers.
         consumers: names of the nodes that read through this quantizer, a consumer-side requantizer
             of a tensor that is already quantized, more finely, at its producer. Empty for a
             quantizer at the producer, which every consumer sees.

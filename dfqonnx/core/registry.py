@@ -24,11 +24,7 @@ class Registry(Generic[V]):
         self._known: dict[str, V] = {}
 
     def add(self, name: str) -> Callable[[V], V]:
-        """Return a decorator that registers its argument under `name`.
-
-        Raises:
-            InternalError: the name is taken.
-        """
+        """Return a decorator that registers its argument under `name`, which must be free."""
 
         def register(value: V) -> V:
             if name in self._known:
@@ -39,11 +35,7 @@ class Registry(Generic[V]):
         return register
 
     def __getitem__(self, name: str) -> V:
-        """Return the value registered under `name`.
-
-        Raises:
-            UsageError: the name is unknown; the message lists the known ones and the nearest.
-        """
+        """Return the value of `name`; for an unknown one a UsageError lists the known ones."""
         if name not in self._known:
             raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, self)}")
         return self._known[name]

@@ -31,10 +31,7 @@ class BatchSizes:
 
 
 def choose_batch_sizes(config: DistillationConfig, values: int, context: RunContext) -> BatchSizes:
-    """Return how many images a student is initialized and trained on at once.
-
-    `values` is the number of values per image that pass activation quantizers.
-    """
+    """Return the images at once; `values` of each pass activation quantizers."""
     memory = available_bytes(context)
     calibration = fitting_batch(config.batch_size, values, memory=memory)
     asked, training = config.batch_size, calibration

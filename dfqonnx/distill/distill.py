@@ -142,10 +142,7 @@ def generators_in_training(images: SyntheticImages) -> OnlineGenerators | None:
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:
-    """Return whether the trained student is kept.
-
-    `after` is its held-out agreement; `rejected` says that it diverges on dead leaves.
-    """
+    """Return whether the trained student is kept; one `rejected` diverges on dead leaves."""
     reason = state.stop_reason
     if not reason and after.worse_than(state.before):
         reason = "training moved the student away from its teacher on held-out synthetic images"

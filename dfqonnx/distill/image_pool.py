@@ -117,10 +117,7 @@ class Batch:
 
 
 def flip_and_shift(images: Tensor, *, flip: bool, shift: float, generator: Generator) -> Tensor:
-    """Return images (N, H, W, C) flipped left to right with probability 1/2 and shifted.
-
-    `shift` is the largest shift as a fraction of the side.
-    """
+    """Return images (N, H, W, C), half of them mirrored, shifted by up to `shift` of their side."""
     n, height, width = images.shape[:3]
     rows = _shifted_indices(n, height, round(shift * height), generator)  # (N, H)
     columns = _shifted_indices(n, width, round(shift * width), generator)  # (N, W)

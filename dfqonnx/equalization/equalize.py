@@ -34,10 +34,8 @@ from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 _SPREAD_IMAGES = 4  # to measure the spread of channels before an InstanceNormalization on
-_RANGE_PIXELS, _RANGE_IMAGES = (
-    200_000,
-    64,
-)  # to measure ranges on: all images together; images at most
+_RANGE_PIXELS = 200_000  # to measure ranges on, all images together
+_RANGE_IMAGES = 64  # at most
 
 
 @dataclass(frozen=True)

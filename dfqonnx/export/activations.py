@@ -42,9 +42,7 @@ from dfqonnx.export.strided_shortcut import find_chain, replace_chain
 
 
 def insert_quantizer(
-    editor: GraphEditor,
-    quantizer: ActivationQuantizer,
-    params: ActivationParameters,
+    editor: GraphEditor, quantizer: ActivationQuantizer, params: ActivationParameters
 ) -> None:
     """Put `quantizer` in."""
     source, top = editor.values[quantizer.tensor], quantizer.clip_max

@@ -84,11 +84,7 @@ def export(
 
 
 def check(model: ir.Model) -> onnx.ModelProto:
-    """Return `model` as a proto that passed ONNX's full check.
-
-    Raises:
-        InternalError: it did not.
-    """
+    """Return `model` as a proto that passed ONNX's full check; else raise an InternalError."""
     proto = ir.to_proto(model)
     try:
         onnx.checker.check_model(proto, full_check=True)

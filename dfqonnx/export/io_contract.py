@@ -26,15 +26,10 @@ def restore(editor: GraphEditor, contract: Contract) -> None:
         _cast_input(editor, inputs[port.name], port)
     graph.inputs[:] = [inputs[port.name] for port in contract.inputs]
     graph.outputs[:] = [_cast_output(editor, outputs[p.name], p) for p in contract.outputs]
-    for port, value in zip(contract.inputs, graph.inputs, strict=True):
-        _declare(value, port)
-    for port, value in zip(contract.outputs, graph.outputs, strict=True):
-        _declare(value, port)
-
-
-def _declare(value: ir.Value, port: ValueInfo) -> None:
-    value.type = ir.TensorType(ir.DataType(port.dtype))
-    value.shape = None if port.shape is None else ir.Shape(port.shape)
+    ports, values = (*contract.inputs, *contract.outputs), (*graph.inputs, *graph.outputs)
+    for port, value in zip(ports, values, strict=True):
+        value.type = ir.TensorType(ir.DataType(port.dtype))
+        value.shape = None if port.shape is None else ir.Shape(port.shape)
 
 
 def _cast_input(editor: GraphEditor, value: ir.Value, port: ValueInfo) -> None:

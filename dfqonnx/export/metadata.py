@@ -60,11 +60,7 @@ def attach(model: ir.Model, own: Mapping[str, str], added: Mapping[str, str]) ->
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata properties of the model at `path`.
-
-    Raises:
-        UsageError: not a readable ONNX file.
-    """
+    """Return the metadata of the model at `path`; a UsageError where it is not readable ONNX."""
     try:
         proto = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:

@@ -43,11 +43,7 @@ def insert_weight(
 
 
 def check_weight(quantizer: WeightQuantizer, params: WeightParameters, node: ir.Node) -> None:
-    """Hold `params` against the grid and the float weight of `node`.
-
-    Raises:
-        InternalError: they do not fit.
-    """
+    """Hold `params` against the grid and the weight of `node`; a misfit is an InternalError."""
     weight, codes, scales = node.inputs[1], params.codes, params.scale.shape
     grid, axis = quantizer.grid, quantizer.axis
     shape = None if weight is None or weight.shape is None else tuple(weight.shape)

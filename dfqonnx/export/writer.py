@@ -6,7 +6,6 @@ renamed first, so that the model never names data that are not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -30,7 +29,8 @@ def write(model: ir.Model, path: Path, *, limit: int = _PROTOBUF_LIMIT) -> int:
         EnvironmentProblem: the disk is full or fails, or the folder is not writable.
         InternalError: the model does not pass ONNX's checker.
     """
-    if sum(tensor.nbytes for tensor in _tensors(model)) < limit:
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    if sum(tensor.nbytes for tensor in tensors if tensor is not None) < limit:
         files = {path: [check(model).SerializeToString(deterministic=True)]}
     else:
         blob = path.with_name(path.name + ".data")
@@ -41,11 +41,6 @@ def write(model: ir.Model, path: Path, *, limit: int = _PROTOBUF_LIMIT) -> int:
             with place.open("xb") as handle:
                 handle.writelines(parts)
     return sum(len(part) for parts in files.values() for part in parts)
-
-
-def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    values = model.graph.initializers.values()
-    return (value.const_value for value in values if value.const_value is not None)
 
 
 def _split(model: ir.Model, location: str) -> tuple[onnx.ModelProto, list[bytes]]:

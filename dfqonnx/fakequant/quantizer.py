@@ -55,7 +55,7 @@ class ScaleGradient(NamedTuple):
     rectify: bool = False  # a Relu is part of it: nothing passes back to values below 0
 
 
-class _PerTensor(torch.autograd.Function):
+class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, scale: Tensor, rule: ScaleGradient) -> Tensor:
         out = fake_quantize(value, scale, (rule.low, rule.high))
@@ -63,6 +63,8 @@ class _PerTensor(torch.autograd.Function):
         ctx.rule = rule
         return out
 
+
+class _PerTensor(_FakeQuantize):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         value, scale, out = ctx.saved_tensors
@@ -79,14 +81,7 @@ class _PerTensor(torch.autograd.Function):
         return passed, (total * g / scale).reshape(scale.shape), None
 
 
-class _PerChannel(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, scale: Tensor, rule: ScaleGradient) -> Tensor:
-        out = fake_quantize(value, scale, (rule.low, rule.high))
-        ctx.save_for_backward(value, scale, out)
-        ctx.rule = rule
-        return out
-
+class _PerChannel(_FakeQuantize):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         value, scale, out = ctx.saved_tensors

@@ -122,11 +122,7 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def count_activations(self, x: Tensor) -> int:
-        """Return how many numbers per image pass the activation quantizers; counts multiply-adds.
-
-        Training keeps about four of each: a node's output, what the quantizer makes of it, and
-        their gradients.
-        """
+        """Return how many values per image pass activation quantizers; count multiply-adds."""
         counts: list[int] = []
 
         def observe(_: FakeQuantizer, values: Inputs) -> None:
@@ -163,11 +159,7 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Set every trained parameter from `save_state`.
-
-        Raises:
-            InternalError: the state belongs to another student.
-        """
+        """Set every trained parameter from the `save_state` of this student, else InternalError."""
         named = dict(self._named())
         if named.keys() != state.keys():
             odd = sorted(named.keys() ^ state.keys())[0]

@@ -63,7 +63,8 @@ def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
         return FLOAT_WEIGHT
     if missing:
         return f"its input {missing[0]!r} is not quantized"
-    if any(_width(n, context) in _FOUR_BITS for n in data):
+    codes = [context.makers[n].input[0] for n in data]
+    if any(context.initializers.get(name) in _FOUR_BITS for name in codes):
         return "a 4-bit type goes into DequantizeLinear; integer kernels take 8 bits"
     output = node.output[0]
     if kernel.output == "always" and not context.quantized_after(output):
@@ -71,11 +72,6 @@ def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
             "a graph output and not quantized" if output in context.outputs else "not quantized"
         )
     return f"it is quantized on all sides, but {target.runtime} did not fuse it"
-
-
-def _width(name: str, context: Context) -> int:
-    codes = context.makers[name].input[0]
-    return int(context.initializers.get(codes, 0))
 
 
 def _activation(node: onnx.NodeProto, context: Context) -> str:

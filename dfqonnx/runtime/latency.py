@@ -42,10 +42,7 @@ def measure_latency(
     seconds: float = 2.0,
     provider: Provider = "cpu",
 ) -> Latency:
-    """Time both files on the batch `x` for about `seconds`.
-
-    Its length is the batch size, unless the teacher fixes another.
-    """
+    """Time both files on `x`, one batch unless the teacher fixes another, for about `seconds`."""
     sessions = [Session(path, threads=threads, provider=provider) for path in (teacher, student)]
     batch = sessions[0].batch or len(x)
     x = np.resize(x, (batch, *x.shape[1:]))

@@ -155,11 +155,7 @@ class Session:
         self.batch = self.inputs[0].shape[0] if self.inputs[0].shape else None
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-        """Run once with exactly these feeds.
-
-        Raises:
-            UsageError: the runtime refuses the feeds.
-        """
+        """Run once with exactly these feeds; a UsageError where the runtime refuses them."""
         try:
             found: list[Array] = self._session.run(outputs, dict(feeds))
         except Exception as error:  # noqa: BLE001 - the runtime raises a class per status code
@@ -209,11 +205,7 @@ class Session:
 
 
 def providers() -> tuple[str, ...]:
-    """Return what the installed ONNX Runtime can run on.
-
-    Raises:
-        EnvironmentProblem: none is installed, or several.
-    """
+    """Return what the installed ONNX Runtime can run on; raises what `require_runtime` raises."""
     return tuple(_runtime().get_available_providers())
 
 
