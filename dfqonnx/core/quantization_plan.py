@@ -124,7 +124,7 @@ class WeightParameters:
 
     codes: NDArray[np.int8 | np.uint8]  # in the target's container, the weight's shape
     scale: NDArray[np.float32]  # one per output channel
-    bias: NDArray[np.int32] | None  # one per output channel, at scale `s_x * scale`
+    bias: NDArray[np.int32] | None  # per channel, at scale `s_x * scale`; None without one
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class BatchSizes:
 
 
 def choose_batch_sizes(config: DistillationConfig, values: int, context: RunContext) -> BatchSizes:
-    """Return the images at once; `values` of each pass activation quantizers."""
+    """Return the images at once, of each of which `values` numbers pass activation quantizers."""
     memory = available_bytes(context)
     calibration = fitting_batch(config.batch_size, values, memory=memory)
     asked, training = config.batch_size, calibration

@@ -43,7 +43,7 @@ def training_budget(
     images takes away from it; `needs_training` knows the exceptions. With activations of eight bits
     and a student that is near already, less work brings as much.
 
-    `bits` are the narrowest widths; `error` and `kl` (in nats) are those of the untrained student.
+    `bits` are the narrowest; `error` and `kl` (nats) are the untrained student's, None if unknown.
     """
     narrow = min(bits.weights, bits.activations)
     if narrow == 8:

@@ -51,7 +51,7 @@ def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> Ops
 
 
 def check_operators(model: ir.Model, target: TargetProfile) -> None:
-    """Refuse, before anything slow, a model that none of the target's opsets can hold."""
+    """Raise UnsupportedModel, before anything slow, where none of the target's opsets holds it."""
     choose_opset(model, target, packed=False)
 
 

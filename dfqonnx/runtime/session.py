@@ -176,9 +176,9 @@ class Session:
     ) -> dict[str, Array]:
         """Run over the first axis of all feeds, of equal length, in pieces and join the results.
 
-        `size` is the images at once where the model leaves it free; as many as memory holds when
-        None. An output whose pieces do not fit together (images not on the first axis, or a list
-        whose length depends on what is seen) comes as a row of all its values.
+        `size` is the images at once where the model leaves it free; None takes as many as memory
+        holds. `outputs` of None are all. One whose pieces do not fit together (images not on the
+        first axis, or a list whose length depends on what is seen) is a row of all its values.
         """
         names = list(outputs or (port.name for port in self.outputs))
         feeds = {name: self._typed(name, array) for name, array in feeds.items()}
