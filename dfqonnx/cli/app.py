@@ -38,23 +38,15 @@ for command in (run, *MEASURES, synth, similarity, doctor, recipes, targets):
     app.command()(command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"dfqonnx {__version__}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def _main(
     context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Quantize an ONNX network to 8 to 2 bits without any data, and measure the result."""
+    if version:
+        typer.echo(f"dfqonnx {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

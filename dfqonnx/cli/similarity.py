@@ -65,10 +65,7 @@ def _json_content(found: Similarity) -> dict[str, Any]:
         "batchnorm": found.batchnorm,
         "preprocess": dataclasses.asdict(found.preprocess),
         "images": {"path": found.images, "note": found.note, **_numbers(found.divergence)},
-        "references": [
-            {"name": reference.name, **_numbers(reference.divergence)}
-            for reference in found.references
-        ],
+        "references": [{"name": r.name, **_numbers(r.divergence)} for r in found.references],
     }
 
 
