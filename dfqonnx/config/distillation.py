@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from dfqonnx.config.bounds import check_fractions, check_least, check_milestones, check_positive
 from dfqonnx.config.loss_terms import STUDENT_LOSSES, LossTerm, read_terms
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
@@ -49,10 +50,7 @@ class EqualizationConfig:
     activation_ranges: Ranges = "images"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.activation_balancing <= 1:
-            raise UsageError(
-                f"equalization.activation_balancing {self.activation_balancing}: must be in 0..1"
-            )
+        check_fractions(self, "equalization", "activation_balancing")
         if self.bias_absorption and not self.cross_layer:
             raise UsageError("equalization.bias_absorption: needs cross_layer: true beside it")
 
@@ -60,10 +58,7 @@ class EqualizationConfig:
 Kind = Literal["adam", "sgd"]
 LRSchedule = Literal["cosine", "constant", "steps"]
 Rounding = Literal["soft", "ste"]
-LEARNING_RATES: dict[Rounding, tuple[float, float]] = {
-    "soft": (1e-2, 1e-2),
-    "ste": (4e-4, 4e-3),
-}
+LEARNING_RATES: dict[Rounding, tuple[float, float]] = {"soft": (1e-2, 1e-2), "ste": (4e-4, 4e-3)}
 
 
 def _student_terms(values: Any) -> tuple[LossTerm, ...]:
@@ -110,24 +105,11 @@ class OptimizerConfig:
         for key, rate in zip(("weight_lr", "scale_lr"), LEARNING_RATES[self.rounding], strict=True):
             if getattr(self, key) is None:
                 object.__setattr__(self, key, rate)
-            if getattr(self, key) <= 0:
-                raise UsageError(
-                    f"distillation.optimizer.{key} {getattr(self, key)}: must be above 0"
-                )
-        for key in ("max_grad_norm", "weight_decay"):
-            if getattr(self, key) < 0:
-                raise UsageError(
-                    f"distillation.optimizer.{key} {getattr(self, key)}: must be 0 or more"
-                )
-        for key in ("warmup", "min_lr_ratio", "momentum"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(
-                    f"distillation.optimizer.{key} {getattr(self, key)}: must be in 0..1"
-                )
-        if any(not 0 < m < 1 for m in self.milestones):
-            raise UsageError(
-                f"distillation.optimizer.milestones {list(self.milestones)}: must be in 0..1"
-            )
+        where = "distillation.optimizer"
+        check_positive(self, where, "weight_lr", "scale_lr")
+        check_least(self, where, max_grad_norm=0, weight_decay=0)
+        check_fractions(self, where, "warmup", "min_lr_ratio", "momentum")
+        check_milestones(self.milestones, where)
 
     def lr_factor(self, done: float) -> float:
         """Return the learning rate over its peak when a fraction `done` of the steps is over."""
@@ -188,17 +170,9 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))
-        if self.steps is not None and self.steps < 0:
-            raise UsageError(f"distillation.steps {self.steps}: must be 0 or more")
-        for key in ("batch_size", "temperature", "calibration_images"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be above 0")
-        for key in ("holdout_images", "perturb", "guard_images"):
-            if getattr(self, key) < 0:
-                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be 0 or more")
-        for key in ("mixup", "weight_averaging"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(f"distillation.{key} {getattr(self, key)}: must be in 0..1")
+        check_least(self, "distillation", steps=0, holdout_images=0, perturb=0, guard_images=0)
+        check_positive(self, "distillation", "batch_size", "temperature", "calibration_images")
+        check_fractions(self, "distillation", "mixup", "weight_averaging")
         if any(d <= 0 for d in self.gptq_damping):
             raise UsageError(
                 f"distillation.gptq_damping {list(self.gptq_damping)}: every value must be above 0"

@@ -31,18 +31,9 @@ from dfqonnx.errors import UsageError, did_you_mean
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
-    "drop",
-    "estimated_drop",
-    "top1",
-    "agreement",
-    "sqnr",
-    "psnr",
-    "iou",
-    "size",
-    "bytes",
-    "speedup",
-    "float_nodes",
-]
+    "drop", "estimated_drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes",
+    "speedup", "float_nodes",
+]  # fmt: skip
 EXAMPLE = "drop<=1.0"
 
 _OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")

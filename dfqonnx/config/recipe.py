@@ -118,9 +118,7 @@ def read_recipe_file(path: Path, *, scale: str | None = None) -> Recipe:
     """
     where = f"recipe {path}"
     values = _at_scale(read_mapping(path, what="recipe"), scale, where=where)
-    for trail, key, known in _unknown_keys(Recipe, values, ()):
-        advice = _advice(key, known)
-        raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
+    _check_keys(Recipe, values, (), where=where)
     try:
         return TypeAdapter(Recipe).validate_python({"name": path.stem, **values})
     except ValidationError as error:
@@ -144,9 +142,7 @@ def _at_scale(values: dict[str, Any], scale: str | None, *, where: str) -> dict[
     if not isinstance(scales, Mapping) or not all(isinstance(v, Mapping) for v in scales.values()):
         raise UsageError(f"{where}: {SCALES} = {scales!r}: expected a mapping for each scale")
     for name, overlay in scales.items():
-        for trail, key, known in _unknown_keys(Recipe, overlay, (SCALES, str(name))):
-            advice = _advice(key, known)
-            raise UsageError(f"{where}: unknown key {'.'.join((*trail, key))!r}{advice}")
+        _check_keys(Recipe, overlay, (SCALES, str(name)), where=where)
     if scale is None:
         return _overlaid({"scale": QUICK, **rest}, scales[QUICK]) if QUICK in scales else rest
     if scale not in scales:
@@ -187,17 +183,18 @@ def write_recipe(recipe: Recipe, *, header: str = "") -> str:
     return comments + yaml.safe_dump(recipe_values(recipe), sort_keys=False, width=100)
 
 
-def _unknown_keys(
-    cls: type, values: Mapping[str, Any], trail: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
-    """Yield (trail, key, known keys) of every key that the dataclass tree does not have."""
+def _check_keys(
+    cls: type, values: Mapping[str, Any], trail: tuple[str, ...], *, where: str
+) -> None:
+    """Refuse a key that the dataclass tree below `cls`, itself below `trail`, does not have."""
     hints = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]
     for key, value in values.items():
         if key not in known:
-            yield trail, str(key), known
-        elif isinstance(value, Mapping) and _is_config(hints[key]):
-            yield from _unknown_keys(hints[key], value, (*trail, key))
+            advice = _advice(str(key), known)
+            raise UsageError(f"{where}: unknown key {'.'.join((*trail, str(key)))!r}{advice}")
+        if isinstance(value, Mapping) and _is_config(hints[key]):
+            _check_keys(hints[key], value, (*trail, key), where=where)
 
 
 def _is_config(kind: Any) -> bool:

@@ -9,12 +9,12 @@ co_training: {...}           the networks it trains against (`CoTrainingConfig`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from dfqonnx.config.bounds import check_fractions, check_least, check_milestones, check_positive
 from dfqonnx.config.loss_terms import IMAGE_LOSSES, LossTerm, read_terms
 from dfqonnx.errors import UsageError
 
@@ -64,11 +64,11 @@ class PixelOptimizationConfig:
     clamp: bool = True
 
     def __post_init__(self) -> None:
-        least = {"first_batch_steps": 0, "batch_steps": 0, "patience": 1}
-        _check_least(self, least, where="synthesis.pixels")
-        _check_rate(self.lr, self.betas, where="synthesis.pixels")
-        if not 0 <= self.min_lr_ratio <= 1:
-            raise UsageError(f"synthesis.pixels.min_lr_ratio {self.min_lr_ratio}: must be in 0..1")
+        where = "synthesis.pixels"
+        check_least(self, where, first_batch_steps=0, batch_steps=0, patience=1)
+        check_positive(self, where, "lr")
+        _check_betas(self.betas, where)
+        check_fractions(self, where, "min_lr_ratio")
         if not 0 <= self.jitter < 0.5:
             raise UsageError(
                 f"synthesis.pixels.jitter {self.jitter}: must be in 0..0.5, 0.5 excluded"
@@ -110,18 +110,16 @@ class GeneratorConfig:
     checkpoint: str = ""
 
     def __post_init__(self) -> None:
-        least = {"latent": 1, "iterations": 0, "warmup_iterations": 0, "batch_size": 2}
-        _check_least(self, least, where="synthesis.generator")
-        _check_rate(self.lr, self.betas, where="synthesis.generator")
+        where = "synthesis.generator"
+        check_least(self, where, latent=1, iterations=0, warmup_iterations=0, batch_size=2)
+        check_positive(self, where, "lr")
+        _check_betas(self.betas, where)
         if not 0 < self.width_multiplier <= 4:
             raise UsageError(
                 f"synthesis.generator.width_multiplier {self.width_multiplier}: must be above 0, "
                 "4 at most"
             )
-        if any(not 0 < m < 1 for m in self.milestones):
-            raise UsageError(
-                f"synthesis.generator.milestones {list(self.milestones)}: must be in 0..1"
-            )
+        check_milestones(self.milestones, where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,17 +149,9 @@ class CoTrainingConfig:
     opponent_weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        least = {"generators": 1, "students": 1, "student_steps": 0}
-        _check_least(self, least, where="synthesis.co_training")
-        if self.opponent_lr <= 0:
-            raise UsageError(
-                f"synthesis.co_training.opponent_lr {self.opponent_lr}: must be above 0"
-            )
-        if self.opponent_weight_decay < 0:
-            raise UsageError(
-                "synthesis.co_training.opponent_weight_decay "
-                f"{self.opponent_weight_decay}: must be 0 or more"
-            )
+        where = "synthesis.co_training"
+        check_least(self, where, generators=1, students=1, student_steps=0, opponent_weight_decay=0)
+        check_positive(self, where, "opponent_lr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,30 +191,18 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _image_terms(self.losses))
-        _check_least(self, {"images": 2, "batch_size": 2}, where="synthesis")
+        check_least(self, "synthesis", images=2, batch_size=2)
         if not 0 < self.budget_scale <= 100:
             raise UsageError(
                 f"synthesis.budget_scale {self.budget_scale}: must be above 0, 100 at most"
             )
-        for key in ("dead_leaves_fraction", "two_class_fraction"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(f"synthesis.{key} {getattr(self, key)}: must be in 0..1")
+        check_fractions(self, "synthesis", "dead_leaves_fraction", "two_class_fraction")
 
     def weight(self, name: str) -> float:
         """Return the weight of a loss; 0 for one that is not named."""
         return next((term.weight for term in self.losses if term.name == name), 0.0)
 
 
-def _check_least(config: object, least: Mapping[str, int], *, where: str) -> None:
-    """Refuse numbers below their least value; None is open."""
-    for key, bound in least.items():
-        value = getattr(config, key)
-        if value is not None and value < bound:
-            raise UsageError(f"{where}.{key} {value}: must be {bound} or more")
-
-
-def _check_rate(rate: float, betas: tuple[float, float], *, where: str) -> None:
-    if rate <= 0:
-        raise UsageError(f"{where}.lr {rate}: must be above 0")
+def _check_betas(betas: tuple[float, float], where: str) -> None:
     if any(not 0 <= beta < 1 for beta in betas):
         raise UsageError(f"{where}.betas {list(betas)}: must be in 0..1, 1 excluded")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import onnx
 
-_PIECE = 2**20
-
 
 @dataclass(frozen=True)
 class FileFacts:
@@ -22,10 +20,8 @@ class FileFacts:
 
 def measure_file(path: Path) -> FileFacts:
     """Return size and hash of the model at `path`."""
-    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        while piece := handle.read(_PIECE):
-            digest.update(piece)
+        digest = hashlib.file_digest(handle, "sha256")
     proto = onnx.load(path, load_external_data=False)
     places = {
         entry.value

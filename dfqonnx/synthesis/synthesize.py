@@ -111,23 +111,19 @@ def synthesize(
 def _decide(
     config: SynthesisConfig, cost: TeacherCost, shape: tuple[int, ...], scale: float
 ) -> tuple[str, str, SynthesisPlan]:
-    """Return the source's name, why, and how many images and steps."""
-    name, reason = _choose_source(config, shape)
+    """Return the source's name, why where the recipe leaves it open, and how much to make."""
+    name, reason = config.source, ""
+    if name == AUTO and len(shape) == 3:
+        name, reason = "optimized", "images optimized through the teacher"
+    elif name == AUTO:
+        form = "x".join(map(str, shape)) or "scalar"
+        name = "noise"
+        reason = f"Gaussian noise, because the model reads {form} values and no image"
     plan = plan_synthesis(config, cost, shape, scale=scale)
     if name == "optimized" and not plan.optimized and config.dead_leaves_fraction < 1.0:
         name = "dead-leaves"
         reason = "dead leaves, because the network is too large to optimize images through it"
     return name, reason, plan if name == "optimized" else replace(plan, optimized=0)
-
-
-def _choose_source(config: SynthesisConfig, shape: tuple[int, ...]) -> tuple[str, str]:
-    """Return the source's name, and why where the recipe leaves it open."""
-    if config.source != AUTO:
-        return config.source, ""
-    if len(shape) != 3:
-        form = "x".join(map(str, shape)) or "scalar"
-        return "noise", f"Gaussian noise, because the model reads {form} values and no image"
-    return "optimized", "images optimized through the teacher"
 
 
 def _divergence(pixels: Tensor, context: SynthesisContext, *, batch: int) -> float | None:

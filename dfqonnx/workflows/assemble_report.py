@@ -95,7 +95,13 @@ def assemble_report(
         seed=config.seed,
         preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
         preprocess_guessed=teacher.inputs_guessed,
-        images=_images(run.images, teacher.model.batchnorm),
+        images=ImageFacts(
+            source=run.images.source,
+            count=len(run.images.pixels),
+            batchnorm=teacher.model.batchnorm,
+            guided_by=run.images.reason,
+            divergence=run.images.divergence,
+        ),
         warnings=(*warnings, *report.warnings),
         skipped_rewrites=teacher.model.skipped,
         environment=describe_environment(gpu),
@@ -124,16 +130,6 @@ def write_run(report: Report, run: TrainedRun, folder: Path) -> Report:
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_log(_log_events(images, run.distilled), folder / "log.jsonl")
     return write_report(report, folder, pixels=images.pixels)
-
-
-def _images(images: SyntheticImages, batchnorm: str) -> ImageFacts:
-    return ImageFacts(
-        source=images.source,
-        count=len(images.pixels),
-        batchnorm=batchnorm,
-        guided_by=images.reason,
-        divergence=images.divergence,
-    )
 
 
 def _log_events(images: SyntheticImages, distilled: Distilled) -> Iterator[dict[str, Any]]:

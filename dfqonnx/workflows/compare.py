@@ -43,8 +43,7 @@ def compare(config: CompareConfig, *, progress: Progress | None = None) -> Compa
         EnvironmentProblem: the runtime is missing.
     """
     require_runtime()
-    if config.eval_data is not None:
-        check_eval_data(config.eval_data)
+    check_eval_data(config.eval_data)
     students = tuple(_find_student(named) for named in config.students)
     teacher = config.teacher or _find_common_teacher(config.students)
     check_file(teacher, what="--teacher")

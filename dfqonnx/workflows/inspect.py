@@ -29,11 +29,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     """
     preflight(config)
     target = TARGETS[config.target]
-    context = RunContext(
-        seed=config.seed,
-        device=choose_device(config.device),
-        progress=progress or SilentProgress(),
-    )
+    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     try:
         teacher = open_teacher(
             config.model,

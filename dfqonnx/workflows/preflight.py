@@ -23,8 +23,7 @@ def preflight(config: RunConfig) -> None:
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
     check_file(config.model, what="--model")
-    if config.eval_data is not None:
-        check_eval_data(config.eval_data)
+    check_eval_data(config.eval_data)
     check_images(config.images)
     check_out(config.out)
     check_disk(config)
@@ -49,8 +48,7 @@ def check_validation(config: ValidateConfig) -> None:
     """
     check_file(config.teacher, what="--teacher")
     check_file(config.student, what="--student")
-    if config.eval_data is not None:
-        check_eval_data(config.eval_data)
+    check_eval_data(config.eval_data)
     check_images(config.images)
     if config.out is not None:
         check_out(config.out)
@@ -76,13 +74,13 @@ def check_file(path: Path, *, what: str) -> None:
         raise UsageError(f"{what} {path}: the file is empty; was the download cut short?")
 
 
-def check_eval_data(path: Path) -> None:
-    """Refuse evaluation data that is neither npz, tar nor folder.
+def check_eval_data(path: Path | None) -> None:
+    """Refuse evaluation data that is neither npz, tar nor folder; None is fine.
 
     Raises:
         UsageError: missing or of another kind.
     """
-    if path.is_dir():
+    if path is None or path.is_dir():
         return
     check_file(path, what="--eval-data")
     if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):

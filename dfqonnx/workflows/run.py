@@ -34,12 +34,7 @@ from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
-from dfqonnx.workflows.assemble_report import (
-    RunEvaluation,
-    TrainedRun,
-    assemble_report,
-    write_run,
-)
+from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher

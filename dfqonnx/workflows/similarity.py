@@ -75,7 +75,13 @@ def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = 
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     model, program = open_program(config.model)
     if not model.statistics:
-        raise UnsupportedModel(_explain_missing_statistics(config))
+        raise UnsupportedModel(
+            f"{config.model}: no BatchNormalization is left in this file, so it has no statistics"
+            " of its training data to compare images with; export it again with BatchNormalization"
+            " kept (torch.onnx.export with training=TrainingMode.PRESERVE, or"
+            " do_constant_folding=False), or measure agreement instead: dfqonnx validate"
+            " --teacher T --student S"
+        )
     teacher = add_inputs(model, program, preprocess=config.preprocess, context=context)
     images, count = open_images(config.images, teacher.inputs.image_size)
     context.progress.start("evaluate", count)
@@ -100,15 +106,6 @@ def _divergence(
     )
     statistics = teacher.model.statistics
     return measure_divergence(teacher.program, statistics, batches, context=context)
-
-
-def _explain_missing_statistics(config: SimilarityConfig) -> str:
-    return (
-        f"{config.model}: no BatchNormalization is left in this file, so it has no statistics of"
-        " its training data to compare images with; export it again with BatchNormalization kept"
-        " (torch.onnx.export with training=TrainingMode.PRESERVE, or do_constant_folding=False), or"
-        " measure agreement instead: dfqonnx validate --teacher T --student S"
-    )
 
 
 def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:

@@ -8,7 +8,6 @@ speed and rough agreement, not accuracy.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +20,7 @@ from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
-from dfqonnx.export.metadata import (
-    read_metadata,
-    recorded_image_size,
-    recorded_quantization,
-)
-from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.export.metadata import read_metadata, recorded_image_size, recorded_quantization
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build_report
@@ -37,12 +31,7 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_validation
-from dfqonnx.workflows.resolve_inputs import (
-    ResolvedInputs,
-    open_eval_data,
-    read_real_images,
-    resolve_inputs,
-)
+from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images, resolve_inputs
 
 
 def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Report:
@@ -77,7 +66,12 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     )
     quant = recorded_quantization(metadata)
     estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=real)
-    report = build_report(found, kept_float=_find_float_nodes(model, metadata, inputs))
+    kept_float: set[str] = set()
+    if quant is not None:
+        target = recorded_target(metadata)
+        plan = place_quantizers(model, quant, target, input_signed=inputs.format.signed)
+        kept_float = {node.node for node in plan.floats}  # left in float on purpose
+    report = build_report(found, kept_float=kept_float)
     report = dataclasses.replace(
         report,
         estimated_drop=estimated,
@@ -110,15 +104,3 @@ def _choose_pixels(
     pixels = make_probe_images(size, rng=rng, photo=inputs.is_image)
     progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels
-
-
-def _find_float_nodes(
-    model: NormalizedModel, metadata: Mapping[str, str], inputs: ResolvedInputs
-) -> set[str]:
-    """Return the nodes that the student's run left in float on purpose."""
-    quant = recorded_quantization(metadata)
-    if quant is None:
-        return set()
-    target = recorded_target(metadata)
-    plan = place_quantizers(model, quant, target, input_signed=inputs.format.signed)
-    return {node.node for node in plan.floats}

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import get_type_hints
 
 TABLE = Path(__file__).with_name("students.csv")
 
@@ -38,20 +39,12 @@ def read_known_students() -> tuple[KnownStudent, ...]:
 
 
 def read_students(path: Path) -> tuple[KnownStudent, ...]:
-    """Return the students of a table."""
+    """Return the students of a table, whose columns are the fields of `KnownStudent`."""
+    kinds = get_type_hints(KnownStudent).items()
     with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
         return tuple(
-            KnownStudent(
-                network=row["network"],
-                student=row["student"],
-                classes=int(row["classes"]),
-                drop=float(row["drop"]),
-                images=int(row["images"]),
-                certainty=float(row["certainty"]),
-                fixed=float(row["fixed"]),
-                real=float(row["real"]),
-            )
-            for row in csv.DictReader(file)
+            KnownStudent(**{name: kind(row[name]) for name, kind in kinds}) for row in rows
         )
 
 

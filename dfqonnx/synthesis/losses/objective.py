@@ -98,10 +98,8 @@ class Objective:
 
 def statistics_loss(found: Mapping[str, Tensor]) -> Tensor:
     """Return the loss on statistics among `found`, for display; 0 where there is none."""
-    for name, value in found.items():
-        if name.startswith("batchnorm"):
-            return value
-    return torch.zeros(())
+    known = (value for name, value in found.items() if name.startswith("batchnorm"))
+    return next(known, torch.zeros(()))
 
 
 def _has(inputs: ImageLossInputs, need: str) -> bool:
