@@ -31,13 +31,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     target = TARGETS[config.target]
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     try:
-        teacher = open_teacher(
-            config.model,
-            preprocess=config.preprocess,
-            context=context,
-            recipe=config.recipe,
-            image_size=config.image_size,
-        )
+        teacher = open_teacher(config, context)
         check_operators(teacher.model.ir, target)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)

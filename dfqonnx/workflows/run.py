@@ -53,13 +53,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     preflight(config)
     recorder = RecordingProgress(progress or SilentProgress())
     context = RunContext(config.seed, choose_device(config.device), recorder, config.budget)
-    teacher = open_teacher(
-        config.model,
-        preprocess=config.preprocess,
-        context=context,
-        recipe=config.recipe,
-        image_size=config.image_size,
-    )
+    teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = _place(config, teacher)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dfqonnx.config.commands import Device
+from dfqonnx.config.commands import Device, RunConfig
 from dfqonnx.config.recipe import Recipe, check_needs
 from dfqonnx.convert.importer import to_program, truncate_at_unsupported
 from dfqonnx.convert.program import Program
@@ -31,24 +31,15 @@ class Teacher:
     inputs_guessed: bool = False  # neither the user nor the file said so
 
 
-def open_teacher(
-    path: Path,
-    *,
-    preprocess: Preprocessing | None,
-    context: RunContext,
-    recipe: Recipe | None = None,
-    image_size: tuple[int, ...] | None = None,
-) -> Teacher:
-    """Open a float model and check that it can be trained, executed, and serve the recipe.
-
-    `preprocess` None takes that of the file, or guesses with a warning.
+def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
+    """Open the float model of a run; check that it can be trained, executed, and serve the recipe.
 
     Raises:
         UsageError: the file cannot be read, or `preprocess` or the recipe does not fit it.
         UnsupportedModel: it cannot be trained; names every node that is in the way.
     """
-    model, program = open_program(path, recipe=recipe, image_size=image_size)
-    return add_inputs(model, program, preprocess=preprocess, context=context)
+    model, program = open_program(config.model, recipe=config.recipe, image_size=config.image_size)
+    return add_inputs(model, program, preprocess=config.preprocess, context=context)
 
 
 def add_inputs(
@@ -58,7 +49,7 @@ def add_inputs(
     preprocess: Preprocessing | None,
     context: RunContext,
 ) -> Teacher:
-    """Return the teacher that `open_program` opened; see `open_teacher`."""
+    """Return what `open_program` opened as a teacher; see `resolve_inputs` for `preprocess`."""
     found = resolve_inputs(
         preprocess,
         model,
