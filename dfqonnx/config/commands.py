@@ -35,7 +35,9 @@ class RunConfig:
     budget: float | None = None  # seconds; None: the recipe decides by the model's cost
     gates: tuple[GateRule, ...] = ()
     strict_gates: bool = False  # whether a rule that cannot be decided fails as well
-    image_size: tuple[int, ...] | None = None  # where the model leaves them open: (h, w) or (both,)
+    image_size: tuple[int, ...] | None = (
+        None  # of open axes: (h, w) or (both,); None takes usual ones
+    )
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow
@@ -57,7 +59,9 @@ class ValidateConfig:
     seed: int = 0  # of procedural images
     gates: tuple[GateRule, ...] = ()
     strict_gates: bool = False  # whether a rule that cannot be decided fails as well
-    image_size: tuple[int, ...] | None = None  # where the model leaves them open: (h, w) or (both,)
+    image_size: tuple[int, ...] | None = (
+        None  # of open axes: (h, w) or (both,); None takes usual ones
+    )
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)

@@ -1,4 +1,9 @@
-"""Writing synthetic images, complete or absent: npz, npy, or a folder of PNG files."""
+"""Writing synthetic images, complete or absent.
+
+NAME.npz    x uint8 (N, H, W, C), and y, the network's classes, where it has some
+NAME.npy    one float32 array, as other toolchains calibrate with
+NAME        a folder of PNG files, and labels.csv where the network has classes
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class EvaluationData:
     """The images that two files are compared on.
 
     `torch_run` is what the torch student computed on the first images of `pixels` (without them, of
-    `data`), as many as its logits have rows.
+    `data`), as many as its logits have rows; None without a torch student.
     """
 
     inputs: InputFormat

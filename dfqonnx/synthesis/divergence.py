@@ -70,7 +70,7 @@ def measure_divergence(
     *,
     context: RunContext,
 ) -> Divergence:
-    """Return how far a set, given in batches, is from what BatchNormalization knew."""
+    """Return how far a set, given in batches, is from `statistics` (at least one)."""
     known = BatchNormTargets(statistics, torch.device(context.device))
     net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True)
     net = net.to(context.device)
