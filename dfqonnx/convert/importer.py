@@ -5,7 +5,7 @@ A node that fits no operator that is known here becomes an offense with the reas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from torch import Tensor
 import dfqonnx.convert.ops as _ops  # noqa: F401  (registers the operators)
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.program import OpCall, Program
-from dfqonnx.convert.tensors import attribute_value, numbers, to_tensor
+from dfqonnx.convert.tensors import attribute_value, to_tensor
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.trainable_region import select_training_outputs
@@ -61,7 +61,7 @@ def explain_misfit(
         reason = f"has {len(inputs)} inputs, but only {known.most} are supported"
     if reason is not None:
         return Offense(name, node.op_type, reason, "re-export with a current exporter")
-    if wrong := _wrong_choice(known, node):
+    if wrong := _find_wrong_choice(known, node):
         return Offense(name, node.op_type, wrong[0], wrong[1])
     if len(outputs) > 1 and not known.counts_outputs:
         reason = f"has {len(outputs)} outputs, but only the first is supported"
@@ -69,7 +69,7 @@ def explain_misfit(
     return None
 
 
-def _wrong_choice(known: registry.Operator, node: ir.Node) -> tuple[str, str] | None:
+def _find_wrong_choice(known: registry.Operator, node: ir.Node) -> tuple[str, str] | None:
     for attribute, allowed in known.choices.items():
         value: Any = node.attributes[attribute].value if attribute in node.attributes else None
         if value is None or value in allowed:
@@ -81,44 +81,32 @@ def _wrong_choice(known: registry.Operator, node: ir.Node) -> tuple[str, str] | 
     return None
 
 
-SHAPE_READERS = frozenset({"Shape", "Size"})
-
-
 class Importer:
-    """Collects the parts of a program.
+    """The parts of a program, collected from a graph."""
 
-    Attributes:
-        tensors: constants by name, folded ones included.
-        steps: the calls that are left for run time.
-        host: values that come from shapes alone.
-        offenses: every node that cannot be translated, and why.
-    """
-
-    def __init__(self, opsets: Mapping[str, int]) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self.steps: list[OpCall] = []
-        self.host: set[str] = set()
-        self.offenses: list[Offense] = []
-        self._opsets = opsets
+    def __init__(self, graph: ir.Graph) -> None:
+        self.tensors: dict[str, Tensor] = {}  # constants by name, folded ones included
+        self.steps: list[OpCall] = []  # the calls that are left for run time
+        self.host: set[str] = set()  # values that come from shapes alone
+        self.offenses: list[Offense] = []  # every node that cannot be translated, and why
+        self._opsets = graph.opset_imports
         self._unreadable: dict[str, str] = {}
-        self._known: set[str] = set()
+        self._known = {*_list_inputs(graph), *graph.initializers}
+        for name, value in graph.initializers.items():
+            self._add_constant(name, value.const_value)
+        for index, node in enumerate(graph):
+            self._add_node(node, _get_name(node, index))
 
-    def add_input(self, name: str) -> None:
-        """Add a graph input."""
-        self._known.add(name)
-
-    def add_constant(self, name: str, value: ir.Value) -> None:
-        """Add an initializer."""
-        self._known.add(name)
-        if value.const_value is None:
+    def _add_constant(self, name: str, value: ir.TensorProtocol | None) -> None:
+        if value is None:
             self._unreadable[name] = "has no data"
             return
         try:
-            self.tensors[name] = to_tensor(value.const_value)
+            self.tensors[name] = to_tensor(value)
         except ValueError as error:
             self._unreadable[name] = str(error)
 
-    def add_node(self, node: ir.Node, *, name: str) -> None:
+    def _add_node(self, node: ir.Node, name: str) -> None:
         """Add a node: fold it, or add a call, or record an offense."""
         step = self._translate(node, name)
         self._known.update(str(value.name) for value in node.outputs)
@@ -129,7 +117,7 @@ class Importer:
         if not reads:
             self._fold(step)
             return
-        if step.op in SHAPE_READERS or all(n in self.host for n in reads):
+        if step.op in {"Shape", "Size"} or all(n in self.host for n in reads):
             self.host.update(step.writes())
         self.steps.append(step)
 
@@ -138,9 +126,9 @@ class Importer:
         known = None if opset is None else registry.find(node.domain, node.op_type, opset)
         if known is None:
             return explain_unknown(node, name, opset)
-        inputs = _trimmed([None if v is None or not v.name else v.name for v in node.inputs])
-        outputs = _trimmed([v.name or None for v in node.outputs])
-        wrong = explain_misfit(known, node, name, (inputs, outputs)) or self._unread(
+        inputs = _trim([None if v is None or not v.name else v.name for v in node.inputs])
+        outputs = _trim([v.name or None for v in node.outputs])
+        wrong = explain_misfit(known, node, name, (inputs, outputs)) or self._check_inputs(
             node, name, inputs
         )
         if wrong is not None:
@@ -161,7 +149,7 @@ class Importer:
             host=known.host,
         )
 
-    def _unread(self, node: ir.Node, name: str, inputs: Names) -> Offense | None:
+    def _check_inputs(self, node: ir.Node, name: str, inputs: Names) -> Offense | None:
         for read in inputs:
             if read is not None and read not in self._known:
                 return Offense(name, node.op_type, f"reads {read!r}, which nothing before it makes")
@@ -175,46 +163,34 @@ class Importer:
 
     @torch.no_grad()
     def _fold(self, step: OpCall) -> None:
-        arguments: list[Any] = [None if n is None else self.tensors[n] for n in step.inputs]
-        for position in step.host:
-            if position < len(arguments) and arguments[position] is not None:
-                arguments[position] = numbers(arguments[position])
         try:
-            result = step.function(*arguments, **step.attributes)
+            results = step.evaluate(None if n is None else self.tensors[n] for n in step.inputs)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             reason = f"its constant inputs cannot be evaluated: {str(error).splitlines()[0]}"
             self.offenses.append(Offense(step.node, step.op, reason))
             return
-        results = result if isinstance(result, tuple) else (result,)
-        for name, tensor in zip(step.outputs, results, strict=True):
-            if name is not None:
-                self.tensors[name] = tensor
+        named = zip(step.outputs, results, strict=True)
+        self.tensors.update({name: tensor for name, tensor in named if name is not None})
 
 
-def _trimmed(names: list[str | None]) -> Names:
+def _trim(names: list[str | None]) -> Names:
     while names and names[-1] is None:
         names.pop()
     return tuple(names)
 
 
 def to_program(model: NormalizedModel) -> Program:
-    """Translate what leads to the targets of a normalized model.
-
-    Raises:
-        UnsupportedModel: naming every node that cannot be translated.
-    """
-    return program_from_ir(
-        model.ir, targets=model.training_outputs, opaque=frozenset(model.unsupported)
-    )
+    """Translate what leads to the targets of a normalized model; see `program_from_ir`."""
+    opaque = frozenset(model.unsupported)
+    return program_from_ir(model.ir, targets=model.training_outputs, opaque=opaque)
 
 
 def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
     """Return the model with its targets moved in front of the nodes that cannot be translated.
 
-    Raises:
-        UnsupportedModel: nothing that could be quantized stands before them; names them.
+    UnsupportedModel names them where nothing that could be quantized stands before them.
     """
-    offenses = _import(model.ir).offenses
+    offenses = Importer(model.ir.graph).offenses
     if not offenses:
         return model
     return select_training_outputs(model, {o.node: o.reason for o in offenses})
@@ -229,26 +205,23 @@ def program_from_ir(
 ) -> Program:
     """Translate an onnx_ir model; its targets are its outputs unless named, or one of them.
 
-    Nodes named `opaque`, and what cannot be translated and leads to no target, are left out.
-
-    Raises:
-        UnsupportedModel: naming every node that cannot be translated.
+    Nodes named `opaque`, and what cannot be translated and leads to no target, are left out;
+    UnsupportedModel names every node that cannot be translated and leads to one.
     """
     graph = model.graph
     outputs = tuple(str(value.name) for value in graph.outputs)
     targets = targets or ((logits,) if logits else outputs)
-    importer = _import(model)
-    needed = _leading_to(graph, targets)
+    importer = Importer(graph)
+    needed = _collect_ancestors(graph, targets)
     offenses = [o for o in importer.offenses if o.node in needed]
     if offenses:
-        count = len(offenses)
-        what = "node" if count == 1 else "nodes"
-        raise UnsupportedModel(f"{count} {what} cannot be translated", offenses)
+        what = "1 node" if len(offenses) == 1 else f"{len(offenses)} nodes"
+        raise UnsupportedModel(f"{what} cannot be translated", offenses)
     bad = {*opaque, *(o.node for o in importer.offenses)}
-    whole = [name for name in outputs if not bad & _leading_to(graph, (name,))]
-    needed |= _leading_to(graph, whole)
+    whole = [name for name in outputs if not bad & _collect_ancestors(graph, (name,))]
+    needed |= _collect_ancestors(graph, whole)
     return Program(
-        inputs=_inputs(graph),
+        inputs=_list_inputs(graph),
         outputs=tuple(whole),
         logits=targets[0],
         training_outputs=targets,
@@ -258,31 +231,19 @@ def program_from_ir(
     )
 
 
-def _inputs(graph: ir.Graph) -> tuple[str, ...]:
+def _list_inputs(graph: ir.Graph) -> tuple[str, ...]:
     return tuple(str(v.name) for v in graph.inputs if v.name not in graph.initializers)
 
 
-def _import(model: ir.Model) -> Importer:
-    graph = model.graph
-    importer = Importer(dict(graph.opset_imports))
-    for name in _inputs(graph):
-        importer.add_input(name)
-    for name, value in graph.initializers.items():
-        importer.add_constant(name, value)
-    for index, node in enumerate(graph):
-        importer.add_node(node, name=_name(node, index))
-    return importer
-
-
-def _name(node: ir.Node, index: int) -> str:
+def _get_name(node: ir.Node, index: int) -> str:
     return node.name or f"{node.op_type}_{index}"
 
 
-def _leading_to(graph: ir.Graph, values: Iterable[str]) -> set[str]:
+def _collect_ancestors(graph: ir.Graph, values: Iterable[str]) -> set[str]:
     """Return the names of the nodes that `values` are computed from."""
     found, wanted = set(), set(values)
     for index, node in reversed(list(enumerate(graph))):
         if any(str(value.name) in wanted for value in node.outputs):
-            found.add(_name(node, index))
+            found.add(_get_name(node, index))
             wanted.update(str(value.name) for value in node.inputs if value is not None)
     return found

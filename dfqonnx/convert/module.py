@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import getitem
 from typing import Any
 
 import torch
@@ -23,9 +25,6 @@ Reading = Mapping[tuple[str, str], nn.Module]
 
 class ProgramModule(nn.Module):
     """A differentiable network.
-
-    Attributes:
-        program: the model.
 
     Args:
         program: the model.
@@ -53,14 +52,13 @@ class ProgramModule(nn.Module):
         super().__init__()
         self.program = program
         builder = _Builder(
-            program,
+            program=program,
             replace=replace or {},
             after=after or {},
             reading=reading or {},
             channels_last=channels_last,
         )
-        wanted = None if outputs is None else tuple(outputs)
-        self.body = builder.build(tuple(taps), wanted)
+        self.body = builder.build(tuple(taps), None if outputs is None else tuple(outputs))
         self.channels_last = channels_last
         self.eval()
 
@@ -98,47 +96,39 @@ class _Bound(nn.Module):
         return self.function(*inputs, **self.attributes)
 
 
-def _moved(value: Tensor, like: Tensor) -> Tensor:
+def _move_to_device(value: Tensor, like: Tensor) -> Tensor:
     return value.to(like.device)
 
 
+@dataclass(kw_only=True)
 class _Builder:
     """Emits the fx graph, value by value."""
 
-    def __init__(
-        self,
-        program: Program,
-        *,
-        replace: Mapping[str, nn.Module],
-        after: Mapping[str, nn.Module],
-        reading: Reading,
-        channels_last: bool,
-    ) -> None:
-        self.program = program
-        self.channels_last = channels_last
-        self.replace, self.after, self.reading = replace, after, reading
-        self.tensors, self.modules = nn.Module(), nn.ModuleList()
-        self.root = nn.Module()
-        self.root.add_module("tensors", self.tensors)
-        self.root.add_module("called", self.modules)
-        self.graph = fx.Graph()
-        self.values: dict[str, fx.Node] = {}
-        self.constants: dict[tuple[str, bool], fx.Node] = {}
-        self.slots: dict[int, str] = {}
-        self.read: dict[tuple[int, str], fx.Node] = {}
+    program: Program
+    replace: Mapping[str, nn.Module]
+    after: Mapping[str, nn.Module]
+    reading: Reading
+    channels_last: bool
+    graph: fx.Graph = field(default_factory=fx.Graph)
+    tensors: nn.Module = field(default_factory=nn.Module)
+    modules: nn.ModuleList = field(default_factory=nn.ModuleList)
+    values: dict[str, fx.Node] = field(default_factory=dict)
+    constants: dict[tuple[str, bool], fx.Node] = field(default_factory=dict)
+    slots: dict[int, str] = field(default_factory=dict)
+    read: dict[tuple[int, str], fx.Node] = field(default_factory=dict)
 
     def build(self, taps: tuple[str, ...], outputs: tuple[str, ...] | None) -> fx.GraphModule:
         wanted = (self.program.logits,) if outputs is None else outputs
         self._check((*taps, *wanted))
         for name in self.program.inputs:
-            self._bind(name, self.graph.placeholder(_identifier(name)))
-        for step in self._needed({*taps, *wanted}):
+            self._bind(name, self.graph.placeholder(_make_identifier(name)))
+        for step in self._collect_needed({*taps, *wanted}):
             self._emit(step)
-        found = tuple(self._value(name) for name in wanted)
+        found = tuple(self._get_value(name) for name in wanted)
         result = found if outputs is not None else found[0]
-        self.graph.output((result, {name: self._value(name) for name in taps}))
-        body = fx.GraphModule(self.root, self.graph, class_name="Body")
-        return body
+        self.graph.output((result, {name: self._get_value(name) for name in taps}))
+        root = nn.ModuleDict({"tensors": self.tensors, "called": self.modules})
+        return fx.GraphModule(root, self.graph, class_name="Body")
 
     def _check(self, wanted: tuple[str, ...]) -> None:
         program = self.program
@@ -156,7 +146,7 @@ class _Builder:
         if wrong:
             raise InternalError(f"the network cannot be built: {'; '.join(wrong)}")
 
-    def _needed(self, wanted: set[str]) -> list[OpCall]:
+    def _collect_needed(self, wanted: set[str]) -> list[OpCall]:
         """Return the steps that lead to `wanted`, in order."""
         kept = []
         for step in reversed(self.program.steps):
@@ -168,14 +158,14 @@ class _Builder:
     def _emit(self, step: OpCall) -> None:
         if step.node in self.replace:
             arguments: list[Any] = [
-                self._reading(step, name)
+                self._get_read_value(step, name)
                 for name in step.reads()
                 if name not in self.program.tensors
             ]
             result = self._call(self.replace[step.node], *arguments)
         else:
             arguments = [
-                None if name is None else self._argument(step, position, name)
+                None if name is None else self._get_argument(step, position, name)
                 for position, name in enumerate(step.inputs)
             ]
             if any(isinstance(value, Tensor) for value in step.attributes.values()):
@@ -189,55 +179,48 @@ class _Builder:
             return
         for index, name in enumerate(step.outputs):
             if name is not None:
-                part = self.graph.call_function(_item, (result, index))
-                self._bind(name, part)
+                self._bind(name, self.graph.call_function(getitem, (result, index)))
 
-    def _argument(self, step: OpCall, position: int, name: str) -> Any:
+    def _get_argument(self, step: OpCall, position: int, name: str) -> Any:
         constant = self.program.tensors.get(name)
         if position in step.host:
             if constant is not None and name not in self.after:
                 return numbers(constant)
-            return self.graph.call_function(numbers, (self._reading(step, name),))
-        on_host = self._on_host(step)
+            return self.graph.call_function(numbers, (self._get_read_value(step, name),))
+        on_host = self.program.runs_on_host(step)
         if constant is not None and on_host:
-            return self._constant(name, host=True)
-        value = self._reading(step, name)
+            return self._get_constant(name, host=True)
+        value = self._get_read_value(step, name)
         if name in self.program.host and not on_host:
-            like = next(n for n in step.reads() if not self._is_host(n))
-            return self.graph.call_function(_moved, (value, self._value(like)))
+            like = next(n for n in step.reads() if not self.program.is_host(n))
+            return self.graph.call_function(_move_to_device, (value, self._get_value(like)))
         return value
 
-    def _is_host(self, name: str) -> bool:
-        return name in self.program.host or name in self.program.tensors
-
-    def _on_host(self, step: OpCall) -> bool:
-        return all(self._is_host(name) for name in step.reads())
-
-    def _reading(self, step: OpCall, name: str) -> fx.Node:
+    def _get_read_value(self, step: OpCall, name: str) -> fx.Node:
         module = self.reading.get((step.node, name))
         if module is None:
-            return self._value(name)
+            return self._get_value(name)
         key = (id(module), name)
         if key not in self.read:
-            self.read[key] = self._call(module, self._value(name))
+            self.read[key] = self._call(module, self._get_value(name))
         return self.read[key]
 
-    def _value(self, name: str) -> fx.Node:
+    def _get_value(self, name: str) -> fx.Node:
         if name not in self.values:
-            self._bind(name, self._constant(name, host=False))
+            self._bind(name, self._get_constant(name, host=False))
         return self.values[name]
 
     def _bind(self, name: str, node: fx.Node) -> None:
         module = self.after.get(name)
         self.values[name] = node if module is None else self._call(module, node)
 
-    def _constant(self, name: str, *, host: bool) -> fx.Node:
+    def _get_constant(self, name: str, *, host: bool) -> fx.Node:
         if (name, host) not in self.constants:
             tensor = self.program.tensors[name]
             if host:
                 node = self._call(_HostConstant(tensor))
             else:
-                slot = f"t{len(self.tensors._buffers)}_{_identifier(name)}"
+                slot = f"t{len(self.tensors._buffers)}_{_make_identifier(name)}"
                 if self.channels_last and tensor.dim() == 4:
                     tensor = tensor.contiguous(memory_format=torch.channels_last)
                 self.tensors.register_buffer(slot, tensor)
@@ -252,9 +235,5 @@ class _Builder:
         return self.graph.call_module(self.slots[id(module)], arguments)
 
 
-def _item(values: tuple[Tensor, ...], index: int) -> Tensor:
-    return values[index]
-
-
-def _identifier(name: str) -> str:
+def _make_identifier(name: str) -> str:
     return re.sub(r"\W", "_", name) or "_"

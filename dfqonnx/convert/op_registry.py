@@ -3,6 +3,8 @@
 An operator is a function whose Python signature is its ONNX schema: tensors first and positional,
 an absent optional one None, attributes keyword-only under ONNX's names and defaults. ONNX names the
 version of an operator by the opset that introduced it; `since_version` reads it from the schemas.
+One function may stand for several versions: attributes that a version does not have are refused
+there, and a positional parameter that is an attribute in an older version is passed by its name.
 
 Two annotations have a meaning here. A positional parameter of type `Ints` or `Numbers` (or their
 optional) is handed over as a tuple of Python numbers, so that shapes, axes and bounds that are
@@ -33,33 +35,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One implementation of an operator in one since-version.
+    """One implementation of an operator in one since-version."""
 
-    Attributes:
-        domain: empty for ai.onnx.
-        op: operator type.
-        since: opset version that introduced this form.
-        function: what computes it.
-        least: how many inputs it needs.
-        most: how many inputs it takes; None without a limit.
-        host: positions of the inputs that are handed over as Python numbers.
-        attributes: keyword names it takes.
-        required: keyword names without a default.
-        choices: the values that an attribute may take, where it is annotated with a `Literal`.
-        counts_outputs: whether it takes the number of outputs.
-    """
-
-    domain: str
+    domain: str  # empty for ai.onnx
     op: str
-    since: int
+    since: int  # the opset version that introduced this form
     function: Callable[..., Any]
-    least: int
-    most: int | None
-    host: frozenset[int]
-    attributes: frozenset[str]
-    required: frozenset[str]
-    choices: Mapping[str, tuple[Any, ...]]
-    counts_outputs: bool
+    least: int  # how many inputs it needs
+    most: int | None  # how many inputs it takes; None without a limit
+    host: frozenset[int]  # positions of the inputs that are handed over as Python numbers
+    attributes: frozenset[str]  # keyword names that it takes
+    required: frozenset[str]  # keyword names that a node has to give
+    choices: Mapping[str, tuple[Any, ...]]  # the values of attributes annotated with a `Literal`
+    counts_outputs: bool  # whether it takes the number of outputs
 
 
 OPERATORS = Registry[Operator]("operator")
@@ -100,20 +88,25 @@ def elementwise(op: str, *since: int, function: Callable[..., Tensor], inputs: i
 
 def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int) -> Operator:
     hints = get_type_hints(function)
+    schema = _get_schema(domain, op, since)
+    known = {} if schema is None else schema.attributes
     least, most, host = 0, 0, set()
     unlimited = False
-    keywords: dict[str, bool] = {}
+    keywords: dict[str, bool] = {}  # name -> whether a node has to give it
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            keywords[name] = parameter.default is parameter.empty
-        elif parameter.kind is parameter.VAR_POSITIONAL:
+        needed = parameter.default is parameter.empty
+        if parameter.kind is parameter.VAR_POSITIONAL:
             unlimited = True
-        else:
+        elif name in known or (parameter.kind is parameter.KEYWORD_ONLY and schema is None):
+            keywords[name] = needed or (name in known and known[name].required)
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
             hint = hints.get(name)
             if any(kind in (Ints, Numbers) for kind in (hint, *get_args(hint))):
                 host.add(most)
             most += 1
-            least += parameter.default is parameter.empty
+            least += needed
+    if schema is not None:
+        most = min(most, schema.max_input)
     return Operator(
         domain=domain,
         op=op,
@@ -125,18 +118,22 @@ def _describe(function: Callable[..., Any], *, domain: str, op: str, since: int)
         attributes=frozenset(keywords) - {"outputs"},
         required=frozenset(name for name, needed in keywords.items() if needed),
         choices={n: get_args(hints[n]) for n in keywords if get_origin(hints[n]) is Literal},
-        counts_outputs="outputs" in keywords,
+        counts_outputs="outputs" in hints,
     )
+
+
+def _get_schema(domain: str, op: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op, opset, "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 @functools.cache
 def since_version(domain: str, op: str, opset: int) -> int | None:
     """Return the since-version of `op` in `opset`; None when ONNX has no such operator."""
-    try:
-        schema = onnx.defs.get_schema(op, opset, "" if domain == "ai.onnx" else domain)
-    except onnx.defs.SchemaError:
-        return None
-    return int(schema.since_version)
+    schema = _get_schema(domain, op, opset)
+    return None if schema is None else int(schema.since_version)
 
 
 def find(domain: str, op: str, opset: int) -> Operator | None:

@@ -9,34 +9,26 @@ values live on the CPU whatever the device, so that a computed Reshape needs no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from dfqonnx.convert.tensors import numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpCall:
-    """The call of one node's operator.
-
-    Attributes:
-        node: the name of the node.
-        op: the operator type.
-        function: computes the outputs from the inputs.
-        inputs: value names in the order of the schema; None for an absent optional one.
-        outputs: value names; None for one that is not used.
-        attributes: keyword arguments of `function`.
-        host: positions of the inputs that `function` takes as a tuple of Python numbers.
-    """
+    """The call of one node's operator."""
 
     node: str
     op: str
-    function: Callable[..., Any]
-    inputs: tuple[str | None, ...]
-    outputs: tuple[str | None, ...]
-    attributes: Mapping[str, Any]
-    host: frozenset[int] = frozenset()
+    function: Callable[..., Any]  # computes the outputs from the inputs
+    inputs: tuple[str | None, ...]  # in the order of the schema; None for an absent optional one
+    outputs: tuple[str | None, ...]  # None for one that is not used
+    attributes: Mapping[str, Any]  # keyword arguments of `function`
+    host: frozenset[int] = frozenset()  # positions that `function` takes as Python numbers
 
     def reads(self) -> Iterator[str]:
         """Yield the names of the inputs that are present."""
@@ -46,28 +38,27 @@ class OpCall:
         """Yield the names of the outputs that are present."""
         return (name for name in self.outputs if name is not None)
 
+    def evaluate(self, inputs: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
+        """Compute the outputs."""
+        arguments = [
+            numbers(value) if position in self.host and value is not None else value
+            for position, value in enumerate(inputs)
+        ]
+        result = self.function(*arguments, **self.attributes)
+        return result if isinstance(result, tuple) else (result,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A whole model.
+    """A whole model; values are named."""
 
-    Attributes:
-        inputs: names of the values fed at run time.
-        outputs: names of the model's outputs.
-        logits: the first of the values that distillation compares.
-        training_outputs: all values that distillation compares.
-        steps: the operator calls in an order that can be executed.
-        tensors: constants by value name.
-        host: names of the values that are computed on the CPU.
-    """
-
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...]  # fed at run time
     outputs: tuple[str, ...]
-    logits: str
-    steps: tuple[OpCall, ...]
-    tensors: Mapping[str, Tensor]
-    host: frozenset[str] = frozenset()
-    training_outputs: tuple[str, ...] = ()
+    logits: str  # the first of the values that distillation compares
+    steps: tuple[OpCall, ...]  # the operator calls in an order that can be executed
+    tensors: Mapping[str, Tensor]  # the constants
+    host: frozenset[str] = frozenset()  # values that are computed on the CPU
+    training_outputs: tuple[str, ...] = ()  # all values that distillation compares
 
     def readers(self) -> dict[str, list[OpCall]]:
         """Return the steps that read each value, in order; one that reads it twice stands twice."""
@@ -78,12 +69,16 @@ class Program:
         return found
 
     def step(self, node: str) -> OpCall:
-        """Return the call of a node.
-
-        Raises:
-            KeyError: there is no such node, or it is folded.
-        """
+        """Return the call of a node; KeyError where there is none, or it is folded."""
         for step in self.steps:
             if step.node == node:
                 return step
         raise KeyError(node)
+
+    def is_host(self, name: str) -> bool:
+        """Tell whether a value is a constant or comes from shapes alone."""
+        return name in self.host or name in self.tensors
+
+    def runs_on_host(self, step: OpCall) -> bool:
+        """Tell whether a step reads such values only."""
+        return all(map(self.is_host, step.reads()))

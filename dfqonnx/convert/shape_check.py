@@ -7,13 +7,13 @@ no data, find that in milliseconds, before anything slow.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import OpCall, Program
-from dfqonnx.convert.tensors import numbers
 from dfqonnx.errors import Offense, UnsupportedModel
 
 _IMAGES = 2
@@ -23,8 +23,7 @@ _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, 
 def check_shapes(program: Program, shape: tuple[int, ...]) -> None:
     """Pass images of `shape` (C, H, W), or features, through the program.
 
-    Raises:
-        UnsupportedModel: naming the first node that does not accept what reaches it.
+    UnsupportedModel names the first node that does not accept what reaches it.
     """
     values: dict[str, Tensor] = {
         name: torch.zeros(_IMAGES, *shape, device="meta") for name in program.inputs
@@ -47,28 +46,19 @@ def check_shapes(program: Program, shape: tuple[int, ...]) -> None:
 
 @torch.no_grad()
 def _execute(step: OpCall, program: Program, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    on_host = all(n in program.host or n in program.tensors for n in step.reads())
-    arguments: list[Any] = []
+    on_host = program.runs_on_host(step)
+
+    def place(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, Tensor) and not on_host else value
+
+    arguments: list[Tensor | None] = []
     for position, name in enumerate(step.inputs):
-        if name is None:
-            arguments.append(None)
-            continue
-        value = values[name] if name in values else program.tensors[name]
-        if position in step.host:
-            if value.is_meta:
-                raise NotImplementedError  # as the meta device itself says that data decide
-            arguments.append(numbers(value))
-        else:
-            arguments.append(value if on_host else value.to("meta"))
-    result = step.function(*arguments, **_moved(step, on_host=on_host))
-    return result if isinstance(result, tuple) else (result,)
-
-
-def _moved(step: OpCall, *, on_host: bool) -> dict[str, Any]:
-    return {
-        name: value.to("meta") if isinstance(value, Tensor) and not on_host else value
-        for name, value in step.attributes.items()
-    }
+        value = None if name is None else values.get(name, program.tensors.get(name))
+        if value is not None and value.is_meta and position in step.host:
+            raise NotImplementedError  # as the meta device itself says that data decide
+        arguments.append(value if position in step.host else place(value))
+    attributes = {name: place(value) for name, value in step.attributes.items()}
+    return replace(step, attributes=attributes).evaluate(arguments)
 
 
 def _reason(error: Exception) -> str:

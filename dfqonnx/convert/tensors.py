@@ -31,11 +31,7 @@ DTYPES: Mapping[ir.DataType, torch.dtype] = {
 
 
 def dtype_of(code: int) -> torch.dtype:
-    """Return the torch type for an ONNX element type.
-
-    Raises:
-        ValueError: torch has no such type.
-    """
+    """Return the torch type for an ONNX element type; ValueError where torch has none."""
     kind = ir.DataType(code)
     if kind not in DTYPES:
         raise ValueError(f"element type {kind.name} has no counterpart in torch")
@@ -43,11 +39,7 @@ def dtype_of(code: int) -> torch.dtype:
 
 
 def to_tensor(value: ir.TensorProtocol) -> Tensor:
-    """Copy an ONNX tensor to a torch tensor of the same type on the CPU.
-
-    Raises:
-        ValueError: torch has no such type.
-    """
+    """Copy an ONNX tensor to a torch tensor of the same type on the CPU."""
     dtype_of(value.dtype)
     return from_numpy(value.numpy())
 
@@ -63,8 +55,7 @@ def from_numpy(array: Any) -> Tensor:
 def attribute_value(attribute: ir.Attr) -> Any:
     """Return an attribute as int, float, str, a tuple of these, or a tensor.
 
-    Raises:
-        ValueError: a kind that operators do not take (sub-graphs, sparse tensors, types).
+    ValueError for a kind that operators do not take (sub-graphs, sparse tensors, types).
     """
     kind, value = attribute.type, attribute.value
     if kind in (ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING):

@@ -12,13 +12,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.export.graph_editor import GraphEditor
-from dfqonnx.graph.passes.edit import get_int
 from dfqonnx.targets.profile import ChannelPadding
 
 
 def missing_channels(node: ir.Node, weight: tuple[int, ...], padding: ChannelPadding | None) -> int:
     """Return how many channels `node`, with a weight of that shape, would gain by."""
-    grouped = get_int(node, "group", 1) != 1
+    grouped = node.attributes.get_int("group", 1) != 1
     if padding is None or node.op_type != "Conv" or len(weight) != 4 or grouped:
         return 0
     return -weight[1] % padding.multiple if weight[0] >= padding.min_outputs else 0

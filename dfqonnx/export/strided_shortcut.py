@@ -23,7 +23,6 @@ from dfqonnx.graph.passes.edit import (
     get_constant_input,
     get_input,
     get_shape,
-    get_string,
 )
 
 
@@ -137,6 +136,6 @@ def _channel_padding(node: ir.Node) -> tuple[int, int] | None:
     zeros = fill is None or (value is not None and not value.any())
     if pads is None or len(pads) != 8 or not zeros or get_input(node, 3) is not None:
         return None
-    if get_string(node, "mode", "constant") != "constant" or np.any(pads < 0):
+    if node.attributes.get_string("mode", "constant") != "constant" or np.any(pads < 0):
         return None
     return None if np.any(np.delete(pads, (1, 5))) else (int(pads[1]), int(pads[5]))

@@ -40,15 +40,7 @@ _DOMAIN_ADVICE = {
     "org.pytorch.aten": "export without ATEN fallback, at a newer opset",
     "ai.onnx.ml": "leave the scikit-learn part out of the export",
 }
-_IMAGE_TYPES = frozenset(
-    {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.UINT8,
-    }
-)
+_IMAGE_TYPES = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "UINT8"})
 
 
 def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
@@ -63,9 +55,8 @@ def find_offenses(proto: onnx.ModelProto) -> tuple[Offense, ...]:
         if (node.domain, node.op_type) not in local and not unpacks:  # weights kept as integers
             found += _check_node(node, index, version)
     if not any(has_trait(n.op_type, Trait.LAYER) for n in nodes) and not found:
-        found.append(
-            Offense("graph", "", "it has no Conv, Gemm or MatMul", "there is nothing to quantize")
-        )
+        reason, advice = "it has no Conv, Gemm or MatMul", "there is nothing to quantize"
+        found.append(Offense("graph", "", reason, advice))
     return tuple(found)
 
 
@@ -97,8 +88,8 @@ def _check_input(proto: onnx.ModelProto) -> Iterator[Offense]:
         yield Offense(name, "input", "it is not a tensor")
         return
     tensor = kind.tensor_type
-    if tensor.elem_type not in _IMAGE_TYPES:
-        type_name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    type_name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    if type_name not in _IMAGE_TYPES:
         reason = f"its type is {type_name}, a real one or UINT8 is expected"
         yield Offense(name, "input", reason, "export in float32")
     sizes = tensor.shape.dim
@@ -108,9 +99,8 @@ def _check_input(proto: onnx.ModelProto) -> Iterator[Offense]:
     elif math.prod(max(d.dim_value, 1) for d in sizes) > MAX_INPUT_NUMBERS:
         shape = " x ".join(str(d.dim_value or d.dim_param or "?") for d in sizes)
         reason = f"its shape {shape} is more than any machine holds"
-        yield Offense(
-            name, "input", reason, "export with the image and batch size that it is used with"
-        )
+        advice = "export with the image and batch size that it is used with"
+        yield Offense(name, "input", reason, advice)
 
 
 def _check_node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:
@@ -139,12 +129,7 @@ def _is_in_training_mode(node: onnx.NodeProto) -> bool:
 
 
 def check_constants(graph: ir.Graph) -> None:
-    """Check every floating-point constant that a node computes with.
-
-    Raises:
-        UnsupportedModel: naming each node that reads one that is not finite, or huge, and each
-            Conv whose bias has another length than it has outputs.
-    """
+    """Refuse constants that are not finite, or huge, and biases of the wrong length."""
     offenses = [
         offense for node in graph for offense in (*_check_finite(node), *_check_bias_shape(node))
     ]
@@ -153,11 +138,7 @@ def check_constants(graph: ir.Graph) -> None:
 
 
 def check_value_sizes(graph: ir.Graph) -> None:
-    """Check the size of every computed value.
-
-    Raises:
-        UnsupportedModel: naming each node that makes a value too large to be held.
-    """
+    """Refuse computed values that are too large to be held."""
     offenses = []
     for node in graph:
         for value in node.outputs:
@@ -181,13 +162,10 @@ def _check_finite(node: ir.Node) -> Iterator[Offense]:
         with np.errstate(over="ignore"):
             wrong = int(np.count_nonzero(~(np.abs(array) <= MAX_CONSTANT)))
         if wrong:
-            yield Offense(
-                str(node.name),
-                node.op_type,
-                f"{wrong} of the {array.size} values of {value.name!r} are NaN, infinite"
-                f" or above {MAX_CONSTANT:g}",
-                "the training has diverged or the file is damaged: check where it comes from",
-            )
+            values = f"{wrong} of the {array.size} values of {value.name!r}"
+            reason = f"{values} are NaN, infinite or above {MAX_CONSTANT:g}"
+            advice = "the training has diverged or the file is damaged: check where it comes from"
+            yield Offense(str(node.name), node.op_type, reason, advice)
 
 
 def _check_bias_shape(node: ir.Node) -> Iterator[Offense]:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dfqonnx.core.layer_analysis import GraphNode
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_shape
+from dfqonnx.graph.passes.edit import get_constant, get_producer, get_shape
 from dfqonnx.graph.passes.input_sizes import get_concrete_shape
 from dfqonnx.targets.profile import TARGETS
 
@@ -57,18 +58,36 @@ def _size(value: ir.Value | None) -> int:
 def _multiply_adds(node: ir.Node) -> int:
     if not has_trait(node.op_type, Trait.WEIGHTED):
         return 0
-    weight = get_shape(node.inputs[1]) or ()
-    known = [d for d in weight if isinstance(d, int)]
-    if node.op_type == "ConvTranspose":
-        return _per_image(node.inputs[0]) * math.prod(known[1:])
+    weight = [d for d in get_shape(node.inputs[1]) or () if isinstance(d, int)]
     if node.op_type == "MatMul":
-        return _per_image(node.outputs[0]) * (known[-2] if len(known) > 1 else 1)
-    return _per_image(node.outputs[0]) * math.prod(known[1:])
+        return _per_image(node.outputs[0]) * math.prod(weight[-2:-1])
+    counted = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
+    return _per_image(counted) * math.prod(weight[1:])
 
 
 def _per_image(value: ir.Value | None) -> int:
     shape = get_concrete_shape(value) or ()
     return math.prod(d for d in shape[1:] if isinstance(d, int))
+
+
+def summarize_graph(model: NormalizedModel) -> tuple[GraphNode, ...]:
+    """Return every node in graph order, with what it reads and what it costs."""
+    by_node = {cost.node: cost for cost in estimate_costs(model)}
+    found = []
+    for node in model.ir.graph:
+        name = str(node.name)
+        makers = [get_producer(node, index) for index in range(len(node.inputs))]
+        cost = by_node.get(name, Cost(name, node.op_type, 0, 0))
+        found.append(
+            GraphNode(
+                node=name,
+                op=node.op_type,
+                reads=tuple(dict.fromkeys(str(maker.name) for maker in makers if maker)),
+                multiply_adds=cost.multiply_adds,
+                parameters=cost.parameters,
+            )
+        )
+    return tuple(found)
 
 
 def estimate_file_size(
@@ -83,12 +102,9 @@ def estimate_file_size(
     quantized = {name for w in plan.weights for name in (w.weight, w.bias) if name}
     target, total = TARGETS[plan.target], 0
     for weight in plan.weights:
-        shape = tuple(
-            int(d) for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int)
-        )
+        shape = [d for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int)]
         packed = target.packs(weight.grid, quant.weight_storage)
-        count = math.prod(shape)
-        total += -(-count // 2) if packed else count
+        total += -(-math.prod(shape) // 2) if packed else math.prod(shape)
         total += shape[weight.axis] * _PER_CHANNEL + _PER_LAYER
     total += _PER_QUANTIZER * (len(plan.activations) + len(plan.shared))
     for name, value in initializers.items():

@@ -17,22 +17,14 @@ from dfqonnx.graph.passes.edit import get_constant
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """The first weighted layer with a bias.
+    """The first weighted layer with a bias."""
 
-    Attributes:
-        output: name of the value before any activation.
-        bias: float32, one per output channel.
-    """
-
-    output: str
-    bias: NDArray[np.float32]
+    output: str  # name of the value before any activation
+    bias: NDArray[np.float32]  # float32, one per output channel
 
 
 def expose_intermediate_outputs(model: NormalizedModel, names: Iterable[str]) -> bytes:
-    """Return the model as an ONNX file whose outputs are exactly the values `names`.
-
-    What is not needed for them is left out.
-    """
+    """Return what computes the values `names` as an ONNX file with exactly these outputs."""
     wanted = list(dict.fromkeys(names))
     proto: onnx.ModelProto = ir.to_proto(model.ir)
     needed = set(wanted)

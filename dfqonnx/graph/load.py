@@ -22,7 +22,7 @@ from dfqonnx.graph.checks import find_offenses
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
 from dfqonnx.graph.passes.opset_upgrade import get_opset
-from dfqonnx.graph.tensor_checks import check_tensor, strip_initializers
+from dfqonnx.graph.tensor_checks import check_tensor, list_as_inputs, strip_initializers
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -40,27 +40,17 @@ _MAX_SHOWN = 200  # characters of a file name that a message repeats
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked model as it stands in the file.
+    """A checked model as it stands in the file."""
 
-    Attributes:
-        proto: the model, external data read in.
-        source: where it comes from.
-        external: initializers of a model too large for one protobuf message (2 GB), by name: their
-            data are mapped from their file when somebody asks for them.
-    """
-
-    proto: onnx.ModelProto
-    source: Source
+    proto: onnx.ModelProto  # the model, external data read in
+    source: Source  # where it comes from
+    # initializers of a model too large for one protobuf message (2 GB), by name: their data are
+    # mapped from their file when somebody asks for them
     external: Mapping[str, ir.ExternalTensor] = field(default_factory=dict)
 
 
 def load(path: Path) -> Loaded:
-    """Read and check the model at `path`.
-
-    Raises:
-        UsageError: nothing readable there, or not an ONNX model.
-        UnsupportedModel: a model that cannot be quantized; every reason is listed.
-    """
+    """Read and check the model at `path`."""
     data = _read(path)
     proto = _parse(path, data)
     _check_text(proto, path)
@@ -96,7 +86,7 @@ def _read(path: Path) -> bytes:
     if not data:
         raise UsageError(f"{path} is empty (0 bytes); export or download it again")
     for offset, signature, what in _SIGNATURES:
-        if data[offset : offset + len(signature)] == signature:
+        if data.startswith(signature, offset):
             raise UsageError(f"{path} is not an ONNX model; it looks like {what}")
     return data
 
@@ -120,20 +110,15 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 def _list_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     yield from proto.graph.initializer
-    for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
-        for node in nodes:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+    for node in [*proto.graph.node, *(node for f in proto.functions for node in f.node)]:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
 
 
 def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, ir.ExternalTensor]]:
-    """Read data kept beside the model into it.
-
-    Returns:
-        the size of the files that it came from, and the tensors that are too much and so mapped.
-    """
+    """Read data kept beside the model into it; return its size and the tensors left mapped."""
     folder = path.resolve().parent
     sizes: dict[Path, int] = {}
     mapped: dict[str, ir.ExternalTensor] = {}
@@ -156,14 +141,10 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, i
             )
         if sizes[file] > _MAX_READ_BYTES and tensor.name in large:
             check_tensor(tensor, path, stored=length)
+            kind, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
+            place = (str(file.relative_to(folder)), offset, length)
             mapped[tensor.name] = ir.ExternalTensor(
-                str(file.relative_to(folder)),
-                offset,
-                length,
-                ir.DataType(tensor.data_type),
-                shape=ir.Shape(tensor.dims),
-                name=tensor.name,
-                base_dir=folder,
+                *place, kind, shape=shape, name=tensor.name, base_dir=folder
             )
             continue
         with file.open("rb") as handle:
@@ -200,30 +181,21 @@ def _check_structure(
     proto: onnx.ModelProto, path: Path, external: Mapping[str, ir.ExternalTensor]
 ) -> None:
     """Run the ONNX checker; IR 3 wants every weight listed as an input, which many files lack."""
-    listed = {i.name for i in proto.graph.input}
     if proto.ir_version < 4:
-        proto.graph.input.extend(
-            onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
-            for t in proto.graph.initializer
-            if t.name not in listed
-        )
+        list_as_inputs(proto.graph, proto.graph.initializer)
     try:
         onnx.checker.check_model(strip_initializers(proto, external))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-        raise UnsupportedModel(
-            f"{path}: this model is not valid ONNX:",
-            [Offense("graph", "", reason.strip(), "export it again")],
-        ) from None
+        offense = Offense("graph", "", reason.strip(), "export it again")
+        raise UnsupportedModel(f"{path}: this model is not valid ONNX:", [offense]) from None
 
 
 def _check_text(proto: onnx.ModelProto, path: Path) -> None:
     """Refuse names that are no text: protobuf hands such bytes on as they are."""
     graph = proto.graph
-    texts = [graph.name]
-    texts += [
-        value.name for group in (graph.initializer, graph.input, graph.output) for value in group
-    ]
+    values = [*graph.initializer, *graph.input, *graph.output]
+    texts = [graph.name, *(value.name for value in values)]
     for node in graph.node:
         texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
         texts += [attribute.name for attribute in node.attribute]

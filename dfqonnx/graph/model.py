@@ -19,23 +19,14 @@ BATCH = "N"  # name of the free batch axis
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The user's file.
+    """The user's file."""
 
-    Attributes:
-        path: as given.
-        sha256: of the .onnx file itself.
-        bytes: size on disk, external data included.
-        opset: version of the ai.onnx operators.
-        producer: name and version of the exporter, as recorded in the file.
-        metadata: the file's own metadata properties.
-    """
-
-    path: str
-    sha256: str
-    bytes: int
-    opset: int
-    producer: str
-    metadata: Mapping[str, str]
+    path: str  # as given
+    sha256: str  # of the .onnx file itself
+    bytes: int  # size on disk, external data included
+    opset: int  # version of the ai.onnx operators
+    producer: str  # name and version of the exporter, as recorded in the file
+    metadata: Mapping[str, str]  # the file's own metadata properties
 
 
 @dataclass(frozen=True)
@@ -68,19 +59,12 @@ class Contract:
 
 @dataclass(frozen=True)
 class SkippedRewrite:
-    """A rewrite that a pass could not make.
-
-    Attributes:
-        node: its name.
-        op: its operator.
-        rewrite: name of the pass.
-        reason: why this node had to stay as it is.
-    """
+    """A rewrite that a pass could not make."""
 
     node: str
     op: str
-    rewrite: str
-    reason: str
+    rewrite: str  # name of the pass
+    reason: str  # why this node had to stay as it is
 
     def __str__(self) -> str:
         """Return one line without the node's name."""
@@ -89,38 +73,27 @@ class SkippedRewrite:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizedModel:
-    """A normalized model; CONTRIBUTING lists what holds for it.
-
-    Attributes:
-        ir: the graph.
-        source: the user's file.
-        contract: its inputs and outputs as declared there.
-        statistics: value name -> what a BatchNormalization knew about that value.
-        batchnorm: whether every Conv that could have had a BatchNormalization still has it
-            (`present`), some (`partly`) or none (`absent`).
-        batchnorm_nodes: how many the user's file holds.
-        input: name of the image input.
-        input_shape: its shape without the batch axis, in the model's own layout.
-        output: name of the (first) output.
-        logits: the first training output.
-        training_outputs: the values that distillation compares, see `trainable_region`.
-        unsupported: nodes that cannot be computed, and layers behind them: node name -> reason.
-        open_axes: axes of the input that the file leaves open, the batch axis (0) not among them;
-            `input_shape` has the sizes chosen for them.
-        skipped: rewrites that could not be made, in the order of the passes.
-    """
+    """A normalized model; CONTRIBUTING lists what holds for it."""
 
     ir: ir.Model
     source: Source
     contract: Contract
+    # value name -> what a BatchNormalization knew about that value
     statistics: Mapping[str, ChannelStatistics]
+    # whether every Conv that could have had a BatchNormalization still has it (`present`), some
+    # (`partly`) or none (`absent`)
     batchnorm: BatchNormState
-    batchnorm_nodes: int
-    input: str
-    input_shape: tuple[int, ...]
-    output: str
-    logits: str
+    batchnorm_nodes: int  # how many the user's file holds
+    input: str  # name of the image input
+    input_shape: tuple[int, ...]  # its shape without the batch axis, in the model's own layout
+    output: str  # name of the (first) output
+    logits: str  # the first training output
+    # the values that distillation compares, see `trainable_region`
     training_outputs: tuple[str, ...] = ()
+    # nodes that cannot be computed, and layers behind them: node name -> reason
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    # axes of the input that the file leaves open, the batch axis (0) not among them; `input_shape`
+    # has the sizes chosen for them
     open_axes: tuple[int, ...] = ()
+    # rewrites that could not be made, in the order of the passes
     skipped: tuple[SkippedRewrite, ...] = ()

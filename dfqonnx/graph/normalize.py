@@ -15,13 +15,7 @@ import onnx_ir as ir
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.checks import check_constants, check_value_sizes, list_fed_inputs
 from dfqonnx.graph.load import Loaded, load
-from dfqonnx.graph.model import (
-    UNSUPPORTED,
-    Contract,
-    NormalizedModel,
-    SkippedRewrite,
-    ValueInfo,
-)
+from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, SkippedRewrite, ValueInfo
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
@@ -80,10 +74,6 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         loaded: what `load` returned.
         image_size: height and width for an input that leaves them open (one number: both); None
             takes usual ones.
-
-    Raises:
-        UnsupportedModel: shapes do not fit, or no layer has constant weights.
-        UsageError: `image_size` does not fit the input.
     """
     contract = _read_contract(loaded.proto)
     model = upgrade_opset(loaded.proto, loaded.external)
@@ -93,9 +83,10 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
     check_constants(model.graph)
     check_value_sizes(model.graph)
     _mark_fixed_rows(model.graph, contract)
-    image, output = model.graph.inputs[0], model.graph.outputs[0]
+    image, output = model.graph.inputs[0], str(model.graph.outputs[0].name)
     state, count = model.meta[BATCHNORMS]
     values = [value for node in model.graph for value in node.outputs]
+    marked = [node for node in model.graph if UNSUPPORTED in node.meta]
     normalized = NormalizedModel(
         ir=model,
         source=loaded.source,
@@ -105,11 +96,9 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         batchnorm_nodes=count,
         input=str(image.name),
         input_shape=image.meta[SIZES].chosen,
-        output=str(output.name),
-        logits=str(output.name),
-        unsupported={
-            str(n.name): n.meta[UNSUPPORTED] for n in model.graph if UNSUPPORTED in n.meta
-        },
+        output=output,
+        logits=output,
+        unsupported={str(node.name): node.meta[UNSUPPORTED] for node in marked},
         open_axes=open_axes,
         skipped=skipped,
     )
@@ -142,10 +131,8 @@ def _run_passes(model: ir.Model) -> tuple[SkippedRewrite, ...]:
 
 
 def _read_contract(proto: onnx.ModelProto) -> Contract:
-    inputs = list_fed_inputs(proto)
-    return Contract(
-        tuple(map(_read_value_info, inputs)), tuple(map(_read_value_info, proto.graph.output))
-    )
+    inputs, outputs = list_fed_inputs(proto), proto.graph.output
+    return Contract(tuple(map(_read_value_info, inputs)), tuple(map(_read_value_info, outputs)))
 
 
 def _read_value_info(info: onnx.ValueInfoProto) -> ValueInfo:
@@ -160,21 +147,13 @@ def _read_value_info(info: onnx.ValueInfoProto) -> ValueInfo:
 
 
 def _check_layers(model: ir.Model) -> None:
-    """Check that at least one layer has a constant weight.
-
-    Raises:
-        UnsupportedModel: none has.
-    """
+    """Check that at least one layer has a constant weight."""
     layers = [n for n in model.graph if has_trait(n.op_type, Trait.LAYER)]
     if not any(get_constant(n.inputs[1]) is not None for n in layers):
-        raise UnsupportedModel(
-            "this model has nothing to quantize:",
-            [
-                Offense(str(n.name), n.op_type, "its weight is computed, not a constant")
-                for n in layers
-            ]
-            or [Offense("graph", "", "it has no Conv, Gemm or MatMul")],
-        )
+        reason = "its weight is computed, not a constant"
+        offenses = [Offense(str(n.name), n.op_type, reason) for n in layers]
+        offenses = offenses or [Offense("graph", "", "it has no Conv, Gemm or MatMul")]
+        raise UnsupportedModel("this model has nothing to quantize:", offenses)
 
 
 def _correct_outputs(contract: Contract, graph: ir.Graph) -> Contract:
@@ -199,19 +178,17 @@ def _correct_outputs(contract: Contract, graph: ir.Graph) -> Contract:
 def _mark_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
     """Mark nodes whose result stops growing with the batch: there the trained part ends.
 
-    Raises:
-        UnsupportedModel: in a file that claims to take any batch.
+    A file that claims to take any batch is refused.
     """
     growing = set(graph.inputs)
     for node in graph:
         if not any(i in growing for i in node.inputs):
             continue
-        outputs = [(o, get_shape(o)) for o in node.outputs if o.dtype == ir.DataType.FLOAT]
-        fixed = [
-            (o, shape) for o, shape in outputs if shape and all(isinstance(d, int) for d in shape)
-        ]
-        growing.update(o for o in node.outputs if all(o is not value for value, _ in fixed))
-        for value, shape in fixed:
+        for value in node.outputs:
+            shape = get_shape(value) if value.dtype == ir.DataType.FLOAT else None
+            if not shape or not all(isinstance(d, int) for d in shape):
+                growing.add(value)
+                continue
             reason = f"its output {value.name!r} has {shape[0]} rows for any batch"
             node.meta[UNSUPPORTED] = reason
             if contract.batch is None:

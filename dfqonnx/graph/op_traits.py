@@ -29,9 +29,7 @@ class Trait(Flag):
     # Algebra
     ELEMENTWISE = auto()  # y has the shape of x, and y[i] depends on x[i] (and its channel) alone
     HOMOGENEOUS = auto()  # f(a x) = a f(x) for every a > 0 per channel: channels stay channels
-    SHIFT_EQUIVARIANT = (
-        auto()
-    )  # f(x + c) = f(x) + c where x >= 0, for a constant c >= 0 per channel
+    SHIFT_EQUIVARIANT = auto()  # f(x + c) = f(x) + c where x >= 0, for a c >= 0 per channel
     MEAN_PRESERVING = auto()  # the mean of a channel of y is that of x (padding aside)
     AFFINE = auto()  # with one constant operand, an affine map of the other one
     COMMUTATIVE = auto()  # of two operands, in any order

@@ -6,15 +6,18 @@ bytes of raw data = ceil(elements x bits / 8)          elements = product of the
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from dfqonnx.errors import UsageError
 
 _BITS = {
-    8: ("UINT8", "INT8", "BOOL", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"),
+    8: (
+        *("UINT8", "INT8", "BOOL", "FLOAT8E8M0"),
+        *("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"),
+    ),
     16: ("UINT16", "INT16", "FLOAT16", "BFLOAT16"),
     32: ("FLOAT", "INT32", "UINT32"),
     64: ("DOUBLE", "INT64", "UINT64", "COMPLEX64"),
@@ -28,15 +31,10 @@ _KINDS = {
     for name in names
     if name in TensorProto.DataType.keys()  # noqa: SIM118  an enum, not a dict
 }
-_KINDS |= {TensorProto.DataType.Value("FLOAT8E8M0"): 8} if "FLOAT8E8M0" in dir(TensorProto) else {}
 
 
 def check_tensor(tensor: TensorProto, path: Path, *, stored: int | None = None) -> None:
-    """Check type, dimensions and amount of data (`stored` bytes, where they lie elsewhere).
-
-    Raises:
-        UsageError: they do not belong together.
-    """
+    """Check type, dimensions and amount of data (`stored` bytes, where they lie elsewhere)."""
     where = f"{path}: tensor {tensor.name!r}"
     dims = list(tensor.dims)
     if tensor.data_type == TensorProto.STRING:
@@ -50,10 +48,10 @@ def check_tensor(tensor: TensorProto, path: Path, *, stored: int | None = None) 
     if any(size < 0 for size in dims):
         raise UsageError(f"{where} has the shape {dims}: the file is damaged")
     elements = math.prod(dims)
+    if stored is None and tensor.HasField("raw_data"):
+        stored = len(tensor.raw_data)
     if stored is not None:
         expected, actual, what = -(-elements * bits // 8), stored, "bytes"
-    elif tensor.HasField("raw_data"):
-        expected, actual, what = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
         field = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
         words = math.ceil(elements * bits / 32) if bits < 8 else elements
@@ -77,13 +75,17 @@ def strip_initializers(proto: ModelProto, names: Container[str]) -> ModelProto:
         return proto
     stripped = ModelProto()
     stripped.CopyFrom(proto)
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
     del stripped.graph.initializer[:]
-    stripped.graph.initializer.extend(kept)
-    listed = {value.name for value in stripped.graph.input}
-    stripped.graph.input.extend(
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        for tensor in proto.graph.initializer
-        if tensor.name in names and tensor.name not in listed
-    )
+    stripped.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in names)
+    list_as_inputs(stripped.graph, [t for t in proto.graph.initializer if t.name in names])
     return stripped
+
+
+def list_as_inputs(graph: GraphProto, tensors: Iterable[TensorProto]) -> None:
+    """Declare initializers as graph inputs, those that are not listed yet."""
+    listed = {value.name for value in graph.input}
+    graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in tensors
+        if tensor.name not in listed
+    )

@@ -33,46 +33,32 @@ _ADVICE = "export the part in front of it, or replace it by operators that dfqon
 
 @dataclass(frozen=True, kw_only=True)
 class Reachability:
-    """What can be computed.
+    """What can be computed."""
 
-    Attributes:
-        unsupported: reason by unsupported node.
-        after_unsupported: value -> the unsupported node before it.
-        after_layers: values that some quantized layer leads to.
-        layers: layers that can be quantized.
-        float_layers: layers that cannot, with the unsupported node before them.
-    """
-
-    unsupported: Mapping[ir.Node, str]
-    after_unsupported: Mapping[ir.Value, ir.Node]
-    after_layers: frozenset[ir.Value]
-    layers: frozenset[ir.Node]
+    unsupported: Mapping[ir.Node, str]  # reason by unsupported node
+    after_unsupported: Mapping[ir.Value, ir.Node]  # value -> the unsupported node before it
+    after_layers: frozenset[ir.Value]  # values that some quantized layer leads to
+    layers: frozenset[ir.Node]  # layers that can be quantized
+    # layers that cannot, with the unsupported node before them
     float_layers: Mapping[ir.Node, ir.Node]
 
 
 def select_training_outputs(
     model: NormalizedModel, unsupported: Mapping[str, str] | None = None
 ) -> NormalizedModel:
-    """Return the model with its training outputs.
+    """Return the model with its training outputs; `unsupported` has further nodes and reasons.
 
-    Args:
-        model: normalized.
-        unsupported: names of further unsupported nodes, each with its reason.
-
-    Raises:
-        UnsupportedModel: no layer is left that could be quantized; names the nodes in the way.
+    UnsupportedModel names the nodes in the way where no layer is left that could be quantized.
     """
     graph = model.ir.graph
     reachable = find_reachability(graph, {**model.unsupported, **(unsupported or {})})
     if not reachable.layers:
-        first = dict.fromkeys(reachable.float_layers.values())
-        raise UnsupportedModel(
-            "nothing of this model can be quantized:",
-            [
-                Offense(str(node.name), node.op_type, reachable.unsupported[node], _ADVICE)
-                for node in first or reachable.unsupported
-            ],
-        )
+        nodes = dict.fromkeys(reachable.float_layers.values()) or reachable.unsupported
+        offenses = [
+            Offense(str(node.name), node.op_type, reachable.unsupported[node], _ADVICE)
+            for node in nodes
+        ]
+        raise UnsupportedModel("nothing of this model can be quantized:", offenses)
     found: dict[ir.Value, None] = {}
     seen: set[ir.Value] = set()
     waiting = list(graph.outputs)[::-1]
@@ -97,12 +83,7 @@ def select_training_outputs(
 
 
 def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachability:
-    """Return what of a graph, its nodes in topological order, can be computed.
-
-    Args:
-        graph: normalized.
-        reasons: names of nodes that are known to be unsupported, each with its reason.
-    """
+    """Return what of a graph can be computed; `reasons` says why a node, by name, cannot."""
     unsupported: dict[ir.Node, str] = {}
     after_unsupported: dict[ir.Value, ir.Node] = {}
     after_layers: set[ir.Value] = set()
@@ -149,12 +130,12 @@ def is_layer(node: ir.Node) -> bool:
 def find_logits(output: ir.Value) -> ir.Value:
     """Return the input of a final Softmax, reshapes in between skipped; else the output."""
     value = output
-    while (node := value.producer()) is not None and node.inputs[0] is not None:
+    while (node := value.producer()) is not None and (source := node.inputs[0]) is not None:
         if has_trait(node.op_type, Trait.SOFTMAX):
-            return _find_with_batch_axis(node.inputs[0]) or output
+            return _find_with_batch_axis(source) or output
         if not has_trait(node.op_type, Trait.ROW_MAJOR):
             break
-        value = node.inputs[0]
+        value = source
     return output
 
 

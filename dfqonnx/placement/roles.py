@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_only_consumer, get_string
+from dfqonnx.graph.passes.edit import get_constant, get_only_consumer
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 from dfqonnx.graph.trainable_region import is_layer
 from dfqonnx.targets.profile import TargetProfile
@@ -146,10 +146,10 @@ def clip_max_of(node: ir.Node) -> float | None:
 def _preserves_values(node: ir.Node) -> bool:
     """Tell whether codes stay codes: nearest resizing, padding by zeros or by values of its own."""
     if node.op_type == "Resize":
-        return get_string(node, "mode", "nearest") == "nearest"
+        return node.attributes.get_string("mode", "nearest") == "nearest"
     if node.op_type != "Pad":
         return has_trait(node.op_type, Trait.VALUE_PRESERVING)
-    if get_string(node, "mode", "constant") != "constant":
+    if node.attributes.get_string("mode", "constant") != "constant":
         return True
     fill = node.inputs[2] if len(node.inputs) > 2 else None
     value = get_constant(fill)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_input, get_string
+from dfqonnx.graph.passes.edit import get_constant, get_input
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 
 
@@ -37,10 +37,10 @@ def non_negative_values(graph: ir.Graph, *, input_signed: bool) -> set[ir.Value]
 
 def _fills(pad: ir.Node) -> bool:
     """Tell whether a Pad adds a number of its own that is not the default, 0."""
-    constant_mode = get_string(pad, "mode", "constant") == "constant"
+    constant_mode = pad.attributes.get_string("mode", "constant") == "constant"
     return constant_mode and get_input(pad, 2) is not None
 
 
 def _stays_in_range(resize: ir.Node) -> bool:
     """Nearest and linear resizing stay within the range of the input, cubic does not."""
-    return get_string(resize, "mode", "nearest") != "cubic"
+    return resize.attributes.get_string("mode", "nearest") != "cubic"

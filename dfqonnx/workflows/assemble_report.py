@@ -23,7 +23,7 @@ from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
-from dfqonnx.graph.summary import summarize_graph
+from dfqonnx.graph.cost import summarize_graph
 from dfqonnx.report.build import build_report
 from dfqonnx.report.environment import describe_environment, peak_memory_mib
 from dfqonnx.report.files import write_arrays, write_images, write_log, write_report

@@ -7,7 +7,7 @@ import inspect
 import onnx
 import pytest
 
-import dfqonnx.convert.program  # noqa: F401  (files the operators)
+import dfqonnx.convert.ops  # noqa: F401  (files the operators)
 from dfqonnx.convert import op_registry as registry
 from dfqonnx.convert.op_registry import OPERATORS, operator
 from dfqonnx.errors import InternalError

@@ -1,41 +1,7 @@
 """Operator families; importing this package registers them all."""
 
-from dfqonnx.convert.ops import (
-    activation,
-    arithmetic,
-    constant,
-    conv,
-    index,
-    linear,
-    logic,
-    normalization,
-    pad,
-    pool,
-    reduce,
-    resize,
-    resize_old,
-    sample,
-    scan,
-    scatter,
-    shape,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "activation",
-    "arithmetic",
-    "constant",
-    "conv",
-    "index",
-    "linear",
-    "logic",
-    "normalization",
-    "pad",
-    "pool",
-    "reduce",
-    "resize",
-    "resize_old",
-    "sample",
-    "scan",
-    "scatter",
-    "shape",
-]
+for _family in iter_modules(__path__):
+    import_module(f"{__name__}.{_family.name}")

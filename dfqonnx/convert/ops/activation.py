@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -99,38 +100,26 @@ def shrink(input: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
     return torch.where(input < -lambd, input + bias, high).to(input.dtype)
 
 
-@operator("Softmax", 13)
-def softmax(input: Tensor, *, axis: int = -1) -> Tensor:
-    """Return exp(x) normalized along one axis."""
-    return torch.softmax(input, axis)
-
-
-@operator("Softmax", 1, 11)
-def softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
-    """Normalize over all axes from `axis` on together."""
-    return torch.softmax(input.flatten(axis), -1).reshape(input.shape)
-
-
-@operator("LogSoftmax", 13)
-def log_softmax(input: Tensor, *, axis: int = -1) -> Tensor:
-    """Return the logarithm of Softmax."""
-    return torch.log_softmax(input, axis)
-
-
-@operator("LogSoftmax", 1, 11)
-def log_softmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
-    """Return the logarithm of Softmax over all axes from `axis` on together."""
-    return torch.log_softmax(input.flatten(axis), -1).reshape(input.shape)
-
-
-@operator("Hardmax", 13)
-def hardmax(input: Tensor, *, axis: int = -1) -> Tensor:
+def _hardmax(input: Tensor, axis: int) -> Tensor:
     """Return 1 at the first maximum along an axis, else 0."""
     first = input.argmax(axis, keepdim=True)
     return torch.zeros_like(input).scatter(axis, first, 1.0)
 
 
-@operator("Hardmax", 1, 11)
-def hardmax_flat(input: Tensor, *, axis: int = 1) -> Tensor:
-    """Hardmax over all axes from `axis` on together."""
-    return hardmax(input.flatten(axis)).reshape(input.shape)
+def _file_softmax(name: str, function: Callable[[Tensor, int], Tensor]) -> None:
+    """File the form that works along one axis, and the old one, over all axes from one on."""
+
+    def along(input: Tensor, *, axis: int = -1) -> Tensor:
+        return function(input, axis)
+
+    def flat(input: Tensor, *, axis: int = 1) -> Tensor:
+        return function(input.flatten(axis), -1).reshape(input.shape)
+
+    along.__name__ = flat.__name__ = name.lower()
+    operator(name, 13)(along)
+    operator(name, 1, 11)(flat)
+
+
+_file_softmax("Softmax", torch.softmax)
+_file_softmax("LogSoftmax", torch.log_softmax)
+_file_softmax("Hardmax", _hardmax)

@@ -11,13 +11,7 @@ from dfqonnx.convert.op_registry import Ints, Numbers, operator
 from dfqonnx.convert.tensors import MOST_ELEMENTS, dtype_of
 
 
-@operator("Constant", 1, 9, 11)
-def constant_1(*, value: Tensor) -> Tensor:
-    """Return a stored tensor."""
-    return value
-
-
-@operator("Constant", 12, 13, 19, 21, 23, 24, 25)
+@operator("Constant", 1, 9, 11, 12, 13, 19, 21, 23, 24, 25)
 def constant(
     *,
     value: Tensor | None = None,
@@ -26,11 +20,7 @@ def constant(
     value_float: float | None = None,
     value_floats: tuple[float, ...] | None = None,
 ) -> Tensor:
-    """Return a stored tensor, number or list of numbers.
-
-    Raises:
-        ValueError: none is given.
-    """
+    """Return a stored tensor, number or list of numbers."""
     if value is not None:
         return value
     whole = value_int if value_int is not None else value_ints
@@ -52,41 +42,15 @@ def constant_of_shape(input: Ints, *, value: Tensor | None = None) -> Tensor:
     return torch.full(input, value.item(), dtype=value.dtype)
 
 
-@operator("Cast", 6, 9, 13)
-def cast(input: Tensor, *, to: int) -> Tensor:
-    """Convert to an element type."""
+@operator("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
+def cast(input: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    """Convert to an element type; the other attributes concern 8-bit floats only."""
+    del saturate, round_mode
     return input.to(dtype_of(to))
 
 
-@operator("Cast", 19, 21, 23)
-def cast_19(input: Tensor, *, to: int, saturate: int = 1) -> Tensor:
-    """Convert to an element type; `saturate` concerns 8-bit floats only."""
-    del saturate
-    return cast(input, to=to)
-
-
-@operator("Cast", 24, 25, 28)
-def cast_24(input: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    """Convert to an element type; the other attributes concern 8-bit floats only."""
-    del saturate, round_mode
-    return cast(input, to=to)
-
-
-@operator("CastLike", 15)
-def cast_like_15(input: Tensor, target_type: Tensor) -> Tensor:
-    """Convert to the element type of another tensor."""
-    return input.to(target_type.dtype)
-
-
-@operator("CastLike", 19, 21, 23)
-def cast_like_19(input: Tensor, target_type: Tensor, *, saturate: int = 1) -> Tensor:
-    """Convert to the element type of another tensor; `saturate` concerns 8-bit floats only."""
-    del saturate
-    return input.to(target_type.dtype)
-
-
-@operator("CastLike", 24, 25)
-def cast_like_24(
+@operator("CastLike", 15, 19, 21, 23, 24, 25)
+def cast_like(
     input: Tensor, target_type: Tensor, *, saturate: int = 1, round_mode: str = "up"
 ) -> Tensor:
     """Convert to the element type of another tensor; attributes concern 8-bit floats only."""
@@ -100,16 +64,10 @@ def bit_cast(input: Tensor, *, to: int) -> Tensor:
     return input.view(dtype_of(to))
 
 
-@operator("Range", 27)
-def range_27(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
+@operator("Range", 11, 27)
+def range_(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
     """Return start, start + delta, ... before limit; half-precision sums are float32 anyway."""
     del stash_type
-    return range_(start, limit, delta)
-
-
-@operator("Range", 11)
-def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    """Return start, start + delta, ... before limit."""
     first, last, step = start.item(), limit.item(), delta.item()
     count = max(0, math.ceil((last - first) / step))
     if count > MOST_ELEMENTS:
@@ -136,11 +94,7 @@ def dropout(
     seed: int | None = None,
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Return the data: inference drops nothing.
-
-    Raises:
-        ValueError: `training_mode` is set and something would be dropped.
-    """
+    """Return the data: inference drops nothing."""
     del seed
     if training_mode and training_mode[0] and (ratio is None or ratio[0]):
         raise ValueError("Dropout is in training mode; export the model in eval mode")

@@ -16,8 +16,8 @@ from torch import Tensor
 from dfqonnx.convert.op_registry import Ints, operator
 from dfqonnx.convert.ops.window import AutoPad, padded, resolve
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 @operator("Conv", 1, 11, 22)
@@ -35,20 +35,13 @@ def conv(
 ) -> Tensor:
     """Convolve."""
     del kernel_shape
-    window = resolve(
-        tuple(X.shape[2:]),
-        tuple(W.shape[2:]),
-        auto_pad=auto_pad,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-    )
+    size, kernel = tuple(X.shape[2:]), tuple(W.shape[2:])
+    window = resolve(size, kernel, auto_pad, strides, pads, dilations)
     padding = window.begin
     if window.begin != window.end:
         X = padded(X, window.begin, window.end)
-        padding = (0,) * len(window.kernel)
-    function = _CONV[len(window.kernel)]
-    return function(X, W, B, window.strides, padding, window.dilations, group)
+        padding = (0,) * len(kernel)
+    return CONV[len(kernel)](X, W, B, window.strides, padding, window.dilations, group)
 
 
 @operator("ConvTranspose", 1, 11, 22)
@@ -86,7 +79,7 @@ def conv_transpose(
     else:
         explicit = pads if pads and auto_pad != "VALID" else (0,) * (2 * rank)
         begin, end = list(explicit[:rank]), list(explicit[rank:])
-    function = _TRANSPOSE[rank]
+    function = TRANSPOSE[rank]
     if begin == end and min(begin) >= 0:
         return function(X, W, B, strides, tuple(begin), extra, group, dilations)
     y = function(X, W, B, strides, 0, extra, group, dilations)

@@ -8,7 +8,7 @@ from torch import Tensor
 from dfqonnx.convert.op_registry import Ints, operator
 
 
-@operator("Slice", 10, 11, 13)
+@operator("Slice", 1, 10, 11, 13)
 def slice_(
     data: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None
 ) -> Tensor:
@@ -25,12 +25,6 @@ def slice_(
             first, last, stride = size - 1 - first, size - 1 - last, -stride
         cuts[axis] = slice(first, max(first, last), stride)
     return data[tuple(cuts)]
-
-
-@operator("Slice", 1)
-def slice_1(data: Tensor, *, starts: Ints, ends: Ints, axes: Ints | None = None) -> Tensor:
-    """Cut along axes given as attributes."""
-    return slice_(data, starts, ends, axes)
 
 
 @operator("Gather", 1, 11, 13)

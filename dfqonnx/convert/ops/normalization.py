@@ -19,25 +19,8 @@ from dfqonnx.convert.op_registry import Ints, operator
 _TINY = 1e-9  # MeanVarianceNormalization's own constant
 
 
-@operator("BatchNormalization", 9, 14, 15)
+@operator("BatchNormalization", 7, 9, 14, 15)
 def batch_normalization(
-    X: Tensor,  # (N, C, ...)
-    scale: Tensor,
-    B: Tensor,
-    input_mean: Tensor,
-    input_var: Tensor,
-    *,
-    epsilon: float = 1e-5,
-    momentum: float = 0.9,
-    training_mode: Literal[0] = 0,
-) -> Tensor:
-    """Normalize with the given statistics."""
-    del momentum, training_mode
-    return F.batch_norm(X, input_mean, input_var, scale, B, False, 0.0, epsilon)
-
-
-@operator("BatchNormalization", 7)
-def batch_normalization_7(
     X: Tensor,  # (N, C, ...)
     scale: Tensor,
     B: Tensor,
@@ -47,9 +30,10 @@ def batch_normalization_7(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     spatial: int = 1,
+    training_mode: Literal[0] = 0,
 ) -> Tensor:
     """Normalize with the given statistics; without `spatial` they are per element."""
-    del momentum
+    del momentum, training_mode
     if spatial:
         return F.batch_norm(X, mean, var, scale, B, False, 0.0, epsilon)
     return (X - mean) * torch.rsqrt(var + epsilon) * scale + B
@@ -126,8 +110,7 @@ def group_normalization_18(
     epsilon: float = 1e-5,
 ) -> Tensor:
     """Normalize every group of channels; one scale and bias per group."""
-    each = X.shape[1] // num_groups
-    scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
+    scale, bias = (v.repeat_interleave(X.shape[1] // num_groups) for v in (scale, bias))
     return F.group_norm(X, num_groups, scale, bias, epsilon)
 
 

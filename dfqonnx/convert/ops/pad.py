@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfqonnx.convert.op_registry import Ints, Numbers, operator
+from dfqonnx.convert.ops.window import padded
 
 Mode = Literal["constant", "reflect", "edge", "wrap"]
 
@@ -36,16 +36,16 @@ def pad(
     for position, axis in enumerate(chosen):
         begin[axis], end[axis] = pads[position], pads[position + len(chosen)]
     if mode == "constant":
-        amounts = [p for axis in reversed(range(rank)) for p in (begin[axis], end[axis])]
-        return F.pad(data, amounts, value=constant_value[0] if constant_value else 0)
+        fill = constant_value[0] if constant_value else 0
+        return padded(data, tuple(begin), tuple(end), value=fill)
     for axis in range(rank):
         if begin[axis] or end[axis]:
-            source = _source(data.shape[axis], begin[axis], end[axis], mode=mode)
+            source = _find_source(data.shape[axis], begin[axis], end[axis], mode=mode)
             data = data.index_select(axis, source.to(data.device))
     return data
 
 
-def _source(n: int, begin: int, end: int, *, mode: Mode) -> Tensor:
+def _find_source(n: int, begin: int, end: int, *, mode: Mode) -> Tensor:
     """Return which input cell each output cell of an axis reads."""
     cells = torch.arange(-begin, n + end)
     if mode == "edge":

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfqonnx.convert.op_registry import Ints, operator
+from dfqonnx.convert.ops.conv import CONV
 from dfqonnx.convert.ops.window import AutoPad, Window, padded, resolve
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def _simple(window: Window) -> bool:
+def _is_simple(window: Window) -> bool:
     """Whether torch can do the padding itself."""
     return window.begin == window.end and all(
         2 * p <= k for p, k in zip(window.begin, window.kernel, strict=True)
@@ -43,34 +43,24 @@ def max_pool(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Return the maximum of each window; with a second output also its flat index in X."""
     size = tuple(X.shape[2:])
-    window = resolve(
-        size,
-        kernel_shape,
-        auto_pad=auto_pad,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        ceil_mode=ceil_mode,
-    )
+    window = resolve(size, kernel_shape, auto_pad, strides, pads, dilations, ceil_mode)
     x = X if X.is_floating_point() else X.to(torch.float64)
     begin, ceil = window.begin, bool(ceil_mode)
-    if not _simple(window):
-        lowest = -math.inf
-        x = padded(x, begin, window.overhang(size), value=lowest)
+    if not _is_simple(window):
+        x = padded(x, begin, window.overhang(size), value=-math.inf)
         begin, ceil = (0,) * len(size), False
-    function = _MAX[len(size)]
+    steps = (window.kernel, window.strides, begin, window.dilations, ceil)
     if outputs == 1:
-        y = function(x, window.kernel, window.strides, begin, window.dilations, ceil)
-        return y if x is X else y.to(X.dtype)
-    y, where = function(
-        x, window.kernel, window.strides, begin, window.dilations, ceil, return_indices=True
-    )
+        return _MAX[len(size)](x, *steps).to(X.dtype)
+    y, where = _MAX[len(size)](x, *steps, return_indices=True)
     shift = window.begin if begin != window.begin else (0,) * len(size)
-    found = _flat_index(where, tuple(x.shape[2:]), size, shift=shift, column_major=storage_order)
+    found = _flatten_indices(
+        where, tuple(x.shape[2:]), size, shift=shift, column_major=storage_order
+    )
     return y.to(X.dtype), found
 
 
-def _flat_index(
+def _flatten_indices(
     where: Tensor,  # (N, C, ...) index within a padded plane
     padded_size: Ints,
     size: Ints,
@@ -107,38 +97,25 @@ def average_pool(
 ) -> Tensor:
     """Return the mean of each window."""
     size = tuple(X.shape[2:])
-    window = resolve(
-        size,
-        kernel_shape,
-        auto_pad=auto_pad,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        ceil_mode=ceil_mode,
-    )
-    if _simple(window) and max(window.dilations) == 1:
-        function = _AVERAGE[len(size)]
-        return function(
-            X, window.kernel, window.strides, window.begin, bool(ceil_mode), bool(count_include_pad)
-        )
-    ones = X.new_ones(1, 1, *size)
+    window = resolve(size, kernel_shape, auto_pad, strides, pads, dilations, ceil_mode)
+    if _is_simple(window) and max(window.dilations) == 1:
+        steps = (window.kernel, window.strides, window.begin)
+        return _AVERAGE[len(size)](X, *steps, bool(ceil_mode), bool(count_include_pad))
+    ones, begin, over = X.new_ones(1, 1, *size), window.begin, window.overhang(size)
     if count_include_pad:
-        ones = padded(ones, window.begin, window.end, value=1.0)
-        beyond = tuple(
-            max(0, o - e) for o, e in zip(window.overhang(size), window.end, strict=True)
-        )
-        count = _window_sum(padded(ones, (0,) * len(size), beyond), window)
+        ones = padded(ones, begin, window.end, value=1.0)
+        beyond = tuple(max(0, o - e) for o, e in zip(over, window.end, strict=True))
+        ones = padded(ones, (0,) * len(size), beyond)
     else:
-        count = _window_sum(padded(ones, window.begin, window.overhang(size)), window)
-    return _window_sum(padded(X, window.begin, window.overhang(size)), window) / count
+        ones = padded(ones, begin, over)
+    return _sum_windows(padded(X, begin, over), window) / _sum_windows(ones, window)
 
 
-def _window_sum(x: Tensor, window: Window) -> Tensor:
+def _sum_windows(x: Tensor, window: Window) -> Tensor:
     """Sum the windows of an already padded tensor."""
-    rank = len(window.kernel)
     kernel = x.new_ones(1, 1, *window.kernel)
     planes = x.reshape(-1, 1, *x.shape[2:])
-    y = _CONV[rank](planes, kernel, None, window.strides, 0, window.dilations)
+    y = CONV[len(window.kernel)](planes, kernel, None, window.strides, 0, window.dilations)
     y = y.reshape(*x.shape[:2], *y.shape[2:])
     for axis, n in enumerate(window.output):
         y = y.narrow(axis + 2, 0, n)
@@ -159,37 +136,29 @@ def lp_pool(
 ) -> Tensor:
     """Return the p-norm of each window."""
     size = tuple(X.shape[2:])
-    window = resolve(
-        size,
-        kernel_shape,
-        auto_pad=auto_pad,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        ceil_mode=ceil_mode,
-    )
+    window = resolve(size, kernel_shape, auto_pad, strides, pads, dilations, ceil_mode)
     powers = padded(X.abs() ** p, window.begin, window.overhang(size))
-    return _window_sum(powers, window) ** (1.0 / p)
+    return _sum_windows(powers, window) ** (1.0 / p)
 
 
-def _space(X: Tensor) -> Ints:
+def _get_space_axes(X: Tensor) -> Ints:
     return tuple(range(2, X.dim()))
 
 
 @operator("GlobalAveragePool", 1, 22)
 def global_average_pool(X: Tensor) -> Tensor:
     """Return the mean over space, shape (N, C, 1, ...)."""
-    return X.mean(_space(X), keepdim=True)
+    return X.mean(_get_space_axes(X), keepdim=True)
 
 
 @operator("GlobalMaxPool", 1, 22)
 def global_max_pool(X: Tensor) -> Tensor:
     """Return the maximum over space, shape (N, C, 1, ...)."""
-    return X.amax(_space(X), keepdim=True)
+    return X.amax(_get_space_axes(X), keepdim=True)
 
 
 @operator("GlobalLpPool", 2, 22)
 def global_lp_pool(X: Tensor, *, p: int = 2) -> Tensor:
     """Return the p-norm over space, shape (N, C, 1, ...)."""
-    norm: Tensor = torch.linalg.vector_norm(X, p, _space(X), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(X, p, _get_space_axes(X), keepdim=True)
     return norm

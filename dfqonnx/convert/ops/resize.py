@@ -72,18 +72,17 @@ class ResizeRule:
     extrapolation_value: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Axis:
-    """One axis: input size, output size, scale, and the region of interest."""
+    """One axis: input size, output size, scale, and begin and end of the region of interest."""
 
     n: int
     m: int
     scale: float
-    start: float = 0.0
-    end: float = 1.0
+    region: tuple[float, float] = (0.0, 1.0)
 
 
-@operator("Resize", 18, 19)
+@operator("Resize", 11, 13, 18, 19)
 def resize(
     X: Tensor,
     roi: Numbers | None = None,
@@ -116,18 +115,30 @@ def resize(
         factors = tuple(float(s) for s in scales)
         new = tuple(math.floor(n * s) for n, s in zip(old, factors, strict=True))
     else:
-        new, factors = _kept_aspect(old, sizes or (), policy=keep_aspect_ratio_policy)
-    regions = roi if roi and rule.coordinates == "tf_crop_and_resize" else ()
-    starts = regions[: len(chosen)] or (0.0,) * len(chosen)
-    ends = regions[len(chosen) :] or (1.0,) * len(chosen)
-    plan = {
-        axis: Axis(n=n, m=m, scale=s, start=start, end=end)
-        for axis, n, m, s, start, end in zip(chosen, old, new, factors, starts, ends, strict=True)
-    }
-    return _resized(X, plan, rule)
+        new, factors = _keep_aspect(old, sizes or (), policy=keep_aspect_ratio_policy)
+    regions = [(0.0, 1.0)] * len(chosen)
+    if roi and rule.coordinates == "tf_crop_and_resize":
+        regions = list(zip(roi[: len(chosen)], roi[len(chosen) :], strict=True))
+    plan = dict(zip(chosen, map(Axis, old, new, factors, regions), strict=True))
+    return _resize_axes(X, plan, rule)
 
 
-def _kept_aspect(old: Ints, sizes: Ints, *, policy: Policy) -> tuple[Ints, tuple[float, ...]]:
+@operator("Resize", 10)
+@operator("Upsample", 7, 9)
+def upsample(
+    X: Tensor, scales: Numbers, *, mode: Literal["nearest", "linear"] = "nearest"
+) -> Tensor:
+    """Interpolate with x / s as the coordinate."""
+    return resize(
+        X,
+        scales=scales,
+        coordinate_transformation_mode="asymmetric",
+        mode=mode,
+        nearest_mode="floor",
+    )
+
+
+def _keep_aspect(old: Ints, sizes: Ints, *, policy: Policy) -> tuple[Ints, tuple[float, ...]]:
     """Return output sizes and scales for the wanted sizes."""
     each = tuple(m / n for n, m in zip(old, sizes, strict=True))
     if policy == "stretch":
@@ -136,31 +147,29 @@ def _kept_aspect(old: Ints, sizes: Ints, *, policy: Policy) -> tuple[Ints, tuple
     return tuple(math.floor(n * scale + 0.5) for n in old), (scale,) * len(old)
 
 
-def _resized(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor:
-    kept = {
-        a: p for a, p in plan.items() if p.scale != 1 or p.m != p.n or (p.start, p.end) != (0, 1)
-    }
-    fast = _by_torch(x, kept, rule)
+def _resize_axes(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor:
+    kept = {a: p for a, p in plan.items() if p.scale != 1 or p.m != p.n or p.region != (0, 1)}
+    fast = _interpolate_by_torch(x, kept, rule)
     if fast is not None:
         return fast
     for axis, place in kept.items():
         if rule.mode == "nearest":
-            cells = torch.from_numpy(_nearest(place, rule)).to(x.device)
+            cells = torch.from_numpy(_find_nearest(place, rule)).to(x.device)
             x = x.index_select(axis, cells)
         else:
             kind = x.dtype if x.is_floating_point() else torch.float32
-            weights = torch.from_numpy(_weights(place, rule)).to(x.device, kind)  # (m, n)
+            weights = torch.from_numpy(_compute_weights(place, rule)).to(x.device, kind)  # (m, n)
             x = (x.to(kind).movedim(axis, -1) @ weights.t()).movedim(-1, axis).to(x.dtype)
     if rule.coordinates == "tf_crop_and_resize":
         for axis, place in kept.items():
-            at = torch.from_numpy(_coordinates(place, rule))
+            at = torch.from_numpy(_compute_coordinates(place, rule))
             outside = ((at < 0) | (at > place.n - 1)).to(x.device)
             outside = outside.view(-1, *(1,) * (x.dim() - 1 - axis))
             x = torch.where(outside, rule.extrapolation_value, x)
     return x
 
 
-def _by_torch(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor | None:
+def _interpolate_by_torch(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor | None:
     """Return torch's own answer where it computes the same thing, else None."""
     spatial = x.dim() - 2
     if (
@@ -188,7 +197,7 @@ def _by_torch(x: Tensor, plan: dict[int, Axis], rule: ResizeRule) -> Tensor | No
 
 
 @functools.lru_cache(maxsize=256)
-def _coordinates(axis: Axis, rule: ResizeRule) -> Float64:
+def _compute_coordinates(axis: Axis, rule: ResizeRule) -> Float64:
     """Return the input coordinate of every output cell: (m)."""
     x = np.arange(axis.m, dtype=np.float64)
     n, m, s = axis.n, axis.m, axis.scale
@@ -200,9 +209,10 @@ def _coordinates(axis: Axis, rule: ResizeRule) -> Float64:
         case "align_corners":
             return x * (n - 1) / (m - 1) if m > 1 else x * 0.0
         case "tf_crop_and_resize":
+            start, end = axis.region
             if m == 1:
-                return x * 0.0 + 0.5 * (axis.start + axis.end) * (n - 1)
-            return (axis.start + x * (axis.end - axis.start) / (m - 1)) * (n - 1)
+                return x * 0.0 + 0.5 * (start + end) * (n - 1)
+            return (start + x * (end - start) / (m - 1)) * (n - 1)
         case "pytorch_half_pixel":
             return (x + 0.5) / s - 0.5 if m > 1 else x * 0.0
         case "half_pixel_symmetric":
@@ -212,21 +222,21 @@ def _coordinates(axis: Axis, rule: ResizeRule) -> Float64:
 
 
 @functools.lru_cache(maxsize=256)
-def _nearest(axis: Axis, rule: ResizeRule) -> NDArray[np.int64]:
+def _find_nearest(axis: Axis, rule: ResizeRule) -> NDArray[np.int64]:
     """Return the input cell of every output cell: (m)."""
-    cells = _NEAREST[rule.nearest_mode](_coordinates(axis, rule))
+    cells = _NEAREST[rule.nearest_mode](_compute_coordinates(axis, rule))
     found: NDArray[np.int64] = np.clip(cells, 0, axis.n - 1).astype(np.int64)
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def _weights(axis: Axis, rule: ResizeRule) -> Float64:
+def _compute_weights(axis: Axis, rule: ResizeRule) -> Float64:
     """Return the weight of every input cell in every output cell: (m, n)."""
-    at = _coordinates(axis, rule)
+    at = _compute_coordinates(axis, rule)
     shrink = min(axis.scale, 1.0) if rule.antialias else 1.0
     reach = math.ceil((1 if rule.mode == "linear" else 2) / shrink)
     taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)  # (m, 2 reach)
-    weights = _kernel((taps - at[:, None]) * shrink, rule)
+    weights = _evaluate_kernel((taps - at[:, None]) * shrink, rule)
     if rule.exclude_outside:
         weights = np.where((taps < 0) | (taps > axis.n - 1), 0.0, weights)
     if rule.antialias or rule.exclude_outside:
@@ -237,7 +247,7 @@ def _weights(axis: Axis, rule: ResizeRule) -> Float64:
     return matrix
 
 
-def _kernel(t: Float64, rule: ResizeRule) -> Float64:
+def _evaluate_kernel(t: Float64, rule: ResizeRule) -> Float64:
     t = np.abs(t)
     if rule.mode == "linear":
         return np.maximum(0.0, 1 - t)

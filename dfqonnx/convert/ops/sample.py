@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -9,8 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfqonnx.convert.op_registry import Ints, operator
+from dfqonnx.convert.ops.conv import TRANSPOSE
+from dfqonnx.convert.ops.window import padded
 
 Padding = Literal["zeros", "border", "reflection"]
+OldMode = Literal["bilinear", "nearest", "bicubic"]
+_OLD_MODES: Mapping[str, OldMode] = {
+    "linear": "bilinear",
+    "nearest": "nearest",
+    "cubic": "bicubic",
+}
 
 
 @operator("GridSample", 20, 22)
@@ -23,9 +33,8 @@ def grid_sample(
     padding_mode: Padding = "zeros",
 ) -> Tensor:
     """Interpolate at the points of a grid."""
-    kind = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
-    return F.grid_sample(
-        X, grid, mode=kind, padding_mode=padding_mode, align_corners=bool(align_corners)
+    return grid_sample_16(
+        X, grid, align_corners=align_corners, mode=_OLD_MODES[mode], padding_mode=padding_mode
     )
 
 
@@ -35,7 +44,7 @@ def grid_sample_16(
     grid: Tensor,
     *,
     align_corners: int = 0,
-    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
+    mode: OldMode = "bilinear",
     padding_mode: Padding = "zeros",
 ) -> Tensor:
     """Interpolate at the points of a grid."""
@@ -55,13 +64,12 @@ def center_crop_pad(input_data: Tensor, shape: Ints, *, axes: Ints | None = None
     """Crop or zero-pad axes around their center; the odd cell is taken from or put at the end."""
     rank = input_data.dim()
     chosen = tuple(range(rank)) if axes is None else tuple(a % rank for a in axes)
-    amounts = [0] * (2 * rank)
+    begin, end = [0] * rank, [0] * rank
     for axis, size in zip(chosen, shape, strict=True):
         room = size - input_data.shape[axis]
-        before = room // 2 if room >= 0 else -(-room // 2)
-        amounts[2 * (rank - 1 - axis)] = before
-        amounts[2 * (rank - 1 - axis) + 1] = room - before
-    return F.pad(input_data, amounts)
+        begin[axis] = room // 2 if room >= 0 else -(-room // 2)
+        end[axis] = room - begin[axis]
+    return padded(input_data, tuple(begin), tuple(end))
 
 
 @operator("Col2Im", 18)
@@ -88,17 +96,12 @@ def col2im(
             zip(image_shape, block_shape, strides, dilations, strict=True)
         )
     ]
-    block = 1
-    for k in block_shape:
-        block *= k
+    block = math.prod(block_shape)
     columns = input.reshape(-1, block, *steps)  # (N C, block, ...)
     kernel = torch.eye(block, dtype=input.dtype, device=input.device)
     kernel = kernel.view(block, 1, *block_shape)
-    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
-    image = function(columns, kernel, None, strides, 0, 0, 1, dilations)
-    amounts = []
-    for i in reversed(range(rank)):
-        end = image_shape[i] + pads[i] - image.shape[2 + i]
-        amounts += [-pads[i], end]
-    image = F.pad(image, amounts)
+    image = TRANSPOSE[rank](columns, kernel, None, strides, 0, 0, 1, dilations)
+    begin = tuple(-p for p in pads[:rank])
+    end = tuple(n - m - b for n, m, b in zip(image_shape, image.shape[2:], begin, strict=True))
+    image = padded(image, begin, end)
     return image.reshape(input.shape[0], -1, *image_shape)

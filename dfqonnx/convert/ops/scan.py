@@ -8,7 +8,7 @@ from torch import Tensor
 from dfqonnx.convert.op_registry import Ints, operator
 
 
-@operator("TopK", 11, 24)
+@operator("TopK", 10, 11, 24)
 def top_k(
     X: Tensor, K: Ints, *, axis: int = -1, largest: int = 1, sorted: int = 1, outputs: int = 1
 ) -> Tensor | tuple[Tensor, ...]:
@@ -17,14 +17,6 @@ def top_k(
     values, indices = torch.sort(X, dim=axis, descending=bool(largest), stable=True)
     found = values.narrow(axis, 0, int(K[0])), indices.narrow(axis, 0, int(K[0]))
     return found[0] if outputs == 1 else found
-
-
-@operator("TopK", 10)
-def top_k_10(
-    X: Tensor, K: Ints, *, axis: int = -1, outputs: int = 1
-) -> Tensor | tuple[Tensor, ...]:
-    """Return the k largest along an axis and where they stood."""
-    return top_k(X, K, axis=axis, outputs=outputs)
 
 
 @operator("TopK", 1)

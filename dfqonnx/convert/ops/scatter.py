@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.op_registry import Ints, operator
+from dfqonnx.convert.ops.window import padded
 
 Reduction = Literal["none", "add", "mul", "max", "min"]
 _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
-def _wrapped(indices: Tensor, size: int) -> Tensor:
+def _wrap(indices: Tensor, size: int) -> Tensor:
     indices = indices.to(torch.int64)
     return torch.where(indices < 0, indices + size, indices)
 
@@ -22,7 +23,7 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 @operator("GatherElements", 11, 13)
 def gather_elements(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Return, for every index, the entry in the same place but for one axis."""
-    return torch.gather(data, axis, _wrapped(indices, data.shape[axis]))
+    return torch.gather(data, axis, _wrap(indices, data.shape[axis]))
 
 
 @operator("GatherND", 11, 12, 13)
@@ -38,25 +39,19 @@ def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     return found.reshape(*indices.shape[:-1], *rest)
 
 
-@operator("ScatterElements", 16, 18)
+@operator("Scatter", 9, 11)
+@operator("ScatterElements", 11, 13, 16, 18)
 def scatter_elements(
     data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0, reduction: Reduction = "none"
 ) -> Tensor:
     """Write every update at its index along one axis."""
-    where = _wrapped(indices, data.shape[axis])
+    where = _wrap(indices, data.shape[axis])
     if reduction == "none":
         return data.scatter(axis, where, updates)
     return data.scatter_reduce(axis, where, updates, _REDUCE[reduction])
 
 
-@operator("Scatter", 9, 11)
-@operator("ScatterElements", 11, 13)
-def scatter_elements_11(data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0) -> Tensor:
-    """Write every update at its index along one axis."""
-    return scatter_elements(data, indices, updates, axis=axis)
-
-
-@operator("ScatterND", 16, 18)
+@operator("ScatterND", 11, 13, 16, 18)
 def scatter_nd(
     data: Tensor, indices: Tensor, updates: Tensor, *, reduction: Reduction = "none"
 ) -> Tensor:
@@ -65,7 +60,7 @@ def scatter_nd(
     lead, rest = tuple(data.shape[:k]), tuple(data.shape[k:])
     flat = torch.zeros(indices.shape[:-1], dtype=torch.int64, device=data.device)
     for axis, size in enumerate(lead):
-        flat = flat * size + _wrapped(indices[..., axis], size)
+        flat = flat * size + _wrap(indices[..., axis], size)
     table = data.reshape(math.prod(lead), -1)
     values = updates.reshape(-1, table.shape[1])
     where = flat.reshape(-1, 1).expand_as(values)
@@ -76,12 +71,6 @@ def scatter_nd(
     return written.reshape(lead + rest)
 
 
-@operator("ScatterND", 11, 13)
-def scatter_nd_11(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """Write every slice of updates where its row of `indices` points."""
-    return scatter_nd(data, indices, updates)
-
-
 @operator("OneHot", 9, 11, 28)
 def one_hot(indices: Tensor, depth: Ints, values: Tensor, *, axis: int = -1) -> Tensor:
     """Return values[1] at the index along a new axis, values[0] elsewhere."""
@@ -89,7 +78,7 @@ def one_hot(indices: Tensor, depth: Ints, values: Tensor, *, axis: int = -1) -> 
     rank = indices.dim() + 1
     axis %= rank
     cells = torch.arange(size, device=indices.device).view(-1, *(1,) * (rank - 1 - axis))
-    hit = _wrapped(indices, size).unsqueeze(axis) == cells
+    hit = _wrap(indices, size).unsqueeze(axis) == cells
     return torch.where(hit, values[1], values[0])
 
 
@@ -126,9 +115,8 @@ def max_unpool(
         for axis, (n, s, k) in enumerate(zip(X.shape[2:], strides, kernel_shape, strict=True))
     )
     shape = (*X.shape[:2], *size)
-    flat = X.new_zeros(math.prod(shape)).scatter(0, I.reshape(-1), X.reshape(-1))
-    y = flat.view(shape)
+    y = X.new_zeros(math.prod(shape)).scatter(0, I.reshape(-1), X.reshape(-1)).view(shape)
     if output_shape is None:
         return y
-    room = [p for n, m in zip(size[::-1], output_shape[:1:-1], strict=True) for p in (0, m - n)]
-    return torch.nn.functional.pad(y, room)
+    room = tuple(m - n for n, m in zip(size, output_shape[2:], strict=True))
+    return padded(y, (0,) * rank, room)

@@ -33,19 +33,13 @@ def transpose(data: Tensor, *, perm: Ints | None = None) -> Tensor:
     return data.permute(tuple(reversed(range(data.dim()))) if perm is None else perm)
 
 
-@operator("Squeeze", 13, 21, 23, 24, 25)
+@operator("Squeeze", 1, 11, 13, 21, 23, 24, 25)
 def squeeze(data: Tensor, axes: Ints | None = None) -> Tensor:
     """Remove axes of size 1: the named ones, or all."""
     return data.squeeze() if axes is None else data.squeeze(axes)
 
 
-@operator("Squeeze", 1, 11)
-def squeeze_1(data: Tensor, *, axes: Ints | None = None) -> Tensor:
-    """Remove axes of size 1 named by an attribute, or all."""
-    return squeeze(data, axes)
-
-
-@operator("Unsqueeze", 13, 21, 23, 24, 25)
+@operator("Unsqueeze", 1, 11, 13, 21, 23, 24, 25)
 def unsqueeze(data: Tensor, axes: Ints) -> Tensor:
     """Insert axes of size 1 at these positions of the result."""
     rank = data.dim() + len(axes)
@@ -54,13 +48,7 @@ def unsqueeze(data: Tensor, axes: Ints) -> Tensor:
     return data
 
 
-@operator("Unsqueeze", 1, 11)
-def unsqueeze_1(data: Tensor, *, axes: Ints) -> Tensor:
-    """Insert axes of size 1 named by an attribute."""
-    return unsqueeze(data, axes)
-
-
-def _broadcast(a: Ints, b: Ints) -> Ints:
+def _broadcast_shapes(a: Ints, b: Ints) -> Ints:
     rank = max(len(a), len(b))
     a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
     return tuple(m if n == 1 else n for m, n in zip(a, b, strict=True))
@@ -69,7 +57,7 @@ def _broadcast(a: Ints, b: Ints) -> Ints:
 @operator("Expand", 8, 13)
 def expand(input: Tensor, shape: Ints) -> Tensor:
     """Broadcast both ways with `shape`."""
-    return input.expand(_broadcast(tuple(input.shape), shape))
+    return input.expand(_broadcast_shapes(tuple(input.shape), shape))
 
 
 @operator("Tile", 6, 13)
@@ -86,7 +74,7 @@ def concat(*inputs: Tensor, axis: int) -> Tensor:
     return torch.cat(inputs, axis)
 
 
-@operator("Split", 18)
+@operator("Split", 2, 11, 13, 18)
 def split(
     input: Tensor,
     split: Ints | None = None,
@@ -103,22 +91,6 @@ def split(
         split = tuple(max(0, min(each, size - each * i)) for i in range(count))
     parts = torch.split(input, list(split), axis)
     return parts[0] if outputs == 1 else parts[:outputs]
-
-
-@operator("Split", 13)
-def split_13(
-    input: Tensor, sizes: Ints | None = None, *, axis: int = 0, outputs: int = 1
-) -> Tensor | tuple[Tensor, ...]:
-    """Cut along an axis by sizes, or into as many equal parts as there are outputs."""
-    return split(input, sizes, axis=axis, outputs=outputs)
-
-
-@operator("Split", 2, 11)
-def split_2(
-    input: Tensor, *, axis: int = 0, split: Ints | None = None, outputs: int = 1
-) -> Tensor | tuple[Tensor, ...]:
-    """Cut along an axis by sizes given as an attribute."""
-    return split_13(input, split, axis=axis, outputs=outputs)
 
 
 @operator("Identity", 1, 13, 14, 16, 19, 21, 23, 24, 25)

@@ -23,46 +23,26 @@ AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A resolved window; every tuple has one entry per spatial axis.
-
-    Attributes:
-        kernel: its size.
-        strides: its steps.
-        dilations: distance of its taps.
-        begin: padding before.
-        end: padding after.
-        output: output size.
-    """
+    """A resolved window; every tuple has one entry per spatial axis."""
 
     kernel: Ints
     strides: Ints
     dilations: Ints
-    begin: Ints
-    end: Ints
-    output: Ints
+    begin: Ints  # padding before
+    end: Ints  # padding after
+    output: Ints  # size of the result
 
     def overhang(self, size: Ints) -> Ints:
         """Return how many cells past the input the last window reaches, at least 0."""
-        ends = (
-            (o - 1) * s + (k - 1) * d + 1 - b - n
-            for o, s, k, d, b, n in zip(
-                self.output,
-                self.strides,
-                self.kernel,
-                self.dilations,
-                self.begin,
-                size,
-                strict=True,
-            )
-        )
-        return tuple(max(0, e) for e in ends)
+        steps = zip(self.output, self.strides, self.kernel, self.dilations, strict=True)
+        reached = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in steps]
+        return tuple(max(0, r - b - n) for r, b, n in zip(reached, self.begin, size, strict=True))
 
 
 @functools.lru_cache(maxsize=4096)
 def resolve(
     size: Ints,
     kernel: Ints,
-    *,
     auto_pad: AutoPad = "NOTSET",
     strides: Ints | None = None,
     pads: Ints | None = None,

@@ -30,8 +30,7 @@ def fold_into_layer(
 ) -> Outcome:
     """Fold a node that maps `source` to `factor` * `source` + `offset` into the layer before it."""
     layer = source.producer()
-    axis = None if layer is None else get_output_axis(layer)
-    if layer is None or axis is None:
+    if layer is None or (axis := get_output_axis(layer)) is None:
         return False
     if edit.get_only_consumer(source) is not node:
         if factor.size == offset.size == 1:  # as in x * sigmoid(x + 3): no bias of the layer
@@ -43,8 +42,10 @@ def fold_into_layer(
     outputs = weight.shape[axis]
     if factor.size not in {1, outputs} or offset.size not in {1, outputs}:
         return False
-    a = np.broadcast_to(np.asarray(factor, dtype=np.float64).reshape(-1), (outputs,))
-    b = np.broadcast_to(np.asarray(offset, dtype=np.float64).reshape(-1), (outputs,))
+    a, b = (
+        np.broadcast_to(np.asarray(v, dtype=np.float64).reshape(-1), (outputs,))
+        for v in (factor, offset)
+    )
     c = np.zeros(outputs) if bias is None else np.broadcast_to(bias.reshape(-1), (outputs,))
     column = [1] * weight.ndim
     column[axis] = outputs
@@ -62,11 +63,11 @@ def get_output_axis(layer: ir.Node) -> int | None:
     """Return the output-channel axis of a plain Conv or Gemm weight; None for anything else."""
     if layer.op_type == "Conv":
         return 0
-    if layer.op_type != "Gemm" or edit.get_int(layer, "transA", 0):
+    if layer.op_type != "Gemm" or layer.attributes.get_int("transA"):
         return None
-    if edit.get_float(layer, "alpha", 1.0) != 1.0 or edit.get_float(layer, "beta", 1.0) != 1.0:
+    if any(layer.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
         return None
-    return 0 if edit.get_int(layer, "transB", 0) else 1
+    return 0 if layer.attributes.get_int("transB", 0) else 1
 
 
 def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[Any]) -> bool:
@@ -75,33 +76,26 @@ def convert_to_depthwise(node: ir.Node, factor: NDArray[Any], offset: NDArray[An
     if graph is None or source is None or shape is None or len(shape) < 2:
         return False
     stem, channels = str(node.outputs[0].name), factor.size
-    flat = len(shape) == 2
+    flat, kind = len(shape) == 2, source.type
+    new: list[ir.Node] = []
     if flat:
         target = np.array([0, channels, 1, 1], dtype=np.int64)
-        unflatten = ir.node(
-            "Reshape", [source, edit.add_initializer(graph, f"{stem}/shape", target)]
-        )
-        edit.set_output(unflatten, f"{stem}/lifted", source.type, (shape[0], channels, 1, 1))
-        graph.insert_before(node, unflatten)
-        source = unflatten.outputs[0]
+        inputs = [source, edit.add_initializer(graph, f"{stem}/shape", target)]
+        new.append(ir.node("Reshape", inputs))
+        source = new[0].outputs[0]
+        edit.set_output(new[0], f"{stem}/lifted", kind, (shape[0], channels, 1, 1))
     ones = (1, 1) if flat else (1,) * (len(shape) - 2)
     weight = factor.astype(np.float32).reshape(-1, 1, *ones)  # (C, 1, 1, 1)
-    last = conv = ir.node(
-        "Conv",
-        [
-            source,
-            edit.add_initializer(graph, f"{stem}/weight", weight),
-            edit.add_initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
-        ],
-        {"group": channels, "kernel_shape": list(ones)},
-        name=node.name,
-        metadata_props={**node.metadata_props, ORIGIN: node.op_type},
-    )
-    graph.insert_before(node, conv)
+    constants = [
+        edit.add_initializer(graph, f"{stem}/weight", weight),
+        edit.add_initializer(graph, f"{stem}/bias", offset.astype(np.float32)),
+    ]
+    attributes: edit.Attributes = {"group": channels, "kernel_shape": ones}
+    conv = edit.derive_node(node, "Conv", [source, *constants], attributes)
+    conv.metadata_props[ORIGIN] = node.op_type
+    new.append(conv)
     if flat:
-        edit.set_output(conv, f"{stem}/mapped", source.type, (shape[0], channels, 1, 1))
-        last = ir.node("Flatten", [conv.outputs[0]], {"axis": 1})
-        graph.insert_before(node, last)
-    edit.replace_value(node.outputs[0], last.outputs[0])
-    edit.remove_node(node)
+        edit.set_output(conv, f"{stem}/mapped", kind, (shape[0], channels, 1, 1))
+        new.append(ir.node("Flatten", [conv.outputs[0]], {"axis": 1}))
+    edit.replace_node(node, *new)
     return True

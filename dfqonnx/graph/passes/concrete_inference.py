@@ -22,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_int
+from dfqonnx.graph.passes.edit import get_constant
 
 _SHAPE_DATA = 64  # constants up to this size are shown to shape inference
 _INFERENCE_ERRORS = (
@@ -36,25 +36,20 @@ _MAX_BYTES = 1 << 27  # larger constants are not computed
 
 @dataclass
 class ConcreteValues:
-    """What is known of each value at one batch size.
-
-    Attributes:
-        batch: the batch size.
-        types: element type and shape.
-        constants: what can be computed without running the network.
-    """
+    """What is known of each value at one batch size."""
 
     batch: int
-    types: dict[ir.Value, onnx.TypeProto] = field(default_factory=dict)
-    constants: dict[ir.Value, NDArray[Any]] = field(default_factory=dict)
+    types: dict[ir.Value, onnx.TypeProto] = field(default_factory=dict)  # element type and shape
+    constants: dict[ir.Value | None, NDArray[Any]] = field(default_factory=dict)
 
     def shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
         """Return the concrete shape; None when unknown."""
         kind = self.types.get(value) if value is not None else None
         if kind is None or not kind.tensor_type.HasField("shape"):
             return None
-        sizes = [d.dim_value for d in kind.tensor_type.shape.dim if d.HasField("dim_value")]
-        return tuple(sizes) if len(sizes) == len(kind.tensor_type.shape.dim) else None
+        axes = kind.tensor_type.shape.dim
+        known = all(axis.HasField("dim_value") for axis in axes)
+        return tuple(axis.dim_value for axis in axes) if known else None
 
     def dtype(self, value: ir.Value) -> int:
         """Return the element type; 0 when unknown."""
@@ -72,6 +67,9 @@ class ConcreteValues:
         for value in values:
             self.types.pop(value, None)
             self.constants.pop(value, None)
+
+
+Inferred = tuple[ConcreteValues, ConcreteValues]  # at a small and at a large batch
 
 
 def start_inference(model: ir.Model, batch: int, sizes: Iterable[int]) -> ConcreteValues:
@@ -92,15 +90,11 @@ def start_inference(model: ir.Model, batch: int, sizes: Iterable[int]) -> Concre
 
 
 def infer_node(known: ConcreteValues, node: ir.Node, version: int) -> None:
-    """Add what is known of the outputs of one node; the nodes before it come first.
-
-    Raises:
-        UnsupportedModel: the shapes do not fit at this node.
-    """
+    """Add what is known of the outputs of one node; the nodes before it come first."""
     shape = known.shape(node.inputs[0]) if node.inputs else None
     if node.op_type == "Shape" and shape is not None:
         end = node.attributes.get("end")
-        part = slice(get_int(node, "start", 0), end.as_int() if end else None)
+        part = slice(node.attributes.get_int("start", 0), end.as_int() if end else None)
         known.set_constant(node.outputs[0], np.array(shape[part], dtype=np.int64))
         return
     if node.op_type == "Size" and shape is not None:
@@ -145,17 +139,10 @@ def _infer_types(known: ConcreteValues, node: ir.Node, version: int) -> None:
         )
     except _INFERENCE_ERRORS as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UnsupportedModel(
-            "the shapes of this model do not fit together:",
-            [
-                Offense(
-                    node.name or str(node.outputs[0].name),
-                    node.op_type,
-                    lines[0] if lines else "shape inference failed",
-                    "if its batch size is fixed, export it with a free batch axis",
-                )
-            ],
-        ) from None
+        name, reason = node.name or str(node.outputs[0].name), "shape inference failed"
+        advice = "if its batch size is fixed, export it with a free batch axis"
+        offense = Offense(name, node.op_type, lines[0] if lines else reason, advice)
+        raise UnsupportedModel("the shapes of this model do not fit together:", [offense]) from None
     for value in node.outputs:
         if value.name in found:
             known.types[value] = found[value.name]

@@ -18,21 +18,16 @@ from numpy.typing import NDArray
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import BATCH, UNSUPPORTED
 from dfqonnx.graph.passes import edit
-from dfqonnx.graph.passes.concrete_inference import ConcreteValues, infer_node, start_inference
+from dfqonnx.graph.passes.concrete_inference import Inferred, infer_node, start_inference
 from dfqonnx.graph.passes.free_batch import free_batch_size, register_constant
 from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, fix_open_axes
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 _SMALL, _LARGE = 5, 7  # the two batch sizes
-Inferred = tuple[ConcreteValues, ConcreteValues]  # at the small and at the large batch
 
 
 def fold_constants(model: ir.Model) -> PassResult:
-    """Fold constants and set shapes.
-
-    Raises:
-        UnsupportedModel: the shapes do not fit, at the batch that the file is fixed to either.
-    """
+    """Fold constants and set shapes."""
     try:
         inferred = _infer_at_two_sizes(model)
     except UnsupportedModel:
@@ -53,25 +48,25 @@ def fold_constants(model: ir.Model) -> PassResult:
 def _infer_at_two_sizes(model: ir.Model) -> Inferred:
     """Infer with both batch sizes, both image sizes; a node that fits no batch is unsupported.
 
-    Raises:
-        UnsupportedModel: the shapes do not fit, at the batch that the file is fixed to either.
+    The model is refused where its shapes do not fit at the batch that the file is fixed to either.
     """
     version, sizes = model.graph.opset_imports[""], model.graph.inputs[0].meta[SIZES]
     small = start_inference(model, _SMALL, sizes.chosen)
     large = start_inference(model, _LARGE, sizes.other)
-    at_fixed_batch: ConcreteValues | None = None
+    checked = False
     for node in list(model.graph):
-        free_batch_size(node, small, large, fixed_batch=sizes.fixed_batch)
+        free_batch_size(node, (small, large), fixed_batch=sizes.fixed_batch)
         try:
             infer_node(small, node, version)
             infer_node(large, node, version)
         except UnsupportedModel as error:
             if sizes.fixed_batch is None:
                 raise
-            if at_fixed_batch is None:
+            if not checked:
                 at_fixed_batch = start_inference(model, sizes.fixed_batch, sizes.chosen)
                 for each in model.graph:  # raises where the file itself does not fit
                     infer_node(at_fixed_batch, each, version)
+                checked = True
             reason = error.offenses[0].reason
             node.meta[UNSUPPORTED] = f"it fits a batch of {sizes.fixed_batch} only ({reason})"
             for known in (small, large):
@@ -80,17 +75,14 @@ def _infer_at_two_sizes(model: ir.Model) -> Inferred:
 
 
 def _replace_by_constants(node: ir.Node, inferred: Inferred) -> bool:
-    if any(o.is_graph_output() for o in node.outputs):
-        return False
-    arrays = [_get_equal_constant(inferred, o) for o in node.outputs]
-    if not arrays or any(a is None for a in arrays):
+    found = [_get_equal_constant(inferred, o) for o in node.outputs if not o.is_graph_output()]
+    arrays = [array for array in found if array is not None]
+    if not arrays or len(arrays) < len(node.outputs) or node.graph is None:
         return False
     for value, array in zip(node.outputs, arrays, strict=True):
-        assert array is not None
-        assert node.graph is not None
-        name = value.name
+        name = str(value.name)
         value.name = f"{name}/folded"
-        new = edit.add_initializer(node.graph, str(name), array)
+        new = edit.add_initializer(node.graph, name, array)
         value.replace_all_uses_with(new)
         register_constant(inferred, new)
     edit.remove_node(node)
@@ -133,10 +125,10 @@ def _set_type(value: ir.Value, inferred: Inferred) -> None:
     if dtype:
         value.type = ir.TensorType(ir.DataType(dtype))
     if small is not None and large is not None and len(small) == len(large):
-        value.shape = ir.Shape([_to_dimension(a, b) for a, b in zip(small, large, strict=True)])
+        shape = [_to_dimension(a, b) for a, b in zip(small, large, strict=True)]
+        value.shape = ir.Shape(shape)
         value.meta[CONCRETE] = tuple(
-            d if isinstance(d, str) else a
-            for d, a in zip(edit.get_shape(value) or (), small, strict=True)
+            d if isinstance(d, str) else a for d, a in zip(shape, small, strict=True)
         )
 
 

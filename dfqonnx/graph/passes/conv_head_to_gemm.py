@@ -25,12 +25,22 @@ def convert_conv_head_to_gemm(model: ir.Model) -> PassResult:
 def _rewrite(node: ir.Node) -> Outcome:
     if node.op_type != "Conv" or not covers_image(node) or not _is_last(node):
         return False
-    source, weight = node.inputs[0], edit.get_constant(node.inputs[1])
-    if edit.get_int(node, "group", 1) != 1:
-        return f"it works in {edit.get_int(node, 'group', 1)} groups, and a Gemm has none"
-    if weight is None or source is None:
+    source, weight, graph = node.inputs[0], edit.get_constant(node.inputs[1]), node.graph
+    if (groups := node.attributes.get_int("group", 1)) != 1:
+        return f"it works in {groups} groups, and a Gemm has none"
+    if weight is None or source is None or graph is None:
         return "its weight is computed"
-    _replace(node, source, weight.shape)
+    stem, outputs = str(node.outputs[0].name), len(weight)
+    batch = (edit.get_shape(source) or ("N",))[0]
+    flatten = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
+    gemm = edit.derive_node(node, "Gemm", [flatten.outputs[0], *node.inputs[1:]], {"transB": 1})
+    target = np.array([0, outputs, *(1 for _ in weight.shape[2:])], dtype=np.int64)
+    target_value = edit.add_initializer(graph, f"{stem}/shape", target)
+    reshape = ir.node("Reshape", [gemm.outputs[0], target_value], name=f"{node.name}/reshape")
+    edit.set_output(flatten, f"{stem}/flat", source.type, (batch, weight[0].size))
+    edit.set_output(gemm, f"{stem}/logits", source.type, (batch, outputs))
+    edit.replace_node(node, flatten, gemm, reshape)
+    edit.set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")
     return True
 
 
@@ -45,32 +55,3 @@ def _is_last(node: ir.Node) -> bool:
             return False
         waiting += other.successors()
     return True
-
-
-def _replace(node: ir.Node, source: ir.Value, shape: tuple[int, ...]) -> None:
-    """Put Flatten, Gemm and Reshape in the place of a Conv with a weight of this shape."""
-    graph, weight = node.graph, edit.get_constant(node.inputs[1])
-    assert graph is not None
-    assert weight is not None
-    stem, outputs = str(node.outputs[0].name), shape[0]
-    batch = (edit.get_shape(source) or ("N",))[0]
-    flatten = ir.node("Flatten", [source], {"axis": 1}, name=f"{node.name}/flatten")
-    gemm = ir.node(
-        "Gemm",
-        [flatten.outputs[0], *node.inputs[1:]],
-        {"transB": 1},
-        name=node.name,
-        metadata_props=dict(node.metadata_props),
-    )
-    target = np.array([0, outputs, *(1 for _ in shape[2:])], dtype=np.int64)
-    reshape = ir.node(
-        "Reshape",
-        [gemm.outputs[0], edit.add_initializer(graph, f"{stem}/shape", target)],
-        name=f"{node.name}/reshape",
-    )
-    edit.set_output(flatten, f"{stem}/flat", source.type, (batch, weight[0].size))
-    edit.set_output(gemm, f"{stem}/logits", source.type, (batch, outputs))
-    graph.insert_before(node, [flatten, gemm, reshape])
-    edit.replace_value(node.outputs[0], reshape.outputs[0])
-    edit.remove_node(node)
-    edit.set_constant(gemm, 1, weight.reshape(outputs, -1), stem=f"{stem}/weight")

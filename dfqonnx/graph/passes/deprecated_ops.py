@@ -70,6 +70,11 @@ def _add(summand: Any, shape: tuple[int, ...] = (1,)) -> list[Step]:
     return [("Add", [array.reshape(shape)], {})] if array.any() else []
 
 
+def _scale_both_sides(given: Attributes, op: str) -> list[Step]:
+    before, behind = (_multiply(given.get(name, 1.0)) for name in ("beta", "alpha"))
+    return [*before, (op, [], {}), *behind]
+
+
 def _crop(given: Attributes, opset: int) -> list[Step]:
     left, top, right, bottom = (int(b) for b in given.get("border", (0, 0, 0, 0)))
     size, end = given.get("scale"), 2**31 - 1
@@ -88,15 +93,7 @@ _STEPS: Mapping[str, Callable[[Attributes, int], list[Step]]] = {
     ],
     "Affine": lambda a, _: [*_multiply(a.get("alpha", 1.0)), *_add(a.get("beta", 0.0))],
     "Scale": lambda a, _: _multiply(a.get("scale", 1.0)),
-    "ScaledTanh": lambda a, _: [
-        *_multiply(a.get("beta", 1.0)),
-        ("Tanh", [], {}),
-        *_multiply(a.get("alpha", 1.0)),
-    ],
-    "ParametricSoftplus": lambda a, _: [
-        *_multiply(a.get("beta", 1.0)),
-        ("Softplus", [], {}),
-        *_multiply(a.get("alpha", 1.0)),
-    ],
+    "ScaledTanh": lambda a, _: _scale_both_sides(a, "Tanh"),
+    "ParametricSoftplus": lambda a, _: _scale_both_sides(a, "Softplus"),
     "Crop": _crop,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
 Shape = tuple[int | str | None, ...]
+Attributes = Mapping[str, int | Sequence[int]]
 
 
 def get_node_name(node: ir.Node) -> str:
@@ -26,6 +28,12 @@ def describe_node(node: ir.Node) -> str:
 def get_input(node: ir.Node, index: int) -> ir.Value | None:
     """Return an input; None where it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def get_producer(node: ir.Node, index: int = 0) -> ir.Node | None:
+    """Return the node that computes an input; None for one that is fed, constant or left out."""
+    value = get_input(node, index)
+    return None if value is None else value.producer()
 
 
 def get_constant_input(node: ir.Node, index: int) -> NDArray[Any] | None:
@@ -61,19 +69,19 @@ def get_image_size(value: ir.Value | None) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(shape) - 2 else None
 
 
+def make_unique(name: str, taken: Container[str]) -> str:
+    """Return the name, with the first number behind it that makes it a new one if it is taken."""
+    if name not in taken:
+        return name
+    return next(new for n in count(2) if (new := f"{name}_{n}") not in taken)
+
+
 def add_initializer(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
     """Add a constant named `stem` (numbered when taken) and return it."""
-    name, number = stem, 1
-    while name in graph.initializers:
-        number += 1
-        name = f"{stem}_{number}"
+    name = make_unique(stem, graph.initializers)
     tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
+    kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
+    value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -95,8 +103,7 @@ def set_constant(node: ir.Node, index: int, array: NDArray[Any], *, stem: str) -
     """Give input `index` a new array: in place when only `node` reads it, else a new constant."""
     value = get_input(node, index)
     if value is None or not value.is_initializer() or len(value.uses()) > 1:
-        name = stem if value is None or not value.name else value.name
-        set_new_constant(node, index, array, stem=name)
+        set_new_constant(node, index, array, stem=(value.name if value else None) or stem)
         return
     value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
     value.shape = ir.Shape(array.shape)
@@ -109,11 +116,6 @@ def set_output(node: ir.Node, name: str, kind: ir.TypeProtocol | None, shape: Sh
     value.name, value.type, value.shape = name, kind, ir.Shape(shape)
 
 
-def get_pooled_shape(shape: Sequence[int | str | None]) -> Shape:
-    """Return the shape of an N C H W value after global pooling: N C 1 1."""
-    return (*shape[:2], *(1 for _ in shape[2:]))
-
-
 def replace_value(old: ir.Value, new: ir.Value) -> None:
     """Let `new` stand wherever `old` stood, under the name of `old`."""
     name, meta = old.name, dict(old.meta)
@@ -124,12 +126,22 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     new.meta.update(meta)
 
 
-def replace_node(node: ir.Node, new: ir.Node) -> None:
-    """Put `new` in the place of `node`: same first output, same metadata."""
+def derive_node(
+    node: ir.Node,
+    op: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Attributes | None = None,
+) -> ir.Node:
+    """Return a new node under the name and with the metadata of `node`."""
+    metadata = dict(node.metadata_props)
+    return ir.node(op, inputs, attributes, name=node.name, metadata_props=metadata)
+
+
+def replace_node(node: ir.Node, *new: ir.Node) -> None:
+    """Put new nodes in the place of `node`; the last one takes over its first output."""
     assert node.graph is not None
-    new.metadata_props.update(node.metadata_props)
     node.graph.insert_before(node, new)
-    replace_value(node.outputs[0], new.outputs[0])
+    replace_value(node.outputs[0], new[-1].outputs[0])
     remove_node(node)
 
 
@@ -167,32 +179,8 @@ def get_only_consumer(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
-def get_ints(node: ir.Node, name: str) -> tuple[int, ...] | None:
-    """Return an attribute that is a list of integers."""
-    attribute = node.attributes.get(name)
-    return None if attribute is None else tuple(attribute.as_ints())
-
-
-def get_int(node: ir.Node, name: str, default: int) -> int:
-    """Return an integer attribute."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
-
-
-def get_float(node: ir.Node, name: str, default: float) -> float:
-    """Return a float attribute."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_float()
-
-
-def get_string(node: ir.Node, name: str, default: str) -> str:
-    """Return a string attribute."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_string()
-
-
 def get_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Return non-negative axes given as input 1 or as attribute; None when not constant."""
     given = get_constant_input(node, 1)
-    listed = get_ints(node, "axes") if given is None else tuple(int(a) for a in given)
+    listed = node.attributes.get_ints("axes") if given is None else tuple(int(a) for a in given)
     return None if listed is None else tuple(sorted(a % rank for a in listed))

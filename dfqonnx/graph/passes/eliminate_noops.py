@@ -14,12 +14,13 @@ import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
-from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import PassResult, node_pass, rewrite_nodes
 
 
-def remove_identities(model: ir.Model) -> PassResult:
+@node_pass
+def remove_identities(node: ir.Node) -> bool:
     """Remove every node that does nothing at inference."""
-    return rewrite_nodes(model, lambda node: _does_nothing(node) and edit.bypass_node(node))
+    return _does_nothing(node) and edit.bypass_node(node)
 
 
 def _does_nothing(node: ir.Node) -> bool:
@@ -32,7 +33,7 @@ def _does_nothing(node: ir.Node) -> bool:
         case "Dropout":
             return not any(o.uses() or o.is_graph_output() for o in node.outputs[1:])
         case "Cast":
-            return source.dtype is not None and int(source.dtype) == edit.get_int(node, "to", 0)
+            return source.dtype == node.attributes.get_int("to", 0)
         case "Concat":
             return len(node.inputs) == 1
         case "Pad":
@@ -61,7 +62,7 @@ def _remove(node: ir.Node) -> bool:
 
 def _merge(node: ir.Node) -> bool:
     """Let a reshape behind another one read what that one reads."""
-    before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    before = edit.get_producer(node)
     if before is None or node.graph is None:
         return False
     if not all(has_trait(n.op_type, Trait.ROW_MAJOR) for n in (node, before)):
@@ -81,8 +82,6 @@ def _merge(node: ir.Node) -> bool:
             sizes = np.array([0, *target[1:]], dtype=np.int64)
             value = edit.add_initializer(node.graph, f"{node.outputs[0].name}/shape", sizes)
             new = ir.node("Reshape", [source, value], name=node.name)
-        node.graph.insert_before(node, new)
-        edit.replace_value(node.outputs[0], new.outputs[0])
-        edit.remove_node(node)
+        edit.replace_node(node, new)
     edit.remove_if_unread(before)
     return True

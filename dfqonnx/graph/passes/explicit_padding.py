@@ -10,18 +10,15 @@ import onnx_ir as ir
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
-from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import Outcome, node_pass
 
 
-def make_pads_explicit(model: ir.Model) -> PassResult:
+@node_pass
+def make_pads_explicit(node: ir.Node) -> Outcome:
     """Replace auto_pad by pads wherever the image size is known."""
-    return rewrite_nodes(model, _make_explicit)
-
-
-def _make_explicit(node: ir.Node) -> Outcome:
     if not has_trait(node.op_type, Trait.WINDOWED) or "auto_pad" not in node.attributes:
         return False
-    mode = edit.get_string(node, "auto_pad", "NOTSET")
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
     pads = _compute_pads(node, mode)
     if pads is None:
         return f"its auto_pad ({mode}) stays: the size of the image that it reads is open"
@@ -36,11 +33,11 @@ def _compute_pads(node: ir.Node, mode: str) -> list[int] | None:
         return None
     rank = len(kernel)
     if mode == "NOTSET":
-        return list(edit.get_ints(node, "pads") or (0,) * 2 * rank)
+        return list(node.attributes.get_ints("pads") or (0,) * 2 * rank)
     if mode == "VALID":
         return [0] * 2 * rank
-    strides = edit.get_ints(node, "strides") or (1,) * rank
-    dilations = edit.get_ints(node, "dilations") or (1,) * rank
+    strides = node.attributes.get_ints("strides") or (1,) * rank
+    dilations = node.attributes.get_ints("dilations") or (1,) * rank
     begin, end = [], []
     for size, k, stride, dilation in zip(image, kernel, strides, dilations, strict=True):
         out = -(-size // stride)
@@ -53,9 +50,9 @@ def _compute_pads(node: ir.Node, mode: str) -> list[int] | None:
 
 def get_kernel_shape(node: ir.Node) -> tuple[int, ...] | None:
     """Return the window of a Conv or pool."""
-    given = edit.get_ints(node, "kernel_shape")
+    given = node.attributes.get_ints("kernel_shape")
     if given is not None or node.op_type != "Conv":
-        return given
+        return None if given is None else tuple(given)
     shape = edit.get_shape(node.inputs[1])
     return None if shape is None else tuple(d for d in shape[2:] if isinstance(d, int))
 
@@ -66,19 +63,16 @@ def covers_image(node: ir.Node) -> bool:
     return (
         image is not None
         and get_kernel_shape(node) == image
-        and not any(edit.get_ints(node, "pads") or ())
+        and not any(node.attributes.get_ints("pads") or ())
         and "auto_pad" not in node.attributes
-        and all(d == 1 for d in edit.get_ints(node, "dilations") or ())
-        and not edit.get_int(node, "ceil_mode", 0)
+        and all(d == 1 for d in node.attributes.get_ints("dilations") or ())
+        and not node.attributes.get_int("ceil_mode", 0)
     )
 
 
-def fold_pads(model: ir.Model) -> PassResult:
+@node_pass
+def fold_pads(node: ir.Node) -> Outcome:
     """Move zero padding of the image axes into every Conv or AveragePool that reads it."""
-    return rewrite_nodes(model, _fold_pad)
-
-
-def _fold_pad(node: ir.Node) -> Outcome:
     if node.op_type != "Pad":
         return False
     readers = [
@@ -102,7 +96,7 @@ def _match_zero_padding(node: ir.Node) -> list[int] | str:
 
     For any other Pad it is a sentence that says what it does instead.
     """
-    mode = edit.get_string(node, "mode", "constant")
+    mode = node.attributes.get_string("mode", "constant")
     if mode != "constant":
         return f"it pads in mode {mode}, and a layer pads with zeros only"
     shape, pads = edit.get_shape(node.inputs[0]), edit.get_constant(node.inputs[1])
@@ -125,13 +119,13 @@ def _absorb(reader: ir.Node, pads: list[int]) -> Outcome:
     name = edit.describe_node(reader)
     if "auto_pad" in reader.attributes:
         return f"{name} behind it pads by auto_pad"
-    before = list(edit.get_ints(reader, "pads") or (0,) * len(pads))
+    before = list(reader.attributes.get_ints("pads") or (0,) * len(pads))
     if reader.op_type == "AveragePool":
-        if edit.get_int(reader, "ceil_mode", 0):
+        if reader.attributes.get_int("ceil_mode", 0):
             return f"{name} behind it rounds its size up (ceil_mode)"
-        if any(before) and not edit.get_int(reader, "count_include_pad", 0):
+        if any(before) and not reader.attributes.get_int("count_include_pad", 0):
             return f"{name} behind it leaves its own padding out of its means"
-        kernel = edit.get_ints(reader, "kernel_shape") or ()
+        kernel = get_kernel_shape(reader) or ()
         if any(a + b >= k for a, b, k in zip(before, pads, kernel * 2, strict=True)):
             return f"{name} behind it has a window that is not larger than the padding"
         reader.attributes["count_include_pad"] = ir.AttrInt64("count_include_pad", 1)

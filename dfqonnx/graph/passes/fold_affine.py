@@ -6,6 +6,7 @@ Mul and Add:    (W x + c) * m = (m W) x + m c,        (W x + c) + b = W x + (c +
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, fold_into_layer
-from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, node_pass, rewrite_nodes
 
 
 def fold_affines(model: ir.Model) -> PassResult:
@@ -23,17 +24,14 @@ def fold_affines(model: ir.Model) -> PassResult:
     return rewrite_nodes(model, _fold)
 
 
-def convert_affines(model: ir.Model) -> PassResult:
-    """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
-    return rewrite_nodes(model, _convert)
-
-
 def _fold(node: ir.Node) -> Outcome:
     matched = _match(node)
     return False if matched is None else fold_into_layer(node, *matched)
 
 
-def _convert(node: ir.Node) -> bool:
+@node_pass
+def convert_affines(node: ir.Node) -> bool:
+    """Turn what is left of them on images into depthwise Conv; scalars stay as they are."""
     if _fold(node) is True:  # into the depthwise Conv made just before
         return True
     matched = _match(node)
@@ -63,7 +61,7 @@ def _match(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
         return None
     if len(shape) < 2 or edit.get_shape(node.outputs[0]) != shape:
         return None
-    values = to_channel_vector(operand, rank=len(shape))
+    values = _to_channel_vector(operand, rank=len(shape))
     if values is None or not isinstance(shape[1], int) or values.size not in {1, shape[1]}:
         return None
     one, zero = np.ones(1), np.zeros(1)
@@ -77,11 +75,8 @@ def _match(node: ir.Node) -> tuple[ir.Value, NDArray[Any], NDArray[Any]] | None:
     return (source, 1.0 / values, zero) if values.all() else None  # Div
 
 
-def to_channel_vector(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:
+def _to_channel_vector(operand: NDArray[Any], *, rank: int) -> NDArray[Any] | None:
     """Return a constant as one value per channel of an N C ... value; None if it is not that."""
-    if operand.size == 1:
-        return operand.reshape(-1).astype(np.float64)
     shape = (1,) * (rank - operand.ndim) + operand.shape
-    if len(shape) != rank or any(d != 1 for a, d in enumerate(shape) if a != 1):
-        return None
-    return operand.reshape(-1).astype(np.float64)
+    per_channel = len(shape) == rank and math.prod(shape) == shape[1]
+    return operand.reshape(-1).astype(np.float64) if per_channel or operand.size == 1 else None

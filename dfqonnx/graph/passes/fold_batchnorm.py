@@ -22,7 +22,7 @@ from dfqonnx.graph.model import BatchNormState
 from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.channel_affine import convert_to_depthwise, fold_into_layer
 from dfqonnx.graph.passes.input_sizes import get_concrete_shape
-from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import Outcome, PassResult, node_pass
 
 BATCHNORMS = "dfqonnx.batchnorms"  # key in `Model.meta`: state and number of BatchNormalization
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ def record_batchnorms(model: ir.Model) -> PassResult:
         parts = _get_parameters(node)
         if parts is not None:
             gamma, beta, _, var = parts  # each (C,)
-            variance = gamma**2 * var / (var + edit.get_float(node, "epsilon", 1e-5))
+            variance = gamma**2 * var / (var + node.attributes.get_float("epsilon", 1e-5))
             node.outputs[0].meta[edit.STATISTICS] = ChannelStatistics(
                 beta.astype(np.float32), variance.astype(np.float32)
             )
@@ -56,37 +56,26 @@ def _judge_state(model: ir.Model) -> BatchNormState:
         bias = edit.get_constant_input(node, 2) if node.op_type == "Conv" else None
         reader = edit.get_only_consumer(node.outputs[0])
         followed = reader is not None and reader.op_type == "BatchNormalization"
-        if bias is not None and bias.any() and not followed and not _is_pooled(node.outputs[0]):
+        on_image = any(d != 1 for d in (get_concrete_shape(node.outputs[0]) or ())[2:])
+        if bias is not None and bias.any() and not followed and on_image:
             return "partly"
     return "present"
 
 
-def _is_pooled(value: ir.Value) -> bool:
-    shape = get_concrete_shape(value)
-    return shape is None or all(d == 1 for d in shape[2:])
-
-
-def fold_batchnorms(model: ir.Model) -> PassResult:
+@node_pass
+def fold_batchnorms(node: ir.Node) -> Outcome:
     """Fold each BatchNormalization into the Conv or Gemm before it."""
-    return rewrite_nodes(model, _fold)
-
-
-def _fold(node: ir.Node) -> Outcome:
     source = node.inputs[0] if node.op_type == "BatchNormalization" else None
     if source is None:
         return False
-    parts = _get_parameters(node)
-    if parts is None:
+    if (parts := _get_parameters(node)) is None:
         return "its parameters are computed"
     return fold_into_layer(node, source, *_to_affine(node, parts))
 
 
-def convert_batchnorms(model: ir.Model) -> PassResult:
+@node_pass
+def convert_batchnorms(node: ir.Node) -> Outcome:
     """Turn every remaining BatchNormalization into a depthwise 1x1 Conv."""
-    return rewrite_nodes(model, _convert)
-
-
-def _convert(node: ir.Node) -> Outcome:
     parts = _get_parameters(node) if node.op_type == "BatchNormalization" else None
     if parts is None or edit.get_shape(node.inputs[0]) is None:
         return False
@@ -104,5 +93,5 @@ def _get_parameters(node: ir.Node) -> tuple[Array, Array, Array, Array] | None:
 
 def _to_affine(node: ir.Node, parts: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
     gamma, beta, mu, var = parts
-    factor = gamma / np.sqrt(var + edit.get_float(node, "epsilon", 1e-5))
+    factor = gamma / np.sqrt(var + node.attributes.get_float("epsilon", 1e-5))
     return factor, beta - factor * mu

@@ -14,15 +14,12 @@ import onnx_ir as ir
 
 from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.explicit_padding import covers_image
-from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import Outcome, node_pass
 
 
-def convert_to_global_pooling(model: ir.Model) -> PassResult:
+@node_pass
+def convert_to_global_pooling(node: ir.Node) -> Outcome:
     """Rewrite every mean over all image axes."""
-    return rewrite_nodes(model, _rewrite)
-
-
-def _rewrite(node: ir.Node) -> Outcome:
     if node.op_type == "AveragePool" and covers_image(node):
         _replace(node, flat=False)
         return True
@@ -34,7 +31,7 @@ def _rewrite(node: ir.Node) -> Outcome:
         return False
     if edit.is_computed(node, 1):
         return "its axes are computed"
-    flat, changed = edit.get_int(node, "keepdims", 1) == 0, False
+    flat, changed = node.attributes.get_int("keepdims", 1) == 0, False
     axes = edit.get_axes(node, len(shape))
     if axes == tuple(range(1, len(shape) - 1)):
         changed = _read_before_transpose(node, keep_axes=not flat)
@@ -48,14 +45,13 @@ def _rewrite(node: ir.Node) -> Outcome:
 
 def _merge_reduce_means(node: ir.Node) -> None:
     """Mean over one axis after another: let the last take both from the first one's source."""
-    source, graph = node.inputs[0], node.graph
-    before = source.producer() if source is not None else None
-    if source is None or before is None or before.op_type != "ReduceMean" or graph is None:
+    before = edit.get_producer(node)
+    if before is None or before.op_type != "ReduceMean":
         return
     shape = edit.get_shape(before.inputs[0])
-    if shape is None or len(shape) != 4 or edit.get_only_consumer(source) is not node:
+    if shape is None or len(shape) != 4 or edit.get_only_consumer(before.outputs[0]) is not node:
         return
-    if any(edit.get_int(n, "keepdims", 1) for n in (before, node)):
+    if any(n.attributes.get_int("keepdims", 1) for n in (before, node)):
         return
     if edit.get_axes(before, 4) not in {(2,), (3,)} or edit.get_axes(node, 3) != (2,):
         return
@@ -75,47 +71,36 @@ def _read_before_transpose(node: ir.Node, *, keep_axes: bool) -> bool:
 
     Where the mean keeps its axes, its result is transposed instead.
     """
-    source = node.inputs[0]
-    before = source.producer() if source is not None else None
-    if before is None or before.op_type != "Transpose":
+    before, graph, mean = edit.get_producer(node), node.graph, node.outputs[0]
+    if before is None or before.op_type != "Transpose" or graph is None:
         return False
-    rank = len(edit.get_ints(before, "perm") or ())
-    if edit.get_ints(before, "perm") != (0, *range(2, rank), 1):
+    perm, shape = before.attributes.get_ints("perm") or (), edit.get_shape(before.inputs[0])
+    rank = len(perm)
+    if list(perm) != [0, *range(2, rank), 1]:
         return False
     _read_image_axes(node, before.inputs[0], rank=rank)
-    if keep_axes:
-        _append_transpose(node, before)
+    if keep_axes and shape is not None:
+        last = ir.node("Transpose", [mean], {"perm": perm}, name=f"{node.name}/transpose")
+        graph.insert_after(node, last)
+        edit.replace_value(mean, last.outputs[0])
+        last.replace_input_with(0, mean)
+        edit.set_output(node, f"{last.outputs[0].name}/mean", mean.type, _pool(shape))
     return True
 
 
-def _append_transpose(node: ir.Node, like: ir.Node) -> None:
-    """Put a Transpose as `like` behind the node, whose result becomes N C 1 1."""
-    shape, mean = edit.get_shape(like.inputs[0]), node.outputs[0]
-    assert shape is not None
-    assert node.graph is not None
-    last = ir.node("Transpose", [mean], {"perm": like.attributes["perm"].as_ints()})
-    last.name = f"{node.name}/transpose"
-    node.graph.insert_after(node, last)
-    edit.replace_value(mean, last.outputs[0])
-    last.replace_input_with(0, mean)
-    edit.set_output(node, f"{last.outputs[0].name}/mean", mean.type, edit.get_pooled_shape(shape))
+def _pool(shape: edit.Shape) -> edit.Shape:
+    """Return the shape of an N C H W value after global pooling: N C 1 1."""
+    return (*shape[:2], *(1 for _ in shape[2:]))
 
 
 def _replace(node: ir.Node, *, flat: bool) -> None:
-    graph, shape = node.graph, edit.get_shape(node.inputs[0])
-    assert graph is not None
+    shape = edit.get_shape(node.inputs[0])
     assert shape is not None
-    last = pool = ir.node(
-        "GlobalAveragePool",
-        [node.inputs[0]],
-        name=node.name,
-        metadata_props=dict(node.metadata_props),
-    )
-    graph.insert_before(node, pool)
-    if flat:
-        old = node.outputs[0]
-        edit.set_output(pool, f"{old.name}/pooled", old.type, edit.get_pooled_shape(shape))
-        last = ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}/flatten")
-        graph.insert_before(node, last)
-    edit.replace_value(node.outputs[0], last.outputs[0])
-    edit.remove_node(node)
+    pool = edit.derive_node(node, "GlobalAveragePool", node.inputs[:1])
+    if not flat:
+        edit.replace_node(node, pool)
+        return
+    old = node.outputs[0]
+    edit.set_output(pool, f"{old.name}/pooled", old.type, _pool(shape))
+    flatten = ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}/flatten")
+    edit.replace_node(node, pool, flatten)

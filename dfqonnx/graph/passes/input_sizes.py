@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import BATCH
-from dfqonnx.graph.passes.edit import Shape, get_constant, get_int, get_ints, get_shape
+from dfqonnx.graph.passes.edit import Shape, get_constant, get_shape
 
 SIZES = "dfqonnx.sizes"  # key in the input's `meta`
 CONCRETE = "dfqonnx.concrete"  # key in a value's `meta`: its shape at the chosen size
@@ -25,19 +25,12 @@ IMAGE_SIZE, SIGNAL_LENGTH = 224, 256  # per open axis of an image, of anything e
 
 @dataclass(frozen=True)
 class InputSizes:
-    """The input's shape without the batch axis.
+    """The input's shape without the batch axis."""
 
-    Attributes:
-        chosen: to work with.
-        other: to compare with; equal to `chosen` where nothing is open.
-        open_axes: counted with the batch axis as 0.
-        fixed_batch: the batch size that the file is fixed to; None when it is free.
-    """
-
-    chosen: tuple[int, ...]
-    other: tuple[int, ...]
-    open_axes: tuple[int, ...]
-    fixed_batch: int | None = None
+    chosen: tuple[int, ...]  # to work with
+    other: tuple[int, ...]  # to compare with; equal to `chosen` where nothing is open
+    open_axes: tuple[int, ...]  # counted with the batch axis as 0
+    fixed_batch: int | None = None  # the batch size that the file is fixed to; None when it is free
 
 
 def choose_input_sizes(
@@ -45,13 +38,7 @@ def choose_input_sizes(
 ) -> InputSizes:
     """Name the batch axis, choose sizes for open ones, and note them at the input.
 
-    Args:
-        model: as read from the file.
-        image_size: height and width, or one number for every open axis; None takes a usual one.
-        fixed_batch: the batch size that the file is fixed to.
-
-    Raises:
-        UsageError: `image_size` does not fit the input.
+    `image_size` is height and width, or one number for every open axis; None takes a usual one.
     """
     image = model.graph.inputs[0]
     shape = get_shape(image)
@@ -65,10 +52,15 @@ def choose_input_sizes(
     wanted = _resolve_open_axes(image_size, shape, known, open_axes, channel=channel)
     chosen = {**known, **wanted}
     other = {axis: 2 * d if axis in open_axes else d for axis, d in chosen.items()}
-    sizes = InputSizes(_in_order(chosen), _in_order(other), tuple(open_axes), fixed_batch)
-    image.shape = ir.Shape(
-        [BATCH, *(f"D{axis}" if axis in open_axes else chosen[axis] for axis in sorted(chosen))]
+    axes = sorted(chosen)
+    sizes = InputSizes(
+        chosen=tuple(chosen[axis] for axis in axes),
+        other=tuple(other[axis] for axis in axes),
+        open_axes=tuple(open_axes),
+        fixed_batch=fixed_batch,
     )
+    named = (f"D{axis}" if axis in open_axes else chosen[axis] for axis in axes)
+    image.shape = ir.Shape([BATCH, *named])
     image.meta[SIZES] = sizes
     for output in model.graph.outputs:
         output.shape = None
@@ -97,11 +89,7 @@ def _resolve_open_axes(
     *,
     channel: int,
 ) -> dict[int, int]:
-    """Return a size for every open axis.
-
-    Raises:
-        UsageError: `image_size` does not fit the input.
-    """
+    """Return a size for every open axis; UsageError where `image_size` does not fit the input."""
     usual = IMAGE_SIZE if len(shape) == 4 else SIGNAL_LENGTH
     if image_size is None:
         return dict.fromkeys(open_axes, usual)
@@ -118,17 +106,13 @@ def _resolve_open_axes(
     return {axis: size for axis, size in sizes.items() if axis in open_axes}
 
 
-def _in_order(sizes: dict[int, int]) -> tuple[int, ...]:
-    return tuple(sizes[axis] for axis in sorted(sizes))
-
-
 def _find_channel_axis(image: ir.Value) -> int:
     """Return 3 where the image is transposed from N H W C before it is read, else 1."""
     shape = get_shape(image)
     if shape is not None and shape[1] not in {1, 3} and shape[3] in {1, 3}:
         return 3
     transposes = [node for node, _ in image.uses() if node.op_type == "Transpose"]
-    perms = [get_ints(node, "perm") or (0, 0) for node in transposes]
+    perms = [node.attributes.get_ints("perm") or (0, 0) for node in transposes]
     return 3 if any(perm[1] == 3 for perm in perms) else 1
 
 
@@ -137,5 +121,5 @@ def _count_channels(model: ir.Model) -> int | None:
     for node in model.graph:
         weight = get_constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is not None:
-            return int(weight.shape[1]) * get_int(node, "group", 1)
+            return int(weight.shape[1]) * node.attributes.get_int("group", 1)
     return None

@@ -13,15 +13,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.graph.passes import edit
-from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import Outcome, node_pass
 
 
-def convert_matmul_to_gemm(model: ir.Model) -> PassResult:
+@node_pass
+def convert_matmul_to_gemm(node: ir.Node) -> Outcome:
     """Rewrite two-dimensional MatMul as Gemm and bring every Gemm to the plain form."""
-    return rewrite_nodes(model, _rewrite)
-
-
-def _rewrite(node: ir.Node) -> Outcome:
     matrix = edit.get_constant_input(node, 1)
     if matrix is not None and node.op_type == "MatMul":
         return _convert(node, matrix)
@@ -34,7 +31,7 @@ def _convert(node: ir.Node, matrix: NDArray[Any]) -> Outcome:
         return False
     if len(shape) != 2:
         return f"a Gemm reads 2 axes, and its input has {len(shape)}"
-    gemm = ir.node("Gemm", node.inputs[:2], {"transB": 1}, name=node.name)
+    gemm = edit.derive_node(node, "Gemm", node.inputs[:2], {"transB": 1})
     edit.replace_node(node, gemm)
     edit.set_constant(gemm, 1, matrix.T, stem=f"{gemm.outputs[0].name}/weight")  # (K, I)
     return True
@@ -42,25 +39,24 @@ def _convert(node: ir.Node, matrix: NDArray[Any]) -> Outcome:
 
 def _make_plain(node: ir.Node, matrix: NDArray[Any]) -> Outcome:
     bias = edit.get_constant_input(node, 2)
-    if edit.get_int(node, "transA", 0):
+    if node.attributes.get_int("transA", 0):
         return "it transposes what it reads (transA)"
     if edit.is_computed(node, 2):
         return "its bias is computed"
-    alpha, beta = edit.get_float(node, "alpha", 1.0), edit.get_float(node, "beta", 1.0)
-    transposed = edit.get_int(node, "transB", 0) == 1
+    alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
+    transposed = node.attributes.get_int("transB", 0) == 1
     outputs = matrix.shape[0] if transposed else matrix.shape[1]
     if bias is not None and (bias.size not in {1, outputs} or bias.shape[:-1] not in {(), (1,)}):
         return f"its bias has the shape {bias.shape}, not one number per output ({outputs})"
-    changed = False
-    if not transposed or alpha != 1.0:
+    new_weight = not transposed or alpha != 1.0
+    if new_weight:
         weight = (matrix if transposed else matrix.T) * np.float32(alpha)  # (K, I)
         edit.set_constant(node, 1, weight, stem=f"{node.outputs[0].name}/weight")
-        changed = True
-    if bias is not None and (beta != 1.0 or bias.shape != (outputs,)):
+    new_bias = bias is not None and (beta != 1.0 or bias.shape != (outputs,))
+    if bias is not None and new_bias:
         row = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (outputs,)).copy()  # (K,)
         edit.set_constant(node, 2, row, stem=f"{node.outputs[0].name}/bias")
-        changed = True
     for name in ("alpha", "beta", "transA"):
         node.attributes.pop(name, None)
     node.attributes["transB"] = ir.AttrInt64("transB", 1)
-    return changed
+    return new_weight or new_bias

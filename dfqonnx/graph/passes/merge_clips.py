@@ -37,36 +37,29 @@ def get_clip_bounds(node: ir.Node) -> tuple[float, float] | None:
 def _convert_extremum(node: ir.Node) -> bool:
     if not has_trait(node.op_type, Trait.EXTREMUM) or len(node.inputs) != 2 or node.graph is None:
         return False
-    first, second = node.inputs
-    bound, source = (
-        (edit.get_constant(second), first)
-        if edit.get_constant(first) is None
-        else (edit.get_constant(first), second)
-    )
+    index = 1 if edit.get_constant(node.inputs[0]) is None else 0  # of the bound
+    bound, source = edit.get_constant(node.inputs[index]), node.inputs[1 - index]
     if bound is None or source is None or bound.size != 1 or bound.dtype != np.float32:
         return False
     value = edit.add_initializer(node.graph, f"{node.outputs[0].name}/bound", bound.reshape(()))
     inputs = [source, value] if node.op_type == "Max" else [source, None, value]
-    edit.replace_node(node, ir.node("Clip", inputs, name=node.name))
+    edit.replace_node(node, edit.derive_node(node, "Clip", inputs))
     return True
 
 
 def _merge(node: ir.Node) -> bool:
     """Clip after Clip or Relu: the second one alone, with the tighter bounds."""
-    source = node.inputs[0] if node.op_type == "Clip" else None
-    before = source.producer() if source is not None else None
-    if source is None or before is None or node.graph is None:
-        return False
-    if not has_trait(before.op_type, Trait.CLAMP):
+    before = edit.get_producer(node) if node.op_type == "Clip" else None
+    if before is None or node.graph is None or not has_trait(before.op_type, Trait.CLAMP):
         return False
     inner = get_clip_bounds(before) if before.op_type == "Clip" else (0.0, _INFINITY)
     outer = get_clip_bounds(node)
-    if inner is None or outer is None or edit.get_only_consumer(source) is not node:
+    if inner is None or outer is None or edit.get_only_consumer(before.outputs[0]) is not node:
         return False
     low, high = max(inner[0], outer[0]), min(inner[1], outer[1])
     if low > high:
         return False
-    clip = ir.node("Clip", [before.inputs[0], None, None], name=node.name)
+    clip = edit.derive_node(node, "Clip", [before.inputs[0], None, None])
     for index, name, bound in ((1, "min", low), (2, "max", high)):
         if np.isfinite(bound):
             array = np.array(bound, dtype=np.float32)
@@ -83,5 +76,5 @@ def _convert_to_relu(node: ir.Node) -> Outcome:
         return "its bounds are computed"
     if limits != (0.0, _INFINITY):
         return False
-    edit.replace_node(node, ir.node("Relu", [node.inputs[0]], name=node.name))
+    edit.replace_node(node, edit.derive_node(node, "Relu", node.inputs[:1]))
     return True

@@ -40,12 +40,7 @@ def upgrade_opset(
 ) -> ir.Model:
     """Return `proto` as a graph of opset 21 (or its own, when newer), its nodes in order.
 
-    Args:
-        proto: the model.
-        external: initializers whose data are too much for a protobuf message.
-
-    Raises:
-        UnsupportedModel: the converter has no adapter for some operator.
+    `external` has the initializers whose data are too much for a protobuf message.
     """
     external = external or {}
     metadata = {p.key: p.value for p in proto.metadata_props}
@@ -57,11 +52,10 @@ def upgrade_opset(
         try:
             proto = version_converter.convert_version(proto, OPSET)
         except _CONVERSION_ERRORS as error:
+            message = f"this model cannot be brought from opset {version} to {OPSET}:"
             reason = str(error).split("Assertion")[-1].strip(" :`")
-            raise UnsupportedModel(
-                f"this model cannot be brought from opset {version} to {OPSET}:",
-                [Offense("graph", "", reason, f"export again at opset {OPSET} or near")],
-            ) from None
+            offense = Offense("graph", "", reason, f"export again at opset {OPSET} or near")
+            raise UnsupportedModel(message, [offense]) from None
     model = ir.from_proto(proto)
     if version < _HALF_PIXELS:
         _keep_resize_coordinates(model)
@@ -90,32 +84,25 @@ def _restore_initializers(model: ir.Model, external: Mapping[str, ir.ExternalTen
 
 def _map_tensor(tensor: ir.ExternalTensor) -> ir.LazyTensor:
     """Return a tensor that is written as data, not as a reference to the user's file."""
-    return ir.LazyTensor(
-        lambda: ir.tensor(tensor.numpy()),
-        dtype=tensor.dtype,
-        shape=tensor.shape,
-        name=tensor.name,
-    )
+    kind, shape, name = tensor.dtype, tensor.shape, tensor.name
+    return ir.LazyTensor(lambda: ir.tensor(tensor.numpy()), dtype=kind, shape=shape, name=name)
 
 
 def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(proto)
     except (RuntimeError, ValueError, checker.ValidationError) as error:
-        raise UnsupportedModel(
-            "the local functions of this model cannot be inlined:",
-            [Offense("graph", "", str(error).split("failed:")[-1].strip(), "export it again")],
-        ) from None
+        message = "the local functions of this model cannot be inlined:"
+        reason = str(error).split("failed:")[-1].strip()
+        offense = Offense("graph", "", reason, "export it again")
+        raise UnsupportedModel(message, [offense]) from None
 
 
 def _keep_resize_coordinates(model: ir.Model) -> None:
+    kept = (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor"))
     for node in model.graph:
         if node.op_type == "Resize":
-            for name, value in (
-                ("coordinate_transformation_mode", "asymmetric"),
-                ("nearest_mode", "floor"),
-            ):
-                node.attributes[name] = ir.AttrString(name, value)
+            node.attributes.update({name: ir.AttrString(name, value) for name, value in kept})
 
 
 def _remove_other_domains(model: ir.Model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,29 +13,32 @@ Outcome = bool | str  # rewritten; not a node that the rewrite is for; why this 
 
 @dataclass(frozen=True)
 class PassResult:
-    """What one run of a pass did.
+    """What one run of a pass did."""
 
-    Attributes:
-        modified: whether it changed the graph.
-        skipped: nodes of the kind that it rewrites but that it had to leave, each with the reason.
-    """
-
-    modified: bool
+    modified: bool  # whether it changed the graph
+    # nodes of the kind that it rewrites but that it had to leave, each with the reason
     skipped: tuple[tuple[ir.Node, str], ...] = ()
 
 
 Pass = Callable[[ir.Model], PassResult]
 
 
+def node_pass(rewrite: Callable[[ir.Node], Outcome]) -> Pass:
+    """Make a pass of a function that rewrites one node."""
+
+    @functools.wraps(rewrite)
+    def run(model: ir.Model) -> PassResult:
+        return rewrite_nodes(model, rewrite)
+
+    return run
+
+
 def rewrite_nodes(
     model: ir.Model, *rewrites: Callable[[ir.Node], Outcome], reverse: bool = False
 ) -> PassResult:
-    """Try each rewrite on every node of the graph, one rewrite after the other.
+    """Try each rewrite on every node, one rewrite after the other; `reverse` takes the last first.
 
-    Args:
-        model: is edited in place.
-        rewrites: return whether they changed the graph, or the reason why they had to leave a node.
-        reverse: begin with the last node.
+    A rewrite returns whether it changed the graph, or the reason why it had to leave the node.
     """
     modified = False
     skipped: list[tuple[ir.Node, str]] = []

@@ -14,27 +14,20 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
 
-_REAL = frozenset({
-    ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT,
-})  # fmt: skip
-_INTEGER_IMAGES = frozenset({ir.DataType.UINT8})
+_OTHER_REALS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
 
 def to_float32(model: ir.Model) -> PassResult:
-    """Turn every real value into float32, and a uint8 input into a real one.
-
-    Raises:
-        UnsupportedModel: an integer input is calculated with before it becomes real.
-    """
+    """Turn every real value into float32, and a uint8 input into a real one."""
     modified = False
     for name, value in list(model.graph.initializers.items()):
-        if value.const_value is not None and _is_other_real(value.const_value.dtype):
+        if value.const_value is not None and value.const_value.dtype in _OTHER_REALS:
             value.const_value = _convert(value.const_value, name)
             value.type = ir.TensorType(ir.DataType.FLOAT)
             modified = True
     modified |= rewrite_nodes(model, _convert_attributes).modified
     for image in model.graph.inputs:
-        if image.dtype in _INTEGER_IMAGES:
+        if image.dtype == ir.DataType.UINT8:
             _check_readers(image)
         if image.dtype != ir.DataType.FLOAT:
             image.type = ir.TensorType(ir.DataType.FLOAT)
@@ -42,10 +35,6 @@ def to_float32(model: ir.Model) -> PassResult:
     for output in model.graph.outputs:
         output.type = None
     return PassResult(modified)
-
-
-def _is_other_real(kind: ir.DataType) -> bool:
-    return kind in _REAL and kind != ir.DataType.FLOAT
 
 
 def _convert(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
@@ -57,12 +46,12 @@ def _convert_attributes(node: ir.Node) -> bool:
     changed = False
     for name, attribute in list(node.attributes.items()):
         if name in {"to", "dtype"} and attribute.type == ir.AttributeType.INT:
-            if _is_other_real(ir.DataType(attribute.as_int())):
+            if attribute.as_int() in _OTHER_REALS:
                 node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
                 changed = True
         elif attribute.type == ir.AttributeType.TENSOR:
             tensor = attribute.as_tensor()
-            if _is_other_real(tensor.dtype):
+            if tensor.dtype in _OTHER_REALS:
                 node.attributes[name] = ir.AttrTensor(name, _convert(tensor, tensor.name))
                 changed = True
     return changed
@@ -76,9 +65,8 @@ def _check_readers(image: ir.Value) -> None:
             if has_trait(node.op_type, Trait.MOVES):
                 waiting += node.outputs
             elif node.op_type != "Cast":
+                message = "this model calculates with integer pixels:"
                 reason = f"it calculates with the {image.dtype} input {image.name!r}"
                 advice = "put a Cast to float right behind the input"
-                raise UnsupportedModel(
-                    "this model calculates with integer pixels:",
-                    [Offense(str(node.name), node.op_type, reason, advice)],
-                )
+                offense = Offense(str(node.name), node.op_type, reason, advice)
+                raise UnsupportedModel(message, [offense])

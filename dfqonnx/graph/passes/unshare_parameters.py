@@ -6,23 +6,18 @@ bias becomes zeros, because quantized files carry one; other shared initializers
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
-from dfqonnx.graph.passes.pass_result import PassResult, rewrite_nodes
+from dfqonnx.graph.passes.pass_result import PassResult, node_pass
 
 
-def unshare_parameters(model: ir.Model) -> PassResult:
+@node_pass
+def unshare_parameters(node: ir.Node) -> bool:
     """Give every layer a weight and bias that no other node reads."""
-    return rewrite_nodes(model, _unshare)
-
-
-def _unshare(node: ir.Node) -> bool:
     weight = edit.get_constant(node.inputs[1]) if has_trait(node.op_type, Trait.LAYER) else None
     if weight is None:
         return False
@@ -50,18 +45,9 @@ def assign_unique_names(model: ir.Model) -> PassResult:
         for value in node.outputs:
             name = value.name or f"{node.op_type}_output"
             if values.setdefault(name, value) is not value:
-                name = _number(name, values)
+                name = edit.make_unique(name, values)
                 values[name] = value
             value.name = name
-        name = edit.get_node_name(node)
-        node.name = _number(name, taken) if name in taken else name
+        node.name = edit.make_unique(edit.get_node_name(node), taken)
         taken.add(node.name)
     return PassResult(modified=True)
-
-
-def _number(name: str, taken: Container[str]) -> str:
-    """Return the name with the first number behind it that makes it a new one."""
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
