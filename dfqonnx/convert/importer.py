@@ -181,8 +181,8 @@ def _trim(names: list[str | None]) -> Names:
 
 def to_program(model: NormalizedModel) -> Program:
     """Translate what leads to the targets of a normalized model; see `program_from_ir`."""
-    opaque = frozenset(model.unsupported)
-    return program_from_ir(model.ir, targets=model.training_outputs, opaque=opaque)
+    unsupported = frozenset(model.unsupported)
+    return program_from_ir(model.ir, targets=model.training_outputs, unsupported=unsupported)
 
 
 def truncate_at_unsupported(model: NormalizedModel) -> NormalizedModel:
@@ -201,11 +201,11 @@ def program_from_ir(
     *,
     logits: str | None = None,
     targets: tuple[str, ...] = (),
-    opaque: frozenset[str] = frozenset(),
+    unsupported: frozenset[str] = frozenset(),
 ) -> Program:
     """Translate an onnx_ir model; its targets are its outputs unless named, or one of them.
 
-    Nodes named `opaque`, and what cannot be translated and leads to no target, are left out;
+    Nodes named `unsupported`, and what cannot be translated and leads to no target, are left out;
     UnsupportedModel names every node that cannot be translated and leads to one.
     """
     graph = model.graph
@@ -217,7 +217,7 @@ def program_from_ir(
     if offenses:
         what = "1 node" if len(offenses) == 1 else f"{len(offenses)} nodes"
         raise UnsupportedModel(f"{what} cannot be translated", offenses)
-    bad = {*opaque, *(o.node for o in importer.offenses)}
+    bad = {*unsupported, *(o.node for o in importer.offenses)}
     whole = [name for name in outputs if not bad & _collect_ancestors(graph, (name,))]
     needed |= _collect_ancestors(graph, whole)
     return Program(
