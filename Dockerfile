@@ -9,6 +9,7 @@
 FROM python:3.11-slim AS base
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
+    ORT_DISABLE_TELEMETRY=1 \
     PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 dfqonnx
 WORKDIR /opt/dfqonnx

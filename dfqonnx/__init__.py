@@ -9,12 +9,17 @@
 checked before, `validate(ValidateConfig(...))` holds a file against its float teacher, and
 `dfqonnx.testing.assert_quantized` does so in a test suite.
 
-Everything is imported when it is first asked for.
+Everything is imported when it is first asked for. ONNX Runtime keeps records of its use, model and
+node names among them, and sends them where it can. What is read only once, at its import, switches
+that off, here and in every process that is started from here.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from dfqonnx.version import __version__ as __version__
@@ -66,6 +71,14 @@ __all__ = [
     "run",
     "validate",
 ]
+
+if "onnxruntime" in sys.modules and not os.environ.get("ORT_DISABLE_TELEMETRY"):
+    warnings.warn(
+        "onnxruntime was imported before dfqonnx, so it keeps records of its use; import dfqonnx"
+        " first, or set ORT_DISABLE_TELEMETRY=1",
+        stacklevel=2,
+    )
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOMES = {
     "dfqonnx.api": ("quantize",),

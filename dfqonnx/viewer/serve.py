@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-import socket
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.report.html.page import render_template
 from dfqonnx.viewer.annotate import annotate
-from dfqonnx.viewer.netron_process import HOST
+from dfqonnx.viewer.local_server import HOST, Answer, serve_locally
+from dfqonnx.viewer.netron_server import serve_netron
 from dfqonnx.viewer.notes import Notes, student_notes, teacher_notes
 from dfqonnx.viewer.pair import ModelPair
 
-START_TIMEOUT = 30.0  # seconds
+PAGE_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; frame-src http://{HOST}:*"
 MAX_COPIED_BYTES = 2**30  # larger models are shown without notes
 
 
@@ -54,7 +48,7 @@ def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
     The addresses respond already.
 
     Raises:
-        EnvironmentProblem: Netron is missing or does not start.
+        EnvironmentProblem: Netron is missing.
     """
     require_netron()
     with ExitStack() as stack:
@@ -66,81 +60,25 @@ def serve_pair(pair: ModelPair) -> Iterator[ViewAddresses]:
         found = {}
         for role, (path, notes) in files.items():
             copy = _annotated_copy(path, notes, folder / role)
-            found[role] = stack.enter_context(_serve_netron(copy))
+            found[role] = stack.enter_context(serve_netron(copy, path.name))
         if "teacher" not in found:
             yield ViewAddresses(found["student"], found["student"], None)
             return
         sources = [(files[role][0].name, found[role]) for role in ("teacher", "student")]
-        address = stack.enter_context(_serve_page(render_template("view.html", sources=sources)))
+        page = render_template("view.html", sources=sources).encode()
+        address = stack.enter_context(serve_locally(partial(_answer_page, page), PAGE_POLICY))
         yield ViewAddresses(address, found["student"], found["teacher"])
 
 
 def _annotated_copy(path: Path, notes: Notes, folder: Path) -> Path:
-    """Return an annotated copy with a safe name, or the file itself when it is very large."""
+    """Return an annotated copy, or the file itself when it is very large."""
     if path.stat().st_size > MAX_COPIED_BYTES:
         return path
     folder.mkdir()
-    copy = folder / (re.sub(r"[^\w.-]", "_", path.stem) + ".onnx")
+    copy = folder / "model.onnx"
     annotate(path, notes, copy)
     return copy
 
 
-@contextmanager
-def _serve_netron(path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])  # a free one
-    command = [sys.executable, "-m", "dfqonnx.viewer.netron_process", str(path), str(port)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        _wait_for(port, process, path)
-        yield f"http://{HOST}:{port}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], path: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise EnvironmentProblem(f"Netron did not start on {path} (port {port}); try `netron {path}`")
-
-
-class _PageHandler(BaseHTTPRequestHandler):
-    """Answers every GET request with one page."""
-
-    def __init__(self, page: bytes, *rest: object) -> None:
-        self.page = page
-        super().__init__(*rest)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(self.page)))
-        self.end_headers()
-        self.wfile.write(self.page)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-@contextmanager
-def _serve_page(text: str) -> Iterator[str]:
-    server = ThreadingHTTPServer((HOST, 0), partial(_PageHandler, text.encode()))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _answer_page(page: bytes, asked: str) -> Answer | None:
+    return Answer("text/html; charset=utf-8", page) if asked == "/" else None

@@ -43,6 +43,7 @@ def _findings() -> Iterator[Finding]:
     for name in PACKAGES:
         yield _package(name)
     yield _runtime()
+    yield _usage_records()
     yield from _providers()
     yield _cuda()
     yield _processor()
@@ -68,6 +69,13 @@ def _runtime() -> Finding:
     except EnvironmentProblem as problem:
         return Finding("ONNX Runtime", value, False, str(problem))
     return Finding("ONNX Runtime", value)
+
+
+def _usage_records() -> Finding:
+    """Tell whether ONNX Runtime keeps records of its use; `dfqonnx/__init__.py` says it not to."""
+    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    value = "off (ORT_DISABLE_TELEMETRY=1)" if off else "on"
+    return Finding("usage records", value, off, "" if off else "set ORT_DISABLE_TELEMETRY=1")
 
 
 def _providers() -> Iterator[Finding]:

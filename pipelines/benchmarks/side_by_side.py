@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dfqonnx  # noqa: F401 - first: it switches ONNX Runtime's usage records off
+
+# isort: split
 import numpy as np
 import torch
 from onnxruntime.quantization import (  # type: ignore[import-untyped]
