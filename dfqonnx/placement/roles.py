@@ -27,6 +27,7 @@ from dfqonnx.targets.profile import TargetProfile
 Role = Literal["layer", "normalization", "elementwise", "absorbed", "preserving", "shape", "float"]
 _BEHIND = "it stands behind the last layer, on values that no integer node reads"
 _COMPUTED = "its weight or bias is computed, or of a form that no integer kernel takes"
+_LOADED = "its values are constants, which the runtime computes when it loads the file"
 _CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
 
 
@@ -70,11 +71,14 @@ def assign_roles(
     tail = frozenset(n for n in nodes if n not in before and n not in layers)
     roles: dict[ir.Node, Role] = {}
     reasons: dict[ir.Node, str] = {}
+    constants: set[ir.Value | None] = set(graph.initializers.values())
     for node in nodes:
         if node in layers:
             roles[node] = "layer"
             continue
         role, reason = _judge(node, roles, target, tail=node in tail)
+        if role not in {"shape", "absorbed"} and _repeats_constant(node, constants):
+            role, reason = "float", _LOADED
         if str(node.name) in unsupported:
             role, reason = "float", unsupported[str(node.name)]
         roles[node] = role
@@ -87,6 +91,17 @@ def assign_roles(
         last=frozenset(n for n in layers if n not in before),
         tail=tail,
     )
+
+
+def _repeats_constant(node: ir.Node, constants: set[ir.Value | None]) -> bool:
+    """Tell whether the numbers of the results are constants, and add these to `constants`."""
+    given = [value for value in node.inputs if value is not None]
+    moved = has_trait(node.op_type, Trait.MOVES) and node.inputs[0] in constants
+    moved &= all(v in constants or v.dtype == ir.DataType.INT64 for v in given)
+    if not moved and not (given and constants.issuperset(given)):
+        return False
+    constants.update(node.outputs)
+    return True
 
 
 def _judge(

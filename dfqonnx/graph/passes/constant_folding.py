@@ -9,6 +9,7 @@ Batch sizes that the exporter wrote into nodes are freed on the way (`free_batch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,16 @@ from numpy.typing import NDArray
 
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.model import BATCH, UNSUPPORTED
+from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.concrete_inference import Inferred, infer_node, start_inference
 from dfqonnx.graph.passes.free_batch import free_batch_size, register_constant
+from dfqonnx.graph.passes.free_constants import get_known_constant
 from dfqonnx.graph.passes.input_sizes import CONCRETE, SIZES, fix_open_axes
 from dfqonnx.graph.passes.pass_result import Outcome, PassResult, rewrite_nodes
 
 _SMALL, _LARGE = 5, 7  # the two batch sizes
+_SMALL_BYTES, _VECTOR_BYTES = 2**10, 2**16  # results up to this size are always stored
 
 
 def fold_constants(model: ir.Model) -> PassResult:
@@ -35,9 +39,10 @@ def fold_constants(model: ir.Model) -> PassResult:
             raise
         fix_open_axes(model)  # the file declares open axes, but its graph takes one size only
         inferred = _infer_at_two_sizes(model)
+    stored: dict[ir.Value | None, int] = {}
     result = rewrite_nodes(
         model,
-        lambda node: _replace_by_constants(node, inferred),
+        lambda node: _replace_by_constants(node, inferred, stored),
         lambda node: _free_target(node, inferred),
     )
     for value in [*model.graph.inputs, *(o for n in model.graph for o in n.outputs)]:
@@ -54,8 +59,7 @@ def _infer_at_two_sizes(model: ir.Model) -> Inferred:
     small = start_inference(model, _SMALL, sizes.chosen)
     large = start_inference(model, _LARGE, sizes.other)
     checked = False
-    for node in list(model.graph):
-        free_batch_size(node, (small, large), fixed_batch=sizes.fixed_batch)
+    for node in _free_nodes(model, (small, large), fixed_batch=sizes.fixed_batch):
         try:
             infer_node(small, node, version)
             infer_node(large, node, version)
@@ -74,10 +78,22 @@ def _infer_at_two_sizes(model: ir.Model) -> Inferred:
     return small, large
 
 
-def _replace_by_constants(node: ir.Node, inferred: Inferred) -> bool:
-    found = [_get_equal_constant(inferred, o) for o in node.outputs if not o.is_graph_output()]
+def _free_nodes(
+    model: ir.Model, inferred: Inferred, *, fixed_batch: int | None
+) -> Iterator[ir.Node]:
+    """Yield every node once it fits any batch; what is before it has to be inferred by then."""
+    for node in list(model.graph):
+        yield from free_batch_size(node, inferred, fixed_batch=fixed_batch)
+
+
+def _replace_by_constants(
+    node: ir.Node, inferred: Inferred, stored: dict[ir.Value | None, int]
+) -> bool:
+    found = [get_known_constant(inferred, o) for o in node.outputs if not o.is_graph_output()]
     arrays = [array for array in found if array is not None]
     if not arrays or len(arrays) < len(node.outputs) or node.graph is None:
+        return False
+    if any(v.uses() for v in node.outputs) and not _may_fold(node, arrays, stored):
         return False
     for value, array in zip(node.outputs, arrays, strict=True):
         name = str(value.name)
@@ -89,13 +105,29 @@ def _replace_by_constants(node: ir.Node, inferred: Inferred) -> bool:
     return True
 
 
-def _get_equal_constant(inferred: Inferred, value: ir.Value) -> NDArray[Any] | None:
-    """Return the constant that a value is at both batch sizes; None where it is none."""
-    small, large = (known.constants.get(value) for known in inferred)
-    if small is None or large is None or small.shape != large.shape:
-        return None
-    equal = np.array_equal(small, large, equal_nan=small.dtype.kind == "f")
-    return small if equal else None
+def _may_fold(
+    node: ir.Node, arrays: list[NDArray[Any]], stored: dict[ir.Value | None, int]
+) -> bool:
+    """Tell whether the results may be stored; `stored` has the bytes behind those that are not.
+
+    A weight has to be a constant. Anything else may not make the file larger: an Expand or a Tile
+    stays a node, which a runtime computes when it loads the file.
+    """
+    before = 0
+    for value in {i for i in node.inputs if i is not None}:
+        array = edit.get_constant(value)
+        before += stored.get(value, 0) if array is None else array.nbytes
+    after = sum(array.nbytes for array in arrays)
+    vectors = all(array.ndim < 2 for array in arrays)
+    readers = [use for value in node.outputs for use in value.uses()]
+    if (
+        after <= max(before, _VECTOR_BYTES if vectors else _SMALL_BYTES)
+        or has_trait(node.op_type, Trait.CODES)
+        or any(has_trait(n.op_type, Trait.WEIGHTED) and index for n, index in readers)
+    ):
+        return True
+    stored.update(dict.fromkeys(node.outputs, before))
+    return False
 
 
 def _free_target(node: ir.Node, inferred: Inferred) -> Outcome:

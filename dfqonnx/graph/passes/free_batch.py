@@ -4,6 +4,9 @@ Reshape(x, [1, 192])          -> [0, 192]     a leading entry equal to the fixed
 Reshape(x, [58, 2, 1936])     -> [-1, 2, 1936] one that no longer fits: images stack on axis 0
 Squeeze(x)                    -> Squeeze(x, axes), else a single image would lose its batch axis
 Resize(x, sizes=[1, C, h, w]) -> Resize(x, sizes=[h, w], axes=[2, 3])
+Slice(x, [0, 2], [1, 9])      -> Slice(x, [2], [9], axes=[1])   where all of a batch of 1 was taken
+
+Constants of one batch size: `free_constants`.
 """
 
 from __future__ import annotations
@@ -15,19 +18,33 @@ import onnx_ir as ir
 
 from dfqonnx.graph.passes.concrete_inference import Inferred
 from dfqonnx.graph.passes.edit import get_constant, get_input, set_new_constant
+from dfqonnx.graph.passes.free_constants import (
+    free_concat,
+    get_known_constant,
+    shrink_operands,
+)
 
 
-def free_batch_size(node: ir.Node, inferred: Inferred, *, fixed_batch: int | None) -> None:
-    """Rewrite `node` so that it fits any batch; everything before it is inferred at both sizes."""
+def free_batch_size(node: ir.Node, inferred: Inferred, *, fixed_batch: int | None) -> list[ir.Node]:
+    """Rewrite `node` so that it fits any batch; everything before it is inferred at both sizes.
+
+    Returns the nodes that stand for it, in order, mostly itself.
+    """
     shape = inferred[0].shape(get_input(node, 0))
+    shrink_operands(node, inferred, fixed_batch=fixed_batch)
     if shape is None:
-        return
+        return [node]
+    if node.op_type == "Concat":
+        return free_concat(node, inferred, fixed_batch=fixed_batch)
     if node.op_type == "Reshape" and fixed_batch is not None:
         _free_reshape(node, shape, inferred, fixed_batch=fixed_batch)
+    elif node.op_type == "Slice" and fixed_batch is not None:
+        _free_slice(node, shape, inferred, fixed_batch=fixed_batch)
     elif node.op_type == "Squeeze" and len(node.inputs) == 1:
         _set_integers(node, 1, [a for a, d in enumerate(shape) if d == 1], inferred)
     elif node.op_type == "Resize" and "axes" not in node.attributes:
         _free_resize(node, shape, inferred)
+    return [node]
 
 
 def register_constant(inferred: Inferred, value: ir.Value | None) -> None:
@@ -68,3 +85,23 @@ def _free_resize(node: ir.Node, shape: tuple[int, ...], inferred: Inferred) -> N
     if np.array_equal(sizes[1:], other[1:]) and sizes[1] == shape[1]:
         _set_integers(node, 3, sizes[2:], inferred)
         node.attributes["axes"] = ir.AttrInt64s("axes", list(range(2, len(shape))))
+
+
+def _free_slice(
+    node: ir.Node, shape: tuple[int, ...], inferred: Inferred, *, fixed_batch: int
+) -> None:
+    """Leave out the batch axis of a Slice that takes all of the batch that the file has."""
+    given = [get_known_constant(inferred, get_input(node, index)) for index in range(1, 5)]
+    starts, ends, axes, steps = given
+    if starts is None or ends is None or not shape or shape[0] != inferred[0].batch:
+        return
+    listed = range(len(starts)) if axes is None else axes
+    at = next((i for i, axis in enumerate(listed) if axis % len(shape) == 0), None)
+    if at is None or len(starts) < 2 or not ends[at] >= fixed_batch or starts[at] != 0:
+        return
+    if steps is not None and steps[at] != 1:
+        return
+    kept = [i for i in range(len(starts)) if i != at]
+    for index, numbers in ((1, starts), (2, ends), (3, listed), (4, steps)):
+        if numbers is not None:
+            _set_integers(node, index, [int(numbers[i]) for i in kept], inferred)

@@ -1,0 +1,104 @@
+"""One file through the whole way but training, and what has to hold for every result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from dfqonnx.convert.importer import to_program, truncate_at_unsupported
+from dfqonnx.convert.shape_check import check_shapes
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
+from dfqonnx.export.export import export
+from dfqonnx.export.writer import write
+from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.load import load
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.runtime.session import Session
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """What came of a file."""
+
+    model: NormalizedModel
+    plan: QuantizationPlan
+    proto: onnx.ModelProto  # the exported one
+    sqnr_db: dict[str, float]  # by output, on inputs that set no range; infinite where equal
+    growth: float  # bytes of the exported file over those of the float file
+    parity: Parity | None
+
+    def float_ops(self) -> list[str]:
+        """The operators left in float."""
+        return sorted(node.op for node in self.plan.floats)
+
+
+def quantize(
+    proto: onnx.ModelProto, folder: Path, *, bits: str = "8", images: int = 8, seed: int = 0
+) -> Quantized:
+    """Quantize with ranges of random inputs; compare float and quantized file on other ones."""
+    torch.set_num_threads(1)
+    path, target = folder / "net.onnx", folder / "net.q.onnx"
+    onnx.save(proto, path)
+    model = truncate_at_unsupported(normalize(load(path)))
+    program = to_program(model)
+    check_shapes(program, model.input_shape)
+    plan = place_quantizers(
+        model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
+    )
+    draw = np.random.default_rng(seed)
+    seen, unseen = (_draw(model, images, draw) for _ in range(2))
+    student = Student(program, plan).eval()
+    student.initialize([torch.from_numpy(seen)])
+    write(export(model, plan, student.qparams()), target)
+    with torch.no_grad():
+        fed = torch.from_numpy(unseen)
+        run = StudentOutputs(student.codes(fed), student(fed)[0].numpy())
+    teacher, exported = (Session(p, optimization="off") for p in (path, target))
+    feeds = {model.input: unseen}
+    first, second = (s.run_batched(feeds) for s in (teacher, exported))
+    return Quantized(
+        model=model,
+        plan=plan,
+        proto=onnx.load(target),
+        sqnr_db={name: _sqnr(first[name], second[name]) for name in first},
+        growth=target.stat().st_size / path.stat().st_size,
+        parity=measure_parity(target, unseen, torch_run=run),
+    )
+
+
+def _draw(model: NormalizedModel, count: int, draw: np.random.Generator) -> NDArray[np.float32]:
+    shape = (count, *model.input_shape)
+    if model.contract.reads_pixels:
+        return draw.integers(0, 256, shape).astype(np.float32)
+    return draw.normal(size=shape).astype(np.float32)
+
+
+def _sqnr(first: NDArray[Any], second: NDArray[Any]) -> float:
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    noise = float(np.square(first - second).sum())
+    return float("inf") if noise == 0 else 10 * np.log10(float(np.square(first).sum()) / noise)
+
+
+def check_contract(float_file: onnx.ModelProto, found: onnx.ModelProto) -> None:
+    """Names, order, types, sizes and open axes of inputs and outputs are the user's."""
+    stored = {t.name for t in float_file.graph.initializer}
+    ports = [[p for p in float_file.graph.input if p.name not in stored], float_file.graph.output]
+    for wanted, made in zip(ports, (found.graph.input, found.graph.output), strict=True):
+        assert [p.name for p in wanted] == [p.name for p in made]
+        for a, b in zip(wanted, made, strict=True):
+            first, second = a.type.tensor_type, b.type.tensor_type
+            assert first.elem_type == second.elem_type, a.name
+            sizes = [[d.dim_value or None for d in t.shape.dim] for t in (first, second)]
+            assert sizes[0] == sizes[1], (a.name, sizes)
+    onnx.checker.check_model(found, full_check=True)
