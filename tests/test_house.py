@@ -45,6 +45,8 @@ FENCES = {  # third party -> the only rooms that may import it
     "yaml": {"config"},
     "pydantic": {"config", "report"},
     "netron": {"viewer"},
+    "pycocotools": {"evaluation"},
+    "rapidfuzz": {"evaluation"},
 }
 LATE = {"onnxruntime", "scipy", "PIL", "jinja2", "matplotlib", "netron"}  # missing, or slow to load
 SMALL = {  # under 25 lines, and why

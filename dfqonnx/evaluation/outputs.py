@@ -1,6 +1,6 @@
 """What kind of output a model has, and how the outputs of two files compare. N images, K classes.
 
-    classes   (N, K) real                       same largest entry; KL; SQNR
+    classes   (N, K) real, no input's own shape same largest entry; KL; SQNR
     mask      (N, K, H, W) at the image's size  share of pixels with the same class; mean IoU; SQNR
     labels    integers                          share of equal entries; mean IoU
     image     (N, 1 or 3, h, w), h / w as the image's, no smaller     PSNR; SQNR
@@ -56,12 +56,19 @@ def output_kind(output: Array, image: Sequence[int | None] | None = None) -> Kin
     return _kind_and_axis(output, image)[0]
 
 
+def output_axis(output: Array, image: Sequence[int | None] | None = None) -> int:
+    """Return the axis of an output, images first, that holds its classes or channels."""
+    return _kind_and_axis(output, image)[1]
+
+
 def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[Kind, int]:
     """Return the kind and the axis of classes or channels."""
     if output.dtype.kind in "iub":
         return "labels", 1
     if output.ndim == 2 and output.shape[1] > 1:
-        return "classes", 1
+        return (
+            "values" if image is not None and output.shape[1:] == tuple(image) else "classes"
+        ), 1
     if output.ndim != 4 or image is None or len(image) != 3:
         return "values", 1
     first, second, third = (d or 0 for d in image)

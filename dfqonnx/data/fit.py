@@ -1,0 +1,125 @@
+"""Bringing an image, and what is known of it, to the size that a model reads.
+
+    crop        shorter side scaled to 256/224 of the model's, the middle cut out (classifiers)
+    stretch     both sides scaled, each by its own factor
+    letterbox   scaled by one factor until it fits, gray (114) on both sides
+    pad         scaled by one factor until it fits, zeros of the tensor to the right and below
+
+A point x of the image is x * scale + shift in the model's input, per axis.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfqonnx.errors import UsageError
+
+Fit = Literal["crop", "stretch", "letterbox", "pad"]
+FITS: tuple[str, ...] = get_args(Fit)
+GRAY = 114
+_KEPT = 224 / 256  # the middle that `crop` keeps of an image scaled by its shorter side
+BAD_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # as Pillow raises
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image of (height, width) stands in the model's input, in its pixels."""
+
+    scale: tuple[float, float]  # of x and of y
+    shift: tuple[float, float]  # of x and of y
+    inner: tuple[int, int]  # height and width of the scaled image
+
+
+def place_image(size: tuple[int, int], frame: tuple[int, int], fit: Fit) -> Placement:
+    """Return where an image of `size` (height, width) stands in a `frame` (height, width)."""
+    (height, width), (rows, columns) = size, frame
+    if fit == "stretch" or size == frame:
+        return Placement((columns / width, rows / height), (0.0, 0.0), frame)
+    if fit == "crop":
+        scale = max(max(rows, columns) / _KEPT / min(size), columns / width, rows / height)
+        inner = max(rows, int(height * scale + 0.5)), max(columns, int(width * scale + 0.5))
+        shift = -((inner[1] - columns) // 2), -((inner[0] - rows) // 2)
+    else:
+        scale = min(columns / width, rows / height)
+        inner = (
+            min(rows, max(1, int(height * scale + 0.5))),
+            min(columns, max(1, int(width * scale + 0.5))),
+        )
+        shift = (0, 0)
+        if fit == "letterbox":
+            shift = (columns - inner[1]) // 2, (rows - inner[0]) // 2
+    scales = inner[1] / width, inner[0] / height
+    return Placement(scales, (float(shift[0]), float(shift[1])), inner)
+
+
+def open_image(data: bytes, *, name: str, mode: str) -> Image.Image:
+    """Return the decoded image in `mode` (RGB, L, or P for a mask's own numbers).
+
+    Raises:
+        UsageError: not an image that Pillow reads.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return image.copy() if mode == "P" else image.convert(mode)
+    except BAD_IMAGE as error:
+        raise UsageError(f"{name}: not a readable image ({error})") from None
+
+
+def fit_pixels(
+    image: Image.Image, size: tuple[int, int, int], fit: Fit
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the image as uint8 (H, W, C), and where it lies (H, W); the rest is gray."""
+    rows, columns, channels = size
+    place = place_image((image.height, image.width), (rows, columns), fit)
+    scaled = np.asarray(
+        image.resize((place.inner[1], place.inner[0]), Image.Resampling.BILINEAR), np.uint8
+    ).reshape(*place.inner, channels)
+    out = np.full(size, GRAY, np.uint8)
+    inside = np.zeros((rows, columns), np.bool_)
+    target, source = _windows(place, (rows, columns))
+    out[target], inside[target] = scaled[source], True
+    return out, inside
+
+
+def fit_mask(mask: NDArray[np.int64], frame: tuple[int, int], fit: Fit, outside: int) -> (
+    NDArray[np.int64]
+):  # fmt: skip
+    """Return a mask (h, w) in the frame, by nearest neighbors; `outside` where there is none."""
+    place = place_image((mask.shape[0], mask.shape[1]), frame, fit)
+    rows, columns = (
+        np.minimum((np.arange(inner) + 0.5) * (full / inner), full - 1).astype(np.int64)
+        for inner, full in zip(place.inner, mask.shape, strict=True)
+    )
+    scaled = mask[rows[:, None], columns[None]]
+    out = np.full(frame, outside, np.int64)
+    target, source = _windows(place, frame)
+    out[target] = scaled[source]
+    return out
+
+
+def fit_boxes(
+    boxes: NDArray[np.float64], size: tuple[int, int], frame: tuple[int, int], fit: Fit
+) -> NDArray[np.float64]:
+    """Return boxes (n, 4) of an image of `size` in pixels of the frame."""
+    place = place_image(size, frame, fit)
+    return np.asarray(boxes * np.tile(place.scale, 2) + np.tile(place.shift, 2), np.float64)
+
+
+def _windows(
+    place: Placement, frame: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the part of the frame that the scaled image covers, and the part of it that does."""
+    targets, sources = [], []
+    for inner, full, shift in zip(place.inner, frame, place.shift[::-1], strict=True):
+        start, skipped = max(0, int(shift)), max(0, -int(shift))
+        length = min(inner - skipped, full - start)
+        targets.append(slice(start, start + length))
+        sources.append(slice(skipped, skipped + length))
+    return (targets[0], targets[1]), (sources[0], sources[1])

@@ -1,0 +1,119 @@
+"""Mean intersection over union of masks. N images, K classes, pixels of the model's input.
+
+    IoU of class k = pixels where both say k / pixels where either does, over all images together
+    miou           = mean over the classes that the truth says somewhere
+
+A mask is the largest of K planes (N, K, h, w) or (N, h, w, K), whole numbers (N, h, w), or one
+plane of probabilities, which says class 1 from 0.5 on. A mask of another size than its label is
+brought to the label's by nearest neighbors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqonnx.data.fit import fit_mask
+from dfqonnx.data.label_types import NO_CLASS, MaskLabels
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
+from dfqonnx.evaluation.outputs import Array, Outputs
+
+THRESHOLD = 0.5
+Mask = NDArray[np.int64]
+
+
+def to_mask(output: Array, axis: int = 1) -> Mask:
+    """Return the classes (N, h, w) that an output says; planes stand on `axis`."""
+    if output.dtype.kind in "iub":
+        squeezed = output if output.ndim == 3 else output.reshape(len(output), *output.shape[-2:])
+        return np.asarray(squeezed, np.int64)
+    planes = np.moveaxis(output, axis, 1)
+    if planes.shape[1] == 1:
+        return np.asarray(planes[:, 0] >= THRESHOLD, np.int64)
+    return np.asarray(planes.argmax(1), np.int64)
+
+
+class OverlapCounts:
+    """Pixels that two masks share, and that either has, class by class."""
+
+    def __init__(self) -> None:
+        self.both: dict[int, int] = {}
+        self.either: dict[int, int] = {}
+        self.true: dict[int, int] = {}
+
+    def add(self, truth: Mask, found: Mask) -> None:
+        """Count masks of one shape; pixels of `NO_CLASS` do not count."""
+        counted = truth != NO_CLASS
+        truth, found = truth[counted], found[counted]
+        same = truth[truth == found]
+        for label, count in zip(*np.unique(truth, return_counts=True), strict=True):
+            self.true[int(label)] = self.true.get(int(label), 0) + int(count)
+            self.either[int(label)] = self.either.get(int(label), 0) + int(count)
+        for label, count in zip(*np.unique(found, return_counts=True), strict=True):
+            self.either[int(label)] = self.either.get(int(label), 0) + int(count)
+        for label, count in zip(*np.unique(same, return_counts=True), strict=True):
+            self.both[int(label)] = self.both.get(int(label), 0) + int(count)
+            self.either[int(label)] -= int(count)
+
+    def mean(self) -> float | None:
+        """Return the mean over the classes that the truth says; None without pixels."""
+        shares = [self.both.get(label, 0) / self.either[label] for label in self.true]
+        return float(np.mean(shares)) if shares else None
+
+
+class MaskTally:
+    """Counts the overlap of masks of one output."""
+
+    def __init__(self, output: str, axis: int, labels: MaskLabels | None = None) -> None:
+        self.output, self.axis, self.labels = output, axis, labels
+        self.own, self.of_teacher, self.of_student = (OverlapCounts() for _ in range(3))
+        self.images = 0
+
+    def add(self, teacher: Outputs, student: Outputs, start: int) -> None:
+        """Count a batch of outputs; its first image has the place `start`."""
+        first, second = (to_mask(part[self.output], self.axis) for part in (teacher, student))
+        self.own.add(first, second)
+        self.images += len(first)
+        if self.labels is not None:
+            truth = self.labels.read_masks(start, start + len(first))
+            self.of_teacher.add(truth, _resize(first, truth))
+            self.of_student.add(truth, _resize(second, truth))
+
+    def measures(self) -> tuple[TaskMeasure, ...]:
+        """Return miou against labels, and against the float model's own masks."""
+        kinds = len(self.own.true)
+        found = [
+            TaskMeasure(
+                name="fidelity_miou",
+                task="masks",
+                truth="float model",
+                student=self.own.mean(),
+                n=self.images,
+                meaning="mean over classes of the overlap (intersection over union) of the"
+                f" student's masks with the float model's own, which show {kinds} classes on"
+                f" {self.images:,} images; 1 is the same masks",
+            )
+        ]
+        if self.labels is not None:
+            kinds = len(self.of_teacher.true)
+            found.insert(
+                0,
+                TaskMeasure(
+                    name="miou",
+                    task="masks",
+                    truth="labels",
+                    teacher=self.of_teacher.mean(),
+                    student=self.of_student.mean(),
+                    n=self.images,
+                    meaning="mean over classes of the overlap (intersection over union) with the"
+                    f" labeled masks, which show {kinds} classes on {self.images:,} images",
+                ),
+            )
+        return tuple(found)
+
+
+def _resize(masks: Mask, truth: Mask) -> Mask:
+    frame = truth.shape[1], truth.shape[2]
+    if masks.shape[1:] == frame:
+        return masks
+    return np.stack([fit_mask(mask, frame, "stretch", NO_CLASS) for mask in masks])
