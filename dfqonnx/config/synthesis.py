@@ -1,6 +1,6 @@
 """How synthetic images are made: a source, the losses it lowers, and their settings.
 
-source: optimized            or generator, dead-leaves, noise
+source: optimized            or generator, dead-leaves, fields, noise
 losses: {batchnorm-kl: 10, labels: 0.5, smooth: 0.05}
 pixels: {...}                images optimized through the teacher (`PixelOptimizationConfig`)
 generator: {...}             a network that makes images (`GeneratorConfig`)
@@ -160,7 +160,7 @@ class SynthesisConfig:
 
     Attributes:
         source: name of a source; `auto` takes `optimized` images wherever a teacher has something
-            to optimize for, and noise for inputs that are not images.
+            to optimize for, and structured `fields` for inputs that are not images.
         images: the number of images, procedural ones included.
         dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the
             others; where `images` is open and they are large, the share of the others is up to

@@ -6,7 +6,7 @@ falls with frequency as in photographs (f^-1.5 here; edges of the leaves add the
     color     the image's mean, plus a luminance of standard deviation 0.25, plus a fifth of chroma
     texture    noise f^-1.5, weaker than the leaf's color, and different on every leaf
 Occlusion gives natural images their edges and their heavy tails (Matheron's model; Lee, Mumford and
-Huang 2001). A model that reads no image gets Gaussian values. They are enough to show parity and
+Huang 2001). A model that reads no image gets structured fields. They are enough to show parity and
 rough agreement; training uses richer images (synthesis/sources/dead_leaves).
 """
 
@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import round_to_pixels
+from dfqonnx.data.structured_fields import structured_fields
 
 Floats = NDArray[np.float32]
 
@@ -33,13 +34,12 @@ def make_probe_images(
 ) -> NDArray[np.uint8]:
     """Return images (N, H, W, C); `count` None takes `IMAGES`, or fewer where they are large.
 
-    If not `photo`, they are Gaussian values of mean 127.5, four deviations in range.
+    If not `photo`, they are structured fields, see `data/structured_fields`.
     """
     frame = int(np.prod(shape))
     count = max(FEWEST, min(IMAGES, VALUES // frame)) if count is None else count
     if not photo:
-        values = rng.normal(127.5, 127.5 / 4, (count, *shape))
-        return round_to_pixels(values)
+        return np.concatenate(list(structured_fields(count, shape, rng)))
     chunk = max(1, CHUNK_VALUES // frame)
     parts = [_paint(min(chunk, count - at), shape, rng) for at in range(0, count, chunk)]
     return np.concatenate(parts)

@@ -117,8 +117,8 @@ def _decide(
         name, reason = "optimized", "images optimized through the teacher"
     elif name == AUTO:
         form = "x".join(map(str, shape)) or "scalar"
-        name = "noise"
-        reason = f"Gaussian noise, because the model reads {form} values and no image"
+        name = "fields"
+        reason = f"structured fields, because the model reads {form} values and no image"
     plan = plan_synthesis(config, cost, shape, scale=scale)
     if name == "optimized" and not plan.optimized and config.dead_leaves_fraction < 1.0:
         name = "dead-leaves"

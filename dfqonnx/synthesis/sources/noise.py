@@ -1,16 +1,26 @@
-"""Noise: images for inputs that are no images, and the papers' N(0, 1)."""
+"""Samples for inputs that are no images: structured fields, and noise; the papers' N(0, 1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dfqonnx.core.input_format import round_to_pixels
+from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 CHUNK = 256
+
+
+@SOURCES.add("fields")
+def sample_fields(context: SynthesisContext) -> Iterator[Tensor]:
+    """Yield structured fields, a quarter of them noise, see `data/structured_fields`."""
+    rng = np.random.default_rng(context.run.seed)
+    for pixels in structured_fields(context.plan.images, context.inputs.image_size, rng):
+        yield torch.from_numpy(pixels)
 
 
 @SOURCES.add("noise")
