@@ -57,6 +57,10 @@ def select_training_outputs(
         offenses = [
             Offense(str(node.name), node.op_type, reachable.unsupported[node], _ADVICE)
             for node in nodes
+        ] or [
+            Offense(str(node.name), node.op_type, explain_no_layer(node) or "")
+            for node in graph
+            if has_trait(node.op_type, Trait.LAYER)
         ]
         raise UnsupportedModel("nothing of this model can be quantized:", offenses)
     found: dict[ir.Value, None] = {}
@@ -117,14 +121,25 @@ def find_reachability(graph: ir.Graph, reasons: Mapping[str, str]) -> Reachabili
 
 def is_layer(node: ir.Node) -> bool:
     """Tell whether the node multiplies by a constant weight in a way that integers can."""
-    if not has_trait(node.op_type, Trait.LAYER):
-        return False
+    return has_trait(node.op_type, Trait.LAYER) and explain_no_layer(node) is None
+
+
+def explain_no_layer(node: ir.Node) -> str | None:
+    """Return why integers cannot compute a Conv, Gemm or MatMul; None where they can."""
     weight, bias = get_constant_input(node, 1), get_constant_input(node, 2)
-    if weight is None or get_constant_input(node, 0) is not None or weight.ndim < 2:
-        return False
-    if node.op_type != "Gemm":
-        return not is_computed(node, 2)
-    return get_output_axis(node) == 0 and bias is not None and bias.ndim == 1
+    if get_constant_input(node, 0) is not None:
+        return "its first operand is a constant; only the second one can be a weight"
+    if weight is None:
+        return "its weight is computed, not a constant"
+    if is_computed(node, 2):
+        return "its bias is computed, not a constant"
+    if node.op_type == "MatMul" and weight.ndim != 2:
+        return f"its weight has {weight.ndim} axes; only a matrix gets one scale per column"
+    if node.op_type == "Gemm" and get_output_axis(node) != 0:
+        return "it transposes or scales what it reads in a way that could not be simplified"
+    if node.op_type == "Gemm" and (bias is None or bias.ndim != 1):
+        return "its bias is not one number per output"
+    return None
 
 
 def find_logits(output: ir.Value) -> ir.Value:

@@ -126,8 +126,9 @@ def _collect(
         role = roles.of[node]
         if role == "preserving" and index == 0:
             for output in node.outputs:
-                group.shared.append((output, node))
-                _collect(group, output, roles, quant)
+                if output.name and output.dtype in {None, ir.DataType.FLOAT}:  # not the indices
+                    group.shared.append((output, node))
+                    _collect(group, output, roles, quant)
         elif role == "layer" and index == 0:
             ends = node in roles.first or node in roles.last
             width = quant.residual_bits if ends else quant.bits.activations

@@ -21,12 +21,11 @@ from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import get_constant, get_only_consumer
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
-from dfqonnx.graph.trainable_region import is_layer
+from dfqonnx.graph.trainable_region import explain_no_layer, is_layer
 from dfqonnx.targets.profile import TargetProfile
 
 Role = Literal["layer", "normalization", "elementwise", "absorbed", "preserving", "shape", "float"]
 _BEHIND = "it stands behind the last layer, on values that no integer node reads"
-_COMPUTED = "its weight or bias is computed, or of a form that no integer kernel takes"
 _LOADED = "its values are constants, which the runtime computes when it loads the file"
 _CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
 
@@ -122,8 +121,8 @@ def _judge(
         return "elementwise", ""
     if kernel is None:
         return "float", target.float_reason(node.op_type)
-    if has_trait(node.op_type, Trait.LAYER):
-        return "float", _COMPUTED
+    if has_trait(node.op_type, Trait.LAYER) and (why := explain_no_layer(node)) is not None:
+        return "float", why
     if not kernel.constants and any(get_constant(i) is not None for i in node.inputs):
         return "float", _CONSTANT
     return "elementwise", ""

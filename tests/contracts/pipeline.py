@@ -57,7 +57,7 @@ def quantize(
         model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
     )
     draw = np.random.default_rng(seed)
-    seen, unseen = (_draw(model, images, draw) for _ in range(2))
+    seen, unseen = (_draw(model, count, draw) for count in (8 * images, images))
     student = Student(program, plan).eval()
     student.initialize([torch.from_numpy(seen)])
     write(export(model, plan, student.qparams()), target)
