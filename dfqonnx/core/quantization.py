@@ -24,6 +24,7 @@ import numpy as np
 from dfqonnx.errors import InternalError, UsageError
 
 MIN_BITS, MAX_BITS = 2, 8
+SMALLEST_SCALE = 1e-8
 Storage = Literal["auto", "int8"]
 
 
@@ -94,6 +95,15 @@ class IntegerRange:
         largest = np.rint(np.float32(clip_max) / np.float32(scale))
         top = max(1, int(min(largest, self.hi - self.zero_point)))
         return replace(self, hi=top + self.zero_point)
+
+    def spanning(self, low: float, high: float) -> tuple[float, Self]:
+        """Return the scale at which the codes span `low`..`high`, and the range with real 0 moved.
+
+        `low` is 0 or below and `high` 0 or above, so that real 0 has a code.
+        """
+        scale = max((high - low) / (self.hi - self.lo), SMALLEST_SCALE)
+        zero_point = int(min(max(np.rint(-low / scale) + self.lo, self.lo), self.hi))
+        return scale, replace(self, zero_point=zero_point)
 
 
 @dataclass(frozen=True)

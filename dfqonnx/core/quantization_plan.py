@@ -40,6 +40,8 @@ class ActivationQuantizer:
             or MatMul), `classifier-input` or `output`.
         feature: whether the tensor closes a block (a residual sum, or an activation where there
             are no residuals); such tensors are what feature distillation compares.
+        asymmetric: whether calibration chooses the code of real 0, so that both ends of the range
+            follow the values; else it is that of `grid`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ActivationQuantizer:
     clip_max: float | None = None
     role: str = "residual"
     feature: bool = False
+    asymmetric: bool = False
 
 
 @dataclass(frozen=True)

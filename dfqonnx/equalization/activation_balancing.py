@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import IntegerRange
+from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.equalization.scale_groups import ScaleGroups
 from dfqonnx.fakequant.capture import ProgramValues
-from dfqonnx.fakequant.scale_search import SMALLEST, search_weight_scales
+from dfqonnx.fakequant.scale_search import search_weight_scales
 
 MAX_BITS = 7  # up to which a scale shared by all channels costs accuracy
 MAX_FACTOR = 8.0  # the smallest is its inverse
@@ -71,6 +71,6 @@ def _relative_scales(value: Tensor, grid: IntegerRange) -> tuple[Tensor, Tensor]
     largest = max(grid.limits[1], -grid.limits[0])
     symmetric = IntegerRange(grid.bits, -largest, largest, 0)
     scales = search_weight_scales(value, symmetric, 1, count=_RATIOS).cpu()
-    known = scales > SMALLEST
+    known = scales > SMALLEST_SCALE
     log = scales.log()
     return log - log[known].mean(), known

@@ -19,14 +19,15 @@ long: their rounding is not vectorized.)
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.core.quantization import IntegerRange, fake_quantize, quantize
+from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize, quantize
 from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
-from dfqonnx.fakequant.scale_search import search_activation_scale
+from dfqonnx.fakequant.scale_search import search_activation_range, search_activation_scale
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -126,6 +127,7 @@ class FakeQuantizer(nn.Module):
         self.rectify = rectify  # it stands for the Relu (or the Clip with its bound) before it, too
         self.enabled = True  # while its scale is unknown, values pass as they are
         self.log_scale = nn.Parameter(torch.zeros(()))
+        self.zero_point = spec.grid.zero_point  # calibration sets it where the plan leaves it open
 
     def scale(self) -> Tensor:
         """Return the scale, a positive scalar tensor."""
@@ -137,15 +139,32 @@ class FakeQuantizer(nn.Module):
         self.log_scale.fill_(math.log(max(scale, 1e-12)))
 
     def calibrate(self, samples: Tensor) -> None:
-        """Set the scale by grid search over values that arrive here."""
+        """Set the scale, and the zero point where it is open, from values that arrive here."""
         spec = self.spec
-        self.set_scale(
-            search_activation_scale(samples, lambda s: spec.grid.below(spec.clip_max, s))
-        )
+        if spec.asymmetric:
+            scale, grid = search_activation_range(samples, spec.grid)
+            self.zero_point = grid.zero_point
+        else:
+            scale = search_activation_scale(samples, lambda s: spec.grid.below(spec.clip_max, s))
+        self.set_scale(scale)
+
+    def set_range(self, low: float, high: float) -> None:
+        """Let the codes reach from `low` to `high`, or beyond where the zero point is not open."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        if self.spec.asymmetric:
+            scale, grid = self.spec.grid.spanning(low, high)
+            self.zero_point = grid.zero_point
+        else:
+            least, most = self.spec.grid.limits
+            scale = max(high / most, low / least if least else 0.0, SMALLEST_SCALE)
+        self.set_scale(scale)
 
     def grid(self) -> IntegerRange:
         """Return the integers of the plan that are not above the upper bound of a fused Clip."""
-        return self.spec.grid.below(self.spec.clip_max, float(self.scale().detach()))
+        grid = replace(self.spec.grid, zero_point=self.zero_point)
+        if self.spec.clip_max is None:
+            return grid
+        return grid.below(self.spec.clip_max, float(self.scale().detach()))
 
     def rectified(self, value: Tensor) -> Tensor:
         """Return `value` behind the Relu or Clip that the quantizer stands for."""
@@ -156,10 +175,9 @@ class FakeQuantizer(nn.Module):
         if not self.enabled:
             return self.rectified(value)
         scale = self.scale()
-        grid = self.spec.grid if self.spec.clip_max is None else self.grid()
-        low, high = grid.limits
+        low, high = self.grid().limits
         count = value.numel() // max(1, value.shape[0] if value.dim() else 1)
-        g = gradient_factor(count, high)
+        g = gradient_factor(count, max(high, -1 - low))
         return per_tensor(value, scale, ScaleGradient(low, high, g, self.rectify))
 
     @torch.no_grad()

@@ -6,19 +6,23 @@ over s = r max|v| / q, with r on a grid. p = 2.4 and h = 1 unless stated: an exp
 punishes a clipped outlier more than rounding noise, and 2.4 is the value of layer-wise L_p searches
 (Nahshan et al., "Loss Aware Post-training Quantization", 2021). GPTQ searches with p = 2 and the
 diagonal of its Hessian for h.
+
+Where the code of real 0 is free, both ends of the range are searched: first together, then each
+alone, with the other one where it was best.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dfqonnx.core.quantization import IntegerRange, fake_quantize
+from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize
 
 NORM = 2.4
-SMALLEST = 1e-8
 Limits = tuple[int, int]  # qn and qp: the smallest and the largest code, from the zero point
 
 
@@ -60,7 +64,7 @@ def search_row_scales(
     widest = (rows.amax(-1, keepdim=True) / limits[1]).maximum(
         rows.amin(-1, keepdim=True) / limits[0]
     )
-    widest = widest.clamp_min(SMALLEST)
+    widest = widest.clamp_min(SMALLEST_SCALE)
 
     def error(scale: Tensor) -> Tensor:
         each = _error(rows, scale, limits, norm)
@@ -79,6 +83,37 @@ def search_weight_scales(
     return search_row_scales(rows, grid.limits, count=count)[:, 0]
 
 
+class _Ends(NamedTuple):
+    """The ends of a range that move together."""
+
+    low: bool
+    high: bool
+
+
+_ENDS = (_Ends(low=True, high=True), _Ends(low=True, high=False), _Ends(low=False, high=True))
+
+
+@torch.no_grad()
+def search_activation_range(samples: Tensor, grid: IntegerRange) -> tuple[float, IntegerRange]:
+    """Return the best scale of one activation and `grid` with the best code for real 0.
+
+    `samples` are values seen there; both ends of the range that they span are moved inwards.
+    """
+    values = samples.reshape(-1)
+    values = values[values != 0]  # zero costs nothing at any scale
+    if values.numel() == 0:
+        return 1.0, grid
+    best = (math.inf, min(float(values.min()), 0.0), max(float(values.max()), 0.0))
+    for moved in _ENDS:
+        _, low, high = best
+        for ratio in _ratios(0.05, 81):
+            ends = low * (ratio if moved.low else 1.0), high * (ratio if moved.high else 1.0)
+            scale, found = grid.spanning(*ends)
+            error = _error(values, values.new_tensor(scale), found.limits, NORM).mean()
+            best = min(best, (float(error), *ends))
+    return grid.spanning(*best[1:])
+
+
 @torch.no_grad()
 def search_activation_scale(samples: Tensor, grid: Callable[[float], IntegerRange]) -> float:
     """Return the best scale of one activation, from values seen there.
@@ -89,10 +124,10 @@ def search_activation_scale(samples: Tensor, grid: Callable[[float], IntegerRang
     values = values[values != 0]  # zero costs nothing at any scale
     if values.numel() == 0:
         return 1.0
-    low, high = grid(SMALLEST).limits
+    low, high = grid(SMALLEST_SCALE).limits
     widest = max(float(values.max()) / high, float(values.min()) / low if low else 0.0)
-    if widest <= SMALLEST:
-        return SMALLEST
+    if widest <= SMALLEST_SCALE:
+        return SMALLEST_SCALE
 
     def error(scale: Tensor) -> Tensor:
         return _error(values, scale, grid(float(scale)).limits, NORM).mean()

@@ -23,6 +23,8 @@ from dfqonnx.fakequant.layer import QuantizedLayer, both_rounded, weight_rounded
 from dfqonnx.fakequant.quantizer import FakeQuantizer
 from dfqonnx.fakequant.scale_search import sample_values
 
+_ZERO_POINT = "zero point:"
+
 
 class Student(nn.Module):
     """A quantized copy of a program.
@@ -154,18 +156,26 @@ class Student(nn.Module):
         }
 
     def save_state(self) -> dict[str, Tensor]:
-        """Return a copy of every trained parameter by name."""
-        return {name: value.detach().clone() for name, value in self._named()}
+        """Return a copy of every trained parameter, and of every zero point, by name."""
+        state = {name: value.detach().clone() for name, value in self._named()}
+        zero_points = {
+            _ZERO_POINT + q.spec.name: torch.tensor(q.zero_point) for q in self.quantizers()
+        }
+        return state | zero_points
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Set every trained parameter from the `save_state` of this student, else InternalError."""
+        zero_points = {_ZERO_POINT + q.spec.name: q for q in self.quantizers()}
         named = dict(self._named())
-        if named.keys() != state.keys():
-            odd = sorted(named.keys() ^ state.keys())[0]
+        expected = named.keys() | zero_points.keys()
+        if expected != state.keys():
+            odd = sorted(expected ^ state.keys())[0]
             raise InternalError(f"student state: parameter {odd!r} is not on both sides")
         for name, value in named.items():
             value.copy_(state[name])
+        for name, quantizer in zero_points.items():
+            quantizer.zero_point = int(state[name])
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         found = [(f"activation:{q.spec.name}", q.log_scale) for q in self.quantizers()]

@@ -72,6 +72,7 @@ def place_quantizers(
             grid=target.activations.grid(group.bits, negative=negative),
             clip_max=None if producer is None else clip_max_of(producer),
             role=_role_of(group, roles),
+            asymmetric=negative and target.activations.zero_points,
         )
         shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
         requantizers = _requantize_consumers(group, at_producer, target, negative=negative)

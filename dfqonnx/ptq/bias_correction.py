@@ -23,7 +23,6 @@ from dfqonnx.core.quantization import fake_quantize
 from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.capture import ProgramValues
 from dfqonnx.fakequant.layer import QuantizedLayer
-from dfqonnx.fakequant.scale_search import SMALLEST
 from dfqonnx.fakequant.student import Student
 
 
@@ -64,10 +63,7 @@ def set_activation_ranges(student: Student, moments: Mapping[str, ActivationMome
         value = moments.get(quantizer.spec.tensor)
         if value is None:
             continue
-        low, high = quantizer.spec.grid.limits
-        above = max(float(value.high.max()), 0.0) / high
-        below = float(value.low.min()) / low if low else 0.0
-        quantizer.set_scale(max(above, below, SMALLEST))
+        quantizer.set_range(float(value.low.min()), float(value.high.max()))
         known += 1
     for layer in student.layers():
         layer.guard_bias()

@@ -57,6 +57,37 @@ def run_qdq(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int | None
     return np.asarray(session.run(None, {"x": x})[0])
 
 
+def asymmetric(bits: int) -> FakeQuantizer:
+    spec = ActivationQuantizer(name="v", tensor="v", grid=UINT8.grid(bits), asymmetric=True)
+    return FakeQuantizer(spec)
+
+
+def test_a_calibrated_zero_point_is_that_of_onnx_runtime_bit_for_bit() -> None:
+    q = asymmetric(8)
+    x = torch.nn.functional.hardswish(4 * values(5000))
+    q.calibrate(x)
+    params = q.params()
+    assert (params.lo, params.hi) == (0, 255)
+    assert 0 < params.zero_point < 20  # -0.375 to about 12
+    found = run_qdq(x.numpy(), np.float32(params.scale), np.uint8(params.zero_point), axis=None)
+    np.testing.assert_array_equal(q(x).detach().numpy(), found)
+    np.testing.assert_array_equal(
+        (q.codes(x).numpy().astype("f4") - params.zero_point) * np.float32(params.scale), found
+    )
+
+
+def test_a_given_range_spans_the_codes_where_the_zero_point_is_open() -> None:
+    q = asymmetric(4)
+    q.set_range(-1.0, 4.0)
+    params = q.params()
+    assert params.scale == pytest.approx(5 / 15, rel=1e-6)  # through a float32 logarithm
+    assert params.zero_point == 3
+    fixed = quantizer(UINT8.grid(4), 1.0)
+    fixed.set_range(-1.0, 4.0)
+    assert fixed.params().zero_point == 8
+    assert fixed.params().scale == pytest.approx(4 / 7, rel=1e-6)
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_an_activation_equals_numerics_bit_for_bit(grid: IntegerRange) -> None:
     q, x = quantizer(grid, 0.37), values(2, 3, 8, 8)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.core.quantization import INT8, UINT8
+from dfqonnx.core.quantization import INT8, SMALLEST_SCALE, UINT8
 from dfqonnx.fakequant.scale_search import (
-    SMALLEST,
     sample_values,
+    search_activation_range,
     search_activation_scale,
     search_weight_scales,
 )
@@ -73,7 +73,42 @@ def test_an_activation_gets_its_best_step(bits: int, signed: bool) -> None:
 
 @pytest.mark.parametrize("x", [torch.zeros(10), torch.zeros(0), -torch.ones(4)])
 def test_samples_without_anything_to_represent_still_give_a_positive_step(x: torch.Tensor) -> None:
-    assert search_activation_scale(x, lambda _: UINT8.grid(4, negative=False)) >= SMALLEST
+    assert search_activation_scale(x, lambda _: UINT8.grid(4, negative=False)) >= SMALLEST_SCALE
+
+
+def test_a_lopsided_activation_gets_its_best_range() -> None:
+    x = torch.nn.functional.hardswish(
+        3 * torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    )
+    for bits in (3, 4, 8):
+        scale, grid = search_activation_range(x, UINT8.grid(bits))
+        assert (grid.bits, grid.lo, grid.hi) == (bits, 0, 2**bits - 1)
+        reference = x.double().numpy()
+        best = min(
+            error(reference, (high - low) / grid.hi, -zero, grid.hi - zero)
+            for low in np.linspace(reference.min(), 0, 40)
+            for high in np.linspace(0.3 * reference.max(), reference.max(), 40)
+            for zero in [int(np.rint(-low / ((high - low) / grid.hi)))]
+        )
+        # ends are searched one after the other, against a full search of 1,600 pairs
+        assert error(reference, scale, *grid.limits) <= 1.1 * best
+        symmetric = UINT8.grid(bits)
+        step = search_activation_scale(x, lambda _, grid=symmetric: grid)
+        assert error(reference, scale, *grid.limits) < 0.8 * error(
+            reference, step, *symmetric.limits
+        )
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_range_without_one_sign_keeps_real_zero(sign: float) -> None:
+    x = sign * torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    scale, grid = search_activation_range(x, UINT8.grid(8))
+    assert grid.zero_point == (0 if sign > 0 else 255)
+    assert scale == pytest.approx(1 / 255, rel=0.01)  # the samples reach 0.999
+
+
+def test_a_range_of_nothing_but_zeros_is_the_grid_as_it_was() -> None:
+    assert search_activation_range(torch.zeros(5), UINT8.grid(4)) == (1.0, UINT8.grid(4))
 
 
 def test_a_sample_keeps_the_extremes_and_covers_every_column() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization import INT8, BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
@@ -199,6 +200,20 @@ def test_an_input_known_to_be_positive_is_unsigned(tmp_path: Path) -> None:
     body = f"a = {P}(x, w) " + HEAD.format("a")
     assert short(plan_of(tmp_path, body, CONV, signed=False))["x"] == "u8 input"
     assert short(plan_of(tmp_path, body, CONV, signed=True))["x"] == "s8 input"
+
+
+def test_the_zero_point_is_open_where_values_have_both_signs_and_the_target_has_zero_points(
+    tmp_path: Path,
+) -> None:
+    body = f"a = {P}(x, w) r = Relu(a) c = {P}(r, v) s = LeakyRelu(c) e = {P}(s, u) "
+    plan = plan_of(tmp_path, body + HEAD.format("e"), CONV)
+    assert all(q.asymmetric is q.grid.signed for q in plan.activations)
+    assert {q.asymmetric for q in plan.activations} == {True, False}
+    model = through(network(body + HEAD.format("e"), CONV), tmp_path)[1]
+    symmetric = replace(ONNXRUNTIME_CPU, activations=INT8)
+    plan = place_quantizers(model, W4A4, symmetric, input_signed=True)
+    assert {q.grid.signed for q in plan.activations} == {True, False}
+    assert not any(q.asymmetric for q in plan.activations)
 
 
 @pytest.mark.parametrize(
