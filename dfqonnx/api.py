@@ -25,7 +25,7 @@ def quantize(
     recipe: str | Path | Recipe = "default",
     scale: str | None = None,
     gates: Gates = (),
-    strict_gates: bool = False,
+    strict: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
@@ -51,7 +51,8 @@ def quantize(
         recipe: a shipped recipe, a YAML file, or `Recipe`.
         scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
-        strict_gates: whether a rule that cannot be decided stands against `passed` as well.
+        strict: whether everything but a `pass` stands against `passed`; where no rule about
+            accuracy is given, one is added, and the file must be smaller and not slower.
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
         seed: of every random choice.
         image_size: for a model that leaves its image size open: "240x320", (240, 320), or one
@@ -68,7 +69,7 @@ def quantize(
     """
     config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
-        scale=scale, gates=gates, strict_gates=strict_gates, out=out, seed=seed,
+        scale=scale, gates=gates, strict=strict, out=out, seed=seed,
         image_size=image_size, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
     )  # fmt: skip

@@ -18,11 +18,20 @@ from pathlib import Path
 from dfqonnx.config.request import Gates, validate_request
 from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.report.report import Report
+from dfqonnx.report.text import describe_outcome
 from dfqonnx.workflows.validate import validate
 
 
 class InconclusiveGate(UserWarning):
     """A gate that could not be decided; `strict=True` turns it into a failure."""
+
+
+class AccuracyNotJudged(UserWarning):
+    """No gate is about accuracy, so that only the file was checked."""
+
+
+class WeakEvidence(UserWarning):
+    """Something that weakens what was measured, such as a float model at chance."""
 
 
 def assert_quantized(
@@ -37,13 +46,17 @@ def assert_quantized(
 ) -> Report:
     """Assert that a quantized file passes the built-in checks and the given gates.
 
+    What does not fail but deserves attention is a warning: `InconclusiveGate`, `WeakEvidence`, and
+    `AccuracyNotJudged` where no gate is about accuracy.
+
     Args:
         student: the quantized ONNX file.
         teacher: the float ONNX file.
         gates: rules such as "drop<=1.0"; see `dfqonnx.config.gates`.
         eval_data: labeled images (npz, folder or tar), for rules about accuracy.
         preprocess: how pixels become the input; None takes the student's own metadata.
-        strict: whether an inconclusive gate fails as well; otherwise it is a warning.
+        strict: as `--strict`: an inconclusive gate fails as well, instead of a warning; so does a
+            larger or slower file; and where no gate is about accuracy a usual one is added.
         seed: of the procedural images that are used where there are no others.
 
     Raises:
@@ -53,14 +66,18 @@ def assert_quantized(
     __tracebackhide__ = True
     spec = validate_request(
         teacher, student, preprocess=preprocess, eval_data=eval_data, gates=gates,
-        strict_gates=strict, seed=seed,
+        strict=strict, seed=seed,
     )  # fmt: skip
     report = validate(spec)
-    if report.failed_gates:
+    if report.exit_code:
         raise AssertionError(_describe_failures(report))
     for gate in report.gates:
         if gate.holds is None:
             warnings.warn(f"{gate.rule}: {gate.value}", InconclusiveGate, stacklevel=2)
+    if not any(gate.topic == "accuracy" for gate in report.gates):
+        warnings.warn(str(report.accuracy), AccuracyNotJudged, stacklevel=2)
+    for weakness in report.evidence:
+        warnings.warn(str(weakness), WeakEvidence, stacklevel=2)
     return report
 
 
@@ -72,7 +89,9 @@ def _describe_failures(report: Report) -> str:
         f" (teacher {report.teacher.path}):"
     ]
     width = max(len(gate.rule) for gate in report.gates)
-    words = {True: "pass", False: "FAIL", None: "inconclusive"}
     others = (gate for gate in report.gates if gate not in failed)
-    lines += [f"  {words[g.holds]:<12}  {g.rule:<{width}}  {g.value}" for g in (*failed, *others)]
+    lines += [
+        f"  {describe_outcome(g)[0]:<12}  {g.rule:<{width}}  {g.value}" for g in (*failed, *others)
+    ]
+    lines += [f"  {warning}" for warning in report.evidence]
     return "\n".join(lines)

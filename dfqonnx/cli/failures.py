@@ -2,8 +2,8 @@
 
 | code | meaning |
 | --- | --- |
-| 0 | pass |
-| 1 | a gate failed; every file is still written |
+| 0 | nothing failed |
+| 1 | a gate failed, or `--strict` and no pass; every file is still written |
 | 2 | wrong usage: a flag, a path, a recipe key, a data file |
 | 3 | unsupported model; every offending node is named |
 | 4 | environment: ONNX Runtime, device, disk, permission |

@@ -59,12 +59,13 @@ Gates = Annotated[
         "several times. The command ends with 1 if a gate fails, and still writes every file.",
     ),
 ]
-StrictGates = Annotated[
+Strict = Annotated[
     bool,
     typer.Option(
-        "--strict-gates",
-        help="End with 1 as well if a gate is inconclusive: its interval straddles the bound, or "
-        "nothing was measured for it.",
+        "--strict",
+        help="End with 1 unless the verdict is a pass: an inconclusive gate, a larger or slower "
+        "file fail as well, and where no gate is about accuracy a usual one is added (drop<=1, "
+        "without labels estimated_drop<=2, without classes sqnr>=20).",
     ),
 ]
 StrictEnds = Annotated[

@@ -42,7 +42,7 @@ def run(
     device: o.Device = "auto",
     target: o.Target = o.DEFAULT_TARGET,
     gate: o.Gates = None,
-    strict_gates: o.StrictGates = False,
+    strict: o.Strict = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show what would be done, and stop.")
     ] = False,
@@ -54,7 +54,7 @@ def run(
 
     spec = run_request(
         model, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
-        images=images, recipe=recipe, scale=scale, gates=gate or (), strict_gates=strict_gates,
+        images=images, recipe=recipe, scale=scale, gates=gate or (), strict=strict,
         out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
     )  # fmt: skip

@@ -29,7 +29,7 @@ def validate(
     ] = None,
     seed: o.Seed = 0,
     gate: o.Gates = None,
-    strict_gates: o.StrictGates = False,
+    strict: o.Strict = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
@@ -39,7 +39,7 @@ def validate(
 
     spec = validate_request(
         teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
-        images=images, gates=gate or (), strict_gates=strict_gates, out=out, seed=seed,
+        images=images, gates=gate or (), strict=strict, out=out, seed=seed,
     )  # fmt: skip
     check_validation(spec)
     from dfqonnx.workflows.validate import validate

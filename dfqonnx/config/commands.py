@@ -34,7 +34,9 @@ class RunConfig:
     target: str = DEFAULT_TARGET
     budget: float | None = None  # seconds; None: the recipe decides by the model's cost
     gates: tuple[GateRule, ...] = ()
-    strict_gates: bool = False  # whether a rule that cannot be decided fails as well
+    strict: bool = (
+        False  # whether all that is no pass fails, by the usual rules where none is given
+    )
     image_size: tuple[int, ...] | None = (
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )
@@ -58,7 +60,9 @@ class ValidateConfig:
     out: Path | None = None  # None writes no report
     seed: int = 0  # of procedural images
     gates: tuple[GateRule, ...] = ()
-    strict_gates: bool = False  # whether a rule that cannot be decided fails as well
+    strict: bool = (
+        False  # whether all that is no pass fails, by the usual rules where none is given
+    )
     image_size: tuple[int, ...] | None = (
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )

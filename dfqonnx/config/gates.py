@@ -34,6 +34,8 @@ Quantity = Literal[
     "drop", "estimated_drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes",
     "speedup", "float_nodes",
 ]  # fmt: skip
+FILE_QUANTITIES = frozenset[Quantity]({"size", "bytes", "speedup", "float_nodes"})
+LABELED_QUANTITIES = frozenset[Quantity]({"drop", "top1"})  # of those about accuracy
 EXAMPLE = "drop<=1.0"
 
 _OPERATORS: tuple[Operator, ...] = ("<=", ">=", "==", "!=", "<", ">")

@@ -31,7 +31,7 @@ def run_request(
     recipe: str | Path | Recipe = "default",
     scale: str | None = None,
     gates: Gates = (),
-    strict_gates: bool = False,
+    strict: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
@@ -63,7 +63,7 @@ def run_request(
         target=target,
         budget=parse_duration(budget) if isinstance(budget, str) else budget,
         gates=parse_gates(gates),
-        strict_gates=strict_gates,
+        strict=strict,
         image_size=read_image_size(image_size),
     )
 
@@ -76,7 +76,7 @@ def validate_request(
     eval_data: str | Path | None = None,
     images: str | Path | None = None,
     gates: Gates = (),
-    strict_gates: bool = False,
+    strict: bool = False,
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
@@ -95,7 +95,7 @@ def validate_request(
         out=None if out is None else Path(out),
         seed=seed,
         gates=parse_gates(gates),
-        strict_gates=strict_gates,
+        strict=strict,
         image_size=read_image_size(image_size),
     )
 
@@ -116,7 +116,7 @@ def command_of(config: RunConfig) -> str:
         words += ["--weight-storage", config.quant.weight_storage]
     for rule in config.gates:
         words += ["--gate", rule.text]
-    words += ["--strict-gates"] if config.strict_gates else []
+    words += ["--strict"] if config.strict else []
     return shlex.join(words)
 
 

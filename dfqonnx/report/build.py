@@ -1,6 +1,10 @@
 """Builds the report of an evaluation, for `run` and `validate` alike, with the built-in checks.
 
-A built-in check is a gate that every result must meet; gates about accuracy are the user's to set.
+A built-in check is a gate about the file that every result should meet; those about size and speed
+only warn. Gates about accuracy are the user's to set.
+
+Speed is noisy: the student counts as slower only where three quarters of all turns say so by more
+than a twentieth.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ from dfqonnx.report.number_format import format_names
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import (
     AgreementFacts,
-    Gate,
     MismatchFacts,
     ModelFacts,
     ParityFacts,
     count_disagreements,
 )
+from dfqonnx.report.verdict import Gate
 from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
 
 # Ties in float32 may be rounded to either side: so many of the codes may mismatch, by one level.
@@ -29,6 +33,9 @@ MAX_MISMATCH_FRACTION, MAX_MISMATCH_LEVELS = 1e-4, 1
 # measured 0.025 of a level off the float64 result (torch: 1e-5), which changes up to twice that
 # fraction of the codes.
 MAX_SUMMED_FRACTION, MAX_SUMMED_LEVELS = 5e-2, 2
+SMALLER = "smaller than the float file"
+NOT_SLOWER = "not slower than the float model"
+LEAST_SPEEDUP = 0.95
 
 
 def build_report(
@@ -44,6 +51,7 @@ def build_report(
     nothing = Comparison()
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
     shown = labeled if labeled.images else synthetic
+    image_set = "evaluation" if labeled.images else "synthetic"
     return Report(
         teacher=ModelFacts(**vars(found.teacher), top1=labeled.teacher_top1),
         student=ModelFacts(**vars(found.student), top1=labeled.student_top1),
@@ -54,15 +62,15 @@ def build_report(
             kl=max((o.kl for o in shown.outputs if o.kl is not None), default=None),
             sqnr_db=min((o.sqnr_db for o in shown.outputs if o.sqnr_db is not None), default=None),
             outputs=shown.outputs,
+            images=shown.images,
+            image_set=image_set if shown.images else "",
         ),
         parity=_parity_facts(found, evaluation_same_class),
         audit=found.audit,
         latency=found.latency,
         gates=tuple(_built_in_checks(found, kept_float)),
         warnings=tuple(_warnings(found)),
-        disagreement=count_disagreements(
-            "evaluation" if labeled.images else "synthetic", shown.classes
-        ),
+        disagreement=count_disagreements(image_set, shown.classes),
         class_names=found.class_names,
     )
 
@@ -88,6 +96,22 @@ def _warnings(found: Evaluation) -> Iterator[str]:
 
 
 def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
+    yield from _check_cost(found)
+    yield from _check_kernels(found, kept_float)
+    yield from _check_parity(found)
+
+
+def _check_cost(found: Evaluation) -> Iterator[Gate]:
+    words = f"{found.size_ratio:.3f} times its size"
+    yield Gate(rule=SMALLER, value=words, holds=found.size_ratio < 1, is_required=False)
+    t = found.latency
+    if t is not None:
+        words = f"{t.speedup:.2f} times its speed (quartiles: {t.low:.2f} to {t.high:.2f})"
+        holds = t.high >= LEAST_SPEEDUP
+        yield Gate(rule=NOT_SLOWER, value=words, holds=holds, is_required=False)
+
+
+def _check_kernels(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
     in_float = [
         node.name
         for node in found.audit.float_weighted
@@ -95,12 +119,21 @@ def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator
     ]
     yield Gate(
         rule="every quantized Conv, Gemm and MatMul runs on integers",
-        value=f"{len(in_float)} in float: {format_names(in_float)}" if in_float else "all do",
-        holds=not in_float,
+        value=f"{len(in_float)} in float: {format_names(in_float)}"
+        if in_float
+        else "all do"
+        if found.audit.integer_nodes
+        else "none is quantized",
+        holds=False if in_float else True if found.audit.integer_nodes else None,
     )
+
+
+def _check_parity(found: Evaluation) -> Iterator[Gate]:
     rule = "the optimized session computes the codes that the file describes"
     if found.parity is None:
-        yield Gate(rule=rule, value="there are no images to compare on", holds=None)
+        yield Gate(
+            rule=rule, value="the file has no quantizers, or there are no images", holds=None
+        )
         return
     deployed, trained = found.parity.on_vs_off, found.parity.off_vs_torch
     yield Gate(rule=rule, value=str(MismatchFacts.of(deployed)), holds=_matches(deployed))

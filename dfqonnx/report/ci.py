@@ -9,8 +9,8 @@ same variables (Forgejo, Gitea, act) are supported as well.
 
 `junit.xml` lists the gates as test cases. It satisfies both the schema of Ant's JUnit task, which
 is strict about order, requires a host name and forbids a time zone, and that of Jenkins. A gate
-that fails is a failure; an inconclusive one is skipped with its reason, or a failure too with
-`--strict-gates`.
+that fails is a failure; an inconclusive one, or a check that only warns, is skipped with its
+reason, or a failure too with `--strict`. Where no rule judges the accuracy, a skipped case says so.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Gate
 from dfqonnx.report.text import format_markdown, headline
+from dfqonnx.report.verdict import Gate
 
 MAX_SUMMARY_BYTES = 2**20
-OUTPUT_FIGURES = ("drop", "agreement", "size", "speedup", "float-nodes")
+OUTPUT_FIGURES = ("drop", "agreement", "agreement-images", "size", "speedup", "float-nodes")
 _CUT = (
     "\n\n(The rest is cut off, because the summary page has a size limit; report.md has it all.)\n"
 )
@@ -37,12 +37,15 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def format_annotations(report: Report) -> Iterator[str]:
-    """Yield one line for every gate that fails or is inconclusive, and one for the result."""
+    """Yield a line for every gate that does not hold, every warning about evidence, the result."""
     for gate in report.gates:
         if gate.holds is not True:
             kind = "error" if gate in report.failed_gates else "warning"
+            what = "check" if gate.origin == "check" else "gate"
             outcome = "is inconclusive" if gate.holds is None else "fails"
-            yield _annotation(kind, f"gate {outcome}: {gate.rule}", gate.value)
+            yield _annotation(kind, f"{what} {outcome}: {gate.rule}", gate.value)
+    for warning in report.evidence:
+        yield _annotation("warning", warning.name, f"{warning.found} {warning.advice}")
     title = f"dfqonnx {report.verdict}"
     yield _annotation("notice", title, f"{report.student.path}: {headline(report)}")
 
@@ -71,6 +74,9 @@ def step_outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
     figures = report.figures()
     return [
         ("verdict", report.verdict),
+        ("file-checks", report.file_checks.status),
+        ("accuracy", report.accuracy.status),
+        ("reasons", "; ".join((*report.file_checks.reasons, *report.accuracy.reasons))),
         ("student", str(student)),
         ("folder", "" if folder is None else str(folder)),
         ("report", str(written.get("report.json", ""))),
@@ -106,7 +112,8 @@ def _assignment(name: str, value: str) -> str:
 def format_junit(report: Report, *, now: datetime | None = None) -> str:
     """Return the text of `junit.xml`."""
     failed = report.failed_gates
-    skipped = [gate for gate in report.gates if gate.holds is None and gate not in failed]
+    cases = [*report.gates, *_accuracy_case(report)]
+    skipped = [gate for gate in cases if gate.holds is not True and gate not in failed]
     root = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         root,
@@ -117,7 +124,7 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
             "id": "0",
             "timestamp": f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
             "hostname": _remove_forbidden(platform.node() or "localhost"),
-            "tests": str(len(report.gates)),
+            "tests": str(len(cases)),
             "failures": str(len(failed)),
             "errors": "0",
             "skipped": str(len(skipped)),
@@ -127,30 +134,41 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _suite_properties(report).items():
         ElementTree.SubElement(properties, "property", name=name, value=_remove_forbidden(value))
-    for gate in report.gates:
+    for gate in cases:
         _add_case(suite, gate, is_failed=gate in failed)
     ElementTree.SubElement(suite, "system-out").text = _remove_forbidden(headline(report))
-    ElementTree.SubElement(suite, "system-err").text = _remove_forbidden("\n".join(report.warnings))
+    ElementTree.SubElement(suite, "system-err").text = _remove_forbidden(
+        "\n".join((*report.warnings, *map(str, report.evidence)))
+    )
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode()
     return f"{text}\n"
 
 
+def _accuracy_case(report: Report) -> Iterator[Gate]:
+    """Yield a case that says so where no rule judges the accuracy."""
+    if not any(gate.topic == "accuracy" for gate in report.gates):
+        yield Gate(rule="accuracy", value=str(report.accuracy), holds=None, topic="accuracy")
+
+
 def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
-    kind = f"{_SUITE}.{'gates' if gate.from_user else 'checks'}"
+    kind = f"{_SUITE}.{gate.topic}"
     rule, value = _remove_forbidden(gate.rule), _remove_forbidden(gate.value)
     case = ElementTree.SubElement(suite, "testcase", name=rule, classname=kind, time="0")
     if is_failed:
-        outcome = "inconclusive" if gate.holds is None else "fail"
+        outcome = "fail" if gate.holds is False else "inconclusive"
         failure = ElementTree.SubElement(case, "failure", message=value, type=outcome)
         failure.text = f"{rule}: {outcome}: {value}"
-    elif gate.holds is None:
-        ElementTree.SubElement(case, "skipped", message=f"inconclusive: {value}")
+    elif gate.holds is not True:
+        outcome = "warning" if gate.holds is False else "inconclusive"
+        ElementTree.SubElement(case, "skipped", message=f"{outcome}: {value}")
 
 
 def _suite_properties(report: Report) -> dict[str, str]:
     properties = {
         "verdict": report.verdict,
+        "file_checks": report.file_checks.status,
+        "accuracy": report.accuracy.status,
         "teacher": report.teacher.path,
         "teacher.sha256": report.teacher.sha256,
         "student": report.student.path,

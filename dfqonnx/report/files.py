@@ -31,11 +31,11 @@ _ADAPTER = TypeAdapter(Report)
 def write_report(
     report: Report, folder: Path, *, pixels: NDArray[np.uint8] | None = None
 ) -> Report:
-    """Write report.html, report.md, report.json and, where the user set gates, junit.xml.
+    """Write report.html, report.md, report.json and, where there are rules, junit.xml.
 
     Synthetic images (N, H, W, C) appear on the page. The returned report lists every file.
     """
-    if any(gate.from_user for gate in report.gates):
+    if any(gate.origin != "check" for gate in report.gates):
         (folder / "junit.xml").write_text(format_junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     report = dataclasses.replace(report, files=tuple(sorted({*names, PAGE, MARKDOWN, REPORT})))

@@ -1,8 +1,8 @@
 """Decides the user's gates: each one passes, fails or stays inconclusive.
 
 A gate holds when the whole interval of the measured quantity meets its bound, fails when no part of
-it does, and is inconclusive when the interval straddles the bound or nothing was measured. All
-intervals are two-sided:
+it does, and is inconclusive when the interval straddles the bound, when nothing was measured, or
+when an evidence warning says that the number cannot be trusted. All intervals are two-sided:
 
     drop                 95 %, paired (Bonett and Price), see evaluation/statistics
     estimated_drop       90 %, conformal on networks left out, see evaluation/drop_estimate
@@ -11,6 +11,15 @@ intervals are two-sided:
                          do not narrow them, because they show the machine, not the lack of turns
     size, float_nodes    exact
     sqnr, psnr, iou      of all images together, so exact on these; the worst output counts
+
+A rule about size or speed takes the place of the check of it. With `--strict` a result is judged in
+every respect: checks that otherwise only warn are required, and a rule about accuracy is added
+where the user set none, about the best evidence there is:
+
+    drop<=1              points, with labels
+    estimated_drop<=2    points, where it can be estimated
+    agreement>=0.97      other classifiers
+    sqnr>=20             decibels over the output's variance, everything else
 
 The number of images that would decide a gate is the least n at which the interval clears the bound
 if the shares stay as measured. Wilson's interval excludes b exactly when the score test rejects it:
@@ -23,16 +32,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import NormalDist
 
-from dfqonnx.config.gates import GateRule, Operator, Quantity
+from dfqonnx.config.gates import (
+    FILE_QUANTITIES,
+    LABELED_QUANTITIES,
+    GateRule,
+    Operator,
+    Quantity,
+    parse_gate,
+)
 from dfqonnx.evaluation.statistics import Drop, Interval
+from dfqonnx.report.build import NOT_SLOWER, SMALLER
 from dfqonnx.report.number_format import format_interval, format_names, to_percent
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Gate, MeasuredValue
 from dfqonnx.report.text import describe_estimate
+from dfqonnx.report.verdict import EvidenceWarning, Gate, MeasuredValue, Origin, Scope, Topic
 
 Z = NormalDist().inv_cdf(0.975)
 MAX_IMAGES = 10**9  # a gate that more images than these would decide is left undecided
@@ -56,24 +73,70 @@ class MeasuredQuantity:
 
 
 def apply_gates(report: Report, rules: tuple[GateRule, ...], *, strict: bool = False) -> Report:
-    """Return `report` with the user's rules among its gates."""
-    gates = (*report.gates, *(judge_gate(rule, report) for rule in rules))
-    return dataclasses.replace(report, gates=gates, strict_gates=strict)
+    """Return `report` with the user's rules among its gates, and with those of `--strict`."""
+    checks = (gate for gate in report.gates if not _is_replaced(gate, rules))
+    gates = [*checks, *(judge_gate(rule, report) for rule in rules)]
+    if strict:
+        gates = [dataclasses.replace(gate, is_required=True) for gate in gates]
+        if not any(gate.topic == "accuracy" for gate in gates):
+            gates.append(judge_gate(default_rule(report), report, origin="strict"))
+    return dataclasses.replace(report, gates=tuple(gates), strict=strict)
 
 
-def judge_gate(rule: GateRule, report: Report) -> Gate:
+def _is_replaced(check: Gate, rules: Sequence[GateRule]) -> bool:
+    """Return whether the user has a rule of their own about what a check is about."""
+    replaced_by = {SMALLER: {"size", "bytes"}, NOT_SLOWER: {"speedup"}}.get(check.rule, set())
+    return not replaced_by.isdisjoint(rule.quantity for rule in rules)
+
+
+def default_rule(report: Report) -> GateRule:
+    """Return the rule about accuracy that `--strict` adds, see the top of this file."""
+    estimate = report.estimated_drop
+    if report.drop is not None:
+        return parse_gate("drop<=1")
+    if estimate is not None and estimate.value is not None:
+        return parse_gate("estimated_drop<=2")
+    return parse_gate("agreement>=0.97" if report.agreement.best_known else "sqnr>=20")
+
+
+def judge_gate(rule: GateRule, report: Report, *, origin: Origin = "user") -> Gate:
     """Return the gate of one rule, decided where the measurements decide it."""
     measure, missing = _MEASUREMENTS[rule.quantity]
     found = measure(report) or MeasuredQuantity(None, missing)
     words, interval = found.words, found.interval
+    topic: Topic = "file" if rule.quantity in FILE_QUANTITIES else "accuracy"
+    gate = Gate(rule=rule.text, value=words, holds=None, topic=topic, origin=origin)
     if interval is None:
-        return Gate(rule=rule.text, value=words, holds=None, from_user=True)
+        return gate
     holds, needed = _compare_with_bound(rule, interval), None
-    if holds is None:
+    doubts = () if topic == "file" else find_doubts(rule.quantity, holds, report.evidence)
+    if doubts:
+        holds = None
+        words += f"; the number cannot be trusted ({', '.join(doubts)})"
+    elif holds is None:
         needed = found.images_needed(rule.bound)
         words += f"; {_what_would_decide(rule, interval, needed)}"
     measured = MeasuredValue(**dataclasses.asdict(interval), images_needed=needed)
-    return Gate(rule=rule.text, value=words, holds=holds, from_user=True, measured=measured)
+    return dataclasses.replace(gate, value=words, holds=holds, measured=measured, doubts=doubts)
+
+
+def find_doubts(
+    quantity: Quantity, holds: bool | None, evidence: Sequence[EvidenceWarning]
+) -> tuple[str, ...]:
+    """Return the names of the warnings because of which a rule about `quantity` is undecided."""
+    return tuple(
+        found.name
+        for found in evidence
+        if _is_in_scope(quantity, found.scope)
+        and (found.effect == "no judgment" or (found.effect == "no pass" and holds is not False))
+    )
+
+
+def _is_in_scope(quantity: Quantity, scope: Scope) -> bool:
+    """Return whether warnings of `scope` are about a quantity."""
+    if scope == "inputs":
+        return quantity != "estimated_drop"
+    return scope == "everything" or quantity in LABELED_QUANTITIES
 
 
 def _compare_with_bound(rule: GateRule, interval: Interval) -> bool | None:
@@ -155,21 +218,22 @@ def _agreement(report: Report) -> MeasuredQuantity | None:
     found = report.agreement.best_known
     if found is None:
         return None
-    images = f"{'evaluation' if report.agreement.evaluation else 'synthetic'} images"
     share, n = found.value, found.n
-    words = format_interval(to_percent(found), "%", images)
+    words = format_interval(to_percent(found), "%", report.agreement.best_known_set)
     return MeasuredQuantity(found, words, lambda bound: images_for_share(share, bound, n))
 
 
 def _worst_output(report: Report, *, field: str, unit: str = "") -> MeasuredQuantity | None:
     """Return the measurement of the output with the least `field`."""
-    outputs = report.agreement.outputs
+    outputs, n = report.agreement.outputs, max(1, report.agreement.images)
+    images = f"n = {report.agreement.images:,} {report.agreement.image_set} images"
     known = [(float(v), o.name) for o in outputs if (v := getattr(o, field)) is not None]
     if known:
         value, name = min(known)
-        return _exact(value, f"{value:.2f}{unit} on output {name}")
+        return _exact(value, f"{value:.2f}{unit} on output {name}, {images}", n)
     if unit and outputs and all(output.exact for output in outputs):
-        return _exact(math.inf, "infinite, because every output equals the teacher's")
+        words = f"infinite, because every output equals the teacher's, {images}"
+        return _exact(math.inf, words, n)
     return None
 
 
@@ -199,8 +263,8 @@ def _float_nodes(report: Report) -> MeasuredQuantity | None:
     return _exact(len(nodes), f"{len(nodes)}: {names}" if nodes else "none")
 
 
-def _exact(value: float, words: str) -> MeasuredQuantity:
-    return MeasuredQuantity(Interval(float(value), float(value), float(value), 1), words)
+def _exact(value: float, words: str, n: int = 1) -> MeasuredQuantity:
+    return MeasuredQuantity(Interval(float(value), float(value), float(value), n), words)
 
 
 _NO_AGREEMENT = "agreement was not measured: the output has no classes, or there are no images"

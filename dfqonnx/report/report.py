@@ -21,18 +21,26 @@ from dfqonnx.report.sections import (
     AgreementFacts,
     BitFacts,
     Disagreement,
-    Gate,
     HeldOutClasses,
     ImageFacts,
     ModelFacts,
     ParityFacts,
     TrainingFacts,
+)
+from dfqonnx.report.verdict import (
+    AccuracyStatement,
+    EvidenceWarning,
+    FileChecks,
+    Gate,
     Verdict,
+    combine,
+    state_accuracy,
+    state_file_checks,
 )
 from dfqonnx.runtime.kernel_audit import Audit
 from dfqonnx.runtime.latency import Latency
 
-SCHEMA = "dfqonnx.report/2"
+SCHEMA = "dfqonnx.report/3"
 _NUMBERS = re.compile(r"\[\s+-?\d[-+.,\deE\s]*\]")  # a list of numbers goes on one line
 
 
@@ -52,7 +60,8 @@ class Report:
         preprocess: the input format, as in the file's metadata.
         preprocess_guessed: whether dfqonnx guessed it.
         images: what the student was trained on.
-        strict_gates: whether an undecided gate ends with exit code 1 as well.
+        strict: whether every verdict but `pass` ends with exit code 1.
+        evidence: what weakens the numbers, and what is worth knowing before the file is used.
         environment: versions, processor, cores; `device`: the GPU that trained, or null.
         files: everything that was written, relative to the output folder.
         command: the command line that repeats the run.
@@ -81,7 +90,8 @@ class Report:
     preprocess_guessed: bool | None = None
     images: ImageFacts | None = None
     gates: tuple[Gate, ...] = ()
-    strict_gates: bool = False
+    strict: bool = False
+    evidence: tuple[EvidenceWarning, ...] = ()
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
@@ -95,21 +105,36 @@ class Report:
     skipped_rewrites: tuple[SkippedRewrite, ...] = ()
 
     @property
+    def file_checks(self) -> FileChecks:
+        """What holds of the file, whatever it is used for."""
+        return state_file_checks(self.gates)
+
+    @property
+    def accuracy(self) -> AccuracyStatement:
+        """Whether rules judged the accuracy, and how."""
+        estimate = self.estimated_drop
+        is_estimated = estimate is not None and estimate.value is not None
+        return state_accuracy(self.gates, self.evidence, is_estimated=is_estimated)
+
+    @property
     def verdict(self) -> Verdict:
-        """`fail` if a gate fails, else `inconclusive` if one is undecided, else `pass`."""
-        found = {gate.holds for gate in self.gates}
-        return "fail" if False in found else "inconclusive" if None in found else "pass"
+        """The worst of both statements: `pass` only where rules judged the accuracy as well."""
+        return combine(self.file_checks, self.accuracy)
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
         """The gates that make the command end with exit code 1."""
-        failing = {False, None} if self.strict_gates else {False}
-        return tuple(gate for gate in self.gates if gate.holds in failing)
+        return tuple(
+            gate
+            for gate in self.gates
+            if (gate.holds is False and gate.is_required) or (gate.holds is None and self.strict)
+        )
 
     @property
     def exit_code(self) -> int:
-        """0 unless a gate failed; an undecided one fails only with `--strict-gates`."""
-        return 1 if self.failed_gates else 0
+        """1 where a gate failed, and with `--strict` also for every other verdict but `pass`."""
+        is_short = self.strict and self.verdict != "pass"
+        return 1 if self.failed_gates or is_short else 0
 
     @property
     def size_ratio(self) -> float | None:
@@ -125,6 +150,7 @@ class Report:
             "top-1": None if self.student.top1 is None else self.student.top1.value,
             "drop": None if self.drop is None else self.drop.points.value,
             "agreement": None if agreement is None else agreement.value,
+            "agreement-images": None if agreement is None else agreement.n,
             "kl": self.agreement.kl,
             "bytes": self.student.bytes,
             "size": self.size_ratio,
@@ -136,7 +162,13 @@ class Report:
 
     def to_json(self) -> str:
         """Return the text of `report.json`."""
-        content = {"schema": SCHEMA, "verdict": self.verdict, **dataclasses.asdict(self)}
+        content = {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "file_checks": dataclasses.asdict(self.file_checks),
+            "accuracy": dataclasses.asdict(self.accuracy),
+            **dataclasses.asdict(self),
+        }
         content["size_ratio"] = self.size_ratio
         text = json.dumps(_finite(content), indent=2, allow_nan=False)
         return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from dfqonnx.report.files import read_report
 from dfqonnx.report.report import Report
-from dfqonnx.report.sections import Gate, Verdict
+from dfqonnx.report.verdict import AccuracyStatement, FileChecks, Gate, Verdict
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,18 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """`pass`, `fail`, or `inconclusive` where no gate fails but some cannot be decided."""
+        """The worst of both statements: pass, warning, not judged, inconclusive or fail."""
         return self.report.verdict
+
+    @property
+    def file_checks(self) -> FileChecks:
+        """What holds of the file, whatever it is used for."""
+        return self.report.file_checks
+
+    @property
+    def accuracy(self) -> AccuracyStatement:
+        """Whether rules judged the accuracy, and how."""
+        return self.report.accuracy
 
     @property
     def passed(self) -> bool:

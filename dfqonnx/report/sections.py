@@ -1,10 +1,10 @@
-"""The parts of a report: files, bit widths, agreement, parity, images, training, gates."""
+"""The parts of a report: files, bit widths, agreement, parity, images, training."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
@@ -13,7 +13,6 @@ from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.number_format import format_count
 
 MAX_PAIRS = 100
-Verdict = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ class AgreementFacts:
         kl: largest mean Kullback-Leibler divergence of an output's classes, in nats.
         sqnr_db: signal to quantization noise ratio of the worst output, in decibels.
         outputs: every output, compared by its kind; on evaluation images where there are some.
+        images: how many images `kl`, `sqnr_db` and `outputs` were compared on.
+        image_set: which ones: evaluation or synthetic; empty where nothing was compared.
     """
 
     synthetic: Interval | None = None
@@ -74,11 +75,18 @@ class AgreementFacts:
     kl: float | None = None
     sqnr_db: float | None = None
     outputs: tuple[OutputDistance, ...] = ()
+    images: int = 0
+    image_set: str = ""
 
     @property
     def best_known(self) -> Interval | None:
         """The share on evaluation images; without them, that on synthetic images."""
         return self.evaluation or self.synthetic
+
+    @property
+    def best_known_set(self) -> str:
+        """The images that `best_known` is a share of, in words."""
+        return f"{'evaluation' if self.evaluation is not None else 'synthetic'} images"
 
 
 @dataclass(frozen=True)
@@ -234,32 +242,3 @@ def count_disagreements(image_set: str, classes: Classes | None) -> Disagreement
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_PAIRS]
     pairs = tuple(ConfusedPair(teacher, student, count) for (teacher, student), count in ranked)
     return Disagreement(image_set, len(both), counts.total(), pairs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredValue:
-    """The quantity that a user's gate was compared with, in the unit of its bound.
-
-    `low` to `high` is its interval over `n` images or turns; all three are `value` or 1 where it
-    is exact. `images_needed` would decide an inconclusive gate; None where no number would.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    images_needed: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """A rule that a result must meet: a built-in check, or a rule that the user set.
-
-    `holds` is None where the data does not decide; `value` says what was found, in words.
-    """
-
-    rule: str
-    value: str
-    holds: bool | None
-    from_user: bool = False
-    measured: MeasuredValue | None = None

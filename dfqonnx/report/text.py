@@ -23,6 +23,7 @@ from dfqonnx.report.number_format import (
     to_percent,
 )
 from dfqonnx.report.report import Report
+from dfqonnx.report.verdict import Gate
 
 Line = tuple[str, str]
 
@@ -61,36 +62,47 @@ def describe_calibration(found: Estimate) -> str:
 
 
 def headline(report: Report) -> str:
-    """Return the result in one sentence."""
+    """Return both statements and the figures in one sentence."""
+    return f"{report.file_checks}; {report.accuracy}: {describe_figures(report)}"
+
+
+def describe_figures(report: Report) -> str:
+    """Return how close, how small and how fast the student is."""
     parts = [] if report.bits is None else [report.bits.label]
     parts += _closeness(report)
     if report.size_ratio is not None:
         parts.append(f"{report.size_ratio:.2f} times the size")
     if report.latency is not None:
         parts.append(f"{report.latency.speedup:.1f} times the speed")
-    return f"{report.verdict}: " + ", ".join(parts or ["nothing was measured"])
+    return ", ".join(parts or ["nothing was measured"])
 
 
 def _closeness(report: Report) -> Iterator[str]:
     """Yield the measured drop; without labels the estimated drop, and agreement or SQNR."""
     if report.drop is not None:
-        yield f"top-1 drop {report.drop.points.value:.2f} points"
+        points = report.drop.points
+        yield f"top-1 drop {points.value:.2f} points on {points.n:,} labeled images"
         return
     estimate = report.estimated_drop
     if estimate is not None and estimate.value is not None:
         low_to_high = f"{estimate.low:.1f} to {estimate.high:.1f} points"
         yield f"top-1 drop {low_to_high} (estimated without labels)"
-    if report.agreement.synthetic is not None:
-        yield f"agreement {100 * report.agreement.synthetic.value:.1f} % on synthetic images"
+    agreement = report.agreement
+    if (share := agreement.best_known) is not None:
+        yield f"agreement {100 * share.value:.1f} % on {share.n:,} {agreement.best_known_set}"
     elif (worst := worst_output(report)) is not None:
-        yield f"SQNR {format_decibels(worst.sqnr_db)} on output {worst.name}"
+        images = f"{agreement.images:,} {agreement.image_set} images"
+        yield f"SQNR {format_decibels(worst.sqnr_db)} on output {worst.name}, {images}"
 
 
 def describe_missing_gates(report: Report) -> str:
-    """Return what the verdict covers where the user set no gate; empty where one was set."""
-    if any(gate.from_user for gate in report.gates):
+    """Return what is known where no rule judges the accuracy; empty where one does."""
+    if any(gate.topic == "accuracy" for gate in report.gates):
         return ""
-    words = "No gate was set, so the verdict covers the file and not its accuracy."
+    words = (
+        "No rule says how accurate the network must be, so its accuracy was not judged:"
+        " set one with --gate, or take the usual ones with --strict."
+    )
     if report.drop is not None:
         return words
     known = "the distance of the outputs is known"
@@ -146,8 +158,9 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
     for name, share in (("evaluation", agreement.evaluation), ("synthetic", agreement.synthetic)):
         if share is not None:
             yield f"agreement, {name} images", format_interval(to_percent(share), "%")
+    images = f" ({agreement.images:,} {agreement.image_set} images)" if agreement.images else ""
     for output in agreement.outputs:
-        yield f"output {output.name}", describe_output(output)
+        yield f"output {output.name}", f"{describe_output(output)}{images}"
 
 
 def describe_output(output: OutputDistance) -> str:
@@ -201,16 +214,29 @@ def _runtime_lines(report: Report) -> Iterator[Line]:
             yield label, f"{100 * share:.2f} % of {images:,} images"
 
 
-_MARKS = {True: ("holds", ""), False: ("FAILS", "red"), None: ("inconclusive", "yellow")}
+def describe_outcome(gate: Gate) -> tuple[str, str]:
+    """Return the outcome of a gate in a word, and its style in a terminal."""
+    if gate.holds is False and not gate.is_required:
+        return "WARNS", "yellow"
+    words = {True: ("holds", ""), False: ("FAILS", "red"), None: ("inconclusive", "yellow")}
+    return words[gate.holds]
 
 
 def format_markdown(report: Report) -> str:
     """Return the text of `report.md`, for a reader, a pull request or a build's summary page."""
     rows = [(label, _escape_cell(text)) for label, text in report_lines(report)]
     warnings = "\n".join(f"- {warning}" for warning in report.warnings)
-    gates = [
-        (_escape_cell(g.rule), _escape_cell(g.value), _MARKS[g.holds][0]) for g in report.gates
+    evidence = [
+        (f"`{w.name}`", _escape_cell(w.found), _escape_cell(w.advice)) for w in report.evidence
     ]
+    checks, rules = (
+        [
+            (_escape_cell(g.rule), _escape_cell(g.value), describe_outcome(g)[0])
+            for g in report.gates
+            if g.topic == topic
+        ]
+        for topic in ("file", "accuracy")
+    )
     floats = () if report.audit is None else report.audit.float_nodes
     nodes = [(f"`{_escape_cell(n.name)}`", n.op, _escape_cell(n.reason)) for n in floats]
     skipped = [(f"`{_escape_cell(s.node)}`", _escape_cell(str(s))) for s in report.skipped_rewrites]
@@ -221,7 +247,9 @@ def format_markdown(report: Report) -> str:
         f"Made from `{report.teacher.path}`.",
         _markdown_table("", ("", ""), rows),
         f"## Warnings\n\n{warnings}" if warnings else "",
-        _markdown_table("## Gates", ("rule", "found", ""), gates),
+        _markdown_table("## About the evidence", ("warning", "found", "advice"), evidence),
+        _markdown_table("## The file", ("check", "found", ""), checks),
+        _markdown_table("## Accuracy", ("rule", "found", ""), rules),
         _markdown_table("## Nodes in float", ("node", "operator", "reason"), nodes),
         _markdown_table("## Nodes that could not be simplified", ("node", "reason"), skipped),
     ]
@@ -241,7 +269,10 @@ def _escape_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-_VERDICT_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+_VERDICT_STYLES = {
+    "pass": "bold green", "fail": "bold red", "not judged": "bold", "warning": "bold yellow",
+    "inconclusive": "bold yellow",
+}  # fmt: skip
 
 
 def format_table(report: Report) -> RenderableType:
@@ -252,8 +283,10 @@ def format_table(report: Report) -> RenderableType:
     for label, text in report_lines(report):
         facts.add_row(label, Text(text))
     for gate in report.gates:
-        mark, style = _MARKS[gate.holds]
-        facts.add_row(f"gate {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
+        mark, style = describe_outcome(gate)
+        facts.add_row(f"{gate.topic} {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
+    for warning in report.evidence:
+        facts.add_row("warning", Text(str(warning), style="yellow"))
     title = Text(headline(report), style=_VERDICT_STYLES[report.verdict])
     note = describe_missing_gates(report)
     return Group(title, facts, *([Text(note, style="dim")] if note else []))

@@ -108,7 +108,7 @@ def assemble_report(
         command=command_of(config),
         estimated_drop=estimate,
     )
-    report = apply_gates(report, config.gates, strict=config.strict_gates)
+    report = apply_gates(report, config.gates, strict=config.strict)
     return dataclasses.replace(
         report,
         training=_training(run.distilled, evaluation.untrained),

@@ -83,7 +83,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         warnings=(*progress.warnings, *report.warnings),
         environment=describe_environment(),
     )
-    report = apply_gates(report, config.gates, strict=config.strict_gates)
+    report = apply_gates(report, config.gates, strict=config.strict)
     if config.out is None:
         return report
     with atomic_folder(config.out) as folder:

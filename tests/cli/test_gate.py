@@ -47,7 +47,7 @@ def validate(dfqonnx: Run, quantized: Path) -> Run:
 
 def test_a_run_writes_junit_xml_and_its_rules_into_the_reports(quantized: Path) -> None:
     report = json.loads((quantized / "report.json").read_text())
-    gates = {gate["rule"]: gate for gate in report["gates"] if gate["from_user"]}
+    gates = {gate["rule"]: gate for gate in report["gates"] if gate["origin"] == "user"}
     assert gates["size<=1000x"]["holds"] is True
     assert gates["drop<=1"]["holds"] is None
     assert report["verdict"] == "inconclusive"
@@ -67,16 +67,26 @@ def test_a_gate_that_fails_ends_with_1_and_everything_is_still_written(
     assert json.loads((tmp_path / "proof" / "report.json").read_text())["verdict"] == "fail"
 
 
-def test_an_open_gate_ends_with_0_and_says_so_and_with_strict_gates_ends_with_1(
+def test_an_open_gate_ends_with_0_and_says_so_and_with_strict_ends_with_1(
     validate: Run, tmp_path: Path
 ) -> None:
     done = validate("--gate", "drop<=1")
     assert done.code == 0
-    assert done.out.startswith("inconclusive: ")
+    assert "; accuracy inconclusive (drop<=1)" in done.out.splitlines()[0]
     assert "labeled images are needed: give --eval-data" in done.out
-    strict = validate("--gate", "drop<=1", "--strict-gates", "--out", "strict")
+    strict = validate(
+        "--gate",
+        "drop<=1",
+        "--strict",
+        "--gate",
+        "size<=1000x",
+        "--gate",
+        "speedup>=0",
+        "--out",
+        "strict",
+    )
     assert strict.code == 1
-    assert strict.out.startswith("inconclusive: ")
+    assert strict.out.startswith("file checks pass; accuracy inconclusive (drop<=1)")
     assert 'failures="1"' in (tmp_path / "strict" / "junit.xml").read_text()
 
 

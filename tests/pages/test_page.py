@@ -140,7 +140,7 @@ def test_what_a_later_version_adds_is_passed_over(folder: Path) -> None:
         ("{", "not a readable report"),
         ("[]", "schema is None"),
         ('{"schema": "dfqonnx.report/9"}', "dfqonnx.report/9"),
-        ('{"schema": "dfqonnx.report/2"}', "teacher"),
+        ('{"schema": "dfqonnx.report/3"}', "teacher"),
     ],
 )
 def test_a_damaged_report_is_told_by_file_and_key(tmp_path: Path, text: str, words: str) -> None:

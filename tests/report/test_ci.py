@@ -79,12 +79,32 @@ def test_the_counts_are_those_of_the_cases(report: m.Report, failures: int, skip
 def test_built_in_checks_and_gates_have_their_own_classes_and_reasons_are_kept() -> None:
     suite = ElementTree.fromstring(format_junit(FULL))[0]
     names = {case.attrib["name"]: case.attrib["classname"] for case in suite.iter("testcase")}
-    assert names["a check"] == "dfqonnx.checks"
-    assert names["size<=0.1x"] == "dfqonnx.gates"
+    assert names["a check"] == "dfqonnx.file"
+    assert names["size<=0.1x"] == "dfqonnx.file"
+    assert names["drop<=1"] == "dfqonnx.accuracy"
     (failure,) = suite.iter("failure")
     assert failure.attrib == {"type": "fail", "message": "0.1700 times the float file"}
     messages = [skipped.attrib["message"] for skipped in suite.iter("skipped")]
     assert messages[1] == "inconclusive: labeled images are needed: give --eval-data"
+
+
+def test_a_result_without_a_rule_about_accuracy_has_a_skipped_case_that_says_so() -> None:
+    check = m.Gate(rule="smaller", value="1.4 times", holds=False, is_required=False)
+    suite = ElementTree.fromstring(format_junit(dataclasses.replace(BARE, gates=(check,))))[0]
+    assert (suite.attrib["tests"], suite.attrib["skipped"]) == ("2", "2")
+    assert [skipped.attrib["message"] for skipped in suite.iter("skipped")] == [
+        "warning: 1.4 times",
+        "inconclusive: accuracy not judged (no rule)",
+    ]
+    assert not list(suite.iter("failure"))
+
+
+def test_every_warning_about_the_evidence_is_told_to_the_build() -> None:
+    warning = m.EvidenceWarning(name="few-images", found="13 images.", advice="Give more.")
+    report = dataclasses.replace(FULL, evidence=(warning,))
+    assert "::warning title=few-images::13 images. Give more." in list(format_annotations(report))
+    assert "few-images: 13 images. Give more." in format_junit(report)
+    assert "| `few-images` | 13 images. | Give more. |" in format_markdown(report)
 
 
 def test_the_time_stamp_is_utc_without_a_zone() -> None:
@@ -114,7 +134,7 @@ def test_every_gate_that_is_not_kept_becomes_an_annotation() -> None:
     assert found[2].startswith(
         "::warning title=gate is inconclusive%3A drop<=1::labeled images are needed"
     )
-    assert found[-1].startswith("::notice title=dfqonnx fail::net.w4a4.onnx: fail: ")
+    assert found[-1].startswith("::notice title=dfqonnx fail::net.w4a4.onnx: file checks fail")
     assert [line.split(" ")[0] for line in format_annotations(STRICT)][:3] == ["::error"] * 3
 
 
@@ -133,7 +153,10 @@ def test_summary_and_outputs_are_appended_where_the_runner_wants_them(tmp_path: 
     write_github_outputs(report, tmp_path / "out", variables)
     assert summary.read_text().startswith("before\n# net.w4a4.onnx")
     found = dict(line.split("=", 1) for line in output.read_text().splitlines())
-    assert found["verdict"] == "fail"
+    assert (found["verdict"], found["file-checks"]) == ("fail", "fail")
+    assert found["accuracy"] == "inconclusive"
+    assert found["reasons"] == "size<=0.1x; agreement>=0.97; drop<=1"
+    assert found["agreement-images"] == "1000"
     assert found["student"] == str(tmp_path / "out" / "net.w4a4.onnx")
     assert found["junit"] == str(tmp_path / "out" / "junit.xml")
     assert (found["agreement"], found["size"], found["drop"]) == ("0.97", "0.17", "")

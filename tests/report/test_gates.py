@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,8 +22,11 @@ from hypothesis import strategies as st
 
 from dfqonnx.config.gates import METRICS, GateRule, parse_gate, parse_gates
 from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.outputs import OutputDistance
 from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_interval
 from dfqonnx.report import report as m
+from dfqonnx.report.build import NOT_SLOWER, SMALLER
 from dfqonnx.report.gate_verdicts import (
     NO_LABELS,
     apply_gates,
@@ -30,6 +34,7 @@ from dfqonnx.report.gate_verdicts import (
     images_for_share,
     judge_gate,
 )
+from dfqonnx.report.verdict import Effect, Scope
 from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
@@ -58,6 +63,10 @@ FULL = m.Report(
         turns=400,
     ),
     gates=(m.Gate(rule="a check", value="passed", holds=True),),
+)
+ESTIMATE = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images", images=512)
+DECIBELS = m.AgreementFacts(
+    outputs=(OutputDistance(name="y", sqnr_db=25.0),), images=64, image_set="synthetic"
 )
 EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))
 
@@ -170,7 +179,7 @@ def test_several_rules_keep_their_order_and_read_ones_stay() -> None:
 def test_a_rule_passes_fails_or_stays_open_by_its_interval(text: str, holds: bool | None) -> None:
     gate = judge_gate(parse_gate(text), FULL)
     assert gate.holds is holds
-    assert gate.from_user
+    assert gate.origin == "user"
     assert gate.measured is not None
     assert gate.measured.low <= gate.measured.value <= gate.measured.high
 
@@ -300,14 +309,103 @@ def test_rules_come_after_built_in_checks_and_decide_the_verdict() -> None:
     found = apply_gates(FULL, rules)
     assert [gate.rule for gate in found.gates] == ["a check", "size<=0.2x", "agreement>=0.97"]
     assert (found.verdict, found.exit_code) == ("inconclusive", 0)
+    assert (found.file_checks.status, found.accuracy.status) == ("pass", "inconclusive")
     assert found.failed_gates == ()
     failing = apply_gates(FULL, parse_gates(["size<=0.1x", "agreement>=0.97"]))
     assert (failing.verdict, failing.exit_code) == ("fail", 1)
     assert [gate.rule for gate in failing.failed_gates] == ["size<=0.1x"]
 
 
-def test_strict_gates_turn_an_open_rule_into_exit_code_1_and_keep_its_verdict() -> None:
+def test_strict_turns_an_open_rule_into_exit_code_1_and_keeps_its_verdict() -> None:
     found = apply_gates(FULL, parse_gates(["agreement>=0.97"]), strict=True)
     assert (found.verdict, found.exit_code) == ("inconclusive", 1)
     assert [gate.rule for gate in found.failed_gates] == ["agreement>=0.97"]
-    assert apply_gates(FULL, (), strict=True).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "rule", "holds"),
+    [
+        ({}, "drop<=1", True),  # 0.493 .. 0.907
+        ({"drop": None}, "estimated_drop<=2", True),
+        ({"drop": None, "estimated_drop": None}, "agreement>=0.97", None),
+        ({"drop": None, "estimated_drop": None, "agreement": DECIBELS}, "sqnr>=20", True),
+        (
+            {"drop": None, "estimated_drop": None, "agreement": m.AgreementFacts()},
+            "sqnr>=20",
+            None,
+        ),
+    ],
+)
+def test_strict_adds_a_rule_about_the_best_evidence_there_is(
+    known: dict[str, Any], rule: str, holds: bool | None
+) -> None:
+    report = dataclasses.replace(FULL, **({"estimated_drop": ESTIMATE} | known))
+    found = apply_gates(report, (), strict=True)
+    (added,) = [gate for gate in found.gates if gate.origin == "strict"]
+    assert (added.rule, added.holds, added.topic) == (rule, holds, "accuracy")
+    assert found.exit_code == (0 if holds else 1)
+    assert found.verdict == ("pass" if holds else "inconclusive")
+    given = apply_gates(report, parse_gates(["top1>=50"]), strict=True)
+    assert [gate.rule for gate in given.gates if gate.topic == "accuracy"] == ["top1>=50"]
+
+
+@pytest.mark.parametrize(
+    ("check", "rules"), [(SMALLER, ["size<=2x", "size<=1MB"]), (NOT_SLOWER, ["speedup>=0.5"])]
+)
+def test_a_check_that_warns_fails_with_strict_and_gives_way_to_the_users_own_rule(
+    check: str, rules: list[str]
+) -> None:
+    gate = m.Gate(rule=check, value="1.4", holds=False, is_required=False)
+    report = dataclasses.replace(FULL, gates=(*FULL.gates, gate))
+    free = apply_gates(report, parse_gates(["drop<=1"]))
+    assert (free.verdict, free.exit_code) == ("warning", 0)
+    assert free.file_checks.reasons == (check,)
+    strict = apply_gates(report, parse_gates(["drop<=1"]), strict=True)
+    assert (strict.verdict, strict.exit_code) == ("fail", 1)
+    for rule in rules:
+        own = apply_gates(report, parse_gates(["drop<=1", rule]), strict=True)
+        assert (own.verdict, own.exit_code) == ("pass", 0)
+        assert check not in [gate.rule for gate in own.gates]
+
+
+@pytest.mark.parametrize(
+    ("scope", "inconclusive"),
+    [
+        ("labels", {"drop<=1", "top1>=90"}),
+        ("inputs", {"drop<=1", "top1>=90", "agreement>=0.9", "sqnr>=20"}),
+        (
+            "everything",
+            {"drop<=1", "top1>=90", "agreement>=0.9", "sqnr>=20", "estimated_drop<=2"},
+        ),
+    ],
+)
+def test_a_doubt_leaves_the_rules_in_its_scope_open(scope: Scope, inconclusive: set[str]) -> None:
+    rules = parse_gates(
+        ["drop<=1", "top1>=90", "agreement>=0.9", "sqnr>=20", "estimated_drop<=2", "size<=1x"]
+    )
+    agreement = dataclasses.replace(FULL.agreement, outputs=DECIBELS.outputs, images=1000)
+    report = dataclasses.replace(FULL, agreement=agreement, estimated_drop=ESTIMATE)
+    assert {gate.holds for gate in apply_gates(report, rules).gates} == {True}
+    doubt = m.EvidenceWarning(
+        name="a-doubt", found="", advice="", effect="no judgment", scope=scope
+    )
+    found = apply_gates(dataclasses.replace(report, evidence=(doubt,)), rules)
+    assert {gate.rule for gate in found.gates if gate.holds is None} == inconclusive
+    for gate in found.gates:
+        assert gate.doubts == (("a-doubt",) if gate.rule in inconclusive else ())
+        assert ("a-doubt" in gate.value) is (gate.rule in inconclusive)
+    assert found.accuracy.status == "inconclusive"
+    assert found.accuracy.reasons == tuple(
+        f"{rule.text}: a-doubt" for rule in rules if rule.text in inconclusive
+    )
+
+
+def test_a_doubt_about_passing_leaves_a_failing_rule_failed() -> None:
+    effects: tuple[Effect, ...] = ("warn", "no pass", "no judgment")
+    doubts = [
+        m.EvidenceWarning(name=effect, found="", advice="", effect=effect) for effect in effects
+    ]
+    for doubt, expected in zip(doubts, ((True, False), (None, False), (None, None)), strict=True):
+        report = dataclasses.replace(FULL, evidence=(doubt,))
+        judged = [judge_gate(parse_gate(text), report) for text in ("top1>=90", "top1>=92")]
+        assert tuple(gate.holds for gate in judged) == expected

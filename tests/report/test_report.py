@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -25,6 +26,7 @@ from dfqonnx.report.text import (
     headline,
     report_lines,
 )
+from dfqonnx.report.verdict import Effect
 from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
 from dfqonnx.runtime.latency import Latency
 
@@ -60,19 +62,24 @@ FULL = m.Report(
     ),
     gates=(
         m.Gate(rule="no Conv in float", value="1 is", holds=False),
-        m.Gate(rule="agreement", value="?", holds=None),
+        m.Gate(rule="agreement", value="?", holds=None, topic="accuracy"),
     ),
     warnings=("no --preprocess given",),
     files=("net.w4a4.onnx", "report.json"),
 )
+EFFECTS: tuple[tuple[str, Effect], ...] = (
+    ("first", "warn"), ("second", "no pass"), ("third", "no judgment"),
+)  # fmt: skip
 EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))
 
 
 def test_the_json_has_every_field_of_the_design_and_a_version() -> None:
     content = json.loads(FULL.to_json())
-    assert content["schema"] == "dfqonnx.report/2"
+    assert content["schema"] == "dfqonnx.report/3"
     expected = {
         "verdict": (),
+        "file_checks": {"status", "reasons"},
+        "accuracy": {"status", "reasons"},
         "teacher": {"path", "sha256", "bytes", "top1"},
         "student": {"path", "sha256", "bytes", "top1"},
         "bits": {"weights", "activations", "first_last", "residual"},
@@ -104,28 +111,65 @@ def test_numbers_that_json_cannot_hold_become_null(value: float) -> None:
     assert json.loads(report.to_json())["peak_memory_mib"] is None
 
 
-@pytest.mark.parametrize(
-    ("holds", "verdict", "code"),
-    [
-        ((), "pass", 0),
-        ((True, True), "pass", 0),
-        ((True, None), "inconclusive", 0),
-        ((None, False), "fail", 1),
-    ],
-)
-def test_one_broken_gate_fails_and_one_open_gate_leaves_it_open(
-    holds: tuple[bool | None, ...], verdict: str, code: int
+FILE = {
+    (): "inconclusive", (True, True): "pass", (True, None): "inconclusive", (None, False): "fail",
+    ("warns", True): "warning", ("warns", None): "inconclusive", ("warns", False): "fail",
+}  # fmt: skip
+ACCURACY = {
+    (): "not judged", (True, True): "pass", (True, None): "inconclusive", (None, False): "fail",
+}  # fmt: skip
+ORDER = ("pass", "warning", "not judged", "inconclusive", "fail")  # the worst is last
+
+
+@pytest.mark.parametrize("accuracy", ACCURACY)
+@pytest.mark.parametrize("file", FILE)
+def test_two_statements_follow_from_the_gates_and_the_verdict_is_the_worst(
+    file: tuple[Any, ...], accuracy: tuple[Any, ...]
 ) -> None:
-    gates = tuple(m.Gate(rule="rule", value="value", holds=h) for h in holds)
-    report = dataclasses.replace(EMPTY, gates=gates)
-    assert (report.verdict, report.exit_code) == (verdict, code)
+    gates = [
+        m.Gate(rule="a", value="", holds=h is True or (None if h is None else False),
+               is_required=h != "warns")
+        for h in file
+    ]  # fmt: skip
+    gates += [m.Gate(rule="b", value="", holds=h, topic="accuracy") for h in accuracy]
+    report = dataclasses.replace(EMPTY, gates=tuple(gates))
+    first, second = FILE[file], ACCURACY[accuracy]
+    assert (report.file_checks.status, report.accuracy.status) == (first, second)
+    assert report.verdict == ORDER[max(ORDER.index(first), ORDER.index(second))]
+    assert report.exit_code == ("fail" in {first, second})
+    strict = dataclasses.replace(report, strict=True)
+    assert strict.exit_code == (report.verdict != "pass")
+    assert f"; accuracy {'passes' if second == 'pass' else second[:4]}" in headline(report)
 
 
-def test_the_headline_says_verdict_drop_size_and_speed() -> None:
+def test_without_a_rule_an_estimate_is_no_judgment_and_a_doubt_leaves_it_open() -> None:
+    estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
+    check = m.Gate(rule="a", value="", holds=True)
+    report = dataclasses.replace(EMPTY, estimated_drop=estimate, gates=(check,))
+    assert str(report.accuracy) == "accuracy estimated, not judged (no rule)"
+    assert report.verdict == "not judged"
+    none = dataclasses.replace(report, estimated_drop=Estimate(reason="no output holds classes"))
+    assert str(none.accuracy) == "accuracy not judged (no rule)"
+    found = [
+        m.EvidenceWarning(name=name, found="found.", advice="do.", effect=effect)
+        for name, effect in EFFECTS
+    ]
+    doubted = dataclasses.replace(report, evidence=tuple(found))
+    assert str(doubted.accuracy) == "accuracy inconclusive (second; third)"
+    assert doubted.verdict == "inconclusive"
+    assert dataclasses.replace(report, evidence=(found[0],)).accuracy == report.accuracy
+
+
+def test_the_headline_says_both_statements_drop_size_and_speed() -> None:
     assert headline(FULL) == (
-        "fail: W4A4, top-1 drop 0.70 points, 0.17 times the size, 2.0 times the speed"
+        "file checks fail, not met (no Conv in float); accuracy inconclusive (agreement):"
+        " W4A4, top-1 drop 0.70 points on 10,000 labeled images, 0.17 times the size,"
+        " 2.0 times the speed"
     )
-    assert headline(EMPTY) == "pass: nothing was measured"
+    assert headline(EMPTY) == (
+        "file checks inconclusive (nothing was checked); accuracy not judged (no rule):"
+        " nothing was measured"
+    )
 
 
 def test_unknown_things_get_no_line() -> None:
@@ -171,20 +215,18 @@ def test_reports_need_no_torch_and_start_no_runtime() -> None:
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-def test_a_verdict_without_rules_says_what_it_covers() -> None:
-    assert "not its accuracy" in describe_missing_gates(FULL)
-    assert "Without labels" not in describe_missing_gates(FULL), "labels were given"
+def test_without_a_rule_about_accuracy_the_report_says_that_it_was_not_judged() -> None:
+    bare = dataclasses.replace(FULL, gates=FULL.gates[:1])
+    assert "its accuracy was not judged" in describe_missing_gates(bare)
+    assert "Without labels" not in describe_missing_gates(bare), "labels were given"
     estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
-    blind = dataclasses.replace(FULL, drop=None)
+    blind = dataclasses.replace(bare, drop=None)
     assert "only agreement is known" in describe_missing_gates(blind)
     seen = dataclasses.replace(blind, estimated_drop=estimate)
     assert "only agreement and an estimate of the drop are known" in describe_missing_gates(seen)
     assert "only agreement and an estimate of the drop are known" in format_markdown(seen)
     assert "only the distance of the outputs is known" in describe_missing_gates(EMPTY)
-    asked = dataclasses.replace(
-        FULL, gates=(m.Gate(rule="drop<=1", value="0.7", holds=None, from_user=True),)
-    )
-    assert describe_missing_gates(asked) == ""
+    assert describe_missing_gates(FULL) == ""
 
 
 def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() -> None:
@@ -193,7 +235,8 @@ def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() 
     assert "top-1 drop 0.70 points" in headline(both)
     assert "without labels" not in headline(both)
     blind = headline(dataclasses.replace(both, drop=None))
-    assert "top-1 drop 0.3 to 1.4 points (estimated without labels), agreement 97.0 %" in blind
+    assert "top-1 drop 0.3 to 1.4 points (estimated without labels)" in blind
+    assert "(estimated without labels), agreement 95.0 % on 10,000 evaluation images" in blind
 
 
 def test_what_could_not_be_simplified_has_its_own_section() -> None:

@@ -54,8 +54,8 @@ def _draw_chart(table: ComparisonTable) -> str:
         if report is None or report.size_ratio is None:
             continue
         share = report.student.top1
-        if share is None and report.agreement.synthetic is not None:
-            share = to_percent(report.agreement.synthetic)
+        if share is None and report.agreement.best_known is not None:
+            share = to_percent(report.agreement.best_known)
         if share is not None:
             points.append(ComparisonPoint(str(number), report.size_ratio, share))
     if not points or not has_matplotlib():

@@ -31,10 +31,11 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.text import (
     describe_calibration,
     describe_estimate,
+    describe_figures,
     describe_missing_gates,
-    headline,
     provenance_lines,
 )
+from dfqonnx.report.verdict import Gate, Topic
 from dfqonnx.version import __version__
 
 HERE = Path(__file__).parent
@@ -59,7 +60,8 @@ def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> st
         report=report,
         title=Path(report.student.path).name,
         missing_gates=describe_missing_gates(report),
-        headline=headline(report).partition(": ")[2],
+        figures=describe_figures(report),
+        statements=describe_statements(report),
         models=tuple(compare_models(report)),
         is_trained=is_trained(report),
         nodes=nodes,
@@ -72,6 +74,34 @@ def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> st
         estimate=None if estimate is None else describe_estimate(estimate, report.drop),
         calibration="" if estimate is None else describe_calibration(estimate),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementTone:
+    """One of the two statements: its words, its color's name, and its gates."""
+
+    topic: Topic
+    heading: str
+    words: str
+    tone: str
+    gates: tuple[Gate, ...]
+
+
+def describe_statements(report: Report) -> tuple[StatementTone, StatementTone]:
+    """Return both statements as the page shows them."""
+    file, accuracy = report.file_checks, report.accuracy
+    found: tuple[tuple[Topic, str, str, str], ...] = (
+        ("file", "File", str(file), file.status),
+        ("accuracy", "Accuracy", str(accuracy), accuracy.status),
+    )
+    first, second = (
+        StatementTone(
+            topic=topic, heading=heading, words=words, tone=tone.replace(" ", "-"),
+            gates=tuple(gate for gate in report.gates if gate.topic == topic),
+        )
+        for topic, heading, words, tone in found
+    )  # fmt: skip
+    return first, second
 
 
 def render_template(template: str, **values: Any) -> str:
