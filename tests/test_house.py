@@ -24,7 +24,7 @@ LAYERS = (  # a room imports from lines above; rooms on one line exchange values
     ("convert", "runtime"),
     ("data", "placement"),
     ("synthesis", "fakequant", "export", "evaluation"),
-    ("equalization", "ptq", "analysis"),
+    ("equalization", "ptq", "analysis", "rehearsal"),
     ("distill",),
     ("report",),
     ("workflows",),

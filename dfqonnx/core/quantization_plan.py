@@ -12,7 +12,8 @@ exported.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from dfqonnx.core.quantization import BitWidths, IntegerRange
 
 QUANTIZER_PREFIX = "Q "
 """An exported file names the QuantizeLinear of an activation by this and the quantizer's name."""
+SEPARATOR_PREFIX = "apart "
+"""It names a Sum that keeps a node apart from its quantizers by this and the node's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +98,25 @@ class FloatNode:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationPlan:
-    """The whole decision; `target` is the name of the profile that it was made for."""
+    """The whole decision; `target` is the name of the profile that it was made for.
+
+    `isolated` are nodes that the target's optimizer must not fuse with the quantizers around them,
+    because it would compute other numbers; their quantizers, if they have any, stay.
+    """
 
     activations: tuple[ActivationQuantizer, ...]
     shared: tuple[SharedQuantizer, ...]
     weights: tuple[WeightQuantizer, ...]
     floats: tuple[FloatNode, ...]
     target: str
+    isolated: tuple[str, ...] = ()
+
+    def isolating(self, node: FloatNode) -> Self:
+        """Return the plan with one more isolated node, which runs in float for the reason given."""
+        floats = self.floats
+        if node.node not in {each.node for each in floats}:
+            floats = (*floats, node)
+        return replace(self, floats=floats, isolated=(*self.isolated, node.node))
 
     def narrowest(self) -> BitWidths:
         """Return the narrowest weights and node inputs; 8 bits where there are none."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
@@ -22,7 +22,7 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 _FEED = "forced:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CodeTensor:
     """The codes of one quantizer in the file."""
 
@@ -30,11 +30,16 @@ class CodeTensor:
     value: str  # the name of the integer tensor
     dtype: int  # ONNX element type
     summed: bool = False  # behind a node that sums whole planes, in which libraries differ
+    # the nodes that compute what it rounds from the codes before it, the nearest first: names
+    makers: tuple[str, ...] = ()
+    real: str = ""  # the value that it rounds
+    scale: float = 1.0
+    zero_point: int = 0
 
 
 def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
     """Return the code tensor of every activation quantizer of the file, in graph order."""
-    types = {t.name: t.data_type for t in proto.graph.initializer}
+    constants = {t.name: t for t in proto.graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in proto.graph.node:
         for name in node.input:
@@ -48,26 +53,37 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
         after = readers.get(value, [])
         if len(after) == 1 and has_trait(after[0].op_type, Trait.UPPER_BOUND):
             value = after[0].output[0]
-        zero = node.input[2] if len(node.input) > 2 else ""
-        dtype = types.get(zero, TensorProto.UINT8)
-        owner = node.name.removeprefix(QUANTIZER_PREFIX) or value
-        found.append(CodeTensor(owner, value, dtype, _behind_sums(node, producers)))
+        scale, zero = (constants.get(name) for name in (*node.input[1:], "")[:2])
+        makers = _find_makers(node, producers)
+        found.append(
+            CodeTensor(
+                quantizer=node.name.removeprefix(QUANTIZER_PREFIX) or value,
+                value=value,
+                dtype=TensorProto.UINT8 if zero is None else zero.data_type,
+                summed=any(has_trait(maker.op_type, Trait.NORMALIZES) for maker in makers),
+                makers=tuple(maker.name or maker.output[0] for maker in makers),
+                real=node.input[0],
+                scale=1.0 if scale is None else float(numpy_helper.to_array(scale).ravel()[0]),
+                zero_point=0 if zero is None else int(numpy_helper.to_array(zero).ravel()[0]),
+            )
+        )
     return tuple(found)
 
 
-def _behind_sums(quantizer: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Return whether a quantizer reads a node that sums whole planes, up to the codes before it."""
-    waiting, seen = [quantizer.input[0]], set()
+def _find_makers(
+    quantizer: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]
+) -> list[onnx.NodeProto]:
+    """Return the nodes before a quantizer up to the codes before it, the nearest first."""
+    waiting, seen, found = [quantizer.input[0]], set(), []
     while waiting:
-        name = waiting.pop()
+        name = waiting.pop(0)
         node = producers.get(name)
         if node is None or name in seen or node.op_type == "DequantizeLinear":
             continue
-        if has_trait(node.op_type, Trait.NORMALIZES):
-            return True
-        seen.add(name)
+        seen.update(node.output)
+        found.append(node)
         waiting += node.input
-    return False
+    return found
 
 
 def expose_codes(proto: onnx.ModelProto, codes: tuple[CodeTensor, ...]) -> onnx.ModelProto:

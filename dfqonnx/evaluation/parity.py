@@ -3,11 +3,14 @@
 Three executions: the torch student, the file as written (optimization off), the file as deployed
 (all optimizations). Mismatches of codes are counted on equal inputs (`code_forcing.py`); end to end
 the classes and the outputs are compared.
+
+Where more codes of a quantizer differ than ties explain by chance, what it rounds is looked at,
+and ties are counted (`rounding_ties.py`); any other mismatch is the fault of the nodes before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,43 +26,11 @@ from dfqonnx.evaluation.code_forcing import (
     find_codes,
     force_codes,
 )
+from dfqonnx.evaluation.code_mismatches import CodeMismatches, MismatchTally
 from dfqonnx.runtime.session import Array, Provider, Session, images_together
 
 BATCH = 32  # images at once, at most
 _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizerMismatches:
-    """The mismatches of one quantizer on equal inputs."""
-
-    quantizer: str
-    codes: int  # how many were compared
-    differing: int  # how many differ
-    largest: int  # in levels
-    summed: bool = False  # as in `CodeTensor`
-
-
-@dataclass(frozen=True)
-class CodeMismatches:
-    """The mismatches between two executions, one entry per quantizer in graph order."""
-
-    quantizers: tuple[QuantizerMismatches, ...]
-
-    @property
-    def fraction(self) -> float:
-        """The share of all codes that differ."""
-        codes = sum(each.codes for each in self.quantizers)
-        return sum(each.differing for each in self.quantizers) / max(1, codes)
-
-    @property
-    def largest(self) -> int:
-        """The largest difference, in levels."""
-        return max((each.largest for each in self.quantizers), default=0)
-
-    def behind_sums(self, wanted: bool) -> CodeMismatches:
-        """Return those that stand behind sums over planes, or those that do not."""
-        return CodeMismatches(tuple(each for each in self.quantizers if each.summed == wanted))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +54,14 @@ class StudentOutputs:
 
 
 def measure_parity(
-    path: Path,
+    path: Path | bytes,
     x: NDArray[np.float32],
     *,
     torch_run: StudentOutputs | None = None,
     batch: int | None = None,
     provider: Provider = "cpu",
 ) -> Parity | None:
-    """Compare the executions of the exported file at `path` on inputs `x`.
+    """Compare the executions of the exported file at `path`, or of its bytes, on inputs `x`.
 
     Returns:
         None when the file has no quantizers of activations.
@@ -98,7 +69,7 @@ def measure_parity(
     Raises:
         InternalError: the torch student's quantizers are not those of the file.
     """
-    proto = onnx.load(path)
+    proto = onnx.load_from_string(path) if isinstance(path, bytes) else onnx.load(path)
     codes = find_codes(proto)
     if not codes:
         return None
@@ -108,16 +79,20 @@ def measure_parity(
         raise InternalError(f"parity: quantizer {odd!r} is not both in the file and in the student")
     sessions = _Sessions(proto, codes, x[: min(2, len(x))], provider)
     step = sessions.written.batch or batch or images_together(x.shape[1:], BATCH)
-    on_vs_off, off_vs_torch = _MismatchTally(codes), _MismatchTally(codes)
+    on_vs_off, off_vs_torch = MismatchTally(codes), MismatchTally(codes)
     outputs: list[Array] = []
-    for start in range(0, len(x), step):
-        part = x[start : start + step]
-        written, output = sessions.run_as_written(part, step)
-        outputs.append(output)
-        on_vs_off.add(sessions.run_forced(sessions.deployed, part, written, step), written)
+    for run in _run_all(sessions, x, step, trained):
+        outputs.append(run.output)
+        on_vs_off.add(run.deployed, run.written)
         if torch_run is not None:
-            torch = {code.value: trained[code.quantizer][start : start + step] for code in codes}
-            off_vs_torch.add(sessions.run_forced(sessions.reference, part, torch, step), torch)
+            off_vs_torch.add(run.reference, run.trained)
+    if suspects := on_vs_off.suspects() | off_vs_torch.suspects():
+        sessions.expose_reals(suspects)
+        for run in _run_all(sessions, x, step, trained):
+            on_vs_off.add_ties(sessions.reals(run.x, run.written, step), run.deployed, run.written)
+            if torch_run is not None:
+                reals = sessions.reals(run.x, run.trained, step)
+                off_vs_torch.add_ties(reals, run.reference, run.trained)
     session = Session(path, provider=provider)
     on = session.run_batched({sessions.input: x}, size=step)[sessions.output]
     off = np.concatenate(outputs)
@@ -152,6 +127,40 @@ def _first_output(proto: onnx.ModelProto) -> str:
     return str((scores or [name for name, _ in (*real, *ports)])[0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _BatchCodes:
+    """The codes of one batch in every execution, by value name."""
+
+    x: NDArray[np.float32]
+    output: Array  # of the file as written
+    written: Mapping[str, Array]
+    deployed: Mapping[str, Array]  # reading the codes of the file as written
+    trained: Mapping[str, Array]  # the torch student's; empty without one, like the next
+    reference: Mapping[str, Array]  # the file as written, reading the student's codes
+
+
+def _run_all(
+    sessions: _Sessions, x: NDArray[np.float32], step: int, trained: Mapping[str, Array]
+) -> Iterator[_BatchCodes]:
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        written, output = sessions.run_as_written(part, step)
+        torch: dict[str, Array] = {}
+        reference: dict[str, Array] = {}
+        if trained:
+            names = {code.value: code.quantizer for code in sessions.codes}
+            torch = {value: trained[name][start : start + step] for value, name in names.items()}
+            reference = sessions.run_forced(sessions.reference, part, torch, step)
+        yield _BatchCodes(
+            x=part,
+            output=output,
+            written=written,
+            deployed=sessions.run_forced(sessions.deployed, part, written, step),
+            trained=torch,
+            reference=reference,
+        )
+
+
 class _Sessions:
     """The file as written, and with forced codes as written and as deployed."""
 
@@ -171,6 +180,8 @@ class _Sessions:
         found = self.written.run_batched({self.input: sample}, outputs=names)
         forced = force_codes(proto, codes, {name: found[name].shape for name in names})
         data = forced.SerializeToString()
+        self._forced, self._provider = forced, provider
+        self._reals: dict[str, str] = {}
         self.reference = Session(data, optimization="off", provider=provider)
         self.deployed = Session(data, optimization="all", provider=provider)
 
@@ -182,36 +193,38 @@ class _Sessions:
     def run_forced(
         self, session: Session, x: NDArray[np.float32], codes: Mapping[str, Array], size: int
     ) -> dict[str, Array]:
-        feeds = {self.input: x} | {feed_name(value): array for value, array in codes.items()}
         names = [code.value for code in self.codes]
+        return self._run(session, x, codes, size=size, outputs=names)
+
+    def expose_reals(self, values: Collection[str]) -> None:
+        """Let `reals` return what is rounded to the codes `values`."""
+        self._reals = {code.value: code.real for code in self.codes if code.value in values}
+        present = {port.name for port in (*self._forced.graph.output, *self._forced.graph.input)}
+        for real in sorted(set(self._reals.values()) - present):
+            port = onnx.helper.make_tensor_value_info(real, onnx.TensorProto.FLOAT, None)
+            self._forced.graph.output.append(port)
+        data = self._forced.SerializeToString()
+        self._rounding = Session(data, optimization="off", provider=self._provider)
+
+    def reals(
+        self, x: NDArray[np.float32], codes: Mapping[str, Array], size: int
+    ) -> dict[str, Array]:
+        """Return what is rounded to the exposed codes, on equal codes before them."""
+        names = {v: real for v, real in self._reals.items() if real != self.input}
+        outputs = sorted(set(names.values()))
+        found = self._run(self._rounding, x, codes, size=size, outputs=outputs)
+        return {value: found[real] for value, real in names.items()}
+
+    def _run(
+        self,
+        session: Session,
+        x: NDArray[np.float32],
+        codes: Mapping[str, Array],
+        *,
+        size: int,
+        outputs: Sequence[str],
+    ) -> dict[str, Array]:
+        feeds = {self.input: x} | {feed_name(value): array for value, array in codes.items()}
         known = {port.name for port in session.inputs}
         feeds = {name: array for name, array in feeds.items() if name in known}
-        return session.run_batched(feeds, size=size, outputs=names)
-
-
-class _MismatchTally:
-    def __init__(self, codes: tuple[CodeTensor, ...]) -> None:
-        self._codes = codes
-        self._counts = {code.value: [0, 0, 0] for code in codes}
-
-    def add(self, found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-        for value, count in self._counts.items():
-            difference = np.abs(found[value].astype(np.int32) - expected[value].astype(np.int32))
-            count[0] += difference.size
-            count[1] += int(np.count_nonzero(difference))
-            count[2] = max(count[2], int(difference.max(initial=0)))
-
-    def result(self) -> CodeMismatches:
-        found = []
-        for code in self._codes:
-            total, differing, largest = self._counts[code.value]
-            found.append(
-                QuantizerMismatches(
-                    quantizer=code.quantizer,
-                    codes=total,
-                    differing=differing,
-                    largest=largest,
-                    summed=code.summed,
-                )
-            )
-        return CodeMismatches(tuple(found))
+        return session.run_batched(feeds, size=size, outputs=outputs)

@@ -21,6 +21,7 @@ from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.separation import separate_nodes
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.targets.profile import TARGETS
@@ -71,6 +72,7 @@ def export(
     packed = any(target.packs(weight.grid, storage) for weight in plan.weights)
     _insert_activations(editor, plan, parameters, pack=packed)
     _insert_weights(editor, plan, parameters, storage)
+    separate_nodes(editor, plan.isolated)
     restore(editor, model.contract)
     tidy(edited)
     version = choose_opset(edited, target, packed=packed)

@@ -35,6 +35,7 @@ from dfqonnx.graph.passes.matmul_to_gemm import convert_matmul_to_gemm
 from dfqonnx.graph.passes.merge_clips import merge_clips
 from dfqonnx.graph.passes.opset_upgrade import upgrade_opset
 from dfqonnx.graph.passes.pass_result import Pass
+from dfqonnx.graph.passes.pool_rounding import make_pool_rounding_explicit
 from dfqonnx.graph.passes.to_float32 import to_float32
 from dfqonnx.graph.passes.unshare_parameters import assign_unique_names, unshare_parameters
 from dfqonnx.graph.trainable_region import select_training_outputs
@@ -45,6 +46,7 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
     remove_identities,
     make_pads_explicit,
     fold_pads,
+    make_pool_rounding_explicit,
     convert_matmul_to_gemm,
     fold_affines,
     record_batchnorms,

@@ -147,7 +147,7 @@ OP_TRAITS: Mapping[str, Trait] = MappingProxyType({
     "Sqrt": _POSITIVE,
     "Squeeze": _RESHAPE,
     "Sub": T.AFFINE | T.SAME_SINCE_13,
-    "Sum": T.NON_NEGATIVE_IF_ALL,
+    "Sum": T.NON_NEGATIVE_IF_ALL | T.SAME_SINCE_13,
     "Tanh": T.ELEMENTWISE | T.SAME_SINCE_13,
     "Tile": _MOVE,
     "TopK": T.DECISION,

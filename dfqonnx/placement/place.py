@@ -52,11 +52,19 @@ class _SharedScaleGroup:
 
 
 def place_quantizers(
-    model: NormalizedModel, quant: QuantizationConfig, target: TargetProfile, *, input_signed: bool
+    model: NormalizedModel,
+    quant: QuantizationConfig,
+    target: TargetProfile,
+    *,
+    input_signed: bool,
+    kept_float: Mapping[str, str] | None = None,
 ) -> QuantizationPlan:
-    """Decide for every tensor of `model` whether and how it is quantized."""
+    """Decide for every tensor of `model` whether and how it is quantized.
+
+    `kept_float` are further nodes to leave in float, by name, each with the reason.
+    """
     graph = model.ir.graph
-    roles = assign_roles(graph, target, model.unsupported)
+    roles = assign_roles(graph, target, {**model.unsupported, **(kept_float or {})})
     non_negative = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
     shared: list[SharedQuantizer] = []
@@ -88,6 +96,7 @@ def place_quantizers(
             FloatNode(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
         ),
         target=target.name,
+        isolated=tuple(str(n.name) for n in graph if n in roles.isolated),
     )
 
 

@@ -27,6 +27,7 @@ from dfqonnx.targets.profile import TargetProfile
 Role = Literal["layer", "normalization", "elementwise", "absorbed", "preserving", "shape", "float"]
 _BEHIND = "it stands behind the last layer, on values that no integer node reads"
 _LOADED = "its values are constants, which the runtime computes when it loads the file"
+_ATTRIBUTE = "its {} is one that no integer kernel of {} computes"
 _CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
 
 
@@ -39,6 +40,7 @@ class Roles:
     first: frozenset[ir.Node]  # without another layer before them (they read the network's input)
     last: frozenset[ir.Node]  # without another layer behind them (classifiers)
     tail: frozenset[ir.Node]  # nodes behind which there is no layer any more
+    isolated: frozenset[ir.Node]  # float nodes to be kept apart from the quantizers around them
 
     def end(self, value: ir.Value) -> ir.Value:
         """Return the value behind an absorbed Relu or Clip, else `value` itself."""
@@ -89,6 +91,7 @@ def assign_roles(
         first=frozenset(n for n in layers if n not in behind),
         last=frozenset(n for n in layers if n not in before),
         tail=tail,
+        isolated=frozenset(n for n in reasons if _is_separated(n, target)),
     )
 
 
@@ -101,6 +104,11 @@ def _repeats_constant(node: ir.Node, constants: set[ir.Value | None]) -> bool:
         return False
     constants.update(node.outputs)
     return True
+
+
+def _is_separated(node: ir.Node, target: TargetProfile) -> bool:
+    """Tell whether the target's optimizer would touch a node that is left in float."""
+    return node.op_type in target.separated or _find_unknown_attribute(node, target) is not None
 
 
 def _judge(
@@ -123,9 +131,24 @@ def _judge(
         return "float", target.float_reason(node.op_type)
     if has_trait(node.op_type, Trait.LAYER) and (why := explain_no_layer(node)) is not None:
         return "float", why
+    if (name := _find_unknown_attribute(node, target)) is not None:
+        return "float", _ATTRIBUTE.format(name, target.runtime)
     if not kernel.constants and any(get_constant(i) is not None for i in node.inputs):
         return "float", _CONSTANT
     return "elementwise", ""
+
+
+def _find_unknown_attribute(node: ir.Node, target: TargetProfile) -> str | None:
+    """Return an attribute that the node sets and the integer kernel does not know; None without."""
+    kernel = target.kernels.get(node.op_type)
+    for name in sorted(kernel.neutral) if kernel is not None else ():
+        attribute = node.attributes.get(name)
+        if attribute is None:
+            continue
+        several = attribute.type == ir.AttributeType.INTS
+        if any(each != 1 for each in attribute.as_ints()) if several else attribute.as_int() != 0:
+            return name
+    return None
 
 
 def _is_absorbed(

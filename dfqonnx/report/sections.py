@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.evaluation.code_mismatches import CodeMismatches
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
-from dfqonnx.evaluation.parity import CodeMismatches, Parity
+from dfqonnx.evaluation.parity import Parity
 from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.number_format import format_count
 

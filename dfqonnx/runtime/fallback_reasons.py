@@ -5,9 +5,11 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto
 
+from dfqonnx.core.quantization_plan import SEPARATOR_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.targets.profile import TargetProfile
 
+APART = "it is kept apart from its quantizers: the runtime would compute other codes"
 FLOAT_WEIGHT = "its weight is float"
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
 
@@ -38,6 +40,10 @@ class Context:
             node, steps = self.makers.get(node.input[0]) if node.input else None, steps - 1
         return node if node is not None and node.op_type == op else found
 
+    def separates(self, name: str) -> bool:
+        """Tell whether `name` comes from a node that keeps its reader apart from a quantizer."""
+        return name in self.makers and self.makers[name].name.startswith(SEPARATOR_PREFIX)
+
     def dequantized(self, name: str) -> bool:
         """Tell whether `name` comes from a DequantizeLinear."""
         return name in self.makers and self.makers[name].op_type == "DequantizeLinear"
@@ -55,6 +61,8 @@ def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
     target, kernel = context.target, context.target.kernels.get(node.op_type)
     if node.op_type in target.absorbed:
         return _activation(node, context)
+    if any(map(context.separates, node.input)):
+        return target.float_reasons.get(node.op_type, APART)
     if kernel is None:
         return target.float_reason(node.op_type)
     data = [n for n in node.input[:2] if n and n not in context.initializers]

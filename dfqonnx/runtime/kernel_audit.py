@@ -18,6 +18,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from dfqonnx.core.quantization_plan import SEPARATOR_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.runtime.fallback_reasons import Context, explain_fallback
 from dfqonnx.runtime.session import Provider, Session
@@ -77,7 +78,9 @@ def audit_kernels(path: Path, *, provider: Provider = "cpu") -> Audit:
     floats: list[FloatKernel] = []
     made = Context(executed, target)
     for node in executed.graph.node:
-        if has_trait(node.op_type, Trait.CODES):
+        if node.name.startswith(SEPARATOR_PREFIX):
+            conversions["separated"] += 1
+        elif has_trait(node.op_type, Trait.CODES):
             conversions[node.op_type] += 1
         elif _is_integer(node, types):
             integer[node.op_type] += 1

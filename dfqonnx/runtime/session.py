@@ -94,7 +94,7 @@ _TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
 }
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what fails is raised, and said once
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Session:
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         levels = runtime.GraphOptimizationLevel
         wanted = levels.ORT_DISABLE_ALL if optimization == "off" else levels.ORT_ENABLE_ALL
         options.graph_optimization_level = wanted

@@ -31,6 +31,8 @@ class Kernel:
     output: Literal["always", "inside", "never"] = "always"
     absorbs: bool = False  # an activation between it and the quantizer behind it
     constants: bool = True  # whether one of its two operands may be a constant
+    # attributes that it ignores or refuses; a node that sets one of them stays in float
+    neutral: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class TargetProfile:
     weights: NumberFormat  # one scale per output channel
     kernels: Mapping[str, Kernel]  # by operator; one without a kernel stays in float
     float_reasons: Mapping[str, str] = field(default_factory=dict)  # where there is more to say
+    # operators that its optimizer changes the numbers of between two quantizers, without a kernel
+    # that placement counts on: one in float is kept apart from them, see `export/separation.py`
+    separated: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
     packing: Packing | None = None  # None stores every weight in its 8-bit container

@@ -1,6 +1,6 @@
 """`dfqonnx run`: from a float ONNX file to a quantized one with its report.
 
-    open -> place -> synthesize -> equalize -> distill -> export -> evaluate -> report
+    open -> place and rehearse -> synthesize -> equalize -> distill -> export -> evaluate -> report
 
 Everything is written to a staging folder; the output folder is complete or absent.
 """
@@ -8,7 +8,11 @@ Everything is written to a staging folder; the output folder is complete or abse
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
@@ -18,6 +22,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.labeled import EvalData
+from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import equalize
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
@@ -29,6 +34,8 @@ from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
+from dfqonnx.rehearsal.loadable import Stage
+from dfqonnx.rehearsal.rehearse import keep_faulty_apart, rehearse
 from dfqonnx.report.report import Report
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
@@ -39,6 +46,7 @@ from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 
+REHEARSAL_IMAGES = 2
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
 
 
@@ -55,7 +63,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     context = RunContext(config.seed, choose_device(config.device), recorder, config.budget)
     teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    plan = _place(config, teacher)
+    plan = plan_quantizers(config, teacher, recorder)
     labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
     real = read_real_images(config.images, teacher.inputs)
     with atomic_folder(config.out) as folder:
@@ -85,6 +93,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
                 context=_without(images.seconds, context),
             ),
         )
+        trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         evaluation = _evaluate(trained, file, labeled, recorder)
         report = assemble_report(
@@ -98,11 +107,35 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         return write_run(report, trained, folder)
 
 
-def _place(config: RunConfig, teacher: Teacher) -> QuantizationPlan:
-    """Return where quantizers stand, for a target that has every operator of the model."""
-    target = TARGETS[config.target]
+def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
+    """Return where quantizers stand, in a form that the runtime was seen to compute.
+
+    Raises:
+        UnsupportedModel: the target does not have an operator, or runs no such file.
+    """
+    target, inputs = TARGETS[config.target], teacher.inputs
     check_operators(teacher.model.ir, target)
-    return place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
+
+    def place(kept_float: Mapping[str, str]) -> QuantizationPlan:
+        return place_quantizers(
+            teacher.model,
+            config.quant,
+            target,
+            input_signed=inputs.signed,
+            kept_float=kept_float,
+        )
+
+    rng = np.random.default_rng(config.seed)
+    pixels = make_probe_images(
+        inputs.image_size, rng=rng, count=REHEARSAL_IMAGES, photo=inputs.is_image
+    )
+    return rehearse(
+        teacher.model,
+        place,
+        inputs.to_tensor(pixels),
+        storage=config.quant.weight_storage,
+        progress=progress,
+    )
 
 
 def _synthesize(
@@ -128,6 +161,24 @@ def _without(seconds: float, context: RunContext) -> RunContext:
     """Return the context with the budget that is left after `seconds`."""
     budget = context.budget_seconds
     return context.with_budget(None if budget is None else max(1.0, budget - seconds))
+
+
+def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:
+    """Return the run with nodes kept from kernels that compute other codes with its numbers."""
+    network, teacher = run.network, run.teacher
+    pixels = run.held_out_pixels()[:REHEARSAL_IMAGES]
+    if not len(pixels):
+        return run
+    stage = Stage(
+        model=teacher.model,
+        place=lambda kept_float: network.plan,
+        parameters=lambda plan: run.student.qparams(),
+        x=teacher.inputs.to_tensor(pixels),
+        storage=run.config.quant.weight_storage,
+        progress=progress,
+    )
+    plan = keep_faulty_apart(stage, network.plan)
+    return replace(run, network=replace(network, plan=plan))
 
 
 def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dfqonnx.evaluation.code_mismatches import CodeMismatches, QuantizerMismatches
 from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.file_size import FileFacts
-from dfqonnx.evaluation.parity import CodeMismatches, Parity, QuantizerMismatches
+from dfqonnx.evaluation.parity import Parity
 from dfqonnx.report.build import build_report
 from dfqonnx.runtime.kernel_audit import Audit
 

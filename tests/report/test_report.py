@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dfqonnx.evaluation import parity
+from dfqonnx.evaluation import code_mismatches, parity
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.graph.model import SkippedRewrite
@@ -197,11 +197,11 @@ def test_the_table_prints_names_with_brackets_as_they_are() -> None:
 
 def test_parity_is_summed_up_over_the_quantizers() -> None:
     sites = (
-        parity.QuantizerMismatches(quantizer="a", codes=100, differing=1, largest=1),
-        parity.QuantizerMismatches(quantizer="b", codes=300, differing=3, largest=2),
+        code_mismatches.QuantizerMismatches(quantizer="a", codes=100, differing=1, largest=1),
+        code_mismatches.QuantizerMismatches(quantizer="b", codes=300, differing=3, largest=2),
     )
     found = parity.Parity(
-        on_vs_off=parity.CodeMismatches(sites), off_vs_torch=None, top1_on_vs_off=0.99,
+        on_vs_off=code_mismatches.CodeMismatches(sites), off_vs_torch=None, top1_on_vs_off=0.99,
         top1_on_vs_torch=None, output_on_vs_off=0.0, images=8,
     )  # fmt: skip
     expected = m.ParityFacts(deployed_vs_written=MismatchFacts(0.01, 2), same_class=0.99, images=8)

@@ -1,0 +1,49 @@
+"""Nodes kept apart from the quantizers around them, so that the runtime computes what they say.
+
+    DequantizeLinear -- Softmax -- QuantizeLinear              fused: codes of its integer kernel
+    DequantizeLinear -- Sum -- Softmax -- QuantizeLinear       not fused: the numbers of the file
+
+A Sum of one operand is that operand. ONNX Runtime's optimizations know it neither as superfluous
+nor as a part of what they fuse, and it costs one copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from dfqonnx.core.quantization_plan import SEPARATOR_PREFIX
+from dfqonnx.export.graph_editor import GraphEditor
+
+_OPERANDS = 2  # operands whose quantizers are fused with a node; a bias is not one of them
+
+
+def separate_nodes(editor: GraphEditor, names: Iterable[str]) -> None:
+    """Put a Sum between each of the nodes `names` and what dequantizes its operands.
+
+    A node that nobody quantizes behind, or that reads no codes, stays as it is.
+    """
+    nodes = {node.name: node for node in editor.graph if node.name}
+    for name in names:
+        node = nodes.get(name)
+        if node is None or not _quantized_behind(node, editor.target.absorbed):
+            continue
+        for index, value in enumerate(node.inputs[:_OPERANDS]):
+            maker = None if value is None else value.producer()
+            if value is None or maker is None or maker.op_type != "DequantizeLinear":
+                continue
+            label = SEPARATOR_PREFIX + name + ("" if index == 0 else f":{index}")
+            separator = editor.node("Sum", [value], name=label)
+            editor.graph.insert_before(node, separator)
+            node.replace_input_with(index, separator.outputs[0])
+
+
+def _quantized_behind(node: ir.Node, absorbed: frozenset[str]) -> bool:
+    """Tell whether a QuantizeLinear reads the node, perhaps behind an absorbed activation."""
+    for reader, _ in node.outputs[0].uses():
+        if reader.op_type == "QuantizeLinear":
+            return True
+        if reader.op_type in absorbed and _quantized_behind(reader, frozenset()):
+            return True
+    return False
