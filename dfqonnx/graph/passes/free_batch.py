@@ -3,10 +3,9 @@
 Reshape(x, [1, 192])          -> [0, 192]     a leading entry equal to the fixed batch: copy it
 Reshape(x, [58, 2, 1936])     -> [-1, 2, 1936] one that no longer fits: images stack on axis 0
 Squeeze(x)                    -> Squeeze(x, axes), else a single image would lose its batch axis
-Resize(x, sizes=[1, C, h, w]) -> Resize(x, sizes=[h, w], axes=[2, 3])
 Slice(x, [0, 2], [1, 9])      -> Slice(x, [2], [9], axes=[1])   where all of a batch of 1 was taken
 
-Constants of one batch size: `free_constants`.
+Constants of one batch size: `free_constants`; a Resize to sizes: `plain_resize`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from dfqonnx.graph.passes.free_constants import (
     get_known_constant,
     shrink_operands,
 )
+from dfqonnx.graph.passes.plain_resize import make_resize_plain
 
 
 def free_batch_size(node: ir.Node, inferred: Inferred, *, fixed_batch: int | None) -> list[ir.Node]:
@@ -42,8 +42,8 @@ def free_batch_size(node: ir.Node, inferred: Inferred, *, fixed_batch: int | Non
         _free_slice(node, shape, inferred, fixed_batch=fixed_batch)
     elif node.op_type == "Squeeze" and len(node.inputs) == 1:
         _set_integers(node, 1, [a for a, d in enumerate(shape) if d == 1], inferred)
-    elif node.op_type == "Resize" and "axes" not in node.attributes:
-        _free_resize(node, shape, inferred)
+    elif node.op_type == "Resize":
+        return make_resize_plain(node, inferred, fixed_batch=fixed_batch)
     return [node]
 
 
@@ -75,16 +75,6 @@ def _free_reshape(
         _set_integers(node, 1, [0, *target[1:]], inferred)
     elif not (target <= 0).any() and int(np.prod(target)) != int(np.prod(shape)):
         _set_integers(node, 1, [-1, *target[1:]], inferred)
-
-
-def _free_resize(node: ir.Node, shape: tuple[int, ...], inferred: Inferred) -> None:
-    """Name the image axes where batch and channels are not resized."""
-    sizes, other = (known.constants.get(get_input(node, 3)) for known in inferred)
-    if sizes is None or other is None or len(shape) != len(sizes) or len(shape) < 3:
-        return
-    if np.array_equal(sizes[1:], other[1:]) and sizes[1] == shape[1]:
-        _set_integers(node, 3, sizes[2:], inferred)
-        node.attributes["axes"] = ir.AttrInt64s("axes", list(range(2, len(shape))))
 
 
 def _free_slice(

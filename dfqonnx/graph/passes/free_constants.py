@@ -11,6 +11,7 @@ fixed again, a runtime computes the Expand once, when it loads the file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,26 +158,35 @@ def _pad(
     return made
 
 
+def add_row_count(
+    node: ir.Node, inferred: Inferred, rows: ir.Value, sizes: Sequence[int], *, stem: str
+) -> list[ir.Node]:
+    """Insert the nodes in front of `node` that compute [rows of `rows`, *sizes]; return them."""
+    assert node.graph is not None
+    rest = add_known_constant(node, inferred, np.array(sizes, np.int64), stem=f"{stem}/rest")
+    stem = f"{node.outputs[0].name}/{stem}"
+    count = ir.node("Shape", [rows], {"start": 0, "end": 1}, name=f"{stem}/Shape")
+    target = ir.node("Concat", [count.outputs[0], rest], {"axis": 0}, name=f"{stem}/Concat")
+    count.outputs[0].name, target.outputs[0].name = f"{stem}/rows", f"{stem}/shape"
+    made = [count, target]
+    node.graph.insert_before(node, made)
+    return made
+
+
 def _expand(
     node: ir.Node, index: int, array: NDArray[Any], inferred: Inferred, *, rows: ir.Value
 ) -> list[ir.Node]:
     """Let input `index` be as many equal rows as `rows` has; return the new nodes."""
     assert node.graph is not None
-    stem = f"{node.outputs[0].name}/input_{index}"
-    row, sizes = array[:1], array.shape[1:]
+    row = array[:1]
     for axis in range(1, row.ndim):
         first = row.take([0], axis)
         row = first if bool((row == first).all()) else row
     constant = add_known_constant(node, inferred, row, stem=f"input_{index}/row")
-    rest = add_known_constant(
-        node, inferred, np.array(sizes, np.int64), stem=f"input_{index}/sizes"
-    )
-    count = ir.node("Shape", [rows], {"start": 0, "end": 1}, name=f"{stem}/Shape")
-    target = ir.node("Concat", [count.outputs[0], rest], {"axis": 0}, name=f"{stem}/Concat")
-    expand = ir.node("Expand", [constant, target.outputs[0]], name=f"{stem}/Expand")
-    made = [count, target, expand]
-    for each, name in zip(made, ("rows", "shape", "expanded"), strict=True):
-        each.outputs[0].name = f"{stem}/{name}"
-    node.graph.insert_before(node, made)
+    made = add_row_count(node, inferred, rows, array.shape[1:], stem=f"input_{index}")
+    stem = f"{node.outputs[0].name}/input_{index}"
+    expand = ir.node("Expand", [constant, made[-1].outputs[0]], name=f"{stem}/Expand")
+    expand.outputs[0].name = f"{stem}/expanded"
+    node.graph.insert_before(node, [expand])
     node.replace_input_with(index, expand.outputs[0])
-    return made
+    return [*made, expand]
