@@ -15,13 +15,18 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dfqonnx.foreign_text import MAX_LINE, printable, printable_lines
+
 MAX_NODES_NAMED = 8  # of one fault, in a message
 
 
 class DfqError(Exception):
-    """Root of every error that dfqonnx raises on purpose."""
+    """Root of every error that dfqonnx raises on purpose; its message is safe to show."""
 
     exit_code = 5
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable_lines(message))
 
 
 class UsageError(DfqError):
@@ -41,8 +46,10 @@ class Offense:
 
     def __str__(self) -> str:
         """Return `node (op): reason; advice`."""
-        head = f"{self.node} ({self.op})" if self.op else self.node
-        return f"{head}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+        node = printable(self.node)
+        head = f"{node} ({printable(self.op)})" if self.op else node
+        text = f"{head}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+        return printable(text, most=MAX_LINE)
 
 
 class UnsupportedModel(DfqError):
@@ -74,7 +81,7 @@ def summarize_offenses(offenses: Sequence[Offense]) -> list[str]:
         if len(group) <= 3:
             lines += map(str, group)
             continue
-        names = ", ".join(offense.node for offense in group[:MAX_NODES_NAMED])
+        names = ", ".join(printable(offense.node) for offense in group[:MAX_NODES_NAMED])
         more = ", ... (--json names all)" if len(group) > MAX_NODES_NAMED else ""
         lines.append(str(Offense(f"{len(group)} nodes", op, f"{reason}: {names}{more}", advice)))
     return lines

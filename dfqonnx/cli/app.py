@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -54,6 +55,11 @@ def _main(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _exit_on_signal)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # a terminal may lack a letter, and then shows its code
+            stream.reconfigure(errors="backslashreplace")
     code = command_line(sys.argv[1:] if arguments is None else arguments)
     if code == INTERRUPTED:  # CPython may still die of the signal after it was handled
         sys.stdout.flush()

@@ -10,6 +10,7 @@ import typer
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import display, print_table, print_text
+from dfqonnx.foreign_text import json_safe
 
 if TYPE_CHECKING:
     from dfqonnx.report.comparison import ComparisonTable
@@ -60,7 +61,7 @@ def compare(
     if out is not None:
         write_page(table, out)
     if as_json:
-        sys.stdout.write(table.to_json())
+        sys.stdout.write(json_safe(table.to_json()))
     elif not quiet:
         _show(table)
         if out is not None:

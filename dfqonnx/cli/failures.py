@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dfqonnx.errors import DfqError, UnsupportedModel
+from dfqonnx.foreign_text import json_safe, printable_lines
 
 USAGE, ENVIRONMENT, BUG, INTERRUPTED = 2, 4, 5, 130
 OUT_OF_MEMORY = "out of memory; try a smaller model"
@@ -54,8 +55,10 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
 
 
 def _print_error(code: int, message: str, *, as_json: bool, **details: Any) -> int:
+    message = printable_lines(message)
     content = {"error": {"exit_code": code, "message": message, **details}}
-    sys.stderr.write((json.dumps(content) if as_json else f"Error: {message}") + "\n")
+    text = json_safe(json.dumps(content)) if as_json else f"Error: {message}"
+    sys.stderr.write(f"{text}\n")
     return code
 
 

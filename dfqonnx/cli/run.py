@@ -58,9 +58,9 @@ def run(
         out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
     )  # fmt: skip
-    from dfqonnx.workflows.preflight import preflight
+    from dfqonnx.workflows.preflight import check_paths
 
-    preflight(spec)  # before torch is imported: a wrong path is an error at once
+    check_paths(spec)  # before torch is imported: a wrong path is an error at once
     if dry_run:
         return _run_dry(spec, quiet=quiet, as_json=as_json)
     from dfqonnx.workflows.run import run as run_workflow

@@ -17,12 +17,16 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from dfqonnx.foreign_text import json_safe, printable, printable_lines
+
 EVERY_SECONDS = 10.0
 
 
 def print_text(text: str, *, style: str = "") -> None:
     """Print a line on stdout; it is not wrapped, and names in it are never read as markup."""
-    _console(sys.stdout).print(text, style=style or None, markup=False, soft_wrap=True)
+    _console(sys.stdout).print(
+        printable_lines(text), style=style or None, markup=False, soft_wrap=True
+    )
 
 
 def print_layout(layout: RenderableType) -> None:
@@ -32,7 +36,7 @@ def print_layout(layout: RenderableType) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value` on stdout as JSON, paths in it as text."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.write(json_safe(json.dumps(value, indent=2, default=str)) + "\n")
 
 
 def print_table(
@@ -46,15 +50,17 @@ def print_table(
     for column, heading in enumerate(headings):
         table.add_column(heading, justify="left" if column < texts else "right")
     for index, row in enumerate(rows):
-        table.add_row(*map(Text, row), style="bold" if index == bold else "")
+        table.add_row(
+            *(Text(printable(cell)) for cell in row), style="bold" if index == bold else ""
+        )
     print_layout(table)
 
 
 def _console(stream: Any) -> Console:
     """Return a console that does not wrap at 80 columns when its stream is piped."""
-    console = Console(file=stream, highlight=False, soft_wrap=False)
+    console = Console(file=stream, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
-        console = Console(file=stream, highlight=False, width=160, color_system=None)
+        console = Console(file=stream, highlight=False, emoji=False, width=160, color_system=None)
     return console
 
 
@@ -109,7 +115,7 @@ class Display:
 
     def warn(self, message: str) -> None:
         """Show a warning."""
-        sys.stderr.write(f"Warning: {message}\n")
+        sys.stderr.write(f"Warning: {printable_lines(message)}\n")
 
     def finish(self) -> None:
         """Close the current stage."""
@@ -137,7 +143,7 @@ class JsonDisplay(Display):
 
     def warn(self, message: str) -> None:
         """Write a warning as JSON."""
-        sys.stderr.write(json.dumps({"warning": message}) + "\n")
+        sys.stderr.write(json_safe(json.dumps({"warning": message})) + "\n")
 
 
 class PlainDisplay(Display):
@@ -147,7 +153,7 @@ class PlainDisplay(Display):
 
     def note(self, message: str) -> None:
         """Write a line."""
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{printable_lines(message)}\n")
 
     def _open(self) -> None:
         self._last = self.clock()
@@ -179,11 +185,11 @@ class LiveDisplay(Display):
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(Text(message))
+        self.bars.console.print(Text(printable_lines(message)))
 
     def warn(self, message: str) -> None:
         """Print a warning above the bars."""
-        self.bars.console.print(Text(f"Warning: {message}", style="yellow"))
+        self.bars.console.print(Text(f"Warning: {printable_lines(message)}", style="yellow"))
 
     def _open(self) -> None:
         self.task = self.bars.add_task(self.stage, total=None, line="")

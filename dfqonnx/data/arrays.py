@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.data.foreign_files import parsing
+from dfqonnx.data.npz_file import ObjectArray, list_arrays, read_arrays
 from dfqonnx.errors import UsageError
 
 NAMES = ("class_names", "classes", "names")  # arrays that may hold the names, in label order
-BAD_NPZ = (OSError, ValueError, zipfile.BadZipFile, EOFError)  # an array of objects, too
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class ArrayImages:
         """Return nothing: the images are used as they are."""
         return ""
 
+    def check(self) -> None:
+        """Do nothing: what is in memory was read whole."""
+
 
 def read_labeled(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, NDArray[np.int64]]:
     """Read images and labels for a model that takes (height, width, channels) `size`.
@@ -38,16 +42,31 @@ def read_labeled(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, N
         UsageError: unreadable, or not what the model takes.
     """
     flag = "--eval-data"
-    arrays = _read_arrays(path, ("x", "y"), flag=flag)
-    x, y = _check_pixels(arrays["x"], size, where=f"{flag} {path}"), arrays["y"]
+    x, y = read_labeled_arrays(path)
+    x = _check_pixels(x, size, where=f"{flag} {path}")
+    return ArrayImages(x), y.astype(np.int64)
+
+
+def read_labeled_arrays(path: Path) -> tuple[NDArray[Any], NDArray[np.integer[Any]]]:
+    """Return x and y of an npz whatever the images' size; y are integers, as many as images.
+
+    Raises:
+        UsageError: unreadable, or y is something else.
+    """
+    flag = "--eval-data"
+    arrays = read_arrays(path, ("x", "y"), flag=flag)
+    x, y = arrays["x"], arrays["y"]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise UsageError(
             f"{flag} {path}: y is {y.dtype} of shape {y.shape}; expected integers of shape"
             f" ({len(x)},)"
         )
-    if len(x) != len(y):
-        raise UsageError(f"{flag} {path}: x holds {len(x)} images, y {len(y)} labels")
-    return ArrayImages(x), y.astype(np.int64)
+    if x.ndim == 0 or len(x) != len(y):
+        count = len(x) if x.ndim else "no"
+        raise UsageError(f"{flag} {path}: x holds {count} images, y {len(y)} labels")
+    if y.dtype.kind == "u" and len(y) and int(y.max()) > np.iinfo(np.int64).max:
+        raise UsageError(f"{flag} {path}: label {int(y.max())} is no class")
+    return x, y
 
 
 def read_unlabeled(path: Path, size: tuple[int, int, int]) -> ArrayImages:
@@ -57,36 +76,27 @@ def read_unlabeled(path: Path, size: tuple[int, int, int]) -> ArrayImages:
         UsageError: unreadable, empty, or not what the model takes.
     """
     flag = "--images"
-    x = _check_pixels(_read_arrays(path, ("x",), flag=flag)["x"], size, where=f"{flag} {path}")
+    x = _check_pixels(read_arrays(path, ("x",), flag=flag)["x"], size, where=f"{flag} {path}")
     if not len(x):
         raise UsageError(f"{flag} {path}: it holds no images")
     return ArrayImages(np.ascontiguousarray(x))
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the classes in label order; empty where the file has none."""
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = (found[key] for key in NAMES if key in found.files)
-            names = next((a for a in arrays if a.ndim == 1 and a.dtype.kind in "US"), None)
-    except BAD_NPZ:
-        return ()
-    return () if names is None else tuple(map(_decode_name, names.tolist()))
+    """Return the names of the classes in label order; empty where the file has none.
 
-
-def _read_arrays(path: Path, keys: tuple[str, ...], *, flag: str) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            missing = [key for key in keys if key not in found.files]
-            if missing:
-                wanted = ", ".join(f"{key}=..." for key in keys)
-                raise UsageError(
-                    f"{flag} {path}: array {missing[0]!r} is missing (it has"
-                    f" {', '.join(found.files) or 'none'}); save with numpy.savez(path, {wanted})"
-                )
-            return {key: found[key] for key in keys}
-    except BAD_NPZ as error:
-        raise UsageError(f"{flag} {path}: not a readable npz file ({error})") from None
+    Raises:
+        UsageError: there are some, and they are damaged.
+    """
+    flag = "--eval-data"
+    known = list_arrays(path, flag=flag)
+    arrays = []
+    for key in NAMES:
+        with suppress(ObjectArray):
+            arrays += [read_arrays(path, (key,), flag=flag)[key]] if key in known else []
+    names = next((a for a in arrays if a.ndim == 1 and a.dtype.kind in "US"), None)
+    with parsing(f"{flag} {path}: class names", "array of texts"):
+        return () if names is None else tuple(map(_decode_name, names.tolist()))
 
 
 def _check_pixels(x: NDArray[Any], size: tuple[int, int, int], *, where: str) -> NDArray[np.uint8]:

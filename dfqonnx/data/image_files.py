@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from dfqonnx.data.foreign_files import open_image, parsing, read_image_file
+from dfqonnx.data.tar_file import read_tar
 from dfqonnx.errors import UsageError
 
-T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 LABELS = "labels.csv"
+MAX_LABEL = 2**31 - 1
+MAX_TABLE_BYTES = 2**28
 _MARGIN = 224 / 256  # the middle that is kept of an image scaled by its shorter side
 
 
@@ -30,6 +31,9 @@ class ImageSource(Protocol):
 
     def note(self) -> str:
         """Return what was done to the images to fit the model; empty when nothing."""
+
+    def check(self) -> None:
+        """Decode every image once; a UsageError names the first that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,22 @@ class FolderImages:
 
     def note(self) -> str:
         """Return whether the first image has another size."""
-        return _note(str(self.folder / self.names[0]), self._bytes(self.names[0]), self.size)
+        first = self.names[0]
+        return _note(self._where(first), self._bytes(first), self.size)
+
+    def check(self) -> None:
+        """Decode every image once; a UsageError names the first that cannot be."""
+        for name in self.names:
+            open_image(self._bytes(name), name=self._where(name), mode="RGB")
 
     def _one(self, name: str) -> NDArray[np.uint8]:
-        return decode(self._bytes(name), self.size, name=str(self.folder / name))
+        return decode(self._bytes(name), self.size, name=self._where(name))
 
     def _bytes(self, name: str) -> bytes:
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"{self.flag} {self.folder}: image {name!r} cannot be read: {error.strerror}"
-            ) from None
+        return read_image_file(self.folder / name, self._where(name))
+
+    def _where(self, name: str) -> str:
+        return f"{self.flag} {self.folder}: image {name!r}"
 
 
 @dataclass(frozen=True)
@@ -77,15 +85,7 @@ class TarImages:
         Raises:
             UsageError: unreadable, or without a labels.csv that fits.
         """
-        files: dict[str, bytes] = {}
-        try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    handle = archive.extractfile(member) if member.isfile() else None
-                    if handle is not None:
-                        files[member.name.removeprefix("./")] = handle.read()
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise UsageError(f"--eval-data {path}: not a readable tar file ({error})") from None
+        files = read_tar(path, flag="--eval-data")
         table = next((n for n in sorted(files, key=len) if Path(n).name == LABELS), None)
         if table is None:
             raise UsageError(
@@ -103,11 +103,19 @@ class TarImages:
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop`."""
         pairs = zip(self.names[start:stop], self.contents[start:stop], strict=True)
-        return np.stack([decode(c, self.size, name=f"{self.path}: {n}") for n, c in pairs])
+        return np.stack([decode(c, self.size, name=self._where(n)) for n, c in pairs])
 
     def note(self) -> str:
         """Return whether the first image has another size."""
-        return _note(f"{self.path}: {self.names[0]}", self.contents[0], self.size)
+        return _note(self._where(self.names[0]), self.contents[0], self.size)
+
+    def check(self) -> None:
+        """Decode every image once; a UsageError names the first that cannot be."""
+        for name, content in zip(self.names, self.contents, strict=True):
+            open_image(content, name=self._where(name), mode="RGB")
+
+    def _where(self, name: str) -> str:
+        return f"--eval-data {self.path}: image {name!r}"
 
 
 def read_labels(folder: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -118,7 +126,10 @@ def read_labels(folder: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """
     table = folder / LABELS
     if table.is_file():
-        rows = parse_labels(table.read_bytes(), str(table))
+        rows = parse_labels(_read_table(table), str(table))
+        outside = next((name for name, _ in rows if not _is_inside(name)), None)
+        if outside is not None:
+            raise UsageError(f"--eval-data {table}: {outside!r} lies outside {folder}")
         missing = next((name for name, _ in rows if not (folder / name).is_file()), None)
         if missing is not None:
             raise UsageError(f"--eval-data {table}: names {missing!r}, which is not in {folder}")
@@ -133,7 +144,17 @@ def parse_labels(data: bytes, where: str) -> list[tuple[str, int]]:
     Raises:
         UsageError: a column is missing or a label is not an integer.
     """
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace")))
+    with parsing(f"--eval-data {where}", "table of the columns file, label"):
+        return _parse_rows(data.decode("utf-8-sig", errors="replace"), where)
+
+
+def _parse_rows(text: str, where: str) -> list[tuple[str, int]]:
+    if "\r" in text and "\n" not in text:
+        raise UsageError(
+            f"--eval-data {where}: its lines end in carriage returns alone; save it with the line"
+            " ends of Unix (LF) or Windows (CRLF)"
+        )
+    reader = csv.DictReader(io.StringIO(text))
     columns = reader.fieldnames or ()
     if "file" not in columns or "label" not in columns:
         raise UsageError(
@@ -142,14 +163,28 @@ def parse_labels(data: bytes, where: str) -> list[tuple[str, int]]:
         )
     rows = []
     for row in reader:
-        try:
-            rows.append((str(row["file"]), int(row["label"])))
-        except (TypeError, ValueError):
+        label = str(row["label"]).strip()
+        value = int(label) if label.lstrip("+-").isdecimal() and len(label) < 20 else MAX_LABEL + 1
+        if abs(value) > MAX_LABEL:
             raise UsageError(
                 f"--eval-data {where}, line {reader.line_num}: label {row['label']!r} is not an"
-                " integer"
-            ) from None
+                " integer that a class can have"
+            )
+        rows.append((str(row["file"]), value))
     return rows
+
+
+def _read_table(path: Path) -> bytes:
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise UsageError(f"--eval-data {path}: is too large for a table of labels")
+    with parsing(f"--eval-data {path}", "table of labels"):
+        return path.read_bytes()
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a relative name stays below its folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not (path.is_absolute() or ".." in path.parts or "\0" in name)
 
 
 def _class_folders(folder: Path) -> list[tuple[str, int]]:
@@ -165,7 +200,7 @@ def _class_folders(folder: Path) -> list[tuple[str, int]]:
         (f"{d.name}/{file.name}", int(d.name))
         for d in sorted(classes, key=lambda d: int(d.name))
         for file in sorted(d.iterdir())
-        if file.suffix.lower() in SUFFIXES
+        if file.suffix.lower() in SUFFIXES and file.is_file()
     ]
 
 
@@ -175,33 +210,28 @@ def decode(data: bytes, size: tuple[int, int, int], *, name: str) -> NDArray[np.
     Raises:
         UsageError: not an image that Pillow reads.
     """
-    height, width, channels = size
-
-    def fit(image: Image.Image) -> Image.Image:
-        if image.size == (width, height):
-            return image
-        scale = max(height, width) / _MARGIN / min(image.size)
-        scale = max(scale, width / image.width, height / image.height)
-        full = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-        image = image.resize(full, Image.Resampling.BILINEAR)
-        left, top = (full[0] - width) // 2, (full[1] - height) // 2
-        return image.crop((left, top, left + width, top + height))
-
-    mode = "L" if channels == 1 else "RGB"
-    pixels = np.asarray(_open(data, name, lambda image: fit(image.convert(mode))), np.uint8)
-    return pixels.reshape(size)
+    image = open_image(data, name=name, mode="L" if size[2] == 1 else "RGB")
+    with parsing(name, "image"):
+        return np.asarray(_fit(image, size), np.uint8).reshape(size)
 
 
-def _open(data: bytes, name: str, use: Callable[..., T]) -> T:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return use(image)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{name}: not a readable image ({error})") from None
+def _fit(image: Image.Image, size: tuple[int, int, int]) -> Image.Image:
+    """Scale the shorter side and cut the middle out; only what is kept is computed."""
+    height, width, _ = size
+    if image.size == (width, height):
+        return image
+    scale = max(height, width) / _MARGIN / min(image.size)
+    scale = max(scale, width / image.width, height / image.height)
+    full = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+    left, top = (full[0] - width) // 2, (full[1] - height) // 2
+    across, down = image.width / full[0], image.height / full[1]
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def _note(name: str, data: bytes, size: tuple[int, int, int]) -> str:
-    width, height = _open(data, name, lambda image: image.size)
+    width, height = open_image(data, name=name, mode="L").size
     if (height, width) == size[:2]:
         return ""
     return (

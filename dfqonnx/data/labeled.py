@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.data.arrays import read_class_names, read_labeled
+from dfqonnx.data.arrays import read_class_names, read_labeled, read_labeled_arrays
 from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
 
@@ -45,6 +45,53 @@ class EvalData:
             yield self.images.read(start, stop), self.labels[start:stop]
 
 
+def check_kind(path: Path) -> str:
+    """Return `folder`, `tar` or `npz`, by the name of what lies at `path`.
+
+    Raises:
+        UsageError: nothing is there, or it is of another kind.
+    """
+    if path.is_dir():
+        return "folder"
+    if not path.is_file():
+        there = "is no plain file" if path.exists() else "no such file or folder"
+        raise UsageError(f"--eval-data {path}: {there}")
+    if path.name.lower().endswith(_TAR):
+        return "tar"
+    if path.suffix.lower() == ".npz":
+        return "npz"
+    raise UsageError(
+        f"--eval-data {path}: unknown kind {path.suffix!r}; expected an npz (x uint8 NHWC, y), a"
+        " folder or a .tar of images with labels.csv"
+    )
+
+
+def verify_eval_data(path: Path) -> None:
+    """Read labeled images once from end to end, whatever their size.
+
+    Raises:
+        UsageError: something is damaged; the message names the file and the entry.
+    """
+    kind, any_size = check_kind(path), (1, 1, 1)
+    if kind == "npz":
+        _, labels = read_labeled_arrays(path)
+        read_class_names(path)
+        _check_labels(path, labels.astype(np.int64), None)
+        return
+    images, labels = _open_files(path, kind, any_size)
+    _check_labels(path, labels, None)
+    images.check()
+
+
+def _open_files(
+    path: Path, kind: str, size: tuple[int, int, int]
+) -> tuple[ImageSource, NDArray[np.int64]]:
+    if kind == "tar":
+        return TarImages.open(path, size)
+    files, labels = read_labels(path)
+    return FolderImages(path, files, size), labels
+
+
 def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
     """Open the npz file, tar file or folder at `path` for a model that takes (H, W, C) `size`.
 
@@ -53,22 +100,14 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
     Raises:
         UsageError: unreadable, of another form, of a wrong shape, or labels out of range.
     """
-    if not path.exists():
-        raise UsageError(f"--eval-data {path}: no such file or folder")
+    kind = check_kind(path)
     names: tuple[str, ...] = ()
-    if path.is_dir():
-        files, labels = read_labels(path)
-        images: ImageSource = FolderImages(path, files, size)
-    elif path.name.lower().endswith(_TAR):
-        images, labels = TarImages.open(path, size)
-    elif path.suffix.lower() == ".npz":
+    images: ImageSource
+    if kind == "npz":
         images, labels = read_labeled(path, size)
         names = read_class_names(path)
     else:
-        raise UsageError(
-            f"--eval-data {path}: unknown kind {path.suffix!r}; give an .npz file (x uint8 NHWC,"
-            " y), a folder or a .tar of images with labels.csv"
-        )
+        images, labels = _open_files(path, kind, size)
     _check_labels(path, labels, classes)
     return EvalData(
         source=path, labels=labels, images=images, note=images.note(), class_names=names
@@ -77,7 +116,7 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
 
 def _check_labels(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
     if len(labels) == 0:
-        raise UsageError(f"--eval-data {path}: it holds no images")
+        raise UsageError(f"--eval-data {path}: it holds no images (0 labels)")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (classes is not None and high >= classes):
         wrong = low if low < 0 else high

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.data.arrays import BAD_NPZ, read_unlabeled
+from dfqonnx.data.arrays import read_unlabeled
 from dfqonnx.data.image_files import SUFFIXES, FolderImages, ImageSource
+from dfqonnx.data.npz_file import list_arrays, read_arrays
 from dfqonnx.errors import UsageError
 
 PLACE = Path("synthetic") / "images.npz"
@@ -39,12 +40,24 @@ def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, in
                 f"--images {path}: no image files in it; it may hold {', '.join(SUFFIXES)}"
             )
         return FolderImages(path, names, size, flag="--images"), len(names)
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"--images {path}: no such file or folder")
     if not zipfile.is_zipfile(path):
         raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
     images = read_unlabeled(path, size)
     return images, len(images.pixels)
+
+
+def verify_images(path: Path) -> None:
+    """Read images without labels once from end to end, whatever their size.
+
+    Raises:
+        UsageError: something is damaged; the message names the file and the entry.
+    """
+    if path.is_dir():
+        open_images(path, (1, 1, 1))[0].check()
+    else:
+        read_arrays(path, ("x",), flag="--images")
 
 
 def read_held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] | None:
@@ -56,12 +69,12 @@ def read_held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[n
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as found:
-            if not {"x", "held"} <= set(found.files):
-                return None
-            images, places = found["x"], found["held"]
-    except BAD_NPZ:
+        if not {"x", "held"} <= set(list_arrays(path, flag="images")):
+            return None
+        found = read_arrays(path, ("x", "held"), flag="images")
+    except UsageError:
         return None
+    images, places = found["x"], found["held"]
     fits = images.dtype == np.uint8 and images.shape[1:] == size
     known = places.ndim == 1 and places.size > 0 and np.issubdtype(places.dtype, np.integer)
     if not (fits and known and places.min() >= 0 and places.max() < len(images)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.errors import Offense, UnsupportedModel, summarize_offenses
+from dfqonnx.foreign_text import MAX_LINE, printable
 from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
 from dfqonnx.graph.model import NormalizedModel, SkippedRewrite
 
@@ -128,9 +129,9 @@ def _lines(found: Inspection) -> list[str]:
     operators = ", ".join(f"{name} {count}" for name, count in (found.operators or {}).items())
     lines = [
         f"model        {found.path} ({found.bytes / 1e6:.2f} MB, opset {found.opset}"
-        + (f", {found.producer})" if found.producer else ")"),
-        f"input        {found.input}",
-        f"output       {found.output}",
+        + (f", {printable(found.producer)})" if found.producer else ")"),
+        f"input        {printable(found.input)}",
+        f"output       {printable(found.output)}",
         f"operators    {operators}",
         f"batch norm   {found.batchnorm} ({found.batchnorm_nodes} nodes,"
         f" statistics for {found.statistics} tensors)",
@@ -146,12 +147,15 @@ def _lines(found: Inspection) -> list[str]:
     ):
         chosen = [line for line in found.quantizers if line.kind == kind]
         lines.append(f"{title} ({len(chosen)})")
-        width = max((len(line.name) for line in chosen), default=0)
-        for line in chosen:
+        names = [printable(line.name) for line in chosen]
+        width = max(map(len, names), default=0)
+        for name, line in zip(names, chosen, strict=True):
             bits = "     " if line.bits is None else f"{line.bits} bit"
-            lines.append(f"  {line.name:<{width}}  {bits}  {line.reason}")
+            lines.append(f"  {name:<{width}}  {bits}  {printable(line.reason, most=MAX_LINE)}")
     if found.skipped:
         lines.append(f"could not be simplified ({len(found.skipped)})")
-        width = max(len(rewrite.node) for rewrite in found.skipped)
-        lines += [f"  {rewrite.node:<{width}}  {rewrite}" for rewrite in found.skipped]
+        names = [printable(rewrite.node) for rewrite in found.skipped]
+        width = max(map(len, names))
+        for name, rewrite in zip(names, found.skipped, strict=True):
+            lines.append(f"  {name:<{width}}  {printable(str(rewrite), most=MAX_LINE)}")
     return lines

@@ -16,13 +16,13 @@ reason, or a failure too with `--strict`. Where no rule judges the accuracy, a s
 from __future__ import annotations
 
 import platform
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+from dfqonnx.foreign_text import workflow_data, workflow_property, xml_text
 from dfqonnx.report.report import Report
 from dfqonnx.report.text import format_markdown, headline
 from dfqonnx.report.verdict import Gate
@@ -33,7 +33,6 @@ _CUT = (
     "\n\n(The rest is cut off, because the summary page has a size limit; report.md has it all.)\n"
 )
 _SUITE = "dfqonnx"
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
 def format_annotations(report: Report) -> Iterator[str]:
@@ -86,12 +85,7 @@ def step_outputs(report: Report, folder: Path | None) -> list[tuple[str, str]]:
 
 
 def _annotation(kind: str, title: str, message: str) -> str:
-    name = _escape(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={name}::{_escape(message)}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::{kind} title={workflow_property(title)}::{workflow_data(message)}"
 
 
 def _cut_summary(page: str) -> str:
@@ -123,7 +117,7 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
             "package": _SUITE,
             "id": "0",
             "timestamp": f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
-            "hostname": _remove_forbidden(platform.node() or "localhost"),
+            "hostname": xml_text(platform.node() or "localhost"),
             "tests": str(len(cases)),
             "failures": str(len(failed)),
             "errors": "0",
@@ -133,11 +127,11 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
     )
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _suite_properties(report).items():
-        ElementTree.SubElement(properties, "property", name=name, value=_remove_forbidden(value))
+        ElementTree.SubElement(properties, "property", name=name, value=xml_text(value))
     for gate in cases:
         _add_case(suite, gate, is_failed=gate in failed)
-    ElementTree.SubElement(suite, "system-out").text = _remove_forbidden(headline(report))
-    ElementTree.SubElement(suite, "system-err").text = _remove_forbidden(
+    ElementTree.SubElement(suite, "system-out").text = xml_text(headline(report))
+    ElementTree.SubElement(suite, "system-err").text = xml_text(
         "\n".join((*report.warnings, *map(str, report.evidence)))
     )
     ElementTree.indent(root)
@@ -153,7 +147,7 @@ def _accuracy_case(report: Report) -> Iterator[Gate]:
 
 def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
     kind = f"{_SUITE}.{gate.topic}"
-    rule, value = _remove_forbidden(gate.rule), _remove_forbidden(gate.value)
+    rule, value = xml_text(gate.rule), xml_text(gate.value)
     case = ElementTree.SubElement(suite, "testcase", name=rule, classname=kind, time="0")
     if is_failed:
         outcome = "fail" if gate.holds is False else "inconclusive"
@@ -177,8 +171,3 @@ def _suite_properties(report: Report) -> dict[str, str]:
         "seed": report.seed,
     }
     return {name: str(value) for name, value in properties.items() if value not in {None, ""}}
-
-
-def _remove_forbidden(text: str) -> str:
-    """Return `text` with the characters that XML forbids replaced: names may hold them."""
-    return _FORBIDDEN.sub("?", text)

@@ -15,6 +15,7 @@ from rich.text import Text
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.outputs import OutputDistance
 from dfqonnx.evaluation.statistics import Drop
+from dfqonnx.foreign_text import MAX_LINE, markdown, markdown_name, printable
 from dfqonnx.report.number_format import (
     format_count,
     format_decibels,
@@ -224,27 +225,27 @@ def describe_outcome(gate: Gate) -> tuple[str, str]:
 
 def format_markdown(report: Report) -> str:
     """Return the text of `report.md`, for a reader, a pull request or a build's summary page."""
-    rows = [(label, _escape_cell(text)) for label, text in report_lines(report)]
-    warnings = "\n".join(f"- {warning}" for warning in report.warnings)
+    rows = [(markdown(label), markdown(text)) for label, text in report_lines(report)]
+    warnings = "\n".join(f"- {markdown(warning, most=2**21)}" for warning in report.warnings)
     evidence = [
-        (f"`{w.name}`", _escape_cell(w.found), _escape_cell(w.advice)) for w in report.evidence
+        (markdown_name(w.name), markdown(w.found), markdown(w.advice)) for w in report.evidence
     ]
     checks, rules = (
         [
-            (_escape_cell(g.rule), _escape_cell(g.value), describe_outcome(g)[0])
+            (markdown(g.rule), markdown(g.value), describe_outcome(g)[0])
             for g in report.gates
             if g.topic == topic
         ]
         for topic in ("file", "accuracy")
     )
     floats = () if report.audit is None else report.audit.float_nodes
-    nodes = [(f"`{_escape_cell(n.name)}`", n.op, _escape_cell(n.reason)) for n in floats]
-    skipped = [(f"`{_escape_cell(s.node)}`", _escape_cell(str(s))) for s in report.skipped_rewrites]
+    nodes = [(markdown_name(n.name), markdown(n.op), markdown(n.reason)) for n in floats]
+    skipped = [(markdown_name(s.node), markdown(str(s))) for s in report.skipped_rewrites]
     parts = [
-        f"# {report.student.path}",
-        f"**{headline(report)}**",
+        f"# {markdown(report.student.path)}",
+        f"**{markdown(headline(report))}**",
         describe_missing_gates(report),
-        f"Made from `{report.teacher.path}`.",
+        f"Made from {markdown_name(report.teacher.path)}.",
         _markdown_table("", ("", ""), rows),
         f"## Warnings\n\n{warnings}" if warnings else "",
         _markdown_table("## About the evidence", ("warning", "found", "advice"), evidence),
@@ -264,11 +265,6 @@ def _markdown_table(title: str, head: tuple[str, ...], rows: Sequence[tuple[str,
     return f"{title}\n\n{text}" if title else text
 
 
-def _escape_cell(text: str) -> str:
-    """Return `text` without what would end a cell: a bar or a line break."""
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 _VERDICT_STYLES = {
     "pass": "bold green", "fail": "bold red", "not judged": "bold", "warning": "bold yellow",
     "inconclusive": "bold yellow",
@@ -281,12 +277,17 @@ def format_table(report: Report) -> RenderableType:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for label, text in report_lines(report):
-        facts.add_row(label, Text(text))
+        facts.add_row(_cell(label), _cell(text))
     for gate in report.gates:
         mark, style = describe_outcome(gate)
-        facts.add_row(f"{gate.topic} {mark}", Text(f"{gate.rule}: {gate.value}", style=style))
+        facts.add_row(f"{gate.topic} {mark}", _cell(f"{gate.rule}: {gate.value}", style))
     for warning in report.evidence:
-        facts.add_row("warning", Text(str(warning), style="yellow"))
-    title = Text(headline(report), style=_VERDICT_STYLES[report.verdict])
+        facts.add_row("warning", _cell(str(warning), "yellow"))
+    title = _cell(headline(report), _VERDICT_STYLES[report.verdict])
     note = describe_missing_gates(report)
     return Group(title, facts, *([Text(note, style="dim")] if note else []))
+
+
+def _cell(text: str, style: str = "") -> Text:
+    """Return a text with names of strangers in it as rich prints it: no markup, one line."""
+    return Text(printable(text, most=MAX_LINE), style=style)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.foreign_text import printable
 
 DISTRIBUTIONS = (
     "onnxruntime",
@@ -242,5 +243,4 @@ def _fill(array: Array, length: int) -> Array:
 
 def _brief(error: Exception) -> str:
     """Return the runtime's message without its own source positions."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
+    return printable(" ".join(str(error).split()))

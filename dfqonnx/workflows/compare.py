@@ -30,7 +30,7 @@ from dfqonnx.report.environment import describe_environment
 from dfqonnx.report.files import find_teacher, read_report
 from dfqonnx.report.sections import BitFacts, ModelFacts
 from dfqonnx.runtime.session import require_runtime
-from dfqonnx.workflows.preflight import check_eval_data, check_file
+from dfqonnx.workflows.preflight import check_eval_data, check_file, verify_data
 from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
 
 
@@ -44,6 +44,7 @@ def compare(config: CompareConfig, *, progress: Progress | None = None) -> Compa
     """
     require_runtime()
     check_eval_data(config.eval_data)
+    verify_data(config.eval_data)
     students = tuple(_find_student(named) for named in config.students)
     teacher = config.teacher or _find_common_teacher(config.students)
     check_file(teacher, what="--teacher")

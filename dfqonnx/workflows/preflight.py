@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import zipfile
 from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_out
+from dfqonnx.data.labeled import check_kind, verify_eval_data
+from dfqonnx.data.unlabeled import verify_images
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.runtime.session import require_runtime
 
 SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
 
 
-def preflight(config: RunConfig) -> None:
-    """Check paths, output folder, disk space and ONNX Runtime.
+def check_paths(config: RunConfig) -> None:
+    """Check paths, output folder, disk space and ONNX Runtime: what takes no time.
 
     Raises:
         UsageError: a path is wrong.
@@ -28,6 +29,29 @@ def preflight(config: RunConfig) -> None:
     check_out(config.out)
     check_disk(config)
     require_runtime()
+
+
+def preflight(config: RunConfig) -> None:
+    """Check paths, and read evaluation data and images once from end to end.
+
+    Raises:
+        UsageError: a path is wrong, or data are damaged.
+        EnvironmentProblem: a permission, the disk or a package is missing.
+    """
+    check_paths(config)
+    verify_data(config.eval_data, config.images)
+
+
+def verify_data(eval_data: Path | None, images: Path | None = None) -> None:
+    """Read evaluation data and images once from end to end; None is fine.
+
+    Raises:
+        UsageError: something is damaged; the message names the file and the entry.
+    """
+    if eval_data is not None:
+        verify_eval_data(eval_data)
+    if images is not None:
+        verify_images(images)
 
 
 def check_disk(config: RunConfig, *, pixels: int = 0) -> None:
@@ -65,6 +89,8 @@ def check_file(path: Path, *, what: str) -> None:
         raise UsageError(f"{what} {path}: is a folder; give an ONNX file")
     if not path.exists():
         raise UsageError(f"{what} {path}: no such file{_list_models(path)}")
+    if not path.is_file():  # a pipe would wait for ever, and can be read only once
+        raise UsageError(f"{what} {path}: is no plain file, but a pipe or a device; save it first")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -80,12 +106,15 @@ def check_eval_data(path: Path | None) -> None:
     Raises:
         UsageError: missing or of another kind.
     """
-    if path is None or path.is_dir():
+    if path is None:
         return
-    check_file(path, what="--eval-data")
-    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+    kind = check_kind(path)
+    if kind != "folder":
+        check_file(path, what="--eval-data")
+    if kind == "npz" and not zipfile.is_zipfile(path):
         raise UsageError(
-            f"--eval-data {path}: expected an npz (x uint8 NHWC, y), a tar or a folder of images"
+            f"--eval-data {path}: is no npz by its content; expected an npz (x uint8 NHWC, y), a"
+            " tar or a folder of images"
         )
 
 

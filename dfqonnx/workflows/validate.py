@@ -30,7 +30,7 @@ from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
-from dfqonnx.workflows.preflight import check_validation
+from dfqonnx.workflows.preflight import check_validation, verify_data
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images, resolve_inputs
 
 
@@ -44,6 +44,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     """
     progress = RecordingProgress(progress or SilentProgress())
     check_validation(config)
+    verify_data(config.eval_data, config.images)
     metadata = read_metadata(config.student)
     model = open_model(
         config.teacher, image_size=config.image_size or recorded_image_size(metadata)

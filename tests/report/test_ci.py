@@ -141,7 +141,7 @@ def test_every_gate_that_is_not_kept_becomes_an_annotation() -> None:
 def test_annotations_stay_on_one_line_whatever_names_hold() -> None:
     line = next(iter(format_annotations(NASTY)))
     assert "\n" not in line
-    assert line.endswith("::50 %25 of%0Anodes, or: more\ud800")
+    assert line.endswith("::50 %25 of%0Anodes, or: more\\ud800")
 
 
 def test_summary_and_outputs_are_appended_where_the_runner_wants_them(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dfqonnx.data.npz_file import read_arrays
+from dfqonnx.errors import UsageError
 from dfqonnx.report.sections import HeldOutClasses
 
 MAX_EXACT_SIDE, THUMBNAIL_SIDE = 64, 96  # larger images than the first are scaled to the second
@@ -53,9 +55,8 @@ def load_pixels(folder: Path) -> Pixels | None:
     """Return the images of an output folder, (N, H, W, C); None when they are missing."""
     path = folder / "synthetic" / "images.npz"
     try:
-        with np.load(path, allow_pickle=False) as found:
-            pixels = np.asarray(found["x"])
-    except (OSError, ValueError, KeyError):
+        pixels = read_arrays(path, ("x",), flag="images")["x"]
+    except UsageError:
         return None
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 

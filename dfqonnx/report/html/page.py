@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.foreign_text import MAX_LINE, visible
 from dfqonnx.report.html.chart_set import NO_CHARTS, draw_charts
 from dfqonnx.report.html.images import (
     MAX_EXACT_SIDE,
@@ -111,6 +112,7 @@ def render_template(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
+        finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -127,6 +129,13 @@ def render_template(template: str, **values: Any) -> str:
     return environment.get_template(template).render(
         **values, policy=policy, style=style, script=script, version=__version__
     )
+
+
+def _finalize(value: Any) -> Any:
+    """Return a value as the page shows it; pictures, style and script stay whole."""
+    if type(value) is not str or value.startswith("data:image/"):
+        return value
+    return "\n".join(visible(line, most=MAX_LINE) for line in value.splitlines())
 
 
 def _gallery(report: Report, pixels: NDArray[np.uint8] | None) -> Gallery | None:

@@ -8,9 +8,9 @@ an npz of the arrays of generators that were trained before, as a run leaves it.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.registry import Registry
+from dfqonnx.data.npz_file import list_arrays, read_arrays
 from dfqonnx.errors import UsageError
 
 MEAN, DEVIATION = 0.47, 0.25  # of photographs' pixels, 0..1
@@ -103,13 +104,10 @@ def load_checkpoint(path: str, networks: Sequence[nn.Module]) -> None:
         UsageError: no such file, or one of other networks.
     """
     where = f"synthesis.generator.checkpoint {path}"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UsageError(f"{where}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise UsageError(f"{where}: not an npz of a generator ({error})") from None
+    if not Path(path).is_file():
+        raise UsageError(f"{where}: no such file")
+    flag = "synthesis.generator.checkpoint"
+    arrays = read_arrays(Path(path), list_arrays(Path(path), flag=flag), flag=flag)
     for index, network in enumerate(networks):
         own = network.state_dict()
         found = {name: arrays.pop(f"{index}.{name}", None) for name in own}

@@ -1,0 +1,77 @@
+"""Evaluation data that are damaged or hostile: read whole, or refused with a UsageError."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dfqonnx.data.labeled import load_eval_data, verify_eval_data
+from dfqonnx.data.unlabeled import open_images, verify_images
+from dfqonnx.errors import UsageError
+from tests.fuzz.damage import SIDE, damaged
+
+GROWTH = 400 * 2**20  # bytes: a picture of 67 million pixels, and Python's own
+SECONDS = 20.0
+SIZE = (SIDE, SIDE, 3)
+
+
+def outcome(path: Path) -> str:
+    """Read `path` as every command does; `fine`, or the message of the refusal."""
+    try:
+        verify_eval_data(path)
+        data = load_eval_data(path, SIZE, 4)
+        for _ in data.batches():
+            pass
+    except UsageError as error:
+        return str(error)
+    return "fine"
+
+
+def as_unlabeled(path: Path) -> None:
+    """The same as images without labels."""
+    try:
+        verify_images(path)
+        images, count = open_images(path, SIZE)
+        images.read(0, count)
+    except UsageError:
+        pass
+
+
+def sweep(seeds: range, place: Path) -> dict[str, int]:
+    """Read every seed's data; count what was fine and what was refused."""
+    process, counts = psutil.Process(), {"fine": 0, "refused": 0}
+    start = process.memory_info().rss
+    for seed in seeds:
+        folder = place / str(seed)
+        folder.mkdir()
+        path, what = damaged(seed, folder)
+        began = time.monotonic()
+        said = outcome(path)
+        if path.is_dir() or path.suffix == ".npz":
+            as_unlabeled(path)
+        where = f"seed {seed} ({what})"
+        assert time.monotonic() - began < SECONDS, where
+        assert process.memory_info().rss - start < GROWTH, where
+        counts["fine" if said == "fine" else "refused"] += 1
+        if said != "fine":
+            assert str(path) in said, f"{where}: {said}"
+            assert len(said) < 2000, where
+            assert "\n" not in said, f"{where}: {said}"
+        shutil.rmtree(folder)
+    return counts
+
+
+def test_damaged_data_are_refused_with_their_name(tmp_path: Path) -> None:
+    counts = sweep(range(96), tmp_path)
+    assert counts["refused"] > 48  # most damage is seen
+    assert counts["fine"] > 5  # and a flipped pixel is none
+
+
+@pytest.mark.slow
+def test_five_hundred_damaged_files_are_refused_with_their_name(tmp_path: Path) -> None:
+    counts = sweep(range(96, 600), tmp_path)
+    assert counts["refused"] > 250
