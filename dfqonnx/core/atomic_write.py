@@ -4,34 +4,38 @@ A rename within a folder is atomic. `atomic_files` writes beside the final names
 to disk and renames in the order given, so that a file which names another comes last. On any
 failure, interruption included, the hidden files are removed and what was there before stays.
 
-`atomic_folder` writes into a staging folder:
+`atomic_folder` writes into a staging folder, a hidden sibling, or inside a folder that is there and
+cannot be exchanged as a whole (`core/replace_folder.py`). A folder with other people's files is
+refused by `check_out` before anything slow.
 
-- where there is no folder of that name yet, the staging folder is a hidden sibling and is renamed;
-- in a folder that dfqonnx wrote before, or an empty one (a mounted volume, say), the staging folder
-  lies inside: the old `report.json` goes first, each file is replaced by a rename, and the new
-  `report.json` comes last, so that a folder without it is not complete;
-- a folder with other people's files is refused by `check_out` before anything slow.
-
-A process that is killed leaves at most what is hidden; the next `atomic_folder` there removes it.
+A process that is killed leaves at most what is hidden; the next writer there removes it
+(`core/staging.py`).
 """
 
 from __future__ import annotations
 
 import errno
-import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+from filelock import FileLock
 
+from dfqonnx.core.replace_folder import (
+    can_exchange,
+    exchange,
+    finish,
+    flush,
+    flush_tree,
+    move_in,
+    read_report,
+)
+from dfqonnx.core.staging import LOCK, STAGING, is_ours, remove, staging_folder
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
-STAGING = ".dfqonnx-partial"  # what hidden names begin with
-MARKER = "report.json"
+LOCK_SECONDS = 60.0  # that another run may take to put its result in place
 
 
 def check_writable(folder: Path, *, out: Path) -> None:
@@ -46,7 +50,7 @@ def check_writable(folder: Path, *, out: Path) -> None:
     if not home.is_dir():
         raise UsageError(f"--out {out}: {home} is a file, not a folder")
     try:
-        Path(tempfile.mkdtemp(prefix=STAGING, dir=home)).rmdir()
+        Path(tempfile.mkdtemp(prefix=f"{STAGING}-", dir=home)).rmdir()
     except OSError as error:
         raise EnvironmentProblem(
             f"--out {out}: {home} is not writable ({error.strerror}); choose another --out"
@@ -67,32 +71,30 @@ def check_file_out(out: Path) -> None:
 
 @contextmanager
 def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a hidden name for every path; on a clean exit what was written there stands at `paths`.
+    """Yield a hidden place for every path; on a clean exit what is written there is at `paths`.
 
-    Missing folders are made. A file is replaced, and a folder replaces an empty folder.
+    All paths are in one folder, which is made where it is missing. A file is replaced, and a folder
+    replaces an empty folder.
 
     Raises:
         UsageError: a folder stands where a file is to be.
         EnvironmentProblem: the disk is full or fails, or the place is not writable.
     """
-    places = tuple(path.with_name(f"{STAGING}-{os.getpid()}-{path.name}") for path in paths)
-    path = paths[0]
+    path, home = paths[0], paths[0].parent
     try:
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        yield places
-        for place in places:
-            _flush(place)
-        for path, place in zip(paths, places, strict=True):
-            if place.is_dir() and path.is_dir():
-                path.rmdir()
-            place.replace(path)
-        _flush(path.parent)
+        home.mkdir(parents=True, exist_ok=True)
+        with staging_folder(home) as staging:
+            places = tuple(staging / path.name for path in paths)
+            yield places
+            for place in places:
+                flush(place)
+            for path, place in zip(paths, places, strict=True):
+                if place.is_dir() and path.is_dir():
+                    path.rmdir()
+                place.replace(path)
+            flush(home)
     except OSError as error:
         raise _explain(error, path) from None
-    finally:
-        for place in places:
-            _remove(place)
 
 
 @contextmanager
@@ -110,6 +112,7 @@ def check_out(out: Path) -> None:
         EnvironmentProblem: it, or the nearest folder above it, is not writable.
     """
     if out.is_dir():
+        finish(out)
         _refuse_foreign(out)
     elif out.exists() or out.is_symlink():
         raise UsageError(f"--out {out}: is a file; give the name of a folder")
@@ -122,88 +125,41 @@ def atomic_folder(out: Path) -> Iterator[Path]:
 
     `out` must have passed `check_out`.
     """
-    inside = out.is_dir()
+    out = out.absolute()
+    if out.is_dir():
+        finish(out)
+    inside = out.is_dir() and not can_exchange(out)
     home = out if inside else out.parent
     home.mkdir(parents=True, exist_ok=True)
-    _sweep(home)
-    staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}-{os.getpid()}-", dir=home))
-    staging.chmod(0o755)  # mkdtemp keeps others out; the result is an ordinary folder
-    try:
+    with staging_folder(home) as staging:
         yield staging
         if inside:
-            _replace(staging, out)
-        else:
-            staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            move_in(staging, out)
+            return
+        flush_tree(staging)
+        with FileLock(home / LOCK, timeout=LOCK_SECONDS):
+            if out.is_dir() and not exchange(staging, out):
+                _move_across(staging, out)
+            elif staging.is_dir() and not out.exists():
+                staging.rename(out)
+            remove(home / LOCK)
+
+
+def _move_across(staging: Path, out: Path) -> None:
+    """Move a finished folder into one that appeared, or that could not be exchanged."""
+    with staging_folder(out) as place:
+        for entry in staging.iterdir():
+            shutil.move(entry, place / entry.name)
+        move_in(place, out)
 
 
 def _refuse_foreign(out: Path) -> None:
-    names = [path.name for path in out.iterdir() if not path.name.startswith(STAGING)]
-    if names and not _report(out).get("schema", "").startswith("dfqonnx.report/"):
+    names = [path.name for path in out.iterdir() if not is_ours(path.name)]
+    if names and not str(read_report(out).get("schema", "")).startswith("dfqonnx.report/"):
         raise UsageError(
             f"--out {out}: holds files that dfqonnx did not write ({sorted(names)[0]}, ...); "
             "choose an empty or new folder"
         )
-
-
-def _report(out: Path) -> dict[str, str]:
-    try:
-        content = json.loads((out / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _replace(staging: Path, out: Path) -> None:
-    """Move every entry of `staging` to `out`, the marker last; drop what only the old run had."""
-    before = _report(out).get("files", ())
-    (out / MARKER).unlink(missing_ok=True)
-    fresh = sorted(staging.iterdir(), key=lambda path: path.name == MARKER)
-    written = {str(p.relative_to(staging)) for p in staging.rglob("*") if p.is_file()}
-    for name in before:
-        stale = out / name
-        if (
-            name not in written
-            and stale.is_file()
-            and stale.resolve().is_relative_to(out.resolve())
-        ):
-            stale.unlink()
-    for path in fresh:
-        if path.is_dir():
-            shutil.rmtree(out / path.name, ignore_errors=True)
-        os.replace(path, out / path.name)
-
-
-def _sweep(home: Path) -> None:
-    """Remove staging folders of processes that are gone."""
-    for left in home.glob(f"{STAGING}-*-*"):
-        owner = left.name.removeprefix(f"{STAGING}-").split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            _remove(left)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder where there is one."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Bring a file's bytes, or the renames within a folder, to disk."""
-    if not path.is_dir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-        return
-    with suppress(OSError):  # not every file system can do it for a folder
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _explain(error: OSError, path: Path) -> EnvironmentProblem | UsageError:
