@@ -34,7 +34,7 @@ from realdata.task import (
     RealInputs,
     Task,
     find,
-    output_sqnr,
+    output_levels,
     shorten,
 )
 from realdata.tasks import ORDER, read_tasks, run_file
@@ -42,7 +42,6 @@ from tables.records import replace_text
 
 from dfqonnx.runtime.latency import measure_latency
 
-SQNR = "SQNR dB"
 FEW = 4  # inputs of a fold's part in a trial
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -158,7 +157,7 @@ def measure(task: Task, args: argparse.Namespace) -> Iterator[Record]:
             common,
             figures=truth(outputs)
             | task.fidelity(teacher, outputs)
-            | {SQNR: output_sqnr(teacher, outputs)},
+            | {"SQNR dB": output_levels(teacher, outputs)["SQNR"]},
             seconds=made.seconds,
             size=made.files[0].stat().st_size / (args.shared / "models" / task.file).stat().st_size,
             calibrated=made.calibrated,

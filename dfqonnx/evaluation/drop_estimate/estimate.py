@@ -72,9 +72,11 @@ def estimate_drop(
     if not inputs.is_image:
         return Estimate(reason="the model reads no image")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
-    name = _find_scores(pair[0], inputs)
-    if name is None:
+    name, classes = _find_scores(pair[0], inputs)
+    if not classes:
         return Estimate(reason="no output holds classes")
+    if refusal := _explain_class_count(classes):
+        return Estimate(reason=refusal)
     pixels = np.concatenate(list(make_fixed_images(inputs.image_size).values()))
     fixed = [_run(session, name, pixels, inputs) for session in pair]
     if real is None:
@@ -121,12 +123,8 @@ def estimate_from_outputs(
 
 def _explain_refusal(fixed: Outputs, outputs: list[Outputs]) -> str:
     """Return why there can be no estimate from these outputs; empty where there can."""
-    classes = fixed.shape[1]
-    if not FEWEST_CLASSES <= classes <= MOST_CLASSES:
-        return (
-            f"{classes} classes; the calibration has networks of 10 to 1,000, and the estimate"
-            f" reaches from {FEWEST_CLASSES} to {MOST_CLASSES:,}"
-        )
+    if refusal := _explain_class_count(fixed.shape[1]):
+        return refusal
     if not all(np.isfinite(part).all() for part in (fixed, *outputs)):
         return "an output is not finite"
     if len(np.unique(fixed.argmax(1))) < 2:
@@ -134,11 +132,22 @@ def _explain_refusal(fixed: Outputs, outputs: list[Outputs]) -> str:
     return ""
 
 
-def _find_scores(session: Session, inputs: InputFormat) -> str | None:
-    """Return the first output that holds classes."""
+def _explain_class_count(classes: int) -> str:
+    """Return why a network of so many classes cannot be estimated; empty where it can."""
+    if FEWEST_CLASSES <= classes <= MOST_CLASSES:
+        return ""
+    return (
+        f"{classes} classes; the calibration has networks of 10 to 1,000, and the estimate"
+        f" reaches from {FEWEST_CLASSES} to {MOST_CLASSES:,}"
+    )
+
+
+def _find_scores(session: Session, inputs: InputFormat) -> tuple[str, int]:
+    """Return the first output that holds classes, and how many; an empty name without one."""
     x = inputs.to_tensor(np.zeros((1, *inputs.image_size), np.uint8))
     found = session.run_batched({session.inputs[0].name: x})
-    return next((name for name, value in found.items() if output_kind(value) == "classes"), None)
+    scores = ((name, v.shape[1]) for name, v in found.items() if output_kind(v) == "classes")
+    return next(scores, ("", 0))
 
 
 def _run(session: Session, output: str, pixels: Pixels, inputs: InputFormat) -> Outputs:

@@ -15,10 +15,10 @@ The first whose result ONNX Runtime loads and runs, and that is smaller than the
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,17 +119,18 @@ def quantize_with_data(
     size: tuple[int, int] | None,
 ) -> None:
     """Quantize `model` on `feeds`, each (1, ...), as the network reads them; write `out`."""
-    name = Session(model).inputs[0].name
+    name, model, out = Session(model).inputs[0].name, model.resolve(), out.resolve()
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
-        PREPARATIONS[found.needed](model, ready, size)
-        _quantize(ready, out, FeedReader(name, feeds), method)
+        with contextlib.chdir(folder):  # symbolic shape inference leaves a model where it runs
+            PREPARATIONS[found.needed](model, ready, size)
+            _quantize(ready, out, FeedReader(name, feeds), method)
 
 
 def _quantize(ready: Path, out: Path, reader: FeedReader, method: str) -> None:
     count = len(reader)
     held = max(n for n in range(1, min(HELD, count) + 1) if count % n == 0)
-    with redirect_stdout(io.StringIO()):  # histograms are announced there
+    with contextlib.redirect_stdout(io.StringIO()):  # histograms are announced there
         quantize_static(
             str(ready),
             str(out),

@@ -108,24 +108,6 @@ def imagenet_reader(
     return read
 
 
-def array_reader(
-    inputs: Preprocessing, shape: tuple[int, int, int], file: str
-) -> Callable[[Path], RealInputs]:
-    """Return what reads an npz of labeled images for a network of `shape`."""
-
-    def read(data: Path) -> RealInputs:
-        with np.load(find(data / file)) as content:
-            pixels, labels = content["x"], content["y"]
-        form = InputFormat(inputs, shape)
-
-        def feed(place: int) -> Feed:
-            return form.to_tensor(pixels[place : place + 1])
-
-        return RealInputs(count=len(pixels), feed=feed, facts=labels)
-
-    return read
-
-
 def top1(real: RealInputs, places: Sequence[int], outputs: Outputs) -> Figures:
     """Return the share of the labels that are hit, in percent."""
     return {"top-1": float(100 * (first(outputs).argmax(1) == real.facts[list(places)]).mean())}

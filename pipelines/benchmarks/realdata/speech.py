@@ -1,10 +1,6 @@
 """A network that scores speech: sentences spoken by espeak-ng, spoilt in several ways.
 
-The network reads log-mel features of 9 s at 16 kHz, as its authors' script makes them: frames of
-321 samples every 160 (periodic Hann window, zeros beyond both ends), power, 120 triangular bands of
-equal area that are evenly spaced on Slaney's mel scale from 0 to 8 kHz; decibels below the clip's
-loudest entry, none under -80; (x + 40) / 40: (900, 120) values in -1 .. 1. Slaney's scale is
-linear below 1 kHz (15 mel) and logarithmic above, 27 steps for a factor of 6.4.
+The network reads the log-mel features of `speech_quality.py`, (900, 120) for 9 s at 16 kHz.
 
 Calibration and test clips have no sentence, no voice and no kind of damage's random numbers in
 common. Damage: white or pink noise, hum, another speaker, a telephone's band, clipping, a room's
@@ -24,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from realdata.task import Absent, Feed, Figures, Fold, Outputs, RealInputs, Task, first
-from scipy.signal import butter, fftconvolve, get_window, resample_poly, sosfilt
+from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
+from speech_quality import RATE, log_mel
 
-RATE, SECONDS = 16_000, 9
-FRAME, HOP, BANDS = 321, 160, 120
+SECONDS = 9
 CALIBRATION, TEST = 100, 60
 Sound = NDArray[np.float64]  # (samples,)
 SENTENCES = (
@@ -59,36 +55,6 @@ VOICES = (
     ("en-gb-x-rp+m2", "en-gb-x-rp+f4", "en-us-nyc+m7", "en-gb-x-gbclan+f5", "en-us-nyc+f5"),
 )
 DAMAGE = ("none", "white", "pink", "hum", "speaker", "telephone", "clipping", "echo")
-
-
-def mel_to_hertz(mel: NDArray[np.floating]) -> Sound:
-    """Return Hertz of Slaney's mel."""
-    above = 1000 * 6.4 ** ((mel - 15) / 27)
-    return np.where(mel < 15, mel * 200 / 3, above)
-
-
-def hertz_to_mel(hertz: float) -> float:
-    """Return Slaney's mel of Hertz."""
-    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * float(np.log(hertz / 1000) / np.log(6.4))
-
-
-@cache
-def mel_bands() -> NDArray[np.float64]:
-    """Return the weights of the bands, (BANDS, bins)."""
-    bins = np.fft.rfftfreq(FRAME, 1 / RATE)  # (B,)
-    edges = mel_to_hertz(np.linspace(0, hertz_to_mel(RATE / 2), BANDS + 2))  # (BANDS + 2,)
-    low, mid, high = (edges[k : k + BANDS, None] for k in range(3))
-    rising, falling = (bins - low) / (mid - low), (high - bins) / (high - mid)
-    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low))
-
-
-def features(sound: Sound) -> Feed:
-    """Return the network's input, (1, 900, 120), of 9 s of sound."""
-    padded = np.pad(sound, FRAME // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]  # (T, FRAME)
-    power = np.square(np.abs(np.fft.rfft(frames * get_window("hann", FRAME)))) @ mel_bands().T
-    decibels = 10 * np.log10(np.maximum(power, 1e-10) / max(float(power.max()), 1e-10))
-    return np.asarray((np.maximum(decibels, -80) + 40) / 40, np.float32)[None]
 
 
 def speak(text: str, voice: str, speed: int) -> Sound:
@@ -155,7 +121,8 @@ def clips(part: int, count: int) -> tuple[Feed, ...]:
         kind, ratio = DAMAGE[k % len(DAMAGE)], float(rng.uniform(0, 30))
         level = 10 ** float(rng.uniform(-1.5, 0)) / max(float(np.abs(sound).max()), 1e-9)
         heard = spoil(sound, other, kind=kind, ratio=ratio, rng=rng) * level
-        found.append(features(np.round(np.clip(heard, -1, 1) * 2**15) / 2**15))
+        rounded = np.round(np.clip(heard, -1, 1) * 2**15) / 2**15
+        found.append(log_mel(rounded).astype(np.float32)[None])
     return tuple(found)
 
 

@@ -114,11 +114,12 @@ def first(outputs: Outputs) -> Array:
     return np.concatenate([each[0] for each in outputs])
 
 
-def output_sqnr(teacher: Outputs, student: Outputs) -> float:
-    """Return the signal-to-noise ratio of the worst output, in dB, at most `LOUDEST`.
+def output_levels(teacher: Outputs, student: Outputs) -> Figures:
+    """Return `SQNR`, `signal` and `noise` of the worst output, in dB; SQNR is at most `LOUDEST`.
 
     The signal is what varies over the inputs, sum (t - mean t)^2 with the mean of every place over
-    all inputs: power that is there whatever the input tells nothing of it.
+    all inputs: power that is there whatever the input tells nothing of it. Both levels are means
+    over the entries of the output.
     """
     found = []
     for k in range(len(teacher[0])):
@@ -126,10 +127,10 @@ def output_sqnr(teacher: Outputs, student: Outputs) -> float:
             np.concatenate([each[k] for each in part]).astype(np.float64)
             for part in (teacher, student)
         )
-        signal = float(np.square(t - t.mean(0)).sum())
-        noise = float(np.square(t - s).sum())
-        found.append(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
-    return float(min(LOUDEST, *found))
+        powers = np.square(t - t.mean(0)).mean(), np.square(t - s).mean()
+        signal, noise = (10 * float(np.log10(max(float(power), 1e-30))) for power in powers)
+        found.append({"SQNR": min(LOUDEST, signal - noise), "signal": signal, "noise": noise})
+    return min(found, key=lambda levels: levels["SQNR"])
 
 
 def by_name(tasks: Sequence[Task]) -> Mapping[str, Task]:

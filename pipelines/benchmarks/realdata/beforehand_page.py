@@ -1,0 +1,230 @@
+"""The page of `beforehand.py`: what was told of a student beforehand, and what real inputs show."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from realdata.task import Figures
+from scipy.stats import spearmanr
+from tables.figures import line
+from tables.records import replace_text
+from tables.runs import DASH
+
+from dfqonnx.evaluation.drop_estimate.regression import cross_validate, shipped_predictions
+
+FEWEST, FEWEST_NETWORKS = 4, 4
+COVERAGE = 0.9
+PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {  # of figures on fixed and on real inputs
+    "classes": (("agreement", "agreement"), ("SQNR", "SQNR"), ("SQNR", "agreement")),
+    "boxes": (
+        ("fidelity mAP", "fidelity mAP"),
+        ("SQNR", "SQNR"),
+        ("SQNR", "fidelity mAP"),
+    ),
+    "masks": (("mIoU", "mIoU"), ("SQNR", "SQNR"), ("SQNR", "mIoU")),
+    "images": (("PSNR", "PSNR"), ("SQNR", "SQNR")),
+    "text": (("same steps", "same steps"), ("SQNR", "SQNR"), ("SQNR", "same characters")),
+    "values": (("MAE", "MAE"), ("SQNR", "SQNR")),
+}
+HEAD = """# What is told beforehand, and what real inputs show
+
+Made by `python pipelines/benchmarks/beforehand.py`; edit nothing by hand, `beforehand.jsonl` holds a line for each student.
+
+Students of every network that real inputs are at hand for, good ones and bad ones (`pipelines/benchmarks/realdata/students.py`), against their float files:
+on the fixed synthetic inputs that `dfqonnx validate` has, and on real inputs. All figures but the last column of the last table compare the two files and
+need no label. SQNR is that of the worst output, over what varies with the input.
+
+"""  # noqa: E501
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One student."""
+
+    network: str
+    student: str
+    kind: str
+    tested: int  # real inputs
+    fixed: Figures  # against the float model on the fixed synthetic inputs
+    real: Figures  # the same on real inputs
+    lost: Figures = field(default_factory=dict)  # of the task's own figures, by labels
+    seconds: float = 0.0
+    estimate: float | None = None  # of the drop, in points
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is the only record of."""
+        return self.network, self.student
+
+
+def read(path: Path) -> list[Told]:
+    """Read records, one JSON line each; a file that is not there has none.
+
+    Raises:
+        SystemExit: a line is no record.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found.append(Told(**json.loads(text)))
+        except (ValueError, TypeError) as error:
+            raise SystemExit(f"{path}:{number}: no record of a student: {error}") from None
+    return found
+
+
+def write(path: Path, records: Iterable[Told]) -> None:
+    """Write records, one JSON line each; of two of one student the last stays."""
+    latest = {record.key: record for record in records}
+    kept = sorted(latest.values(), key=lambda record: (record.kind, record.key))
+    replace_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in kept))
+
+
+def correlate(records: Sequence[Told], first: str, second: str) -> float | None:
+    """Return Spearman's rank correlation of a figure on fixed inputs with one on real inputs.
+
+    None where fewer than `FEWEST` students have both, or one of them never changes.
+    """
+    known = [r for r in records if first in r.fixed and second in r.real]
+    told, true = [r.fixed[first] for r in known], [r.real[second] for r in known]
+    if len(known) < FEWEST or len(set(told)) < 2 or len(set(true)) < 2:
+        return None
+    return float(spearmanr(told, true).statistic)
+
+
+def held_out(records: Sequence[Told]) -> list[tuple[Told, float, float]]:
+    """Return every student with the ends of its 90 % interval of SQNR on real inputs, in dB.
+
+    SQNR on real inputs = a + b SQNR on fixed ones, fitted without the student's network; the half
+    width is the `COVERAGE` quantile of the errors on networks left out of a fit of the others.
+    """
+    found = []
+    for name in sorted({r.network for r in records}):
+        rest = [r for r in records if r.network != name]
+        line_of, half = fit_line(rest), half_width(rest)
+        for record in (r for r in records if r.network == name):
+            middle = line_of[0] + line_of[1] * record.fixed["SQNR"]
+            found.append((record, middle - half, middle + half))
+    return found
+
+
+def fit_line(records: Sequence[Told]) -> tuple[float, float]:
+    """Return a and b of the least squares line from SQNR on fixed inputs to SQNR on real ones."""
+    b, a = np.polyfit([r.fixed["SQNR"] for r in records], [r.real["SQNR"] for r in records], 1)
+    return float(a), float(b)
+
+
+def half_width(records: Sequence[Told]) -> float:
+    """Return the half width of the interval, from errors on networks left out one by one."""
+    errors: list[float] = []
+    for name in {r.network for r in records}:
+        a, b = fit_line([r for r in records if r.network != name])
+        own = [r for r in records if r.network == name]
+        errors += [abs(r.real["SQNR"] - a - b * r.fixed["SQNR"]) for r in own]
+    place = min(len(errors), math.ceil(COVERAGE * (len(errors) + 1)))
+    return sorted(errors)[place - 1]
+
+
+def explain(record: Told) -> str:
+    """Return which of the two levels makes real inputs worse than the fixed ones."""
+    signal, noise = (record.real[name] - record.fixed[name] for name in ("signal", "noise"))
+    if noise >= -signal:
+        return f"real inputs drive what the fixed do not: the error is {noise:.0f} dB stronger"
+    return f"the output varies {-signal:.0f} dB less on real inputs than on the fixed ones"
+
+
+def render(records: Sequence[Told], untold: Mapping[str, str]) -> str:
+    """Return the page."""
+    by_kind = {kind: [r for r in records if r.kind == kind] for kind in PAIRS}
+    parts = [HEAD, *_correlations(by_kind), _classifiers(), *_intervals(records)]
+    columns = ("network", "student", "fixed inputs", "real inputs", "lost by labels")
+    parts += ["\n## All students\n\n", line(columns), line(["---"] * len(columns))]
+    for told in records:
+        shown = (_show(told.fixed, told.kind), _show(told.real, told.kind), _list(told.lost))
+        parts.append(line((told.network, told.student, *shown)))
+    parts += ["\n## Networks without real inputs\n\n"]
+    parts += [
+        f"- {name}: {why}; nothing can be told of them here\n" for name, why in untold.items()
+    ]
+    return "".join(parts)
+
+
+def _correlations(by_kind: Mapping[str, Sequence[Told]]) -> Iterator[str]:
+    columns = ("kind", "networks", "students", "figure", "all students", "within each network")
+    yield "## Rank correlation of fixed and real inputs (Spearman)\n\n"
+    yield line(columns) + line(["---"] * len(columns))
+    for kind, records in by_kind.items():
+        networks = list(dict.fromkeys(r.network for r in records))
+        for first, second in PAIRS[kind] if records else ():
+            own = [
+                correlate([r for r in records if r.network == name], first, second)
+                for name in networks
+            ]
+            name = first if first == second else f"{first}, real {second}"
+            found = correlate(records, first, second)
+            cells = (kind, ", ".join(networks), str(len(records)), name, _round(found))
+            yield line((*cells, ", ".join(map(_round, own))))
+
+
+def _classifiers() -> str:
+    """Return how the estimated drop does on its own table, every network left out in turn."""
+    found = shipped_predictions("fixed")
+    facts = cross_validate(found)
+    over = [each for each in found if each.student.drop > each.high]
+    columns = ("network", "student", "told, points", "90 % interval", "true drop")
+    rows = [
+        line((e.student.network, e.student.student, f"{e.value:.2f}",
+              f"{e.low:.2f} to {e.high:.2f}", f"{e.student.drop:.2f}"))
+        for e in over
+    ]  # fmt: skip
+    return (
+        "\n## Top-1 of classifiers\n\n"
+        f"The estimate of the drop (`docs/estimate.md`) on its own {facts.students} students of"
+        f" {facts.networks} networks, each network left out: rank correlation"
+        f" {facts.rank_correlation:.2f}, {100 * facts.coverage:.0f} % inside the 90 % interval."
+        f" Students that lost more than the interval said: {len(over)}.\n\n"
+        + line(columns) + line(["---"] * len(columns)) + "".join(rows)
+    )  # fmt: skip
+
+
+def _intervals(records: Sequence[Told]) -> Iterator[str]:
+    yield "\n## SQNR on real inputs, told from the fixed ones\n\n"
+    networks = {r.network for r in records}
+    if len(networks) < FEWEST_NETWORKS:
+        yield f"{len(networks)} networks are too few to leave one out.\n"
+        return
+    found = held_out(records)
+    inside = sum(low <= told.real["SQNR"] <= high for told, low, high in found) / len(found)
+    widths = [(high - low) / 2 for _, low, high in found]
+    yield (
+        f"{len(found)} students of {len(networks)} networks, each network left out of the line that"
+        f" is fitted to the others: {100 * inside:.0f} % inside the 90 % interval, which is"
+        f" +- {min(widths):.1f} to {max(widths):.1f} dB wide.\n\nOver-stated by more than that:\n\n"
+    )
+    for told, low, high in found:
+        real = told.real["SQNR"]
+        if real < low:
+            said = f"{low:.1f} to {high:.1f} dB told, {real:.1f} dB true"
+            yield f"- {told.network}, {told.student}: {said}: {explain(told)}\n"
+
+
+def _show(figures: Figures, kind: str) -> str:
+    names = dict.fromkeys(name for pair in PAIRS[kind] for name in pair)
+    return _list({name: figures[name] for name in names if name in figures})
+
+
+def _list(figures: Figures) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items()) or DASH
+
+
+def _round(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"

@@ -1,0 +1,73 @@
+"""What is told beforehand against real inputs: the statistics of the page, worked out by hand."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def page(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(root / "pipelines" / "benchmarks")
+    return importlib.import_module("realdata.beforehand_page")
+
+
+def student(page: Any, network: str, fixed: float, real: float, **more: float) -> Any:
+    levels = {"signal": 0.0, "noise": -real, "SQNR": real}
+    return page.Told(
+        network=network, student=f"{fixed:g}", kind="images", tested=8,
+        fixed={"SQNR": fixed, "PSNR": fixed, "signal": 0.0, "noise": -fixed},
+        real={"PSNR": real} | levels | more,
+    )  # fmt: skip
+
+
+def test_ranks_are_spearmans(page: Any) -> None:
+    pairs = [(1, 2), (2, 1), (3, 4), (4, 3), (5, 5)]
+    found = page.correlate([student(page, "a", *pair) for pair in pairs], "PSNR", "PSNR")
+    # 1 - 6 sum d^2 / (n (n^2 - 1)), four differences of one
+    assert found == pytest.approx(1 - 6 * 4 / (5 * 24), rel=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [[(1, 1), (2, 2), (3, 3)], [(1, 1), (2, 1), (3, 1), (4, 1)]])
+def test_too_few_students_or_equal_ones_have_no_rank_correlation(
+    page: Any, pairs: list[tuple[float, float]]
+) -> None:
+    assert page.correlate([student(page, "a", *pair) for pair in pairs], "SQNR", "SQNR") is None
+
+
+def test_a_network_off_the_line_of_the_others_is_over_stated_by_its_distance(page: Any) -> None:
+    told = [
+        student(page, name, x, x + 3 + e)
+        for name, e in (("a", 0.5), ("b", -0.5), ("c", 0.5), ("d", -0.5))
+        for x in (10.0, 20.0, 30.0)
+    ]
+    odd = [student(page, "odd", x, x - 20) for x in (10.0, 20.0)]
+    found = {r.key: (low, high) for r, low, high in page.held_out([*told, *odd])}
+    # the other four give real = 3 + fixed. Without "a" that line is 3 - 1/6 + fixed, off by 2/3
+    low, high = found["odd", "10"]
+    assert (low + high) / 2 == pytest.approx(13.0, abs=1e-9)
+    assert (high - low) / 2 == pytest.approx(2 / 3, abs=1e-9)
+    text = page.render([*told, *odd], {"net.onnx": "no sound at hand"})
+    assert "- odd, 10: 12.3 to 13.7 dB told, -10.0 dB true: " in text
+    assert "- net.onnx: no sound at hand" in text
+
+
+def test_the_reason_is_the_level_that_changed_most(page: Any) -> None:
+    louder = student(page, "a", 20, 10)
+    assert "the error is 10 dB stronger" in page.explain(louder)
+    quiet = replace(louder, real={"SQNR": 10.0, "signal": -9.0, "noise": -19.0})
+    assert (
+        page.explain(quiet) == "the output varies 9 dB less on real inputs than on the fixed ones"
+    )
+
+
+def test_records_come_back_as_they_were_and_the_last_of_a_student_stays(
+    page: Any, tmp_path: Path
+) -> None:
+    first, second = student(page, "a", 1, 2), student(page, "a", 1, 3)
+    page.write(tmp_path / "told.jsonl", [first, second])
+    assert page.read(tmp_path / "told.jsonl") == [second]
