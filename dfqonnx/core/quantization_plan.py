@@ -41,6 +41,8 @@ class ActivationQuantizer:
             that the Clip is written as a Relu.
         role: `input`, `residual` (operand of an elementwise node), `node-input` (feeds Conv, Gemm
             or MatMul), `classifier-input` or `output`.
+        unit: a real number that is a whole number of steps: the scale is `unit / k`. It is 3.0 in
+            front of a HardSwish, which is written with codes at -3 and 3; None leaves the scale.
         feature: whether the tensor closes a block (a residual sum, or an activation where there
             are no residuals); such tensors are what feature distillation compares.
         asymmetric: whether calibration chooses the code of real 0, so that both ends of the range
@@ -53,8 +55,15 @@ class ActivationQuantizer:
     consumers: tuple[str, ...] = ()
     clip_max: float | None = None
     role: str = "residual"
+    unit: float | None = None
     feature: bool = False
     asymmetric: bool = False
+
+    def steps(self, scale: float) -> int:
+        """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""
+        assert self.unit is not None
+        below = self.grid.zero_point - self.grid.lo
+        return int(min(max(1.0, np.rint(self.unit / scale)), below))
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,12 @@ def force_codes(
     proto: onnx.ModelProto,
     codes: tuple[CodeTensor, ...],
     shapes: Mapping[str, tuple[int, ...]],
+    *,
+    images: int,
 ) -> onnx.ModelProto:
     """Let the consumers of codes read graph inputs, see `feed_name`; return `proto`.
 
-    `shapes` has the shape of every code tensor, the batch axis included.
+    `shapes` has the shape of every code tensor for so many `images`, the batch axis included.
     """
     expose_codes(proto, codes)
     values = {code.value for code in codes}
@@ -113,7 +115,9 @@ def force_codes(
     dims = proto.graph.input[0].type.tensor_type.shape.dim
     batch = dims[0].dim_value or dims[0].dim_param or "N" if dims else "N"
     for code in codes:
-        shape = [batch, *shapes[code.value][1:]]
+        shape: list[int | str] = [batch, *shapes[code.value][1:]]
+        if shapes[code.value][:1] != (images,):  # rows of images, or images on another axis
+            shape = [f"{code.value}: axis {axis}" for axis in range(len(shape))]
         feed = helper.make_tensor_value_info(feed_name(code.value), code.dtype, shape)
         proto.graph.input.append(feed)
     return proto

@@ -149,7 +149,7 @@ def _run_all(
         reference: dict[str, Array] = {}
         if trained:
             names = {code.value: code.quantizer for code in sessions.codes}
-            torch = {value: trained[name][start : start + step] for value, name in names.items()}
+            torch = {value: _rows(trained[name], x, start, step) for value, name in names.items()}
             reference = sessions.run_forced(sessions.reference, part, torch, step)
         yield _BatchCodes(
             x=part,
@@ -159,6 +159,12 @@ def _run_all(
             trained=torch,
             reference=reference,
         )
+
+
+def _rows(codes: Array, x: NDArray[np.float32], start: int, step: int) -> Array:
+    """Return the codes of the images from `start` on, where an image may have several rows."""
+    each = len(codes) // len(x)
+    return codes[start * each : (start + step) * each]
 
 
 class _Sessions:
@@ -178,7 +184,8 @@ class _Sessions:
         del exposed  # a large model is in memory often enough
         names = [code.value for code in codes]
         found = self.written.run_batched({self.input: sample}, outputs=names)
-        forced = force_codes(proto, codes, {name: found[name].shape for name in names})
+        shapes = {name: found[name].shape for name in names}
+        forced = force_codes(proto, codes, shapes, images=len(sample))
         data = forced.SerializeToString()
         self._forced, self._provider = forced, provider
         self._reals: dict[str, str] = {}
@@ -227,4 +234,6 @@ class _Sessions:
         feeds = {self.input: x} | {feed_name(value): array for value, array in codes.items()}
         known = {port.name for port in session.inputs}
         feeds = {name: array for name, array in feeds.items() if name in known}
+        if session.batch is None or len(x) == session.batch:  # an image may have several rows
+            return session.run_whole(feeds, outputs)
         return session.run_batched(feeds, size=size, outputs=outputs)

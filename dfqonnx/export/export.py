@@ -18,6 +18,7 @@ from dfqonnx.errors import InternalError
 from dfqonnx.export.activations import insert_quantizer, insert_shared_quantizers
 from dfqonnx.export.first_conv_padding import missing_channels, pad_codes, pad_weight
 from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.export.hard_swish import write_hard_swishes
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.opset import choose_opset
@@ -72,6 +73,7 @@ def export(
     packed = any(target.packs(weight.grid, storage) for weight in plan.weights)
     _insert_activations(editor, plan, parameters, pack=packed)
     _insert_weights(editor, plan, parameters, storage)
+    write_hard_swishes(editor, plan, parameters)
     separate_nodes(editor, plan.isolated)
     restore(editor, model.contract)
     tidy(edited)

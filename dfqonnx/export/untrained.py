@@ -44,10 +44,14 @@ def set_untrained_parameters(
 def _set_activation(
     quantizer: ActivationQuantizer, value: NDArray[np.float32]
 ) -> ActivationParameters:
+    if quantizer.unit is not None:
+        value = np.maximum(value, -quantizer.unit)
     low, high = quantizer.grid.limits
     top = float(value.max(initial=0.0)) / high
     bottom = float(value.min(initial=0.0)) / low if low else 0.0
     scale = float(np.float32(max(top, bottom, _SMALLEST)))
+    if quantizer.unit is not None:
+        scale = float(np.float32(quantizer.unit / quantizer.steps(scale)))
     grid = quantizer.grid.below(quantizer.clip_max, scale)
     return ActivationParameters(scale, grid.zero_point, grid.lo, grid.hi)
 

@@ -130,8 +130,15 @@ class FakeQuantizer(nn.Module):
         self.zero_point = spec.grid.zero_point  # calibration sets it where the plan leaves it open
 
     def scale(self) -> Tensor:
-        """Return the scale, a positive scalar tensor."""
-        return self.log_scale.exp()
+        """Return the scale, a positive scalar tensor.
+
+        A `unit` divided by a whole number is rounded to one, and the gradient passes.
+        """
+        scale = self.log_scale.exp()
+        if self.spec.unit is None:
+            return scale
+        whole = self.spec.unit / self.spec.steps(float(scale.detach()))
+        return whole * (scale / scale.detach())
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
@@ -141,6 +148,8 @@ class FakeQuantizer(nn.Module):
     def calibrate(self, samples: Tensor) -> None:
         """Set the scale, and the zero point where it is open, from values that arrive here."""
         spec = self.spec
+        if spec.unit is not None:  # the only reader makes the same of all values below it
+            samples = samples.clamp_min(-spec.unit)
         if spec.asymmetric:
             scale, grid = search_activation_range(samples, spec.grid)
             self.zero_point = grid.zero_point
@@ -155,6 +164,7 @@ class FakeQuantizer(nn.Module):
             scale, grid = self.spec.grid.spanning(low, high)
             self.zero_point = grid.zero_point
         else:
+            low = low if self.spec.unit is None else max(low, -self.spec.unit)
             least, most = self.spec.grid.limits
             scale = max(high / most, low / least if least else 0.0, SMALLEST_SCALE)
         self.set_scale(scale)

@@ -31,11 +31,14 @@ from dfqonnx.graph.passes.fold_batchnorm import (
 )
 from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
 from dfqonnx.graph.passes.input_sizes import SIZES, choose_input_sizes
+from dfqonnx.graph.passes.matmul_bias import fold_matmul_bias
 from dfqonnx.graph.passes.matmul_to_gemm import convert_matmul_to_gemm
 from dfqonnx.graph.passes.merge_clips import merge_clips
 from dfqonnx.graph.passes.opset_upgrade import upgrade_opset
 from dfqonnx.graph.passes.pass_result import Pass
 from dfqonnx.graph.passes.pool_rounding import make_pool_rounding_explicit
+from dfqonnx.graph.passes.recognize_activations import recognize_activations
+from dfqonnx.graph.passes.recognize_layer_norm import recognize_layer_norm
 from dfqonnx.graph.passes.to_float32 import to_float32
 from dfqonnx.graph.passes.unshare_parameters import assign_unique_names, unshare_parameters
 from dfqonnx.graph.trainable_region import select_training_outputs
@@ -44,10 +47,13 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
     to_float32,
     fold_constants,
     remove_identities,
+    recognize_activations,
+    recognize_layer_norm,
     make_pads_explicit,
     fold_pads,
     make_pool_rounding_explicit,
     convert_matmul_to_gemm,
+    fold_matmul_bias,
     fold_affines,
     record_batchnorms,
     (fold_batchnorms, fold_affines),

@@ -31,9 +31,12 @@ from dfqonnx.core.quantization_plan import (
     WeightQuantizer,
 )
 from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.passes.edit import get_only_consumer
 from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
 from dfqonnx.placement.value_ranges import non_negative_values
 from dfqonnx.targets.profile import TargetProfile
+
+HARD_SWISH_UNIT = 3.0  # where HardSwish(x) = x clip(x + 3, 0, 6) / 6 has its corners
 
 
 @dataclass
@@ -73,14 +76,16 @@ def place_quantizers(
         if group.bits is None:
             continue
         name, producer = str(group.root.name), group.root.producer()
-        negative = group.root not in non_negative
+        unit = _unit_of(group, roles)
+        negative = group.root not in non_negative or unit is not None
         at_producer = ActivationQuantizer(
             name=name,
             tensor=name,
             grid=target.activations.grid(group.bits, negative=negative),
             clip_max=None if producer is None else clip_max_of(producer),
             role=_role_of(group, roles),
-            asymmetric=negative and target.activations.zero_points,
+            asymmetric=negative and target.activations.zero_points and unit is None,
+            unit=unit,
         )
         shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
         requantizers = _requantize_consumers(group, at_producer, target, negative=negative)
@@ -145,6 +150,13 @@ def _collect(
             group.consumers.append((value, node, width))
         elif role == "elementwise" or (role == "normalization" and index == 0):
             group.consumers.append((value, node, quant.residual_bits))
+
+
+def _unit_of(group: _SharedScaleGroup, roles: Roles) -> float | None:
+    """Return the number of `ActivationQuantizer.unit` for a group."""
+    node = get_only_consumer(group.root)
+    product = node is not None and node.op_type == "HardSwish" and roles.of[node] == "elementwise"
+    return HARD_SWISH_UNIT if product else None
 
 
 def _requantize_consumers(

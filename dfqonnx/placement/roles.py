@@ -22,12 +22,13 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import get_constant, get_only_consumer
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 from dfqonnx.graph.trainable_region import explain_no_layer, is_layer
-from dfqonnx.targets.profile import TargetProfile
+from dfqonnx.targets.profile import Kernel, TargetProfile
 
 Role = Literal["layer", "normalization", "elementwise", "absorbed", "preserving", "shape", "float"]
 _BEHIND = "it stands behind the last layer, on values that no integer node reads"
 _LOADED = "its values are constants, which the runtime computes when it loads the file"
 _ATTRIBUTE = "its {} is one that no integer kernel of {} computes"
+_NOT_ALONE = "it is not the only one to read what a quantized node makes"
 _CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
 
 
@@ -129,13 +130,32 @@ def _judge(
         return "elementwise", ""
     if kernel is None:
         return "float", target.float_reason(node.op_type)
-    if has_trait(node.op_type, Trait.LAYER) and (why := explain_no_layer(node)) is not None:
-        return "float", why
+    why = _explain_unfit(node, kernel, roles, target)
+    return ("elementwise", "") if why is None else ("float", why)
+
+
+def _explain_unfit(
+    node: ir.Node, kernel: Kernel, roles: Mapping[ir.Node, Role], target: TargetProfile
+) -> str | None:
+    """Return why a kernel of this operator does not fit the node; None where it does."""
+    constant = [get_constant(value) is not None for value in node.inputs]
+    if node.op_type == "HardSwish" and not reads_alone(node, roles, target):
+        return _NOT_ALONE
+    if has_trait(node.op_type, Trait.LAYER) and not (kernel.computed and not any(constant)):
+        return explain_no_layer(node)
     if (name := _find_unknown_attribute(node, target)) is not None:
-        return "float", _ATTRIBUTE.format(name, target.runtime)
-    if not kernel.constants and any(get_constant(i) is not None for i in node.inputs):
-        return "float", _CONSTANT
-    return "elementwise", ""
+        return _ATTRIBUTE.format(name, target.runtime)
+    return _CONSTANT if any(constant) and not kernel.constants else None
+
+
+def reads_alone(node: ir.Node, roles: Mapping[ir.Node, Role], target: TargetProfile) -> bool:
+    """Tell whether a HardSwish may have a quantizer of its own kind in front of it."""
+    source = node.inputs[0]
+    maker = None if source is None else source.producer()
+    if source is None or maker is None or get_only_consumer(source) is not node:
+        return False
+    quantized = roles.get(maker) in {"layer", "normalization", "elementwise"}
+    return target.hard_swish and target.integer_clip and quantized
 
 
 def _find_unknown_attribute(node: ir.Node, target: TargetProfile) -> str | None:

@@ -168,6 +168,11 @@ class Session:
         typed = {name: self._typed(name, array) for name, array in feeds.items()}
         return partial(self._session.run, None, typed)
 
+    def run_whole(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run once, whatever the first axes of the feeds are, in the types of the inputs."""
+        typed = {name: self._typed(name, array) for name, array in feeds.items()}
+        return dict(zip(outputs, self.run(typed, outputs), strict=True))
+
     def run_batched(
         self,
         feeds: Mapping[str, Array],

@@ -64,7 +64,7 @@ ONNXRUNTIME_CPU = register(
         kernels={
             "Conv": Kernel(absorbs=True),
             "Gemm": Kernel(output="never", absorbs=True),
-            "MatMul": Kernel(output="inside", absorbs=True),
+            "MatMul": Kernel(output="inside", absorbs=True, computed=True),
             "Add": Kernel(absorbs=True, constants=False),
             "Mul": Kernel(constants=False),
             "Concat": Kernel(),
@@ -72,6 +72,7 @@ ONNXRUNTIME_CPU = register(
             "GlobalAveragePool": Kernel(),
             "Sigmoid": Kernel(),
             "LeakyRelu": Kernel(),
+            "HardSwish": Kernel(),
         },
         float_reasons={
             "Softmax": "its integer kernel is up to one level off in 2 to 12 % of codes"
@@ -79,6 +80,7 @@ ONNXRUNTIME_CPU = register(
         separated=frozenset({"Softmax", "Conv", "ConvTranspose", "Gemm", "MatMul"}),
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=True,
+        hard_swish=True,
         packing=Packing(bits=4, opset=21),
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
         newer_opsets=True,

@@ -31,6 +31,7 @@ class Kernel:
     output: Literal["always", "inside", "never"] = "always"
     absorbs: bool = False  # an activation between it and the quantizer behind it
     constants: bool = True  # whether one of its two operands may be a constant
+    computed: bool = False  # whether a layer may multiply two computed values, both quantized
     # attributes that it ignores or refuses; a node that sets one of them stays in float
     neutral: frozenset[str] = frozenset()
 
@@ -79,6 +80,7 @@ class TargetProfile:
     separated: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
+    hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
     packing: Packing | None = None  # None stores every weight in its 8-bit container
     opsets: tuple[OpsetVersion, ...]  # oldest first; a file takes the first one that can hold it
     newer_opsets: bool = False  # whether a newer model keeps its own; else it is refused

@@ -20,19 +20,25 @@ from tests.convert.nodes import COMPOSED, backend_cases
 from tests.convert.test_backend_nodes import NOT_RUN, OWN_TESTS, reason_not_to_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
-REWRITTEN = {  # what normalizing makes of an operator where its operands allow it
+REWRITTEN = {  # what becomes of an operator where its operands and attributes allow it
+    "AveragePool": "quantized: operand and result, 8 bits; with `dilations` float",
     "BatchNormalization": "read, then folded into the layer before it, else a depthwise Conv",
     "Clip": "joins the quantizer of the layer before it where it starts at 0",
     "Constant": "becomes an initializer",
+    "ConvTranspose": "float, kept apart from the quantizers around it; trained through",
     "Dropout": "removed",
+    "HardSwish": "quantized where nothing else reads what it reads: a product of codes; else float",
     "Identity": "removed",
+    "MatMul": "quantized: weights and input, or two computed operands and result, 8 bits",
     "Max": "a Clip where one operand is a constant; else float",
     "Min": "a Clip where one operand is a constant; else float",
     "Pad": "moves into the Conv behind it; else codes are handed on (zeros), or float",
     "ReduceMean": "over the image a GlobalAveragePool: quantized; else float",
     "Relu": "joins the quantizer of the layer or sum before it",
+    "Softmax": "float, kept apart from the quantizers around it; trained through",
     "Sub": "by a constant folded into the layer before it; else float",
     "Div": "by a constant folded into the layer before it; else float",
+    "Swish": "a product with a Sigmoid: quantized, 8 bits",
     "Upsample": "a Resize",
     "Resize": "codes are handed on (nearest); else float",
 }

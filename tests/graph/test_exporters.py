@@ -36,17 +36,17 @@ CONSTANTS = {
     "v3": (8, 8, 3, 3), "ksq": (8, 8), **batchnorm("n", 8), **batchnorm("d", 16),
 }  # fmt: skip
 ACTIVATIONS = """
-hard-swish/div | 11 | Add Div
+hard-swish/div | 11 |
     p = Add(a, three) q = Clip(p, zero, six) m = Mul(a, q) z = Div(m, six)
-hard-swish/mul | 13 | Add Mul
+hard-swish/mul | 13 |
     p = Add(a, three) q = Clip(p, zero, six) r = Mul(q, sixth) z = Mul(a, r)
-hard-swish/attr | 9 | Add Div
+hard-swish/attr | 9 |
     p = Add(a, three) q = Clip<min=0.0,max=6.0>(p) r = Div(q, six) z = Mul(r, a)
-hard-swish/minmax | 13 | Add Div
+hard-swish/minmax | 13 |
     p = Add(three, a) n = Max(p, zero) q = Min(n, six) r = Div(q, six) z = Mul(r, a)
-hard-swish/sigmoid | 13 | HardSigmoid
+hard-swish/sigmoid | 13 |
     q = HardSigmoid<alpha=0.16666667,beta=0.5>(a) z = Mul(a, q)
-hard-swish/op | 14 | HardSwish
+hard-swish/op | 14 |
     z = HardSwish(a)
 hard-sigmoid/clip | 13 |
     p = Mul(a, sixth) q = Add(p, half) z = Clip(q, zero, one)
@@ -70,9 +70,9 @@ leaky/max | 13 | Max Mul
     m = Mul(a, half) z = Max(a, m)
 mish | 13 | Softplus Tanh
     p = Softplus(a) t = Tanh(p) z = Mul(a, t)
-gelu/erf | 13 | Add Div Erf Mul
+gelu/erf | 13 | Gelu
     d = Div(a, root) h = Erf(d) p = Add(h, one) m = Mul(a, p) z = Mul(m, half)
-gelu/tanh | 13 | Add Mul Mul Mul Tanh
+gelu/tanh | 13 | Gelu
     s = Mul(a, a) t = Mul(s, a) u = Mul(t, cube) i = Add(a, u) j = Mul(i, tanh) h = Tanh(j)
     p = Add(h, one) m = Mul(a, half) z = Mul(m, p)
 prelu | 9 | PRelu
@@ -122,7 +122,7 @@ dropout/7 | 7 |
     z = Dropout<ratio=0.5>(a)
 dropout/two | 13 |
     z, mask = Dropout(a, half)
-layernorm/2d | 13 | Add Add Div Mul Pow ReduceMean ReduceMean Sqrt Sub
+layernorm/2d | 13 | LayerNormalization
     t = Transpose<perm=[0,2,3,1]>(a) m = ReduceMean<axes=[-1]>(t) d = Sub(t, m) s = Pow(d, two)
     q = ReduceMean<axes=[-1]>(s) h = Add(q, eps) r = Sqrt(h) n = Div(d, r) l = Mul(n, gamma)
     o = Add(l, beta) z = Transpose<perm=[0,3,1,2]>(o)

@@ -46,7 +46,7 @@ def test_a_float_file_is_all_float_under_the_users_names(tmp_path: Path) -> None
 def test_an_operator_without_integer_kernel_is_named(tmp_path: Path) -> None:
     net = Net()
     a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu")
-    a = net.add("HardSwish", a, name="swish")
+    a = net.add("Elu", a, name="elu")
     net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 3, 3)), name="relu1"), 8)
     found = audit_kernels(export_net(net.proto(), tmp_path, bits=BitWidths(8, 8)).path)
     reasons = {node.reason for node in found.float_nodes}

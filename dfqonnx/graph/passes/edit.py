@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -171,6 +171,19 @@ def remove_if_unread(node: ir.Node) -> None:
     """Remove a node if nobody reads its first output any more."""
     if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
         remove_node(node)
+
+
+def remove_unread(values: Iterable[ir.Value | None]) -> None:
+    """Remove the nodes that made values which nobody reads, and those before them likewise."""
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        node = None if value is None else value.producer()
+        if node is None or node.graph is None:
+            continue
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            waiting += node.inputs
+            remove_node(node)
 
 
 def get_only_consumer(value: ir.Value) -> ir.Node | None:

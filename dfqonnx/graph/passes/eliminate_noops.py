@@ -1,6 +1,7 @@
 """Remove nodes that hand their input on, and merge reshapes.
 
 Identity(x) = Dropout(x) = Cast(x, type of x) = Pad(x, 0 ... 0) = Concat(x) = x   (inference)
+x * 1 = x / 1 = x + 0 = x - 0 = x                                 where x keeps its shape
 
 Reshape, Flatten, Squeeze and Unsqueeze keep the row-major order of elements, so a chain of them is
 decided by its first input and its last shape:   Flatten when that is (N, K), else Reshape. One that
@@ -41,8 +42,24 @@ def _does_nothing(node: ir.Node) -> bool:
             return pads is not None and not pads.any()
         case "Reshape":
             return _keeps_shape(node)
+        case "Mul" | "Div":
+            return _has_neutral_operand(node, 1.0)
+        case "Add" | "Sub":
+            return _has_neutral_operand(node, 0.0)
         case _:
             return False
+
+
+def _has_neutral_operand(node: ir.Node, neutral: float) -> bool:
+    """Tell whether the second operand is one number that changes nothing; puts it there."""
+    if edit.get_constant(node.inputs[0]) is not None and has_trait(node.op_type, Trait.COMMUTATIVE):
+        first, second = node.inputs
+        node.replace_input_with(0, second)
+        node.replace_input_with(1, first)
+    array, shape = edit.get_constant_input(node, 1), edit.get_shape(node.inputs[0])
+    if array is None or shape is None or array.dtype.kind != "f" or array.size != 1:
+        return False
+    return array.ndim <= len(shape) and float(array.reshape(-1)[0]) == neutral
 
 
 def _keeps_shape(node: ir.Node) -> bool:

@@ -45,6 +45,8 @@ def rewrite_nodes(
     for rewrite in rewrites:
         nodes = list(model.graph)
         for node in reversed(nodes) if reverse else nodes:
+            if node.graph is None:  # an earlier rewrite removed it
+                continue
             outcome = rewrite(node)
             if isinstance(outcome, str):
                 skipped.append((node, outcome))
