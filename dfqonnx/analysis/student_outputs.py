@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.data.labeled import EvalData
+from dfqonnx.data.eval_data import EvalData
 from dfqonnx.evaluation.evaluate import PARITY_IMAGES, Evaluation
 from dfqonnx.evaluation.parity import StudentOutputs
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
@@ -64,15 +64,16 @@ def untrained_top1(
 ) -> Interval | None:
     """Return the labeled accuracy, in percent, of `student` with its parameters before training.
 
-    The student keeps those that it has. None without evaluation data.
+    The student keeps those that it has. None without evaluation data that are labeled by class.
     """
-    if data is None:
+    labels = None if data is None else data.class_labels
+    if data is None or labels is None:
         return None
     kept = student.save_state()
     student.load_state(untrained)
     chosen = _classes(student, data, inputs)
     student.load_state(kept)
-    found = wilson_interval(int((chosen == data.labels).sum()), len(data))
+    found = wilson_interval(int((chosen == labels).sum()), len(data))
     return Interval(100 * found.value, 100 * found.low, 100 * found.high, found.n)
 
 
@@ -81,7 +82,7 @@ def _classes(student: Student, data: EvalData, inputs: InputFormat) -> NDArray[n
     """Return the student's class of every evaluation image; it is left on the CPU."""
     student.to("cpu").eval()
     chosen = [
-        student(inputs.to_tensor(torch.from_numpy(pixels)))[0].argmax(1).numpy()
-        for pixels, _ in data.batches(images_together(inputs.shape, _CLASS_BATCH))
+        student(torch.from_numpy(x).float())[0].argmax(1).numpy()
+        for x in data.tensors(inputs, images_together(inputs.shape, _CLASS_BATCH))
     ]
     return np.concatenate(chosen)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dfqonnx.config.gates import GateRule
+from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.quantization import QuantizationConfig
@@ -27,7 +28,7 @@ class RunConfig:
     out: Path  # complete or absent at the end
     preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
-    eval_data: Path | None = None  # labeled: npz, folder or tar; never trained on
+    eval_data: Path | None = None  # see `data/task_data.py`; never trained on
     images: Path | None = None  # unlabeled, for the drop estimate; never trained on
     seed: int = 0
     device: Device = "auto"  # `auto` takes CUDA where present
@@ -40,6 +41,7 @@ class RunConfig:
     image_size: tuple[int, ...] | None = (
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )
+    measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow
@@ -55,7 +57,7 @@ class ValidateConfig:
     teacher: Path
     student: Path
     preprocess: Preprocessing | None = None  # None reads the student's metadata
-    eval_data: Path | None = None  # labeled: npz, folder or tar
+    eval_data: Path | None = None  # see `data/task_data.py`
     images: Path | None = None  # unlabeled: folder or npz, for the drop estimate
     out: Path | None = None  # None writes no report
     seed: int = 0  # of procedural images
@@ -66,6 +68,7 @@ class ValidateConfig:
     image_size: tuple[int, ...] | None = (
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )
+    measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)

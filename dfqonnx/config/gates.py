@@ -15,6 +15,18 @@
 | size | size of the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
 | speedup | the teacher's latency over the student's | x | < <= > >= |
 | float_nodes | number of nodes that the runtime runs in float | | all |
+| map50, map | average precision of boxes against labels (COCO), 0..1 | % | < <= > >= |
+| miou | mean intersection over union of masks with labels, 0..1 | % | < <= > >= |
+| characters, lines | shares read as labeled, 0..1 | % | < <= > >= |
+| fidelity_NAME | any of these five with the float model's own results as truth | % | < <= > >= |
+| mae, correlation | distance of values to the float model's; correlation with them | | < <= > >= |
+| ssim | structural similarity of pictures to the float model's, up to 1 | % | < <= > >= |
+| label_NAME | mae, correlation, psnr or ssim against labels | | < <= > >= |
+| a number that `--metric` returns | | | < <= > >= |
+
+A rule holds the student's number. NAME.drop is how much worse it is than the float model's, in the
+measure's own unit, whichever direction is better: `map50.drop<=0.01`, `wer.drop<=0.02`. Measures
+that compare with the float model itself have no drop.
 
 `==` and `!=` are for counted, not for estimated quantities. Rules are read before any slow work.
 """
@@ -70,27 +82,72 @@ METRICS: Mapping[str, _Metric] = {
     "float_nodes": _Metric({"": 1}, _OPERATORS, is_count=True),
 }
 
+_SHARE = _Metric({"": 1, "%": 0.01}, largest=1)
+_LABELED_SHARES = ("map50", "map", "miou", "characters", "lines")
+_DISTANCES = {
+    "mae": _Metric({"": 1}),
+    "correlation": _Metric({"": 1}, largest=1),
+    "ssim": _SHARE,
+    "psnr": METRICS["psnr"],
+}
+MEASURES: Mapping[str, _Metric] = {  # of tasks, by name; see `evaluation/measures`
+    **dict.fromkeys(_LABELED_SHARES, _SHARE),
+    **{f"fidelity_{name}": _SHARE for name in _LABELED_SHARES},
+    **{name: metric for name, metric in _DISTANCES.items() if name != "psnr"},
+    **{f"label_{name}": metric for name, metric in _DISTANCES.items()},
+}
+DROP = ".drop"
+_HAVE_DROP = ("top1", *_LABELED_SHARES, *(f"label_{name}" for name in _DISTANCES))
+_MAY_BE_NEGATIVE = {"drop", "estimated_drop", "sqnr", "psnr", "correlation", "ssim"} | {
+    "label_correlation",
+    "label_ssim",
+    "label_psnr",
+}
+_CUSTOM = _Metric({"": 1, "%": 0.01})
+
+
+@dataclass(frozen=True)
+class MeasureRef:
+    """A measure of a task, or a number that `--metric` returns."""
+
+    name: str
+    is_drop: bool = False  # whether it is about how much worse the student is
+    is_custom: bool = False  # whether `--metric` returns it
+
 
 @dataclass(frozen=True)
 class GateRule:
-    """A rule that a result must meet."""
+    """A rule that a result must meet.
+
+    `size` is a ratio, `bytes` a number of bytes; the bound is in points, percent (top1), 0..1
+    (agreement, iou), decibels, a ratio, bytes or nodes, and in a measure's own unit.
+    """
 
     text: str  # as written, without blanks
-    quantity: Quantity  # `size` is a ratio, `bytes` a number of bytes
+    quantity: Quantity | MeasureRef
     operator: Operator
-    bound: float  # points, percent (top1), 0..1 (agreement, iou), decibels, a ratio, bytes or nodes
+    bound: float
+
+    @property
+    def measure(self) -> MeasureRef | None:
+        """The measure that the rule is about; None for the other quantities."""
+        return self.quantity if isinstance(self.quantity, MeasureRef) else None
 
 
-def parse_gates(texts: Iterable[str | GateRule]) -> tuple[GateRule, ...]:
+def parse_gates(texts: Iterable[str | GateRule], *, custom: bool = False) -> tuple[GateRule, ...]:
     """Parse every text; rules that are already parsed are kept.
+
+    With `custom` any other name is that of a number which `--metric` returns.
 
     Raises:
         UsageError: a rule cannot be parsed; the message points at the character.
     """
-    return tuple(text if isinstance(text, GateRule) else parse_gate(text) for text in texts)
+    return tuple(
+        text if isinstance(text, GateRule) else parse_gate(text, custom=custom) for text in texts
+    )
 
 
-def parse_gate(text: str) -> GateRule:
+def parse_gate(text: str, *, custom: bool = False) -> GateRule:
     """Parse one rule.
 
     >>> parse_gate("agreement >= 97%")
@@ -101,32 +158,54 @@ def parse_gate(text: str) -> GateRule:
     """
     parts = _PART.match(text)
     assert parts is not None  # every part is optional
-    name, operator = _read_metric(text, parts), _read_operator(text, parts)
-    number, metric = _read_number(text, parts), METRICS[name]
+    name, operator = _read_metric(text, parts, custom), _read_operator(text, parts)
+    number, metric = _read_number(text, parts), _find_metric(name)
     at = parts.end()
     unit = text[at:].strip()
     if unit not in metric.units:
-        raise _error(text, (at, max(1, len(unit))), *_explain_unit(name, unit))
+        raise _error(text, (at, max(1, len(unit))), *_explain_unit(name, unit, metric))
     start = parts.start(3)
     bound = number * metric.units[unit]
     if operator not in metric.operators:
         words = f"{name} is measured with an interval, so {operator} cannot be decided"
         raise _error(text, (parts.start(2), 2), words, f"Use one of: {' '.join(metric.operators)}")
     if metric.largest is not None and abs(bound) > metric.largest:
-        hint = " or 97%" if name in {"agreement", "iou"} else ""
+        hint = " or 97%" if metric.units.get("%") == 0.01 else ""
         words = f"{name} is at most {metric.largest:g}"
-        example = {"agreement": 0.97, "top1": 91, "iou": 0.97}.get(name, 1.0)
+        example = 0.97 if hint else 91 if name == "top1" else 1.0
         raise _error(text, (start, len(parts[3])), words, f"Write for example {example:g}{hint}")
-    if bound < 0 and name not in {"drop", "estimated_drop", "sqnr", "psnr"}:
+    may_be_negative = name in _MAY_BE_NEGATIVE or name.endswith(DROP) or metric is _CUSTOM
+    if bound < 0 and not may_be_negative:
         raise _error(text, (start, len(parts[3])), f"{name} is never negative", "Give 0 or more")
     if metric.is_count and bound != int(bound):
         raise _error(text, (start, len(parts[3])), f"{name} is a count", "Give a whole number")
-    return GateRule("".join(text.split()), _quantity(name, unit), operator, bound)
-
-
-def _read_metric(text: str, parts: re.Match[str]) -> str:
-    name = parts[1] or ""
+    quantity: Quantity | MeasureRef
     if name in METRICS:
+        quantity = _quantity(name, unit)
+    else:
+        quantity = MeasureRef(name.removesuffix(DROP), name.endswith(DROP), metric is _CUSTOM)
+    return GateRule("".join(text.split()), quantity, operator, bound)
+
+
+def _find_metric(name: str) -> _Metric:
+    """Return how a metric is written; those of `--metric` are plain numbers or percent."""
+    base = name.removesuffix(DROP)
+    if name == base:
+        return METRICS.get(name) or MEASURES.get(name) or _CUSTOM
+    known = METRICS["drop"] if base == "top1" else MEASURES.get(base)
+    return _CUSTOM if known is None else _Metric(known.units, largest=known.largest)
+
+
+def _read_metric(text: str, parts: re.Match[str], custom: bool) -> str:
+    name = parts[1] or ""
+    base = name.removesuffix(DROP)
+    if name in METRICS or name in MEASURES or (base != name and base in _HAVE_DROP):
+        return name
+    if base != name and (base in MEASURES or base in METRICS):
+        words = f"{base} has no drop, because it compares with the float model or counts"
+        have = f"These have one: {', '.join(_HAVE_DROP)}"
+        raise _error(text, (parts.start(1), len(name)), words, have)
+    if custom and base:
         return name
     at = parts.start(1) if name else len(text) - len(text.lstrip())
     if not name:
@@ -134,7 +213,7 @@ def _read_metric(text: str, parts: re.Match[str]) -> str:
         raise _error(
             text, (at, 1), f"a rule begins with a metric, this one {found}", _list_metrics()
         )
-    hint = did_you_mean(name.lower(), METRICS, label="")
+    hint = did_you_mean(name.lower(), [*METRICS, *MEASURES], label="")
     raise _error(text, (at, len(name)), f"unknown metric {name!r}{hint}", _list_metrics())
 
 
@@ -173,8 +252,7 @@ def _read_number(text: str, parts: re.Match[str]) -> float:
     raise _error(text, (parts.start(3), len(found)), f"{found!r} is not a number", advice)
 
 
-def _explain_unit(name: str, unit: str) -> tuple[str, str]:
-    metric = METRICS[name]
+def _explain_unit(name: str, unit: str, metric: _Metric) -> tuple[str, str]:
     known = [u for u in metric.units if u]
     folded = {u.lower(): u for u in known}
     if not unit:
@@ -196,7 +274,8 @@ def _quantity(name: str, unit: str) -> Quantity:
 
 
 def _list_metrics() -> str:
-    return f"Metrics: {', '.join(METRICS)}"
+    own = "numbers of your own with --metric"
+    return f"Metrics: {', '.join(METRICS)}; {', '.join(MEASURES)}; {own}"
 
 
 def _error(text: str, where: tuple[int, int], words: str, advice: str) -> UsageError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule, parse_gates
+from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.core.input_format import Preprocessing, parse_image_size
@@ -40,6 +41,7 @@ def run_request(
     weight_storage: Storage = "auto",
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
+    measuring: MeasuringConfig | None = None,
 ) -> RunConfig:
     """Return the configuration of a run.
 
@@ -62,9 +64,10 @@ def run_request(
         device=device,
         target=target,
         budget=parse_duration(budget) if isinstance(budget, str) else budget,
-        gates=parse_gates(gates),
+        gates=parse_gates(gates, custom=measuring is not None and measuring.metric is not None),
         strict=strict,
         image_size=read_image_size(image_size),
+        measuring=measuring or MeasuringConfig(),
     )
 
 
@@ -80,6 +83,7 @@ def validate_request(
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
+    measuring: MeasuringConfig | None = None,
 ) -> ValidateConfig:
     """Return the configuration of a validation.
 
@@ -94,9 +98,10 @@ def validate_request(
         images=None if images is None else Path(images),
         out=None if out is None else Path(out),
         seed=seed,
-        gates=parse_gates(gates),
+        gates=parse_gates(gates, custom=measuring is not None and measuring.metric is not None),
         strict=strict,
         image_size=read_image_size(image_size),
+        measuring=measuring or MeasuringConfig(),
     )
 
 
@@ -110,6 +115,10 @@ def command_of(config: RunConfig) -> str:
         ("--target", None if config.target == DEFAULT_TARGET else config.target),
         ("--preprocess", None if config.preprocess is None else config.preprocess.name),
         ("--budget", None if config.budget is None else f"{config.budget:g}s"),
+        ("--metric", config.measuring.metric),
+        ("--head", config.measuring.head),
+        ("--fit", config.measuring.fit),
+        ("--pixel-range", config.measuring.pixel_range_text),
     ):
         words += [] if value is None else [flag, str(value)]
     if config.quant.weight_storage != "auto":

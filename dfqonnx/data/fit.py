@@ -10,21 +10,16 @@ A point x of the image is x * scale + shift in the model's input, per axis.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.errors import UsageError
+from dfqonnx.config.measuring import Fit
 
-Fit = Literal["crop", "stretch", "letterbox", "pad"]
-FITS: tuple[str, ...] = get_args(Fit)
 GRAY = 114
 _KEPT = 224 / 256  # the middle that `crop` keeps of an image scaled by its shorter side
-BAD_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # as Pillow raises
 
 
 @dataclass(frozen=True)
@@ -56,20 +51,6 @@ def place_image(size: tuple[int, int], frame: tuple[int, int], fit: Fit) -> Plac
             shift = (columns - inner[1]) // 2, (rows - inner[0]) // 2
     scales = inner[1] / width, inner[0] / height
     return Placement(scales, (float(shift[0]), float(shift[1])), inner)
-
-
-def open_image(data: bytes, *, name: str, mode: str) -> Image.Image:
-    """Return the decoded image in `mode` (RGB, L, or P for a mask's own numbers).
-
-    Raises:
-        UsageError: not an image that Pillow reads.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return image.copy() if mode == "P" else image.convert(mode)
-    except BAD_IMAGE as error:
-        raise UsageError(f"{name}: not a readable image ({error})") from None
 
 
 def fit_pixels(

@@ -81,6 +81,21 @@ class MaskLabels(Protocol):
 
 
 @dataclass(frozen=True)
+class ArrayMasks:
+    """Masks that are already in memory."""
+
+    masks: NDArray[np.int64]  # (N, H, W)
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        return len(self.masks)
+
+    def read_masks(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return masks `start` to `stop`."""
+        return self.masks[start:stop]
+
+
+@dataclass(frozen=True)
 class TextLabels:
     """The text of every line."""
 

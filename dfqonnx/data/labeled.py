@@ -10,39 +10,17 @@ is scaled, and the middle cut out; `note` then says so. Files are decoded batch 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.arrays import read_class_names, read_labeled, read_labeled_arrays
+from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalData:
-    """Labeled images."""
-
-    source: Path
-    labels: NDArray[np.int64]  # (N,)
-    images: ImageSource
-    note: str = ""  # what was done to the images to fit the model; empty when nothing
-    class_names: tuple[str, ...] = ()  # in label order; empty where nobody says
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
-
-    def batches(self, size: int = 64) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Iterate over (pixels (n, H, W, C), labels (n))."""
-        for start in range(0, len(self), size):
-            stop = min(start + size, len(self))
-            yield self.images.read(start, stop), self.labels[start:stop]
 
 
 def check_kind(path: Path) -> str:
@@ -110,7 +88,12 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
         images, labels = _open_files(path, kind, size)
     _check_labels(path, labels, classes)
     return EvalData(
-        source=path, labels=labels, images=images, note=images.note(), class_names=names
+        source=path,
+        count=len(labels),
+        labels=labels,
+        images=images,
+        note=images.note(),
+        class_names=names,
     )
 
 

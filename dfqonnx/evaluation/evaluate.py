@@ -8,8 +8,9 @@ Nothing here chooses or changes anything; it only measures.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,13 @@ from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, SilentProgress
-from dfqonnx.data.labeled import EvalData
+from dfqonnx.data.eval_data import EvalData
+from dfqonnx.data.label_types import Labels
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.file_size import FileFacts, measure_file
+from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, OutputContext
+from dfqonnx.evaluation.measures.measure_pair import PairMeasurement, PairMeasures
+from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure
 from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
 from dfqonnx.runtime.kernel_audit import Audit, audit_kernels
@@ -45,6 +50,8 @@ class Evaluation:
     runtime: str  # the version of ONNX Runtime
     provider: Provider
     class_names: tuple[str, ...] = ()  # in label order; empty where the data name none
+    measures: tuple[TaskMeasure, ...] = ()  # that a user of the task knows, on every set of inputs
+    notes: tuple[str, ...] = ()  # how the outputs were read for them
 
     @property
     def size_ratio(self) -> float:
@@ -52,7 +59,7 @@ class Evaluation:
         return self.student.bytes / self.teacher.bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationData:
     """The images that two files are compared on.
 
@@ -64,6 +71,19 @@ class EvaluationData:
     pixels: NDArray[np.uint8] | None = None  # (N, H, W, C), without labels
     data: EvalData | None = None  # labeled images
     torch_run: StudentOutputs | None = None
+    real: NDArray[np.uint8] | None = None  # (N, H, W, C), of a camera, without labels
+    options: MeasureOptions = field(default_factory=MeasureOptions)
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the float model's file
+
+    def context(self, labels: Labels | None = None) -> OutputContext:
+        """Return what is known of the outputs beside their values."""
+        size = self.inputs.image_size
+        return OutputContext(
+            shape=self.inputs.shape,
+            frame=size[:2] if self.inputs.is_image else None,
+            metadata=self.metadata,
+            labels=labels,
+        )
 
 
 def evaluate(
@@ -100,11 +120,15 @@ def evaluate(
         )
     progress.advance()
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
+    labeled, on_labeled = _compare_labeled(pair, images, progress)
+    synthetic, on_synthetic = _compare_pixels(pair, images, images.pixels, "synthetic")
+    _, on_real = _compare_pixels(pair, images, images.real, "real")
+    on_all = (on_labeled, on_real, on_synthetic)
     return Evaluation(
         teacher=measure_file(teacher),
         student=measure_file(student),
-        synthetic=_compare_pixels(pair, images),
-        evaluation=_compare_labeled(pair, images, progress),
+        synthetic=synthetic,
+        evaluation=labeled,
         parity=parity,
         audit=found,
         latency=latency,
@@ -112,6 +136,8 @@ def evaluate(
         runtime=runtime_version(),
         provider=provider,
         class_names=() if images.data is None else images.data.class_names,
+        measures=tuple(each for found_on in on_all for each in found_on.measures),
+        notes=tuple(dict.fromkeys(note for found_on in on_all for note in found_on.notes)),
     )
 
 
@@ -153,39 +179,48 @@ def _parity_inputs(images: EvaluationData) -> NDArray[np.float32] | None:
     if images.pixels is not None and len(images.pixels):
         return images.inputs.to_tensor(images.pixels[:count])
     if images.data is not None:
-        pixels = images.data.images.read(0, min(count, len(images.data)))
-        return images.inputs.to_tensor(pixels)
+        return images.data.read_tensor(0, min(count, len(images.data)), images.inputs)
     return None
 
 
-def _compare_pixels(pair: tuple[Session, Session], images: EvaluationData) -> Comparison | None:
-    if images.pixels is None or not len(images.pixels):
-        return None
-    x = images.inputs.to_tensor(images.pixels)
+def _compare_pixels(
+    pair: tuple[Session, Session],
+    images: EvaluationData,
+    pixels: NDArray[np.uint8] | None,
+    inputs: InputSet,
+) -> tuple[Comparison | None, PairMeasures]:
+    if pixels is None or not len(pixels):
+        return None, PairMeasures()
+    x = images.inputs.to_tensor(pixels)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
-    return compare_outputs(teacher, student, image=x.shape[1:])
+    measurement = PairMeasurement(images.context(), images.options, inputs)
+    measurement.add(teacher, student, 0)
+    return compare_outputs(teacher, student, image=x.shape[1:]), measurement.result()
 
 
 def _compare_labeled(
     pair: tuple[Session, Session], images: EvaluationData, progress: Progress
-) -> Comparison | None:
+) -> tuple[Comparison | None, PairMeasures]:
     if images.data is None:
-        return None
+        return None, PairMeasures()
     data, found = images.data, []
+    measurement = PairMeasurement(images.context(data.labels), images.options, "evaluation")
 
     def run_batch(start: int) -> tuple[Outputs, Outputs]:
-        pixels = data.images.read(start, min(start + _BATCH, len(data)))
-        x = images.inputs.to_tensor(pixels)
+        x = data.read_tensor(start, min(start + _BATCH, len(data)), images.inputs)
         teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
         return teacher, student
 
+    starts = range(0, len(data), _BATCH)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # sessions of one thread each, many batches
-        for outputs in pool.map(run_batch, range(0, len(data), _BATCH)):
+        for start, outputs in zip(starts, pool.map(run_batch, starts), strict=True):
             found.append(outputs)
-            progress.advance(len(next(iter(outputs[0].values()))))
+            measurement.add(*outputs, start)
+            progress.advance(min(_BATCH, len(data) - start))
     teacher, student = (
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*found, strict=True)
     )
-    image = images.inputs.to_tensor(data.images.read(0, 1)).shape[1:]
-    return compare_outputs(teacher, student, data.labels, image=image)
+    image = data.read_tensor(0, 1, images.inputs).shape[1:]
+    compared = compare_outputs(teacher, student, data.class_labels, image=image)
+    return compared, measurement.result()

@@ -126,12 +126,12 @@ def _choose_images(
     """Return the images that all students are measured on, and what they are in words."""
     data = open_eval_data(config.eval_data, model, inputs.format)
     if data is not None:
-        return EvaluationData(inputs.format, None, data), f"{len(data):,} labeled images"
+        return EvaluationData(inputs=inputs.format, data=data), f"{len(data):,} labeled images"
     size = inputs.format.image_size
     rng = np.random.default_rng(config.seed)
     pixels = make_probe_images(size, rng=rng, photo=inputs.format.is_image)
     words = f"{len(pixels)} procedural images on which no student was trained"
-    return EvaluationData(inputs.format, pixels), words
+    return EvaluationData(inputs=inputs.format, pixels=pixels), words
 
 
 def _measure(

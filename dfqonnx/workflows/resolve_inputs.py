@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.config.measuring import Fit
 from dfqonnx.config.recipe import Need
 from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.progress import Progress
+from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.guess_input_format import (
     NOISE,
     InputFormatGuess,
@@ -25,13 +28,15 @@ from dfqonnx.data.guess_input_format import (
     probe_count,
     read_recorded_format,
 )
-from dfqonnx.data.labeled import EvalData, load_eval_data
 from dfqonnx.data.probe_images import make_probe_images
+from dfqonnx.data.task_data import EvalRequest, open_task_data
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL
+from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, choose_head
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.runtime.session import Session
 
 
 @dataclass(frozen=True)
@@ -130,19 +135,38 @@ def guess_input_format(model: NormalizedModel, *, seed: int) -> InputFormatGuess
 
 
 def open_eval_data(
-    path: Path | None, model: NormalizedModel, inputs: InputFormat
+    path: Path | None,
+    model: NormalizedModel,
+    inputs: InputFormat,
+    *,
+    fit: Fit | None = None,
+    options: MeasureOptions | None = None,
 ) -> EvalData | None:
-    """Open labeled images and check that they fit the model, before anything slow.
+    """Open evaluation data and check that they fit the model, before anything slow.
 
     Raises:
         UsageError: they do not.
     """
     if path is None:
         return None
-    if not inputs.is_image:
-        form = "x".join(map(str, inputs.shape))
-        raise UsageError(f"--eval-data {path}: the model's input {form} is no image")
-    return load_eval_data(path, inputs.image_size, count_classes(model))
+    request = EvalRequest(
+        inputs=inputs,
+        classes=count_classes(model),
+        fit=fit,
+        detector_fit=partial(_find_detector_fit, model, inputs, options or MeasureOptions()),
+    )
+    return open_task_data(path, request)
+
+
+def _find_detector_fit(
+    model: NormalizedModel, inputs: InputFormat, options: MeasureOptions
+) -> Fit | None:
+    """Return how images are usually fitted for the model's detector head; None without one."""
+    size = inputs.image_size
+    x = inputs.to_tensor(make_probe_images(size, rng=np.random.default_rng(0), count=1))
+    session = Session(Path(model.source.path))
+    found = choose_head(session.run_batched({session.inputs[0].name: x}), size[:2], options)
+    return None if found is None else found.head.fit
 
 
 def count_classes(model: NormalizedModel) -> int | None:

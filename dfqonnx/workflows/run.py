@@ -7,6 +7,7 @@ Everything is written to a staging folder; the output folder is complete or abse
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +22,6 @@ from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
-from dfqonnx.data.labeled import EvalData
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import equalize
@@ -43,6 +43,7 @@ from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.preflight import check_disk, preflight
+from dfqonnx.workflows.prepare_measures import load_options, rehearse_measures
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 
@@ -64,8 +65,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = plan_quantizers(config, teacher, recorder)
-    labeled = open_eval_data(config.eval_data, teacher.model, teacher.inputs)
-    real = read_real_images(config.images, teacher.inputs)
+    sets = _open_sets(config, teacher)
     with atomic_folder(config.out) as folder:
         images = _synthesize(config, teacher, plan, context)
         network = equalize(
@@ -95,11 +95,11 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         )
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
-        evaluation = _evaluate(trained, file, labeled, recorder)
+        evaluation = _evaluate(trained, file, sets, recorder)
         report = assemble_report(
             trained,
             evaluation,
-            estimate_drop(config.model, file, inputs=teacher.inputs, real=real),
+            estimate_drop(config.model, file, inputs=teacher.inputs, real=sets.real),
             seconds=recorder.seconds(),
             warnings=recorder.warnings,
             gpu=gpu_name(context),
@@ -208,16 +208,34 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
     return file
 
 
+def _open_sets(config: RunConfig, teacher: Teacher) -> EvaluationData:
+    """Open what the files will be compared on, and measure the float model on a little of it."""
+    options = load_options(config.measuring)
+    labeled = open_eval_data(
+        config.eval_data, teacher.model, teacher.inputs, fit=config.measuring.fit, options=options
+    )
+    sets = EvaluationData(
+        inputs=teacher.inputs,
+        data=labeled,
+        real=read_real_images(config.images, teacher.inputs),
+        options=options,
+        metadata=teacher.model.source.metadata,
+    )
+    rehearse_measures(config.model, sets, config.gates, seed=config.seed)
+    return sets
+
+
 def _evaluate(
-    run: TrainedRun, file: Path, labeled: EvalData | None, progress: Progress
+    run: TrainedRun, file: Path, sets: EvaluationData, progress: Progress
 ) -> RunEvaluation:
     """Measure the exported file against the float model and against the torch student."""
     student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
     pixels = run.held_out_pixels()
-    data = EvaluationData(inputs, pixels, labeled, run_student(student, pixels, inputs))
+    torch_run = run_student(student, pixels, inputs)
+    data = dataclasses.replace(sets, pixels=pixels, torch_run=torch_run)
     found = evaluate(run.config.model, file, data, progress=progress)
-    same = class_agreement(student, labeled, found, inputs)
+    same = class_agreement(student, sets.data, found, inputs)
     untrained = None
     if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
-        untrained = untrained_top1(student, distilled.untrained, labeled, inputs)
+        untrained = untrained_top1(student, distilled.untrained, sets.data, inputs)
     return RunEvaluation(file.name, found, same, untrained)

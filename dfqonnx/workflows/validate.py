@@ -31,6 +31,7 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_validation, verify_data
+from dfqonnx.workflows.prepare_measures import load_options, rehearse_measures
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images, resolve_inputs
 
 
@@ -56,15 +57,22 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         seed=config.seed,
         progress=progress,
     )
-    data = open_eval_data(config.eval_data, model, inputs.format)
+    options = load_options(config.measuring)
+    data = open_eval_data(
+        config.eval_data, model, inputs.format, fit=config.measuring.fit, options=options
+    )
     real = read_real_images(config.images, inputs.format)
     pixels = None if data else _choose_pixels(config, inputs.format, progress)
-    found = evaluate(
-        config.teacher,
-        config.student,
-        EvaluationData(inputs.format, pixels, data),
-        progress=progress,
+    sets = EvaluationData(
+        inputs=inputs.format,
+        pixels=pixels,
+        data=data,
+        real=real,
+        options=options,
+        metadata=model.source.metadata,
     )
+    rehearse_measures(config.teacher, sets, config.gates, seed=config.seed)
+    found = evaluate(config.teacher, config.student, sets, progress=progress)
     quant = recorded_quantization(metadata)
     estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=real)
     kept_float: set[str] = set()

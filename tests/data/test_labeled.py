@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfqonnx.core.input_format import PRESETS, InputFormat
-from dfqonnx.data.labeled import EvalData, load_eval_data
+from dfqonnx.data.eval_data import EvalData
+from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.errors import UsageError
 from dfqonnx.workflows.resolve_inputs import open_eval_data
 from tests.synthesis.tiny import tiny
@@ -32,7 +33,9 @@ def npz(folder: Path, **arrays: Any) -> Path:
 
 
 def everything(data: EvalData) -> NDArray[np.uint8]:
-    return np.concatenate([x for x, _ in data.batches(2)])
+    pixels = data.read_pixels(0, len(data))
+    assert pixels is not None
+    return pixels
 
 
 def png(image: NDArray[np.uint8]) -> bytes:

@@ -98,7 +98,7 @@ def test_a_whole_validation_is_plain_data(tmp_path: Path) -> None:
     result = evaluate(
         found.source,
         found.path,
-        EvaluationData(PLAIN, pixels=x[:7], data=data),
+        EvaluationData(inputs=PLAIN, pixels=x[:7], data=data),
         latency_seconds=0.05,
     )
     assert result.evaluation is not None
@@ -129,4 +129,4 @@ def test_files_of_two_different_networks_are_no_pair(tmp_path: Path) -> None:
     first = export_net(residual().proto(), tmp_path / "a")
     second = export_net(chain().proto(), tmp_path / "b")
     with pytest.raises(UsageError, match=r"is not a student of .*: input image"):
-        evaluate(first.source, second.path, EvaluationData(PLAIN))
+        evaluate(first.source, second.path, EvaluationData(inputs=PLAIN))

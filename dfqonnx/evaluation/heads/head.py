@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.config.measuring import Fit
 from dfqonnx.core.registry import Registry
-from dfqonnx.data.fit import Fit
 from dfqonnx.evaluation.heads.detections import Detections
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -1,0 +1,62 @@
+"""Measures of a pair of files over one set of inputs, batch by batch.
+
+What is measured is chosen by the outputs of the first batch; see `choose_tallies.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dfqonnx.evaluation.measures.choose_tallies import (
+    ChosenTallies,
+    MeasureOptions,
+    OutputContext,
+    choose_tallies,
+)
+from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure, keep_worst
+from dfqonnx.evaluation.outputs import Outputs
+
+
+@dataclass(frozen=True)
+class PairMeasures:
+    """The measures of one set of inputs, and what a user may want to know of the choice."""
+
+    measures: tuple[TaskMeasure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class PairMeasurement:
+    """Gathers batches of outputs of both models."""
+
+    def __init__(self, context: OutputContext, options: MeasureOptions, inputs: InputSet) -> None:
+        self.context, self.options, self.inputs = context, options, inputs
+        self.chosen: ChosenTallies | None = None
+
+    def add(self, teacher: Outputs, student: Outputs, start: int) -> None:
+        """Count a batch; its first input has the place `start` among all.
+
+        Raises:
+            UsageError: outputs, labels and what the user asks for do not fit each other.
+        """
+        if self.chosen is None:
+            self.chosen = choose_tallies(teacher, student, self.context, self.options)
+        for tally in self.chosen.tallies:
+            tally.add(teacher, student, start)
+
+    def result(self) -> PairMeasures:
+        """Return the measures of all batches.
+
+        Raises:
+            UsageError: the user's function fails.
+        """
+        if self.chosen is None:
+            return PairMeasures()
+        found = [each for tally in self.chosen.tallies for each in tally.measures()]
+        labeled = self.context.labels is not None
+        measures = tuple(
+            replace(each, inputs=self.inputs, truth=each.truth if labeled else "float model")
+            if each.task == "custom"
+            else replace(each, inputs=self.inputs)
+            for each in keep_worst(found)
+        )
+        return PairMeasures(measures, self.chosen.notes)

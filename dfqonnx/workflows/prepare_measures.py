@@ -1,0 +1,62 @@
+"""What a run or a validation measures: the user's wishes resolved, and checked before slow work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dfqonnx.config.gates import GateRule
+from dfqonnx.config.measuring import MeasuringConfig
+from dfqonnx.data.probe_images import make_probe_images
+from dfqonnx.errors import UsageError, did_you_mean
+from dfqonnx.evaluation.evaluate import EvaluationData
+from dfqonnx.evaluation.heads.choose_head import ORDER
+from dfqonnx.evaluation.measures.check_measures import INPUTS, check_measures
+from dfqonnx.evaluation.measures.choose_tallies import CTC, MeasureOptions
+from dfqonnx.evaluation.measures.custom_metric import load_metric
+
+
+def load_options(config: MeasuringConfig) -> MeasureOptions:
+    """Return the options of the measures; the user's file is run.
+
+    Raises:
+        UsageError: an unknown head, or a file that cannot be run.
+    """
+    if config.head is not None and config.head != CTC and config.head not in ORDER:
+        known = sorted({*ORDER, CTC})
+        raise UsageError(
+            f"--head: unknown head {config.head!r}{did_you_mean(config.head, known, label='Heads')}"
+        )
+    return MeasureOptions(
+        head=config.head,
+        metric=None if config.metric is None else load_metric(config.metric),
+        pixel_range=config.pixel_range,
+    )
+
+
+def rehearse_measures(
+    model: Path, images: EvaluationData, gates: Sequence[GateRule], *, seed: int
+) -> None:
+    """Measure the float model on a few inputs, and find every gate's measure among the results.
+
+    Raises:
+        UsageError: data, head or function do not fit the model, or a gate names what no measure is.
+    """
+    pixels = make_probe_images(
+        images.inputs.image_size,
+        rng=np.random.default_rng(seed),
+        count=INPUTS,
+        photo=images.inputs.is_image,
+    )
+    found = check_measures(model, images, pixels)
+    custom = [each.name for each in found if each.task == "custom"]
+    for rule in gates:
+        measure = rule.measure
+        if measure is not None and measure.is_custom and measure.name not in custom:
+            source = images.options.metric.text if images.options.metric is not None else "--metric"
+            raise UsageError(
+                f"--gate {rule.text!r}: {source} returns no {measure.name!r}"
+                f"{did_you_mean(measure.name, custom, label='It returns')}"
+            )
