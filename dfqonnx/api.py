@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfqonnx.config.commands import Device
+from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.request import Gates, ImageSize, run_request
 from dfqonnx.core.input_format import Preprocessing
@@ -34,6 +35,10 @@ def quantize(
     weight_storage: Storage = "auto",
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
+    metric: str | None = None,
+    head: str | None = None,
+    fit: str | None = None,
+    pixel_range: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Quantize an ONNX model without data and prove the result; `Result` says how it went.
@@ -45,7 +50,8 @@ def quantize(
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
         preprocess: preset, YAML file or `Preprocessing`; None reads the file's metadata, else
             guesses.
-        eval_data: labeled images to measure on (npz, folder or tar); never trained on.
+        eval_data: what to measure on (npz, npy, folder, tar, COCO json, csv of texts, wav); never
+            trained on.
         images: real images without labels (folder or npz): they sharpen the estimated drop and are
             never trained on.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
@@ -62,6 +68,11 @@ def quantize(
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
+        metric: a measure of your own, "FILE.py:FUNCTION"; gates may hold the names it returns.
+        head: how a detector's outputs become boxes, or "ctc"; None finds one by shape.
+        fit: how evaluation images are brought to the model's size: "crop", "stretch",
+            "letterbox" or "pad"; None takes what is usual.
+        pixel_range: of output pictures, "0:255"; None finds a usual one.
         progress: told of every stage; None is silent.
 
     Raises:
@@ -72,5 +83,6 @@ def quantize(
         scale=scale, gates=gates, strict=strict, out=out, seed=seed,
         image_size=image_size, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
+        measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.request import Gates, validate_request
 from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.report.report import Report
@@ -43,6 +44,8 @@ def assert_quantized(
     preprocess: str | Path | Preprocessing | None = None,
     strict: bool = False,
     seed: int = 0,
+    metric: str | None = None,
+    head: str | None = None,
 ) -> Report:
     """Assert that a quantized file passes the built-in checks and the given gates.
 
@@ -53,11 +56,13 @@ def assert_quantized(
         student: the quantized ONNX file.
         teacher: the float ONNX file.
         gates: rules such as "drop<=1.0"; see `dfqonnx.config.gates`.
-        eval_data: labeled images (npz, folder or tar), for rules about accuracy.
+        eval_data: inputs with labels, for rules about accuracy; see `data/task_data.py`.
         preprocess: how pixels become the input; None takes the student's own metadata.
         strict: as `--strict`: an inconclusive gate fails as well, instead of a warning; so does a
             larger or slower file; and where no gate is about accuracy a usual one is added.
         seed: of the procedural images that are used where there are no others.
+        metric: a measure of your own, "FILE.py:FUNCTION", whose names gates may hold.
+        head: how a detector's outputs become boxes; None finds one by shape.
 
     Raises:
         AssertionError: a gate fails; the message lists every gate with what was found.
@@ -66,7 +71,7 @@ def assert_quantized(
     __tracebackhide__ = True
     spec = validate_request(
         teacher, student, preprocess=preprocess, eval_data=eval_data, gates=gates,
-        strict=strict, seed=seed,
+        strict=strict, seed=seed, measuring=read_measuring(metric, head, None, None),
     )  # fmt: skip
     report = validate(spec)
     if report.exit_code:

@@ -26,8 +26,9 @@ EvalData = Annotated[
     Path | None,
     typer.Option(
         "--eval-data",
-        help="Labeled images to measure on, never to train on: an npz with x (uint8, NHWC) and "
-        "y, or a folder or tar of images with labels.csv.",
+        help="What to measure on, never to train on. Classes: an npz with x (uint8, NHWC) and y, "
+        "or a folder or tar with labels.csv. Boxes: COCO json or YOLO txt. Masks: images/ and "
+        "masks/. Text lines: a csv with file, text. No images: npz or npy with x, or wav.",
     ),
 ]
 RealImages = Annotated[
@@ -36,6 +37,42 @@ RealImages = Annotated[
         "--images",
         help="A few dozen real images without labels (folder or npz with x): they make the "
         "estimated drop more precise, and are never trained on.",
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="FILE.py:FUNCTION",
+        help="A measure of your own: a function of (outputs, labels) that returns a dict of named "
+        "numbers. It is called for both models, and gates may hold its names.",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="How a detector's outputs become boxes (yolov5, yolov8, yolox, ssd, fastestdet, ...), "
+        "or ctc for text; found by the outputs' shapes where it is not given.",
+    ),
+]
+FitText = Annotated[
+    str | None,
+    typer.Option(
+        "--fit",
+        metavar="HOW",
+        help="How evaluation images of another size are brought to the model's: crop, stretch, "
+        "letterbox or pad. By default what is usual for the task or the detector's head.",
+    ),
+]
+PixelRangeText = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-range",
+        metavar="LOW:HIGH",
+        help="The values of black and white in output pictures, such as 0:255, for PSNR and SSIM; "
+        "found by their values where it is not given.",
     ),
 ]
 Recipe = Annotated[
@@ -55,8 +92,9 @@ Gates = Annotated[
         "--gate",
         metavar="RULE",
         help="A rule that the result must meet, such as 'drop<=1.0', 'agreement>=0.97', "
-        "'sqnr>=20', 'size<=0.2x', 'speedup>=1.8x', 'float_nodes==0', 'top1>=91'; may be given "
-        "several times. The command ends with 1 if a gate fails, and still writes every file.",
+        "'sqnr>=20', 'map50.drop<=0.01', 'fidelity_miou>=0.95', 'size<=0.2x', 'speedup>=1.8x', "
+        "'float_nodes==0', 'top1>=91'; may be given several times. The command ends with 1 if a "
+        "gate fails, and still writes every file.",
     ),
 ]
 Strict = Annotated[

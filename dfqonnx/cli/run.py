@@ -24,6 +24,10 @@ def run(
     image_size: o.ImageSize = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
+    metric: o.Metric = None,
+    head: o.Head = None,
+    fit: o.FitText = None,
+    pixel_range: o.PixelRangeText = None,
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
     budget: Annotated[
@@ -50,6 +54,7 @@ def run(
     as_json: o.AsJson = False,
 ) -> int:
     """Quantize a model: synthesize, distill, export, evaluate. Ends with 1 if a gate fails."""
+    from dfqonnx.config.measuring import read_measuring
     from dfqonnx.config.request import run_request
 
     spec = run_request(
@@ -57,6 +62,7 @@ def run(
         images=images, recipe=recipe, scale=scale, gates=gate or (), strict=strict,
         out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
+        measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     from dfqonnx.workflows.preflight import check_paths
 

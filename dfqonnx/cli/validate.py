@@ -17,6 +17,10 @@ def validate(
     student: Annotated[Path, typer.Option("--student", "-s", help="The quantized ONNX file.")],
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
+    metric: o.Metric = None,
+    head: o.Head = None,
+    fit: o.FitText = None,
+    pixel_range: o.PixelRangeText = None,
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
     out: Annotated[
@@ -34,12 +38,14 @@ def validate(
     as_json: o.AsJson = False,
 ) -> int:
     """Measure agreement, accuracy, parity, fusion, size and speed. Ends with 1 if a gate fails."""
+    from dfqonnx.config.measuring import read_measuring
     from dfqonnx.config.request import validate_request
     from dfqonnx.workflows.preflight import check_validation
 
     spec = validate_request(
         teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         images=images, gates=gate or (), strict=strict, out=out, seed=seed,
+        measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     check_validation(spec)
     from dfqonnx.workflows.validate import validate

@@ -96,7 +96,7 @@ MEASURES: Mapping[str, _Metric] = {  # of tasks, by name; see `evaluation/measur
     **{name: metric for name, metric in _DISTANCES.items() if name != "psnr"},
     **{f"label_{name}": metric for name, metric in _DISTANCES.items()},
 }
-DROP = ".drop"
+DROP, LABEL_PREFIX = ".drop", "label_"
 _HAVE_DROP = ("top1", *_LABELED_SHARES, *(f"label_{name}" for name in _DISTANCES))
 _MAY_BE_NEGATIVE = {"drop", "estimated_drop", "sqnr", "psnr", "correlation", "ssim"} | {
     "label_correlation",
@@ -113,6 +113,12 @@ class MeasureRef:
     name: str
     is_drop: bool = False  # whether it is about how much worse the student is
     is_custom: bool = False  # whether `--metric` returns it
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it compares with labels; what `--metric` returns is taken to do so."""
+        known = self.name in _HAVE_DROP or self.name.startswith(LABEL_PREFIX)
+        return self.is_custom or known
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,12 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
         return load_eval_data(path, inputs.image_size, request.classes)
     if suffix in {".json", ".csv"}:
         tree = open_tree(path.parent)
-        found: EvalData | None = _read_table(tree, path.name, request)
+        found: EvalData | None = read_table(tree, path.name, request)
     else:
         tree = open_tree(path)
         if tree.named(".wav") and not tree.images():
             return _open_waves(path, tree, request)
-        found = _read_layout(tree, request) if inputs.is_image else None
+        found = read_layout(tree, request) if inputs.is_image else None
     if not inputs.is_image:
         form = "x".join(map(str, inputs.shape))
         raise UsageError(
@@ -112,7 +112,12 @@ def _open_waves(path: Path, tree: FileTree, request: EvalRequest) -> EvalData:
     )
 
 
-def _read_table(tree: FileTree, name: str, request: EvalRequest) -> EvalData:
+def read_table(tree: FileTree, name: str, request: EvalRequest) -> EvalData:
+    """Return the data of a json or csv, with images beside it.
+
+    Raises:
+        UsageError: it is of another form, or damaged.
+    """
     if name.lower().endswith(".csv"):
         names, texts = read_texts(tree, name)
         return _make(tree, names, TextLabels(texts), request, fit="pad")
@@ -126,7 +131,7 @@ def _read_table(tree: FileTree, name: str, request: EvalRequest) -> EvalData:
     return found
 
 
-def _read_layout(tree: FileTree, request: EvalRequest) -> EvalData | None:
+def read_layout(tree: FileTree, request: EvalRequest) -> EvalData | None:
     """Return the data of a folder or tar; None where it is of no layout of this module."""
     table = find_text_table(tree)
     if table is not None:

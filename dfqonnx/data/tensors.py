@@ -51,7 +51,7 @@ def read_tensors(path: Path, shape: tuple[int, ...]) -> tuple[ArrayTensors, Labe
     """
     where = f"{FLAG} {path}"
     if path.suffix.lower() == ".npy":
-        x, y = _read_npy(path, where), None
+        x, y = read_npy(path, where), None
     else:
         keys = ("x", "y") if "y" in list_arrays(path, flag=FLAG) else ("x",)
         arrays = read_arrays(path, keys, flag=FLAG)
@@ -60,7 +60,12 @@ def read_tensors(path: Path, shape: tuple[int, ...]) -> tuple[ArrayTensors, Labe
     return ArrayTensors(x), None if y is None else _to_labels(y, len(x), where)
 
 
-def _read_npy(path: Path, where: str) -> NDArray[Any]:
+def read_npy(path: Path, where: str) -> NDArray[Any]:
+    """Return the array of an npy file.
+
+    Raises:
+        UsageError: it is damaged, of objects, or larger than memory.
+    """
     with parsing(where, "npy file"), path.open("rb") as file:
         check_unpacked(where, path.stat().st_size)
         array: NDArray[Any] = npy.read_array(file, allow_pickle=False)

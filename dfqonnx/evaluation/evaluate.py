@@ -24,6 +24,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.file_size import FileFacts, measure_file
 from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, OutputContext
 from dfqonnx.evaluation.measures.measure_pair import PairMeasurement, PairMeasures
+from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, SidePicture
 from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure
 from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
@@ -52,6 +53,7 @@ class Evaluation:
     class_names: tuple[str, ...] = ()  # in label order; empty where the data name none
     measures: tuple[TaskMeasure, ...] = ()  # that a user of the task knows, on every set of inputs
     notes: tuple[str, ...] = ()  # how the outputs were read for them
+    pictures: tuple[SidePicture, ...] = ()  # results on the first inputs, where they can be drawn
 
     @property
     def size_ratio(self) -> float:
@@ -138,6 +140,7 @@ def evaluate(
         class_names=() if images.data is None else images.data.class_names,
         measures=tuple(each for found_on in on_all for each in found_on.measures),
         notes=tuple(dict.fromkeys(note for found_on in on_all for note in found_on.notes)),
+        pictures=next((found_on.pictures for found_on in on_all if found_on.pictures), ()),
     )
 
 
@@ -195,7 +198,8 @@ def _compare_pixels(
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
     measurement = PairMeasurement(images.context(), images.options, inputs)
     measurement.add(teacher, student, 0)
-    return compare_outputs(teacher, student, image=x.shape[1:]), measurement.result()
+    found = measurement.result(pixels[:SHOWN_INPUTS])
+    return compare_outputs(teacher, student, image=x.shape[1:]), found
 
 
 def _compare_labeled(
@@ -223,4 +227,4 @@ def _compare_labeled(
     )
     image = data.read_tensor(0, 1, images.inputs).shape[1:]
     compared = compare_outputs(teacher, student, data.class_labels, image=image)
-    return compared, measurement.result()
+    return compared, measurement.result(data.read_pixels(0, min(SHOWN_INPUTS, len(data))))

@@ -72,6 +72,8 @@ def build_report(
         warnings=tuple(_warnings(found)),
         disagreement=count_disagreements(image_set, shown.classes),
         class_names=found.class_names,
+        measures=found.measures,
+        notes=found.notes,
     )
 
 

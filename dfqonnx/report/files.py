@@ -18,9 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from dfqonnx.core.atomic_write import atomic_file
 from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.report.ci import format_junit
 from dfqonnx.report.html.images import contact_sheet, load_pixels
 from dfqonnx.report.html.page import render_report
+from dfqonnx.report.html.side_by_side import load_pictures, write_pictures
 from dfqonnx.report.report import SCHEMA, Report
 from dfqonnx.report.text import format_markdown
 
@@ -29,17 +31,25 @@ _ADAPTER = TypeAdapter(Report)
 
 
 def write_report(
-    report: Report, folder: Path, *, pixels: NDArray[np.uint8] | None = None
+    report: Report,
+    folder: Path,
+    *,
+    pixels: NDArray[np.uint8] | None = None,
+    pictures: Sequence[SidePicture] = (),
 ) -> Report:
     """Write report.html, report.md, report.json and, where there are rules, junit.xml.
 
-    Synthetic images (N, H, W, C) appear on the page. The returned report lists every file.
+    Synthetic images (N, H, W, C), and what both models make of a few inputs, appear on the page.
+    The returned report lists every file.
     """
+    write_pictures(pictures, folder)
     if any(gate.origin != "check" for gate in report.gates):
         (folder / "junit.xml").write_text(format_junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     report = dataclasses.replace(report, files=tuple(sorted({*names, PAGE, MARKDOWN, REPORT})))
-    (folder / PAGE).write_text(render_report(report, pixels), encoding="utf-8")
+    (folder / PAGE).write_text(
+        render_report(report, pixels, load_pictures(folder)), encoding="utf-8"
+    )
     (folder / MARKDOWN).write_text(format_markdown(report), encoding="utf-8")
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     return report
@@ -106,7 +116,7 @@ def rewrite_page(folder: Path) -> tuple[Report, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the output folder of `dfqonnx run`")
     report = read_report(folder)
-    text = render_report(report, load_pixels(folder))
+    text = render_report(report, load_pixels(folder), load_pictures(folder))
     with atomic_file(folder / PAGE) as place:
         place.write_text(text, encoding="utf-8")
     return report, folder / PAGE

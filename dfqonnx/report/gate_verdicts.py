@@ -11,6 +11,7 @@ when an evidence warning says that the number cannot be trusted. All intervals a
                          do not narrow them, because they show the machine, not the lack of turns
     size, float_nodes    exact
     sqnr, psnr, iou      of all images together, so exact on these; the worst output counts
+    a task's measure     the same; on labeled inputs, else other real ones, else synthetic ones
 
 A rule about size or speed takes the place of the check of it. With `--strict` a result is judged in
 every respect: checks that otherwise only warn are required, and a rule about accuracy is added
@@ -18,6 +19,7 @@ where the user set none, about the best evidence there is:
 
     drop<=1              points, with labels
     estimated_drop<=2    points, where it can be estimated
+    TASK_RULES           boxes, masks, texts, pictures: the first whose measure is known
     agreement>=0.97      other classifiers
     sqnr>=20             decibels over the output's variance, everything else
 
@@ -40,12 +42,15 @@ from dfqonnx.config.gates import (
     FILE_QUANTITIES,
     LABELED_QUANTITIES,
     GateRule,
+    MeasureRef,
     Operator,
     Quantity,
     parse_gate,
 )
+from dfqonnx.evaluation.measures.task_measure import best_known
 from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report.build import NOT_SLOWER, SMALLER
+from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.number_format import format_interval, format_names, to_percent
 from dfqonnx.report.report import Report
 from dfqonnx.report.text import describe_estimate
@@ -58,6 +63,10 @@ _COMPARE: Mapping[Operator, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
     "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
+TASK_RULES = (  # points that a user of the task would notice
+    "map50.drop<=0.01", "miou.drop<=0.01", "characters.drop<=0.01", "fidelity_map50>=0.95",
+    "fidelity_miou>=0.95", "fidelity_characters>=0.97", "ssim>=0.95",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +105,17 @@ def default_rule(report: Report) -> GateRule:
         return parse_gate("drop<=1")
     if estimate is not None and estimate.value is not None:
         return parse_gate("estimated_drop<=2")
+    for rule in TASK_RULES:
+        measure = parse_gate(rule).measure
+        found = None if measure is None else best_known(report.measures, measure.name)
+        if measure is not None and found is not None and found.student is not None:
+            return parse_gate(rule)
     return parse_gate("agreement>=0.97" if report.agreement.best_known else "sqnr>=20")
 
 
 def judge_gate(rule: GateRule, report: Report, *, origin: Origin = "user") -> Gate:
     """Return the gate of one rule, decided where the measurements decide it."""
-    measure, missing = _MEASUREMENTS[rule.quantity]
-    found = measure(report) or MeasuredQuantity(None, missing)
+    found = _measure(rule.quantity, report)
     words, interval = found.words, found.interval
     topic: Topic = "file" if rule.quantity in FILE_QUANTITIES else "accuracy"
     gate = Gate(rule=rule.text, value=words, holds=None, topic=topic, origin=origin)
@@ -120,8 +133,32 @@ def judge_gate(rule: GateRule, report: Report, *, origin: Origin = "user") -> Ga
     return dataclasses.replace(gate, value=words, holds=holds, measured=measured, doubts=doubts)
 
 
+def _measure(quantity: Quantity | MeasureRef, report: Report) -> MeasuredQuantity:
+    """Return the measurement of a quantity, without an interval where it is not known."""
+    if isinstance(quantity, MeasureRef):
+        return _task_measure(quantity, report)
+    measure, missing = _MEASUREMENTS[quantity]
+    return measure(report) or MeasuredQuantity(None, missing)
+
+
+def _task_measure(wanted: MeasureRef, report: Report) -> MeasuredQuantity:
+    """Return a task's measure on the inputs that say most, exact on these."""
+    found = best_known(report.measures, wanted.name)
+    if found is None:
+        names = ", ".join(dict.fromkeys(each.name for each in report.measures)) or "none"
+        why = NO_LABELS if wanted.needs_labels else f"{wanted.name} was not measured"
+        return MeasuredQuantity(None, f"{why}; measured: {names}")
+    value = found.drop if wanted.is_drop else found.student
+    if value is None:
+        return MeasuredQuantity(None, found.meaning)
+    words = describe_measure(found)
+    if wanted.is_drop:
+        words = f"{value:.4g}{found.unit} worse: {words}"
+    return _exact(value, words, max(1, found.n))
+
+
 def find_doubts(
-    quantity: Quantity, holds: bool | None, evidence: Sequence[EvidenceWarning]
+    quantity: Quantity | MeasureRef, holds: bool | None, evidence: Sequence[EvidenceWarning]
 ) -> tuple[str, ...]:
     """Return the names of the warnings because of which a rule about `quantity` is undecided."""
     return tuple(
@@ -132,10 +169,12 @@ def find_doubts(
     )
 
 
-def _is_in_scope(quantity: Quantity, scope: Scope) -> bool:
+def _is_in_scope(quantity: Quantity | MeasureRef, scope: Scope) -> bool:
     """Return whether warnings of `scope` are about a quantity."""
     if scope == "inputs":
         return quantity != "estimated_drop"
+    if isinstance(quantity, MeasureRef):
+        return scope == "everything" or quantity.needs_labels
     return scope == "everything" or quantity in LABELED_QUANTITIES
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.statistics import Drop
 from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report.sections import (
@@ -68,6 +69,8 @@ class Report:
         disagreement: where the classes differ, on evaluation images, else on synthetic ones.
         class_names: in label order.
         held_out_classes: the classes of the held-out synthetic images.
+        measures: numbers that a user of the task knows, on every set of inputs.
+        notes: how the outputs were read for them.
         layer_noise: quantization noise per layer, and histograms over the codes.
         graph: the nodes of the normalized graph, in order.
         skipped_rewrites: what normalization could not simplify, with the reasons.
@@ -100,6 +103,8 @@ class Report:
     disagreement: Disagreement | None = None
     class_names: tuple[str, ...] = ()
     held_out_classes: HeldOutClasses | None = None
+    measures: tuple[TaskMeasure, ...] = ()
+    notes: tuple[str, ...] = ()
     layer_noise: LayerNoise | None = None
     graph: tuple[GraphNode, ...] = ()
     skipped_rewrites: tuple[SkippedRewrite, ...] = ()
@@ -170,6 +175,9 @@ class Report:
             **dataclasses.asdict(self),
         }
         content["size_ratio"] = self.size_ratio
+        content["measures"] = [
+            {**dataclasses.asdict(each), "drop": each.drop} for each in self.measures
+        ]
         text = json.dumps(_finite(content), indent=2, allow_nan=False)
         return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 

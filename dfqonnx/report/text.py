@@ -16,6 +16,7 @@ from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.outputs import OutputDistance
 from dfqonnx.evaluation.statistics import Drop
 from dfqonnx.foreign_text import MAX_LINE, markdown, markdown_name, printable
+from dfqonnx.report.measure_lines import describe_measure, main_measure, measure_lines
 from dfqonnx.report.number_format import (
     format_count,
     format_decibels,
@@ -89,7 +90,9 @@ def _closeness(report: Report) -> Iterator[str]:
         low_to_high = f"{estimate.low:.1f} to {estimate.high:.1f} points"
         yield f"top-1 drop {low_to_high} (estimated without labels)"
     agreement = report.agreement
-    if (share := agreement.best_known) is not None:
+    if (measure := main_measure(report.measures)) is not None:
+        yield f"{measure.name} {describe_measure(measure)}"
+    elif (share := agreement.best_known) is not None:
         yield f"agreement {100 * share.value:.1f} % on {share.n:,} {agreement.best_known_set}"
     elif (worst := worst_output(report)) is not None:
         images = f"{agreement.images:,} {agreement.image_set} images"
@@ -160,6 +163,9 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
         if share is not None:
             yield f"agreement, {name} images", format_interval(to_percent(share), "%")
     images = f" ({agreement.images:,} {agreement.image_set} images)" if agreement.images else ""
+    yield from measure_lines(report.measures)
+    for note in report.notes:
+        yield "outputs read as", note
     for output in agreement.outputs:
         yield f"output {output.name}", f"{describe_output(output)}{images}"
 

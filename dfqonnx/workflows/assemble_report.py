@@ -21,6 +21,7 @@ from dfqonnx.distill.distill import Distilled
 from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.evaluate import Evaluation
+from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.cost import summarize_graph
@@ -120,7 +121,9 @@ def assemble_report(
     )
 
 
-def write_run(report: Report, run: TrainedRun, folder: Path) -> Report:
+def write_run(
+    report: Report, run: TrainedRun, folder: Path, pictures: Sequence[SidePicture] = ()
+) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
     write_images(images.pixels, folder / "synthetic", held=run.distilled.held_out)
@@ -129,7 +132,7 @@ def write_run(report: Report, run: TrainedRun, folder: Path) -> Report:
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_log(_log_events(images, run.distilled), folder / "log.jsonl")
-    return write_report(report, folder, pixels=images.pixels)
+    return write_report(report, folder, pixels=images.pixels, pictures=pictures)
 
 
 def _log_events(images: SyntheticImages, distilled: Distilled) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_out
-from dfqonnx.data.labeled import check_kind, verify_eval_data
+from dfqonnx.data.labeled import check_kind
+from dfqonnx.data.task_data import is_known_kind
 from dfqonnx.data.unlabeled import verify_images
+from dfqonnx.data.verify_task_data import verify_task_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.runtime.session import require_runtime
 
@@ -49,7 +51,7 @@ def verify_data(eval_data: Path | None, images: Path | None = None) -> None:
         UsageError: something is damaged; the message names the file and the entry.
     """
     if eval_data is not None:
-        verify_eval_data(eval_data)
+        verify_task_data(eval_data)
     if images is not None:
         verify_images(images)
 
@@ -107,6 +109,9 @@ def check_eval_data(path: Path | None) -> None:
         UsageError: missing or of another kind.
     """
     if path is None:
+        return
+    if is_known_kind(path):
+        check_file(path, what="--eval-data")
         return
     kind = check_kind(path)
     if kind != "folder":

@@ -104,7 +104,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             warnings=recorder.warnings,
             gpu=gpu_name(context),
         )
-        return write_run(report, trained, folder)
+        return write_run(report, trained, folder, evaluation.found.pictures)
 
 
 def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:

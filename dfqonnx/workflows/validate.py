@@ -96,7 +96,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     if config.out is None:
         return report
     with atomic_folder(config.out) as folder:
-        return write_report(report, folder)
+        return write_report(report, folder, pictures=found.pictures)
 
 
 def _choose_pixels(

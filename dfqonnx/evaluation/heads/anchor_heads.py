@@ -84,14 +84,15 @@ def _class_count(outputs: Arrays) -> int:
     return int(_parts(outputs)[0].shape[2])
 
 
-for _name, _about, _first in (
-    ("ultraface", "scores (N, A, 2), background first, and corners (N, A, 4)", 1),
-    ("ssd", "scores (N, A, K), background first, and corners (N, A, 4)", 1),
-    ("ssd-sigmoid", "scores (N, A, K) without background, and corners (N, A, 4)", 0),
+for _name, _about, _first, _score in (
+    ("ultraface", "scores (N, A, 2), background first, and corners (N, A, 4)", 1, 0.7),
+    ("ssd", "scores (N, A, K), background first, and corners (N, A, 4)", 1, 0.5),
+    ("ssd-sigmoid", "scores (N, A, K) without background, and corners (N, A, 4)", 0, 0.5),
 ):
     HEADS.add(_name)(
         Head(
             about=_about,
+            shown_score=_score,
             fit="stretch",
             recognize=partial(_recognize, kind=_name),
             decode=partial(_decode, first=_first),

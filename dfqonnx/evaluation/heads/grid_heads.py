@@ -149,6 +149,7 @@ def _centernet_classes(outputs: Arrays) -> int:
 HEADS.add("fastestdet")(
     Head(
         about="one (N, 5 + K, h, w) of objectness, four numbers and class probabilities",
+        shown_score=0.65,
         fit="stretch",
         recognize=_recognize_fastestdet,
         decode=_decode_fastestdet,
@@ -158,6 +159,7 @@ HEADS.add("fastestdet")(
 HEADS.add("centernet")(
     Head(
         about="a heatmap (N, K, h, w) with sizes and offsets (N, 2, h, w)",
+        shown_score=0.3,
         fit="letterbox",
         recognize=_recognize_centernet,
         decode=_decode_centernet,

@@ -27,6 +27,7 @@ class Head:
 
     Attributes:
         about: its outputs, in a few words.
+        shown_score: from which on its authors' own programs show a box.
         fit: how images are brought to the model's size where the user does not say.
         recognize: why outputs are of this head, None where they are not.
         decode: outputs and frame -> what was found on each image.
@@ -34,6 +35,7 @@ class Head:
     """
 
     about: str
+    shown_score: float
     fit: Fit
     recognize: Callable[[Arrays, Frame], str | None]
     decode: Callable[[Arrays, Frame], list[Detections]]

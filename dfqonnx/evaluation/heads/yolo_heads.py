@@ -182,6 +182,7 @@ def _most_label(outputs: Arrays) -> int:
 HEADS.add("yolov5")(
     Head(
         about="one (N, A, 5 + K) of center, size, objectness and classes",
+        shown_score=0.25,
         fit="letterbox",
         recognize=_recognize_v5,
         decode=_decode_v5,
@@ -191,6 +192,7 @@ HEADS.add("yolov5")(
 HEADS.add("yolov8")(
     Head(
         about="one (N, 4 + K, A) of center, size and classes",
+        shown_score=0.25,
         fit="letterbox",
         recognize=_recognize_v8,
         decode=_decode_v8,
@@ -200,6 +202,7 @@ HEADS.add("yolov8")(
 HEADS.add("yolox")(
     Head(
         about="one (N, A, 5 + K) of offsets to a cell, logarithms of sizes, objectness, classes",
+        shown_score=0.3,
         fit="pad",
         recognize=_recognize_x,
         decode=_decode_x,
@@ -209,6 +212,7 @@ HEADS.add("yolox")(
 HEADS.add("yolox-decoded")(
     Head(
         about="one (N, A, 5 + K) of center, size, objectness and classes",
+        shown_score=0.3,
         fit="pad",
         recognize=_recognize_x_decoded,
         decode=_decode_v5,
@@ -218,6 +222,7 @@ HEADS.add("yolox-decoded")(
 HEADS.add("end-to-end")(
     Head(
         about="one (N, n, 6) of corners, score and class",
+        shown_score=0.25,
         fit="letterbox",
         recognize=_recognize_end_to_end,
         decode=_decode_end_to_end,

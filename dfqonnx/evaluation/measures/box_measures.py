@@ -6,7 +6,8 @@
     map           = mean of AP at IoU 0.5, 0.55 ... 0.95
 
 `fidelity_map` and `fidelity_map50` take as true boxes what the float model itself finds with a
-score of 0.3 or more: they need no labels, and are 1 for a student that finds the same. Labels
+score from which on its authors' programs show a box (`Head.shown_score`): they need no labels, and
+are 1 for a student that finds the same. Labels
 measure whether boxes are right; fidelity measures whether they are the float model's.
 """
 
@@ -26,10 +27,10 @@ from dfqonnx.data.label_types import BoxLabels, ImageBoxes
 from dfqonnx.evaluation.heads.choose_head import ChosenHead
 from dfqonnx.evaluation.heads.detections import Detections, Floats
 from dfqonnx.evaluation.heads.head import Frame
+from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, Shown
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth
 from dfqonnx.evaluation.outputs import Outputs
 
-SHOWN_SCORE = 0.3  # from which on the float model's boxes count as true
 _MEANINGS = {
     "map50": "average precision of the boxes at IoU 0.5 (COCO)",
     "map": "average precision of the boxes over IoU 0.5 to 0.95 (COCO)",
@@ -136,10 +137,17 @@ class BoxTally:
             truth = [self._labeled(self.labels.images[place]) for place in self.places]
             both = (average_precision(truth, self.teacher), average_precision(truth, self.student))
             found += self._rows("labels", both, sum(len(image.boxes) for image in truth))
-        shown = [as_truth(image) for image in self.teacher]
+        shown = [as_truth(image, self.chosen.head.shown_score) for image in self.teacher]
         own = (AveragePrecision(None, None), average_precision(shown, self.student))
         found += self._rows("float model", own, sum(len(image.boxes) for image in shown))
         return tuple(found)
+
+    def shown(self) -> tuple[list[Shown], list[Shown]]:
+        """Return the boxes on the first images."""
+        score = self.chosen.head.shown_score
+        both = (self.teacher[:SHOWN_INPUTS], self.student[:SHOWN_INPUTS])
+        teacher, student = ([image.above(score) for image in found] for found in both)
+        return list(teacher), list(student)
 
     def _labeled(self, image: ImageBoxes) -> ImageBoxes:
         assert self._to_head is not None
@@ -155,7 +163,7 @@ class BoxTally:
             f"{boxes:,} labeled boxes on {images:,} images"
             if truth == "labels"
             else f"the {boxes:,} boxes that the float model finds with a score of"
-            f" {SHOWN_SCORE:g} or more on {images:,} images; 1 is the same boxes"
+            f" {self.chosen.head.shown_score:g} or more on {images:,} images; 1 is the same boxes"
         )
         if not boxes:
             whose += ", so nothing can be said"
@@ -173,7 +181,7 @@ class BoxTally:
         ]
 
 
-def as_truth(image: Detections) -> ImageBoxes:
-    """Return what the float model shows of an image as its true boxes."""
-    shown = image.above(SHOWN_SCORE)
+def as_truth(image: Detections, score: float) -> ImageBoxes:
+    """Return what the float model shows of an image, from `score` on, as its true boxes."""
+    shown = image.above(score)
     return ImageBoxes(shown.boxes, shown.classes, np.zeros(len(shown.boxes), np.bool_))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dfqonnx.data.fit import fit_mask
 from dfqonnx.data.label_types import NO_CLASS, MaskLabels
+from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, Shown
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.outputs import Array, Outputs
 
@@ -68,16 +69,24 @@ class MaskTally:
         self.output, self.axis, self.labels = output, axis, labels
         self.own, self.of_teacher, self.of_student = (OverlapCounts() for _ in range(3))
         self.images = 0
+        self.first: tuple[list[Shown], list[Shown]] = ([], [])
 
     def add(self, teacher: Outputs, student: Outputs, start: int) -> None:
         """Count a batch of outputs; its first image has the place `start`."""
         first, second = (to_mask(part[self.output], self.axis) for part in (teacher, student))
         self.own.add(first, second)
+        room = SHOWN_INPUTS - len(self.first[0])
+        for kept, masks in zip(self.first, (first, second), strict=True):
+            kept += list(masks[:room])
         self.images += len(first)
         if self.labels is not None:
             truth = self.labels.read_masks(start, start + len(first))
             self.of_teacher.add(truth, _resize(first, truth))
             self.of_student.add(truth, _resize(second, truth))
+
+    def shown(self) -> tuple[list[Shown], list[Shown]]:
+        """Return the masks of the first images."""
+        return self.first
 
     def measures(self) -> tuple[TaskMeasure, ...]:
         """Return miou against labels, and against the float model's own masks."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dfqonnx.evaluation.measures.choose_tallies import (
     ChosenTallies,
     MeasureOptions,
     OutputContext,
     choose_tallies,
 )
+from dfqonnx.evaluation.measures.side_pictures import ShowsResults, SidePicture
 from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure, keep_worst
 from dfqonnx.evaluation.outputs import Outputs
 
@@ -23,6 +27,7 @@ class PairMeasures:
 
     measures: tuple[TaskMeasure, ...] = ()
     notes: tuple[str, ...] = ()
+    pictures: tuple[SidePicture, ...] = ()  # of the first inputs, where results can be drawn
 
 
 class PairMeasurement:
@@ -43,8 +48,8 @@ class PairMeasurement:
         for tally in self.chosen.tallies:
             tally.add(teacher, student, start)
 
-    def result(self) -> PairMeasures:
-        """Return the measures of all batches.
+    def result(self, pixels: NDArray[np.uint8] | None = None) -> PairMeasures:
+        """Return the measures of all batches, drawn on the first inputs' pixels (n, H, W, C).
 
         Raises:
             UsageError: the user's function fails.
@@ -59,4 +64,12 @@ class PairMeasurement:
             else replace(each, inputs=self.inputs)
             for each in keep_worst(found)
         )
-        return PairMeasures(measures, self.chosen.notes)
+        return PairMeasures(measures, self.chosen.notes, self._pictures(pixels))
+
+    def _pictures(self, pixels: NDArray[np.uint8] | None) -> tuple[SidePicture, ...]:
+        tallies = () if self.chosen is None or pixels is None else self.chosen.tallies
+        drawable = next((each for each in tallies if isinstance(each, ShowsResults)), None)
+        if drawable is None or pixels is None:
+            return ()
+        results = zip(pixels, *drawable.shown(), strict=False)  # as many as there are of both
+        return tuple(SidePicture(each, first, second) for each, first, second in results)

@@ -18,6 +18,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.core.input_format import round_to_pixels
+from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, Shown
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth
 from dfqonnx.evaluation.outputs import Array, Outputs
 
@@ -87,6 +89,7 @@ class PictureTally:
     ) -> None:
         self.output, self.axis, self.range = output, axis, pixel_range
         self.is_given, self.labels = pixel_range is not None, labels
+        self.first: tuple[list[Shown], list[Shown]] = ([], [])
         self.found: dict[str, list[tuple[float, float | None]]] = {}
 
     def add(self, teacher: Outputs, student: Outputs, start: int) -> None:
@@ -95,10 +98,23 @@ class PictureTally:
         if self.range is None:
             self.range = guess_range(first)
         self._compare("student", first, second)
+        room = SHOWN_INPUTS - len(self.first[0])
+        for kept, pictures in zip(self.first, (first, second), strict=True):
+            kept += [self._to_pixels(each) for each in pictures[:room]]
         if self.labels is not None:
             truth = np.moveaxis(self.labels[start : start + len(first)], self.axis, 1)
             self._compare("label teacher", truth, first)
             self._compare("label student", truth, second)
+
+    def _to_pixels(self, picture: Array) -> NDArray[np.uint8]:
+        """Return a picture (C, h, w) as uint8 (h, w, C)."""
+        low, high = self.range or (0.0, 1.0)
+        scaled = (picture.astype(np.float64) - low) / max(high - low, 1e-12) * 255
+        return round_to_pixels(np.moveaxis(scaled, 0, 2))
+
+    def shown(self) -> tuple[list[Shown], list[Shown]]:
+        """Return the first pictures."""
+        return self.first
 
     def _compare(self, name: str, truth: Array, shown: Array) -> None:
         assert self.range is not None

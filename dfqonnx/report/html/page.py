@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from dfqonnx.report.html.images import (
     rows_by_class,
 )
 from dfqonnx.report.html.tables import compare_models, is_trained, node_rows
+from dfqonnx.report.measure_lines import measure_rows
 from dfqonnx.report.number_format import format_decibels, format_size
 from dfqonnx.report.report import Report
 from dfqonnx.report.text import (
@@ -51,8 +52,13 @@ class Gallery:
     is_pixelated: bool
 
 
-def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> str:
-    """Return the page, with the synthetic images (N, H, W, C) of the run where there are some."""
+def render_report(
+    report: Report, pixels: NDArray[np.uint8] | None = None, pictures: Sequence[str] = ()
+) -> str:
+    """Return the page, with the synthetic images (N, H, W, C) of the run where there are some.
+
+    `pictures` are data URIs of what both models make of a few inputs.
+    """
     nodes = node_rows(report)
     estimate = report.estimated_drop
     environment = ((str(k), str(v)) for k, v in report.environment.items() if v is not None)
@@ -71,6 +77,8 @@ def render_report(report: Report, pixels: NDArray[np.uint8] | None = None) -> st
         charts=draw_charts(report, nodes),
         no_charts=NO_CHARTS,
         gallery=_gallery(report, pixels),
+        measures=measure_rows(report.measures),
+        pictures=tuple(pictures),
         provenance=(*_provenance(report), *provenance_lines(report), *environment),
         estimate=None if estimate is None else describe_estimate(estimate, report.drop),
         calibration="" if estimate is None else describe_calibration(estimate),
