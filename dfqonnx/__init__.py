@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dfqonnx.config.commands import RunConfig, ValidateConfig
     from dfqonnx.config.distillation import DistillationConfig
     from dfqonnx.config.gates import GateRule, parse_gate
+    from dfqonnx.config.measuring import MeasuringConfig
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import Recipe, read_recipe
     from dfqonnx.config.synthesis import SynthesisConfig
@@ -53,6 +54,7 @@ __all__ = [
     "EnvironmentProblem",
     "GateRule",
     "InternalError",
+    "MeasuringConfig",
     "Preprocessing",
     "QuantizationConfig",
     "Recipe",
@@ -94,6 +96,7 @@ _HOMES = {
     "dfqonnx.report.result": ("Result",),
     "dfqonnx.config.distillation": ("DistillationConfig",),
     "dfqonnx.config.gates": ("GateRule", "parse_gate"),
+    "dfqonnx.config.measuring": ("MeasuringConfig",),
     "dfqonnx.core.input_format": ("Preprocessing",),
     "dfqonnx.config.preprocess": ("read_preprocess",),
     "dfqonnx.core.quantization": ("BitWidths", "QuantizationConfig"),

@@ -23,6 +23,10 @@ def quantize(
     preprocess: str | Path | Preprocessing | None = None,
     eval_data: str | Path | None = None,
     images: str | Path | None = None,
+    metric: str | None = None,
+    head: str | None = None,
+    fit: str | None = None,
+    pixel_range: str | None = None,
     recipe: str | Path | Recipe = "default",
     scale: str | None = None,
     gates: Gates = (),
@@ -35,44 +39,31 @@ def quantize(
     weight_storage: Storage = "auto",
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
-    metric: str | None = None,
-    head: str | None = None,
-    fit: str | None = None,
-    pixel_range: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Quantize an ONNX model without data and prove the result; `Result` says how it went.
-
-    A gate that does not hold raises nothing (look at `passed`), and everything is still written.
+    """Quantize an ONNX model without data and prove the result; a gate that fails raises nothing.
 
     Args:
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
-        preprocess: preset, YAML file or `Preprocessing`; None reads the file's metadata, else
-            guesses.
-        eval_data: what to measure on (npz, npy, folder, tar, COCO json, csv of texts, wav); never
-            trained on.
-        images: real images without labels (folder or npz): they sharpen the estimated drop and are
-            never trained on.
+        preprocess: preset, YAML file or `Preprocessing`; None reads the file's metadata, or guesses.
+        eval_data: what to measure on (npz, folder, tar, COCO json, wav, ...); never trained on.
+        images: real images without labels (folder or npz), to measure on; never trained on.
+        metric: a measure of your own, "FILE.py:FUNCTION"; gates may hold the names it returns.
+        head: how a detector's outputs become boxes, or "ctc"; None finds one by shape.
+        fit: how images are brought to the model's size: "crop", "stretch", "letterbox", "pad".
+        pixel_range: of output pictures, such as "0:255"; None finds a usual one.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
         scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
-        strict: whether everything but a `pass` stands against `passed`; where no rule about
-            accuracy is given, one is added, and the file must be smaller and not slower.
+        strict: as `--strict`: everything but a `pass` stands against `passed`.
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
         seed: of every random choice.
-        image_size: for a model that leaves its image size open: "240x320", (240, 320), or one
-            number for both; None takes 224.
+        image_size: where the model leaves it open: "240x320", (240, 320), or one number.
         budget: time for images and training together: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
-        device: where images and training run; "auto" takes CUDA where present.
-        target: runtime that the file is for; `dfqonnx targets` lists them.
-        metric: a measure of your own, "FILE.py:FUNCTION"; gates may hold the names it returns.
-        head: how a detector's outputs become boxes, or "ctc"; None finds one by shape.
-        fit: how evaluation images are brought to the model's size: "crop", "stretch",
-            "letterbox" or "pad"; None takes what is usual.
-        pixel_range: of output pictures, "0:255"; None finds a usual one.
+        device, target: where training runs, and the runtime that the file is for.
         progress: told of every stage; None is silent.
 
     Raises:
@@ -80,9 +71,8 @@ def quantize(
     """
     config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
-        scale=scale, gates=gates, strict=strict, out=out, seed=seed,
-        image_size=image_size, budget=budget, strict_ends=strict_ends,
-        weight_storage=weight_storage, device=device, target=target,
-        measuring=read_measuring(metric, head, fit, pixel_range),
+        scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
+        budget=budget, strict_ends=strict_ends, weight_storage=weight_storage, device=device,
+        target=target, measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

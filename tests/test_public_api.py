@@ -12,7 +12,8 @@ import dfqonnx
 
 PROMISED = {
     "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "GateRule",
-    "InternalError", "Preprocessing", "QuantizationConfig", "Recipe", "Result", "RunConfig",
+    "InternalError", "MeasuringConfig", "Preprocessing", "QuantizationConfig", "Recipe", "Result",
+    "RunConfig",
     "SynthesisConfig", "UnsupportedModel", "UsageError", "ValidateConfig", "dry_run", "inspect",
     "parse_gate", "quantize", "read_preprocess", "read_recipe", "run", "validate",
 }  # fmt: skip

@@ -75,7 +75,7 @@ class FittedImages:
         return fit_pixels(image, self.size, self.fit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskFiles:
     """Masks as image files of class numbers, fitted like their images."""
 
@@ -92,7 +92,8 @@ class MaskFiles:
         """Look at the first masks, and tell whether they are of two classes."""
         probed = [read_mask_file(tree, name) for name in names[:_PROBED]]
         values = np.unique(np.concatenate([np.unique(mask) for mask in probed]))
-        return cls(tree, names, frame, fit, set(values.tolist()) == {0, IGNORED})
+        is_binary = set(values.tolist()) == {0, IGNORED}
+        return cls(tree=tree, names=names, frame=frame, fit=fit, binary=is_binary)
 
     def __len__(self) -> int:
         """Return the number of masks."""

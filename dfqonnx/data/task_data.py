@@ -2,7 +2,7 @@
 
     FILE.json                      COCO, or a plain labels.json, with images beside it
     FILE.csv                       columns file, text, with images beside it
-    FILE.npy, FILE.npz, FILE.wav   inputs that are no images, see `tensors.py` and `waves.py`
+    FILE.npy, FILE.npz, FILE.wav   inputs that are no images, see `input_arrays.py` and `waves.py`
     FOLDER, FILE.tar               COCO's json; images/ and labels/*.txt (YOLO); images/ and masks/;
                                    labels.json; texts.csv; wav files; else classes, `labeled.py`
 
@@ -26,10 +26,10 @@ from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
 from dfqonnx.data.image_files import LABELS
+from dfqonnx.data.input_arrays import read_tensors
 from dfqonnx.data.label_types import Labels, TextLabels
 from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.data.plain_labels import is_plain, read_plain
-from dfqonnx.data.tensors import read_tensors
 from dfqonnx.data.text_lines import find_text_table, read_texts
 from dfqonnx.data.waves import open_wave_tree, read_waves
 from dfqonnx.data.yolo import is_yolo, read_yolo

@@ -13,10 +13,10 @@ from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
+from dfqonnx.data.input_arrays import read_npy
 from dfqonnx.data.labeled import check_kind, verify_eval_data
 from dfqonnx.data.npz_file import list_arrays, read_arrays
 from dfqonnx.data.task_data import EvalRequest, is_known_kind, read_layout, read_table
-from dfqonnx.data.tensors import read_npy
 from dfqonnx.data.waves import SUFFIX, open_wave_tree, read_wave
 
 _PIXEL = InputFormat(PRESETS["raw"], (3, 1, 1))

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from dfqonnx.data.file_tree import FLAG, FileTree
 from dfqonnx.data.foreign_files import parsing
 from dfqonnx.data.image_files import LABELS, parse_labels
+from dfqonnx.data.input_arrays import ArrayTensors
 from dfqonnx.data.label_types import ClassLabels
-from dfqonnx.data.tensors import ArrayTensors
 from dfqonnx.errors import UsageError
 
 SUFFIX = ".wav"

@@ -16,7 +16,7 @@ from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_disk, preflight
-from dfqonnx.workflows.resolve_inputs import open_eval_data
+from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
 
 
@@ -36,7 +36,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    open_eval_data(config.eval_data, teacher.model, teacher.inputs)
+    open_sets(config, teacher.model, teacher.inputs)
     plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     return build_inspection(teacher.model, plan, config.quant)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.errors import UsageError, did_you_mean
 from dfqonnx.evaluation.evaluate import EvaluationData
@@ -16,6 +18,8 @@ from dfqonnx.evaluation.heads.choose_head import ORDER
 from dfqonnx.evaluation.measures.check_measures import INPUTS, check_measures
 from dfqonnx.evaluation.measures.choose_tallies import CTC, MeasureOptions
 from dfqonnx.evaluation.measures.custom_metric import load_metric
+from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 
 
 def load_options(config: MeasuringConfig) -> MeasureOptions:
@@ -34,6 +38,28 @@ def load_options(config: MeasuringConfig) -> MeasureOptions:
         metric=None if config.metric is None else load_metric(config.metric),
         pixel_range=config.pixel_range,
     )
+
+
+def open_sets(
+    config: RunConfig | ValidateConfig, model: NormalizedModel, inputs: InputFormat
+) -> EvaluationData:
+    """Open what the files will be compared on, and measure the float model on a little of it.
+
+    Raises:
+        UsageError: data, head, function or gates do not fit the model.
+    """
+    options = load_options(config.measuring)
+    sets = EvaluationData(
+        inputs=inputs,
+        data=open_eval_data(
+            config.eval_data, model, inputs, fit=config.measuring.fit, options=options
+        ),
+        real=read_real_images(config.images, inputs),
+        options=options,
+        metadata=model.source.metadata,
+    )
+    rehearse_measures(Path(model.source.path), sets, config.gates, seed=config.seed)
+    return sets
 
 
 def rehearse_measures(

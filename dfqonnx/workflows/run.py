@@ -43,8 +43,7 @@ from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.preflight import check_disk, preflight
-from dfqonnx.workflows.prepare_measures import load_options, rehearse_measures
-from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
+from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 
 REHEARSAL_IMAGES = 2
@@ -65,7 +64,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = plan_quantizers(config, teacher, recorder)
-    sets = _open_sets(config, teacher)
+    sets = open_sets(config, teacher.model, teacher.inputs)
     with atomic_folder(config.out) as folder:
         images = _synthesize(config, teacher, plan, context)
         network = equalize(
@@ -206,23 +205,6 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
     write(exported, file)
     progress.advance()
     return file
-
-
-def _open_sets(config: RunConfig, teacher: Teacher) -> EvaluationData:
-    """Open what the files will be compared on, and measure the float model on a little of it."""
-    options = load_options(config.measuring)
-    labeled = open_eval_data(
-        config.eval_data, teacher.model, teacher.inputs, fit=config.measuring.fit, options=options
-    )
-    sets = EvaluationData(
-        inputs=teacher.inputs,
-        data=labeled,
-        real=read_real_images(config.images, teacher.inputs),
-        options=options,
-        metadata=teacher.model.source.metadata,
-    )
-    rehearse_measures(config.model, sets, config.gates, seed=config.seed)
-    return sets
 
 
 def _evaluate(

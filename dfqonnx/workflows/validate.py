@@ -19,7 +19,7 @@ from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
-from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
+from dfqonnx.evaluation.evaluate import evaluate
 from dfqonnx.export.metadata import read_metadata, recorded_image_size, recorded_quantization
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
@@ -31,8 +31,8 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.preflight import check_validation, verify_data
-from dfqonnx.workflows.prepare_measures import load_options, rehearse_measures
-from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images, resolve_inputs
+from dfqonnx.workflows.prepare_measures import open_sets
+from dfqonnx.workflows.resolve_inputs import resolve_inputs
 
 
 def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Report:
@@ -57,24 +57,12 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         seed=config.seed,
         progress=progress,
     )
-    options = load_options(config.measuring)
-    data = open_eval_data(
-        config.eval_data, model, inputs.format, fit=config.measuring.fit, options=options
-    )
-    real = read_real_images(config.images, inputs.format)
-    pixels = None if data else _choose_pixels(config, inputs.format, progress)
-    sets = EvaluationData(
-        inputs=inputs.format,
-        pixels=pixels,
-        data=data,
-        real=real,
-        options=options,
-        metadata=model.source.metadata,
-    )
-    rehearse_measures(config.teacher, sets, config.gates, seed=config.seed)
+    sets = open_sets(config, model, inputs.format)
+    pixels = None if sets.data else _choose_pixels(config, inputs.format, progress)
+    sets = dataclasses.replace(sets, pixels=pixels)
     found = evaluate(config.teacher, config.student, sets, progress=progress)
     quant = recorded_quantization(metadata)
-    estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=real)
+    estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=sets.real)
     kept_float: set[str] = set()
     if quant is not None:
         target = recorded_target(metadata)

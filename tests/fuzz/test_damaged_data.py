@@ -9,22 +9,25 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dfqonnx.data.labeled import load_eval_data, verify_eval_data
+from dfqonnx.core.input_format import PRESETS, InputFormat
+from dfqonnx.data.task_data import EvalRequest, open_task_data
 from dfqonnx.data.unlabeled import open_images, verify_images
+from dfqonnx.data.verify_task_data import verify_task_data
 from dfqonnx.errors import UsageError
 from tests.fuzz.damage import SIDE, damaged
 
 GROWTH = 400 * 2**20  # bytes: a picture of 67 million pixels, and Python's own
 SECONDS = 20.0
 SIZE = (SIDE, SIDE, 3)
+INPUTS = InputFormat(PRESETS["raw"], (3, SIDE, SIDE))
 
 
 def outcome(path: Path) -> str:
     """Read `path` as every command does; `fine`, or the message of the refusal."""
     try:
-        verify_eval_data(path)
-        data = load_eval_data(path, SIZE, 4)
-        for _ in data.batches():
+        verify_task_data(path)
+        data = open_task_data(path, EvalRequest(inputs=INPUTS, classes=4))
+        for _ in data.tensors(INPUTS):
             pass
     except UsageError as error:
         return str(error)
