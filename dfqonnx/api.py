@@ -46,7 +46,7 @@ def quantize(
     Args:
         model: the float ONNX file.
         bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
-        preprocess: preset, YAML file or `Preprocessing`; None reads the file's metadata, or guesses.
+        preprocess: preset, YAML file or `Preprocessing`; None reads the file or guesses.
         eval_data: what to measure on (npz, folder, tar, COCO json, wav, ...); never trained on.
         images: real images without labels (folder or npz), to measure on; never trained on.
         metric: a measure of your own, "FILE.py:FUNCTION"; gates may hold the names it returns.
@@ -63,7 +63,8 @@ def quantize(
         budget: time for images and training together: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
-        device, target: where training runs, and the runtime that the file is for.
+        device: where images and training run; "auto" takes CUDA where present.
+        target: runtime that the file is for; `dfqonnx targets` lists them.
         progress: told of every stage; None is silent.
 
     Raises:
@@ -73,6 +74,5 @@ def quantize(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         budget=budget, strict_ends=strict_ends, weight_storage=weight_storage, device=device,
-        target=target, measuring=read_measuring(metric, head, fit, pixel_range),
-    )  # fmt: skip
+        target=target, measuring=read_measuring(metric, head, fit, pixel_range))  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

@@ -28,7 +28,8 @@ class FileTree:
 
     def where(self, name: str) -> str:
         """Return how messages name a file."""
-        return f"{FLAG} {self.path}: {printable(name)}"
+        between = "/" if self.contents is None else ": "
+        return f"{FLAG} {self.path}{between}{printable(name)}"
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file.

@@ -326,7 +326,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut" / "a.png").write_bytes(buffer.getvalue()[:2000])
     write(tmp_path / "cut" / "labels.csv", "file,text\na.png,x\n")
     data = open_task_data(tmp_path / "cut", request())
-    with pytest.raises(UsageError, match=r"cut: a\.png: not a readable image"):
+    with pytest.raises(UsageError, match=r"cut/a\.png: not a readable image"):
         data.read_tensor(0, 1, IMAGES)
 
 
