@@ -1,11 +1,13 @@
 """Layer noise: where a student's quantization noise comes from, and how it uses its codes.
 
-    SQNR(t, s) = 10 log10( sum t^2 / sum (t - s)^2 )
+    SQNR(t, s) = 10 log10( sum (t - m)^2 / sum (t - s)^2 )
 
-per node output, teacher t against student s, twice: in the network, where the noise of every
-earlier node arrives too, and isolated, where the node reads the teacher's values (rounded by its
-own quantizer). The second says which node makes the noise, the first how much is there. Images pass
-a few at a time and only sums are kept, so that memory stays small.
+per node output, teacher t against student s, around the mean m of each channel (the second axis of
+feature maps, the last of other tensors) over images and positions: a constant is no signal. Twice:
+in the network, where the noise of every earlier node arrives too, and isolated, where the node
+reads the teacher's values (rounded by its own quantizer). The second says which node makes the
+noise, the first how much is there. Images pass a few at a time and only sums are kept, so that
+memory stays small.
 """
 
 from __future__ import annotations
@@ -39,15 +41,32 @@ WORK = 3e7  # values that are compared, all images together; a chunk is the leas
 
 @dataclass
 class SignalNoise:
-    """Sums of a signal's squares and of its noise's."""
+    """Sums over the values of each channel, and of the noise's squares."""
 
-    signal: float = 0.0
     noise: float = 0.0
+    count: int = 0  # values of one channel
+    squares: Tensor | None = None  # (C,), and so is `total`
+    total: Tensor | None = None
 
     def add(self, wanted: Tensor, found: Tensor) -> None:
-        """Take in what should be and what is."""
-        self.signal += float(wanted.square().sum(dtype=torch.float64))
+        """Take in what should be and what is, (N, C, ...) feature maps or (..., C)."""
+        axis = 1 if wanted.ndim >= 4 else wanted.ndim - 1
+        others = [k for k in range(wanted.ndim) if k != axis]
+        values = wanted.double()  # float32 would lose what varies around a large mean
+        squares, total = values.square().sum(others), values.sum(others)
+        self.squares = squares if self.squares is None else self.squares + squares
+        self.total = total if self.total is None else self.total + total
+        self.count += wanted.numel() // wanted.shape[axis]
         self.noise += float((wanted - found).square().sum(dtype=torch.float64))
+
+    @property
+    def signal(self) -> float:
+        """The power around the channels' means; 0 where rounding would give as much."""
+        if self.squares is None or self.total is None:
+            return 0.0
+        power = float(self.squares.sum())
+        varying = power - float(self.total.square().sum()) / self.count
+        return varying if varying > 1e-12 * power else 0.0
 
     @property
     def sqnr_db(self) -> float | None:

@@ -9,7 +9,7 @@
 | estimated_drop | the same, estimated without labels | points, pp | < <= > >= |
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
-| sqnr | signal to quantization noise ratio of the worst output, in decibels | dB | < <= > >= |
+| sqnr | what varies in the worst output over its quantization noise, in decibels | dB | < <= > >= |
 | psnr | peak signal to noise ratio of the worst image output, in decibels | dB | < <= > >= |
 | iou | mean intersection over union of the worst mask, 0..1 | % | < <= > >= |
 | size | size of the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |

@@ -6,7 +6,7 @@
     image     (N, 1 or 3, h, w), h / w as the image's, no smaller     PSNR; SQNR
     values    all other numbers                 SQNR
 
-    SQNR = 10 log10( sum t^2 / sum (t - s)^2 )
+    SQNR = power of what varies with the input / sum (t - s)^2, in decibels, see statistics.py
     PSNR = 10 log10( (max t - min t)^2 / mean (t - s)^2 )
     IoU of class k = pixels where both say k / pixels where either does; the mean is over the
     classes that the teacher says somewhere
@@ -106,9 +106,9 @@ def compare_output(
     return OutputDistance(
         name=name,
         kl=divergence(teacher, student) if kind == "classes" else None,
-        sqnr_db=decibels if math.isfinite(decibels) else None,
+        sqnr_db=None if decibels is None or not math.isfinite(decibels) else decibels,
         kind=kind,
-        exact=bool(decibels == math.inf),
+        exact=decibels == math.inf,
         same=same,
         iou=iou,
         psnr_db=psnr_db(teacher, student) if kind == "image" else None,

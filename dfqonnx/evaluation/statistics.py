@@ -1,4 +1,4 @@
-"""Statistics of two classifiers on the same images, with their intervals.
+"""Statistics of two networks on the same inputs, with their intervals.
 
 Top-1 of one model: Wilson's interval for a share. The drop is paired: with b images that only the
 teacher gets right and c that only the student gets right,
@@ -11,6 +11,15 @@ disagreement, p = (b + 1) / (n + 2), q = (c + 1) / (n + 2):
     (p - q) +- z * sqrt((p + q - (p - q)^2) / (n + 2))
 
 and whose p-value is McNemar's exact test, b out of b + c at one half.
+
+The signal to quantization noise ratio counts as signal what varies with the input, because only
+that is information: of N inputs, entry by entry, around the mean over the inputs,
+
+    SQNR = 10 log10( N / (N - 1) sum (t - mean_N t)^2 / sum (t - s)^2 )
+
+N / (N - 1) makes the variance unbiased. A constant error counts as noise in full. A score of
+3 +- 0.1 with an error of 0.1 is at 0 dB, where the power of the output itself would say 30. The
+ratio is not defined for one input, nor for an output that does not vary.
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
+FLOAT32_STEP = 2.0**-23  # relative: what varies by less than this may be rounding
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,26 @@ def divergence(teacher: Floats, student: Floats) -> float:
     return float((np.exp(log_p) * (log_p - log_q)).sum(1).mean())
 
 
-def sqnr_db(teacher: Floats, student: Floats) -> float:
-    """Return 10 log10(sum t^2 / sum (t - s)^2); infinite when equal."""
-    signal = float(np.square(teacher, dtype=np.float64).sum())
-    noise = float(np.square(teacher - student, dtype=np.float64).sum())
-    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
+def sqnr_db(teacher: Floats, student: Floats) -> float | None:
+    """Return the ratio in decibels over outputs (N, ...); infinite when equal, or undefined."""
+    t, s = teacher.astype(np.float64), student.astype(np.float64)
+    noise, signal = float(np.square(t - s).sum()), variation(t)
+    if noise == 0:
+        return math.inf
+    if signal is None or not math.isfinite(noise):
+        return None
+    return 10 * math.log10(signal / noise)
+
+
+def variation(outputs: Floats) -> float | None:
+    """Return N / (N - 1) sum (t - mean_N t)^2 of outputs (N, ...); None where nothing varies."""
+    n = len(outputs)
+    if n < 2:
+        return None
+    t = outputs.astype(np.float64)
+    power = float(np.square(t - t.mean(0)).sum()) * n / (n - 1)
+    rounding = FLOAT32_STEP * float(np.abs(t).max(initial=0))
+    return power if rounding**2 * t.size < power < math.inf else None
 
 
 def log_probabilities(outputs: Floats) -> Floats:

@@ -65,7 +65,7 @@ class AgreementFacts:
     Attributes:
         synthetic, evaluation: shares of these images with the teacher's class, 0..1.
         kl: largest mean Kullback-Leibler divergence of an output's classes, in nats.
-        sqnr_db: signal to quantization noise ratio of the worst output, in decibels.
+        sqnr_db: what varies with the input over the noise, of the worst output, in decibels.
         outputs: every output, compared by its kind; on evaluation images where there are some.
         images: how many images `kl`, `sqnr_db` and `outputs` were compared on.
         image_set: which ones: evaluation or synthetic; empty where nothing was compared.

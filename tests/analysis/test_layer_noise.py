@@ -58,11 +58,25 @@ def test_every_value_is_counted_once_also_those_far_away() -> None:
 
 
 def test_the_ratio_is_that_of_energies_and_unknown_without_noise_or_signal() -> None:
-    goal = torch.tensor([3.0, 4.0])
-    assert sqnr_db(goal, goal + torch.tensor([0.3, 0.4])) == pytest.approx(20.0)  # 25 over 0.25
+    goal = torch.tensor([[3.0, 10.0], [-3.0, 18.0]])
+    noise = torch.tensor([[0.3, 0.4], [0.3, 0.4]])
+    assert sqnr_db(goal, goal + noise) == pytest.approx(20.0)  # 2 * (9 + 16) over 2 * 0.25
     assert sqnr_db(goal, goal) is None
-    assert sqnr_db(torch.zeros(2), goal) is None
-    assert sqnr_db(goal, torch.full((2,), math.nan)) is None
+    assert sqnr_db(torch.ones(2, 2), goal) is None, "a constant is no signal"
+    assert sqnr_db(goal, torch.full((2, 2), math.nan)) is None
+
+
+def test_the_signal_is_what_varies_around_the_mean_of_each_channel() -> None:
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(6, 3, 4, 5, generator=rng) + torch.tensor([0.0, 7.0, -90.0])[:, None, None]
+    rows = torch.randn(6, 4, 5, generator=rng) + torch.arange(5.0)
+    for goal, others in ((maps, (0, 2, 3)), (rows, (0, 1))):
+        varying = goal.double().var(others, correction=0).mean() * goal.numel()
+        sums = SignalNoise()
+        for part in goal.split(2):
+            sums.add(part, part + 0.1)
+        assert sums.signal == pytest.approx(float(varying), rel=1e-6)
+        assert sums.noise == pytest.approx(0.01 * goal.numel(), rel=1e-4)  # 0.1 in float32
 
 
 def test_large_networks_are_analyzed_on_fewer_images(

@@ -16,6 +16,7 @@ from dfqonnx.evaluation.statistics import (
     paired_drop,
     sqnr_db,
     top1,
+    variation,
     wilson_interval,
 )
 
@@ -97,8 +98,45 @@ def test_divergence_of_logits_and_of_probabilities_is_the_same() -> None:
     assert divergence(first, first) == 0.0
 
 
-def test_a_tenth_of_the_amplitude_as_noise_is_20_decibels() -> None:
-    signal = np.ones((3, 4), np.float32)
-    # float32 holds 0.9 to 6e-8, so the noise to 6e-7 of itself
-    assert sqnr_db(signal, signal * np.float32(0.9)) == pytest.approx(20.0, abs=1e-4)
+def test_a_tenth_of_the_deviation_as_noise_is_20_decibels_whatever_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(50, 3, 4))
+    expected = signal.var(0, ddof=1).sum() * 50 / 0.01 / signal.size
+    for mean in (0.0, 1000.0, np.arange(12.0).reshape(3, 4)):
+        found = sqnr_db(signal + mean, signal + mean + 0.1)
+        assert found == pytest.approx(10 * math.log10(expected), abs=1e-6)
     assert sqnr_db(signal, signal) == math.inf
+
+
+def test_a_constant_error_of_a_score_is_noise_and_its_mean_no_signal() -> None:
+    # 2 and 4, so that the unbiased variance is 2; the error is 1 on both
+    score = np.array([[2.0], [4.0]])
+    assert sqnr_db(score, score + 1) == pytest.approx(10 * math.log10(2 * 2 / 2))
+    assert sqnr_db(score, score - 1) == pytest.approx(10 * math.log10(2 * 2 / 2))
+
+
+@given(st.integers(2, 6), st.floats(-1e3, 1e3), st.floats(0.1, 10))
+def test_the_ratio_is_free_of_offset_and_scale(n: int, offset: float, scale: float) -> None:
+    rng = np.random.default_rng(n)
+    t, noise = rng.normal(size=(2, n, 5))
+    plain, moved = sqnr_db(t, t + noise), sqnr_db(scale * t + offset, scale * (t + noise) + offset)
+    assert plain is not None
+    assert moved == pytest.approx(plain, abs=1e-6)  # 1e3 leaves 1e-13 of float64
+
+
+def test_the_ratio_of_what_does_not_vary_or_is_one_input_is_not_defined() -> None:
+    row = np.random.default_rng(1).normal(size=(1, 6)).astype(np.float32)
+    same = np.repeat(row, 40, 0)
+    assert sqnr_db(same, same + 0.1) is None
+    assert sqnr_db(row, row + 0.1) is None
+    assert sqnr_db(row, row) == math.inf
+    rounded = same.copy()
+    rounded[::2] *= np.float32(1 + 2**-23)  # the last bit of float32
+    assert sqnr_db(rounded, same + 0.1) is None
+    assert sqnr_db(np.full((3, 2), np.nan), same[:3, :2]) is None
+    assert sqnr_db(same + np.arange(40)[:, None], np.full_like(same, np.inf)) is None
+
+
+def test_variation_is_the_unbiased_variance_of_every_entry() -> None:
+    t = np.random.default_rng(2).normal(size=(7, 2, 3)) + 5
+    assert variation(t) == pytest.approx(7 * t.var(0, ddof=1).sum())
