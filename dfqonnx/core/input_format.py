@@ -166,6 +166,28 @@ class InputFormat:
         """Whether some valid tensor value is negative."""
         return self.preprocessing.signed
 
+    def feeds_as(self, other: InputFormat) -> bool:
+        """Return whether both make the same tensor of every image, to a hundredth of its range."""
+        own, theirs = self.preprocessing, other.preprocessing
+        channels = self.image_size[2]
+        if self.shape != other.shape or (channels > 1 and own.channels != theirs.channels):
+            return False
+        if self.is_image and own.layout != theirs.layout:
+            return False
+        pairs = [(own.range(c), theirs.range(c)) for c in range(channels)]
+        return all(
+            abs(first - second) <= 0.01 * (theirs_high - theirs_low)
+            for (own_low, own_high), (theirs_low, theirs_high) in pairs
+            for first, second in ((own_low, theirs_low), (own_high, theirs_high))
+        )
+
+    def describe_values(self) -> str:
+        """Return the preprocessing's name and what it makes of pixels, in words."""
+        p = self.preprocessing
+        ranges = {p.range(c) for c in range(self.image_size[2])}
+        values = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in sorted(ranges))
+        return f"{p.name!r} ({p.channels} {p.layout}, {values})"
+
     @overload
     def to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
     @overload

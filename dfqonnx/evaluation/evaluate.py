@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,15 @@ class EvaluationData:
             metadata=self.metadata,
             labels=labels,
         )
+
+    def spread_tensors(self, count: int) -> NDArray[Any] | None:
+        """Return `count` of the inputs that a report compares on, labeled ones first, or fewer."""
+        data, pixels = self.data, self.pixels
+        length = len(data) if data is not None else 0 if pixels is None else len(pixels)
+        places = [int(k) for k in np.linspace(0, length - 1, min(count, length))]
+        if data is not None and places:
+            return np.concatenate([data.read_tensor(k, k + 1, self.inputs) for k in places])
+        return self.inputs.to_tensor(pixels[places]) if pixels is not None and places else None
 
 
 def evaluate(
@@ -199,7 +209,7 @@ def _compare_pixels(
     measurement = PairMeasurement(images.context(), images.options, inputs)
     measurement.add(teacher, student, 0)
     found = measurement.result(pixels[:SHOWN_INPUTS])
-    return compare_outputs(teacher, student, image=x.shape[1:]), found
+    return compare_outputs(teacher, student, image=x.shape[1:], inputs=len(x)), found
 
 
 def _compare_labeled(
@@ -226,5 +236,7 @@ def _compare_labeled(
         for parts in zip(*found, strict=True)
     )
     image = data.read_tensor(0, 1, images.inputs).shape[1:]
-    compared = compare_outputs(teacher, student, data.class_labels, image=image)
+    compared = compare_outputs(
+        teacher, student, data.class_labels, image=image, inputs=len(data)
+    )
     return compared, measurement.result(data.read_pixels(0, min(SHOWN_INPUTS, len(data))))

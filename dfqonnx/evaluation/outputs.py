@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.evaluation.evidence import ClassEvidence, describe_classes
 from dfqonnx.evaluation.statistics import Drop, Interval, agreement, divergence, drop, sqnr_db, top1
 
 Kind = Literal["classes", "mask", "labels", "image", "values", "varying"]
@@ -86,17 +87,28 @@ def _kind_and_axis(output: Array, image: Sequence[int | None] | None) -> tuple[K
 
 
 def compare_output(
-    name: str, teacher: Array, student: Array, image: Sequence[int | None] | None = None
+    name: str,
+    teacher: Array,
+    student: Array,
+    image: Sequence[int | None] | None = None,
+    *,
+    inputs: int | None = None,
 ) -> OutputDistance:
-    """Return how far the student's values of one output are from the teacher's."""
+    """Return how far the student's values of one output are from the teacher's.
+
+    Rows of an output are images; where they are several to each of `inputs`, they hold no classes.
+    """
     if teacher.shape != student.shape or not teacher.size or teacher.dtype.kind not in "iubf":
         return OutputDistance(name=name, kind="varying")
     kind, axis = _kind_and_axis(teacher, image)
+    rows = len(teacher) if inputs is None else inputs
+    if kind == "classes" and len(teacher) != rows:
+        kind = "values"
     if kind == "labels":
         share, found = float((teacher == student).mean()), mean_iou(teacher, student)
         return OutputDistance(name=name, kind=kind, exact=share == 1.0, same=share, iou=found)
     teacher, student = (part.astype(np.float64) for part in (teacher, student))
-    decibels = sqnr_db(teacher, student)
+    decibels = sqnr_db(_by_input(teacher, rows), _by_input(student, rows))
     same: float | None = None
     iou: float | None = None
     if kind in {"classes", "mask"}:
@@ -113,6 +125,12 @@ def compare_output(
         iou=iou,
         psnr_db=psnr_db(teacher, student) if kind == "image" else None,
     )
+
+
+def _by_input(output: Array, inputs: int) -> Array:
+    """Return an output with the inputs on its first axis, where their rows follow each other."""
+    is_whole = inputs > 0 and len(output) % inputs == 0
+    return output.reshape(inputs, -1) if is_whole else output.reshape(1, -1)
 
 
 def psnr_db(teacher: Array, student: Array) -> float | None:
@@ -155,6 +173,7 @@ class Comparison:
     student_top1: Interval | None = None  # in percent; None without labels
     drop: Drop | None = None  # paired; None without labels
     classes: Classes | None = None  # of every image; None without classes
+    evidence: ClassEvidence | None = None  # what the classes tell about images and labels
 
 
 def compare_outputs(
@@ -163,14 +182,17 @@ def compare_outputs(
     labels: NDArray[np.int64] | None = None,
     *,
     image: Sequence[int | None] | None = None,
+    inputs: int | None = None,
 ) -> Comparison:
     """Compare outputs by name, images first; the first one with scores (N, K) holds the classes.
 
-    `image` is the shape of the model's input without the batch axis.
+    `image` is the shape of the model's input without the batch axis, `inputs` how many there were.
     """
     shared = [name for name in teacher if name in student]
-    outputs = tuple(compare_output(name, teacher[name], student[name], image) for name in shared)
-    images = max((len(teacher[name]) for name in shared), default=0)
+    outputs = tuple(
+        compare_output(name, teacher[name], student[name], image, inputs=inputs) for name in shared
+    )
+    images = inputs or max((len(teacher[name]) for name in shared), default=0)
     scores = next((each.name for each in outputs if each.kind == "classes"), None)
     if scores is None:
         return Comparison(images=images, outputs=outputs)
@@ -181,11 +203,13 @@ def compare_outputs(
         agreement=agreement(first, second),
         outputs=outputs,
         classes=chosen,
+        evidence=describe_classes(first.argmax(1), second.argmax(1), first.shape[1]),
     )
     if labels is None or len(labels) != len(first):
         return found
     return replace(
         found,
+        evidence=describe_classes(first.argmax(1), second.argmax(1), first.shape[1], labels),
         teacher_top1=top1(first, labels),
         student_top1=top1(second, labels),
         drop=drop(first, second, labels),

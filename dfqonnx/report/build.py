@@ -69,7 +69,7 @@ def build_report(
         audit=found.audit,
         latency=found.latency,
         gates=tuple(_built_in_checks(found, kept_float)),
-        warnings=tuple(_warnings(found)),
+        warnings=(found.note,) if found.note else (),
         disagreement=count_disagreements(image_set, shown.classes),
         class_names=found.class_names,
         measures=found.measures,
@@ -84,17 +84,6 @@ def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
     return dataclasses.replace(
         facts, evaluation_same_class=same_class, evaluation_images=found.evaluation.images
     )
-
-
-def _warnings(found: Evaluation) -> Iterator[str]:
-    if found.note:
-        yield found.note
-    if found.size_ratio > 1:
-        yield (
-            f"The quantized file is {found.size_ratio:.2f} times as large as the float one"
-            f" ({found.student.bytes} and {found.teacher.bytes} bytes): the model has few weights"
-            " beside the quantizers that were added."
-        )
 
 
 def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:

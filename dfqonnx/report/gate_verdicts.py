@@ -162,10 +162,14 @@ def find_doubts(
 ) -> tuple[str, ...]:
     """Return the names of the warnings because of which a rule about `quantity` is undecided."""
     return tuple(
-        found.name
-        for found in evidence
-        if _is_in_scope(quantity, found.scope)
-        and (found.effect == "no judgment" or (found.effect == "no pass" and holds is not False))
+        dict.fromkeys(
+            found.name
+            for found in evidence
+            if _is_in_scope(quantity, found.scope)
+            and (
+                found.effect == "no judgment" or (found.effect == "no pass" and holds is not False)
+            )
+        )
     )
 
 

@@ -162,7 +162,7 @@ def state_accuracy(
     rules = [gate for gate in gates if gate.topic == "accuracy"]
     failing = _reasons(gate for gate in rules if gate.holds is False)
     undecided = _reasons(gate for gate in rules if gate.holds is None)
-    doubts = tuple(found.name for found in evidence if found.effect != "warn")
+    doubts = tuple(dict.fromkeys(found.name for found in evidence if found.effect != "warn"))
     if failing:
         return AccuracyStatement("fail", failing)
     if undecided:

@@ -20,13 +20,14 @@ from dfqonnx.core.layer_analysis import LayerNoise
 from dfqonnx.distill.distill import Distilled
 from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
-from dfqonnx.evaluation.evaluate import Evaluation
+from dfqonnx.evaluation.evaluate import Evaluation, EvaluationData
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.cost import summarize_graph
 from dfqonnx.report.build import build_report
 from dfqonnx.report.environment import describe_environment, peak_memory_mib
+from dfqonnx.report.evidence_warnings import add_evidence
 from dfqonnx.report.files import write_arrays, write_images, write_log, write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
@@ -38,6 +39,7 @@ from dfqonnx.report.sections import (
     TrainingLogEntry,
 )
 from dfqonnx.synthesis.synthesize import SyntheticImages
+from dfqonnx.workflows.gather_evidence import gather_evidence
 from dfqonnx.workflows.teacher import Teacher
 
 IMAGES = 64  # that layer noise is measured on
@@ -59,11 +61,12 @@ class TrainedRun:
         return self.images.pixels[np.array(self.distilled.held_out, np.int64)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunEvaluation:
     """What was measured of an exported file."""
 
     file: str  # its name
+    images: EvaluationData  # what it was measured on
     found: Evaluation
     same_class: float | None  # share of labeled images that file and torch student class alike
     untrained: Interval | None  # top-1 in percent before the first training step
@@ -81,9 +84,10 @@ def assemble_report(
     """Return the report of a run, the user's gates applied."""
     found, config, teacher = evaluation.found, run.config, run.teacher
     classes = None if found.synthetic is None else found.synthetic.classes
+    kept_float = {node.node for node in run.network.plan.floats}
     report = build_report(
         found,
-        kept_float={node.node for node in run.network.plan.floats},
+        kept_float=kept_float,
         evaluation_same_class=evaluation.same_class,
     )
     report = dataclasses.replace(
@@ -108,11 +112,18 @@ def assemble_report(
         environment=describe_environment(gpu),
         command=command_of(config),
         estimated_drop=estimate,
+        training=_training(run.distilled, evaluation.untrained),
     )
-    report = apply_gates(report, config.gates, strict=config.strict)
+    facts = gather_evidence(
+        teacher.model,
+        evaluation.images,
+        found,
+        recorded={str(config.model): teacher.model.source.metadata},
+        kept_float=kept_float,
+    )
+    report = apply_gates(add_evidence(report, facts), config.gates, strict=config.strict)
     return dataclasses.replace(
         report,
-        training=_training(run.distilled, evaluation.untrained),
         held_out_classes=None
         if classes is None
         else HeldOutClasses(run.distilled.held_out, classes.teacher, classes.student),

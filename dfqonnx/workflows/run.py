@@ -220,4 +220,6 @@ def _evaluate(
     untrained = None
     if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
         untrained = untrained_top1(student, distilled.untrained, sets.data, inputs)
-    return RunEvaluation(file.name, found, same, untrained)
+    return RunEvaluation(
+        file=file.name, images=data, found=found, same_class=same, untrained=untrained
+    )

@@ -25,11 +25,13 @@ from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build_report
 from dfqonnx.report.environment import describe_environment, peak_memory_mib
+from dfqonnx.report.evidence_warnings import add_evidence
 from dfqonnx.report.files import write_report
 from dfqonnx.report.gate_verdicts import apply_gates
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
+from dfqonnx.workflows.gather_evidence import gather_evidence
 from dfqonnx.workflows.preflight import check_validation, verify_data
 from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.resolve_inputs import resolve_inputs
@@ -79,6 +81,10 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         preprocess_guessed=inputs.guessed,
         warnings=(*progress.warnings, *report.warnings),
         environment=describe_environment(),
+    )
+    recorded = {str(config.teacher): model.source.metadata, str(config.student): metadata}
+    report = add_evidence(
+        report, gather_evidence(model, sets, found, recorded=recorded, kept_float=kept_float)
     )
     report = apply_gates(report, config.gates, strict=config.strict)
     if config.out is None:
