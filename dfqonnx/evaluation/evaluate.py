@@ -236,7 +236,5 @@ def _compare_labeled(
         for parts in zip(*found, strict=True)
     )
     image = data.read_tensor(0, 1, images.inputs).shape[1:]
-    compared = compare_outputs(
-        teacher, student, data.class_labels, image=image, inputs=len(data)
-    )
+    compared = compare_outputs(teacher, student, data.class_labels, image=image, inputs=len(data))
     return compared, measurement.result(data.read_pixels(0, min(SHOWN_INPUTS, len(data))))

@@ -3,7 +3,7 @@
 | name | when | rules that would hold / any rule |
 | --- | --- | --- |
 | preprocess-contradicts-file | it is not the one that a file records | any, on any number |
-| float-model-at-chance | its top-1 (or mAP, mIoU, characters) may be guessed | any, on these inputs |
+| float-model-at-chance | top-1 (mAP, mIoU, characters) may be guesses | any, on these inputs |
 | labels-permuted | the labels fit better in another order | any, of those that need labels |
 | agreement-near-chance | its interval reaches down to that of independent choices | would hold |
 | outputs-hardly-vary | one class, or outputs that stay where they are on all inputs | would hold |
