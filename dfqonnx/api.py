@@ -7,7 +7,7 @@ from pathlib import Path
 from dfqonnx.config.commands import Device
 from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.recipe import Recipe
-from dfqonnx.config.request import Gates, ImageSize, run_request
+from dfqonnx.config.request import Gates, ImageSize, Inputs, run_request
 from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization import BitWidths, Storage
@@ -34,6 +34,7 @@ def quantize(
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
+    inputs: Inputs = (),
     budget: str | float | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
@@ -60,6 +61,7 @@ def quantize(
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
         seed: of every random choice.
         image_size: where the model leaves it open: "240x320", (240, 320), or one number.
+        inputs: values of inputs that are no image, by name (numbers, lists or arrays).
         budget: time for images and training together: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
@@ -73,6 +75,6 @@ def quantize(
     config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
-        budget=budget, strict_ends=strict_ends, weight_storage=weight_storage, device=device,
-        target=target, measuring=read_measuring(metric, head, fit, pixel_range))  # fmt: skip
+        inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
+        device=device, target=target, measuring=read_measuring(metric, head, fit, pixel_range))  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

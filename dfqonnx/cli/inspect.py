@@ -18,12 +18,14 @@ def inspect(
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
+    inputs: o.Inputs = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
     target: o.Target = o.DEFAULT_TARGET,
     as_json: o.AsJson = False,
 ) -> int:
     """Show operators, BatchNorm state, quantizers with their bits and reasons, costs and size."""
+    from dfqonnx.config.input_values import read_inputs
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
@@ -33,14 +35,22 @@ def inspect(
         BitWidths.parse(bits), first_last_bits=strict_ends, weight_storage=weight_storage
     )
     TARGETS[target]  # an unknown name is refused before the model is read
-    inputs = None if preprocess is None else read_preprocess(preprocess)
+    fed = None if preprocess is None else read_preprocess(preprocess)
+    given = read_inputs(inputs or ())
     from dfqonnx.workflows.preflight import check_file
 
     check_file(model, what="--model")
     from dfqonnx.workflows.inspect import inspect
 
     return show_inspection(
-        inspect(model, quant, inputs, image_size=read_image_size(image_size), target=target),
+        inspect(
+            model,
+            quant,
+            fed,
+            image_size=read_image_size(image_size),
+            target=target,
+            given=given,
+        ),
         quiet=False,
         as_json=as_json,
     )

@@ -126,6 +126,16 @@ ImageSize = Annotated[
         "number for both. The exported file leaves them open as well.",
     ),
 ]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="The value of an input that is no image: a number, a list such as [320,320], or the "
+        "path of an .npy file; may be given several times. Everything is made and measured with "
+        "it; a file made with it remembers it.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],

@@ -22,6 +22,7 @@ def run(
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
+    inputs: o.Inputs = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
     metric: o.Metric = None,
@@ -59,8 +60,8 @@ def run(
 
     spec = run_request(
         model, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
-        images=images, recipe=recipe, scale=scale, gates=gate or (), strict=strict,
-        out=out, seed=seed, budget=budget, strict_ends=strict_ends,
+        inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
+        strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
         measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip

@@ -45,6 +45,7 @@ def synth(
         typer.Option("--preprocessed", help="Write preprocessed values to an npy, not 0..255."),
     ] = False,
     preprocess: o.Preprocess = None,
+    inputs: o.Inputs = None,
     seed: o.Seed = 0,
     device: o.Device = "auto",
     quiet: o.Quiet = False,
@@ -52,20 +53,15 @@ def synth(
 ) -> int:
     """Synthesize images for a model by a recipe, and write them with a contact sheet."""
     from dfqonnx.config.commands import SynthConfig
+    from dfqonnx.config.input_values import read_inputs
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import read_recipe
 
     spec = SynthConfig(
-        model=model,
-        out=out,
-        recipe=read_recipe(recipe, scale=scale),
-        count=count,
-        layout=layout,
-        preprocessed=preprocessed,
+        model=model, out=out, recipe=read_recipe(recipe, scale=scale), count=count, layout=layout,
         preprocess=None if preprocess is None else read_preprocess(preprocess),
-        seed=seed,
-        device=device,
-    )
+        preprocessed=preprocessed, inputs=read_inputs(inputs or ()), seed=seed, device=device,
+    )  # fmt: skip
     from dfqonnx.data.write_images import check_images_out
     from dfqonnx.workflows.preflight import check_file
 

@@ -23,6 +23,7 @@ def validate(
     pixel_range: o.PixelRangeText = None,
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
+    inputs: o.Inputs = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -44,7 +45,7 @@ def validate(
 
     spec = validate_request(
         teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
-        images=images, gates=gate or (), strict=strict, out=out, seed=seed,
+        inputs=inputs or (), images=images, gates=gate or (), strict=strict, out=out, seed=seed,
         measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     check_validation(spec)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
@@ -42,6 +45,7 @@ class RunConfig:
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )
     measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # values of other inputs
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow
@@ -69,6 +73,7 @@ class ValidateConfig:
         None  # of open axes: (h, w) or (both,); None takes usual ones
     )
     measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # values of other inputs
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -106,6 +111,7 @@ class SynthConfig:
     preprocess: Preprocessing | None = None  # None asks the file, then guesses
     seed: int = 0
     device: Device = "auto"
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # values of other inputs
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule, parse_gates
+from dfqonnx.config.input_values import format_input, read_inputs
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
@@ -20,6 +22,7 @@ from dfqonnx.targets.profile import DEFAULT_TARGET
 Preprocess = str | Path | Preprocessing | None
 Gates = Sequence[str | GateRule]
 ImageSize = str | int | Sequence[int] | None
+Inputs = Sequence[str] | Mapping[str, Any]
 
 
 def run_request(
@@ -36,6 +39,7 @@ def run_request(
     out: str | Path | None = None,
     seed: int = 0,
     image_size: ImageSize = None,
+    inputs: Inputs = (),
     budget: str | float | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
@@ -68,6 +72,7 @@ def run_request(
         strict=strict,
         image_size=read_image_size(image_size),
         measuring=measuring or MeasuringConfig(),
+        inputs=read_inputs(inputs),
     )
 
 
@@ -84,6 +89,7 @@ def validate_request(
     seed: int = 0,
     image_size: ImageSize = None,
     measuring: MeasuringConfig | None = None,
+    inputs: Inputs = (),
 ) -> ValidateConfig:
     """Return the configuration of a validation.
 
@@ -102,6 +108,7 @@ def validate_request(
         strict=strict,
         image_size=read_image_size(image_size),
         measuring=measuring or MeasuringConfig(),
+        inputs=read_inputs(inputs),
     )
 
 
@@ -123,6 +130,8 @@ def command_of(config: RunConfig) -> str:
         words += [] if value is None else [flag, str(value)]
     if config.quant.weight_storage != "auto":
         words += ["--weight-storage", config.quant.weight_storage]
+    for name, array in config.inputs.items():
+        words += ["--input", f"{name}={format_input(array)}"]
     for rule in config.gates:
         words += ["--gate", rule.text]
     words += ["--strict"] if config.strict else []

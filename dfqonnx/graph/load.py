@@ -11,14 +11,17 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from onnx import external_data_helper
 
 from dfqonnx.errors import Offense, UnsupportedModel, UsageError
 from dfqonnx.graph.checks import find_offenses
+from dfqonnx.graph.interface import Interface, close_inputs, find_interface
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
 from dfqonnx.graph.passes.opset_upgrade import get_opset
@@ -47,10 +50,11 @@ class Loaded:
     # initializers of a model too large for one protobuf message (2 GB), by name: their data are
     # mapped from their file when somebody asks for them
     external: Mapping[str, ir.ExternalTensor] = field(default_factory=dict)
+    interface: Interface = field(default_factory=Interface)  # the user's inputs; `proto` is closed
 
 
-def load(path: Path) -> Loaded:
-    """Read and check the model at `path`."""
+def load(path: Path, *, given: Mapping[str, NDArray[Any]] | None = None) -> Loaded:
+    """Read and check the model at `path`; `given` are values of inputs that are no image."""
     data = _read(path)
     proto = _parse(path, data)
     _check_text(proto, path)
@@ -59,8 +63,12 @@ def load(path: Path) -> Loaded:
         if tensor.name not in mapped:
             check_tensor(tensor, path)
     replace_deprecated_ops(proto)
-    offenses = find_offenses(proto)
-    if offenses:
+    interface = find_interface(proto, given or {}, path)
+    offenses = [interface] if isinstance(interface, Offense) else []
+    if not isinstance(interface, Offense):
+        close_inputs(proto, interface)
+    offenses += find_offenses(proto)
+    if isinstance(interface, Offense) or offenses:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", offenses)
     _check_structure(proto, path, mapped)
     source = Source(
@@ -71,7 +79,7 @@ def load(path: Path) -> Loaded:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         metadata={p.key: p.value for p in proto.metadata_props},
     )
-    return Loaded(proto, source, mapped)
+    return Loaded(proto, source, mapped, interface)
 
 
 def _read(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from dfqonnx.core.quantization_plan import ChannelStatistics
+from dfqonnx.graph.interface import Interface
 
 BatchNormState = Literal["present", "partly", "absent"]
 Dim = int | str | None
@@ -95,5 +96,7 @@ class NormalizedModel:
     # axes of the input that the file leaves open, the batch axis (0) not among them; `input_shape`
     # has the sizes chosen for them
     open_axes: tuple[int, ...] = ()
+    # the user's inputs; `contract` has those of the closed form, see `graph/interface`
+    interface: Interface = field(default_factory=Interface)
     # rewrites that could not be made, in the order of the passes
     skipped: tuple[SkippedRewrite, ...] = ()

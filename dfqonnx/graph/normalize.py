@@ -6,11 +6,14 @@ graph computes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.checks import check_constants, check_value_sizes, list_fed_inputs
@@ -19,7 +22,7 @@ from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, SkippedR
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
-from dfqonnx.graph.passes.edit import STATISTICS, get_constant, get_node_name, get_shape
+from dfqonnx.graph.passes.edit import HELD, STATISTICS, get_constant, get_node_name, get_shape
 from dfqonnx.graph.passes.eliminate_noops import merge_reshapes, remove_identities
 from dfqonnx.graph.passes.explicit_padding import fold_pads, make_pads_explicit
 from dfqonnx.graph.passes.fold_affine import convert_affines, fold_affines
@@ -31,6 +34,7 @@ from dfqonnx.graph.passes.fold_batchnorm import (
 )
 from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
 from dfqonnx.graph.passes.input_sizes import SIZES, choose_input_sizes
+from dfqonnx.graph.passes.lift_batch_axis import lift_batch_axis
 from dfqonnx.graph.passes.matmul_bias import fold_matmul_bias
 from dfqonnx.graph.passes.matmul_to_gemm import convert_matmul_to_gemm
 from dfqonnx.graph.passes.merge_clips import merge_clips
@@ -70,9 +74,14 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
 )
 
 
-def open_model(path: Path, *, image_size: tuple[int, ...] | None = None) -> NormalizedModel:
+def open_model(
+    path: Path,
+    *,
+    image_size: tuple[int, ...] | None = None,
+    given: Mapping[str, NDArray[Any]] | None = None,
+) -> NormalizedModel:
     """Load a file and bring it into normal form; see `load` and `normalize`."""
-    return normalize(load(path), image_size=image_size)
+    return normalize(load(path, given=given), image_size=image_size)
 
 
 def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> NormalizedModel:
@@ -85,6 +94,10 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
     """
     contract = _read_contract(loaded.proto)
     model = upgrade_opset(loaded.proto, loaded.external)
+    for name in loaded.interface.live:
+        model.graph.initializers[name].meta[HELD] = True
+    if not loaded.interface.batch_axis:
+        lift_batch_axis(model)
     open_axes = choose_input_sizes(model, image_size, fixed_batch=contract.batch).open_axes
     skipped = _run_passes(model)
     _check_layers(model)
@@ -108,6 +121,7 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
         logits=output,
         unsupported={str(node.name): node.meta[UNSUPPORTED] for node in marked},
         open_axes=open_axes,
+        interface=loaded.interface,
         skipped=skipped,
     )
     return select_training_outputs(normalized)

@@ -78,6 +78,8 @@ def select_training_outputs(
     outputs = tuple(str(value.name) for value in _sort_class_scores_first(found))
     reasons = {str(n.name): reason for n, reason in reachable.unsupported.items()}
     for layer, before in reachable.float_layers.items():
+        if layer is before:
+            continue
         reasons[str(layer.name)] = (
             f"it stands behind {before.name} ({before.op_type}), which dfqonnx does not compute"
         )

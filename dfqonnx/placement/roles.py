@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_only_consumer
+from dfqonnx.graph.passes.edit import HELD, get_constant, get_only_consumer
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 from dfqonnx.graph.trainable_region import explain_no_layer, is_layer
 from dfqonnx.targets.profile import Kernel, TargetProfile
@@ -59,7 +59,7 @@ def assign_roles(
     `unsupported` are nodes that cannot be computed, or stand behind one, with the reason.
     """
     nodes = list(graph)
-    unsupported = unsupported or {}
+    unsupported = {**_explain_held(nodes), **(unsupported or {})}
     layers = {
         node
         for node in nodes
@@ -94,6 +94,23 @@ def assign_roles(
         tail=tail,
         isolated=frozenset(n for n in reasons if _is_separated(n, target)),
     )
+
+
+def _explain_held(nodes: Iterable[ir.Node]) -> dict[str, str]:
+    """Return why nodes that read an input with one given value stay in float, by node name."""
+    held: dict[ir.Value, str] = {}
+    reasons: dict[str, str] = {}
+    for node in nodes:
+        given = [value for value in node.inputs if value is not None]
+        held.update({value: str(value.name) for value in given if HELD in value.meta})
+        name = next((held[value] for value in given if value in held), None)
+        if name is None:
+            continue
+        reasons[str(node.name)] = f"of the input {name!r} one value is known, and no range"
+        computed = [v for v in given if v not in held and not v.is_initializer()]
+        if all(value.dtype == ir.DataType.INT64 for value in computed):
+            held.update(dict.fromkeys(node.outputs, name))
+    return reasons
 
 
 def _repeats_constant(node: ir.Node, constants: set[ir.Value | None]) -> bool:

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from dfqonnx.config.commands import CompareConfig
+from dfqonnx.config.input_values import recorded_inputs
 from dfqonnx.core.input_format import METADATA_KEY
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.export.closed_files import closed_files
 from dfqonnx.export.metadata import read_metadata, recorded_quantization
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
@@ -49,11 +51,12 @@ def compare(config: CompareConfig, *, progress: Progress | None = None) -> Compa
     teacher = config.teacher or _find_common_teacher(config.students)
     check_file(teacher, what="--teacher")
     recorder = RecordingProgress(progress or SilentProgress())
-    model = open_model(teacher)
+    given = {k: v for s in students for k, v in recorded_inputs(read_metadata(s)).items()}
+    model = open_model(teacher, given=given)
     inputs = _resolve_inputs(config, model, students, recorder)
     data, images = _choose_images(config, model, inputs)
     compared = tuple(
-        _measure(name, student, teacher, data, config=config, progress=recorder)
+        _measure(name, (teacher, student), model, data, config=config, progress=recorder)
         for name, student in zip(_make_names(config.students), students, strict=True)
     )
     facts = measure_file(teacher)
@@ -136,15 +139,20 @@ def _choose_images(
 
 def _measure(
     name: str,
-    student: Path,
-    teacher: Path,
+    files: tuple[Path, Path],
+    model: NormalizedModel,
     data: EvaluationData,
     *,
     config: CompareConfig,
     progress: Progress,
 ) -> ComparedStudent:
+    teacher, student = files
     try:
-        found = evaluate(teacher, student, data, threads=config.threads, progress=progress)
+        with closed_files(model.interface, *files) as (first, second):
+            found = evaluate(first, second, data, threads=config.threads, progress=progress)
+        found = dataclasses.replace(
+            found, teacher=measure_file(teacher), student=measure_file(student)
+        )
         quant = recorded_quantization(read_metadata(student))
     except UsageError as error:
         return ComparedStudent(name, str(student), None, str(error))

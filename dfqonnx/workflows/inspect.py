@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.core.context import RunContext
@@ -48,6 +52,7 @@ def inspect(
     *,
     image_size: tuple[int, ...] | None = None,
     target: str = DEFAULT_TARGET,
+    given: Mapping[str, NDArray[Any]] | None = None,
 ) -> Inspection:
     """Inspect a model, and check whether every node can be trained through.
 
@@ -58,7 +63,7 @@ def inspect(
         UsageError: the file cannot be read.
     """
     try:
-        found, _ = open_program(model, image_size=image_size)
+        found, _ = open_program(model, image_size=image_size, given=given)
         check_operators(found.ir, TARGETS[target])
     except UnsupportedModel as error:
         return refusal(model, quant, error)

@@ -34,6 +34,7 @@ from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL
 from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, choose_head
+from dfqonnx.graph.interface import Interface
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.runtime.session import Session
@@ -61,6 +62,7 @@ def resolve_inputs(
         UsageError: what was asked for does not fit the model.
     """
     _note_open_size(model, progress)
+    _note_other_inputs(model.interface, progress)
     if model.contract.reads_pixels:
         return _resolve_raw_pixels(asked, model)
     if asked is not None:
@@ -103,6 +105,22 @@ def _note_open_size(model: NormalizedModel, progress: Progress) -> None:
         progress.note(
             f"The model leaves its input size open. Images of {size} are synthesized and measured,"
             " and the exported file leaves it open as well (--image-size sets another size)."
+        )
+
+
+def _note_other_inputs(interface: Interface, progress: Progress) -> None:
+    live, fixed = interface.live, interface.held.keys() - interface.live
+    if live:
+        names = ", ".join(map(repr, sorted(live)))
+        progress.note(
+            f"Everything is made and measured with the values given for {names}; the exported file"
+            " computes with what it is fed."
+        )
+    if fixed:
+        names = ", ".join(map(repr, sorted(fixed)))
+        progress.warn(
+            f"The values given for {names} decide what the network computes: the exported file has"
+            " these inputs, and reads them no more."
         )
 
 

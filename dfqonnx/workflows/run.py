@@ -17,6 +17,7 @@ import numpy as np
 
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
+from dfqonnx.config.input_values import INPUT_KEY, format_input
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
@@ -27,6 +28,8 @@ from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import equalize
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
+from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe
 from dfqonnx.export.opset import check_operators
@@ -64,8 +67,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = plan_quantizers(config, teacher, recorder)
-    sets = open_sets(config, teacher.model, teacher.inputs)
-    with atomic_folder(config.out) as folder:
+    sets, interface = open_sets(config, teacher.model, teacher.inputs), teacher.model.interface
+    with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         images = _synthesize(config, teacher, plan, context)
         network = equalize(
             teacher.program,
@@ -94,11 +97,13 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         )
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
-        evaluation = _evaluate(trained, file, sets, recorder)
+        evaluation = _evaluate(trained, (original, file), sets, recorder)
+        estimate = estimate_drop(original, file, inputs=teacher.inputs, real=sets.real)
+        evaluation = _open(trained, file, evaluation)
         report = assemble_report(
             trained,
             evaluation,
-            estimate_drop(config.model, file, inputs=teacher.inputs, real=sets.real),
+            estimate,
             seconds=recorder.seconds(),
             warnings=recorder.warnings,
             gpu=gpu_name(context),
@@ -194,6 +199,7 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
         inputs=teacher.inputs.preprocessing,
         image_size=teacher.inputs.shape if teacher.model.open_axes else None,
     )
+    metadata.update({INPUT_KEY + name: format_input(v) for name, v in config.inputs.items()})
     progress.start("export", 1)
     exported = export(
         teacher.model,
@@ -208,18 +214,30 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
 
 
 def _evaluate(
-    run: TrainedRun, file: Path, sets: EvaluationData, progress: Progress
+    run: TrainedRun, files: tuple[Path, Path], sets: EvaluationData, progress: Progress
 ) -> RunEvaluation:
-    """Measure the exported file against the float model and against the torch student."""
+    """Measure the exported file, `files[1]`, against the float one and the torch student."""
     student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
     pixels = run.held_out_pixels()
     torch_run = run_student(student, pixels, inputs)
     data = dataclasses.replace(sets, pixels=pixels, torch_run=torch_run)
-    found = evaluate(run.config.model, file, data, progress=progress)
+    found = evaluate(*files, data, progress=progress)
     same = class_agreement(student, sets.data, found, inputs)
     untrained = None
     if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:
         untrained = untrained_top1(student, distilled.untrained, sets.data, inputs)
     return RunEvaluation(
-        file=file.name, images=data, found=found, same_class=same, untrained=untrained
+        file=files[1].name, images=data, found=found, same_class=same, untrained=untrained
     )
+
+
+def _open(run: TrainedRun, file: Path, evaluation: RunEvaluation) -> RunEvaluation:
+    """Give the exported file the user's inputs; what is said of both files is said of these."""
+    if run.teacher.model.interface.is_plain:
+        return evaluation
+    x = run.teacher.inputs.to_tensor(run.images.pixels[:1])
+    open_file(file, run.teacher.model.interface, x)
+    found = replace(
+        evaluation.found, teacher=measure_file(run.config.model), student=measure_file(file)
+    )
+    return replace(evaluation, found=found)

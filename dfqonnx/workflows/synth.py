@@ -67,7 +67,7 @@ def synthesize_to_files(
     check_file(config.model, what="--model")
     check_images_out(config)
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
-    model, program = open_program(config.model, recipe=config.recipe)
+    model, program = open_program(config.model, recipe=config.recipe, given=config.inputs)
     if len(model.input_shape) != 3:
         form = "x".join(map(str, model.input_shape))
         raise UsageError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dfqonnx.config.commands import Device, RunConfig
 from dfqonnx.config.recipe import Recipe, check_needs
@@ -15,8 +19,10 @@ from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageError
+from dfqonnx.export.closed_files import closed_files
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
+from dfqonnx.graph.trainable_region import select_training_outputs
 from dfqonnx.runtime.session import Session
 from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_inputs
 
@@ -38,7 +44,9 @@ def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
         UsageError: the file cannot be read, or `preprocess` or the recipe does not fit it.
         UnsupportedModel: it cannot be trained; names every node that is in the way.
     """
-    model, program = open_program(config.model, recipe=config.recipe, image_size=config.image_size)
+    model, program = open_program(
+        config.model, recipe=config.recipe, image_size=config.image_size, given=config.inputs
+    )
     return add_inputs(model, program, preprocess=config.preprocess, context=context)
 
 
@@ -61,26 +69,56 @@ def add_inputs(
 
 
 def open_program(
-    path: Path, *, recipe: Recipe | None = None, image_size: tuple[int, ...] | None = None
+    path: Path,
+    *,
+    recipe: Recipe | None = None,
+    image_size: tuple[int, ...] | None = None,
+    given: Mapping[str, NDArray[Any]] | None = None,
 ) -> tuple[NormalizedModel, Program]:
-    """Return the graph and the program of a float model; see `open_teacher`."""
-    model = truncate_at_unsupported(open_model(path, image_size=image_size))
+    """Return the graph and the program of a float model; see `open_teacher`.
+
+    `given` are values of inputs that are no image, by name.
+    """
+    model = truncate_at_unsupported(open_model(path, image_size=image_size, given=given))
+    model, program = _truncate_at_misfits(model, to_program(model))
     if recipe is not None:
         check_needs(recipe, path, available=find_available_needs(model))
-    program = to_program(model)
-    check_executable(path, program, model.input_shape)
+    check_executable(path, model)
     return model, program
 
 
-def check_executable(path: Path, program: Program, shape: tuple[int, ...]) -> None:
-    """Refuse a float network that cannot be executed on inputs of `shape` (no batch).
+def _truncate_at_misfits(
+    model: NormalizedModel, program: Program
+) -> tuple[NormalizedModel, Program]:
+    """Return both with nodes left out that fit only the batch that the file is fixed to.
 
     Raises:
-        UnsupportedModel: ONNX Runtime does not load it, or a node does not accept what reaches it.
+        UnsupportedModel: a node does not accept what reaches it.
     """
-    check_shapes(program, shape)
+    while True:
+        try:
+            check_shapes(program, model.input_shape)
+        except UnsupportedModel as error:
+            node, batch = error.offenses[0], model.contract.batch
+            if batch is None or node.node in model.unsupported:
+                raise
+            reason = f"it fits a batch of {batch} only ({node.reason})"
+            model = select_training_outputs(model, {node.node: reason})
+            program = to_program(model)
+        else:
+            return model, program
+
+
+def check_executable(path: Path, model: NormalizedModel) -> None:
+    """Refuse a float network that ONNX Runtime does not run.
+
+    Raises:
+        UnsupportedModel: it does not load it, or does not run it on an image of noise.
+    """
+    x = np.random.default_rng(0).uniform(0, 1, (1, *model.input_shape)).astype(np.float32)
     try:
-        Session(path, optimization="off")
+        with closed_files(model.interface, path) as (file,):
+            Session(file, optimization="off").run_batched({model.input: x})
     except UsageError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise UnsupportedModel(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.config.commands import ValidateConfig
+from dfqonnx.config.input_values import recorded_inputs
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
@@ -20,6 +21,8 @@ from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import evaluate
+from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.export.closed_files import closed_files
 from dfqonnx.export.metadata import read_metadata, recorded_image_size, recorded_quantization
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
@@ -50,7 +53,9 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     verify_data(config.eval_data, config.images)
     metadata = read_metadata(config.student)
     model = open_model(
-        config.teacher, image_size=config.image_size or recorded_image_size(metadata)
+        config.teacher,
+        image_size=config.image_size or recorded_image_size(metadata),
+        given={**recorded_inputs(metadata), **config.inputs},
     )
     inputs = resolve_inputs(
         config.preprocess,
@@ -62,9 +67,14 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     sets = open_sets(config, model, inputs.format)
     pixels = None if sets.data else _choose_pixels(config, inputs.format, progress)
     sets = dataclasses.replace(sets, pixels=pixels)
-    found = evaluate(config.teacher, config.student, sets, progress=progress)
+    with closed_files(model.interface, config.teacher, config.student) as files:
+        first, second = files
+        found = evaluate(first, second, sets, progress=progress)
+        estimated = estimate_drop(first, second, inputs=inputs.format, real=sets.real)
+    found = dataclasses.replace(
+        found, teacher=measure_file(config.teacher), student=measure_file(config.student)
+    )
     quant = recorded_quantization(metadata)
-    estimated = estimate_drop(config.teacher, config.student, inputs=inputs.format, real=sets.real)
     kept_float: set[str] = set()
     if quant is not None:
         target = recorded_target(metadata)

@@ -57,6 +57,8 @@ def without_weights() -> onnx.ModelProto:
 def two_inputs() -> onnx.ModelProto:
     proto = small()
     proto.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 1]))
+    proto.graph.node[0].input[0] = "masked"
+    proto.graph.node.insert(0, helper.make_node("Mul", ["x", "mask"], ["masked"], "masking"))
     return proto
 
 
@@ -115,7 +117,10 @@ CASES = {
         ["culprit (BatchNormalization)", "training mode", "model.eval()"],
     ),
     "no weights": (without_weights, ["MatMul", "computed, not a constant"]),
-    "two inputs": (two_inputs, ["one image input is expected", "'x', 'mask'", "one-input"]),
+    "two inputs": (
+        two_inputs,
+        ["one image input is expected", "'x' (FLOAT Nx3x8x8), 'mask' (FLOAT Nx1)", "--input"],
+    ),
     "integer input": (of_integers, ["x (input)", "INT64", "float32"]),
     "no shape": (without_shape, ["x (input)", "0 dimensions", "batch x channels"]),
     "a sequence": (sequence_input, ["x (input)", "not a tensor"]),

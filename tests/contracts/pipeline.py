@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,19 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from dfqonnx.convert.importer import to_program, truncate_at_unsupported
-from dfqonnx.convert.shape_check import check_shapes
+from dfqonnx.config.input_values import read_inputs
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
+from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
-from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.session import Session
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
+from dfqonnx.workflows.teacher import open_program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +44,19 @@ class Quantized:
 
 
 def quantize(
-    proto: onnx.ModelProto, folder: Path, *, bits: str = "8", images: int = 8, seed: int = 0
+    proto: onnx.ModelProto,
+    folder: Path,
+    *,
+    bits: str = "8",
+    images: int = 8,
+    seed: int = 0,
+    given: Mapping[str, Any] | None = None,
 ) -> Quantized:
     """Quantize with ranges of random inputs; compare float and quantized file on other ones."""
     torch.set_num_threads(1)
     path, target = folder / "net.onnx", folder / "net.q.onnx"
     onnx.save(proto, path)
-    model = truncate_at_unsupported(normalize(load(path)))
-    program = to_program(model)
-    check_shapes(program, model.input_shape)
+    model, program = open_program(path, given=read_inputs(given or {}))
     plan = place_quantizers(
         model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
     )
@@ -64,16 +68,19 @@ def quantize(
     with torch.no_grad():
         fed = torch.from_numpy(unseen)
         run = StudentOutputs(student.codes(fed), student(fed)[0].numpy())
-    teacher, exported = (Session(p, optimization="off") for p in (path, target))
+    with closed_files(model.interface, path) as (original,):
+        teacher, exported = (Session(p, optimization="off") for p in (original, target))
     feeds = {model.input: unseen}
     first, second = (s.run_batched(feeds) for s in (teacher, exported))
+    parity = measure_parity(target, unseen, torch_run=run)
+    open_file(target, model.interface, unseen[:1])
     return Quantized(
         model=model,
         plan=plan,
         proto=onnx.load(target),
         sqnr_db={name: _sqnr(first[name], second[name]) for name in first},
         growth=target.stat().st_size / path.stat().st_size,
-        parity=measure_parity(target, unseen, torch_run=run),
+        parity=parity,
     )
 
 

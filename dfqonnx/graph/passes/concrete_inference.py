@@ -79,12 +79,12 @@ def start_inference(model: ir.Model, batch: int, sizes: Iterable[int]) -> Concre
         shape = [batch, *sizes]
         known.types[value] = helper.make_tensor_type_proto(int(value.dtype or 1), shape)
     for value in model.graph.initializers.values():
-        array = get_constant(value)
+        array, tensor = get_constant(value), value.const_value
         if array is not None:
             known.constants[value] = array
-            assert value.const_value is not None
+        if tensor is not None:
             known.types[value] = helper.make_tensor_type_proto(
-                int(value.const_value.dtype), array.shape
+                int(tensor.dtype), tensor.shape.numpy()
             )
     return known
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.errors import UnsupportedModel
+from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.model import BATCH, UNSUPPORTED
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
@@ -63,6 +63,7 @@ def _infer_at_two_sizes(model: ir.Model) -> Inferred:
         try:
             infer_node(small, node, version)
             infer_node(large, node, version)
+            _check_weight(node, (small, large))
         except UnsupportedModel as error:
             if sizes.fixed_batch is None:
                 raise
@@ -76,6 +77,17 @@ def _infer_at_two_sizes(model: ir.Model) -> Inferred:
             for known in (small, large):
                 known.forget(node.outputs)
     return small, large
+
+
+def _check_weight(node: ir.Node, inferred: Inferred) -> None:
+    """Refuse a Conv whose weight an image brings along: its channels count the images."""
+    if not has_trait(node.op_type, Trait.WINDOWED) or len(node.inputs) < 2:
+        return
+    small, large = (known.shape(node.inputs[1]) for known in inferred)
+    if small is not None and large is not None and small[0] != large[0]:
+        reason = "its weight is computed from every image anew"
+        offense = Offense(edit.get_node_name(node), node.op_type, reason, "export it without")
+        raise UnsupportedModel("the weights of this model are computed:", [offense])
 
 
 def _free_nodes(

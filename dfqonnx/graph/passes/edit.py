@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 STATISTICS = "dfqonnx.statistics"  # key in `Value.meta`
+HELD = "dfqonnx.held"  # key in `Value.meta` of an input whose value was given: never folded
 Shape = tuple[int | str | None, ...]
 Attributes = Mapping[str, int | Sequence[int]]
 
@@ -48,7 +49,7 @@ def is_computed(node: ir.Node, index: int) -> bool:
 
 def get_constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of an initializer, None for anything that is computed or fed."""
-    if value is None or value.is_graph_input() or value.const_value is None:
+    if value is None or value.is_graph_input() or value.const_value is None or HELD in value.meta:
         return None
     return value.const_value.numpy()
 
