@@ -42,7 +42,7 @@ def quantize(
     target: str = DEFAULT_TARGET,
     progress: Progress | None = None,
 ) -> Result:
-    """Quantize an ONNX model without data and prove the result; a gate that fails raises nothing.
+    """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
     Args:
         model: the float ONNX file.
@@ -68,13 +68,11 @@ def quantize(
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
         progress: told of every stage; None is silent.
-
-    Raises:
-        DfqError: a wrong argument, an unsupported model, a missing runtime; see `dfqonnx.errors`.
     """
     config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
-        device=device, target=target, measuring=read_measuring(metric, head, fit, pixel_range))  # fmt: skip
+        device=device, target=target, measuring=read_measuring(metric, head, fit, pixel_range),
+    )  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

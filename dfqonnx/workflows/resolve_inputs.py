@@ -34,6 +34,7 @@ from dfqonnx.data.unlabeled import open_images
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.drop_estimate.estimate import MOST_REAL
 from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, choose_head
+from dfqonnx.export.closed_files import closed_files
 from dfqonnx.graph.interface import Interface
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
 from dfqonnx.graph.model import NormalizedModel
@@ -182,7 +183,8 @@ def _find_detector_fit(
     """Return how images are usually fitted for the model's detector head; None without one."""
     size = inputs.image_size
     x = inputs.to_tensor(make_probe_images(size, rng=np.random.default_rng(0), count=1))
-    session = Session(Path(model.source.path))
+    with closed_files(model.interface, Path(model.source.path)) as (file,):
+        session = Session(file)
     found = choose_head(session.run_batched({session.inputs[0].name: x}), size[:2], options)
     return None if found is None else found.head.fit
 
