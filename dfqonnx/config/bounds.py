@@ -21,10 +21,11 @@ def check_positive(config: object, where: str, *keys: str) -> None:
 
 
 def check_fractions(config: object, where: str, *keys: str) -> None:
-    """Refuse numbers outside 0..1."""
+    """Refuse numbers outside 0..1; None is open."""
     for key in keys:
-        if not 0 <= getattr(config, key) <= 1:
-            raise UsageError(f"{where}.{key} {getattr(config, key)}: must be in 0..1")
+        value = getattr(config, key)
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{where}.{key} {value}: must be in 0..1")
 
 
 def check_milestones(milestones: tuple[float, ...], where: str) -> None:

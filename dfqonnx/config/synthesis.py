@@ -1,6 +1,6 @@
 """How synthetic images are made: a source, the losses it lowers, and their settings.
 
-source: optimized            or generator, dead-leaves, fields, noise
+source: optimized            or generator, procedural, dead-leaves, fields, noise
 losses: {batchnorm-kl: 10, labels: 0.5, smooth: 0.05}
 pixels: {...}                images optimized through the teacher (`PixelOptimizationConfig`)
 generator: {...}             a network that makes images (`GeneratorConfig`)
@@ -45,7 +45,8 @@ class PixelOptimizationConfig:
         min_lr_ratio: final rate over first; the least one where it falls on plateaus.
         patience: steps without a lower loss before the rate falls to a tenth (`lr_schedule:
             plateau`).
-        start: what a batch starts from: dead leaves, or noise N(0, 1) on normalized pixels.
+        start: what a batch starts from: procedural images (`dead-leaves`, of which `text_fraction`
+            are pictures of text), or noise N(0, 1) on normalized pixels.
         jitter: largest shift while optimizing, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
         clamp: keep every pixel in its valid range while optimizing; it is at the end in any case.
@@ -165,6 +166,8 @@ class SynthesisConfig:
         dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the
             others; where `images` is open and they are large, the share of the others is up to
             twice as large.
+        text_fraction: share of pictures of text among procedural images; None chooses the share
+            that comes nearest to the statistics of BatchNormalization, else by the image's shape.
         budget_scale: work relative to what the model's cost suggests; images and steps follow.
         batch_size: images optimized together; fewer where memory is short.
         two_class_fraction: share of images whose label names two classes.
@@ -177,6 +180,7 @@ class SynthesisConfig:
     source: str = AUTO
     images: int | None = None
     dead_leaves_fraction: float = 0.8
+    text_fraction: float | None = None
     budget_scale: float = 1.0
     batch_size: int = 256
     two_class_fraction: float = 0.4
@@ -196,7 +200,8 @@ class SynthesisConfig:
             raise UsageError(
                 f"synthesis.budget_scale {self.budget_scale}: must be above 0, 100 at most"
             )
-        check_fractions(self, "synthesis", "dead_leaves_fraction", "two_class_fraction")
+        fractions = ("dead_leaves_fraction", "text_fraction", "two_class_fraction")
+        check_fractions(self, "synthesis", *fractions)
 
     def weight(self, name: str) -> float:
         """Return the weight of a loss; 0 for one that is not named."""

@@ -88,9 +88,11 @@ class _Ends(NamedTuple):
 
     low: bool
     high: bool
+    count: int  # of ratios tried
 
 
-_ENDS = (_Ends(low=True, high=True), _Ends(low=True, high=False), _Ends(low=False, high=True))
+_ENDS = (_Ends(True, True, 81), _Ends(True, False, 39), _Ends(False, True, 39))
+SEARCHED = 2**15  # values that a range is searched with
 
 
 @torch.no_grad()
@@ -101,12 +103,13 @@ def search_activation_range(samples: Tensor, grid: IntegerRange) -> tuple[float,
     """
     values = samples.reshape(-1)
     values = values[values != 0]  # zero costs nothing at any scale
+    values = sample_values(values, SEARCHED) if values.numel() > SEARCHED else values
     if values.numel() == 0:
         return 1.0, grid
     best = (math.inf, min(float(values.min()), 0.0), max(float(values.max()), 0.0))
     for moved in _ENDS:
         _, low, high = best
-        for ratio in _ratios(0.05, 81):
+        for ratio in _ratios(0.05, moved.count):
             ends = low * (ratio if moved.low else 1.0), high * (ratio if moved.high else 1.0)
             scale, found = grid.spanning(*ends)
             error = _error(values, values.new_tensor(scale), found.limits, NORM).mean()

@@ -26,7 +26,12 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.synthesis.bn_statistics import BatchNormTargets, gaussian_distance, measure_moments
+from dfqonnx.synthesis.bn_statistics import (
+    BatchNormTargets,
+    Moments,
+    gaussian_distance,
+    measure_moments,
+)
 
 LEAST = 1e-3  # of a layer's median variance: a channel that the set leaves dead counts finitely
 
@@ -71,11 +76,39 @@ def measure_divergence(
     context: RunContext,
 ) -> Divergence:
     """Return how far a set, given in batches, is from `statistics` (at least one)."""
+    found, count = measure_image_moments(teacher, statistics, batches, context=context)
+    known = BatchNormTargets(statistics, torch.device(context.device))
+    return Divergence(count, _compare(found, known))
+
+
+@torch.no_grad()
+def measure_image_moments(
+    teacher: Program,
+    statistics: Mapping[str, ChannelStatistics],
+    batches: Iterable[Tensor],
+    *,
+    context: RunContext,
+) -> tuple[dict[str, Moments], int]:
+    """Return mean and variance per channel, in float64, of the values that statistics know.
+
+    They are those over a set, given in batches; the number of its images comes with them.
+    """
     known = BatchNormTargets(statistics, torch.device(context.device))
     net = ProgramModule(teacher, taps=tuple(known.mean), outputs=(), channels_last=True)
     net = net.to(context.device)
     sent = (batch.to(context.device) for batch in batches)
-    found, count = measure_moments(net, sent, dtype=torch.float64)
+    return measure_moments(net, sent, dtype=torch.float64)
+
+
+def moments_divergence(
+    found: Mapping[str, Moments], statistics: Mapping[str, ChannelStatistics], device: torch.device
+) -> float:
+    """Return the mean divergence over layers of a set with the moments `found`, in nats."""
+    layers = _compare(found, BatchNormTargets(statistics, device))
+    return sum(layer.divergence for layer in layers) / max(1, len(layers))
+
+
+def _compare(found: Mapping[str, Moments], known: BatchNormTargets) -> tuple[LayerDivergence, ...]:
     layers = []
     for name, target in known.mean.items():
         mean, variance = found[name]
@@ -85,4 +118,4 @@ def measure_divergence(
             target.double(), trained, mean, variance.maximum(floor.clamp_min(1e-8))
         )
         layers.append(LayerDivergence(name, len(distance), float(distance.mean())))
-    return Divergence(count, tuple(layers))
+    return tuple(layers)

@@ -17,6 +17,7 @@ import dfqonnx.synthesis.sources.dead_leaves  # noqa: F401  (registers its sourc
 import dfqonnx.synthesis.sources.generator  # noqa: F401  (registers its source)
 import dfqonnx.synthesis.sources.noise  # noqa: F401  (registers its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (registers its source)
+import dfqonnx.synthesis.sources.procedural  # noqa: F401  (registers its source)
 from dfqonnx.config.synthesis import AUTO, SynthesisConfig
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
@@ -93,7 +94,7 @@ def synthesize(
     seconds = time.perf_counter() - started
     if plan.optimized:
         others = len(drawn) - plan.optimized
-        reason = f"{plan.optimized:,} optimized through the teacher, {others:,} dead leaves"
+        reason = f"{plan.optimized:,} optimized through the teacher, {others:,} procedural"
     generators = made if isinstance(made, OnlineGenerators) else None
     pixels = drawn[order]
     return SyntheticImages(
@@ -121,8 +122,8 @@ def _decide(
         reason = f"structured fields, because the model reads {form} values and no image"
     plan = plan_synthesis(config, cost, shape, scale=scale)
     if name == "optimized" and not plan.optimized and config.dead_leaves_fraction < 1.0:
-        name = "dead-leaves"
-        reason = "dead leaves, because the network is too large to optimize images through it"
+        name = "procedural"
+        reason = "procedural, because the network is too large to optimize images through it"
     return name, reason, plan if name == "optimized" else replace(plan, optimized=0)
 
 

@@ -147,7 +147,7 @@ def test_gradients_reach_the_pixels_only(tmp_path: Path) -> None:
 
 def test_an_unknown_source_is_named_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"'leaf'.*dead-leaves, gaussian, generator, noise, optimized"
+        UsageError, match=r"'leaf'.*dead-leaves, fields, gaussian, generator, noise, optimized"
     ):
         make(tiny(tmp_path), spec=SynthesisConfig(source="leaf"))
 

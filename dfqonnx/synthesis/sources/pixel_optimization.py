@@ -1,13 +1,13 @@
-"""Images optimized through the teacher, batch by batch, starting from dead leaves.
+"""Images optimized through the teacher, batch by batch, starting from procedural ones.
 
     loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
 
 or what else a recipe's `losses` name. Adam on the normalized pixels, its rate falling along a
 cosine, or on every plateau of the loss. Every step sees a random flip and shift, and pixels are
 clamped to the valid range. A recipe may begin with noise N(0, 1) instead, as most papers do.
-Without statistics those of dead leaves stand in; without logits of the form (N, K) there is no
-class term. Gradients reach the pixels only. Source: DeepInversion (CVPR 2020) for the loss; the
-start and the few steps are ours.
+Without statistics those of the procedural images stand in; without logits of the form (N, K) there
+is no class term. Gradients reach the pixels only. Source: DeepInversion (CVPR 2020) for the loss;
+the start and the few steps are ours.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.losses.labels import LabelTargets, sample_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
-from dfqonnx.synthesis.sources.dead_leaves import yield_dead_leaves
+from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 
 @SOURCES.add("optimized")
 def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
-    """Yield `plan.optimized` optimized images, then dead leaves up to `plan.images`."""
+    """Yield `plan.optimized` optimized images, then procedural ones up to `plan.images`."""
     plan, inputs, device = context.plan, context.inputs, context.device
-    start = torch.cat(list(yield_dead_leaves(context)))  # (N, H, W, C)
+    start = torch.cat(list(yield_procedural(context)))  # (N, H, W, C)
     context.run.progress.start("synthesize", max(1, plan.steps))
     statistics = context.statistics or surrogate_statistics(
         context.teacher, start, inputs, batch=plan.batch, context=context.run
