@@ -88,7 +88,7 @@ class _Ends(NamedTuple):
 
     low: bool
     high: bool
-    count: int  # of ratios tried
+    ratios: int  # tried
 
 
 _ENDS = (_Ends(True, True, 81), _Ends(True, False, 39), _Ends(False, True, 39))
@@ -109,7 +109,7 @@ def search_activation_range(samples: Tensor, grid: IntegerRange) -> tuple[float,
     best = (math.inf, min(float(values.min()), 0.0), max(float(values.max()), 0.0))
     for moved in _ENDS:
         _, low, high = best
-        for ratio in _ratios(0.05, moved.count):
+        for ratio in _ratios(0.05, moved.ratios):
             ends = low * (ratio if moved.low else 1.0), high * (ratio if moved.high else 1.0)
             scale, found = grid.spanning(*ends)
             error = _error(values, values.new_tensor(scale), found.limits, NORM).mean()

@@ -42,6 +42,8 @@ BatchNormalization remembers of the training data, in nats a layer (`dfqonnx sim
 runs, cifar10_resnet20_bn, the CIFAR-10 test set scores 0.022. At `quick` scale most recipes begin with
 dead leaves (`dfq` shows them untouched) and have steps for texture and color, not for new shapes; `--scale paper` begins with noise.
 What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md).
+Procedural images, the source `procedural`, are dead leaves and pictures of random writing, the latter in the share that comes nearest to what
+BatchNormalization remembers (`text_fraction` sets it); optimized images begin with them.
 A network that reads no image gets structured fields, the source `fields`: slopes, harmonics, envelopes and silence, and a quarter noise.
 
 Draw them for your own network with `dfqonnx synth --model M --recipe NAME -n 128 --out images.npz`.
