@@ -22,7 +22,7 @@ from dfqonnx.export.hard_swish import write_hard_swishes
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.opset import choose_opset
-from dfqonnx.export.separation import separate_nodes
+from dfqonnx.export.separation import separate_activations, separate_nodes
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.targets.profile import TARGETS
@@ -75,6 +75,7 @@ def export(
     _insert_weights(editor, plan, parameters, storage)
     write_hard_swishes(editor, plan, parameters)
     separate_nodes(editor, plan.isolated)
+    separate_activations(editor, [weight.node for weight in plan.weights])
     restore(editor, model.contract)
     tidy(edited)
     version = choose_opset(edited, target, packed=packed)

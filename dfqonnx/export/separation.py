@@ -3,6 +3,11 @@
     DequantizeLinear -- Softmax -- QuantizeLinear              fused: codes of its integer kernel
     DequantizeLinear -- Sum -- Softmax -- QuantizeLinear       not fused: the numbers of the file
 
+    DequantizeLinear -- Gemm -- Relu -- Softmax                  Gemm in float
+    DequantizeLinear -- Gemm -- Sum -- Relu -- Softmax           an integer Gemm with float output
+
+In the second pair the Relu, which no quantizer takes over, keeps the Gemm from its kernel.
+
 A Sum of one operand is that operand. ONNX Runtime's optimizations know it neither as superfluous
 nor as a part of what they fuse, and it costs one copy.
 """
@@ -37,6 +42,24 @@ def separate_nodes(editor: GraphEditor, names: Iterable[str]) -> None:
             separator = editor.node("Sum", [value], name=label)
             editor.graph.insert_before(node, separator)
             node.replace_input_with(index, separator.outputs[0])
+
+
+def separate_activations(editor: GraphEditor, names: Iterable[str]) -> None:
+    """Put a Sum behind each of the layers `names` whose activation no quantizer takes over."""
+    nodes = {node.name: node for node in editor.graph if node.name}
+    for name in names:
+        node = nodes[name]
+        value, kernel = node.outputs[0], editor.target.kernels.get(node.op_type)
+        readers = [reader for reader, _ in value.uses()]
+        if kernel is None or kernel.output == "always" or value.is_graph_output():
+            continue
+        if len(readers) != 1 or readers[0].op_type not in editor.target.absorbed:
+            continue
+        behind = [reader.op_type for reader, _ in readers[0].outputs[0].uses()]
+        if behind and "QuantizeLinear" not in behind:
+            separator = editor.node("Sum", [value], name=SEPARATOR_PREFIX + str(readers[0].name))
+            editor.graph.insert_before(readers[0], separator)
+            readers[0].replace_input_with(0, separator.outputs[0])
 
 
 def _quantized_behind(node: ir.Node, absorbed: frozenset[str]) -> bool:

@@ -31,11 +31,12 @@ from dfqonnx.core.quantization_plan import (
     WeightQuantizer,
 )
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.passes.edit import get_only_consumer
+from dfqonnx.graph.passes.edit import get_only_consumer, get_shape
 from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
 from dfqonnx.placement.value_ranges import non_negative_values
 from dfqonnx.targets.profile import TargetProfile
 
+VOLUME_AXES = 5  # outputs, inputs, depth, height, width
 HARD_SWISH_UNIT = 3.0  # where HardSwish(x) = x clip(x + 3, 0, 6) / 6 has its corners
 
 
@@ -93,7 +94,7 @@ def place_quantizers(
         by_consumer = {(each.tensor, c): each.name for each in requantizers for c in each.consumers}
         for value, node, _ in group.consumers:
             inputs[node] = by_consumer.get((str(value.name), str(node.name)), name)
-    return QuantizationPlan(
+    plan = QuantizationPlan(
         activations=tuple(_mark_features(activations, graph, roles)),
         shared=tuple(shared),
         weights=tuple(_place_weights(graph, roles, quant, target, inputs=inputs)),
@@ -103,6 +104,20 @@ def place_quantizers(
         target=target.name,
         isolated=tuple(str(n.name) for n in graph if n in roles.isolated),
     )
+    for node in graph:
+        if roles.of[node] == "layer" and (why := _explain_slow_volume(node, target)) is not None:
+            plan = plan.isolating(FloatNode(str(node.name), node.op_type, why))
+    return plan
+
+
+def _explain_slow_volume(node: ir.Node, target: TargetProfile) -> str | None:
+    """Return why a layer over volumes is to run in float, though quantized; None where not."""
+    least = target.kernels[node.op_type].volume_channels
+    shape = get_shape(node.inputs[1])
+    channels = None if shape is None or len(shape) != VOLUME_AXES else shape[1]
+    if not isinstance(channels, int) or channels >= least:
+        return None
+    return f"the integer kernel for volumes of {channels} channels is slower than the float one"
 
 
 def _find_groups(

@@ -9,7 +9,7 @@ from dfqonnx.core.quantization_plan import SEPARATOR_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.targets.profile import TargetProfile
 
-APART = "it is kept apart from its quantizers: the runtime would compute other codes"
+APART = "it is kept apart from its quantizers: that kernel is slower, or computes other codes"
 FLOAT_WEIGHT = "its weight is float"
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
 

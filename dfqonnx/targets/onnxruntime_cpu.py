@@ -36,6 +36,10 @@ levels. A `Sum` of one operand before the node, which no optimization removes, k
 *Pools*: QLinearAveragePool counts cells that `ceil_mode` adds as real zeros (up to 128 levels off),
 and does not know `dilations`: a file with them cannot be loaded.
 
+*Volumes*: QLinearConv over three axes took 14 times as long as the float Conv with 1 input channel,
+20 with 3, 2 with 8, and 1.5 when grouped, but 0.8 to 0.1 of it with 16 to 64. A Conv with fewer is
+kept apart from its quantizers: float speed, and the size and numbers of integers.
+
 *Shortcuts*: there is no integer Pad in the NHWC form; on ResNet-20 the five float and layout nodes
 that each parameter-free shortcut costs took about 4 % of the run. A dense identity over more than
 256 channels costs more than copying.
@@ -62,7 +66,7 @@ ONNXRUNTIME_CPU = register(
         activations=UINT8,
         weights=INT8,
         kernels={
-            "Conv": Kernel(absorbs=True),
+            "Conv": Kernel(absorbs=True, volume_channels=16),
             "Gemm": Kernel(output="never", absorbs=True),
             "MatMul": Kernel(output="inside", absorbs=True, computed=True),
             "Add": Kernel(absorbs=True, constants=False),

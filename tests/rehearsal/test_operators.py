@@ -22,6 +22,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.export.qnets import Net
 from tests.rehearsal.rehearsals import rehearse_model
@@ -311,3 +312,45 @@ def test_the_student_computes_what_the_file_computes(
     assert parity.off_vs_torch is not None
     assert parity.off_vs_torch.faulty == ()
     assert parity.on_vs_off.faulty == ()
+
+
+@pytest.mark.parametrize("layer", ["Gemm", "MatMul"])
+@pytest.mark.parametrize("activation", ["Relu", "Clip"])
+@pytest.mark.parametrize("tail", ["Softmax", "Transpose", "Sigmoid"])
+def test_a_last_layer_with_an_activation_and_a_float_tail_runs_on_integers(
+    layer: str, activation: str, tail: str, tmp_path: Path
+) -> None:
+    net = Net(("N", 3, 9, 9))
+    a = net.add("Relu", net.conv("image", "stem", (8, 3, 3, 3)), name="relu0")
+    if layer == "Gemm":
+        a = net.add("Flatten", net.add("GlobalAveragePool", a, name="pool"), name="flat")
+    else:
+        a = net.add("Transpose", a, name="last", perm=[0, 2, 3, 1])
+    weight = net.constant("w", net.rng.normal(size=(8, 6)).astype(np.float32))
+    bounds = [net.constant("low", np.float32(0)), net.constant("high", np.float32(6))]
+    b = net.add("MatMul", a, weight, name="product")
+    b = net.add(activation, b, *(bounds if activation == "Clip" else []), name="bounded")
+    net.add(tail, b, name="tail")
+    shape = ("N", 6) if layer == "Gemm" else ("N", 7, 7, 6)
+    turned = ("N", 6)[::-1] if layer == "Gemm" else (6, 7, 7, "N")
+    proto = net.proto(output_shape=turned if tail == "Transpose" else shape)
+    found = rehearse_model(proto, tmp_path)
+    assert found.kernels["QGemm" if layer == "Gemm" else "MatMulIntegerToFloat"] == 1
+    assert found.kernels["QLinearConv"] == 1
+    assert found.sqnr > LEAST_SQNR
+    float_layers = audit_kernels(found.path).float_weighted
+    assert float_layers == ()
+
+
+@pytest.mark.parametrize(("channels", "integer"), [(1, False), (8, False), (16, True), (32, True)])
+def test_a_conv_over_volumes_takes_the_faster_kernel(
+    channels: int, integer: bool, tmp_path: Path
+) -> None:
+    net = Net(("N", channels, 6, 6, 6))
+    a = net.conv("image", "volume", (8, channels, 3, 3, 3), pads=[1] * 6)
+    net.head(net.add("Relu", a, name="relu0"), 8)
+    found = rehearse_model(net.proto(), tmp_path)
+    assert found.plan.isolated == (() if integer else ("volume",))
+    assert [weight.node for weight in found.plan.weights] == ["volume", "fc"]  # 8 bits
+    assert ("QLinearConv" in found.kernels) == integer
+    assert found.sqnr > LEAST_SQNR
