@@ -16,7 +16,6 @@ from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.evaluation.parity import Parity, measure_parity
-from dfqonnx.evaluation.statistics import sqnr_db
 from dfqonnx.export.export import check, export
 from dfqonnx.export.untrained import set_untrained_parameters
 from dfqonnx.graph.load import load
@@ -84,12 +83,21 @@ def rehearse_model(
     return Rehearsed(
         plan=plan,
         path=path,
-        sqnr=sqnr_db(run(source, unseen, optimize=False), run(path, unseen, optimize=True)) or 999,
+        sqnr=decibels(run(source, unseen, optimize=False), run(path, unseen, optimize=True)),
         parity=parity,
         kernels=dict(executed(path, folder)),
         bytes_ratio=path.stat().st_size / source.stat().st_size,
         warnings=progress.said,
     )
+
+
+def decibels(signal: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Return the power of the signal over that of the error; means count, unlike in reports.
+
+    The outputs of random networks behind a mean over the image hardly vary.
+    """
+    error = float(np.square(signal.astype(np.float64) - found).sum())
+    return float(10 * np.log10(float(np.square(signal.astype(np.float64)).sum()) / error))
 
 
 def ports(path: Path) -> list[tuple[str, str, list[Any]]]:
