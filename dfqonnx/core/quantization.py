@@ -168,6 +168,11 @@ class QuantizationConfig:
             )
 
 
+def count_steps(unit: float, scale: float, *, most: int) -> int:
+    """Return how many whole steps of about `scale` make up `unit`: 1 to `most`."""
+    return int(min(max(1.0, np.rint(unit / scale)), most))
+
+
 class RealNumbers(Protocol):
     """What numpy arrays and torch tensors have in common."""
 

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.quantization import BitWidths, IntegerRange
+from dfqonnx.core.quantization import BitWidths, IntegerRange, count_steps
 
 QUANTIZER_PREFIX = "Q "
 """An exported file names the QuantizeLinear of an activation by this and the quantizer's name."""
@@ -62,8 +62,7 @@ class ActivationQuantizer:
     def steps(self, scale: float) -> int:
         """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""
         assert self.unit is not None
-        below = self.grid.zero_point - self.grid.lo
-        return int(min(max(1.0, np.rint(self.unit / scale)), below))
+        return count_steps(self.unit, scale, most=self.grid.zero_point - self.grid.lo)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dfqonnx.core.registry import Registry
 TARGET_KEY = "dfqonnx.target"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kernel:
     """What an operator's integer kernel needs around it; all read 8-bit codes.
 
