@@ -63,14 +63,25 @@ class ProgramModule(nn.Module):
         self.eval()
 
     def forward(self, *inputs: Tensor) -> tuple[Any, dict[str, Tensor]]:
-        """Return the logits (or the tuple of outputs) and the tapped values by name."""
+        """Return the logits (or the tuple of outputs) and the tapped values by name.
+
+        Logits (N k, K) of N images, k rows each, are returned as (N, k, K): rows are no classes.
+        """
         if self.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
                 for x in inputs
             )
-        result: tuple[Any, dict[str, Tensor]] = self.body(*inputs)
-        return result
+        found, taps = self.body(*inputs)
+        return _separate_images(found, len(inputs[0])), taps
+
+
+def _separate_images(logits: Any, images: int) -> Any:
+    """Return logits whose rows are several to an image, image by image; others as they are."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or not images:
+        return logits
+    is_row = len(logits) == images or len(logits) % images
+    return logits if is_row else logits.view(images, -1, logits.shape[1])
 
 
 class _HostConstant(nn.Module):

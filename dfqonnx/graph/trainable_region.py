@@ -8,9 +8,9 @@ passes (TopK, NonMaxSuppression ...). Layers that read a value behind an unsuppo
 float; what follows an unsupported node is carried through unchanged.
 
 From every output of the graph we walk back to the nearest real values without an unsupported node
-before them. They are the *training outputs*, the tensors that distillation compares; of a final
-Softmax its input is taken. Values that no quantized layer leads to are equal in teacher and
-student, so they are none.
+before them, whose first axis counts images. They are the *training outputs*, the tensors that
+distillation compares; of a final Softmax its input is taken. Values that no quantized layer leads
+to are equal in teacher and student, so they are none.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def select_training_outputs(
         if value in seen or value not in reachable.after_layers:
             continue
         seen.add(value)
-        if value not in reachable.after_unsupported and value.dtype == ir.DataType.FLOAT:
+        is_known = value not in reachable.after_unsupported and value.dtype == ir.DataType.FLOAT
+        if is_known and (_counts_images(value) or value.producer() in reachable.layers):
             found[find_logits(value)] = None
         elif (node := value.producer()) is not None:
             waiting += [i for i in node.inputs if i is not None][::-1]
@@ -166,11 +167,21 @@ def _find_with_batch_axis(value: ir.Value) -> ir.Value | None:
     return value
 
 
+def _counts_images(value: ir.Value) -> bool:
+    """Tell whether the first axis counts images: not where their boxes are rows of one matrix.
+
+    Nodes that make such rows (Reshape, Concat, decoding) are no layers, so nothing is lost in front
+    of them.
+    """
+    shape = get_shape(value)
+    return not shape or shape[0] == BATCH
+
+
 def _sort_class_scores_first(values: Iterable[ir.Value]) -> list[ir.Value]:
     """Class scores (N, K) lead, if there are any; else the order of the outputs."""
 
     def is_other(value: ir.Value) -> bool:
         shape = get_shape(value)
-        return shape is None or len(shape) != 2 or shape[1] == 1
+        return shape is None or len(shape) != 2 or shape[1] == 1 or shape[0] != BATCH
 
     return sorted(values, key=is_other)

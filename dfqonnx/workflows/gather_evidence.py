@@ -33,7 +33,8 @@ def gather_evidence(
     """
     shown = found.evaluation or found.synthetic
     costs = {cost.node: cost.multiply_adds for cost in estimate_costs(model)}
-    in_float = {node.name for node in found.audit.float_weighted} | set(kept_float)
+    in_float = {node.name for node in found.audit.float_weighted}
+    in_float |= {name for name in kept_float if costs.get(name)}  # others multiply nothing
     count = int(np.clip(REACH_VALUES // np.prod(images.inputs.shape), FEWEST, MOST_INPUTS))
     x = images.spread_tensors(count)
     return EvidenceFacts(

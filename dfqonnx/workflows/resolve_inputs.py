@@ -37,7 +37,8 @@ from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, choose_he
 from dfqonnx.export.closed_files import closed_files
 from dfqonnx.graph.interface import Interface
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs, find_first_layer
-from dfqonnx.graph.model import NormalizedModel
+from dfqonnx.graph.model import BATCH, NormalizedModel
+from dfqonnx.graph.passes.edit import get_shape
 from dfqonnx.runtime.session import Session
 
 
@@ -205,9 +206,9 @@ def find_available_needs(model: NormalizedModel) -> frozenset[Need]:
     found: set[Need] = {"student"}
     if model.statistics:
         found.add("statistics")
-    shapes = {value.name: value.shape for node in model.ir.graph for value in node.outputs}
+    shapes = {value.name: get_shape(value) for node in model.ir.graph for value in node.outputs}
     shape = shapes.get(model.logits)
-    if shape is not None and len(shape) == 2 and shape[1] != 1:
+    if shape is not None and len(shape) == 2 and shape[0] == BATCH and shape[1] != 1:
         found.add("classes")
     return frozenset(found)
 

@@ -67,8 +67,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     sets = open_sets(config, model, inputs.format)
     pixels = None if sets.data else _choose_pixels(config, inputs.format, progress)
     sets = dataclasses.replace(sets, pixels=pixels)
-    with closed_files(model.interface, config.teacher, config.student) as files:
-        first, second = files
+    with closed_files(model.interface, config.teacher, config.student) as (first, second):
         found = evaluate(first, second, sets, progress=progress)
         estimated = estimate_drop(first, second, inputs=inputs.format, real=sets.real)
     found = dataclasses.replace(
