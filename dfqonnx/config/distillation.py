@@ -149,6 +149,9 @@ class DistillationConfig:
         guard_images: dead-leaves images on which training must not move the student away from its
             teacher; 0 checks none.
         calibration_images: images that initialize the scales.
+        probe_probability: that real inputs drive activations like probes (noise, structured fields,
+            dead leaves, inputs sought by gradients) and not like synthetic images; ranges take both
+            into account, see `fakequant/observed_values`. 0 leaves probes out.
         gptq_damping: candidates for GPTQ before training; the one that agrees best on held-out
             images is kept; none skips GPTQ.
     """
@@ -166,13 +169,14 @@ class DistillationConfig:
     holdout_images: int = 256
     guard_images: int = 0
     calibration_images: int = 512
+    probe_probability: float = 0.05
     gptq_damping: tuple[float, ...] = (0.1, 0.3, 1.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))
         check_least(self, "distillation", steps=0, holdout_images=0, perturb=0, guard_images=0)
         check_positive(self, "distillation", "batch_size", "temperature", "calibration_images")
-        check_fractions(self, "distillation", "mixup", "weight_averaging")
+        check_fractions(self, "distillation", "mixup", "weight_averaging", "probe_probability")
         if any(d <= 0 for d in self.gptq_damping):
             raise UsageError(
                 f"distillation.gptq_damping {list(self.gptq_damping)}: every value must be above 0"

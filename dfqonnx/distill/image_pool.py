@@ -56,12 +56,12 @@ class ImagePool:
         self.held_out = pixels[torch.from_numpy(held_out)]  # (M, H, W, C) uint8, never trained on
         self.train = pixels[torch.from_numpy(train)]  # (N, H, W, C) uint8
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
-        self._inputs = inputs
+        self.inputs = inputs
         self.holds_images = inputs.is_image  # so that flips and shifts make sense
 
     def tensor(self, pixels: Tensor) -> Tensor:
         """Return what the model reads for uint8 images (N, H, W, C)."""
-        return self._inputs.to_tensor(pixels)
+        return self.inputs.to_tensor(pixels)
 
     def draw(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
         """Yield uint8 batches forever, kinds in equal shares.

@@ -20,6 +20,7 @@ from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.data_free import apply_data_free_init
 from dfqonnx.ptq.gptq import gptq
+from dfqonnx.synthesis.range_probes import make_range_probes
 
 
 def initialize(
@@ -39,7 +40,19 @@ def initialize(
     """
     context.progress.start("initialize", 1 + len(config.gptq_damping))
     pixels = pool.train[: config.calibration_images]
-    student.initialize(pool.batches(pixels, sizes.calibration))
+    probes = make_range_probes(
+        teacher.program,
+        pool.inputs,
+        pixels,
+        names=[quantizer.spec.tensor for quantizer in student.quantizers()],
+        batch=sizes.training,
+        seed=context.seed,
+    )
+    student.initialize(
+        pool.batches(pixels, sizes.calibration),
+        probes=probes if config.probe_probability else (),
+        probability=config.probe_probability,
+    )
     done = apply_data_free_init(
         student,
         teacher.program,

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize, quantize
 from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
+from dfqonnx.fakequant.observed_values import WeightedValues
 from dfqonnx.fakequant.scale_search import search_activation_range, search_activation_scale
 
 
@@ -145,16 +146,16 @@ class FakeQuantizer(nn.Module):
         """Set the scale."""
         self.log_scale.fill_(math.log(max(scale, 1e-12)))
 
-    def calibrate(self, samples: Tensor) -> None:
+    def calibrate(self, seen: WeightedValues) -> None:
         """Set the scale, and the zero point where it is open, from values that arrive here."""
         spec = self.spec
         if spec.unit is not None:  # the only reader makes the same of all values below it
-            samples = samples.clamp_min(-spec.unit)
+            seen = replace(seen, values=seen.values.clamp_min(-spec.unit))
         if spec.asymmetric:
-            scale, grid = search_activation_range(samples, spec.grid)
+            scale, grid = search_activation_range(seen, spec.grid)
             self.zero_point = grid.zero_point
         else:
-            scale = search_activation_scale(samples, lambda s: spec.grid.below(spec.clip_max, s))
+            scale = search_activation_scale(seen, lambda s: spec.grid.below(spec.clip_max, s))
         self.set_scale(scale)
 
     def set_range(self, low: float, high: float) -> None:

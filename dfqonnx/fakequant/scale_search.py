@@ -2,7 +2,9 @@
 
     s* = argmin_s  sum_i h_i |v_i - s clip(round(v_i / s), qn, qp)|^p
 
-over s = r max|v| / q, with r on a grid. p = 2.4 and h = 1 unless stated: an exponent above 2
+over s = r max|v| / q, with r on a grid: linear for weights; for activations, where inputs of very
+different ranges may count, of eight steps an octave and then finer around the best. p = 2.4 and
+h = 1 unless stated (`observed_values` weighs activations): an exponent above 2
 punishes a clipped outlier more than rounding noise, and 2.4 is the value of layer-wise L_p searches
 (Nahshan et al., "Loss Aware Post-training Quantization", 2021). GPTQ searches with p = 2 and the
 diagonal of its Hessian for h.
@@ -21,8 +23,10 @@ import torch
 from torch import Tensor
 
 from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize
+from dfqonnx.fakequant.observed_values import NORM, WeightedValues
 
-NORM = 2.4
+COARSE = tuple(2.0 ** (-k / 8) for k in range(49))  # clipping ratios of activations
+FINE = tuple(2.0 ** (k / 64) for k in range(-7, 8))  # times the best of them
 Limits = tuple[int, int]  # qn and qp: the smallest and the largest code, from the zero point
 
 
@@ -88,43 +92,43 @@ class _Ends(NamedTuple):
 
     low: bool
     high: bool
-    ratios: int  # tried
 
 
-_ENDS = (_Ends(True, True, 81), _Ends(True, False, 39), _Ends(False, True, 39))
+_ENDS = (_Ends(low=True, high=True), _Ends(low=True, high=False), _Ends(low=False, high=True))
 SEARCHED = 2**15  # values that a range is searched with
 
 
 @torch.no_grad()
-def search_activation_range(samples: Tensor, grid: IntegerRange) -> tuple[float, IntegerRange]:
+def search_activation_range(seen: WeightedValues, grid: IntegerRange) -> tuple[float, IntegerRange]:
     """Return the best scale of one activation and `grid` with the best code for real 0.
 
-    `samples` are values seen there; both ends of the range that they span are moved inwards.
+    Both ends of the range that the values span are moved inwards.
     """
-    values = samples.reshape(-1)
-    values = values[values != 0]  # zero costs nothing at any scale
-    values = sample_values(values, SEARCHED) if values.numel() > SEARCHED else values
+    seen = _searched(seen)
+    values = seen.values
     if values.numel() == 0:
         return 1.0, grid
     best = (math.inf, min(float(values.min()), 0.0), max(float(values.max()), 0.0))
-    for moved in _ENDS:
+    widest = best[1:]
+    for moved, ratios in (*((ends, COARSE) for ends in _ENDS), *((ends, FINE) for ends in _ENDS)):
         _, low, high = best
-        for ratio in _ratios(0.05, moved.ratios):
+        for ratio in ratios:
             ends = low * (ratio if moved.low else 1.0), high * (ratio if moved.high else 1.0)
+            ends = max(ends[0], widest[0]), min(ends[1], widest[1])
             scale, found = grid.spanning(*ends)
-            error = _error(values, values.new_tensor(scale), found.limits, NORM).mean()
-            best = min(best, (float(error), *ends))
+            error = _error(values, values.new_tensor(scale), found.limits, NORM)
+            best = min(best, (float((error * seen.weights).sum()), *ends))
     return grid.spanning(*best[1:])
 
 
 @torch.no_grad()
-def search_activation_scale(samples: Tensor, grid: Callable[[float], IntegerRange]) -> float:
+def search_activation_scale(seen: WeightedValues, grid: Callable[[float], IntegerRange]) -> float:
     """Return the best scale of one activation, from values seen there.
 
     `grid` gives the codes allowed at a scale: a fused Clip makes them depend on it.
     """
-    values = samples.reshape(-1)
-    values = values[values != 0]  # zero costs nothing at any scale
+    seen = _searched(seen)
+    values = seen.values
     if values.numel() == 0:
         return 1.0
     low, high = grid(SMALLEST_SCALE).limits
@@ -133,14 +137,19 @@ def search_activation_scale(samples: Tensor, grid: Callable[[float], IntegerRang
         return SMALLEST_SCALE
 
     def error(scale: Tensor) -> Tensor:
-        return _error(values, scale, grid(float(scale)).limits, NORM).mean()
+        found = _error(values, scale, grid(float(scale)).limits, NORM)
+        return (found * seen.weights).sum()
 
-    scales = [values.new_tensor(widest * ratio) for ratio in _ratios(0.05, 81)]
-    return float(_best(scales[-1], scales, error))
+    top = values.new_tensor(widest)
+    best = _best(top, (top * ratio for ratio in COARSE), error)
+    return float(_best(top, ((best * ratio).clamp_max(widest) for ratio in FINE), error))
 
 
-def sample_values(value: Tensor, count: int = 16384) -> Tensor:
-    """Return about `count` values spread evenly over a tensor, its extremes included."""
-    flat = value.detach().reshape(-1)
-    stride = max(1, flat.numel() // count) | 1  # odd: never in step with power-of-two shapes
-    return torch.cat([flat[::stride], flat.max()[None], flat.min()[None]])
+def _searched(seen: WeightedValues) -> WeightedValues:
+    """Return at most `SEARCHED` values and both extremes; zero costs nothing at any scale."""
+    kept = seen.values.nonzero()[:, 0]
+    if len(kept) > SEARCHED:
+        found = seen.values[kept]
+        ends = kept[torch.stack([found.argmax(), found.argmin()])]
+        kept = torch.cat([kept[:: len(kept) // SEARCHED | 1], ends])
+    return WeightedValues(seen.values[kept], seen.weights[kept])

@@ -20,8 +20,8 @@ from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationP
 from dfqonnx.errors import InternalError
 from dfqonnx.fakequant.capture import Inputs, capture
 from dfqonnx.fakequant.layer import QuantizedLayer, both_rounded, weight_rounded
+from dfqonnx.fakequant.observed_values import ObservedValues
 from dfqonnx.fakequant.quantizer import FakeQuantizer
-from dfqonnx.fakequant.scale_search import sample_values
 
 _ZERO_POINT = "zero point:"
 
@@ -88,31 +88,41 @@ class Student(nn.Module):
         return logits, taps
 
     @torch.no_grad()
-    def initialize(self, batches: Iterable[Tensor]) -> None:
+    def initialize(
+        self,
+        batches: Iterable[Tensor],
+        *,
+        probes: Iterable[Tensor] = (),
+        probability: float = 0.0,
+    ) -> None:
         """Set every scale by grid search.
 
         Those of weights come from the weights; those of activations from what arrives at each
         quantizer while `batches` of model inputs pass with float activations and rounded weights.
+        `probes` are further model inputs, like which real ones are with `probability`.
         """
-        samples: dict[str, list[Tensor]] = {q.spec.name: [] for q in self.quantizers()}
-
-        def observe(quantizer: FakeQuantizer, _: Inputs, value: Tensor) -> None:
-            samples[quantizer.spec.name].append(sample_values(value))
-
+        seen = {q.spec.name: ObservedValues() for q in self.quantizers()}
         for layer in self.layers():
             layer.search_scales()
         self._set_calibrating(True)
         try:
-            with capture(self.quantizers(), after=observe):
-                for batch in batches:
-                    self(batch)
+            for group, probe in ((batches, False), (probes, True)):
+
+                def observe(
+                    quantizer: FakeQuantizer, _: Inputs, value: Tensor, probe: bool = probe
+                ) -> None:
+                    seen[quantizer.spec.name].add(value, probe=probe)
+
+                with capture(self.quantizers(), after=observe):
+                    for batch in group:
+                        self(batch)
         finally:
             self._set_calibrating(False)
-        unseen = [name for name, found in samples.items() if not found]
+        unseen = [name for name, found in seen.items() if not found.inputs]
         if unseen:
             raise InternalError(f"quantizers {unseen[:3]} lead to no training output")
         for quantizer in self.quantizers():
-            quantizer.calibrate(torch.cat(samples[quantizer.spec.name]))
+            quantizer.calibrate(seen[quantizer.spec.name].weighted(probability))
         for layer in self.layers():
             layer.guard_bias()
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dfqonnx.core.quantization import UINT8, IntegerRange, dequantize, quantize
 from dfqonnx.core.quantization_plan import ActivationQuantizer
+from dfqonnx.fakequant.observed_values import WeightedValues
 from dfqonnx.fakequant.quantizer import (
     FakeQuantizer,
     ScaleGradient,
@@ -65,7 +66,7 @@ def asymmetric(bits: int) -> FakeQuantizer:
 def test_a_calibrated_zero_point_is_that_of_onnx_runtime_bit_for_bit() -> None:
     q = asymmetric(8)
     x = torch.nn.functional.hardswish(4 * values(5000))
-    q.calibrate(x)
+    q.calibrate(WeightedValues(x, torch.ones_like(x)))
     params = q.params()
     assert (params.lo, params.hi) == (0, 255)
     assert 0 < params.zero_point < 20  # -0.375 to about 12
