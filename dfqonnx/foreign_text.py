@@ -36,7 +36,8 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def visible(text: str, *, most: int = MAX_NAME) -> str:
     """Return `text` as one line of at most about `most` characters, every one of them visible."""
     if len(text) > most:
-        text = f"{text[:most]}... ({len(text):,} characters)"
+        head, tail = text[: 2 * most // 3], text[-most // 3 :]
+        text = f"{head}... ({len(text):,} characters) ...{tail}"
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from io import TextIOWrapper
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,6 +20,7 @@ from dfqonnx.cli.run import run
 from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
+from dfqonnx.cli.termination import exit_on_termination
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 from dfqonnx.version import __version__
@@ -54,7 +53,7 @@ def _main(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    exit_on_termination()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, TextIOWrapper
@@ -74,8 +73,3 @@ def command_line(arguments: list[str]) -> int:
         lambda: app(arguments, standalone_mode=False, prog_name="dfqonnx"),
         as_json="--json" in arguments,
     )
-
-
-def _exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
-    """Exit by an exception, so that temporary folders are removed."""
-    sys.exit(128 + number)

@@ -28,6 +28,7 @@ from dfqonnx.foreign_text import json_safe, printable_lines
 
 USAGE, ENVIRONMENT, BUG, INTERRUPTED = 2, 4, 5, 130
 OUT_OF_MEMORY = "out of memory; try a smaller model"
+NESTED = "what was given nests too deeply to be read: a file in it is damaged or hostile"
 
 
 def guard(command: Callable[[], Any], *, as_json: bool) -> int:
@@ -43,6 +44,8 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         code = INTERRUPTED
     except OSError as error:
         return _system_error(error, as_json=as_json)
+    except RecursionError:
+        return _print_error(USAGE, NESTED, as_json=as_json, kind="UsageError")
     except MemoryError:
         return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - any other error is a bug, and becomes a message too

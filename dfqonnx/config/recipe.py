@@ -18,6 +18,7 @@ model cannot serve, with the nearest recipe that works.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,13 +121,29 @@ def read_recipe_file(path: Path, *, scale: str | None = None) -> Recipe:
     values = _at_scale(read_mapping(path, what="recipe"), scale, where=where)
     _check_keys(Recipe, values, (), where=where)
     try:
-        return TypeAdapter(Recipe).validate_python({"name": path.stem, **values})
+        recipe = TypeAdapter(Recipe).validate_python({"name": path.stem, **values})
+        odd = next(_find_odd_numbers(recipe_values(recipe)), None)
+        if odd is not None:
+            raise UsageError(f"{odd} is no finite number")
+        return recipe
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {place} = {first['input']!r}: {first['msg']}") from None
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _find_odd_numbers(values: Any) -> Iterator[float]:
+    """Yield the numbers in a recipe that no setting can be: they may be written as texts."""
+    if isinstance(values, float) and not math.isfinite(values):
+        yield values
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from _find_odd_numbers(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _find_odd_numbers(value)
 
 
 def recipe_scales(name: str) -> tuple[str, ...]:

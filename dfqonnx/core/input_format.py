@@ -24,6 +24,8 @@ from dfqonnx.errors import UsageError
 
 Layout = Literal["NCHW", "NHWC"]
 Channels = Literal["RGB", "BGR", "gray"]
+MAX_SETTING = 1e6  # of scale, mean and std, and of what the model reads
+LEAST_RANGE = 1e-5  # of what the model reads, as a share of its size: float32 keeps 1e-7
 METADATA_KEY = "dfqonnx.preprocess"
 _CHANNEL_COUNTS = (1, 3)
 Pixels = TypeVar("Pixels")  # a numpy array or a torch tensor
@@ -41,6 +43,13 @@ class Preprocessing:
     channels: Channels = "RGB"  # channel order that the model reads
 
     def __post_init__(self) -> None:
+        for key, values in (("scale", (self.scale,)), ("mean", self.mean), ("std", self.std)):
+            odd = [value for value in values if not abs(value) <= MAX_SETTING]
+            if odd:
+                raise UsageError(
+                    f"preprocess {self.name}: {key} {odd[0]:g} is no number from -{MAX_SETTING:g}"
+                    f" to {MAX_SETTING:g}"
+                )
         if self.scale <= 0:
             raise UsageError(f"preprocess {self.name}: scale {self.scale} must be above 0")
         if not self.mean or len(self.mean) != len(self.std):
@@ -50,6 +59,14 @@ class Preprocessing:
             )
         if min(self.std) <= 0:
             raise UsageError(f"preprocess {self.name}: std {min(self.std)} must be above 0")
+        low = min(self.range(c)[0] for c in range(len(self.mean)))
+        high = max(self.range(c)[1] for c in range(len(self.mean)))
+        most = max(abs(low), abs(high), LEAST_RANGE)
+        if not (most <= MAX_SETTING and high - low > LEAST_RANGE * most):
+            raise UsageError(
+                f"preprocess {self.name}: pixels would become {low:g} to {high:g}; check scale,"
+                " mean and std"
+            )
         if self.layout not in ("NCHW", "NHWC"):
             raise UsageError(f"preprocess {self.name}: layout {self.layout!r}; use NCHW or NHWC")
         if self.channels not in ("RGB", "BGR", "gray"):

@@ -56,7 +56,7 @@ def read_recorded_format(metadata: Mapping[str, str]) -> InputFormatGuess | None
     try:
         values = json.loads(metadata[METADATA_KEY])
         inputs = Preprocessing.parse(values, name=str(values.get("name", "metadata")))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"the model's metadata {METADATA_KEY} cannot be read ({error}); give --preprocess"
         ) from None

@@ -5,6 +5,7 @@ Written by `run`, and read again by `validate` and `compare`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.errors import UsageError
 
 PREFIX = "dfqonnx."
+MAX_SIDE = 100_000
 
 
 def describe(
@@ -71,7 +73,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 def recorded_image_size(metadata: Mapping[str, str]) -> tuple[int, ...] | None:
     """Return the image size that a file which leaves it open was trained at; None elsewhere."""
     shape = metadata.get("dfqonnx.input_shape", "")
-    sizes = tuple(int(part) for part in shape.split("x") if part.isdigit())
+    sizes = tuple(_to_number(part, "input_shape") for part in shape.split("x") if part)
+    if not all(0 < size <= MAX_SIDE for size in sizes):
+        raise UsageError(f"the file's metadata dfqonnx.input_shape = {shape!r:.80}: no image size")
     if len(sizes) != 3:
         return sizes or None
     return sizes[1:] if sizes[0] <= sizes[2] else sizes[:2]
@@ -84,6 +88,12 @@ def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | N
     ends = metadata.get("dfqonnx.first_last_bits")
     return QuantizationConfig(
         BitWidths.parse(metadata["dfqonnx.bits"]),
-        first_last_bits=int(ends) if ends else None,
-        residual_bits=int(metadata.get("dfqonnx.residual_bits", "8")),
+        first_last_bits=_to_number(ends, "first_last_bits") if ends else None,
+        residual_bits=_to_number(metadata.get("dfqonnx.residual_bits", "8"), "residual_bits"),
     )
+
+
+def _to_number(text: str, key: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise UsageError(f"the file's metadata dfqonnx.{key} = {text!r:.80}: expected numbers")
+    return int(text)

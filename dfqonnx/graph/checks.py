@@ -135,9 +135,10 @@ def check_constants(graph: ir.Graph) -> None:
 
 
 def check_value_sizes(graph: ir.Graph) -> None:
-    """Refuse computed values that are too large to be held."""
-    offenses = []
+    """Refuse computed values that are too large to be held, and layers that compute nothing."""
+    offenses: list[Offense] = []
     for node in graph:
+        offenses += _check_empty(node)
         for value in node.outputs:
             shape = get_shape(value) or ()
             if math.prod(d for d in shape if isinstance(d, int)) > MAX_VALUE_NUMBERS:
@@ -146,7 +147,20 @@ def check_value_sizes(graph: ir.Graph) -> None:
                 advice = "export the model with the image size that it is used with"
                 offenses.append(Offense(str(node.name), node.op_type, reason, advice))
     if offenses:
-        raise UnsupportedModel("this model is too large to be trained:", offenses)
+        raise UnsupportedModel("this model has values that cannot be trained:", offenses)
+
+
+def _check_empty(node: ir.Node) -> Iterator[Offense]:
+    """A layer without channels, classes or pixels computes nothing; its file is damaged."""
+    if not has_trait(node.op_type, Trait.LAYER):
+        return
+    for value in (*node.inputs, *node.outputs):
+        shape = None if value is None else get_shape(value)
+        if value is not None and shape is not None and 0 in shape:
+            sizes = " x ".join(map(str, shape))
+            reason = f"{value.name!r} has the shape {sizes}: there is nothing in it"
+            yield Offense(str(node.name), node.op_type, reason, "export the model again")
+            return
 
 
 def _check_finite(node: ir.Node) -> Iterator[Offense]:

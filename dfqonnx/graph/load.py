@@ -25,6 +25,7 @@ from dfqonnx.graph.interface import Interface, close_inputs, find_interface
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
 from dfqonnx.graph.passes.opset_upgrade import get_opset
+from dfqonnx.graph.size_checks import check_graph_size
 from dfqonnx.graph.tensor_checks import check_tensor, list_as_inputs, strip_initializers
 
 _SIGNATURES = (
@@ -58,6 +59,9 @@ def load(path: Path, *, given: Mapping[str, NDArray[Any]] | None = None) -> Load
     data = _read(path)
     proto = _parse(path, data)
     _check_text(proto, path)
+    too_large = check_graph_size(proto)
+    if too_large:
+        raise UnsupportedModel(f"{path}: this model cannot be quantized:", too_large)
     external_bytes, mapped = _read_external(proto, path)
     for tensor in _list_tensors(proto):
         if tensor.name not in mapped:

@@ -17,7 +17,7 @@ still gets the residual width at its output where its kernel needs one (`Kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -152,19 +152,43 @@ def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfi
 def _collect(
     group: _SharedScaleGroup, value: ir.Value, roles: Roles, quant: QuantizationConfig
 ) -> None:
-    for node, index in value.uses():
+    for read, node, index in _list_readers(group, value, roles):
         role = roles.of[node]
-        if role == "preserving" and index == 0:
-            for output in node.outputs:
-                if output.name and output.dtype in {None, ir.DataType.FLOAT}:  # not the indices
-                    group.shared.append((output, node))
-                    _collect(group, output, roles, quant)
-        elif role == "layer" and index == 0:
+        if role == "layer" and index == 0:
             ends = node in roles.first or node in roles.last
             width = quant.residual_bits if ends else quant.bits.activations
-            group.consumers.append((value, node, width))
+            group.consumers.append((read, node, width))
         elif role == "elementwise" or (role == "normalization" and index == 0):
-            group.consumers.append((value, node, quant.residual_bits))
+            group.consumers.append((read, node, quant.residual_bits))
+
+
+def _list_readers(
+    group: _SharedScaleGroup, value: ir.Value, roles: Roles
+) -> Iterator[tuple[ir.Value, ir.Node, int]]:
+    """Yield (value, node, index) of all that read a value, and the values that share its codes.
+
+    A node that passes codes on joins the group with its outputs, and its readers come next.
+    """
+    waiting = [iter([(value, *use) for use in value.uses()])]
+    while waiting:
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+            continue
+        _, node, index = found
+        if roles.of[node] != "preserving" or index:
+            yield found
+            continue
+        outputs = [o for o in node.outputs if o.name and o.dtype in {None, ir.DataType.FLOAT}]
+        waiting.append(_share(group, outputs, node))  # not the indices
+
+
+def _share(
+    group: _SharedScaleGroup, outputs: Sequence[ir.Value], node: ir.Node
+) -> Iterator[tuple[ir.Value, ir.Node, int]]:
+    for output in outputs:
+        group.shared.append((output, node))
+        yield from [(output, *use) for use in output.uses()]
 
 
 def _unit_of(group: _SharedScaleGroup, roles: Roles) -> float | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from dfqonnx.core.atomic_write import atomic_file
+from dfqonnx.data.foreign_files import parsing
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.report.ci import format_junit
@@ -83,13 +84,15 @@ def read_report(folder: Path) -> Report:
         UsageError: there is none, or this version cannot read it; the message names the key.
     """
     path = folder / REPORT if folder.is_dir() else folder
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is no plain file; give the output folder of `dfqonnx run`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"{folder}: has no {REPORT}; give the output folder of `dfqonnx run`"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable report ({error})") from None
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
@@ -116,7 +119,8 @@ def rewrite_page(folder: Path) -> tuple[Report, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the output folder of `dfqonnx run`")
     report = read_report(folder)
-    text = render_report(report, load_pixels(folder), load_pictures(folder))
+    with parsing(str(folder / REPORT), "report: its parts contradict each other"):
+        text = render_report(report, load_pixels(folder), load_pictures(folder))
     with atomic_file(folder / PAGE) as place:
         place.write_text(text, encoding="utf-8")
     return report, folder / PAGE

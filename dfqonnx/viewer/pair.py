@@ -30,6 +30,8 @@ def choose_pair(target: Path, teacher: Path | None = None) -> ModelPair:
     if target.is_dir():
         report = read_report(target)
         student = target / report.student.path
+        if not student.resolve().is_relative_to(target.resolve()):
+            raise UsageError(f"{target}: report.json names {report.student.path}, a file elsewhere")
         if not student.is_file():
             raise UsageError(f"{target}: report.json names {report.student.path}, which is missing")
     elif target.is_file():

@@ -15,6 +15,7 @@ from dfqonnx.data.verify_task_data import verify_task_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.runtime.session import require_runtime
 
+MAX_NAME_BYTES = 255  # of a file, on all usual file systems
 SPARE_BYTES = 64 * 2**20  # reports, the exported file's temporary copy
 
 
@@ -28,6 +29,7 @@ def check_paths(config: RunConfig) -> None:
     check_file(config.model, what="--model")
     check_eval_data(config.eval_data)
     check_images(config.images)
+    _check_written_name(config)
     check_out(config.out)
     check_disk(config)
     require_runtime()
@@ -77,8 +79,20 @@ def check_validation(config: ValidateConfig) -> None:
     check_eval_data(config.eval_data)
     check_images(config.images)
     if config.out is not None:
+        check_name(config.out, what="--out")
         check_out(config.out)
     require_runtime()
+
+
+def preflight_validation(config: ValidateConfig) -> None:
+    """Check what `check_validation` checks, and read the data once from end to end.
+
+    Raises:
+        UsageError: a path is wrong, or data are damaged.
+        EnvironmentProblem: a permission, the disk or a package is missing.
+    """
+    check_validation(config)
+    verify_data(config.eval_data, config.images)
 
 
 def check_file(path: Path, *, what: str) -> None:
@@ -87,6 +101,7 @@ def check_file(path: Path, *, what: str) -> None:
     Raises:
         UsageError: missing, a folder, empty or unreadable; the message says which.
     """
+    check_name(path, what=what)
     if path.is_dir():
         raise UsageError(f"{what} {path}: is a folder; give an ONNX file")
     if not path.exists():
@@ -100,6 +115,36 @@ def check_file(path: Path, *, what: str) -> None:
         raise UsageError(f"{what} {path}: cannot be read ({error.strerror})") from None
     if empty:
         raise UsageError(f"{what} {path}: the file is empty; was the download cut short?")
+
+
+def check_name(path: Path, *, what: str) -> None:
+    """Refuse a path that cannot be one, or that no report could name.
+
+    Raises:
+        UsageError: it is too long, holds a zero, or is no text.
+    """
+    try:
+        str(path).encode("utf-8")
+        path.exists()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{what} {path}: its name is not UTF-8, and reports could not name it; rename it"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{what} {path}: cannot be a path: {reason}") from None
+
+
+def _check_written_name(config: RunConfig) -> None:
+    """Refuse names that the file system could not give to what is written at the end."""
+    check_name(config.out, what="--out")
+    name = f"{config.model.stem}.{config.quant.bits.label}.onnx.data"
+    for written, advice in ((config.out.name, "choose another --out"), (name, "rename the model")):
+        if len(written.encode()) > MAX_NAME_BYTES:
+            raise UsageError(
+                f"--out {config.out}: the name {written!r} would have {len(written.encode())} bytes"
+                f" and {MAX_NAME_BYTES} are possible; {advice}"
+            )
 
 
 def check_eval_data(path: Path | None) -> None:
@@ -129,7 +174,10 @@ def check_images(path: Path | None) -> None:
     Raises:
         UsageError: missing or of another kind.
     """
-    if path is None or path.is_dir():
+    if path is None:
+        return
+    check_name(path, what="--images")
+    if path.is_dir():
         return
     check_file(path, what="--images")
     if not zipfile.is_zipfile(path):

@@ -35,7 +35,7 @@ from dfqonnx.report.report import Report
 from dfqonnx.report.sections import BitFacts
 from dfqonnx.targets.profile import recorded_target
 from dfqonnx.workflows.gather_evidence import gather_evidence
-from dfqonnx.workflows.preflight import check_validation, verify_data
+from dfqonnx.workflows.preflight import preflight_validation
 from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.resolve_inputs import resolve_inputs
 
@@ -49,8 +49,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         EnvironmentProblem: the runtime or a permission is missing.
     """
     progress = RecordingProgress(progress or SilentProgress())
-    check_validation(config)
-    verify_data(config.eval_data, config.images)
+    preflight_validation(config)
     metadata = read_metadata(config.student)
     model = open_model(
         config.teacher,

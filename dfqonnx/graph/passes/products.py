@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 from dfqonnx.graph.passes import edit
 
+_MAX_DEPTH = 16  # levels of nodes that make one product
+
 
 @dataclass(frozen=True)
 class Product:
@@ -27,10 +29,10 @@ def is_product(node: ir.Node) -> bool:
     return node.op_type == "Mul" or node.op_type == "Div"
 
 
-def read_product(value: ir.Value, *, inside: bool = False) -> Product:
-    """Return `value` as a product; `inside` one that is only part of a larger one."""
+def read_product(value: ir.Value, *, depth: int = 0) -> Product:
+    """Return `value` as a product, at `depth` in a larger one, of which few levels are read."""
     node = value.producer()
-    if node is None or (inside and edit.get_only_consumer(value) is None):
+    if node is None or (depth and edit.get_only_consumer(value) is None) or depth > _MAX_DEPTH:
         return Product(1.0, (value,))
     if not is_product(node):
         return Product(1.0, (value,))
@@ -41,7 +43,7 @@ def read_product(value: ir.Value, *, inside: bool = False) -> Product:
         if operand is None or (array is None and node.op_type == "Div" and index == 1):
             return Product(1.0, (value,))
         if array is None:
-            part = read_product(operand, inside=True)
+            part = read_product(operand, depth=depth + 1)
             constant *= part.constant
             factors += part.factors
         elif array.size != 1 or not array.all():
