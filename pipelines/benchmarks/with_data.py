@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from measure import lane
@@ -55,6 +57,7 @@ class Made:
     calibrated: int = 0
     needed: str = ""
     failed: tuple[str, ...] = ()
+    told: Figures = dataclasses.field(default_factory=dict)  # by its report, without any real input
 
 
 class Failure(Exception):
@@ -94,8 +97,20 @@ def make_ours(task: Task, method: str, args: argparse.Namespace) -> Made:
         if not out.is_dir():
             raise Failure(f"exit {done.returncode}: {' '.join(done.stderr.split())[:300]}")
         log.write_text(f"{time.perf_counter() - began:.1f}", encoding="utf-8")
-    student = next(out.glob("*.onnx"))
-    return Made((student,) * len(task.folds), float(log.read_text(encoding="utf-8")))
+    student, seconds = next(out.glob("*.onnx")), float(log.read_text(encoding="utf-8"))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return Made((student,) * len(task.folds), seconds, told=read_told(report))
+
+
+def read_told(report: Mapping[str, Any]) -> Figures:
+    """Return what a report says of its student on synthetic inputs."""
+    told = {
+        each["name"]: each["student"]
+        for each in report.get("measures") or ()
+        if each["inputs"] == "synthetic" and each["student"] is not None
+    }
+    decibels = (report.get("agreement") or {}).get("sqnr_db")
+    return told if decibels is None else told | {"sqnr dB": decibels}
 
 
 def make_theirs(task: Task, method: str, real: RealInputs, args: argparse.Namespace) -> Made:
@@ -163,6 +178,7 @@ def measure(task: Task, args: argparse.Namespace) -> Iterator[Record]:
             calibrated=made.calibrated,
             needed=made.needed,
             failed=made.failed,
+            told=made.told,
         )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 import torch
 
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.evaluation.drop_estimate import estimate
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, estimate_from_outputs
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
@@ -108,3 +113,39 @@ def test_too_few_real_images_leave_the_fixed_ones_in_charge(root: Path) -> None:
     told = estimate_drop(teacher, teacher, inputs=INPUTS, real=few)
     assert told.basis == "512 fixed images"
     assert "fewer than 32" in told.reason
+
+
+def a_file(path: Path, shape: list[int], *, flatten: bool) -> Path:
+    kind = "Flatten" if flatten else "Relu"
+    node = onnx.helper.make_node(kind, ["x"], ["y"])
+    size = [1, math.prod(shape)] if flatten else [1, *shape]
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
+        for name, dims in (("x", [1, *shape]), ("y", size))
+    ]
+    graph = onnx.helper.make_graph([node], "net", values[:1], values[1:])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "flatten", "why"),
+    [
+        ([3, 8, 8], False, "no output holds classes"),
+        ([40], False, "the model reads no image"),
+        ([1, 1, 2], True, "2 classes"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_the_reason_before_any_image_is_made(
+    shape: list[int], flatten: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "make_fixed_images", None)
+    path = a_file(tmp_path / "net.onnx", shape, flatten=flatten)
+    preprocessing = PRESETS["zero-one"].fitted(tuple(shape))
+    inputs = InputFormat(replace(preprocessing, mean=(0.0,), std=(1.0,)), tuple(shape))
+    found = estimate_drop(path, path, inputs=inputs)
+    assert found.value is None
+    assert why in found.reason
+    if why != "2 classes":
+        assert "which of two files is the better one, not what is lost" in found.reason

@@ -84,6 +84,22 @@ def test_less_error_is_better_and_the_page_says_where_we_are_behind(
     assert "|  | quantize_static minmax | 0.040 |  | 100 | 10 | 0.310 | - | opset 17 |" in text
 
 
+def test_what_a_report_told_is_what_it_measured_on_synthetic_inputs(
+    realdata: dict[str, Any],
+) -> None:
+    measures = [
+        {"name": "mae", "inputs": "synthetic", "student": 0.5},
+        {"name": "mae", "inputs": "evaluation", "student": 0.25},
+        {"name": "ssim", "inputs": "synthetic", "student": None},
+    ]
+    read_told = importlib.import_module("with_data").read_told
+    assert read_told({"measures": measures}) == {"mae": 0.5}
+    assert read_told({"agreement": {"sqnr_db": 20.5}}) == {"sqnr dB": 20.5}
+    page = realdata["comparison_page"]
+    text = page.render([record(page, "ours, ptq", 0.03, told={"mae": 0.5})])
+    assert "| DNSMOS | ours, ptq | mae 0.50 | MAE 0.030 |" in text
+
+
 def test_networks_whose_files_are_not_there_are_left_out_with_the_reason(
     realdata: dict[str, Any],
     tmp_path: Path,

@@ -41,6 +41,10 @@ Pixels = NDArray[np.uint8]
 Outputs = NDArray[Any]
 FEWEST_REAL, MOST_REAL = 32, 256
 FEWEST_CLASSES, MOST_CLASSES = 5, 2000
+ONLY_ORDER = (  # docs/estimate.md has the evidence
+    "synthetic inputs tell which of two files is the better one, not what is lost on real inputs:"
+    " give some with --eval-data"
+)
 SLACK = 0.1  # of certainty beyond that of the known networks
 _CHUNK = 64
 
@@ -70,11 +74,11 @@ def estimate_drop(
 ) -> Estimate:
     """Return the estimated drop of a file; `real` are unlabeled images (N, H, W, C), if any."""
     if not inputs.is_image:
-        return Estimate(reason="the model reads no image")
+        return Estimate(reason=f"the model reads no image, and {ONLY_ORDER}")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     name, classes = _find_scores(pair[0], inputs)
     if not classes:
-        return Estimate(reason="no output holds classes")
+        return Estimate(reason=f"no output holds classes, and {ONLY_ORDER}")
     if refusal := _explain_class_count(classes):
         return Estimate(reason=refusal)
     pixels = np.concatenate(list(make_fixed_images(inputs.image_size).values()))

@@ -53,7 +53,7 @@ class Told:
     fixed: Figures  # against the float model on the fixed synthetic inputs
     real: Figures  # the same on real inputs
     lost: Figures = field(default_factory=dict)  # of the task's own figures, by labels
-    seconds: float = 0.0
+    seconds: float = 0.0  # of computing
     estimate: float | None = None  # of the drop, in points
     low: float | None = None
     high: float | None = None

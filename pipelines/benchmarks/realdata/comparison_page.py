@@ -51,6 +51,7 @@ class Record:
     calibrated: int = 0  # real inputs that it was made with
     figures: Figures = field(default_factory=dict)
     teacher: Figures = field(default_factory=dict)  # the float model's own figures
+    told: Figures = field(default_factory=dict)  # by its report, on synthetic inputs
     seconds: float | None = None
     size: float | None = None  # bytes over the float file's
     speed: float | None = None
@@ -122,7 +123,7 @@ def render(records: Sequence[Record]) -> str:
     networks = {record.network: None for record in records}
     by_network = {name: [r for r in records if r.network == name] for name in networks}
     parts = [HEAD.replace("{budget}", " or ".join(budgets) or DASH)]
-    parts += [_summary(by_network), _table(by_network), _failures(records)]
+    parts += [_summary(by_network), _table(by_network), _reports(records), _failures(records)]
     return "".join(parts)
 
 
@@ -163,6 +164,22 @@ def _table(by_network: Mapping[str, Sequence[Record]]) -> str:
         parts.append(line((about, FLOAT, f"{judged} {value}", others, "", "", "1", "1", "")))
         parts.extend(line(_cells(record)) for record in records)
     return "".join(parts)
+
+
+def _reports(records: Sequence[Record]) -> str:
+    """Return what the reports of our runs said, which saw no real input, beside the truth."""
+    told = [record for record in records if record.told and record.figures]
+    if not told:
+        return ""
+    columns = ("network", "candidate", "its report, synthetic inputs", "real inputs")
+    heading = "\n## What the reports said beforehand\n\n" + line(columns)
+    return (
+        heading
+        + line(["---"] * len(columns))
+        + "".join(
+            line((r.network, r.method, _others(r.told, ""), _others(r.figures, ""))) for r in told
+        )
+    )
 
 
 def _cells(record: Record) -> tuple[str, ...]:

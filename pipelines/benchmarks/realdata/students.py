@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.gptq import gptq
@@ -34,7 +36,7 @@ from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 
 CUT, DARK = 0.4, 1 / 3
 VALUES = 2**21  # numbers of all images that set ranges
-MOST, FEWEST, BATCH = 64, 4, 8
+MOST, FEWEST, BATCH = 24, 4, 8
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,21 @@ VARIANTS = (
 )  # fmt: skip
 
 
+@cache
+def open_once(model: Path, size: tuple[int, int] | None) -> NormalizedModel:
+    """Return the network in normal form."""
+    return open_model(model, image_size=size)
+
+
 def input_format(task: Task, model: Path) -> InputFormat:
     """Return how the network reads its inputs; what is no image is read as dfqonnx does."""
-    shape = open_model(model, image_size=task.size).input_shape
+    shape = open_once(model, task.size).input_shape
     return InputFormat(task.preprocess or NOISE, shape)
 
 
 def make_student(task: Task, variant: Variant, model: Path, out: Path, *, seed: int = 0) -> None:
     """Write a student of a network to `out`."""
-    normalized = open_model(model, image_size=task.size)
+    normalized = open_once(model, task.size)
     inputs = input_format(task, model)
     plan = place_quantizers(
         normalized,
