@@ -47,6 +47,8 @@ class ActivationQuantizer:
             are no residuals); such tensors are what feature distillation compares.
         asymmetric: whether calibration chooses the code of real 0, so that both ends of the range
             follow the values; else it is that of `grid`.
+        raw: names of the nodes that read the network's input as it is, not quantized: those behind
+            the last layer, which pass it on to an output. Empty for any other tensor.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ActivationQuantizer:
     unit: float | None = None
     feature: bool = False
     asymmetric: bool = False
+    raw: tuple[str, ...] = ()
 
     def steps(self, scale: float) -> int:
         """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""

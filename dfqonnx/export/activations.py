@@ -103,9 +103,12 @@ def _insert(
     made = nodes[-1].outputs[0]
     made.shape, made.type = source.shape, source.type
     editor.after(source, nodes)
-    editor.redirect(source, made, only=frozenset(only))
     if not only:
         editor.values[quantizer.tensor] = made
+    if source.is_graph_input():  # an output that is the input, or made of it alone, stays so
+        raw = quantizer.raw if isinstance(quantizer, ActivationQuantizer) else ()
+        only = only or tuple({str(n.name) for n in source.consumers()} - {*raw, nodes[0].name})
+    editor.redirect(source, made, only=frozenset(map(str, only)))
 
 
 def _drop_upper_bound(value: ir.Value) -> None:

@@ -7,7 +7,7 @@ the weight scale and the bias of each channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ from torch import Tensor, nn
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization_plan import QuantizationParameters, QuantizationPlan
+from dfqonnx.core.quantization_plan import (
+    ActivationQuantizer,
+    QuantizationParameters,
+    QuantizationPlan,
+)
 from dfqonnx.errors import InternalError
 from dfqonnx.fakequant.capture import Inputs, capture
 from dfqonnx.fakequant.layer import QuantizedLayer, both_rounded, weight_rounded
@@ -24,6 +28,13 @@ from dfqonnx.fakequant.observed_values import ObservedValues
 from dfqonnx.fakequant.quantizer import FakeQuantizer
 
 _ZERO_POINT = "zero point:"
+
+
+def _find_readers(program: Program, spec: ActivationQuantizer) -> Iterator[str]:
+    """Yield the nodes that read through a quantizer which some do not read through."""
+    for call in program.steps if spec.raw else ():
+        if spec.tensor in call.reads() and call.node not in spec.raw:
+            yield call.node
 
 
 class Student(nn.Module):
@@ -55,9 +66,13 @@ class Student(nn.Module):
             program,
             replace={layer.spec.node: layer for layer in self.layers()}
             | {node: nn.Identity() for node in absorbed.values()},
-            after={q.spec.tensor: q for q in self.quantizers() if not q.spec.consumers},
+            after={
+                q.spec.tensor: q for q in self.quantizers() if not (q.spec.consumers or q.spec.raw)
+            },
             reading={
-                (node, q.spec.tensor): q for q in self.quantizers() for node in q.spec.consumers
+                (node, q.spec.tensor): q
+                for q in self.quantizers()
+                for node in q.spec.consumers or _find_readers(program, q.spec)
             },
             taps=self.features,
             channels_last=True,

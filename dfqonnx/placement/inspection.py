@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,10 @@ class Inspection:
     producer: str = ""  # the exporter that made the file
     bits: str = ""  # short form of the widths asked for
     target: str = ""
-    input: str = ""
-    output: str = ""
+    input: str = ""  # the image, its axes as the file declares them
+    inputs: tuple[str, ...] = ()  # the others, and what becomes of each
+    output: str = ""  # name of the first one
+    outputs: tuple[str, ...] = ()  # all of them, their axes as declared
     operators: Mapping[str, int] | None = None  # how many of each in the normalized graph
     batchnorm: str = ""  # `present`, `partly` or `absent`
     batchnorm_nodes: int = 0  # in the file
@@ -77,7 +79,6 @@ def build_inspection(
 ) -> Inspection:
     """Say what is in `model` and what would be done to it."""
     costs = estimate_costs(model)
-    shape = " x ".join(("N", *map(str, model.input_shape)))
     counts = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
         path=model.source.path,
@@ -87,8 +88,10 @@ def build_inspection(
         producer=model.source.producer,
         bits=quant.bits.label,
         target=plan.target,
-        input=f"{model.input} ({shape})",
+        input=_describe_image(model),
+        inputs=tuple(_describe_others(model)),
         output=model.output,
+        outputs=tuple(f"{port.name} ({_join(port.shape)})" for port in model.contract.outputs),
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         batchnorm=model.batchnorm,
         batchnorm_nodes=model.batchnorm_nodes,
@@ -100,6 +103,33 @@ def build_inspection(
         estimated_bytes=estimate_file_size(model, plan, quant),
         skipped=model.skipped,
     )
+
+
+def _describe_image(model: NormalizedModel) -> str:
+    port = next(port for port in model.interface.inputs if port.name == model.input)
+    sizes = [d.dim_value or d.dim_param or None for d in port.type.tensor_type.shape.dim]
+    used = " x ".join(map(str, model.input_shape))
+    note = f"; images of {used} are made" if model.open_axes else ""
+    return f"{model.input} ({_join(sizes)}{note})"
+
+
+def _describe_others(model: NormalizedModel) -> Iterator[str]:
+    for port in model.interface.inputs:
+        if port.name == model.input:
+            continue
+        fate = "no node reads it"
+        if port.name in model.interface.live:
+            fate = "a value is given, and it stays an input"
+        elif port.name in model.interface.held:
+            fate = "the value given is built in"
+        yield f"{port.name} ({fate})"
+
+
+def _join(sizes: Sequence[int | str | None] | None) -> str:
+    """Return sizes in words, open ones by name or as a question mark."""
+    if sizes is None:
+        return "of any shape"
+    return " x ".join("?" if size is None else str(size) for size in sizes) or "one number"
 
 
 def _quantizer_lines(plan: QuantizationPlan) -> Iterator[QuantizerLine]:
@@ -131,7 +161,11 @@ def _lines(found: Inspection) -> list[str]:
         f"model        {found.path} ({found.bytes / 1e6:.2f} MB, opset {found.opset}"
         + (f", {printable(found.producer)})" if found.producer else ")"),
         f"input        {printable(found.input)}",
-        f"output       {printable(found.output)}",
+        *(f"             {printable(line)}" for line in found.inputs),
+        *(
+            f"{'' if index else 'output':<12} {printable(line)}"
+            for index, line in enumerate(found.outputs)
+        ),
         f"operators    {operators}",
         f"batch norm   {found.batchnorm} ({found.batchnorm_nodes} nodes,"
         f" statistics for {found.statistics} tensors)",

@@ -87,6 +87,7 @@ def place_quantizers(
             role=_role_of(group, roles),
             asymmetric=negative and target.activations.zero_points and unit is None,
             unit=unit,
+            raw=_find_raw_readers(group, roles),
         )
         shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
         requantizers = _requantize_consumers(group, at_producer, target, negative=negative)
@@ -220,6 +221,7 @@ def _requantize_consumers(
             grid=target.activations.grid(bits, negative=negative),
             consumers=tuple(names),
             role="node-input",
+            raw=(),
         )
         for (tensor, bits), names in narrower.items()
     ]
@@ -235,6 +237,14 @@ def _role_of(group: _SharedScaleGroup, roles: Roles) -> str:
         return "output"
     residual = any(roles.of[n] == "elementwise" for n in consumers)
     return "residual" if residual else "node-input"
+
+
+def _find_raw_readers(group: _SharedScaleGroup, roles: Roles) -> tuple[str, ...]:
+    """Return the float nodes behind the last layer that read the network's input."""
+    if not group.root.is_graph_input():
+        return ()
+    readers = dict.fromkeys(group.root.consumers())
+    return tuple(str(n.name) for n in readers if n in roles.tail and roles.of[n] == "float")
 
 
 def _place_weights(
