@@ -43,7 +43,7 @@ def read_labeled(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, N
     """
     flag = "--eval-data"
     x, y = read_labeled_arrays(path)
-    x = _check_pixels(x, size, where=f"{flag} {path}")
+    x = check_pixels(x, size, where=f"{flag} {path}")
     return ArrayImages(x), y.astype(np.int64)
 
 
@@ -76,7 +76,7 @@ def read_unlabeled(path: Path, size: tuple[int, int, int]) -> ArrayImages:
         UsageError: unreadable, empty, or not what the model takes.
     """
     flag = "--images"
-    x = _check_pixels(read_arrays(path, ("x",), flag=flag)["x"], size, where=f"{flag} {path}")
+    x = check_pixels(read_arrays(path, ("x",), flag=flag)["x"], size, where=f"{flag} {path}")
     if not len(x):
         raise UsageError(f"{flag} {path}: it holds no images")
     return ArrayImages(np.ascontiguousarray(x))
@@ -99,7 +99,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         return () if names is None else tuple(map(_decode_name, names.tolist()))
 
 
-def _check_pixels(x: NDArray[Any], size: tuple[int, int, int], *, where: str) -> NDArray[np.uint8]:
+def check_pixels(x: NDArray[Any], size: tuple[int, int, int], *, where: str) -> NDArray[np.uint8]:
     """Return x as (N, H, W, C), or refuse it."""
     height, width, channels = size
     wanted = f"uint8 (N, {height}, {width}, {channels}), pixels 0 to 255"

@@ -1,9 +1,10 @@
-"""Numbers for models that read no images: npy, or npz with x and perhaps y.
+"""Arrays to measure on: npy with x, or npz with x and perhaps y.
 
-    NAME.npy    x, inputs first
-    NAME.npz    x, and y: classes (N,), or what the first output should be (N, ...)
+For models that read no images x has the model's own shape behind its first axis and goes in as it
+is; y are classes (N,), or what the first output should be (N, ...).
 
-x has the model's own shape behind its first axis and goes in as it is.
+For models that read images x holds pixels, uint8 (N, H, W, C), in an npz; y are classes (N,), whole
+numbers (N, h, w) that are masks, or what the first output should be (N, ...).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
+from dfqonnx.data.arrays import ArrayImages, check_pixels
 from dfqonnx.data.foreign_files import check_unpacked, parsing
-from dfqonnx.data.label_types import Labels, ValueLabels
+from dfqonnx.data.label_types import ArrayMasks, Labels, ValueLabels
 from dfqonnx.data.npz_file import list_arrays, read_arrays
 from dfqonnx.errors import UsageError
 
@@ -58,6 +60,23 @@ def read_tensors(path: Path, shape: tuple[int, ...]) -> tuple[ArrayTensors, Labe
         x, y = arrays["x"], arrays.get("y")
     x = _check_inputs(x, shape, where)
     return ArrayTensors(x), None if y is None else _to_labels(y, len(x), where)
+
+
+def read_images(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, Labels | None]:
+    """Read images of (H, W, C) `size` from an npz, and labels where there are some.
+
+    Raises:
+        UsageError: damaged, of another size, or x and y of different lengths.
+    """
+    where = f"{FLAG} {path}"
+    keys = ("x", "y") if "y" in list_arrays(path, flag=FLAG) else ("x",)
+    arrays = read_arrays(path, keys, flag=FLAG)
+    x, y = check_pixels(arrays["x"], size, where=where), arrays.get("y")
+    if not len(x):
+        raise UsageError(f"{where}: it holds no images")
+    if y is not None and y.ndim == 3 and y.dtype.kind in "iub" and len(y) == len(x):
+        return ArrayImages(x), ArrayMasks(y.astype(np.int64))
+    return ArrayImages(x), None if y is None else _to_labels(y, len(x), where)
 
 
 def read_npy(path: Path, where: str) -> NDArray[Any]:

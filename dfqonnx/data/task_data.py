@@ -2,7 +2,8 @@
 
     FILE.json                      COCO, or a plain labels.json, with images beside it
     FILE.csv                       columns file, text, with images beside it
-    FILE.npy, FILE.npz, FILE.wav   inputs that are no images, see `input_arrays.py` and `waves.py`
+    FILE.npz                       images, or inputs that are none; see `input_arrays.py`
+    FILE.npy, FILE.wav             inputs that are no images, see there and `waves.py`
     FOLDER, FILE.tar               COCO's json; images/ and labels/*.txt (YOLO); images/ and masks/;
                                    labels.json; texts.csv; wav files; else classes, `labeled.py`
 
@@ -26,7 +27,7 @@ from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
 from dfqonnx.data.image_files import LABELS
-from dfqonnx.data.input_arrays import read_tensors
+from dfqonnx.data.input_arrays import read_images, read_tensors
 from dfqonnx.data.label_types import Labels, TextLabels
 from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.data.plain_labels import is_plain, read_plain
@@ -79,7 +80,10 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
         _check_classes(path, labels, request.classes)
         return EvalData(source=path, count=len(tensors.values), labels=labels, images=tensors)
     if suffix == ".npz":
-        return load_eval_data(path, inputs.image_size, request.classes)
+        images, truth = read_images(path, inputs.image_size)
+        if isinstance(truth, np.ndarray):
+            return load_eval_data(path, inputs.image_size, request.classes)
+        return EvalData(source=path, count=len(images.pixels), labels=truth, images=images)
     if suffix in {".json", ".csv"}:
         tree = open_tree(path.parent)
         found: EvalData | None = read_table(tree, path.name, request)

@@ -17,7 +17,7 @@ from scipy.io import wavfile
 from dfqonnx.config.measuring import Fit, parse_pixel_range, read_measuring
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.data.eval_data import EvalData
-from dfqonnx.data.label_types import NO_CLASS, BoxLabels, TextLabels, ValueLabels
+from dfqonnx.data.label_types import NO_CLASS, ArrayMasks, BoxLabels, TextLabels, ValueLabels
 from dfqonnx.data.task_data import EvalRequest, open_task_data
 from dfqonnx.errors import UsageError
 
@@ -268,6 +268,25 @@ def test_tensors_that_do_not_fit_are_refused(
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(UsageError, match=words):
         open_task_data(tmp_path / "x.npz", request(SPECTRA, classes=3))
+
+
+def test_images_of_an_npz_may_have_masks_pictures_or_no_labels(tmp_path: Path) -> None:
+    x = RNG.integers(0, 256, (3, *FRAME, 3)).astype(np.uint8)
+    path, masks = tmp_path / "x.npz", RNG.integers(0, 4, (3, *FRAME))
+    for y, kind in ((masks, ArrayMasks), (RNG.normal(size=(3, 1, *FRAME)), ValueLabels)):
+        np.savez(path, x=x, y=y)
+        data = open_task_data(path, request())
+        assert isinstance(data.labels, kind)
+        np.testing.assert_array_equal(data.read_pixels(0, 3), x)
+    np.savez(path, x=x)
+    assert open_task_data(path, request()).labels is None
+    np.savez(path, x=x, y=np.arange(3))
+    np.testing.assert_array_equal(open_task_data(path, request()).class_labels, np.arange(3))
+    with pytest.raises(UsageError, match="label 2 of image 2 is out of range"):
+        open_task_data(path, request(classes=2))
+    np.savez(path, x=x, y=np.arange(2))
+    with pytest.raises(UsageError, match="x holds 3 inputs, y 2 labels"):
+        open_task_data(path, request())
 
 
 WAVES = InputFormat(PRESETS["raw"], (1, 100))

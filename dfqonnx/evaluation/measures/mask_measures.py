@@ -91,16 +91,19 @@ class MaskTally:
     def measures(self) -> tuple[TaskMeasure, ...]:
         """Return miou against labels, and against the float model's own masks."""
         kinds = len(self.own.true)
+        ending = "1 is the same masks"
+        if kinds < 2:
+            ending = "where one class is all that is seen, nothing can be said"
         found = [
             TaskMeasure(
                 name="fidelity_miou",
                 task="masks",
                 truth="float model",
-                student=self.own.mean(),
+                student=self.own.mean() if kinds > 1 else None,
                 n=self.images,
                 meaning="mean over classes of the overlap (intersection over union) of the"
                 f" student's masks with the float model's own, which show {kinds} classes on"
-                f" {self.images:,} images; 1 is the same masks",
+                f" {self.images:,} images; {ending}",
             )
         ]
         if self.labels is not None:

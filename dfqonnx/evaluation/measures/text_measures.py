@@ -111,12 +111,13 @@ class TextTally:
         both: tuple[Sequence[Text] | None, Sequence[Text]],
     ) -> list[TaskMeasure]:
         prefix = "fidelity_" if truth == "float model" else ""
+        is_known = any(texts)
         whose = "the float model's own texts" if prefix else "the labeled texts"
         count = f"{sum(map(len, texts)):,} characters on {len(texts):,} lines"
         meanings = (
             ("characters", character_accuracy,
              f"share of characters read as in {whose} (1 - edit distance / length; {count})"),
-            ("lines", line_accuracy, f"share of lines read exactly as in {whose}"),
+            ("lines", line_accuracy, f"share of lines read exactly as in {whose} ({count})"),
         )  # fmt: skip
         return [
             TaskMeasure(
@@ -124,7 +125,7 @@ class TextTally:
                 task="texts",
                 truth=truth,
                 teacher=None if both[0] is None else measure(both[0], texts),
-                student=measure(both[1], texts),
+                student=measure(both[1], texts) if is_known else None,
                 n=len(texts),
                 meaning=meaning,
             )
