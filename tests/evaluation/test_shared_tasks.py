@@ -28,7 +28,8 @@ SIGNED_BGR = replace(PRESETS["minus-one-one"], channels="BGR", name="signed-bgr"
 def rounded(path: Path, folder: Path, *, levels: int) -> Path:
     """The network with every large weight rounded to so many levels on either side of zero."""
     model = onnx.load(path)
-    for tensor in model.graph.initializer:
+    constants = [n.attribute[0].t for n in model.graph.node if n.op_type == "Constant"]
+    for tensor in [*model.graph.initializer, *constants]:
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.size > 256:
             step = max(float(np.abs(values).max()), 1e-12) / levels
@@ -91,10 +92,12 @@ def test_a_text_recognizer_reads_what_the_script_beside_the_data_says(
     )
     assert found["characters"].teacher == pytest.approx(0.9629, abs=5e-5)
     assert found["lines"].teacher == pytest.approx(0.7933, abs=5e-5)
-    for name in ("fidelity_characters", "fidelity_lines"):
-        student = found[name].student
+    for name in ("characters", "lines"):
+        student, fidelity = found[name].student, found[f"fidelity_{name}"].student
         assert student is not None
-        assert 0.5 < student < 1  # rounding changes some lines
+        assert fidelity is not None
+        assert student < found[name].teacher  # one step for all channels ruins this network
+        assert fidelity < 1
 
 
 def photographs(shared: Path, folder: Path, count: int) -> Path:
@@ -144,9 +147,7 @@ def test_speech_quality_is_a_value(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_text_boxes_are_a_mask_and_styled_photographs_are_pictures(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_the_map_of_a_text_detector_is_a_mask(shared: Path, tmp_path: Path) -> None:
     models = shared / "models" / "third_party"
     pages = tmp_path / "pages"
     pages.mkdir()
