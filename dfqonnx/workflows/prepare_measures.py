@@ -18,6 +18,7 @@ from dfqonnx.evaluation.heads.choose_head import ORDER
 from dfqonnx.evaluation.measures.check_measures import INPUTS, check_measures
 from dfqonnx.evaluation.measures.choose_tallies import CTC, MeasureOptions
 from dfqonnx.evaluation.measures.custom_metric import load_metric
+from dfqonnx.export.closed_files import closed_files
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.workflows.resolve_inputs import open_eval_data, read_real_images
 
@@ -58,7 +59,8 @@ def open_sets(
         options=options,
         metadata=model.source.metadata,
     )
-    rehearse_measures(Path(model.source.path), sets, config.gates, seed=config.seed)
+    with closed_files(model.interface, Path(model.source.path)) as (file,):
+        rehearse_measures(file, sets, config.gates, seed=config.seed)
     return sets
 
 
