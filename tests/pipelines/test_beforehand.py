@@ -56,13 +56,11 @@ def test_a_network_off_the_line_of_the_others_is_over_stated_by_its_distance(pag
     assert "- net.onnx: no sound at hand" in text
 
 
-def test_the_reason_is_the_level_that_changed_most(page: Any) -> None:
+def test_the_reason_is_in_the_levels_that_changed_for_the_worse(page: Any) -> None:
     louder = student(page, "a", 20, 10)
-    assert "the error is 10 dB stronger" in page.explain(louder)
-    quiet = replace(louder, real={"SQNR": 10.0, "signal": -9.0, "noise": -19.0})
-    assert (
-        page.explain(quiet) == "the output varies 9 dB less on real inputs than on the fixed ones"
-    )
+    assert page.explain(louder) == "real inputs drive what the fixed do not: error 10 dB stronger"
+    quiet = replace(louder, real={"SQNR": 11.0, "signal": -9.0, "noise": -20.0})
+    assert page.explain(quiet) == "the output varies 9 dB less on real inputs"
 
 
 def test_records_come_back_as_they_were_and_the_last_of_a_student_stays(
@@ -71,3 +69,14 @@ def test_records_come_back_as_they_were_and_the_last_of_a_student_stays(
     first, second = student(page, "a", 1, 2), student(page, "a", 1, 3)
     page.write(tmp_path / "told.jsonl", [first, second])
     assert page.read(tmp_path / "told.jsonl") == [second]
+
+
+def test_what_was_told_better_than_it_is_is_listed(page: Any) -> None:
+    good, bad = student(page, "a", 30, 25), student(page, "a", 40, 20)
+    assert list(page.over_stated(good)) == []
+    assert list(page.over_stated(bad)) == ["PSNR 40 told, 20 true"]
+    values = replace(bad, kind="values", fixed={"MAE": 0.1}, real={"MAE": 0.2})
+    assert list(page.over_stated(values)) == ["MAE 0.1 told, 0.2 true"]
+    classes = replace(good, kind="classes", estimate=1.0, low=0.5, high=2.0, lost={"top-1": 2.5})
+    assert list(page.over_stated(classes)) == ["drop 1.00 (0.50 to 2.00) told, 2.50 true"]
+    assert list(page.over_stated(replace(classes, lost={"top-1": 1.9}))) == []

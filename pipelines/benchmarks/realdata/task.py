@@ -10,7 +10,7 @@ a candidate that is calibrated are pooled over the folds, each tested with the f
 from __future__ import annotations
 
 import runpy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,15 +131,3 @@ def output_levels(teacher: Outputs, student: Outputs) -> Figures:
         signal, noise = (10 * float(np.log10(max(float(power), 1e-30))) for power in powers)
         found.append({"SQNR": min(LOUDEST, signal - noise), "signal": signal, "noise": noise})
     return min(found, key=lambda levels: levels["SQNR"])
-
-
-def by_name(tasks: Sequence[Task]) -> Mapping[str, Task]:
-    """Return the tasks by their names.
-
-    Raises:
-        ValueError: two have one name.
-    """
-    named = {task.name: task for task in tasks}
-    if len(named) != len(tasks):
-        raise ValueError("two tasks have one name")
-    return named
