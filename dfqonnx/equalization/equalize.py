@@ -1,6 +1,7 @@
 """Equalization: a float network with the same outputs that quantizes better.
 
     instance_norm           channels before an InstanceNormalization get one spread
+    range_leveling          channels far apart that share an activation's scale get one range
     activation_balancing    channels that share an activation's scale come nearer to one range
     cross_layer             channels of neighboring layers get equal ranges
     bias_absorption         high biases move on to the next layer
@@ -30,6 +31,7 @@ from dfqonnx.equalization.bias_absorption import absorb_high_bias, count_absorbe
 from dfqonnx.equalization.cross_layer import Statistics, equalize_cross_layer, scale_statistics
 from dfqonnx.equalization.expected_moments import ActivationMoments, propagate_moments
 from dfqonnx.equalization.instance_norm import find_normalized_convs, normalize_before_instance_norm
+from dfqonnx.equalization.range_leveling import find_leveled_quantizers, level_ranges
 from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
@@ -66,6 +68,9 @@ def equalize(
         program, count = normalize_before_instance_norm(program, x)
         progress.note(f"Normalized the channels of {count} Conv before InstanceNormalization.")
     if spec.activation_balancing:
+        program, statistics, count = _level(program, plan, statistics, inputs=inputs)
+        if count:
+            progress.note(f"Leveled the channels of {count} activations that lay far apart.")
         program, statistics, count = _balance(
             program, plan, statistics, strength=spec.activation_balancing, inputs=inputs
         )
@@ -89,6 +94,21 @@ def equalize(
     return EqualizedNetwork(program, plan, moments)
 
 
+def _level(
+    program: Program, plan: QuantizationPlan, statistics: Statistics, *, inputs: InputFormat
+) -> tuple[Program, Statistics, int]:
+    """Return network and statistics with leveled channels, and of how many activations."""
+    groups = find_scale_groups(program, plan)
+    quantizers = find_leveled_quantizers(groups, plan)
+    if not quantizers:
+        return program, statistics, 0
+    factors, count = level_ranges(program, quantizers, groups, _sample_ranges(inputs))
+    if not count:
+        return program, statistics, 0
+    by = {name: groups.factors_of(name, factors) for name in statistics.keys() & groups.group}
+    return groups.scale(program, factors), scale_statistics(statistics, by), count
+
+
 def _balance(
     program: Program,
     plan: QuantizationPlan,
@@ -102,12 +122,17 @@ def _balance(
     quantizers = find_balanced_quantizers(groups, plan)
     if not quantizers:
         return program, statistics, 0
-    height, width, _ = inputs.image_size
-    count = min(_RANGE_IMAGES, max(1, _RANGE_PIXELS // (height * width)))
-    x = _sample_inputs(inputs, count)
+    x = _sample_ranges(inputs)
     factors = balance_activation_channels(program, quantizers, groups, x, strength=strength)
     by = {name: groups.factors_of(name, factors) for name in statistics.keys() & groups.group}
     return groups.scale(program, factors), scale_statistics(statistics, by), len(quantizers)
+
+
+def _sample_ranges(inputs: InputFormat) -> Tensor:
+    """Return as many inputs as ranges are measured on."""
+    height, width, _ = inputs.image_size
+    count = min(_RANGE_IMAGES, max(1, _RANGE_PIXELS // (height * width)))
+    return _sample_inputs(inputs, count)
 
 
 def _sample_inputs(inputs: InputFormat, count: int) -> Tensor:
