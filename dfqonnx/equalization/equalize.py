@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.equalization.activation_balancing import (
     balance_activation_channels,
     find_balanced_quantizers,
@@ -136,6 +138,9 @@ def _sample_ranges(inputs: InputFormat) -> Tensor:
 
 
 def _sample_inputs(inputs: InputFormat, count: int) -> Tensor:
-    """Return a few dead leaves as model inputs."""
+    """Return a few dead leaves as model inputs; structured fields for one that reads no images."""
+    if not inputs.is_image:
+        fields = structured_fields(count, inputs.image_size, np.random.default_rng(0))
+        return inputs.to_tensor(torch.from_numpy(np.concatenate(list(fields))))
     images = sample_dead_leaves(count, inputs.image_size, torch.Generator().manual_seed(0))
     return inputs.to_tensor(images)
