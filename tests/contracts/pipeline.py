@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfqonnx.config.input_values import read_inputs
+from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
@@ -22,6 +23,7 @@ from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.placement.place import place_quantizers
+from dfqonnx.rehearsal.rehearse import rehearse
 from dfqonnx.runtime.session import Session
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.teacher import open_program
@@ -51,17 +53,26 @@ def quantize(
     images: int = 8,
     seed: int = 0,
     given: Mapping[str, Any] | None = None,
+    rehearsed: bool = False,
 ) -> Quantized:
     """Quantize with ranges of random inputs; compare float and quantized file on other ones."""
     torch.set_num_threads(1)
     path, target = folder / "net.onnx", folder / "net.q.onnx"
     onnx.save(proto, path)
     model, program = open_program(path, given=read_inputs(given or {}))
-    plan = place_quantizers(
-        model, QuantizationConfig(BitWidths.parse(bits)), ONNXRUNTIME_CPU, input_signed=True
-    )
+    config = QuantizationConfig(BitWidths.parse(bits))
+
+    def place(kept_float: Mapping[str, str]) -> QuantizationPlan:
+        return place_quantizers(
+            model, config, ONNXRUNTIME_CPU, input_signed=True, kept_float=kept_float
+        )
+
     draw = np.random.default_rng(seed)
     seen, unseen = (_draw(model, count, draw) for count in (8 * images, images))
+    plan = place({})
+    if rehearsed:
+        quiet = SilentProgress()
+        plan = rehearse(model, place, seen[:2], storage="auto", progress=quiet)
     student = Student(program, plan).eval()
     student.initialize([torch.from_numpy(seen)])
     write(export(model, plan, student.qparams()), target)
