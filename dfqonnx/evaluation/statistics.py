@@ -123,7 +123,8 @@ def variation(outputs: Floats) -> float | None:
     if n < 2:
         return None
     t = outputs.astype(np.float64)
-    power = float(np.square(t - t.mean(0)).sum()) * n / (n - 1)
+    with np.errstate(invalid="ignore"):  # an infinite output leaves no number
+        power = float(np.square(t - t.mean(0)).sum()) * n / (n - 1)
     rounding = FLOAT32_STEP * float(np.abs(t).max(initial=0))
     return power if rounding**2 * t.size < power < math.inf else None
 

@@ -69,3 +69,58 @@ def test_probes_are_of_every_family_in_equal_numbers_and_always_the_same() -> No
     assert all(np.array_equal(found[name], again[name]) for name in FAMILIES)
     large = make_fixed_images((1024, 1024, 1))
     assert {len(part) for part in large.values()} == {FEWEST}
+
+
+def test_the_ratio_on_fixed_images_written_out() -> None:
+    rng = np.random.default_rng(5)
+    t, s = 2 * rng.normal(size=(2, 40, 3))
+    log_t, log_s = (v - np.log(np.exp(v).sum(1, keepdims=True)) for v in (t, s))
+    chosen = log_t.argmax(1)
+    rows, weights = [], []
+    for label in range(3):
+        own = sorted(
+            np.flatnonzero(chosen == label), key=lambda k: -np.diff(np.sort(log_t[k])[-2:])[0]
+        )
+        kept = own[: max(min(4, len(own)), int(np.ceil(0.5 * len(own))))]
+        rows += kept
+        weights += [len(kept) ** -0.5] * len(kept)
+    w = np.array(weights)[:, None] / sum(weights)
+    a, b = (v[rows] - v[rows].mean(1, keepdims=True) for v in (log_t, log_s))
+    a, b = a - (w * a).sum(0), b - (w * b).sum(0)
+    rho = (w * a * b).sum() / np.sqrt((w * a * a).sum() * (w * b * b).sum())
+    rho = min(1.0, max(0.05, rho))
+    assert fixed_images_ratio(t, s) == pytest.approx((1 - rho**2) / rho**2, rel=1e-9)
+
+
+def test_the_ratio_on_real_images_is_of_the_mean_cosine() -> None:
+    t = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]))
+    s = np.log(np.array([[0.6, 0.3, 0.1], [0.1, 0.5, 0.4]]))
+    a, b = (v - v.mean(1, keepdims=True) for v in (t, s))
+    cosines = [(x @ y) / np.sqrt((x @ x) * (y @ y)) for x, y in zip(a, b, strict=True)]
+    rho = float(np.mean(cosines))
+    assert real_images_ratio(t, s) == pytest.approx((1 - rho**2) / rho**2, rel=1e-9)
+
+
+def test_a_lost_signal_has_the_largest_ratio_and_no_answer_counts_as_none() -> None:
+    t = answers(n=50, classes=4)
+    most = (1 - 0.05**2) / 0.05**2
+    assert real_images_ratio(t, -t) == pytest.approx(most)
+    assert real_images_ratio(t, np.zeros_like(t)) == pytest.approx(most)
+    assert fixed_images_ratio(t, np.zeros_like(t)) == pytest.approx(most)
+    half = t.copy()
+    half[::2] = 0.0  # a cosine of 0 on every other image, else of 1
+    assert real_images_ratio(t, half) == pytest.approx(3.0)  # rho = 1/2
+
+
+def test_of_a_class_with_few_images_four_are_kept_and_classes_weigh_as_roots() -> None:
+    t = np.zeros((16, 3))
+    t[:5, 0] = np.arange(5, 10)  # five of class 0: four are kept
+    t[5:7, 1] = (2.0, 1.0)  # two of class 1: both
+    t[7:, 2] = np.arange(1, 10)  # nine of class 2: five, the surest
+    places, weights = select_certain(t)
+    assert sorted(places.tolist()) == [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15]
+    by_class = [weights[t[places].argmax(1) == k] for k in range(3)]
+    assert [len(w) for w in by_class] == [4, 2, 5]
+    total = 4 * 4**-0.5 + 2 * 2**-0.5 + 5 * 5**-0.5
+    for w in by_class:
+        assert w == pytest.approx(np.full(len(w), len(w) ** -0.5 / total))

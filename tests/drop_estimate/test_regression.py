@@ -17,9 +17,11 @@ from dfqonnx.evaluation.drop_estimate.calibration_set import (
 from dfqonnx.evaluation.drop_estimate.regression import (
     Basis,
     DropRegression,
+    HeldOutPrediction,
     cross_validate,
     fit_regression,
     predict_held_out,
+    predictors,
     shipped_predictions,
 )
 
@@ -101,3 +103,52 @@ def test_more_noise_never_means_a_smaller_drop() -> None:
 def test_a_table_is_read_as_it_was_written(tmp_path) -> None:  # type: ignore[no-untyped-def]
     write_students(read_known_students(), tmp_path / "t.csv")
     assert read_students(tmp_path / "t.csv") == read_known_students()
+
+
+def test_the_interval_ends_at_a_hundred_points_and_the_drop_at_what_there_is_to_lose() -> None:
+    wide = DropRegression((3.0, 1.2, -1.5), 9.0)
+    value, low, high = wide.predict(1e6, 0.6)
+    assert (low, high) == (pytest.approx(math.sinh(math.asinh(150) - 9) / 2), 100.0)
+    assert value == pytest.approx(75.0)
+    tiny = DropRegression((3.0, 1.2, -1.5), 9.0).predict(1e-9, 0.6)
+    assert tiny[1] == -100.0
+    assert tiny == wide.predict(1e-5, 0.6), "no ratio below 1e-5 says more"
+
+
+def test_a_prediction_covers_a_drop_on_either_end_of_its_interval() -> None:
+    for drop, inside in ((0.9, False), (1.0, True), (1.5, True), (2.0, True), (2.1, False)):
+        found = HeldOutPrediction(student("n", 0.1, 0.6, drop), 1.5, 1.0, 2.0)
+        assert found.inside is inside
+
+
+def test_the_summary_counts_students_networks_coverage_and_rank() -> None:
+    drops = [(0.5, 0.4), (1.0, 1.2), (2.0, 0.1), (3.0, 4.0)]
+    found = cross_validate(
+        [
+            HeldOutPrediction(student(f"n{k % 2}", 0.1, 0.6, drop), value, value - 0.3, value + 0.3)
+            for k, (drop, value) in enumerate(drops)
+        ]
+    )
+    assert (found.students, found.networks, found.coverage) == (4, 2, 0.5)
+    # ranks 1 2 3 4 and 2 3 1 4: 1 - 6 (1 + 1 + 4 + 0) / (4 * 15)
+    assert found.rank_correlation == pytest.approx(0.4)
+
+
+def test_the_basis_chooses_the_ratio() -> None:
+    known = dataclasses.replace(student("n", 0.1, 0.6, 1.0), real=0.3)
+    assert predictors(known, "fixed") == (0.1, 0.6)
+    assert predictors(known, "real") == (0.3, 0.6)
+
+
+def test_few_errors_give_their_largest_as_half_width() -> None:
+    known = exact_students(3.0, 1.2, -1.5)[::3]
+    known[0] = dataclasses.replace(known[0], drop=known[0].drop + 3)
+    found = fit_regression(known, "fixed")
+    errors = []
+    for network in ("n0", "n1", "n2", "n3"):
+        rest = fit_regression([k for k in known if k.network != network], "fixed")
+        for own in (k for k in known if k.network == network):
+            value = rest.predict(own.fixed, own.certainty)[0]
+            errors.append(abs(math.asinh(own.drop / 0.5) - math.asinh(value / 0.5)))
+    assert len(errors) == 6  # ceil(0.9 * 7) would be the seventh
+    assert found.half_width == pytest.approx(max(errors), rel=1e-9)

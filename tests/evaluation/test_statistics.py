@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 
 from dfqonnx.evaluation.statistics import (
     agreement,
     divergence,
     drop,
+    log_probabilities,
     paired_drop,
     sqnr_db,
     top1,
@@ -140,3 +142,88 @@ def test_the_ratio_of_what_does_not_vary_or_is_one_input_is_not_defined() -> Non
 def test_variation_is_the_unbiased_variance_of_every_entry() -> None:
     t = np.random.default_rng(2).normal(size=(7, 2, 3)) + 5
     assert variation(t) == pytest.approx(7 * t.var(0, ddof=1).sum())
+
+
+def test_top1_is_in_percent_with_the_bounds_of_scipy() -> None:
+    labels = np.array([0] * 30 + [1] * 70)
+    outputs = np.zeros((100, 3))
+    outputs[:, 1] = 1.0
+    found = top1(outputs, labels)
+    reference = binomtest(70, 100).proportion_ci(0.95, method="wilson")
+    assert (found.value, found.n) == (70.0, 100)
+    assert found.low == pytest.approx(100 * reference.low, abs=1e-9)
+    assert found.high == pytest.approx(100 * reference.high, abs=1e-9)
+
+
+def test_the_drop_counts_images_that_only_one_of_both_gets_right() -> None:
+    labels = np.zeros(10, np.int64)
+    teacher, student = np.zeros((2, 10, 2))
+    teacher[:, 1], student[:, 1] = -1.0, -1.0  # both are right everywhere
+    student[:4, 1] = 1.0  # but the student on four images
+    teacher[9, 1] = 1.0  # and the teacher on one
+    found = drop(teacher, student, labels)
+    assert (found.only_teacher, found.only_student, found.points.n) == (4, 1, 10)
+    assert found.points.value == pytest.approx(30.0)
+    assert found.p_value == pytest.approx(binomtest(4, 5).pvalue)
+
+
+@given(b=st.integers(0, 40), c=st.integers(0, 40), more=st.integers(0, 60),
+       confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]))  # fmt: skip
+def test_bonett_and_price_written_out(b: int, c: int, more: int, confidence: float) -> None:
+    n = b + c + more
+    if not n:
+        return
+    found = paired_drop(b, c, n, confidence=confidence).points
+    z = norm.ppf((1 + confidence) / 2)
+    first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    reach = z * ((first + second - (first - second) ** 2) / (n + 2)) ** 0.5
+    assert found.value == pytest.approx(100 * (b - c) / n, abs=1e-9)
+    assert found.low == pytest.approx(max(-100, 100 * (first - second - reach)), abs=1e-6)
+    assert found.high == pytest.approx(min(100, 100 * (first - second + reach)), abs=1e-6)
+
+
+def test_bounds_of_a_drop_end_at_a_hundred_points() -> None:
+    assert paired_drop(1, 0, 1, confidence=0.999999).points.high == 100.0
+    assert paired_drop(0, 1, 1, confidence=0.999999).points.low == -100.0
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_wilson_takes_its_confidence(confidence: float) -> None:
+    reference = binomtest(3, 17).proportion_ci(confidence, method="wilson")
+    found = wilson_interval(3, 17, confidence=confidence)
+    assert (found.low, found.high, found.n) == (reference.low, reference.high, 17)
+
+
+def test_agreement_is_of_the_largest_entries() -> None:
+    first = np.array([[0.0, 2, 1], [5, 2, 1], [0, 0, 9], [3, 2, 1]])
+    second = np.array([[0.0, 2, -1], [1, 2, 9], [0, 0, 9], [3, 2, 1]])
+    assert agreement(first, second) == wilson_interval(3, 4)
+
+
+def test_the_divergence_is_taken_from_the_teacher() -> None:
+    p, q = np.array([[0.9, 0.1]]), np.array([[0.5, 0.5]])
+    expected = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert divergence(p, q) == pytest.approx(expected)
+    assert divergence(q, p) == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
+
+
+def test_only_rows_that_are_probabilities_are_taken_for_some() -> None:
+    shares = np.array([[0.25, 0.75], [0.0, 1.0]])
+    assert log_probabilities(shares) == pytest.approx(np.log(np.maximum(shares, 1e-12)))
+    logits = np.array([[-1.0, 2.0], [0.5, 0.5]])  # they sum to one, but one is negative
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert log_probabilities(logits) == pytest.approx(np.log(softmax))
+    positive = np.array([[0.5, 0.5], [2.0, 1.0]])  # not all rows sum to one
+    softmax = np.exp(positive) / np.exp(positive).sum(1, keepdims=True)
+    assert log_probabilities(positive) == pytest.approx(np.log(softmax))
+    nearly = np.array([[0.4, 0.6005]])  # rounded by a half-precision softmax
+    assert log_probabilities(nearly) == pytest.approx(np.log(nearly))
+
+
+def test_variation_ends_where_float32_rounds() -> None:
+    step = 2.0**-23
+    t = np.full((2, 1), 1.0)
+    for apart, known in ((0.5 * step, False), (3 * step, True)):
+        t[1] = 1.0 + apart
+        assert (variation(t) is not None) is known
+    assert variation(np.array([[np.inf], [0.0]])) is None

@@ -2,19 +2,159 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import numpy as np
 import pytest
 
 from dfqonnx.evaluation.code_mismatches import CodeMismatches, QuantizerMismatches
 from dfqonnx.evaluation.evaluate import Evaluation
 from dfqonnx.evaluation.file_size import FileFacts
+from dfqonnx.evaluation.outputs import Comparison, OutputDistance
 from dfqonnx.evaluation.parity import Parity
-from dfqonnx.report.build import build_report
-from dfqonnx.runtime.kernel_audit import Audit
+from dfqonnx.evaluation.statistics import wilson_interval
+from dfqonnx.report.build import NOT_SLOWER, SMALLER, build_report
+from dfqonnx.report.verdict import Gate
+from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
+from dfqonnx.runtime.kernel_audit import Audit, FloatKernel
+from dfqonnx.runtime.latency import Latency
 
 FILE = FileFacts("net.onnx", "0", 1)
 SAME = CodeMismatches((QuantizerMismatches(quantizer="a", codes=100_000, differing=0, largest=0),))
 TRAINED = "the file computes the codes of the trained student"
 DEPLOYED = "the optimized session computes the codes that the file describes"
+
+
+QUICK = Latency(teacher_ms=1.0, student_ms=1.0, speedup=1.0, low=0.9, high=1.1, batch=1, threads=1)
+PARITY = Parity(
+    on_vs_off=SAME, off_vs_torch=SAME, top1_on_vs_off=0.5, top1_on_vs_torch=0.75,
+    output_on_vs_off=0.0, images=8,
+)  # fmt: skip
+
+
+def evaluated(**changes: Any) -> Evaluation:
+    found = Evaluation(
+        teacher=FileFacts("net.onnx", "0", 1000), student=FileFacts("s.onnx", "1", 300),
+        synthetic=None, evaluation=None, parity=PARITY,
+        audit=Audit({"QLinearConv": 1}, {}, (), "cpu"), latency=QUICK, note="", runtime="1",
+        provider="cpu",
+    )  # fmt: skip
+    return dataclasses.replace(found, **changes)
+
+
+def check(rule: str, found: Evaluation, **given: Any) -> Gate:
+    (chosen,) = [gate for gate in build_report(found, **given).gates if gate.rule == rule]
+    assert (chosen.topic, chosen.origin) == ("file", "check")
+    return chosen
+
+
+@pytest.mark.parametrize(("size", "holds"), [(999, True), (1000, False), (1390, False)])
+def test_a_file_is_smaller_only_below_the_size_of_float(size: int, holds: bool) -> None:
+    found = check(SMALLER, evaluated(student=FileFacts("s.onnx", "1", size)))
+    assert (found.holds, found.is_required) == (holds, False)
+    assert found.value == f"{size / 1000:.3f} times its size"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds"),
+    [(0.5, 0.949, False), (0.5, 0.95, True), (0.96, 1.2, True), (0.3, 1.4, True)],
+)
+def test_a_file_is_slower_only_where_three_quarters_of_all_turns_say_so(
+    low: float, high: float, holds: bool
+) -> None:
+    times = dataclasses.replace(QUICK, low=low, high=high)
+    found = check(NOT_SLOWER, evaluated(latency=times))
+    assert (found.holds, found.is_required) == (holds, False)
+    rules = [gate.rule for gate in build_report(evaluated(latency=None)).gates]
+    assert NOT_SLOWER not in rules
+
+
+def test_speed_of_one_and_the_same_file_is_never_called_slower() -> None:
+    """Quartiles of 400 ratios that scatter by 5 % around one never lie below 0.95."""
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        low, middle, high = np.percentile(rng.normal(1, 0.05, 400), (25, 50, 75))
+        times = dataclasses.replace(QUICK, speedup=middle, low=low, high=high)
+        assert check(NOT_SLOWER, evaluated(latency=times)).holds
+
+
+INTEGERS = "every quantized Conv, Gemm and MatMul runs on integers"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kept", "holds"),
+    [
+        (FloatKernel("a", "Conv", "why"), (), False),
+        (FloatKernel("a", "Conv", "why"), ("a",), True),
+        (FloatKernel("a", "Conv", FLOAT_WEIGHT), (), True),
+        (FloatKernel("a", "Softmax", "why"), (), True),
+    ],
+)
+def test_a_quantized_product_in_float_fails(
+    kernel: FloatKernel, kept: tuple[str, ...], holds: bool
+) -> None:
+    audit = Audit({"QLinearConv": 1}, {}, (kernel,), "cpu")
+    found = check(INTEGERS, evaluated(audit=audit), kept_float=kept)
+    assert (found.holds, found.is_required) == (holds, True)
+    assert found.value == ("all do" if holds else "1 in float: a")
+    nothing = check(INTEGERS, evaluated(audit=Audit({}, {}, (), "cpu")))
+    assert (nothing.holds, nothing.value) == (None, "none is quantized")
+    failing = Audit({}, {}, (FloatKernel("a", "Conv", "why"),), "cpu")
+    assert check(INTEGERS, evaluated(audit=failing)).holds is False
+
+
+def test_without_quantizers_or_images_parity_is_open() -> None:
+    found = check(DEPLOYED, evaluated(parity=None))
+    assert found.holds is None
+    assert TRAINED not in [gate.rule for gate in build_report(evaluated(parity=None)).gates]
+    foreign = dataclasses.replace(PARITY, off_vs_torch=None)
+    assert TRAINED not in [gate.rule for gate in build_report(evaluated(parity=foreign)).gates]
+
+
+def comparison(images: int, *, sqnr: tuple[float | None, ...], kl: float, same: int) -> Comparison:
+    outputs = (OutputDistance(name=f"y{k}", sqnr_db=v, kl=kl + k) for k, v in enumerate(sqnr))
+    return Comparison(
+        images=images, agreement=wilson_interval(same, images), outputs=tuple(outputs)
+    )
+
+
+def test_evaluation_images_come_before_synthetic_ones_and_the_worst_output_counts() -> None:
+    synthetic = comparison(13, sqnr=(9.0,), kl=0.5, same=10)
+    labeled = comparison(2000, sqnr=(30.0, 12.0, None), kl=0.1, same=1886)
+    both = build_report(evaluated(synthetic=synthetic, evaluation=labeled)).agreement
+    assert (both.images, both.image_set) == (2000, "evaluation")
+    assert (both.sqnr_db, both.kl) == (12.0, 2.1)
+    assert both.outputs == labeled.outputs
+    assert (both.synthetic, both.evaluation) == (synthetic.agreement, labeled.agreement)
+    assert both.best_known == labeled.agreement
+    assert both.best_known_set == "evaluation images"
+    one = build_report(evaluated(synthetic=synthetic)).agreement
+    assert (one.images, one.image_set, one.sqnr_db, one.kl) == (13, "synthetic", 9.0, 0.5)
+    assert one.best_known_set == "synthetic images"
+    none = build_report(evaluated()).agreement
+    assert (none.images, none.image_set, none.sqnr_db, none.kl) == (0, "", None, None)
+
+
+def test_the_same_class_on_evaluation_images_needs_some() -> None:
+    labeled = comparison(2000, sqnr=(30.0,), kl=0.1, same=1886)
+    found = build_report(evaluated(evaluation=labeled), evaluation_same_class=0.99).parity
+    assert (found.evaluation_same_class, found.evaluation_images) == (0.99, 2000)
+    assert (found.same_class, found.images) == (0.75, 8)
+    for parity in (
+        build_report(evaluated(), evaluation_same_class=0.99).parity,
+        build_report(evaluated(evaluation=labeled)).parity,
+    ):
+        assert (parity.evaluation_same_class, parity.evaluation_images) == (None, None)
+    bare = build_report(
+        evaluated(parity=None, evaluation=labeled), evaluation_same_class=0.9
+    ).parity
+    assert (bare.images, bare.evaluation_same_class) == (None, 0.9)
+
+
+def test_what_was_done_to_the_images_is_a_warning() -> None:
+    assert build_report(evaluated(note="resized")).warnings == ("resized",)
+    assert build_report(evaluated()).warnings == ()
 
 
 def gate(

@@ -29,6 +29,7 @@ from dfqonnx.report import report as m
 from dfqonnx.report.build import NOT_SLOWER, SMALLER
 from dfqonnx.report.gate_verdicts import (
     NO_LABELS,
+    Z,
     apply_gates,
     images_for_drop,
     images_for_share,
@@ -409,3 +410,90 @@ def test_a_doubt_about_passing_leaves_a_failing_rule_failed() -> None:
         report = dataclasses.replace(FULL, evidence=(doubt,))
         judged = [judge_gate(parse_gate(text), report) for text in ("top1>=90", "top1>=92")]
         assert tuple(gate.holds for gate in judged) == expected
+
+
+OUTPUTS = (
+    OutputDistance(name="a", sqnr_db=30.0, psnr_db=41.0, iou=0.9),
+    OutputDistance(name="b", sqnr_db=12.5, psnr_db=44.0, iou=0.8),
+    OutputDistance(name="c"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "value", "name"),
+    [
+        ("sqnr>=12.5", True, 12.5, "b"),
+        ("sqnr>=12.6", False, 12.5, "b"),
+        ("psnr>=41", True, 41.0, "a"),
+        ("psnr>41", False, 41.0, "a"),
+        ("iou>=0.8", True, 0.8, "b"),
+        ("iou>=85%", False, 0.8, "b"),
+    ],
+)
+def test_the_worst_output_decides(text: str, holds: bool, value: float, name: str) -> None:
+    agreement = m.AgreementFacts(outputs=OUTPUTS, images=64, image_set="synthetic")
+    for outputs in (OUTPUTS, OUTPUTS[::-1]):
+        report = dataclasses.replace(
+            FULL, agreement=dataclasses.replace(agreement, outputs=outputs)
+        )
+        gate = judge_gate(parse_gate(text), report)
+        assert gate.holds is holds
+        assert gate.measured is not None
+        assert (gate.measured.value, gate.measured.n) == (value, 64)
+        assert f"on output {name}, n = 64 synthetic images" in gate.value
+
+
+def test_outputs_that_are_all_equal_are_infinitely_good_and_one_alone_is_not() -> None:
+    exact, unknown = OutputDistance(name="a", exact=True), OutputDistance(name="b")
+    for outputs, holds in (((exact,), True), ((exact, unknown), None), ((), None)):
+        agreement = m.AgreementFacts(outputs=outputs, images=8, image_set="synthetic")
+        report = dataclasses.replace(FULL, agreement=agreement)
+        assert judge_gate(parse_gate("sqnr>=1000"), report).holds is holds
+        assert judge_gate(parse_gate("iou>=0.1"), report).holds is None
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [("estimated_drop<=1.4", True), ("estimated_drop<=1.39", None), ("estimated_drop<0.3", False),
+     ("estimated_drop<=0.3", None)],
+)  # fmt: skip
+def test_the_whole_interval_of_an_estimate_decides(text: str, holds: bool | None) -> None:
+    gate = judge_gate(parse_gate(text), dataclasses.replace(FULL, estimated_drop=ESTIMATE))
+    assert gate.holds is holds
+    assert gate.measured is not None
+    assert (gate.measured.low, gate.measured.high, gate.measured.n) == (0.3, 1.4, 512)
+    assert ("labeled images would decide" in gate.value) is (holds is None)
+    for part in ("value", "low", "high"):
+        half = dataclasses.replace(ESTIMATE, **{part: None}, reason="no classes")
+        report = dataclasses.replace(FULL, estimated_drop=half)
+        if part == "value":
+            assert "no classes" in judge_gate(parse_gate(text), report).value
+            assert judge_gate(parse_gate(text), report).holds is None
+
+
+def test_no_number_of_images_is_given_beyond_a_billion() -> None:
+    near = 0.97 + 1e-6
+    assert images_for_share(0.97, near, 10) is None  # 3.84 * 0.03 / 1e-12 = 1.1e11
+    assert (
+        images_for_share(0.97, 0.97 + 1e-4, 10)
+        == math.floor(Z**2 * (0.97 + 1e-4) * (0.03 - 1e-4) / 1e-8) + 1
+    )
+    assert images_for_share(0.5, 0.9, 50) == 51, "more than there were"
+    same = paired_drop(20, 20, 10_000)
+    assert images_for_drop(same, 1e-6) is None
+
+
+def test_file_rules_and_accuracy_rules_are_told_apart() -> None:
+    topics = {
+        text: judge_gate(parse_gate(text), FULL).topic
+        for text in ("size<=1x", "size<=1MB", "speedup>=1", "float_nodes<=9", "drop<=1", "top1>=1",
+                     "agreement>=0.1", "sqnr>=1", "psnr>=1", "iou>=0.1", "estimated_drop<=1")
+    }  # fmt: skip
+    assert [text for text, topic in topics.items() if topic == "file"] == list(topics)[:4]
+
+
+def test_float_nodes_are_listed_and_counted() -> None:
+    gate = judge_gate(parse_gate("float_nodes<=1"), FULL)
+    assert gate.value == "1: soft (Softmax)"
+    bare = dataclasses.replace(FULL, audit=Audit({}, {}, (), "cpu"))
+    assert judge_gate(parse_gate("float_nodes==0"), bare).value == "none"
