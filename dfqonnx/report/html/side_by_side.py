@@ -25,7 +25,7 @@ from dfqonnx.evaluation.measures.side_pictures import SidePicture
 FOLDER = "pictures"
 PANEL, GAP = 256, 4  # pixels of a panel's longer side, and between panels
 MOST_BOXES = 40  # drawn on one panel, the best
-PAPER = (255, 255, 255)
+PAPER, INK = (255, 255, 255), (0, 0, 0)
 _GOLDEN = 0.618034  # of the color circle: neighbors in number are far apart in color
 Pixels = NDArray[np.uint8]
 
@@ -87,7 +87,9 @@ def _draw_boxes(pixels: Pixels, found: Detections) -> Image.Image:
         left, top, right, bottom = np.clip(box * [across, down, across, down], -1e4, 1e4)
         color = class_color(int(label))
         draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=color, width=2)
-        draw.text((left + 3, top + 1), f"{int(label)} {score:.2f}", fill=color)
+        words, corner = f"{int(label)} {score:.2f}", (max(left, 0) + 2, max(top, 0) + 1)
+        draw.rectangle(draw.textbbox(corner, words), fill=INK)
+        draw.text(corner, words, fill=PAPER)
     return image
 
 
