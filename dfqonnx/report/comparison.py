@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
+from dfqonnx.report.measure_lines import main_measure
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import ModelFacts
 
@@ -43,14 +45,26 @@ class ComparedStudent:
     def numbers(self) -> dict[str, float]:
         """The numbers of the columns that are known, to sort by."""
         known = {} if self.report is None else self.report.figures()
-        return {
+        measure = self.measure
+        own = {} if measure is None or measure.student is None else {measure.name: measure.student}
+        return own | {
             name: known[key] * factor for name, (key, factor, _) in COLUMNS.items() if key in known
         }
 
     @property
+    def measure(self) -> TaskMeasure | None:
+        """The measure of the task that speaks for the student; None for classifiers."""
+        return None if self.report is None else main_measure(self.report.measures)
+
+    @property
     def cells(self) -> dict[str, str]:
         """The text of each column that is known."""
-        cells = {name: COLUMNS[name][2].format(number) for name, number in self.numbers.items()}
+        cells = {
+            name: COLUMNS[name][2].format(number) if name in COLUMNS else f"{number:.4g}"
+            for name, number in self.numbers.items()
+        }
+        if self.measure is not None and self.measure.name in cells:
+            cells[self.measure.name] += self.measure.unit
         if self.report is not None and self.report.drop is not None:
             points = self.report.drop.points
             cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
@@ -71,7 +85,9 @@ class ComparisonTable:
     @property
     def headings(self) -> list[str]:
         """The columns that are known of some student."""
-        return [name for name in COLUMNS if any(name in one.cells for one in self.students)]
+        known = [name for student in self.students for name in student.cells]
+        measures = [name for name in dict.fromkeys(known) if name not in COLUMNS]
+        return [*measures, *(name for name in COLUMNS if name in known)]
 
     def to_json(self) -> str:
         """Return the comparison as JSON; each student's part is a whole report."""

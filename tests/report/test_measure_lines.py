@@ -14,6 +14,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.heads.detections import Detections
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
+from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.files import read_report, rewrite_page, write_report
 from dfqonnx.report.gate_verdicts import apply_gates, default_rule, judge_gate
 from dfqonnx.report.html.side_by_side import GAP, PANEL, class_color, draw_side_by_side
@@ -139,6 +140,22 @@ def test_lines_and_rows_say_what_numbers_mean() -> None:
     row = measure_rows([MAP50])[0]
     assert (row.teacher, row.student, row.drop) == ("0.34", "0.33", "0.01")
     assert measure_rows([FIDELITY])[0].teacher == ""
+
+
+def test_a_comparison_has_a_column_for_the_measure() -> None:
+    psnr = TaskMeasure(
+        name="psnr", task="images", truth="float model", student=31.25, unit=" dB", n=9, meaning="x"
+    )
+    students = [ComparedStudent(name, name, report(each)) for name, each in
+                (("a", MAP50), ("b", psnr))] + [ComparedStudent("c", "c", report())]  # fmt: skip
+    table = ComparisonTable(
+        teacher=ModelFacts("t.onnx"), images="ten", students=tuple(students), preprocess={}
+    )
+    assert table.headings[:2] == ["map50", "psnr"]
+    assert students[0].cells["map50"] == "0.33"
+    assert students[1].cells["psnr"] == "31.25 dB"
+    assert students[1].numbers["psnr"] == 31.25
+    assert not {"map50", "psnr"} & set(students[2].cells)
 
 
 def picture() -> SidePicture:
