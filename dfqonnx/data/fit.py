@@ -3,7 +3,8 @@
     crop        shorter side scaled to 256/224 of the model's, the middle cut out (classifiers)
     stretch     both sides scaled, each by its own factor
     letterbox   scaled by one factor until it fits, gray (114) on both sides
-    pad         scaled by one factor until it fits, zeros of the tensor to the right and below
+    pad         scaled by one factor until it fits, gray to the right and below; around lines of
+                text there are zeros of the tensor instead
 
 A point x of the image is x * scale + shift in the model's input, per axis.
 """

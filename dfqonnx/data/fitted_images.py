@@ -23,11 +23,11 @@ _WORDS = {
     "crop": "are scaled by the shorter side and cut to the middle",
     "stretch": "are stretched to",
     "letterbox": "are scaled to fit, with gray around them, into",
-    "pad": "are scaled to fit, with zeros to the right and below, into",
+    "pad": "are scaled to fit, and filled up to the right and below, into",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FittedImages:
     """Image files, fitted when they are read."""
 
@@ -35,16 +35,17 @@ class FittedImages:
     names: tuple[str, ...]
     size: tuple[int, int, int]  # (H, W, C)
     fit: Fit
+    zeros: bool = False  # whether what is filled up is 0 in the tensor, instead of gray
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop` as uint8 (n, H, W, C)."""
         return np.stack([self._one(name)[0] for name in self.names[start:stop]])
 
     def read_tensor(self, start: int, stop: int, inputs: InputFormat) -> NDArray[np.float32]:
-        """Return the model's input for images `start` to `stop`; what is padded is 0 in it."""
+        """Return the model's input for images `start` to `stop`; see `zeros`."""
         pairs = [self._one(name) for name in self.names[start:stop]]
         x = inputs.to_tensor(np.stack([pixels for pixels, _ in pairs]))
-        if self.fit != "pad":
+        if not self.zeros:
             return x
         inside = np.stack([each for _, each in pairs])  # (n, H, W)
         axis = 3 if inputs.preprocessing.layout == "NHWC" else 1

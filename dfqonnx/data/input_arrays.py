@@ -3,7 +3,8 @@
 For models that read no images x has the model's own shape behind its first axis and goes in as it
 is; y are classes (N,), or what the first output should be (N, ...).
 
-For models that read images x holds pixels, uint8 (N, H, W, C), in an npz; y are classes (N,), whole
+For models that read images x holds pixels, uint8 (N, H, W, C), in an npz, or other numbers of the
+model's own shape, which go in as they are; y are classes (N,), whole
 numbers (N, h, w) that are masks, or what the first output should be (N, ...).
 """
 
@@ -60,6 +61,16 @@ def read_tensors(path: Path, shape: tuple[int, ...]) -> tuple[ArrayTensors, Labe
         x, y = arrays["x"], arrays.get("y")
     x = _check_inputs(x, shape, where)
     return ArrayTensors(x), None if y is None else _to_labels(y, len(x), where)
+
+
+def holds_tensors(path: Path, shape: tuple[int, ...]) -> bool:
+    """Return whether x of an npz is no pixels, but has the model's own `shape` (no batch axis).
+
+    Raises:
+        UsageError: damaged, or without x.
+    """
+    x = read_arrays(path, ("x",), flag=FLAG)["x"]
+    return bool(x.dtype != np.uint8 and x.shape[1:] == shape)
 
 
 def read_images(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, Labels | None]:

@@ -27,7 +27,7 @@ from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
 from dfqonnx.data.image_files import LABELS
-from dfqonnx.data.input_arrays import read_images, read_tensors
+from dfqonnx.data.input_arrays import holds_tensors, read_images, read_tensors
 from dfqonnx.data.label_types import Labels, TextLabels
 from dfqonnx.data.labeled import load_eval_data
 from dfqonnx.data.plain_labels import is_plain, read_plain
@@ -76,10 +76,10 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
     if suffix == ".wav":
         return _open_waves(path, open_wave_tree(path), request)
     if suffix in {".npy", ".npz"} and not (inputs.is_image and suffix == ".npz"):
-        tensors, labels = read_tensors(path, inputs.shape)
-        _check_classes(path, labels, request.classes)
-        return EvalData(source=path, count=len(tensors.values), labels=labels, images=tensors)
+        return _open_tensors(path, request)
     if suffix == ".npz":
+        if holds_tensors(path, inputs.shape):
+            return _open_tensors(path, request)
         images, truth = read_images(path, inputs.image_size)
         if isinstance(truth, np.ndarray):
             return load_eval_data(path, inputs.image_size, request.classes)
@@ -102,6 +102,15 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
         found = load_eval_data(path, inputs.image_size, request.classes)
         return found if request.fit is None else _refit(found, tree, request.fit)
     return found
+
+
+def _open_tensors(path: Path, request: EvalRequest) -> EvalData:
+    tensors, labels = read_tensors(path, request.inputs.shape)
+    _check_classes(path, labels, request.classes)
+    note = "x has the shape of the model's input and goes in as it is" * request.inputs.is_image
+    return EvalData(
+        source=path, count=len(tensors.values), labels=labels, images=tensors, note=note
+    )
 
 
 def _open_waves(path: Path, tree: FileTree, request: EvalRequest) -> EvalData:
@@ -218,7 +227,13 @@ def _make(
 ) -> EvalData:
     if not names:
         raise UsageError(f"{FLAG} {tree.path}: it holds no images")
-    images = FittedImages(tree, names, request.inputs.image_size, request.fit or fit)
+    images = FittedImages(
+        tree=tree,
+        names=names,
+        size=request.inputs.image_size,
+        fit=request.fit or fit,
+        zeros=isinstance(labels, TextLabels),
+    )
     return EvalData(
         source=tree.path, count=len(names), labels=labels, images=images, note=images.note()
     )
@@ -228,7 +243,7 @@ def _refit(found: EvalData, tree: FileTree, fit: Fit) -> EvalData:
     """Return labeled images with another fit than the usual one of classifiers."""
     names: tuple[str, ...] = getattr(found.images, "names", ())
     size: tuple[int, int, int] = getattr(found.images, "size", (0, 0, 0))
-    images = FittedImages(tree, names, size, fit)
+    images = FittedImages(tree=tree, names=names, size=size, fit=fit)
     return EvalData(
         source=found.source,
         count=found.count,

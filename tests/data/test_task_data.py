@@ -249,6 +249,19 @@ def test_tensors_go_in_as_they_are(dtype: Any, tmp_path: Path) -> None:
     )
 
 
+def test_numbers_of_an_images_shape_go_in_as_they_are(tmp_path: Path) -> None:
+    cepstra = InputFormat(PRESETS["raw"], (1, 49, 10))  # looks like an image, and is none
+    x = RNG.normal(size=(4, 1, 49, 10))
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(4))
+    data = open_task_data(tmp_path / "x.npz", request(cepstra, classes=4))
+    np.testing.assert_array_equal(data.read_tensor(0, 4, cepstra), x.astype(np.float32))
+    np.testing.assert_array_equal(data.class_labels, np.arange(4))
+    assert "as it is" in data.note
+    np.savez(tmp_path / "x.npz", x=x.transpose(0, 2, 3, 1), y=np.arange(4))
+    with pytest.raises(UsageError, match="x is float64; expected uint8"):
+        open_task_data(tmp_path / "x.npz", request(cepstra, classes=4))
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

@@ -145,6 +145,20 @@ def test_a_head_is_found_by_shape_and_gives_back_what_was_encoded(name: str) -> 
     assert chosen.head.class_count(outputs) >= CLASSES.max() + 1
 
 
+def test_weights_of_masks_are_no_classes() -> None:
+    boxes = yolov8()["output0"]
+    weights = np.random.default_rng(0).normal(size=(1, 32, boxes.shape[2])).astype(np.float32)
+    planes = np.zeros((1, 32, 16, 24), np.float32)
+    outputs = {"output0": np.concatenate([boxes, weights], 1), "output1": planes}
+    chosen = find_head(outputs, FRAME)
+    assert chosen is not None
+    assert chosen.name == "yolov8"
+    assert chosen.head.class_count(outputs) == KINDS
+    (found,) = chosen.head.decode(outputs, FRAME)
+    np.testing.assert_allclose(found.boxes[:2], BOXES, atol=1e-3)
+    np.testing.assert_array_equal(found.classes[:2], CLASSES)
+
+
 def test_the_background_of_a_face_detector_is_never_reported() -> None:
     scores = np.array([[[0.95, 0.05], [0.2, 0.8]]], np.float32)
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.75, 1.0]]], np.float32)

@@ -3,6 +3,7 @@
     yolov5          (N, A, 5 + K)  cx, cy, w, h, objectness, classes; 3 anchors on each cell of the
                                    grids of 8, 16 and 32 pixels (and 64); score = objectness class
     yolov8          (N, 4 + K, A)  cx, cy, w, h, classes (also YOLO11); one place a cell
+                                   both may end with the weights of masks, which are left out
     yolox           (N, A, 5 + K)  as yolov5 with one place a cell, offsets not yet decoded:
                                    center = (offset + cell's index) cell, size = exp(value) cell
     yolox-decoded   (N, A, 5 + K)  the same, decoded in the graph
@@ -52,6 +53,12 @@ def _single(outputs: Arrays) -> NDArray[np.float64] | None:
     return found[0].astype(np.float64) if len(found) == 1 else None
 
 
+def _without_masks(values: NDArray[np.float64], outputs: Arrays) -> NDArray[np.float64]:
+    """Return rows (N, A, .) without the weights of masks: one a plane of an output (N, ., h, w)."""
+    planes = [v.shape[1] for v in outputs.values() if v.ndim == 4]
+    return values[..., : values.shape[2] - planes[0]] if len(planes) == 1 else values
+
+
 def _required(outputs: Arrays) -> NDArray[np.float64]:
     found = _single(outputs)
     if found is None:
@@ -65,7 +72,10 @@ def _shape(values: NDArray[Any]) -> str:
 
 def _recognize_v5(outputs: Arrays, frame: Frame) -> str | None:
     values = _single(outputs)
-    if values is None or values.shape[2] <= PARTS or not all_probabilities(values[..., 4:]):
+    if values is None:
+        return None
+    values = _without_masks(values, outputs)
+    if values.shape[2] <= PARTS or not all_probabilities(values[..., 4:]):
         return None
     found = {ANCHORS * places(frame), ANCHORS * places(frame, (*CELLS, 64))}
     if values.shape[1] not in found:
@@ -86,20 +96,21 @@ def _decode_rows(values: NDArray[np.float64]) -> list[Detections]:
 
 
 def _decode_v5(outputs: Arrays, frame: Frame) -> list[Detections]:
-    return _decode_rows(_required(outputs))
+    return _decode_rows(_without_masks(_required(outputs), outputs))
 
 
 def _recognize_v8(outputs: Arrays, frame: Frame) -> str | None:
     values = _single(outputs)
-    if values is None or values.shape[1] <= 4 or not all_probabilities(values[:, 4:]):
+    if values is None or values.shape[2] not in {places(frame), places(frame, (*CELLS, 64))}:
         return None
-    if values.shape[2] not in {places(frame), places(frame, (*CELLS, 64))}:
+    rows = _without_masks(values.transpose(0, 2, 1), outputs)
+    if rows.shape[2] <= 4 or not all_probabilities(rows[..., 4:]):
         return None
     return f"an output {_shape(values)} has a column for every cell of the grids of 8, 16, 32"
 
 
 def _decode_v8(outputs: Arrays, frame: Frame) -> list[Detections]:
-    values = _required(outputs).transpose(0, 2, 1)  # (N, A, 4 + K)
+    values = _without_masks(_required(outputs).transpose(0, 2, 1), outputs)  # (N, A, 4 + K)
     if values.shape[2] <= 4:
         raise ValueError("no classes")
     found = []
@@ -186,7 +197,7 @@ HEADS.add("yolov5")(
         fit="letterbox",
         recognize=_recognize_v5,
         decode=_decode_v5,
-        class_count=lambda outputs: _required(outputs).shape[2] - PARTS,
+        class_count=lambda outputs: _without_masks(_required(outputs), outputs).shape[2] - PARTS,
     )
 )
 HEADS.add("yolov8")(
@@ -196,7 +207,9 @@ HEADS.add("yolov8")(
         fit="letterbox",
         recognize=_recognize_v8,
         decode=_decode_v8,
-        class_count=lambda outputs: _required(outputs).shape[1] - 4,
+        class_count=lambda outputs: (
+            _without_masks(_required(outputs).transpose(0, 2, 1), outputs).shape[2] - 4
+        ),
     )
 )
 HEADS.add("yolox")(
