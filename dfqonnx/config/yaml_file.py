@@ -64,7 +64,8 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
         place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
         raise UsageError(f"{what} {path}{place}: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{what} {path}: not valid YAML ({error})") from None
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{what} {path}: not valid YAML ({reason})") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -10,6 +10,7 @@ that grows a thousandfold is told as such, and not as a model that is too large.
 from __future__ import annotations
 
 import io
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -49,7 +50,8 @@ def parsing(where: str, what: str) -> Iterator[None]:
         raise UsageError(f"{where}: unpacks to more than this machine's memory") from None
     except Exception as error:  # noqa: BLE001 - see the top of this file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UsageError(f"{where}: not a readable {what} ({printable(str(reason))})") from None
+        words = re.sub(r" <[^<>]* at 0x[0-9a-f]+>", "", str(reason))  # an address in memory
+        raise UsageError(f"{where}: not a readable {what} ({printable(words)})") from None
 
 
 def check_unpacked(where: str, size: int) -> None:

@@ -65,8 +65,8 @@ class JsonEntry:
         Raises:
             UsageError: it is none.
         """
-        is_whole = isinstance(self.value, (int, float)) and not isinstance(self.value, bool)
-        if not is_whole or self.value != int(self.value) or not 0 <= self.value < 2**53:
+        is_number = isinstance(self.value, (int, float)) and not isinstance(self.value, bool)
+        if not is_number or not 0 <= self.value < 2**53 or self.value != int(self.value):
             raise self.error("expected a whole number of 0 or more")
         return int(self.value)
 

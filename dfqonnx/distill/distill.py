@@ -37,6 +37,8 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages
 
+TRAINING_SHARE = 0.85  # of a budget; then the last layers are solved and the student is measured
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -104,7 +106,7 @@ def distill(
         before=before,
         untrained=student.save_state() if steps else {},
         started=started,
-        budget_seconds=context.budget_seconds,
+        budget_seconds=context.budget_seconds and TRAINING_SHARE * context.budget_seconds,
     )
     if not steps:
         return _result(state, pool, before, Decision(kept=False), config=config)

@@ -6,6 +6,7 @@ rounding is one of the candidates.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import torch
@@ -21,6 +22,8 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.data_free import apply_data_free_init
 from dfqonnx.ptq.gptq import gptq
 from dfqonnx.synthesis.range_probes import make_range_probes
+
+BUDGET_SHARE = 0.4  # of the time for initialization and training that candidates for GPTQ may take
 
 
 def initialize(
@@ -38,6 +41,7 @@ def initialize(
 
     `moments` are those of values on the training data, where they are known and asked for.
     """
+    started = time.perf_counter()
     context.progress.start("initialize", 1 + len(config.gptq_damping))
     pixels = pool.train[: config.calibration_images]
     probes = make_range_probes(
@@ -65,7 +69,11 @@ def initialize(
     best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
     context.progress.advance()
     rounded = kept = student.save_state()
+    slowest = 0.0  # of the candidates so far
     for damping in config.gptq_damping:
+        begun = time.perf_counter()
+        if slowest and not _has_time(context, begun - started + slowest):
+            break
         student.load_state(rounded)
         generator = torch.Generator().manual_seed(context.seed)
         x = pool.tensor(pixels[: sizes.gptq])
@@ -73,6 +81,13 @@ def initialize(
         found = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
         if found.better_than(best):
             best, kept = found, student.save_state()
+        slowest = max(slowest, time.perf_counter() - begun)
         context.progress.advance()
     student.load_state(kept)
     return best
+
+
+def _has_time(context: RunContext, seconds: float) -> bool:
+    """Tell whether initialization may take so many seconds."""
+    budget = context.budget_seconds
+    return budget is None or seconds <= BUDGET_SHARE * budget

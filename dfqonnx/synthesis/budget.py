@@ -15,8 +15,9 @@ divergence on other synthetic images.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import Self
 
 import torch
 
@@ -62,6 +63,13 @@ class SynthesisPlan:
     batch: int  # images that are optimized together
     first_batch_steps: int
     batch_steps: int  # of each later batch
+
+    def at_most(self, images: int) -> Self:
+        """Return a plan of at most so many images, of which as large a share is optimized."""
+        if images >= self.images:
+            return self
+        optimized = self.optimized * images // self.images
+        return replace(self, images=images, optimized=optimized, batch=min(self.batch, images))
 
     @property
     def steps(self) -> int:

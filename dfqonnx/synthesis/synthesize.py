@@ -13,7 +13,6 @@ from torch import Tensor
 
 import dfqonnx.synthesis.generators  # noqa: F401  (registers the architectures)
 import dfqonnx.synthesis.losses  # noqa: F401  (registers the losses)
-import dfqonnx.synthesis.sources.dead_leaves  # noqa: F401  (registers its source)
 import dfqonnx.synthesis.sources.generator  # noqa: F401  (registers its source)
 import dfqonnx.synthesis.sources.noise  # noqa: F401  (registers its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (registers its source)
@@ -24,6 +23,8 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.budget import (
+    FEWEST,
+    IMAGES,
     SynthesisPlan,
     TeacherCost,
     default_work,
@@ -34,8 +35,11 @@ from dfqonnx.synthesis.budget import (
 )
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
+SAMPLES, PAINTED, PASSES = 4, 2.0, 1.0  # a painted image costs so much, text beside it included
+PAINTING_SHARE = 0.4  # of the time for images, where painting takes so much
 MEASURED = 1024  # images whose divergence from the training data stands for all
 
 
@@ -73,11 +77,13 @@ def synthesize(
     started = time.perf_counter()
     shape = inputs.shape
     cost = measure_cost(teacher, shape)
-    scale = config.budget_scale
+    scale, most = config.budget_scale, None
     if context.budget_seconds is not None:
         rate = measure_optimization_rate(teacher, shape, context)
-        scale = context.budget_seconds * rate * 2.0 * cost.work / default_work(shape)
+        most, seconds = _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
+        scale = seconds * rate * 2.0 * cost.work / default_work(shape)
     name, reason, plan = _decide(config, cost, shape, scale)
+    plan = plan if most is None else plan.at_most(most)
     source_context = SynthesisContext(
         teacher=teacher,
         statistics=statistics,
@@ -125,6 +131,20 @@ def _decide(
         name = "procedural"
         reason = "procedural, because the network is too large to optimize images through it"
     return name, reason, plan if name == "optimized" else replace(plan, optimized=0)
+
+
+def _leave_time_to_optimize(inputs: InputFormat, budget: float, step: float) -> tuple[int, float]:
+    """Return how many images may be painted within a budget, and the seconds that are left.
+
+    `step` are the seconds of one image's optimization step. Painted images also pass the network
+    when their kind is chosen and when they are measured.
+    """
+    started = time.perf_counter()
+    if inputs.is_image:
+        sample_dead_leaves(SAMPLES, inputs.image_size, torch.Generator().manual_seed(0))
+    each = PAINTED * (time.perf_counter() - started) / SAMPLES + PASSES * step
+    most = max(2 * FEWEST, int(PAINTING_SHARE * budget / each))
+    return most, max(budget * (1 - PAINTING_SHARE), budget - IMAGES * each)
 
 
 def _divergence(pixels: Tensor, context: SynthesisContext, *, batch: int) -> float | None:

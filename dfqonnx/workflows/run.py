@@ -19,6 +19,7 @@ from dfqonnx.analysis.student_outputs import class_agreement, run_student, untra
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.input_values import INPUT_KEY, format_input
 from dfqonnx.config.recipe import write_recipe
+from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
@@ -26,7 +27,6 @@ from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import equalize
-from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files, open_file
@@ -48,6 +48,7 @@ from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assembl
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
+from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, fit_to_budget
 
 REHEARSAL_IMAGES = 2
 IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
@@ -62,6 +63,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
     preflight(config)
+    watch = Stopwatch(config.budget)
     recorder = RecordingProgress(progress or SilentProgress())
     context = RunContext(config.seed, choose_device(config.device), recorder, config.budget)
     teacher = open_teacher(config, context)
@@ -69,36 +71,16 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     plan = plan_quantizers(config, teacher, recorder)
     sets, interface = open_sets(config, teacher.model, teacher.inputs), teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
-        images = _synthesize(config, teacher, plan, context)
-        network = equalize(
-            teacher.program,
-            plan,
-            teacher.model.statistics,
-            spec=config.recipe.equalization,
-            inputs=teacher.inputs,
-            progress=recorder,
-        )
-        student = Student(network.program, network.plan)
-        trained = TrainedRun(
-            config=config,
-            teacher=teacher,
-            images=images,
-            network=network,
-            student=student,
-            distilled=distill(
-                network,
-                student,
-                images,
-                config=config.recipe.distillation,
-                equalization=config.recipe.equalization,
-                inputs=teacher.inputs,
-                context=_without(images.seconds, context),
-            ),
-        )
+        limits = fit_to_budget(config.recipe, teacher, watch.left())
+        trained = _train(config, (teacher, plan), limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
-        evaluation = _evaluate(trained, (original, file), sets, recorder)
-        estimate = estimate_drop(original, file, inputs=teacher.inputs, real=sets.real)
+        shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
+        files = original, file
+        evaluation = _evaluate(
+            trained, files, sets, images=shown, seconds=limits.latency_seconds, progress=recorder
+        )
+        estimate = limits.estimate_drop(*files, inputs=teacher.inputs, real=sets.real)
         evaluation = _open(trained, file, evaluation)
         report = assemble_report(
             trained,
@@ -142,29 +124,63 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
     )
 
 
+def _train(
+    config: RunConfig,
+    planned: tuple[Teacher, QuantizationPlan],
+    limits: TimeLimits,
+    *,
+    context: RunContext,
+    watch: Stopwatch,
+) -> TrainedRun:
+    """Make images, equalize, and train the student in the time that the proof leaves."""
+    teacher, plan = planned
+    recipe = limits.recipe
+    images = _synthesize(recipe.synthesis, teacher, plan, context.with_budget(watch.left()))
+    network = equalize(
+        teacher.program,
+        plan,
+        teacher.model.statistics,
+        spec=recipe.equalization,
+        inputs=teacher.inputs,
+        progress=context.progress,
+    )
+    student = Student(network.program, network.plan)
+    left = watch.left()
+    distilled = distill(
+        network,
+        student,
+        images,
+        config=recipe.distillation,
+        equalization=recipe.equalization,
+        inputs=teacher.inputs,
+        context=context.with_budget(left and max(1.0, left - limits.proof_seconds)),
+    )
+    return TrainedRun(
+        config=config,
+        teacher=teacher,
+        images=images,
+        network=network,
+        student=student,
+        distilled=distilled,
+    )
+
+
 def _synthesize(
-    config: RunConfig, teacher: Teacher, plan: QuantizationPlan, context: RunContext
+    recipe: SynthesisConfig, teacher: Teacher, plan: QuantizationPlan, context: RunContext
 ) -> SyntheticImages:
-    recipe = config.recipe.synthesis
     context.progress.start("synthesize", 1)
     opponents = make_fixed_opponents(
         teacher.program, plan, spec=recipe, inputs=teacher.inputs, context=context
     )
-    share = None if config.budget is None else IMAGE_SHARE * config.budget
+    left = context.budget_seconds
     return synthesize(
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
         config=recipe,
-        context=context.with_budget(share),
+        context=context.with_budget(left and IMAGE_SHARE * left),
         opponents=opponents,
     )
-
-
-def _without(seconds: float, context: RunContext) -> RunContext:
-    """Return the context with the budget that is left after `seconds`."""
-    budget = context.budget_seconds
-    return context.with_budget(None if budget is None else max(1.0, budget - seconds))
 
 
 def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:
@@ -214,14 +230,23 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
 
 
 def _evaluate(
-    run: TrainedRun, files: tuple[Path, Path], sets: EvaluationData, progress: Progress
+    run: TrainedRun,
+    files: tuple[Path, Path],
+    sets: EvaluationData,
+    *,
+    images: int,
+    seconds: float,
+    progress: Progress,
 ) -> RunEvaluation:
-    """Measure the exported file, `files[1]`, against the float one and the torch student."""
+    """Measure the exported file, `files[1]`, against the float one and the torch student.
+
+    As many held-out `images` are passed through both, and `seconds` are for timing them.
+    """
     student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
-    pixels = run.held_out_pixels()
+    pixels = run.held_out_pixels()[:images]
     torch_run = run_student(student, pixels, inputs)
     data = dataclasses.replace(sets, pixels=pixels, torch_run=torch_run)
-    found = evaluate(*files, data, progress=progress)
+    found = evaluate(*files, data, latency_seconds=seconds, progress=progress)
     same = class_agreement(student, sets.data, found, inputs)
     untrained = None
     if distilled.kept and found.evaluation is not None and found.evaluation.drop is not None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
+import re
 import struct
 import tarfile
+import wave
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -227,6 +230,114 @@ def tar(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
     return path
 
 
+def value_damage(text: str, rng: np.random.Generator) -> str:
+    """One number or word of a text becomes something that no label is."""
+    words = re.split(r"(-?[\w.]+)", text)
+    at = int(rng.choice(range(1, len(words), 2)))
+    odd = [
+        "-1",
+        "1e308",
+        "NaN",
+        "Infinity",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        '"x"',
+        "9" * 30,
+        "0",
+        "1.5",
+    ]
+    words[at] = str(rng.choice(odd))
+    return "".join(words)
+
+
+def labeled_folder(
+    folder: Path, labels: dict[str, str], rng: np.random.Generator, damage: Damage
+) -> Path:
+    """Images a.png and b.png in images/ with label files; one file or value is damaged."""
+    place = folder / "data"
+    files = {f"images/{name}.png": image_bytes(rng, "PNG") for name in "ab"}
+    name = str(rng.choice(list(labels)))
+    files |= {key: text.encode() for key, text in labels.items()}
+    if rng.random() < 0.6:
+        files[name] = value_damage(labels[name], rng).encode()
+    else:
+        name = str(rng.choice(list(files)))
+        files[name] = damage(files[name], rng)
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return place
+
+
+def coco(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    content = {
+        "images": [{"id": k, "file_name": f"{n}.png", "width": SIDE, "height": SIDE}
+                   for k, n in enumerate("ab", 1)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": k, "bbox": [1, 1, 4, 3.5], "iscrowd": 0}
+            for k in (1, 2)
+        ],
+    }  # fmt: skip
+    place = labeled_folder(folder, {"instances.json": json.dumps(content)}, rng, damage)
+    return place / "instances.json" if rng.random() < 0.5 else place
+
+
+def yolo(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    labels = {
+        "labels/a.txt": "0 0.5 0.5 0.25 0.5\n",
+        "labels/b.txt": "1 0.4 0.4 0.2 0.2\n0 0.6 0.6 0.1 0.1\n",
+        "data.yaml": "names: [cat, dog]\n",
+    }
+    return labeled_folder(folder, labels, rng, damage)
+
+
+def plain(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    images = [
+        {"image": "images/a.png", "boxes": [[1, 1, 4, 4, 0]], "text": "abc"},
+        {"image": "images/b.png", "boxes": [[2, 2, 6, 5, 1]], "text": "d"},
+    ]
+    content = json.dumps({"classes": ["cat", "dog"], "images": images})
+    place = labeled_folder(folder, {"labels.json": content}, rng, damage)
+    return place / "labels.json" if rng.random() < 0.5 else place
+
+
+def texts(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    table = "file,text\nimages/a.png,abc\nimages/b.png,d e\n"
+    return labeled_folder(folder, {"texts.csv": table}, rng, damage)
+
+
+def masks(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    place = labeled_folder(folder, {"notes.txt": "1 2 3"}, rng, lambda data, _: data)
+    (place / "masks").mkdir()
+    for name in "ab":
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 3, (SIDE, SIDE), dtype=np.uint8)).save(file, "PNG")
+        data = file.getvalue()
+        (place / "masks" / f"{name}.png").write_bytes(damage(data, rng) if name == "a" else data)
+    return place
+
+
+def wav(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(rng.integers(-999, 999, 800, dtype=np.int16).tobytes())
+    path = folder / "a.wav"
+    path.write_bytes(damage(file.getvalue(), rng))
+    return path
+
+
+def npy(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
+    path = folder / "x.npy"
+    path.write_bytes(damage(npy_bytes(rng.normal(size=(4, 8)).astype(np.float32)), rng))
+    return path
+
+
 def other(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
     """Files that are no evaluation data, or only by their name."""
     contents = {
@@ -244,7 +355,10 @@ def other(folder: Path, rng: np.random.Generator, damage: Damage) -> Path:
     return path
 
 
-READERS = (npz, npz, npz_of_odd_arrays, folder, folder, tar, tar, other)
+READERS = (
+    *(npz, npz, npz_of_odd_arrays, folder, folder, tar, tar, other),
+    *(coco, yolo, plain, texts, masks, wav, npy, coco),
+)
 
 
 def damaged(seed: int, place: Path) -> tuple[Path, str]:

@@ -1,0 +1,121 @@
+"""How a budget is shared among the stages of a run, so that it holds for all of it.
+
+Training takes what the others leave. What they take grows with the number of images that they pass
+through the network, and one pass is measured before:
+
+    seconds of a stage = images of it * passes of an image * seconds of a pass
+
+With passes as counted on ResNet-20 and MobileNetV1: setting ranges and GPTQ 10 on a calibration
+image, the proof 20 on a held-out one (both files as they are and optimized, and every quantizer
+fed equal codes), the estimate of the drop 2 on each of its fixed images. Each may take a share of
+the budget; where it would take more it gets fewer images, and the estimate is left out.
+
+What the user asks for beside the run (labeled images) is measured whole, however long it takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import Program
+from dfqonnx.core.input_format import InputFormat
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate, Pixels, estimate_drop
+from dfqonnx.workflows.teacher import Teacher
+
+CALIBRATION, PROOF, ESTIMATE = 0.15, 0.15, 0.1  # shares of the budget, and the passes of an image:
+CALIBRATION_PASSES, PROOF_PASSES, ESTIMATE_PASSES = 10, 20, 2
+FIXED_IMAGES = 512  # of the estimated drop
+FEWEST = 16  # images of any stage
+LATENCY_SECONDS, LATENCY_SHARE = 2.0, 0.05
+REPORT_SECONDS, REPORT_SHARE = 4.0, 0.2  # the pages, and what is exported
+
+
+class Stopwatch:
+    """The seconds of a run; without a budget there is no end to them."""
+
+    def __init__(self, budget: float | None) -> None:
+        self.budget = budget
+        self._started = time.perf_counter()
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; None without a budget."""
+        if self.budget is None:
+            return None
+        return self.budget - (time.perf_counter() - self._started)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLimits:
+    """What fits into a budget; without one, what the recipe says."""
+
+    recipe: Recipe  # with as many images as there is time for
+    pass_seconds: float = 0.0  # of one image through the float network; 0 without a budget
+    proof_seconds: float = 0.0  # to keep for everything behind training
+    latency_seconds: float = LATENCY_SECONDS
+    estimates_drop: bool = True
+
+    def proof_images(self, count: int, left: float | None) -> int:
+        """Return for how many of `count` held-out images there is time in `left` seconds."""
+        if left is None or not self.pass_seconds:
+            return count
+        rest = left - self.latency_seconds - self._estimate_seconds() - REPORT_SHARE * left
+        return min(count, max(FEWEST, int(rest / (PROOF_PASSES * self.pass_seconds))))
+
+    def estimate_drop(
+        self, teacher: Path, student: Path, *, inputs: InputFormat, real: Pixels | None
+    ) -> Estimate:
+        """Return the estimated drop of a file, or that there is no time for it."""
+        if not self.estimates_drop:
+            return Estimate(reason="the budget leaves no time for it")
+        return estimate_drop(teacher, student, inputs=inputs, real=real)
+
+    def _estimate_seconds(self) -> float:
+        return self.estimates_drop * FIXED_IMAGES * ESTIMATE_PASSES * self.pass_seconds
+
+
+def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeLimits:
+    """Return what there is time for in `left` seconds; None leaves everything as it is."""
+    if left is None:
+        return TimeLimits(recipe=recipe)
+    once = measure_pass(teacher.program, teacher.inputs.shape)
+    config = recipe.distillation
+
+    def affordable(share: float, passes: int) -> int:
+        return max(FEWEST, int(share * left / (passes * once)))
+
+    calibration = min(config.calibration_images, affordable(CALIBRATION, CALIBRATION_PASSES))
+    held_out = min(config.holdout_images, affordable(PROOF, PROOF_PASSES))
+    distillation = dataclasses.replace(
+        config, calibration_images=calibration, holdout_images=held_out
+    )
+    latency = min(LATENCY_SECONDS, LATENCY_SHARE * left)
+    limits = TimeLimits(
+        recipe=dataclasses.replace(recipe, distillation=distillation),
+        pass_seconds=once,
+        latency_seconds=latency,
+        estimates_drop=FIXED_IMAGES * ESTIMATE_PASSES * once <= ESTIMATE * left,
+    )
+    proof = held_out * PROOF_PASSES * once + latency + limits._estimate_seconds()
+    proof += min(REPORT_SECONDS, REPORT_SHARE * left)
+    return dataclasses.replace(limits, proof_seconds=proof)
+
+
+@torch.no_grad()
+def measure_pass(teacher: Program, shape: tuple[int, ...]) -> float:
+    """Return the seconds that one image takes through the float network, after a warm-up."""
+    net = ProgramModule(teacher)
+    net(torch.zeros(1, *shape))
+    count, seconds = 1, 0.0
+    while seconds < 0.1 and count < 64:
+        count *= 2
+        started = time.perf_counter()
+        net(torch.zeros(count, *shape))
+        seconds = time.perf_counter() - started
+    return max(seconds / count, 1e-6)
