@@ -32,6 +32,7 @@ from dfqonnx.graph.passes.fold_batchnorm import (
     fold_batchnorms,
     record_batchnorms,
 )
+from dfqonnx.graph.passes.fold_scalars import fold_scalars
 from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
 from dfqonnx.graph.passes.input_sizes import SIZES, choose_input_sizes
 from dfqonnx.graph.passes.lift_batch_axis import lift_batch_axis
@@ -65,6 +66,7 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
     convert_affines,
     fold_affines,
     merge_clips,
+    (fold_scalars,),
     convert_to_global_pooling,
     convert_conv_head_to_gemm,
     merge_reshapes,

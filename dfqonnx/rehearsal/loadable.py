@@ -40,11 +40,15 @@ class Stage:
     storage: Storage
     progress: Progress
     tries: int = field(default=0, init=False)
+    _written: tuple[QuantizationPlan, bytes] | None = field(default=None, init=False)
 
     def write(self, plan: QuantizationPlan) -> bytes:
         """Return the file of a plan; an InternalError where it is not valid ONNX."""
+        if self._written is not None and self._written[0] is plan:
+            return self._written[1]
         exported = export(self.model, plan, self.parameters(plan), storage=self.storage)
         data: bytes = check(exported).SerializeToString(deterministic=True)
+        self._written = (plan, data)
         return data
 
     def fails(self, plan: QuantizationPlan) -> str:

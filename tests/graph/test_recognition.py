@@ -184,3 +184,37 @@ def test_one_over_x_and_zero_minus_x_are_no_x(tmp_path: Path) -> None:
 def test_a_swish_is_a_product_with_a_sigmoid(body: str, products: int, tmp_path: Path) -> None:
     found = operators_of(f"y = {body}", tmp_path, {}, opset=24)
     assert found == {"Conv": 1, "Sigmoid": 1, "Mul": products}
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("m = Mul(t, half) y = Conv(m, v)", []),
+        ("m = Mul(half, t) y = Conv<pads = [1, 1, 1, 1]>(m, v, e)", []),
+        ("m = Div(t, three) y = Conv<group = 2>(m, u)", []),
+        ("m = Add(t, half) y = Conv(m, v, e)", []),
+        ("m = Sub(t, half) y = Conv(m, v)", []),
+        ("m = Mul(t, three) a = Add(m, half) y = Conv<strides = [2, 2]>(a, v, e)", []),
+        ("m = Add(t, half) y = Conv<group = 2>(m, u)", []),
+        ("m = Add(t, half) y = Conv<pads = [1, 1, 1, 1]>(m, v)", ["Add"]),  # not of the padding
+        ("m = Sub(half, t) y = Conv(m, v)", ["Sub"]),
+        ("m = Div(half, t) y = Conv(m, v)", ["Div"]),
+        ("m = Mul(t, half) a = Conv(m, v) p = Conv(m, v) y = Add(a, p)", ["Mul", "Add"]),
+        ("p = Flatten(t) m = Mul(p, half) y = Gemm(m, g, h)", []),
+        ("p = Flatten(t) m = Mul(p, three) a = Add(m, half) y = Gemm<transB = 1>(a, gt, h)", []),
+    ],
+)
+def test_a_number_in_front_of_a_layer_moves_into_it(
+    body: str, left: list[str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    weights: Numbers = {
+        "v": (5, 4, 3, 3),
+        "u": (6, 2, 3, 3),
+        "e": rng.normal(size=5).astype(np.float32),
+        "g": (144, 7),
+        "gt": (7, 144),
+        "h": rng.normal(size=7).astype(np.float32),
+    }
+    found = operators_of(f"t = Sigmoid(c) {body}", tmp_path, weights)
+    assert sorted(set(found) - {"Conv", "Sigmoid", "Gemm", "Flatten"}) == sorted(left)
