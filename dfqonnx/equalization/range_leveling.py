@@ -39,7 +39,7 @@ _DEAD = 1e-6  # of the largest channel: such a channel has no range to speak of
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _ChannelRanges:
     """What is known of a quantized activation, by channel (C,), and the layers that read it."""
 
@@ -103,11 +103,11 @@ def _measure(quantizer: ActivationQuantizer, value: Tensor, groups: ScaleGroups)
         if read is not None and groups.group[read].tolist() == numbers.tolist()
     )
     return _ChannelRanges(
-        quantizer,
-        rows.abs().amax(1),
-        rows.square().mean(1),
-        torch.from_numpy(numbers),
-        readers,
+        quantizer=quantizer,
+        largest=rows.abs().amax(1),
+        power=rows.square().mean(1),
+        groups=torch.from_numpy(numbers),
+        readers=readers,
     )
 
 
