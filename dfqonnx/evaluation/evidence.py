@@ -126,7 +126,7 @@ def share_in_float(multiply_adds: Mapping[str, int], in_float: Collection[str]) 
     if not total:
         return None
     named = [multiply_adds[name] for name in set(in_float) & multiply_adds.keys()]
-    if in_float and not named:
+    if not named:
         products = sum(1 for count in multiply_adds.values() if count)
         return min(1.0, len(set(in_float)) / products)
     return sum(named) / total

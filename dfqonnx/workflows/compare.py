@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,11 @@ from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.build import build_report
 from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.environment import describe_environment
+from dfqonnx.report.evidence_warnings import add_evidence
 from dfqonnx.report.files import find_teacher, read_report
 from dfqonnx.report.sections import BitFacts, ModelFacts
 from dfqonnx.runtime.session import require_runtime
+from dfqonnx.workflows.gather_evidence import gather_evidence
 from dfqonnx.workflows.preflight import check_eval_data, check_file, verify_data
 from dfqonnx.workflows.resolve_inputs import ResolvedInputs, open_eval_data, resolve_inputs
 
@@ -67,7 +69,11 @@ def compare(config: CompareConfig, *, progress: Progress | None = None) -> Compa
         students=compared,
         preprocess=dataclasses.asdict(inputs.format.preprocessing),
         environment=describe_environment(),
-        warnings=(*recorder.warnings, *_other_teachers(students, facts.sha256)),
+        warnings=(
+            *recorder.warnings,
+            *_other_teachers(students, facts.sha256),
+            *_doubts(compared),
+        ),
     )
 
 
@@ -158,7 +164,17 @@ def _measure(
         return ComparedStudent(name, str(student), None, str(error))
     report = build_report(found)
     report = dataclasses.replace(report, bits=None if quant is None else BitFacts.of(quant))
-    return ComparedStudent(name, str(student), report)
+    recorded = {str(teacher): model.source.metadata, str(student): read_metadata(student)}
+    facts = gather_evidence(model, data, found, recorded=recorded, kept_float=())
+    return ComparedStudent(name, str(student), add_evidence(report, facts))
+
+
+def _doubts(compared: Sequence[ComparedStudent]) -> Iterator[str]:
+    """Yield what makes the numbers of a student no evidence, with its name."""
+    for student in compared:
+        for found in () if student.report is None else student.report.evidence:
+            if found.effect != "warn":
+                yield f"{student.name}: {found}"
 
 
 def _other_teachers(students: tuple[Path, ...], teacher: str) -> list[str]:

@@ -38,6 +38,7 @@ def test_independent_choices_agree_as_often_as_chance_says() -> None:
     found = chance_agreement(first, second, 4)
     assert found == pytest.approx(0.34, abs=0.005)  # 0.28 + 0.04 + 0.01 + 0.01
     assert found == pytest.approx((first == second).mean(), abs=0.005)  # 4 standard errors
+    assert chance_agreement(np.array([1]), np.array([1]), 4) == 1.0
     # frequencies that never meet still leave a guess
     assert chance_agreement(np.zeros(9, int), np.ones(9, int), 4) == 0.25
 

@@ -139,7 +139,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:  # noqa: C901 - a t
         yield "extremum", lambda n: _set(n, attr=NAMES[n.attr])
     elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.ctx, ast.Load):
         yield "order", lambda n: _set(n, elts=n.elts[::-1])
-    elif isinstance(node, ast.Call):
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") not in {"min", "max"}:
         for place in range(len(node.args) - 1):
             pair = node.args[place : place + 2]
             if not any(isinstance(each, (ast.Starred, ast.Constant)) for each in pair):
