@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -97,6 +98,12 @@ def test_noise_free_inputs_are_told_from_driving_ones(tmp_path: Path) -> None:
     assert high.reach > 0.1
     assert low.reach < 0.001
     assert measure_reach(model, driving[: FEWEST - 1]) == ()
+    assert len(measure_reach(model, driving[:FEWEST])) == 1
+    assert FEWEST == 8
+    heavy = dataclasses.replace(model.source, bytes=2**30 + 1)
+    assert measure_reach(dataclasses.replace(model, source=heavy), driving) == ()
+    largest = dataclasses.replace(model.source, bytes=2**30)
+    assert measure_reach(dataclasses.replace(model, source=largest), driving) == (high,)
 
 
 def test_the_last_layers_are_those_in_front_of_outputs(tmp_path: Path) -> None:
