@@ -163,7 +163,9 @@ def _is_state(port: onnx.ValueInfoProto, proto: onnx.ModelProto) -> bool:
 def _describe(port: onnx.ValueInfoProto) -> str:
     tensor = port.type.tensor_type
     kind = TensorProto.DataType.Name(tensor.elem_type)
-    sizes = "x".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
+    sizes = "x".join(
+        str(d.dim_value if d.dim_value > 0 else d.dim_param or "?") for d in tensor.shape.dim
+    )
     return f"{kind} {sizes}".strip()
 
 
@@ -171,7 +173,7 @@ def _fit(port: onnx.ValueInfoProto, value: Array, proto: onnx.ModelProto) -> Arr
     """Return the value in the type and shape that the input declares; a number fills a shape."""
     tensor, found = port.type.tensor_type, np.asarray(value)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    sizes = [d.dim_value or None for d in tensor.shape.dim]
+    sizes = [d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim]
     if found.ndim == 0 and sizes:
         found = np.full([size or 1 for size in sizes], found)
     if math.prod(size or 1 for size in sizes) == found.size and None not in sizes:
@@ -195,7 +197,7 @@ def _grows(name: str, interface: Interface, value: Array) -> bool:
         return False
     ports = {port.name: port.type.tensor_type.shape.dim for port in interface.inputs}
     first, image = ports[name][0], ports[interface.image][0]
-    if first.dim_value or image.dim_value:
+    if first.dim_value > 0 or image.dim_value > 0:
         return value.ndim > 1 and first.dim_value == image.dim_value == 1
     return bool(first.dim_param == image.dim_param)
 
@@ -254,7 +256,7 @@ def _insert_first(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
 
 def _has_batch_axis(proto: onnx.ModelProto, image: onnx.ValueInfoProto) -> bool:
     """Tell whether the image has a batch axis: False where the graph adds one before all else."""
-    shape = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    shape = [max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim]
     if not image.type.tensor_type.HasField("shape") or len(shape) > 3 or shape[:1] == [1]:
         return True
     constants = dict(_list_constants(proto))

@@ -107,7 +107,8 @@ def build_inspection(
 
 def _describe_image(model: NormalizedModel) -> str:
     port = next(port for port in model.interface.inputs if port.name == model.input)
-    sizes = [d.dim_value or d.dim_param or None for d in port.type.tensor_type.shape.dim]
+    axes = port.type.tensor_type.shape.dim
+    sizes = [d.dim_value if d.dim_value > 0 else d.dim_param or None for d in axes]
     used = " x ".join(map(str, model.input_shape))
     note = f"; images of {used} are made" if model.open_axes else ""
     return f"{model.input} ({_join(sizes)}{note})"

@@ -92,3 +92,14 @@ def test_inspect_names_every_output_and_leaves_open_sizes_open(tmp_path: Path) -
     assert "mode (no node reads it)" in text
     assert [line.split(" (")[0] for line in found.outputs] == ["v2", "v1"]
     assert all("224" not in line for line in found.outputs)
+
+
+def test_a_size_below_zero_is_an_open_one(tmp_path: Path) -> None:
+    b = Builder()
+    proto = b.model(b.conv(b.conv_relu("x", 3, 8), 8, 4))
+    for port in (*proto.graph.input, *proto.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(proto, tmp_path / "net.onnx")
+    found = inspect(tmp_path / "net.onnx", QuantizationConfig(BitWidths.parse("8")))
+    assert found.input == "x (? x 3 x 16 x 16)"
+    assert found.outputs == ("v2 (? x 4 x 16 x 16)",)
