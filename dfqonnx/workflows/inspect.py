@@ -21,6 +21,7 @@ from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_sets
+from dfqonnx.workflows.run import plan_quantizers
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
 
 
@@ -32,16 +33,14 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
         EnvironmentProblem: runtime, device, disk or permission.
     """
     preflight(config)
-    target = TARGETS[config.target]
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     try:
         teacher = open_teacher(config, context)
-        check_operators(teacher.model.ir, target)
+        plan = plan_quantizers(config, teacher, context.progress)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     open_sets(config, teacher.model, teacher.inputs)
-    plan = place_quantizers(teacher.model, config.quant, target, input_signed=teacher.inputs.signed)
     return build_inspection(teacher.model, plan, config.quant)
 
 
