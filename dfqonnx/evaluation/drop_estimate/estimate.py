@@ -42,8 +42,8 @@ Outputs = NDArray[Any]
 FEWEST_REAL, MOST_REAL = 32, 256
 FEWEST_CLASSES, MOST_CLASSES = 5, 2000
 ONLY_ORDER = (  # docs/estimate.md has the evidence
-    "synthetic inputs tell which of two files is the better one, not what is lost on real inputs:"
-    " give some with --eval-data"
+    "synthetic inputs mostly tell which of two files is the better one, not what is lost on real"
+    " inputs: give some with --eval-data"
 )
 SLACK = 0.1  # of certainty beyond that of the known networks
 _CHUNK = 64
