@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,10 @@ def _compare_pixels(
         return None, PairMeasures()
     x = images.inputs.to_tensor(pixels)
     teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
-    measurement = PairMeasurement(images.context(), images.options, inputs)
+    options = images.options
+    if images.data is not None:  # a function of the user's may need labels
+        options = replace(options, metric=None)
+    measurement = PairMeasurement(images.context(), options, inputs)
     measurement.add(teacher, student, 0)
     found = measurement.result(pixels[:SHOWN_INPUTS])
     return compare_outputs(teacher, student, image=x.shape[1:], inputs=len(x)), found

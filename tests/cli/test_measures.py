@@ -105,6 +105,28 @@ def test_what_does_not_fit_is_refused(arguments: list[str], words: str, compare:
     assert words in done.err
 
 
+NEEDY = """
+def first(outputs, labels):
+    return {"first": float(labels[0])}
+"""
+
+
+def test_a_metric_that_needs_labels_is_asked_where_there_are_some(
+    compare: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(NEEDY)
+    x = np.zeros((3, 16, 24, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", x=x, y=np.array([2, 1, 0]))
+    (tmp_path / "real").mkdir()
+    Image.new("RGB", (24, 16)).save(tmp_path / "real" / "1.png")
+    asked = ("--metric", f"{tmp_path / 'mine.py'}:first", "--images", tmp_path / "real")
+    done = compare(*asked, "--eval-data", tmp_path / "x.npz", "--gate", "first>=2")
+    assert done.code == 0, done.err
+    done = compare(*asked)
+    assert done.code == 2
+    assert "mine.py:3: TypeError" in done.err
+
+
 def labeled_boxes(folder: Path) -> Path:
     folder.mkdir()
     Image.new("RGB", (24, 16)).save(folder / "1.png")
