@@ -12,7 +12,9 @@ both less their means, H = x x^T and damping d = `damping` mean diag H:
 Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
 Frantar et al., "GPTQ", 2023, for rounding with one Cholesky factor. Nodes are taken in order of
 execution, each seeing what the ones before it have become: one pass over one batch. Nodes with more
-than `MAX_FAN_IN` inputs per output keep their plain rounding: H would not fit into memory.
+than `MAX_FAN_IN` inputs per output keep their plain rounding: H would not fit into memory. Least
+squares of few positions fit those alone (behind a global pooling there is one an image), so with
+fewer than `ENOUGH` for each input there is no refit, W* = W.
 
 A node is written as a matrix product at sampled positions, y = W x + b with x (G, M, P) the inputs
 that P output positions see in each of G groups, M = I/g kH kW for a Conv and the inner size for
@@ -40,6 +42,7 @@ from dfqonnx.fakequant.student import Student
 
 MAX_FAN_IN = 8192
 MIN_POSITIONS, MAX_POSITIONS = 4096, 16384
+ENOUGH = 8  # positions per input of an output, below which there is no refit
 WITHIN = 0.45  # of a scale: safely inside the rounding interval
 
 
@@ -219,7 +222,9 @@ def solve_layer(
         hessian.shape[1], dtype=hessian.dtype, device=x.device
     )
     cross = y @ x.transpose(1, 2) / x.shape[2]  # (G, O, M)
-    target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
+    target = weight
+    if x.shape[2] >= ENOUGH * x.shape[1]:
+        target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
     importance = (diagonal + ridge[:, None])[:, None]  # (G, 1, M)
     scales = search_row_scales(
         target, limits, norm=2.0, lowest=0.25, count=61, importance=importance
