@@ -114,6 +114,10 @@ def test_classes_of_labels_meet_those_of_the_head() -> None:
     assert BoxLabels((), (0,)).to_head_classes(2) == (1,)  # a background before it
     with pytest.raises(UsageError, match="80 classes"):
         coco.to_head_classes(20)
+    few = BoxLabels((boxes((0, 0, 1, 1, 2)), boxes((0, 0, 1, 1, 30))), tuple(range(80)))
+    assert BoxLabels(few.images[:1], few.category_ids).to_head_classes(20) == tuple(range(80))
+    with pytest.raises(UsageError, match="the largest number in use is 30"):
+        few.to_head_classes(20)
 
 
 def test_masks_overlap_as_counted_by_hand() -> None:

@@ -52,6 +52,9 @@ def check_measures(
     outputs = session.run_batched({session.inputs[0].name: x})
     measurement = PairMeasurement(images.context(labels), images.options, "evaluation")
     measurement.add(outputs, outputs, 0)
+    head = None if measurement.chosen is None else measurement.chosen.head
+    if head is not None and images.data is not None and isinstance(images.data.labels, BoxLabels):
+        images.data.labels.to_head_classes(head.head.class_count(outputs))  # of all images
     return measurement.result().measures
 
 
