@@ -30,6 +30,7 @@ from dfqonnx.report.sections import (
 )
 from dfqonnx.report.verdict import (
     AccuracyStatement,
+    AccuracyStatus,
     EvidenceWarning,
     FileChecks,
     Gate,
@@ -117,9 +118,14 @@ class Report:
     @property
     def accuracy(self) -> AccuracyStatement:
         """Whether rules judged the accuracy, and how."""
+        return state_accuracy(self.gates, self.evidence, unjudged=self._unjudged_accuracy())
+
+    def _unjudged_accuracy(self) -> AccuracyStatus:
+        """Return what is known of the accuracy where no rule judges it."""
+        if self.drop is not None or any(m.truth == "labels" for m in self.measures):
+            return "measured"
         estimate = self.estimated_drop
-        is_estimated = estimate is not None and estimate.value is not None
-        return state_accuracy(self.gates, self.evidence, is_estimated=is_estimated)
+        return "not judged" if estimate is None or estimate.value is None else "estimated"
 
     @property
     def verdict(self) -> Verdict:

@@ -2,7 +2,7 @@
 
     file        the runtime computes what the file says, the file is what was trained, layers run on
                 integers; the file is smaller, and not slower: these only warn without `--strict`
-    accuracy    judged by rules; or only estimated without labels; or not judged
+    accuracy    judged by rules; or only measured, or estimated without labels; or not judged
 
 Each has a status, from its gates and from what was found about the evidence. The verdict is one
 word for programs, the worst of both:
@@ -25,7 +25,7 @@ Origin = Literal["check", "user", "strict"]
 Effect = Literal["warn", "no pass", "no judgment"]
 Scope = Literal["labels", "inputs", "everything"]
 FileStatus = Literal["pass", "warning", "fail", "inconclusive"]
-AccuracyStatus = Literal["pass", "fail", "inconclusive", "estimated", "not judged"]
+AccuracyStatus = Literal["pass", "fail", "inconclusive", "measured", "estimated", "not judged"]
 Verdict = Literal["pass", "warning", "not judged", "inconclusive", "fail"]
 NO_RULE = "no rule"
 
@@ -123,8 +123,9 @@ class AccuracyStatement:
     def __str__(self) -> str:
         """Return one clause."""
         words = {
-            "pass": "passes", "fail": "fails, not met", "estimated": "estimated, not judged",
-            "inconclusive": "inconclusive", "not judged": "not judged",
+            "pass": "passes", "fail": "fails, not met", "inconclusive": "inconclusive",
+            "measured": "measured, not judged", "estimated": "estimated, not judged",
+            "not judged": "not judged",
         }  # fmt: skip
         return f"accuracy {words[self.status]}{_listed(self.reasons)}"
 
@@ -153,11 +154,11 @@ def state_file_checks(gates: Sequence[Gate]) -> FileChecks:
 
 
 def state_accuracy(
-    gates: Sequence[Gate], evidence: Sequence[EvidenceWarning], *, is_estimated: bool
+    gates: Sequence[Gate], evidence: Sequence[EvidenceWarning], *, unjudged: AccuracyStatus
 ) -> AccuracyStatement:
     """Return the statement about accuracy from all gates and warnings of a report.
 
-    `is_estimated` says whether there is an estimate of the drop.
+    `unjudged` is the status where no rule judges and nothing speaks against the evidence.
     """
     rules = [gate for gate in gates if gate.topic == "accuracy"]
     failing = _reasons(gate for gate in rules if gate.holds is False)
@@ -171,13 +172,13 @@ def state_accuracy(
         return AccuracyStatement("pass", _reasons(rules))
     if doubts:
         return AccuracyStatement("inconclusive", doubts)
-    return AccuracyStatement("estimated" if is_estimated else "not judged", (NO_RULE,))
+    return AccuracyStatement(unjudged, (NO_RULE,))
 
 
 def combine(file: FileChecks, accuracy: AccuracyStatement) -> Verdict:
     """Return the worst of both statements in one word."""
     statuses = {file.status, accuracy.status}
-    if "estimated" in statuses:
+    if statuses & {"measured", "estimated"}:
         statuses.add("not judged")
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "not judged", "warning")
     return next((word for word in order if word in statuses), "pass")

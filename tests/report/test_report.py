@@ -150,6 +150,9 @@ def test_without_a_rule_an_estimate_is_no_judgment_and_a_doubt_leaves_it_open() 
     assert report.verdict == "not judged"
     none = dataclasses.replace(report, estimated_drop=Estimate(reason="no output holds classes"))
     assert str(none.accuracy) == "accuracy not judged (no rule)"
+    measured = dataclasses.replace(report, drop=FULL.drop)  # on labeled images
+    assert str(measured.accuracy) == "accuracy measured, not judged (no rule)"
+    assert measured.verdict == "not judged"
     found = [
         m.EvidenceWarning(name=name, found="found.", advice="do.", effect=effect)
         for name, effect in EFFECTS
