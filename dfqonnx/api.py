@@ -62,7 +62,7 @@ def quantize(
         seed: of every random choice.
         image_size: where the model leaves it open: "240x320", (240, 320), or one number.
         inputs: values of inputs that are no image, by name (numbers, lists or arrays).
-        budget: time for images and training together: seconds, or "10m".
+        budget: time for the whole run, labeled images aside: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
         device: where images and training run; "auto" takes CUDA where present.

@@ -33,7 +33,7 @@ def run(
     scale: o.Scale = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time limit for images and training together: 30s, 10m, 1h."),
+        typer.Option(help="Time limit for the whole run, labeled images aside: 30s, 10m, 1h."),
     ] = None,
     out: Annotated[
         Path | None,

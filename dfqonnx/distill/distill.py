@@ -37,7 +37,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages
 
-TRAINING_SHARE = 0.85  # of a budget; then the last layers are solved and the student is measured
+TRAINING_SHARE = 0.9  # of a budget; then the last layers are solved and the student is measured
 
 
 @dataclass(frozen=True)

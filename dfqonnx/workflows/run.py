@@ -153,7 +153,9 @@ def _train(
         config=recipe.distillation,
         equalization=recipe.equalization,
         inputs=teacher.inputs,
-        context=context.with_budget(left and max(1.0, left - limits.proof_seconds)),
+        context=context.with_budget(
+            left and max(1.0, left - limits.proof_seconds(len(images.pixels)))
+        ),
     )
     return TrainedRun(
         config=config,

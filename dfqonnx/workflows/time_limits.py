@@ -32,6 +32,7 @@ from dfqonnx.workflows.teacher import Teacher
 CALIBRATION, PROOF, ESTIMATE = 0.15, 0.15, 0.1  # shares of the budget, and the passes of an image:
 CALIBRATION_PASSES, PROOF_PASSES, ESTIMATE_PASSES = 10, 20, 2
 FIXED_IMAGES = 512  # of the estimated drop
+HELD_OUT_OF = 8  # images, one is held out at most
 FEWEST = 16  # images of any stage
 LATENCY_SECONDS, LATENCY_SHARE = 2.0, 0.05
 REPORT_SECONDS, REPORT_SHARE = 4.0, 0.2  # the pages, and what is exported
@@ -57,7 +58,7 @@ class TimeLimits:
 
     recipe: Recipe  # with as many images as there is time for
     pass_seconds: float = 0.0  # of one image through the float network; 0 without a budget
-    proof_seconds: float = 0.0  # to keep for everything behind training
+    report_seconds: float = 0.0  # to keep for the pages
     latency_seconds: float = LATENCY_SECONDS
     estimates_drop: bool = True
 
@@ -67,6 +68,12 @@ class TimeLimits:
             return count
         rest = left - self.latency_seconds - self._estimate_seconds() - REPORT_SHARE * left
         return min(count, max(FEWEST, int(rest / (PROOF_PASSES * self.pass_seconds))))
+
+    def proof_seconds(self, images: int) -> float:
+        """Return the seconds to keep for everything behind training on so many images."""
+        held_out = min(self.recipe.distillation.holdout_images, images // HELD_OUT_OF)
+        proof = held_out * PROOF_PASSES * self.pass_seconds + self._estimate_seconds()
+        return proof + self.latency_seconds + self.report_seconds
 
     def estimate_drop(
         self, teacher: Path, student: Path, *, inputs: InputFormat, real: Pixels | None
@@ -96,15 +103,13 @@ def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeL
         config, calibration_images=calibration, holdout_images=held_out
     )
     latency = min(LATENCY_SECONDS, LATENCY_SHARE * left)
-    limits = TimeLimits(
+    return TimeLimits(
         recipe=dataclasses.replace(recipe, distillation=distillation),
         pass_seconds=once,
         latency_seconds=latency,
+        report_seconds=min(REPORT_SECONDS, REPORT_SHARE * left),
         estimates_drop=FIXED_IMAGES * ESTIMATE_PASSES * once <= ESTIMATE * left,
     )
-    proof = held_out * PROOF_PASSES * once + latency + limits._estimate_seconds()
-    proof += min(REPORT_SECONDS, REPORT_SHARE * left)
-    return dataclasses.replace(limits, proof_seconds=proof)
 
 
 @torch.no_grad()

@@ -49,10 +49,11 @@ def test_what_is_left_for_training_is_half_of_a_budget_at_least(
     config = found.recipe.distillation
     initial = config.calibration_images * PASSES[0] * once
     fewest = FEWEST * sum(PASSES) * once  # which any run needs
-    assert initial + found.proof_seconds <= 0.75 * left + fewest
+    assert initial + found.proof_seconds(10_000) <= 0.75 * left + fewest
+    assert found.proof_seconds(80) <= found.proof_seconds(10_000)
     estimate = 2 * time_limits.FIXED_IMAGES * once
     assert found.estimates_drop == (estimate <= time_limits.ESTIMATE * left)
-    shown = found.proof_images(config.holdout_images, found.proof_seconds)
+    shown = found.proof_images(config.holdout_images, found.proof_seconds(10_000))
     assert FEWEST <= shown <= config.holdout_images
     assert found.proof_images(256, 0.1) == FEWEST  # late as it is, something is measured
 
