@@ -49,7 +49,10 @@ METHODS: Mapping[str, Any] = {
     "quantize_static percentile": CalibrationMethod.Percentile,
 }
 OPSET = 17
-HELD = 4  # inputs whose intermediate values ONNX Runtime holds at a time
+HELD = (
+    4  # inputs whose intermediate values ONNX Runtime holds at a time; of large ones a single one
+)
+LARGE = 2**20  # numbers of an input
 
 
 class FeedReader(CalibrationDataReader):  # type: ignore[misc]
@@ -60,6 +63,11 @@ class FeedReader(CalibrationDataReader):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self._feeds)
+
+    @property
+    def input_size(self) -> int:
+        """How many numbers an input has."""
+        return self._feeds[0].size
 
     def set_range(self, start_index: int, end_index: int) -> None:
         """Give the inputs from `start_index` to `end_index` next."""
@@ -129,7 +137,8 @@ def quantize_with_data(
 
 def _quantize(ready: Path, out: Path, reader: FeedReader, method: str) -> None:
     count = len(reader)
-    held = max(n for n in range(1, min(HELD, count) + 1) if count % n == 0)
+    most = 1 if reader.input_size > LARGE else min(HELD, count)
+    held = max(n for n in range(1, most + 1) if count % n == 0)  # ONNX Runtime wants equal parts
     with contextlib.redirect_stdout(io.StringIO()):  # histograms are announced there
         quantize_static(
             str(ready),
