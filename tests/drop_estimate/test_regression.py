@@ -94,6 +94,20 @@ def test_the_interval_holds_the_value_and_widens_with_the_reach() -> None:
     assert near[0] == pytest.approx(75 * (1 - math.exp(-x / 75)), rel=1e-9)
 
 
+def test_the_quantile_is_that_of_one_student_more() -> None:
+    known = read_known_students()
+    errors = []
+    for network in {k.network for k in known}:
+        rest = fit_regression([k for k in known if k.network != network], "real")
+        for own in (k for k in known if k.network == network):
+            value = rest.predict(own.real, own.certainty)[0]
+            errors.append(abs(math.asinh(own.drop / 0.5) - math.asinh(value / 0.5)))
+    place = math.ceil(0.9 * (len(errors) + 1))
+    assert 19 < place < len(errors)
+    found = fit_regression(known, "real")
+    assert found.half_width == pytest.approx(sorted(errors)[place - 1], rel=1e-6)
+
+
 def test_more_noise_never_means_a_smaller_drop() -> None:
     regression = fit_regression(read_known_students(), "fixed")
     values = [regression.predict(float(r), 0.6)[0] for r in np.geomspace(1e-4, 100, 50)]

@@ -85,7 +85,7 @@ def _walk(node: ast.AST, path: Path) -> Iterator[tuple[Path, ast.expr | ast.stmt
         if isinstance(value, list):
             children = [(k, child) for k, child in enumerate(value) if isinstance(child, ast.AST)]
         for index, child in children:
-            if isinstance(child, LEFT_ALONE) or _is_text(child):
+            if isinstance(child, LEFT_ALONE) or _is_text(child) or _is_type(child):
                 continue
             here = (*path, (name, index))
             if isinstance(child, (ast.expr, ast.stmt)):
@@ -96,6 +96,11 @@ def _walk(node: ast.AST, path: Path) -> Iterator[tuple[Path, ast.expr | ast.stmt
 def _is_text(node: ast.AST) -> bool:
     value = node.value if isinstance(node, ast.Expr) else node
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _is_type(node: ast.AST) -> bool:
+    """Return whether a node is a type such as `Literal["a", "b"]`."""
+    return isinstance(node, ast.Subscript) and getattr(node.value, "id", "") in {"Literal", "tuple"}
 
 
 def _find(tree: ast.AST, path: Path) -> tuple[ast.AST, ast.AST, str, int | None]:

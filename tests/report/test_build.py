@@ -152,6 +152,17 @@ def test_the_same_class_on_evaluation_images_needs_some() -> None:
     assert (bare.images, bare.evaluation_same_class) == (None, 0.9)
 
 
+def test_nodes_at_fault_are_named_only_where_the_check_fails() -> None:
+    few = QuantizerMismatches(quantizer="b", codes=1000, differing=4, largest=1, nodes=("culprit",))
+    many = dataclasses.replace(few, differing=40)
+    for quantizer, holds in ((few, True), (many, False)):
+        deployed = CodeMismatches((*SAME.quantizers, quantizer))
+        parity = dataclasses.replace(PARITY, on_vs_off=deployed)
+        found = check(DEPLOYED, evaluated(parity=parity))
+        assert found.holds is holds
+        assert ("culprit" in found.value) is not holds
+
+
 def test_what_was_done_to_the_images_is_a_warning() -> None:
     assert build_report(evaluated(note="resized")).warnings == ("resized",)
     assert build_report(evaluated()).warnings == ()
