@@ -143,6 +143,17 @@ def test_so_do_operands_of_arithmetic(op: str, tmp_path: Path) -> None:
     assert min(found.sqnr_db.values()) > 25  # measured 38 and more
 
 
+def test_an_operand_that_makes_the_other_one_larger_keeps_its_size(tmp_path: Path) -> None:
+    b = Builder()
+    small = b.op("GlobalAveragePool", b.conv_relu("x", 3, CHANNELS))
+    given = b.constant(np.full((1, CHANNELS, SIZE, SIZE), 0.5, np.float32))
+    b.conv(b.op("Add", small, given), CHANNELS, 4)
+    found = _run(b, tmp_path)
+    sizes = [d.dim_value for d in found.proto.graph.output[0].type.tensor_type.shape.dim]
+    assert sizes == [1, 4, SIZE, SIZE]
+    assert min(found.sqnr_db.values()) > 25  # measured 38
+
+
 def test_constants_that_nothing_broadcasts_stay_as_small_as_in_the_file(tmp_path: Path) -> None:
     """Two chains of Expand, Tile and Concat in front of a Where, which no integer kernel reads."""
     b = Builder()
