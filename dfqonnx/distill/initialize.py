@@ -1,7 +1,7 @@
 """The student before its first training step: scales by search, weights by GPTQ.
 
 The damping of GPTQ is chosen by the agreement with the teacher on held-out synthetic images; plain
-rounding is one of the candidates.
+rounding is one of the candidates, and the only one for eight bits where inputs are no images.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
+from dfqonnx.core.quantization import MAX_BITS, BitWidths
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.batch_size import BatchSizes
 from dfqonnx.distill.image_pool import ImagePool
@@ -42,7 +43,8 @@ def initialize(
     `moments` are those of values on the training data, where they are known and asked for.
     """
     started = time.perf_counter()
-    context.progress.start("initialize", 1 + len(config.gptq_damping))
+    dampings = choose_dampings(config, student.plan.narrowest(), images=pool.holds_images)
+    context.progress.start("initialize", 1 + len(dampings))
     pixels = pool.train[: config.calibration_images]
     probes = make_range_probes(
         teacher.program,
@@ -70,7 +72,7 @@ def initialize(
     context.progress.advance()
     rounded = kept = student.save_state()
     slowest = 0.0  # of the candidates so far
-    for damping in config.gptq_damping:
+    for damping in dampings:
         begun = time.perf_counter()
         if slowest and not _has_time(context, begun - started + slowest):
             break
@@ -91,3 +93,16 @@ def _has_time(context: RunContext, seconds: float) -> bool:
     """Tell whether initialization may take so many seconds."""
     budget = context.budget_seconds
     return budget is None or seconds <= BUDGET_SHARE * budget
+
+
+def choose_dampings(
+    config: DistillationConfig, bits: BitWidths, *, images: bool
+) -> tuple[float, ...]:
+    """Return the dampings of GPTQ to try, which may be none.
+
+    Inputs that are no images are known too little to fit weights of eight bits to: what is gained
+    on structured fields is lost, many times over, on inputs of other levels.
+    """
+    if not images and min(bits.weights, bits.activations) == MAX_BITS:
+        return ()
+    return config.gptq_damping

@@ -70,7 +70,9 @@ def equalize(
         program, count = normalize_before_instance_norm(program, x)
         progress.note(f"Normalized the channels of {count} Conv before InstanceNormalization.")
     if spec.activation_balancing:
-        program, statistics, count = _level(program, plan, statistics, inputs=inputs)
+        count = 0  # ranges of channels are too uncertain where inputs are no images
+        if inputs.is_image:
+            program, statistics, count = _level(program, plan, statistics, inputs=inputs)
         if count:
             progress.note(f"Leveled the channels of {count} activations that lay far apart.")
         program, statistics, count = _balance(

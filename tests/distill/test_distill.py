@@ -28,6 +28,7 @@ from dfqonnx.distill import trainer as trainer_module
 from dfqonnx.distill.distill import Distilled, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.distill.initialize import choose_dampings
 from dfqonnx.distill.state import PATIENCE
 from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -296,3 +297,15 @@ def test_the_tail_mean_is_the_mean() -> None:
         mean.add()
     mean.apply()
     assert torch.equal(p, torch.full((3,), 2.5))
+
+
+@pytest.mark.parametrize(
+    ("bits", "images", "fitted"),
+    [("w8a8", False, False), ("w8a8", True, True), ("w4a8", False, True), ("w8a4", False, True)],
+)
+def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_are_no_images(
+    bits: str, images: bool, fitted: bool
+) -> None:
+    config = DistillationConfig(gptq_damping=(0.5,))
+    found = choose_dampings(config, BitWidths.parse(bits), images=images)
+    assert found == ((0.5,) if fitted else ())
