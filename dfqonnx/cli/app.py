@@ -12,7 +12,7 @@ import typer
 from dfqonnx.cli.audit import audit
 from dfqonnx.cli.compare import compare
 from dfqonnx.cli.doctor import doctor
-from dfqonnx.cli.failures import INTERRUPTED, guard
+from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
@@ -20,7 +20,7 @@ from dfqonnx.cli.run import run
 from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
-from dfqonnx.cli.termination import exit_on_termination
+from dfqonnx.cli.termination import Termination, exit_on_termination, stop_repeating
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 from dfqonnx.version import __version__
@@ -59,8 +59,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream, TextIOWrapper
         ):  # a terminal may lack a letter, and then shows its code
             stream.reconfigure(errors="backslashreplace")
-    code = command_line(sys.argv[1:] if arguments is None else arguments)
-    if code == INTERRUPTED:  # CPython may still die of the signal after it was handled
+    try:
+        code = command_line(sys.argv[1:] if arguments is None else arguments)
+    except Termination:  # by now, hidden folders are removed
+        stop_repeating()
+        code = TERMINATED
+    if code in {INTERRUPTED, TERMINATED}:  # CPython may still die of a signal that was handled
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -26,7 +26,7 @@ from typing import Any
 from dfqonnx.errors import DfqError, UnsupportedModel
 from dfqonnx.foreign_text import json_safe, printable_lines
 
-USAGE, ENVIRONMENT, BUG, INTERRUPTED = 2, 4, 5, 130
+USAGE, ENVIRONMENT, BUG, INTERRUPTED, TERMINATED = 2, 4, 5, 130, 143
 OUT_OF_MEMORY = "out of memory; try a smaller model"
 NESTED = "what was given nests too deeply to be read: a file in it is damaged or hostile"
 

@@ -24,6 +24,12 @@ def exit_on_termination() -> None:
     signal.signal(signal.SIGTERM, _raise)
 
 
+def stop_repeating() -> None:
+    """End the repetition: the exception is on its way, and a process that ends has no handler."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
     if isinstance(sys.exception(), Termination):
         return

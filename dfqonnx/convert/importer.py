@@ -26,7 +26,7 @@ EVAL_MODE = "export the model in eval mode (torch: model.eval())"
 
 def explain_unknown(node: ir.Node, name: str, opset: int | None) -> Offense:
     """Return why there is no operator for the node."""
-    op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    op = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     if node.domain not in ("", "ai.onnx"):
         reason = f"domain {node.domain} is not supported"
         return Offense(name, op, reason, "export with operators of the domain ai.onnx only")

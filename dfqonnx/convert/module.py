@@ -73,7 +73,8 @@ class ProgramModule(nn.Module):
                 for x in inputs
             )
         found, taps = self.body(*inputs)
-        return _separate_images(found, len(inputs[0])), taps
+        images = len(inputs[0]) if inputs and inputs[0].dim() else 0
+        return _separate_images(found, images), taps
 
 
 def _separate_images(logits: Any, images: int) -> Any:

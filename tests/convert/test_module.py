@@ -255,7 +255,7 @@ def test_every_node_that_cannot_be_translated_is_named() -> None:
     assert [offense.node for offense in caught.value.offenses] == ["nms", "mine", "bn"]
     message = str(caught.value)
     assert "3 nodes cannot be translated" in message
-    assert "mine (com.example::Fancy): domain com.example is not supported" in message
+    assert "mine (com.example.Fancy): domain com.example is not supported" in message
     assert "bn (BatchNormalization): is in training mode; export the model in eval mode" in message
 
 

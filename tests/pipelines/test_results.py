@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dfqonnx.report.report import SCHEMA
+
 
 def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report: dict[str, Any] = {
-        "schema": "dfqonnx.report/2",
+        "schema": SCHEMA,
         "teacher": {"path": "somewhere/net.onnx", "top1": {"value": 91.5}},
         "bits": {"weights": 4, "activations": 4, "first_last": None, "residual": 8},
         "drop": None if drop is None else {"points": {"value": drop, "n": 10000}},

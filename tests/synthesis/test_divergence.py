@@ -126,7 +126,7 @@ def test_without_batchnorm_it_is_refused_with_the_reason_and_what_to_do(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", "no such file or folder"),
+        ("nowhere", "no such file"),
         ("empty", "no image files in it"),
         ("text.txt", "expected a folder of images, or an npz with x"),
         ("other.npz", "array 'x' is missing (it has images)"),

@@ -259,7 +259,7 @@ def test_a_kept_generator_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         make(model, changed(checkpoint=str(tmp_path / "none.npz")))
     path.write_text("words")
-    with pytest.raises(UsageError, match="not an npz"):
+    with pytest.raises(UsageError, match="not a readable npz"):
         make(model, changed(checkpoint=str(path)))
 
 
