@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports ONNX Runtime
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any imports torch: a worker runs on a core
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 

@@ -138,7 +138,7 @@ EVAL: dict[str, tuple[dict[str, np.ndarray], str]] = {
         {"x": np.zeros((4, 8, 8, 3), np.uint8), "y": np.zeros(3, np.int64)},
         "3",
     ),
-    "no labels": ({"x": np.zeros((4, 8, 8, 3), np.uint8)}, "y"),
+    "labels without images": ({"y": np.zeros(4, np.int64)}, "x"),
     "no images": ({"x": np.zeros((0, 8, 8, 3), np.uint8), "y": np.zeros(0, np.int64)}, "0"),
 }
 

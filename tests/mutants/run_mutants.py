@@ -107,7 +107,7 @@ def _run_tests(module: str, source: str) -> int:
     path = ROOT / "dfqonnx" / f"{module}.py"
     sys.meta_path.insert(0, _MutatedModule(name, path, source))
     os.chdir(ROOT)
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *NEAR[module]]
+    arguments = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *NEAR[module]]
     return int(pytest.main(arguments))
 
 
