@@ -107,7 +107,7 @@ def describe_missing_gates(report: Report) -> str:
         "No rule says how accurate the network must be, so its accuracy was not judged:"
         " set one with --gate, or take the usual ones with --strict."
     )
-    if report.drop is not None:
+    if report.accuracy.status == "measured":
         return words
     known = "the distance of the outputs is known"
     if report.estimated_drop is not None and report.estimated_drop.value is not None:
