@@ -4,7 +4,9 @@ Ranges are chosen on synthetic inputs, and real ones may drive a layer further. 
 is probed with
 
     noise     white, its four deviations spanning the valid range
-    fields    structured values (`data/structured_fields`), of every channel its own
+    fields    structured values (`data/structured_fields`), of every channel its own; where the
+              model reads no images they are what real inputs resemble most, so there are `FIELDS`
+              of them however few images a run takes
     leaves    dead leaves, where the model reads images
     sought    the run's own inputs, moved until one tensor of each reaches far
 
@@ -30,6 +32,7 @@ from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 
 MOST, LEAST = 32, 2  # probes of each kind
+FIELDS = 32  # fields, at least, for inputs that are no images
 SHARE = 16  # of the images of a run there are that many for each probe
 STEPS = 4  # that an input is moved by
 STEP = 0.02  # root mean square of each, over the valid range
@@ -58,7 +61,8 @@ def make_range_probes(
     generator = torch.Generator().manual_seed(seed)
     count = count_probes(len(own))
     pixels = [_noise(count, inputs.image_size, generator)]
-    fields = structured_fields(count, inputs.image_size, np.random.default_rng(seed))
+    most = count if inputs.is_image else max(count, FIELDS)
+    fields = structured_fields(most, inputs.image_size, np.random.default_rng(seed))
     pixels.append(torch.from_numpy(np.concatenate(list(fields))))
     if inputs.is_image:
         pixels.append(sample_dead_leaves(count, inputs.image_size, generator))

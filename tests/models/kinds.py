@@ -180,7 +180,7 @@ KINDS: Mapping[str, Kind] = {
     k = MatMul(z, wo)
     y = Softmax<axis=-1>(k)""",
         "float[16,N,6] y",
-        targets=("t",),
+        targets=("h",),  # the first axis of t counts columns, not images
         kinds=("values",),
         weights={**LSTM, "wo": (4, 6)},
         constants={"columns": ints(0, 256, 16), "one": ints(1)},

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.importer import truncate_at_unsupported
+from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.report.report import Report
+from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 from dfqonnx.workflows import run as flow
 from dfqonnx.workflows.inspect import inspect
 from tests.models.kinds import KINDS, Kind, half
@@ -31,7 +36,15 @@ TRAINED = Recipe(
     synthesis=SynthesisConfig(images=24, budget_scale=0.01),
     distillation=DistillationConfig(steps=2, batch_size=8, gptq_damping=(1.0,)),
 )
-DECIBELS = 20.0  # what every real output keeps at 8 bits; random networks measure 27 to 45
+INPUTS = 256  # that outputs are compared on
+DECIBELS = 28.0
+"""The power of every real output over that of its noise, at least, at 8 bits.
+
+255 steps over k deviations either way have the noise (2 k / 255)^2 / 12 of the power: -37 dB at
+k = 6. Weights and activations of four layers make eight such roundings, together -28 dB. The
+report's ratio counts the variance instead, which has no such bound: a random network makes nearly
+the same of all inputs, and a grid's noise is a share of the power.
+"""
 
 
 def quantized(
@@ -49,6 +62,35 @@ def quantized(
         image_size=image,
     )
     return path, flow.run(spec)
+
+
+def power_over_noise(path: Path, student: Path, report: Report) -> dict[str, float]:
+    """Return 10 log10(sum t^2 / sum (t - s)^2) of real outputs on leaves, fields for no images."""
+    sessions = [
+        ort.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (path, student)
+    ]
+    port = sessions[0].get_inputs()[0]
+    assert report.preprocess is not None
+    read = Preprocessing.parse(report.preprocess, name="report")
+    batch, *shape = port.shape
+    format_ = InputFormat(read, tuple(n if isinstance(n, int) else 64 for n in shape))
+    size = format_.image_size
+    if format_.is_image:
+        pixels = sample_dead_leaves(INPUTS, size, torch.Generator().manual_seed(1)).numpy()
+    else:
+        pixels = np.concatenate(list(structured_fields(INPUTS, size, np.random.default_rng(1))))
+    kinds = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(uint8)": "u1"}
+    x = format_.to_tensor(pixels).astype(kinds[port.type])
+    each = batch if isinstance(batch, int) else INPUTS
+    power: Counter[str] = Counter()
+    noise: Counter[str] = Counter()
+    real = [o.name for o in sessions[0].get_outputs() if "float" in o.type]
+    for first in range(0, INPUTS, each) if real else ():
+        found = (s.run(real, {port.name: x[first : first + each]}) for s in sessions)
+        for name, teacher, quantized_ in zip(real, *found, strict=True):
+            power[name] += np.square(teacher.astype(np.float64)).sum()
+            noise[name] += np.square(teacher.astype(np.float64) - quantized_).sum()
+    return {name: 10 * float(np.log10(power[name] / noise[name])) for name in real}
 
 
 def ports(values: list[onnx.ValueInfoProto]) -> list[tuple[str, int, list[int | str]]]:
@@ -77,10 +119,12 @@ def test_every_kind_is_quantized_and_measured_as_what_it_is(name: str, tmp_path:
     for output in found.values():
         if output.kind not in {"labels", "varying"}:
             assert output.sqnr_db is not None
-            assert output.sqnr_db >= DECIBELS
         if output.kind in {"classes", "mask", "labels"}:
             assert output.same is not None
-    failed = [gate.rule for gate in report.gates if gate.holds is False]
+    kept = power_over_noise(path, tmp_path / "out-8" / report.student.path, report)
+    assert {n: db for n, db in kept.items() if db < DECIBELS} == {}
+    # size and speed only warn: files this small hold more of quantizers than of weights
+    failed = [gate.rule for gate in report.gates if gate.holds is False and gate.is_required]
     assert not failed
     assert report.audit is not None
     assert sum(report.audit.integer_nodes.values())
@@ -127,11 +171,13 @@ def test_an_open_size_stays_open(tmp_path: Path) -> None:
 
 def test_half_precision_keeps_its_types_outside(tmp_path: Path) -> None:
     small = half(KINDS["several heads"].model())
-    _, report = quantized(small, tmp_path)
+    path, report = quantized(small, tmp_path)
     student = onnx.load(tmp_path / "out-8" / report.student.path)
     assert ports(list(student.graph.input)) == ports(list(small.graph.input))
     assert ports(list(student.graph.output)) == ports(list(small.graph.output))
-    assert all((o.sqnr_db or 0) >= DECIBELS for o in report.agreement.outputs)
+    kept = power_over_noise(path, tmp_path / "out-8" / report.student.path, report)
+    assert set(kept) == {"age", "group"}
+    assert min(kept.values()) >= DECIBELS
 
 
 def test_integer_pixels_are_fed_as_integers(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.synthesis.range_probes import count_probes, make_range_probes, seek_inputs
+from dfqonnx.synthesis.range_probes import FIELDS, count_probes, make_range_probes, seek_inputs
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.synthesis.tiny import program, tiny
 
@@ -96,6 +96,22 @@ def test_last_layers_that_noise_never_drives_need_fields_or_at_least_probes(tmp_
     assert signal_to_noise(student, network, x) > 8
     student.initialize([FIELD.to_tensor(fields(512, 1))])
     assert signal_to_noise(student, network, x) > 25
+
+
+def test_few_inputs_that_are_no_images_get_as_many_fields_as_it_takes(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    network, plan = listener(tmp_path)
+    x = FIELD.to_tensor(fields(100, 7))
+    student = Student(network, plan)
+
+    def measure(count: int, seed: int) -> float:
+        own = noise(count, 0)
+        found = list(make_range_probes(network, FIELD, own, names=["r"], batch=64, seed=seed))
+        assert sum(map(len, found)) == 2 * count_probes(count) + FIELDS
+        student.initialize([FIELD.to_tensor(own)], probes=found, probability=0.05)
+        return signal_to_noise(student, network, x)
+
+    assert min(measure(16, seed) for seed in range(3)) >= measure(512, 0)  # which is never short
 
 
 def test_sought_inputs_reach_at_least_as_far_as_noise_and_stay_in_the_valid_range(

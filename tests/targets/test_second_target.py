@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -89,10 +90,35 @@ def made(
         return out, plan, x.numpy(), StudentOutputs(student.codes(x), student(x)[0].numpy())
 
 
+def run(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    logits: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: x})[0]
+    return logits
+
+
+def check_classes(
+    teacher: NDArray[np.float32], student: NDArray[np.float32], deployed: NDArray[np.float32]
+) -> float:
+    """Hold the classes of the file against the student's; return the share that is the same.
+
+    Without a tie in float32, logits (N, K) are the same but for the order of sums. A tie moves one
+    code by one level, which is little beside what all the roundings do to the logits: two classes
+    that are further apart than that keep their order.
+    """
+    equal = np.abs(deployed - student).max(1) <= 1e-5 * np.abs(student).max()
+    best = np.sort(student, axis=1)
+    decided = best[:, -1] - best[:, -2] > np.abs(student - teacher).max()
+    same = deployed.argmax(1) == student.argmax(1)
+    assert equal.mean() > 0.5
+    assert same[equal | decided].all()
+    assert np.square(deployed - student).mean() < np.square(student - teacher).mean() / 10
+    return float(same.mean())
+
+
 def check(
-    path: Path, target: TargetProfile, x: NDArray[np.float32], student: StudentOutputs
+    net: Path, path: Path, target: TargetProfile, x: NDArray[np.float32], student: StudentOutputs
 ) -> onnx.ModelProto:
-    """Hold a file against ONNX's checker, the profile and the torch student; return it."""
+    """Hold the file of a net against ONNX's checker, the profile and the student; return it."""
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
     parity = measure_parity(path, x, torch_run=student)
@@ -101,8 +127,7 @@ def check(
         assert found is not None
         assert found.largest <= 1
         assert found.fraction <= 1e-4  # exact ties in float32
-    assert parity.top1_on_vs_torch is not None
-    assert parity.top1_on_vs_torch >= 0.98
+    assert parity.top1_on_vs_torch == check_classes(run(net, x), student.logits, run(path, x))
     arrays = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "QuantizeLinear":
@@ -115,8 +140,9 @@ def check(
 def test_resnet20_is_made_for_it_and_computes_what_was_trained(
     bits: str, target: TargetProfile, root: Path, tmp_path: Path
 ) -> None:
-    path, plan, x, student = made(root / "models" / "resnet20.onnx", bits, target, tmp_path)
-    proto = check(path, target, x, student)
+    net = root / "models" / "resnet20.onnx"
+    path, plan, x, student = made(net, bits, target, tmp_path)
+    proto = check(net, path, target, x, student)
     assert plan.floats == ()
     assert [o.version for o in proto.opset_import] == [13]
     assert proto.ir_version == 8
@@ -137,7 +163,7 @@ def test_shortcuts_and_bounded_activations_keep_their_codes(
 ) -> None:
     onnx.save(net().proto(), tmp_path / "net.onnx")
     path, _, x, student = made(tmp_path / "net.onnx", bits, target, tmp_path)
-    proto = check(path, target, x, student)
+    proto = check(tmp_path / "net.onnx", path, target, x, student)
     operators = [node.op_type for node in proto.graph.node]
     assert ("Slice" in operators) == (net is residual)
 
@@ -149,7 +175,7 @@ def test_every_format_of_activations_and_weights_is_trained_and_written(
 ) -> None:
     onnx.save(relu6().proto(), tmp_path / "net.onnx")
     path, plan, x, student = made(tmp_path / "net.onnx", bits, target, tmp_path)
-    proto = check(path, target, x, student)
+    proto = check(tmp_path / "net.onnx", path, target, x, student)
     weights = {each.weight for each in plan.weights}
     eight = TensorProto.INT8 if target.weights.signed else TensorProto.UINT8
     four = TensorProto.INT4 if target.weights.signed else TensorProto.UINT4
