@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.report import report as m
 from dfqonnx.report.files import read_report, rewrite_page
 from dfqonnx.report.html import chart_set as plots
 from dfqonnx.report.html.images import data_uri
 from dfqonnx.report.html.page import render_report
+from dfqonnx.report.sections import AgreementFacts
 from tests.pages.conftest import EVIL, full_report
 
 EMPTY = m.Report(teacher=m.ModelFacts("a.onnx"), student=m.ModelFacts("b.onnx"))
@@ -152,3 +154,19 @@ def test_a_damaged_report_is_told_by_file_and_key(tmp_path: Path, text: str, wor
 def test_a_folder_without_report_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no report\.json"):
         read_report(tmp_path)
+
+
+def test_the_measure_of_a_task_has_a_tile_before_that_of_the_noise() -> None:
+    boxes = TaskMeasure(
+        name="map50", task="boxes", truth="labels", teacher=0.34, student=0.33, n=128,
+        inputs="evaluation", meaning="how well boxes fit",
+    )  # fmt: skip
+    report = dataclasses.replace(
+        EMPTY, measures=(boxes,), agreement=AgreementFacts(sqnr_db=20.0, images=128)
+    )
+    page = render_report(report)
+    start = page.index('id="main-measure"')
+    assert "<b>0.33</b><span>map50, 0.34 for the float model" in page[start : start + 200]
+    assert "n = 128 evaluation inputs" in page[start : start + 200]
+    assert start < page.index("SQNR of the worst output")
+    assert 'id="main-measure"' not in render_report(EMPTY)

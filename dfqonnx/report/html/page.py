@@ -27,7 +27,7 @@ from dfqonnx.report.html.images import (
     rows_by_class,
 )
 from dfqonnx.report.html.tables import compare_models, is_trained, node_rows
-from dfqonnx.report.measure_lines import measure_rows
+from dfqonnx.report.measure_lines import main_measure, measure_rows
 from dfqonnx.report.number_format import format_decibels, format_size
 from dfqonnx.report.report import Report
 from dfqonnx.report.text import (
@@ -61,6 +61,7 @@ def render_report(
     """
     nodes = node_rows(report)
     estimate = report.estimated_drop
+    main = main_measure(report.measures)
     environment = ((str(k), str(v)) for k, v in report.environment.items() if v is not None)
     return render_template(
         "page.html",
@@ -77,6 +78,7 @@ def render_report(
         charts=draw_charts(report, nodes),
         no_charts=NO_CHARTS,
         gallery=_gallery(report, pixels),
+        main=None if main is None else measure_rows([main])[0],
         measures=measure_rows(report.measures),
         pictures=tuple(pictures),
         provenance=(*_provenance(report), *provenance_lines(report), *environment),
