@@ -33,6 +33,7 @@ Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 WIDE = 2.0  # width over height
+OF_WIDE, OF_LARGE, SMALL = 0.75, 0.25, 64  # shares of text, by shape; pixels of a small image
 LEAST_CONTRAST = 0.2  # of the range of intensities
 FONT_SHARE = 0.6  # of the lines
 LOWEST, HIGHEST = 24, 64  # pixels of a line as it is drawn, before it is scaled
@@ -43,6 +44,37 @@ LETTERS, DIGITS, SIGNS = "abcdefghijklmnopqrstuvwxyz", "0123456789.,:-/", ".,:;!
 def text_images(count: int, shape: tuple[int, int, int], rng: Generator) -> Iterator[Pixels]:
     """Yield `count` uint8 images (H, W, C)."""
     return (_make_picture(shape, rng) for _ in range(count))
+
+
+def text_share_of_shape(shape: tuple[int, int, int]) -> float:
+    """Return the share of text among procedural images (H, W, C) of which only the shape is known.
+
+    An image `WIDE` times as wide as high is most likely a line of text, a small one is not.
+    """
+    if is_line_of_text(shape):
+        return OF_WIDE
+    return OF_LARGE if max(shape[:2]) > SMALL else 0.0
+
+
+def is_line_of_text(shape: tuple[int, int, int]) -> bool:
+    """Return whether images (H, W, C) are shaped as lines of text are."""
+    return shape[1] >= WIDE * shape[0]
+
+
+def mix_in_text(pixels: Pixels, rng: Generator) -> Pixels:
+    """Return images (N, H, W, C) of which the share for their shape is replaced by text, evenly."""
+    count, *shape = pixels.shape
+    height, width, channels = shape
+    share = text_share_of_shape((height, width, channels))
+    is_text = np.diff(np.floor(share * np.arange(count + 1))) > 0  # (N,)
+    found = pixels.copy()
+    for place, image in zip(
+        np.flatnonzero(is_text),
+        text_images(int(is_text.sum()), (height, width, channels), rng),
+        strict=True,
+    ):
+        found[place] = image
+    return found
 
 
 def _make_picture(shape: tuple[int, int, int], rng: Generator) -> Pixels:

@@ -18,6 +18,7 @@ from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.data.probe_images import make_probe_images
+from dfqonnx.data.text_images import is_line_of_text, mix_in_text
 from dfqonnx.data.unlabeled import read_held_out_images
 from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import evaluate
@@ -113,5 +114,7 @@ def _choose_pixels(
         return held
     rng = np.random.default_rng(config.seed)
     pixels = make_probe_images(size, rng=rng, photo=inputs.is_image)
+    if inputs.is_image and is_line_of_text(size):
+        pixels = mix_in_text(pixels, rng)
     progress.note(f"The files are compared on {len(pixels)} procedural images.")
     return pixels

@@ -32,6 +32,7 @@ from tables.records import replace_text
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.structured_fields import structured_fields
+from dfqonnx.data.text_images import is_line_of_text, mix_in_text
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate, estimate_drop
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 
@@ -46,6 +47,8 @@ def fixed_inputs(inputs: InputFormat) -> RealInputs:
     if inputs.is_image:
         families = list(make_fixed_images(inputs.image_size).values())
         pixels = np.stack(families, 1).reshape(-1, *inputs.image_size)  # (N families, H, W, C)
+        if is_line_of_text(inputs.image_size):
+            pixels = mix_in_text(pixels, np.random.default_rng(20_011))
     else:
         rng = np.random.default_rng(20_011)
         pixels = np.concatenate(list(structured_fields(MOST, inputs.image_size, rng)))

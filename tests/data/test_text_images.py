@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import features
 
-from dfqonnx.data.text_images import text_images
+from dfqonnx.data.text_images import is_line_of_text, mix_in_text, text_images
 
 SHAPES = [(1, 1, 1), (8, 8, 3), (4, 500, 3), (2, 3, 4), (48, 320, 3), (1, 640, 1), (60, 20, 3)]
 
@@ -22,6 +22,17 @@ def test_every_shape_gets_as_many_pictures_as_asked(shape: tuple[int, int, int])
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, draw(12, shape))
     assert (found != draw(12, shape, seed=1)).any()
+
+
+def test_text_takes_its_share_of_the_places_of_other_images_evenly() -> None:
+    pixels = np.zeros((8, 16, 64, 1), np.uint8)
+    found = mix_in_text(pixels, np.random.default_rng(0))
+    written = [bool(image.any()) for image in found]  # three of four, as for every wide image
+    assert written == [False, True, True, True] * 2
+    assert not pixels.any()
+    assert [is_line_of_text(size) for size in ((48, 320, 3), (8, 16, 1), (16, 31, 3))] == [
+        True, True, False,
+    ]  # fmt: skip
 
 
 def test_a_wide_picture_is_a_line_that_may_end_early() -> None:

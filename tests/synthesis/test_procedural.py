@@ -13,15 +13,13 @@ from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
-from dfqonnx.data.text_images import text_images
+from dfqonnx.data.text_images import OF_LARGE, OF_WIDE, text_images
 from dfqonnx.errors import UsageError
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.synthesis.budget import measure_cost, plan_synthesis
 from dfqonnx.synthesis.divergence import measure_image_moments
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 from dfqonnx.synthesis.sources.procedural import (
-    OF_LARGE,
-    OF_WIDE,
     choose_text_share,
     mix_moments,
     yield_procedural,

@@ -10,8 +10,7 @@ where the moments of a mixture are those of its parts: m = sum w_k m_k, E[y^2] =
 Networks for photographs from 96 pixels on mostly ask for a quarter of text, whose calm grounds dead
 leaves lack; those of 32 pixels, and face detectors, for none; networks for text for most.
 
-Without statistics the shape decides: an image `WIDE` times as wide as high is most likely a line
-of text, a small one most likely is not, and others get the quarter.
+Without statistics the shape decides, see `data/text_images`.
 """
 
 from __future__ import annotations
@@ -23,17 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfqonnx.data.text_images import WIDE, text_images
+from dfqonnx.data.text_images import text_images, text_share_of_shape
 from dfqonnx.synthesis.bn_statistics import Moments
 from dfqonnx.synthesis.budget import max_batch_size, measure_cost
 from dfqonnx.synthesis.divergence import measure_image_moments, moments_divergence
-from dfqonnx.synthesis.sources.dead_leaves import THUMBNAIL, dead_leaves, sample_dead_leaves
+from dfqonnx.synthesis.sources.dead_leaves import dead_leaves, sample_dead_leaves
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 SHARES = (0.0, 0.125, 0.25, 0.5, 0.75, 0.875)  # of text; a few dead leaves are always left
 BETTER, NOISE = 0.9, 0.005  # a share takes off a tenth of dead leaves' divergence, and 0.005 nats
 PROBES, PROBE_VALUES = 128, 2**21  # images of a kind that are measured, and their pixels together
-OF_WIDE, OF_LARGE = 0.75, 0.25  # without statistics
 SEED = 7_001  # beside that of the run
 
 
@@ -62,13 +60,11 @@ def choose_text_share(context: SynthesisContext) -> float:
     """Return the share of pictures of text among procedural images for this network."""
     if context.config.text_fraction is not None:
         return context.config.text_fraction
-    height, width, _ = size = context.inputs.image_size
+    size = context.inputs.image_size
     if not context.inputs.is_image:
         return 0.0
     if not context.statistics:
-        if width >= WIDE * height:
-            return OF_WIDE
-        return OF_LARGE if max(height, width) > THUMBNAIL else 0.0
+        return text_share_of_shape(size)
     count = max(16, min(PROBES, PROBE_VALUES // prod(size), context.plan.images))
     leaves = sample_dead_leaves(count, size, torch.Generator().manual_seed(SEED))
     text = np.stack(list(text_images(count, size, np.random.default_rng(SEED))))
