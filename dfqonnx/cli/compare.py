@@ -74,11 +74,10 @@ def _show(table: ComparisonTable) -> None:
     accuracy = "" if top1 is None else f" (top-1 {top1.value:.2f} %)"
     print_text(f"Compared with {table.teacher.path}{accuracy} on {table.images}.")
     print_table(
-        ["student", "bits", *columns],
+        ["model", "bits", *columns],
         [
-            (student.name, student.bits, *(student.cells.get(name, "") for name in columns))
-            for student in table.students
-            if not student.problem
+            (row.name, row.bits, *(row.cells.get(name, "") for name in columns))
+            for row in table.rows
         ],
         texts=2,
     )

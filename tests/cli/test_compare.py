@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_the_command_prints_a_table_writes_a_page_and_speaks_json(
     assert done.code == 0
     assert "agreement" in done.out
     assert "near" in done.out
+    assert re.search(r"float model +float +100.00 %.* 1.000 +1.00x", done.out)
     assert "Content-Security-Policy" in (tmp_path / "page.html").read_text()
     content = json.loads(dfqonnx(*words, "--json").out)
     assert content["schema"] == "dfqonnx.comparison/2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,16 @@ from typing import Any
 
 import pytest
 
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
+from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
+from dfqonnx.report.html.comparison_page import write_page
 from tests.pages.conftest import full_report
 
 PHONE, DESK = 390, 1280
+MAP50 = TaskMeasure(
+    name="a_measure_of_boxes", task="boxes", truth="labels", teacher=0.3412, student=0.3355,
+    n=128, inputs="evaluation", meaning="how well boxes fit",
+)  # fmt: skip
 
 
 @dataclass
@@ -106,3 +114,26 @@ def test_charts_stand_in_the_page_and_follow_its_colors(visit: Visit) -> None:
 def test_the_report_that_is_shown_has_every_section() -> None:
     report = full_report()
     assert None not in (report.layer_noise, report.training, report.held_out_classes, report.audit)
+
+
+@pytest.mark.parametrize("width", [PHONE, 800, DESK])
+def test_no_cell_of_a_comparison_is_cut(browser: Any, tmp_path: Path, width: int) -> None:
+    path = "/a/folder/with/a/long/name/" * 4 + "net.onnx"
+    report = dataclasses.replace(full_report(), measures=(MAP50,))
+    table = ComparisonTable(
+        teacher=dataclasses.replace(report.teacher, path=path),
+        images="ten",
+        students=(
+            *(ComparedStudent(name, name, report) for name in ("near", path, "far" * 30)),
+            ComparedStudent("bad", path, None, f"{path} does not fit"),
+        ),
+        preprocess={},
+    )
+    write_page(table, tmp_path / "compare.html")
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto((tmp_path / "compare.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    scroll = "(() => { const s = document.querySelector('.scroll'); return"
+    assert page.evaluate(f"{scroll} s.scrollWidth - s.clientWidth; }})()") <= 0
+    page.close()

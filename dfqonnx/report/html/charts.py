@@ -15,6 +15,8 @@ from dfqonnx.report.html import svg
 from dfqonnx.report.sections import TrainingLogEntry
 
 MAX_SPIKE = 1.5  # the highest bin, that of zeros, is cut at so many times the second highest
+SHAPES = ("o", "s", "^", "D", "v", "P", "X")  # of the points in turn
+SIDE_BY_SIDE = 0.045  # of an axis: the least distance of two points
 MAX_CODE_LINES = 32  # more codes than these are not drawn as single lines
 
 
@@ -27,13 +29,14 @@ class LabeledInterval:
     is_result: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonPoint:
-    """A student: its number, its size over the float file's, and a share in percent."""
+    """A model: its label, its size over the float file's, and a number; None is a line."""
 
     label: str
     size_ratio: float
-    share: Interval
+    value: float | None
+    interval: Interval | None = None
 
 
 def draw_intervals(rows: Sequence[LabeledInterval]) -> str:
@@ -61,19 +64,60 @@ def draw_intervals(rows: Sequence[LabeledInterval]) -> str:
     return svg.to_svg(fig, "Estimates with 95 percent intervals")
 
 
-def draw_comparison(points: Sequence[ComparisonPoint]) -> str:
-    """Draw shares with their intervals over file sizes, each point with its number."""
-    fig = svg.new_figure(360, 220)
-    ax = svg.add_axes(fig, 40, 36, right=14)
-    for point in points:
-        share, x = point.share, point.size_ratio
-        ax.plot([x, x], [share.low, share.high], color=svg.SECOND, linewidth=1.5)
-        ax.plot([x], [share.value], "o", color=svg.FIRST, markersize=5)
-        ax.annotate(point.label, (x, share.value), xytext=(6, 3), textcoords="offset points")
-    ax.set_xlim(0, 1.12 * max(point.size_ratio for point in points))
+def draw_comparison(points: Sequence[ComparisonPoint], *, unit: str) -> str:
+    """Draw numbers with their intervals over file sizes, the first one that of the float model.
+
+    Every point has a label and its own shape. Where sizes are nearly equal, points stand side by
+    side. A model without a number is a dashed line at its size.
+    """
+    fig = svg.new_figure(360, 230)
+    ax = svg.add_axes(fig, 46, 36, right=14, top=18)
+    widest = 1.12 * max(point.size_ratio for point in points)
+    places = spread_apart([point.size_ratio for point in points], SIDE_BY_SIDE * widest)
+    for k, (point, x) in enumerate(zip(points, places, strict=True)):
+        color, shape = (svg.FIRST, SHAPES[(k - 1) % len(SHAPES)]) if k else (svg.SECOND, "*")
+        top = point.value
+        if point.value is None:
+            ax.axvline(x, color=color, linewidth=1.2, linestyle="--")
+        else:
+            ax.plot([x], [point.value], shape, color=color, markersize=6 if k else 10)
+        if point.interval is not None:
+            ax.plot([x, x], [point.interval.low, point.interval.high], color=color, linewidth=1.2)
+            top = point.interval.high
+        ax.annotate(
+            point.label,
+            (x, 1.0 if top is None else top),
+            xycoords=ax.get_xaxis_transform() if top is None else "data",
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+        )
+    ax.margins(y=0.16)
+    ax.set_xlim(min(0, min(places) - SIDE_BY_SIDE * widest), max(widest, 1.02 * max(places)))
     ax.set_xlabel("size over the float file's", loc="right")
-    ax.set_ylabel("percent")
-    return svg.to_svg(fig, "Percent over file size relative to the float file")
+    ax.set_ylabel(unit)
+    return svg.to_svg(fig, "A column of the table over file size relative to the float file")
+
+
+def spread_apart(places: Sequence[float], gap: float) -> list[float]:
+    """Return places that are at least `gap` apart, in the same order, and moved little.
+
+    Neighbors that are too near become a group, spaced evenly around its mean; groups that then
+    touch become one. Equal places keep the order given.
+    """
+    groups: list[list[int]] = []
+
+    def first(group: list[int]) -> float:
+        middle = sum(places[k] for k in group) / len(group)
+        return middle - gap * (len(group) - 1) / 2
+
+    for k in sorted(range(len(places)), key=lambda k: places[k]):
+        group = [k]
+        while groups and first(groups[-1]) + gap * len(groups[-1]) > first(group):
+            group = groups.pop() + group
+        groups.append(group)
+    found = {k: first(group) + gap * n for group in groups for n, k in enumerate(group)}
+    return [found[k] for k in range(len(places))]
 
 
 def draw_layer_noise(layers: Sequence[WeightedLayerNoise], anchors: Sequence[str]) -> str:

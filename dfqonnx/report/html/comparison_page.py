@@ -1,4 +1,4 @@
-"""The page of `dfqonnx compare`: one sortable table, and one chart of closeness over size."""
+"""The page of `dfqonnx compare`: one sortable table, and one chart of a column over size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dfqonnx.core.atomic_write import atomic_file, check_file_out
 from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.comparison import ComparisonTable
 from dfqonnx.report.html.chart_set import NO_CHARTS, has_matplotlib
 from dfqonnx.report.html.charts import ComparisonPoint, draw_comparison
@@ -14,6 +15,7 @@ from dfqonnx.report.html.svg import chart_settings
 from dfqonnx.report.number_format import to_percent
 
 SUFFIXES = {".html", ".htm"}
+UNITS = {"top-1": "%", "agreement": "%", "SQNR": "dB"}
 
 
 def render_comparison(table: ComparisonTable) -> str:
@@ -47,18 +49,35 @@ def write_page(table: ComparisonTable, path: Path) -> None:
 
 
 def _draw_chart(table: ComparisonTable) -> str:
-    """Draw every student's accuracy over its size; without labels its agreement."""
-    points = []
-    for number, student in enumerate(table.students, 1):
-        report = student.report
-        if report is None or report.size_ratio is None:
-            continue
-        share = report.student.top1
-        if share is None and report.agreement.best_known is not None:
-            share = to_percent(report.agreement.best_known)
-        if share is not None:
-            points.append(ComparisonPoint(str(number), report.size_ratio, share))
-    if not points or not has_matplotlib():
+    """Draw the column that says most over the size, of the float model and of every student."""
+    column = table.charted
+    if column is None or not has_matplotlib():
         return ""
+    points = [
+        ComparisonPoint(
+            label=row.label,
+            size_ratio=row.numbers["size"],
+            value=row.numbers.get(column),
+            interval=_known_interval(table, row.label, column),
+        )
+        for row in table.rows
+        if "size" in row.numbers and (row.label == "F" or column in row.numbers)
+    ]
+    if len(points) < 2:
+        return ""
+    unit = table.measures[column].unit if column in table.measures else UNITS[column]
     with chart_settings():
-        return draw_comparison(points)
+        return draw_comparison(points, unit=unit.strip())
+
+
+def _known_interval(table: ComparisonTable, label: str, column: str) -> Interval | None:
+    """Return the 95 % interval of a row's number in percent; None where none is known."""
+    if label == "F":
+        return table.teacher.top1 if column == "top-1" else None
+    report = table.students[int(label) - 1].report
+    if report is None:
+        return None
+    if column == "top-1":
+        return report.student.top1
+    share = report.agreement.best_known if column == "agreement" else None
+    return None if share is None else to_percent(share)
