@@ -12,7 +12,7 @@ import numpy as np
 from realdata.task import Figures
 from scipy.stats import spearmanr
 from tables.figures import line
-from tables.records import replace_text
+from tables.records import read_lines, replace_text
 from tables.runs import DASH
 
 from dfqonnx.evaluation.drop_estimate.regression import cross_validate, shipped_predictions
@@ -73,15 +73,7 @@ def read(path: Path) -> list[Told]:
     Raises:
         SystemExit: a line is no record.
     """
-    if not path.is_file():
-        return []
-    found = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found.append(Told(**json.loads(text)))
-        except (ValueError, TypeError) as error:
-            raise SystemExit(f"{path}:{number}: no record of a student: {error}") from None
-    return found
+    return read_lines(path, lambda line: Told(**line), "a student")
 
 
 def write(path: Path, records: Iterable[Told]) -> None:

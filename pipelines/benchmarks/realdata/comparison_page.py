@@ -9,7 +9,7 @@ from pathlib import Path
 
 from realdata.task import Figures
 from tables.figures import line
-from tables.records import replace_text
+from tables.records import read_lines, replace_text
 from tables.runs import DASH
 
 FLOAT = "float"
@@ -78,16 +78,9 @@ def read(path: Path) -> list[Record]:
     Raises:
         SystemExit: a line is no record.
     """
-    if not path.is_file():
-        return []
-    found = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            content = json.loads(text)
-            found.append(Record(**{**content, "failed": tuple(content["failed"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            raise SystemExit(f"{path}:{number}: no record of a candidate: {error}") from None
-    return found
+    return read_lines(
+        path, lambda line: Record(**{**line, "failed": tuple(line["failed"])}), "a candidate"
+    )
 
 
 def write(path: Path, records: Iterable[Record]) -> None:

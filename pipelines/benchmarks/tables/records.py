@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tables.runs import Row, Run
 
+T = TypeVar("T")
 
-def read_records(path: Path) -> list[Run]:
-    """Read records back; a file that is not there has none.
+
+def read_lines(path: Path, make: Callable[[dict[str, Any]], T], what: str) -> list[T]:
+    """Return what `make` makes of each line of JSON; a file that is not there has none.
 
     Raises:
-        SystemExit: a line is no record.
+        SystemExit: a line is no record of `what`.
     """
     if not path.is_file():
         return []
     found = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            content = json.loads(text)
-            found.append(Run(**{**content, "row": Row(**content["row"])}))
+            found.append(make(json.loads(text)))
         except (ValueError, TypeError, KeyError) as error:
-            raise SystemExit(f"{path}:{number}: no record of a run: {error}") from None
+            raise SystemExit(f"{path}:{number}: no record of {what}: {error}") from None
     return found
+
+
+def read_records(path: Path) -> list[Run]:
+    """Read the records of runs back, see `read_lines`."""
+    return read_lines(path, lambda line: Run(**{**line, "row": Row(**line["row"])}), "a run")
 
 
 def write_records(path: Path, runs: Iterable[Run]) -> list[Run]:
