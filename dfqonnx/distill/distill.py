@@ -29,7 +29,12 @@ from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import initialize
 from dfqonnx.distill.output_layer import refit_output_layer
-from dfqonnx.distill.schedule import default_steps, reduce_lr_for_8bit, training_budget
+from dfqonnx.distill.schedule import (
+    default_steps,
+    fits_weights,
+    reduce_lr_for_8bit,
+    training_budget,
+)
 from dfqonnx.distill.state import LogEntry, TrainingState
 from dfqonnx.distill.trainer import Trainer
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -100,7 +105,7 @@ def distill(
     )
     config = reduce_lr_for_8bit(config, student.plan.narrowest())
     config = dataclasses.replace(config, batch_size=sizes.training)
-    steps = choose_steps(config, student, before, values=values)
+    steps = choose_steps(config, student, before, values=values, images=pool.holds_images)
     state = TrainingState(
         total_steps=steps,
         before=before,
@@ -125,11 +130,16 @@ def distill(
 
 
 def choose_steps(
-    config: DistillationConfig, student: Student, before: Agreement, *, values: int
+    config: DistillationConfig, student: Student, before: Agreement, *, values: int, images: bool
 ) -> int:
-    """Return the recipe's number of steps, else that of the network, its bits and its agreement."""
+    """Return the recipe's number of steps, else that of the network, its bits and its agreement.
+
+    `images` tells whether the network reads any.
+    """
     if config.steps is not None:
         return config.steps
+    if not fits_weights(student.plan.narrowest(), images=images):
+        return 0
     budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)
 

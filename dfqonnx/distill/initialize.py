@@ -14,10 +14,11 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.quantization import MAX_BITS, BitWidths
+from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.batch_size import BatchSizes
 from dfqonnx.distill.image_pool import ImagePool
+from dfqonnx.distill.schedule import fits_weights
 from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.data_free import apply_data_free_init
@@ -98,11 +99,5 @@ def _has_time(context: RunContext, seconds: float) -> bool:
 def choose_dampings(
     config: DistillationConfig, bits: BitWidths, *, images: bool
 ) -> tuple[float, ...]:
-    """Return the dampings of GPTQ to try, which may be none.
-
-    Inputs that are no images are known too little to fit weights of eight bits to: what is gained
-    on structured fields is lost, many times over, on inputs of other levels.
-    """
-    if not images and min(bits.weights, bits.activations) == MAX_BITS:
-        return ()
-    return config.gptq_damping
+    """Return the dampings of GPTQ to try, which may be none; see `schedule.fits_weights`."""
+    return config.gptq_damping if fits_weights(bits, images=images) else ()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dfqonnx.config.distillation import DistillationConfig
-from dfqonnx.core.quantization import BitWidths
+from dfqonnx.core.quantization import MAX_BITS, BitWidths
 
 MIN_STEPS, MAX_STEPS = 200, 8000
 STRETCH = 1.5  # the most that the work may grow by, to come nearer to MIN_STEPS
@@ -32,6 +32,16 @@ LR_FACTOR_AT_8_BITS = 0.1  # scales are so small that little is to be moved
 def rounding_temperature(done: float) -> float:
     """Return the temperature of soft rounding (`fakequant/soft_rounding`), which falls to 0."""
     return max(0.0, 1.0 - done / HARD_ROUNDING_FROM)
+
+
+def fits_weights(bits: BitWidths, *, images: bool) -> bool:
+    """Return whether weights may be fitted to synthetic inputs at all, by GPTQ or by training.
+
+    Inputs that are no images are known too little to fit eight bits to: what is gained on
+    structured fields is lost, many times over, on inputs of other levels. Fewer bits lose more by
+    rounding than by that.
+    """
+    return images or min(bits.weights, bits.activations) < MAX_BITS
 
 
 def training_budget(

@@ -25,7 +25,8 @@ from dfqonnx.distill import batch_size as batch_size_module
 from dfqonnx.distill import initialize as initialize_module
 from dfqonnx.distill import losses as losses_module
 from dfqonnx.distill import trainer as trainer_module
-from dfqonnx.distill.distill import Distilled, distill
+from dfqonnx.distill.agreement import Agreement
+from dfqonnx.distill.distill import Distilled, choose_steps, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import choose_dampings
@@ -309,3 +310,25 @@ def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_are_no_images(
     config = DistillationConfig(gptq_damping=(0.5,))
     found = choose_dampings(config, BitWidths.parse(bits), images=images)
     assert found == ((0.5,) if fitted else ())
+
+
+@pytest.mark.parametrize(("images", "trained"), [(False, False), (True, True)])
+def test_eight_bits_are_not_trained_on_inputs_that_are_no_images(
+    tiny: Tiny, images: bool, trained: bool
+) -> None:
+    student = Student(*tiny)
+    student(torch.zeros(1, *INPUTS.shape))  # counts multiply-adds
+    eight = {
+        part: tuple(
+            dataclasses.replace(each, grid=dataclasses.replace(each.grid, bits=8))
+            for each in getattr(student.plan, part)
+        )
+        for part in ("weights", "activations")
+    }
+    student.plan = dataclasses.replace(student.plan, **eight)
+    far = Agreement(top1=0.5, kl=1.0)  # so far off that images of eight bits train
+    found = choose_steps(DistillationConfig(), student, far, values=100, images=images)
+    assert (found > 0) == trained
+    # what a recipe asks for is done
+    asked = choose_steps(DistillationConfig(steps=7), student, far, values=100, images=images)
+    assert asked == 7
