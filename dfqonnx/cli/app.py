@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dfqonnx.cli.audit import audit
+from dfqonnx.cli.commands import Command, CommandGroup
 from dfqonnx.cli.compare import compare
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard
@@ -27,15 +28,24 @@ from dfqonnx.version import __version__
 
 app = typer.Typer(
     name="dfqonnx",
-    add_completion=False,
+    cls=CommandGroup,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start here: [bold]dfqonnx run --model resnet20.onnx --bits 4[/bold]",
+    epilog="Start here: [bold]dfqonnx run resnet20.onnx --bits 4[/bold]",
 )
-MEASURES = (inspect, validate, audit, compare, report, view)
-for command in (run, *MEASURES, synth, similarity, doctor, recipes, targets):
-    app.command()(command)
+BITS = """[bold]--bits[/bold]: 8 = int8 = w8a8, weights and activations of 8 bits
+
+4 = int4 = w4a4, both of 4 bits (what `--bits` is without a word)
+
+w4 = w4a8, weights of 4 bits and activations of 8
+
+w3a6 and so on, each 2 to 8"""
+MEASURES = (validate, audit, compare, report, view)
+app.command(cls=Command, epilog=BITS)(run)
+app.command(cls=Command, epilog=BITS)(inspect)
+for command in (*MEASURES, synth, similarity, doctor, recipes, targets):
+    app.command(cls=Command)(command)
 
 
 @app.callback(invoke_without_command=True)

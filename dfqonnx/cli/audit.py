@@ -33,9 +33,9 @@ def audit(
 
     paths = [*(files or ()), *([] if model is None else [model])]
     if not paths:
-        raise UsageError("audit needs a file: dfqonnx audit FILE.onnx, or --model FILE.onnx")
+        raise UsageError("the model is missing. Give it like this: dfqonnx audit MODEL.onnx")
     for path in paths:
-        check_file(path, what="--model")
+        check_file(path, what="model")
     require_runtime()
     from dfqonnx.runtime.kernel_audit import audit_kernels
 

@@ -1,4 +1,4 @@
-"""Turns errors into one message on stderr and an exit code.
+"""Turns errors into one message on stderr and an exit code; with `--json` on stdout as well.
 
 | code | meaning |
 | --- | --- |
@@ -16,13 +16,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dfqonnx.cli.commands import advise_on_option
 from dfqonnx.errors import DfqError, UnsupportedModel
 from dfqonnx.foreign_text import json_safe, printable_lines
 
@@ -61,6 +64,10 @@ def _print_error(code: int, message: str, *, as_json: bool, **details: Any) -> i
     message = printable_lines(message)
     content = {"error": {"exit_code": code, "message": message, **details}}
     text = json_safe(json.dumps(content)) if as_json else f"Error: {message}"
+    if as_json:
+        with suppress(OSError):  # nobody reads the pipe any more
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
     return code
 
@@ -83,7 +90,8 @@ def _usage_or_bug(error: Exception, *, as_json: bool) -> int:
     if callable(format_message):
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "dfqonnx"
-        message = str(format_message()).rstrip(".")
+        message = _say_plainly(str(format_message()).rstrip("."))
+        message += advise_on_option(str(getattr(error, "option_name", "")))
         return _print_error(
             USAGE, f"{message}. See '{path} --help'.", as_json=as_json, kind="UsageError"
         )
@@ -95,3 +103,13 @@ def _usage_or_bug(error: Exception, *, as_json: bool) -> int:
         "please report it together with the command."
     )
     return _print_error(BUG, message, as_json=as_json, kind="Bug", traceback=name)
+
+
+def _say_plainly(message: str) -> str:
+    """Return a message of the parser without the words of the library that it checks values by."""
+    message = message.replace(": Value error, ", ": ")
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "yes or no"}
+    found = re.search(r"Input should be (?:a|an) valid (\w+)", message)
+    if found is not None:
+        message = message[: found.start()] + f"expected {kinds.get(found[1], found[1])}"
+    return message.replace("Invalid value for ", "")

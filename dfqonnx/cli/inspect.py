@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: o.Model,
+    file: o.ModelFile = None,
+    model: o.Model = None,
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
@@ -31,6 +32,7 @@ def inspect(
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
     from dfqonnx.targets.profile import TARGETS
 
+    path = o.choose_model(file, model, "inspect MODEL.onnx")
     quant = QuantizationConfig(
         BitWidths.parse(bits), first_last_bits=strict_ends, weight_storage=weight_storage
     )
@@ -39,12 +41,12 @@ def inspect(
     given = read_inputs(inputs or ())
     from dfqonnx.workflows.preflight import check_file
 
-    check_file(model, what="--model")
+    check_file(path, what="model")
     from dfqonnx.workflows.inspect import inspect
 
     return show_inspection(
         inspect(
-            model,
+            path,
             quant,
             fed,
             image_size=read_image_size(image_size),

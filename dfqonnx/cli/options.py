@@ -7,11 +7,29 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET as DEFAULT_TARGET
 
-Model = Annotated[Path, typer.Option("--model", "-m", help="The float ONNX file.")]
+FED = "What the model reads"
+WORK = "How it is quantized"
+MEASURED = "What is measured, and what must hold"
+SHOWN = "What is shown and written"
+ModelFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="MODEL", help="The float ONNX file.", show_default=False),
+]
+Model = Annotated[
+    Path | None, typer.Option("--model", "-m", metavar="MODEL", help="Another way to give MODEL.")
+]
 BitsText = Annotated[
-    str, typer.Option("--bits", "-b", help="One width for weights and activations (4), or w4a8.")
+    str,
+    typer.Option(
+        "--bits",
+        "-b",
+        metavar="WIDTHS",
+        help="Bits of weights and activations, 2 to 8 each: 8 or int8 (w8a8), 4 or int4 (w4a4), "
+        "w4 (w4a8: narrow weights, activations at 8), w4a8, w3a6 ...",
+    ),
 ]
 Preprocess = Annotated[
     str | None,
@@ -20,6 +38,7 @@ Preprocess = Annotated[
         help="How pixels become the model's input: imagenet, cifar10, cifar100, zero-one, "
         "minus-one-one, raw, or a YAML file with scale, mean, std, layout, channels. "
         "Without it the format is guessed, and the guess is printed.",
+        rich_help_panel=FED,
     ),
 ]
 EvalData = Annotated[
@@ -29,6 +48,7 @@ EvalData = Annotated[
         help="What to measure on, never to train on. Classes: an npz with x (uint8, NHWC) and y, "
         "or a folder or tar with labels.csv. Boxes: COCO json or YOLO txt. Masks: images/ and "
         "masks/. Text lines: a csv with file, text. No images: npz or npy with x, or wav.",
+        rich_help_panel=MEASURED,
     ),
 ]
 RealImages = Annotated[
@@ -37,6 +57,7 @@ RealImages = Annotated[
         "--images",
         help="A few dozen real images without labels (folder or npz with x): they make the "
         "estimated drop more precise, and are never trained on.",
+        rich_help_panel=MEASURED,
     ),
 ]
 Metric = Annotated[
@@ -46,6 +67,7 @@ Metric = Annotated[
         metavar="FILE.py:FUNCTION",
         help="A measure of your own: a function of (outputs, labels) that returns a dict of named "
         "numbers. It is called for both models, and gates may hold its names.",
+        rich_help_panel=MEASURED,
     ),
 ]
 Head = Annotated[
@@ -55,6 +77,7 @@ Head = Annotated[
         metavar="NAME",
         help="How a detector's outputs become boxes (yolov5, yolov8, yolox, ssd, fastestdet, ...), "
         "or ctc for text; found by the outputs' shapes where it is not given.",
+        rich_help_panel=MEASURED,
     ),
 ]
 FitText = Annotated[
@@ -64,6 +87,7 @@ FitText = Annotated[
         metavar="HOW",
         help="How evaluation images of another size are brought to the model's: crop, stretch, "
         "letterbox or pad. By default what is usual for the task or the detector's head.",
+        rich_help_panel=MEASURED,
     ),
 ]
 PixelRangeText = Annotated[
@@ -73,10 +97,14 @@ PixelRangeText = Annotated[
         metavar="LOW:HIGH",
         help="The values of black and white in output pictures, such as 0:255, for PSNR and SSIM; "
         "found by their values where it is not given.",
+        rich_help_panel=MEASURED,
     ),
 ]
 Recipe = Annotated[
-    str, typer.Option(help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.")
+    str,
+    typer.Option(
+        help="A shipped recipe ([bold]dfqonnx recipes[/bold]) or a YAML file.", rich_help_panel=WORK
+    ),
 ]
 Scale = Annotated[
     str | None,
@@ -84,6 +112,7 @@ Scale = Annotated[
         "--scale",
         help="The scale of a recipe: quick (the default where the recipe has it), paper, or "
         "another that the recipe names.",
+        rich_help_panel=WORK,
     ),
 ]
 Gates = Annotated[
@@ -95,6 +124,7 @@ Gates = Annotated[
         "'sqnr>=20', 'map50.drop<=0.01', 'fidelity_miou>=0.95', 'size<=0.2x', 'speedup>=1.8x', "
         "'float_nodes==0', 'top1>=91'; may be given several times. The command ends with 1 if a "
         "gate fails, and still writes every file.",
+        rich_help_panel=MEASURED,
     ),
 ]
 Strict = Annotated[
@@ -104,17 +134,23 @@ Strict = Annotated[
         help="End with 1 unless the verdict is a pass: an inconclusive gate, a larger or slower "
         "file fail as well, and where no gate is about accuracy a usual one is added (drop<=1, "
         "without labels estimated_drop<=2, without classes sqnr>=20).",
+        rich_help_panel=MEASURED,
     ),
 ]
 StrictEnds = Annotated[
     int | None,
-    typer.Option("--strict-ends", help="Weight bits of the first and last layer, such as 8."),
+    typer.Option(
+        "--strict-ends",
+        help="Weight bits of the first and last layer, such as 8.",
+        rich_help_panel=WORK,
+    ),
 ]
 WeightStorage = Annotated[
     Literal["auto", "int8"],
     typer.Option(
         help="auto packs weights of 4 bits and fewer as INT4; int8 keeps INT8 containers, "
-        "which older ONNX Runtimes load too."
+        "which older ONNX Runtimes load too.",
+        rich_help_panel=WORK,
     ),
 ]
 ImageSize = Annotated[
@@ -124,6 +160,7 @@ ImageSize = Annotated[
         metavar="HxW",
         help="Height and width of the images, for a model that leaves them open: 240x320, or one "
         "number for both. The exported file leaves them open as well.",
+        rich_help_panel=FED,
     ),
 ]
 Inputs = Annotated[
@@ -134,16 +171,120 @@ Inputs = Annotated[
         help="The value of an input that is no image: a number, a list such as [320,320], or the "
         "path of an .npy file; may be given several times. Everything is made and measured with "
         "it; a file made with it remembers it.",
+        rich_help_panel=FED,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random number.", rich_help_panel=WORK)]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="Where images and training run."),
+    typer.Option("--device", help="Where images and training run.", rich_help_panel=WORK),
 ]
 Target = Annotated[
     str,
-    typer.Option(help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them."),
+    typer.Option(
+        help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them.",
+        rich_help_panel=WORK,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result (or the error) as JSON.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only warnings and errors.", rich_help_panel=SHOWN),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result (or the error) as JSON.", rich_help_panel=SHOWN),
+]
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Time limit for the whole run, labeled images aside: 30s, 10m, 1h.",
+        rich_help_panel=WORK,
+    ),
+]
+RunOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Output folder; by default <model>-<bits> in this folder.",
+        rich_help_panel=SHOWN,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check everything, show what would be done, and stop.",
+        rich_help_panel=SHOWN,
+    ),
+]
+FloatFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="FLOAT", help="The float ONNX file.", show_default=False),
+]
+QuantizedFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="QUANTIZED", help="The quantized ONNX file.", show_default=False),
+]
+Teacher = Annotated[
+    Path | None,
+    typer.Option("--teacher", "-t", metavar="FLOAT", help="Another way to give FLOAT."),
+]
+Student = Annotated[
+    Path | None,
+    typer.Option("--student", "-s", metavar="QUANTIZED", help="Another way to give QUANTIZED."),
+]
+ReportOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Also write the reports to this folder, with junit.xml where gates are given.",
+        rich_help_panel=SHOWN,
+    ),
+]
+
+
+def choose_file(
+    given: Path | None, named: Path | None, *, what: str, flag: str, command: str
+) -> Path:
+    """Return the file that a command was given, by its place or with the option `flag`.
+
+    Raises:
+        UsageError: none is given, or two that differ.
+    """
+    if given is not None and named is not None and given.absolute() != named.absolute():
+        raise UsageError(f"{what} is given twice: {given} and {flag} {named}; give it once")
+    found = given if given is not None else named
+    if found is None:
+        raise UsageError(f"{what} is missing. Give it like this: dfqonnx {command} (or as {flag})")
+    return found
+
+
+def choose_model(given: Path | None, named: Path | None, command: str) -> Path:
+    """Return the float model that `command` was given, by its place or with `--model`.
+
+    Raises:
+        UsageError: none is given, or two that differ.
+    """
+    return choose_file(given, named, what="the model", flag="--model", command=command)
+
+
+def choose_pair(
+    first: Path | None, second: Path | None, teacher: Path | None, student: Path | None
+) -> tuple[Path, Path]:
+    """Return the float and the quantized file, each by its place or with its option.
+
+    Raises:
+        UsageError: one is missing, or given twice and differs.
+    """
+    if teacher is not None and second is None:  # the only place left is the second one's
+        first, second = None, first
+    command = "validate FLOAT.onnx QUANTIZED.onnx"
+    return (
+        choose_file(first, teacher, what="FLOAT", flag="--teacher", command=command),
+        choose_file(second, student, what="QUANTIZED", flag="--student", command=command),
+    )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.report import report_to_ci, show_report
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: o.Model,
+    file: o.ModelFile = None,
+    model: o.Model = None,
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
@@ -31,16 +30,8 @@ def run(
     pixel_range: o.PixelRangeText = None,
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help="Time limit for the whole run, labeled images aside: 30s, 10m, 1h."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Output folder; by default <model>-<bits> in this folder."
-        ),
-    ] = None,
+    budget: o.Budget = None,
+    out: o.RunOut = None,
     strict_ends: o.StrictEnds = None,
     weight_storage: o.WeightStorage = "auto",
     seed: o.Seed = 0,
@@ -48,9 +39,7 @@ def run(
     target: o.Target = o.DEFAULT_TARGET,
     gate: o.Gates = None,
     strict: o.Strict = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show what would be done, and stop.")
-    ] = False,
+    dry_run: o.DryRun = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
@@ -58,8 +47,9 @@ def run(
     from dfqonnx.config.measuring import read_measuring
     from dfqonnx.config.request import run_request
 
+    path = o.choose_model(file, model, "run MODEL.onnx --bits 4")
     spec = run_request(
-        model, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
+        path, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
@@ -70,6 +60,10 @@ def run(
     check_paths(spec)  # before torch is imported: a wrong path is an error at once
     if dry_run:
         return _run_dry(spec, quiet=quiet, as_json=as_json)
+    return _run(spec, quiet=quiet, as_json=as_json)
+
+
+def _run(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.workflows.run import run as run_workflow
 
     with display(quiet=quiet, as_json=as_json) as progress:

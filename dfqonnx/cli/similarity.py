@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
 
 def similarity(
-    model: o.Model,
+    file: o.ModelFile = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="IMAGES", help="A folder of images, or an npz.", show_default=False),
+    ] = None,
+    model: o.Model = None,
     images: Annotated[
-        Path, typer.Option("--images", help="A folder of images, or an npz with x (uint8, NHWC).")
-    ],
+        Path | None,
+        typer.Option("--images", metavar="IMAGES", help="Another way to give IMAGES."),
+    ] = None,
     preprocess: o.Preprocess = None,
     references: Annotated[
         bool,
@@ -38,9 +44,10 @@ def similarity(
     from dfqonnx.config.commands import SimilarityConfig
     from dfqonnx.config.preprocess import read_preprocess
 
+    example = "similarity MODEL.onnx IMAGES"
     spec = SimilarityConfig(
-        model=model,
-        images=images,
+        model=o.choose_model(file, model, example),
+        images=o.choose_file(folder, images, what="IMAGES", flag="--images", command=example),
         preprocess=None if preprocess is None else read_preprocess(preprocess),
         references=references,
         seed=seed,

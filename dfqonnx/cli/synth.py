@@ -23,16 +23,18 @@ Layout = Annotated[
 
 
 def synth(
-    model: o.Model,
+    file: o.ModelFile = None,
+    model: o.Model = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             "-o",
             help="NAME.npz (x uint8 NHWC, y the network's classes), NAME.npy (one float32 array, "
-            "for the calibration of other toolchains), or a folder for PNG files.",
+            "for the calibration of other toolchains), or a folder for PNG files; by default "
+            "<model>-images.npz in this folder.",
         ),
-    ],
+    ] = None,
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
     count: Annotated[
@@ -57,15 +59,17 @@ def synth(
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.recipe import read_recipe
 
+    path = o.choose_model(file, model, "synth MODEL.onnx --out images.npz")
+    images = Path(f"{path.stem}-images.npz") if out is None else out
     spec = SynthConfig(
-        model=model, out=out, recipe=read_recipe(recipe, scale=scale), count=count, layout=layout,
+        model=path, out=images, recipe=read_recipe(recipe, scale=scale), count=count, layout=layout,
         preprocess=None if preprocess is None else read_preprocess(preprocess),
         preprocessed=preprocessed, inputs=read_inputs(inputs or ()), seed=seed, device=device,
     )  # fmt: skip
     from dfqonnx.data.write_images import check_images_out
     from dfqonnx.workflows.preflight import check_file
 
-    check_file(model, what="--model")  # before torch is imported
+    check_file(spec.model, what="model")  # before torch is imported
     check_images_out(spec)
     from dfqonnx.workflows.synth import synthesize_to_files
 
@@ -107,9 +111,7 @@ def _show(found: SynthesizedFiles, spec: SynthConfig) -> None:
     if spec.kind == "npy":
         print_text(f"Next: use numpy.load({str(spec.out)!r}) as calibration data.")
     elif found.divergence is not None:
-        print_text(
-            f"Next: look at the sheet, then dfqonnx similarity --model {model} --images {out}"
-        )
+        print_text(f"Next: look at the sheet, then dfqonnx similarity {model} --images {out}")
     else:
         recipe = spec.recipe.name
-        print_text(f"Next: look at the sheet, then dfqonnx run --model {model} --recipe {recipe}")
+        print_text(f"Next: look at the sheet, then dfqonnx run {model} --recipe {recipe}")

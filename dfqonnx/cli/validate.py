@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from dfqonnx.cli import options as o
 from dfqonnx.cli.report import report_to_ci, show_report
 from dfqonnx.cli.show import display
 
 
 def validate(
-    teacher: Annotated[Path, typer.Option("--teacher", "-t", help="The float ONNX file.")],
-    student: Annotated[Path, typer.Option("--student", "-s", help="The quantized ONNX file.")],
+    first: o.FloatFile = None,
+    second: o.QuantizedFile = None,
+    teacher: o.Teacher = None,
+    student: o.Student = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
     metric: o.Metric = None,
@@ -24,14 +21,7 @@ def validate(
     preprocess: o.Preprocess = None,
     image_size: o.ImageSize = None,
     inputs: o.Inputs = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Also write the reports to this folder, with junit.xml where gates are given.",
-        ),
-    ] = None,
+    out: o.ReportOut = None,
     seed: o.Seed = 0,
     gate: o.Gates = None,
     strict: o.Strict = False,
@@ -43,10 +33,11 @@ def validate(
     from dfqonnx.config.request import validate_request
     from dfqonnx.workflows.preflight import check_validation
 
+    float_file, quantized_file = o.choose_pair(first, second, teacher, student)
     spec = validate_request(
-        teacher, student, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
-        inputs=inputs or (), images=images, gates=gate or (), strict=strict, out=out, seed=seed,
-        measuring=read_measuring(metric, head, fit, pixel_range),
+        float_file, quantized_file, preprocess=preprocess, image_size=image_size,
+        eval_data=eval_data, inputs=inputs or (), images=images, gates=gate or (), strict=strict,
+        out=out, seed=seed, measuring=read_measuring(metric, head, fit, pixel_range),
     )  # fmt: skip
     check_validation(spec)
     from dfqonnx.workflows.validate import validate

@@ -45,20 +45,41 @@ class BitWidths:
         for what, bits in (("weight", self.weights), ("activation", self.activations)):
             if not MIN_BITS <= bits <= MAX_BITS:
                 raise UsageError(
-                    f"--bits: {what} width {bits} is not supported; "
-                    f"choose {MIN_BITS} to {MAX_BITS}, for example --bits 4 or --bits w4a8"
+                    f"--bits: {what} width {bits} is not supported; choose {MIN_BITS} to"
+                    f" {MAX_BITS}, for example --bits 4 or --bits w4a8 (weights 4, activations 8)"
                 )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `8`, `4`, `w4a8`; another form, or a width outside 2..8, is a UsageError."""
-        match = re.fullmatch(r"(\d+)|w(\d+)a(\d+)", text.strip().lower())
-        if match is None:
-            raise UsageError(
-                f"--bits: cannot read {text!r}; write one width (4) or both (w4a8), each 2 to 8"
-            )
-        both, weights, activations = match.groups()
-        return cls(int(both or weights), int(both or activations))
+        """Read the widths in a text, as this project or another tool writes them.
+
+        | text | weights | activations |
+        | --- | --- | --- |
+        | `8`, `int8`, `w8a8` | 8 | 8 |
+        | `4`, `int4`, `w4a4` | 4 | 4 |
+        | `w4` | 4 | 8 |
+        | `w4a8`, `a8w4`, `W4-A8`, `int4/int8`, `4x8` | 4 | 8 |
+
+        Raises:
+            UsageError: another form, or a width outside 2..8.
+        """
+        plain = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", text.strip().lower())
+        integer = r"(?:q?u?int|[iu])?"
+        for form in (
+            rf"{integer}(?P<both>\d+)(?:bits?)?",
+            r"w(?P<w>\d+)(?:a(?P<a>\d+))?",
+            r"a(?P<a>\d+)w(?P<w>\d+)",
+            rf"{integer}(?P<w>\d+)[x/,:]{integer}(?P<a>\d+)",
+        ):
+            match = re.fullmatch(form, plain)
+            if match is not None:
+                widths = match.groupdict()
+                weights = widths.get("both") or widths.get("w")
+                activations = widths.get("both") or widths.get("a") or MAX_BITS
+                if len(f"{weights}{activations}") <= 4:
+                    return cls(int(weights or 0), int(activations))
+        known = "write 8, 4, w4a8 (weights 4, activations 8), int8 or int4; each width is 2 to 8"
+        raise UsageError(f"--bits: cannot read {text!r}; {known}")
 
     @property
     def label(self) -> str:

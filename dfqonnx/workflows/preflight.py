@@ -26,7 +26,7 @@ def check_paths(config: RunConfig) -> None:
         UsageError: a path is wrong.
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
-    check_file(config.model, what="--model")
+    check_file(config.model, what="model")
     check_eval_data(config.eval_data)
     check_images(config.images)
     _check_written_name(config)

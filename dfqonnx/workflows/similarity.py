@@ -71,7 +71,7 @@ def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = 
         UnsupportedModel: dfqonnx cannot read the model, or it has no BatchNormalization.
         EnvironmentProblem: the device is missing.
     """
-    check_file(config.model, what="--model")
+    check_file(config.model, what="model")
     check_images(config.images)
     verify_data(None, config.images)
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())

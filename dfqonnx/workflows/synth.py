@@ -64,7 +64,7 @@ def synthesize_to_files(
         EnvironmentProblem: the device is missing, or the disk fails.
     """
     started = time.perf_counter()
-    check_file(config.model, what="--model")
+    check_file(config.model, what="model")
     check_images_out(config)
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     model, program = open_program(config.model, recipe=config.recipe, given=config.inputs)

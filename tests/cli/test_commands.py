@@ -130,4 +130,4 @@ def test_the_module_runs_as_the_command(root: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "Error: --model none.onnx: no such file\n"
+    assert done.stderr == "Error: model none.onnx: no such file\n"
