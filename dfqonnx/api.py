@@ -27,6 +27,7 @@ def quantize(
     head: str | None = None,
     fit: str | None = None,
     pixel_range: str | None = None,
+    classes: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     scale: str | None = None,
     gates: Gates = (),
@@ -54,6 +55,7 @@ def quantize(
         head: how a detector's outputs become boxes, or "ctc"; None finds one by shape.
         fit: how images are brought to the model's size: "crop", "stretch", "letterbox", "pad".
         pixel_range: of output pictures, such as "0:255"; None finds a usual one.
+        classes: a file with the names of the model's classes, in order.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
         scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
@@ -73,6 +75,7 @@ def quantize(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
-        device=device, target=target, measuring=read_measuring(metric, head, fit, pixel_range),
+        device=device, target=target,
+        measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

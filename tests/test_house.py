@@ -51,8 +51,17 @@ FENCES = {  # third party -> the only rooms that may import it
     "netron": {"viewer"},
     "pycocotools": {"evaluation"},
     "rapidfuzz": {"evaluation"},
+    "pyarrow": {"data"},
 }
-LATE = {"onnxruntime", "scipy", "PIL", "jinja2", "matplotlib", "netron"}  # missing, or slow to load
+LATE = {
+    "onnxruntime",
+    "scipy",
+    "PIL",
+    "jinja2",
+    "matplotlib",
+    "netron",
+    "pyarrow",
+}  # missing, or slow to load
 SMALL = {  # under 25 lines, and why
     "version.py": "a leaf that every room may import",
     "__main__.py": "python -m dfqonnx",

@@ -27,6 +27,7 @@ def compare(
         ),
     ] = None,
     eval_data: o.EvalData = None,
+    classes: o.Classes = None,
     preprocess: o.Preprocess = None,
     out: Annotated[
         Path | None,
@@ -48,6 +49,7 @@ def compare(
         teacher=teacher,
         preprocess=None if preprocess is None else read_preprocess(preprocess),
         eval_data=eval_data,
+        classes=classes,
         seed=seed,
         threads=threads,
     )

@@ -45,9 +45,10 @@ EvalData = Annotated[
     Path | None,
     typer.Option(
         "--eval-data",
-        help="What to measure on, never to train on. Classes: an npz with x (uint8, NHWC) and y, "
-        "or a folder or tar with labels.csv. Boxes: COCO json or YOLO txt. Masks: images/ and "
-        "masks/. Text lines: a csv with file, text. No images: npz or npy with x, or wav.",
+        metavar="DATA",
+        help="What to measure on, never to train on. Classes: a folder for each class, labels.csv, "
+        "an npz or npy (images and labels), or parquet. Boxes: COCO json or YOLO txt. Masks: "
+        "images/ and masks/. Text lines: a csv with file, text. No images: npz, npy or wav.",
         rich_help_panel=MEASURED,
     ),
 ]
@@ -55,8 +56,19 @@ RealImages = Annotated[
     Path | None,
     typer.Option(
         "--images",
-        help="A few dozen real images without labels (folder or npz with x): they make the "
+        help="A few dozen real images without labels (folder, npz or npy): they make the "
         "estimated drop more precise, and are never trained on.",
+        rich_help_panel=MEASURED,
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="The names of the model's classes in order, one a line or JSON, where labels or "
+        "folders are names; without it those in the model's metadata, else the labels' own, "
+        "sorted, if there are as many as classes.",
         rich_help_panel=MEASURED,
     ),
 ]

@@ -24,6 +24,7 @@ def run(
     inputs: o.Inputs = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
+    classes: o.Classes = None,
     metric: o.Metric = None,
     head: o.Head = None,
     fit: o.FitText = None,
@@ -53,7 +54,7 @@ def run(
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
-        measuring=read_measuring(metric, head, fit, pixel_range),
+        measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.workflows.preflight import check_paths
 

@@ -14,6 +14,7 @@ def validate(
     student: o.Student = None,
     eval_data: o.EvalData = None,
     images: o.RealImages = None,
+    classes: o.Classes = None,
     metric: o.Metric = None,
     head: o.Head = None,
     fit: o.FitText = None,
@@ -37,7 +38,8 @@ def validate(
     spec = validate_request(
         float_file, quantized_file, preprocess=preprocess, image_size=image_size,
         eval_data=eval_data, inputs=inputs or (), images=images, gates=gate or (), strict=strict,
-        out=out, seed=seed, measuring=read_measuring(metric, head, fit, pixel_range),
+        out=out, seed=seed,
+        measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     check_validation(spec)
     from dfqonnx.workflows.validate import validate

@@ -87,6 +87,7 @@ class CompareConfig:
     teacher: Path | None = None  # None takes the one that all the folders' reports name
     preprocess: Preprocessing | None = None  # None asks the files' metadata
     eval_data: Path | None = None  # labeled: npz, folder or tar; None takes procedural ones
+    classes: Path | None = None  # a file with the names of the model's classes, in order
     seed: int = 0  # of procedural images
     threads: int = 1  # of the runtime while timing
 

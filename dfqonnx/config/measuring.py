@@ -1,9 +1,10 @@
-"""What a person asks of the measures: a function, a head, how images fit, a pixel range."""
+"""What a person asks of the measures: a function, a head, how images fit, names of classes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from dfqonnx.errors import UsageError, did_you_mean
@@ -22,12 +23,14 @@ class MeasuringConfig:
         head: the decoder of a detector's outputs, or `ctc`.
         fit: how evaluation images are brought to the model's size.
         pixel_range: of output pictures.
+        classes: a file with the names of the model's classes, in order.
     """
 
     metric: str | None = None
     head: str | None = None
     fit: Fit | None = None
     pixel_range: PixelRange | None = None
+    classes: Path | None = None
 
     @property
     def pixel_range_text(self) -> str | None:
@@ -36,7 +39,12 @@ class MeasuringConfig:
 
 
 def read_measuring(
-    metric: str | None, head: str | None, fit: str | None, pixel_range: str | None
+    metric: str | None,
+    head: str | None,
+    fit: str | None,
+    pixel_range: str | None,
+    *,
+    classes: str | Path | None = None,
 ) -> MeasuringConfig:
     """Return the configuration from the texts that a person writes.
 
@@ -48,6 +56,7 @@ def read_measuring(
         head=head,
         fit=None if fit is None else _read_fit(fit),
         pixel_range=None if pixel_range is None else parse_pixel_range(pixel_range),
+        classes=None if classes is None else Path(classes),
     )
 
 

@@ -126,6 +126,7 @@ def command_of(config: RunConfig) -> str:
         ("--head", config.measuring.head),
         ("--fit", config.measuring.fit),
         ("--pixel-range", config.measuring.pixel_range_text),
+        ("--classes", config.measuring.classes),
     ):
         words += [] if value is None else [flag, str(value)]
     if config.quant.weight_storage != "auto":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, Self
@@ -18,6 +20,13 @@ from dfqonnx.errors import UsageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 LABELS = "labels.csv"
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_path", "path", "img", "name", "id")
+LABEL_COLUMNS = (
+    "label", "class", "target", "category", "class_name", "label_name", "class_id", "label_id", "y",
+)  # fmt: skip
+PARTS = {"train", "training", "val", "valid", "validation", "test"}  # no names of classes
+MAX_HEADING = 2**16
+_KINDS = f"; it may hold {', '.join(SUFFIXES)}"
 MAX_LABEL = 2**31 - 1
 MAX_TABLE_BYTES = 2**28
 _MARGIN = 224 / 256  # the middle that is kept of an image scaled by its shorter side
@@ -71,34 +80,34 @@ class FolderImages:
 
 @dataclass(frozen=True)
 class TarImages:
-    """Image files in a tar; it is read once, compressed bytes stay in memory."""
+    """Image files in a tar or in parquet; it is read once, compressed bytes stay in memory."""
 
     path: Path
     names: tuple[str, ...]
     contents: tuple[bytes, ...]
     size: tuple[int, int, int]
+    flag: str = "--eval-data"
 
     @classmethod
-    def open(cls, path: Path, size: tuple[int, int, int]) -> tuple[Self, NDArray[np.int64]]:
-        """Read the tar at `path`.
+    def open(cls, path: Path, size: tuple[int, int, int]) -> tuple[Self, tuple[str, ...]]:
+        """Read the tar at `path`; return the labels beside, as they are written.
 
         Raises:
-            UsageError: unreadable, or without a labels.csv that fits.
+            UsageError: unreadable, or without labels.
         """
         files = read_tar(path, flag="--eval-data")
         table = next((n for n in sorted(files, key=len) if Path(n).name == LABELS), None)
         if table is None:
-            raise UsageError(
-                f"--eval-data {path}: no {LABELS} in it; add one with the columns file, label"
-            )
+            rows = list_class_folders(sorted(files), where=f"--eval-data {path}")
+            contents = tuple(files[name] for name, _ in rows)
+            return cls(path, tuple(n for n, _ in rows), contents, size), _labels_of(rows)
         root = str(Path(table).parent)
         rows = parse_labels(files[table], f"{path}: {LABELS}")
         names = tuple(n if root == "." else f"{root}/{n}" for n, _ in rows)
         missing = next((n for n in names if n not in files), None)
         if missing is not None:
             raise UsageError(f"--eval-data {path}: {LABELS} names {missing!r}, which is not in it")
-        labels = np.array([label for _, label in rows], np.int64)
-        return cls(path, names, tuple(files[n] for n in names), size), labels
+        return cls(path, names, tuple(files[n] for n in names), size), _labels_of(rows)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop`."""
@@ -115,17 +124,17 @@ class TarImages:
             open_image(content, name=self._where(name), mode="RGB")
 
     def _where(self, name: str) -> str:
-        return f"--eval-data {self.path}: image {name!r}"
+        return f"{self.flag} {self.path}: image {name!r}"
 
 
-def read_labels(folder: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return file names and labels of a folder: labels.csv, else sub-folders 0 .. K-1.
+def read_labels(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return file names and labels of a folder: labels.csv, else a sub-folder for each class.
 
     Raises:
         UsageError: neither is there, or a row or name cannot be read.
     """
-    table = folder / LABELS
-    if table.is_file():
+    table = find_table(folder)
+    if table is not None:
         rows = parse_labels(_read_table(table), str(table))
         outside = next((name for name, _ in rows if not _is_inside(name)), None)
         if outside is not None:
@@ -135,20 +144,44 @@ def read_labels(folder: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
             raise UsageError(f"--eval-data {table}: names {missing!r}, which is not in {folder}")
     else:
         rows = _class_folders(folder)
-    return tuple(n for n, _ in rows), np.array([label for _, label in rows], np.int64)
+    return tuple(n for n, _ in rows), _labels_of(rows)
 
 
-def parse_labels(data: bytes, where: str) -> list[tuple[str, int]]:
-    """Return (file, label) rows of a labels.csv.
+def find_table(folder: Path) -> Path | None:
+    """Return the table of labels in a folder: labels.csv, or the only csv with such columns."""
+    if (folder / LABELS).is_file():
+        return folder / LABELS
+    tables = sorted(folder.glob("*.csv"))
+    if len(tables) != 1:
+        return None
+    first = _read_table(tables[0])[:MAX_HEADING].decode("utf-8-sig", errors="replace")
+    heading = next(iter(csv.reader(io.StringIO(first.partition("\n")[0]))), [])
+    return None if _find_columns(heading) is None else tables[0]
+
+
+def parse_labels(data: bytes, where: str) -> list[tuple[str, str]]:
+    """Return (file, label) rows of a table, the labels as they are written.
 
     Raises:
-        UsageError: a column is missing or a label is not an integer.
+        UsageError: a column is missing, or a label is no number that a class can have.
     """
     with parsing(f"--eval-data {where}", "table of the columns file, label"):
         return _parse_rows(data.decode("utf-8-sig", errors="replace"), where)
 
 
-def _parse_rows(text: str, where: str) -> list[tuple[str, int]]:
+def _labels_of(rows: list[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(label for _, label in rows)
+
+
+def _find_columns(heading: Sequence[str]) -> tuple[str, str] | None:
+    """Return the names of the columns of files and labels; None where one is missing."""
+    known = {column.strip().lower(): column for column in reversed(heading)}
+    file = next((known[name] for name in FILE_COLUMNS if name in known), None)
+    label = next((known[name] for name in LABEL_COLUMNS if name in known), None)
+    return None if file is None or label is None else (file, label)
+
+
+def _parse_rows(text: str, where: str) -> list[tuple[str, str]]:
     if "\r" in text and "\n" not in text:
         raise UsageError(
             f"--eval-data {where}: its lines end in carriage returns alone; save it with the line"
@@ -156,21 +189,28 @@ def _parse_rows(text: str, where: str) -> list[tuple[str, int]]:
         )
     reader = csv.DictReader(io.StringIO(text))
     columns = reader.fieldnames or ()
-    if "file" not in columns or "label" not in columns:
+    chosen = _find_columns(columns)
+    if chosen is None:
         raise UsageError(
             f"--eval-data {where}: its columns are {', '.join(columns) or 'none'}; expected file"
             " and label"
         )
     rows = []
     for row in reader:
-        label = str(row["label"]).strip()
-        value = int(label) if label.lstrip("+-").isdecimal() and len(label) < 20 else MAX_LABEL + 1
-        if abs(value) > MAX_LABEL:
-            raise UsageError(
-                f"--eval-data {where}, line {reader.line_num}: label {row['label']!r} is not an"
-                " integer that a class can have"
-            )
-        rows.append((str(row["file"]), value))
+        label = str(row[chosen[1]] or "").strip()
+        if not label:
+            raise UsageError(f"--eval-data {where}, line {reader.line_num}: its label is empty")
+        is_number = re.fullmatch(r"[-+]?\d+(\.0*)?", label) is not None
+        if is_number:
+            whole = label.partition(".")[0]
+            value = int(whole) if len(whole) < 20 else MAX_LABEL + 1
+            if abs(value) > MAX_LABEL or value < 0:
+                raise UsageError(
+                    f"--eval-data {where}, line {reader.line_num}: label {label!r} is out of range"
+                    " for a class"
+                )
+            label = str(value)
+        rows.append((str(row[chosen[0]]), label))
     return rows
 
 
@@ -187,21 +227,62 @@ def _is_inside(name: str) -> bool:
     return not (path.is_absolute() or ".." in path.parts or "\0" in name)
 
 
-def _class_folders(folder: Path) -> list[tuple[str, int]]:
-    classes = [d for d in folder.iterdir() if d.is_dir() and not d.name.startswith(".")]
-    odd = [d.name for d in classes if not d.name.isdecimal()]
-    if not classes or odd:
-        found = f"sub-folder {sorted(odd)[0]!r}" if odd else "no sub-folders"
-        raise UsageError(
-            f"--eval-data {folder}: no {LABELS}, and {found}; give a {LABELS} with the columns"
-            " file, label, or sub-folders named by class number, 0 to K-1"
-        )
-    return [
-        (f"{d.name}/{file.name}", int(d.name))
-        for d in sorted(classes, key=lambda d: int(d.name))
-        for file in sorted(d.iterdir())
+def _class_folders(folder: Path) -> list[tuple[str, str]]:
+    names = [
+        f"{sub.name}/{file.relative_to(sub).as_posix()}"
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and not sub.name.startswith(".")
+        for file in sorted(sub.rglob("*"))
         if file.suffix.lower() in SUFFIXES and file.is_file()
     ]
+    if not names:
+        loose = any(p.suffix.lower() in SUFFIXES for p in folder.iterdir() if p.is_file())
+        names = [p.name for p in folder.iterdir() if p.is_file()] if loose else []
+    return list_class_folders(names, where=f"--eval-data {folder}")
+
+
+def list_class_folders(names: Sequence[str], *, where: str) -> list[tuple[str, str]]:
+    """Return (file, class) for images in a folder for each class, by the folders' names.
+
+    Raises:
+        UsageError: there is no image, none is in a sub-folder, or the folders are parts of a set.
+    """
+    images = [n for n in names if PurePosixPath(n).suffix.lower() in SUFFIXES]
+    if not images:
+        raise UsageError(f"{where}: it holds no images{_KINDS}")
+    common = _find_root(images)
+    rows = [(n, n[len(common) :].partition("/")[0]) for n in images if "/" in n[len(common) :]]
+    if not rows:
+        raise UsageError(
+            f"{where}: {len(images):,} images without labels: give them as --images, to measure"
+            " without labels, or as --calibrate-with, to work with them; to measure an accuracy"
+            f" add a {LABELS} with the columns file, label, or put them into a folder for each"
+            " class"
+        )
+    folders = {label for _, label in rows}
+    if folders <= PARTS:
+        part = next(part for part in ("test", "val", "valid", "validation", "train", "training")
+                    if part in folders)  # fmt: skip
+        raise UsageError(
+            f"{where}: its folders are parts of a data set ({', '.join(sorted(folders))}), no"
+            f" classes; give one of them, such as {common}{part}"
+        )
+    return sorted(rows, key=lambda row: (_order(row[1]), row[0]))
+
+
+def _find_root(images: Sequence[str]) -> str:
+    """Return the folders that all paths begin with, where a folder for each class is below them."""
+    common = ""
+    while True:
+        tops = {n[len(common) :].partition("/")[0] for n in images}
+        deeper = all(n[len(common) :].count("/") > 1 for n in images)
+        if len(tops) != 1 or not deeper:
+            return common
+        common += f"{tops.pop()}/"
+
+
+def _order(label: str) -> tuple[int, str]:
+    return (int(label), "") if label.isdecimal() and len(label) < 10 else (MAX_LABEL, label)
 
 
 def decode(data: bytes, size: tuple[int, int, int], *, name: str) -> NDArray[np.uint8]:

@@ -1,11 +1,11 @@
-"""Arrays to measure on: npy with x, or npz with x and perhaps y.
+"""Arrays to measure on: an npy, or an npz with x and perhaps y; their names: `usual_arrays.py`.
 
 For models that read no images x has the model's own shape behind its first axis and goes in as it
 is; y are classes (N,), or what the first output should be (N, ...).
 
-For models that read images x holds pixels, uint8 (N, H, W, C), in an npz, or other numbers of the
-model's own shape, which go in as they are; y are classes (N,), whole
-numbers (N, h, w) that are masks, or what the first output should be (N, ...).
+For models that read images x holds pixels (`arrays.to_images`), or what the model reads
+(`holds_tensors`); y are classes in one of the forms of `class_labels.py`, whole numbers (N, h, w)
+that are masks, or what the first output should be (N, ...).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.data.arrays import ArrayImages, check_pixels
-from dfqonnx.data.foreign_files import check_unpacked, parsing
+from dfqonnx.data.arrays import ArrayImages, read_class_names, read_names, to_images
+from dfqonnx.data.class_labels import KnownClasses, match_names, read_class_array, to_classes
 from dfqonnx.data.label_types import ArrayMasks, Labels, ValueLabels
-from dfqonnx.data.npz_file import list_arrays, read_arrays
+from dfqonnx.data.usual_arrays import read_usual_arrays
 from dfqonnx.errors import UsageError
 
 FLAG = "--eval-data"
+COLORS = 3  # channels
 
 
 @dataclass(frozen=True)
@@ -46,60 +46,66 @@ class ArrayTensors:
         """Do nothing: what is in memory was read whole."""
 
 
-def read_tensors(path: Path, shape: tuple[int, ...]) -> tuple[ArrayTensors, Labels | None]:
+def read_tensors(
+    path: Path, shape: tuple[int, ...], known: KnownClasses
+) -> tuple[ArrayTensors, Labels | None]:
     """Read inputs for a model that takes `shape` (no batch axis), and labels where there are some.
 
     Raises:
         UsageError: damaged, of another shape, not numbers, or x and y of different lengths.
     """
     where = f"{FLAG} {path}"
-    if path.suffix.lower() == ".npy":
-        x, y = read_npy(path, where), None
-    else:
-        keys = ("x", "y") if "y" in list_arrays(path, flag=FLAG) else ("x",)
-        arrays = read_arrays(path, keys, flag=FLAG)
-        x, y = arrays["x"], arrays.get("y")
-    x = _check_inputs(x, shape, where)
-    return ArrayTensors(x), None if y is None else _to_labels(y, len(x), where)
+    arrays = read_usual_arrays(path, flag=FLAG)
+    x, y = _check_inputs(arrays["x"], shape, where), arrays.get("y")
+    return ArrayTensors(x), None if y is None else _to_labels(y, len(x), known, where)
 
 
-def holds_tensors(path: Path, shape: tuple[int, ...]) -> bool:
-    """Return whether x of an npz is no pixels, but has the model's own `shape` (no batch axis).
+def holds_tensors(path: Path, inputs: InputFormat) -> bool:
+    """Return whether x is no pixels, but what a model that reads images reads.
+
+    That are floats of the model's own shape, but for colors: where all are 0 to 1, or 0 to 255, and
+    the model reads negative numbers, or smaller ones, they are pixels.
 
     Raises:
         UsageError: damaged, or without x.
     """
-    x = read_arrays(path, ("x",), flag=FLAG)["x"]
-    return bool(x.dtype != np.uint8 and x.shape[1:] == shape)
+    x = read_usual_arrays(path, flag=FLAG, labeled=False)["x"]
+    if x.dtype.kind != "f" or x.shape[1:] != inputs.shape or not x.size:
+        return False
+    low, high = float(x.min()), float(x.max())
+    if not (low >= 0 and high <= 255) or inputs.image_size[2] != COLORS:
+        return True
+    ranges = [inputs.preprocessing.range(c) for c in range(COLORS)]
+    if min(least for least, _ in ranges) < 0:  # preprocessed, hardly any is without a negative
+        return False
+    return high <= 1.5 * max(most for _, most in ranges)
 
 
-def read_images(path: Path, size: tuple[int, int, int]) -> tuple[ArrayImages, Labels | None]:
-    """Read images of (H, W, C) `size` from an npz, and labels where there are some.
+def read_images(
+    path: Path, size: tuple[int, int, int], known: KnownClasses
+) -> tuple[ArrayImages, Labels | None, tuple[str, ...]]:
+    """Read images of (H, W, C) `size`, labels where there are some, and names of classes.
 
     Raises:
         UsageError: damaged, of another size, or x and y of different lengths.
     """
     where = f"{FLAG} {path}"
-    keys = ("x", "y") if "y" in list_arrays(path, flag=FLAG) else ("x",)
-    arrays = read_arrays(path, keys, flag=FLAG)
-    x, y = check_pixels(arrays["x"], size, where=where), arrays.get("y")
-    if not len(x):
+    arrays = read_usual_arrays(path, flag=FLAG)
+    images, y = to_images(arrays["x"], size, where=where), arrays.get("y")
+    if not len(images.pixels):
         raise UsageError(f"{where}: it holds no images")
-    if y is not None and y.ndim == 3 and y.dtype.kind in "iub" and len(y) == len(x):
-        return ArrayImages(x), ArrayMasks(y.astype(np.int64))
-    return ArrayImages(x), None if y is None else _to_labels(y, len(x), where)
-
-
-def read_npy(path: Path, where: str) -> NDArray[Any]:
-    """Return the array of an npy file.
-
-    Raises:
-        UsageError: it is damaged, of objects, or larger than memory.
-    """
-    with parsing(where, "npy file"), path.open("rb") as file:
-        check_unpacked(where, path.stat().st_size)
-        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-        return array
+    if y is None:
+        return images, None, ()
+    if y.ndim == 3 and y.dtype.kind in "iub" and len(y) == len(images.pixels):
+        return images, ArrayMasks(y.astype(np.int64)), ()
+    names = read_names(y)
+    if names is not None:
+        labels, class_names = to_classes(names, known, where=where)
+        return images, labels, class_names
+    found = _to_labels(y, len(images.pixels), known, where)
+    if not isinstance(found, np.ndarray):
+        return images, found, ()
+    return images, *match_names(found, read_class_names(path), known, where=where)
 
 
 def _check_inputs(x: NDArray[Any], shape: tuple[int, ...], where: str) -> NDArray[Any]:
@@ -120,12 +126,13 @@ def _check_inputs(x: NDArray[Any], shape: tuple[int, ...], where: str) -> NDArra
     return x.astype(np.uint8) if x.dtype.kind == "b" else x
 
 
-def _to_labels(y: NDArray[Any], count: int, where: str) -> Labels:
+def _to_labels(y: NDArray[Any], count: int, known: KnownClasses, where: str) -> Labels:
     if y.ndim == 0 or len(y) != count:
         there = len(y) if y.ndim else "no"
         raise UsageError(f"{where}: x holds {count} inputs, y {there} labels")
-    if y.dtype.kind in "iu" and y.ndim == 1:
-        return y.astype(np.int64)
+    classes = read_class_array(y, known)
+    if classes is not None:
+        return classes
     if y.dtype.kind not in "fiub" or (y.dtype.kind == "f" and not np.isfinite(y).all()):
         raise UsageError(f"{where}: y is {y.dtype}, or not finite; expected classes or numbers")
     return ValueLabels(y[:, None] if y.ndim == 1 else y)

@@ -1,8 +1,8 @@
 """Labeled images to measure on: never to train, calibrate or choose with.
 
-    FILE.npz         x uint8 (N, H, W, C) or (N, H, W), y integers (N), class_names text (K) or none
+    FILE.npz         pixels, labels, perhaps class_names: `arrays.py` and `class_labels.py`
     FILE.tar, DIR    images and a labels.csv with the columns file, label
-    DIR              sub-folders 0 .. K-1 with images
+    DIR              a sub-folder for each class, by its name or number
 
 An npz must have the model's height and width. Image files may have another size: the shorter side
 is scaled, and the middle cut out; `note` then says so. Files are decoded batch by batch.
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.arrays import read_class_names, read_labeled, read_labeled_arrays
+from dfqonnx.data.class_labels import KnownClasses, to_classes
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
@@ -45,48 +46,52 @@ def check_kind(path: Path) -> str:
 
 
 def verify_eval_data(path: Path) -> None:
-    """Read labeled images once from end to end, whatever their size.
+    """Read labeled images once from end to end, whatever their size and the model's classes.
 
     Raises:
         UsageError: something is damaged; the message names the file and the entry.
     """
     kind, any_size = check_kind(path), (1, 1, 1)
     if kind == "npz":
-        _, labels = read_labeled_arrays(path)
+        _, labels = read_labeled_arrays(path, KnownClasses())
         read_class_names(path)
-        _check_labels(path, labels.astype(np.int64), None)
+        _check_numbers(path, labels, None)
         return
     images, labels = _open_files(path, kind, any_size)
-    _check_labels(path, labels, None)
+    _check_numbers(path, labels, None)
     images.check()
 
 
 def _open_files(
     path: Path, kind: str, size: tuple[int, int, int]
-) -> tuple[ImageSource, NDArray[np.int64]]:
+) -> tuple[ImageSource, tuple[str, ...]]:
     if kind == "tar":
         return TarImages.open(path, size)
     files, labels = read_labels(path)
     return FolderImages(path, files, size), labels
 
 
-def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) -> EvalData:
+def load_eval_data(
+    path: Path, size: tuple[int, int, int], known: KnownClasses | int | None
+) -> EvalData:
     """Open the npz file, tar file or folder at `path` for a model that takes (H, W, C) `size`.
 
-    `classes` None does not check the range of the labels.
+    `known` are the model's classes, or their number; without one the range is not checked.
 
     Raises:
         UsageError: unreadable, of another form, of a wrong shape, or labels out of range.
     """
     kind = check_kind(path)
-    names: tuple[str, ...] = ()
+    known = known if isinstance(known, KnownClasses) else KnownClasses(known)
     images: ImageSource
     if kind == "npz":
-        images, labels = read_labeled(path, size)
-        names = read_class_names(path)
+        images, labels, names = read_labeled(path, size, known)
     else:
-        images, labels = _open_files(path, kind, size)
-    _check_labels(path, labels, classes)
+        images, texts = _open_files(path, kind, size)
+        if not texts:
+            raise UsageError(f"--eval-data {path}: it holds no images (0 labels)")
+        labels, names = to_classes(texts, known, where=f"--eval-data {path}")
+    _check_numbers(path, labels, known.count)
     return EvalData(
         source=path,
         count=len(labels),
@@ -97,9 +102,13 @@ def load_eval_data(path: Path, size: tuple[int, int, int], classes: int | None) 
     )
 
 
-def _check_labels(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
+def _check_numbers(
+    path: Path, labels: NDArray[np.int64] | tuple[str, ...], classes: int | None
+) -> None:
     if len(labels) == 0:
         raise UsageError(f"--eval-data {path}: it holds no images (0 labels)")
+    if isinstance(labels, tuple):
+        return
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (classes is not None and high >= classes):
         wrong = low if low < 0 else high

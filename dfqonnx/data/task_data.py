@@ -1,9 +1,10 @@
 """Evaluation data of every layout: which one it is, and what it holds for a model.
 
     FILE.json                      COCO, or a plain labels.json, with images beside it
-    FILE.csv                       columns file, text, with images beside it
-    FILE.npz                       images, or inputs that are none; see `input_arrays.py`
-    FILE.npy, FILE.wav             inputs that are no images, see there and `waves.py`
+    FILE.csv                       columns file, text (or file, label), with images beside it
+    FILE.npz, FILE.npy             images, or inputs that are none; see `input_arrays.py`
+    FILE.wav                       sound, see `waves.py`
+    FILE.parquet, a folder of them  images as Hugging Face stores them, see `parquet_images.py`
     FOLDER, FILE.tar               COCO's json; images/ and labels/*.txt (YOLO); images/ and masks/;
                                    labels.json; texts.csv; wav files; else classes, `labeled.py`
 
@@ -13,7 +14,7 @@ Where one set has boxes and masks, a detector gets the boxes, any other model th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,21 +23,23 @@ import numpy as np
 from dfqonnx.config.measuring import Fit
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.box_files import BoxFile
+from dfqonnx.data.class_labels import KnownClasses, to_classes
 from dfqonnx.data.coco import is_coco, read_coco
 from dfqonnx.data.eval_data import EvalData
-from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
+from dfqonnx.data.file_tree import FLAG, FileTree, find_image, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
-from dfqonnx.data.image_files import LABELS
+from dfqonnx.data.image_files import LABELS, parse_labels
 from dfqonnx.data.input_arrays import holds_tensors, read_images, read_tensors
 from dfqonnx.data.label_types import Labels, TextLabels
 from dfqonnx.data.labeled import load_eval_data
+from dfqonnx.data.parquet_images import SUFFIX, holds_parquet, open_parquet
 from dfqonnx.data.plain_labels import is_plain, read_plain
-from dfqonnx.data.text_lines import find_text_table, read_texts
+from dfqonnx.data.text_lines import find_text_table, has_texts, read_texts
 from dfqonnx.data.waves import open_wave_tree, read_waves
 from dfqonnx.data.yolo import is_yolo, read_yolo
 from dfqonnx.errors import UsageError
 
-FILES = (".json", ".csv", ".npy", ".wav")  # single files, beside npz and tar
+FILES = (".json", ".csv", ".npy", ".wav", SUFFIX)  # single files, beside npz and tar
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "SegmentationClass")
 BOX_FIT: Fit = "letterbox"  # where no head says
 _MOST_JSON = 8  # files that are looked into
@@ -49,14 +52,23 @@ class EvalRequest:
     Attributes:
         inputs: how the model reads its input.
         classes: of its output; None does not check the range of class labels.
+        known: the same with names, where somebody says them.
         fit: how images are brought to its size; None takes what is usual for the task.
+        checks_files_only: whether the model is not known yet, and names of classes are passed over.
         detector_fit: asks for the usual fit of the model's detector head; None where it has none.
     """
 
     inputs: InputFormat
     classes: int | None = None
+    known: KnownClasses | None = None
     fit: Fit | None = None
     detector_fit: Callable[[], Fit | None] = lambda: None
+    checks_files_only: bool = False
+
+    @property
+    def known_classes(self) -> KnownClasses:
+        """What is known of the model's classes."""
+        return self.known or KnownClasses(self.classes)
 
 
 def is_known_kind(path: Path) -> bool:
@@ -75,15 +87,14 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
     inputs, suffix = request.inputs, path.suffix.lower()
     if suffix == ".wav":
         return _open_waves(path, open_wave_tree(path), request)
-    if suffix in {".npy", ".npz"} and not (inputs.is_image and suffix == ".npz"):
-        return _open_tensors(path, request)
-    if suffix == ".npz":
-        if holds_tensors(path, inputs.shape):
+    if suffix in {".npy", ".npz"}:
+        if not inputs.is_image or holds_tensors(path, inputs):
             return _open_tensors(path, request)
-        images, truth = read_images(path, inputs.image_size)
-        if isinstance(truth, np.ndarray):
-            return load_eval_data(path, inputs.image_size, request.classes)
-        return EvalData(source=path, count=len(images.pixels), labels=truth, images=images)
+        return _open_pixels(path, request)
+    if inputs.is_image and holds_parquet(path):
+        data = open_parquet(path, inputs.image_size, request.known_classes)
+        _check_classes(path, data.labels, request.classes, what="image")
+        return data
     if suffix in {".json", ".csv"}:
         tree = open_tree(path.parent)
         found: EvalData | None = read_table(tree, path.name, request)
@@ -99,13 +110,26 @@ def open_task_data(path: Path, request: EvalRequest) -> EvalData:
             " npy, or wav files"
         )
     if found is None:
-        found = load_eval_data(path, inputs.image_size, request.classes)
+        found = load_eval_data(path, inputs.image_size, request.known_classes)
         return found if request.fit is None else _refit(found, tree, request.fit)
     return found
 
 
+def _open_pixels(path: Path, request: EvalRequest) -> EvalData:
+    images, labels, names = read_images(path, request.inputs.image_size, request.known_classes)
+    _check_classes(path, labels, request.classes, what="image")
+    return EvalData(
+        source=path,
+        count=len(images.pixels),
+        labels=labels,
+        images=images,
+        note=images.note(),
+        class_names=names,
+    )
+
+
 def _open_tensors(path: Path, request: EvalRequest) -> EvalData:
-    tensors, labels = read_tensors(path, request.inputs.shape)
+    tensors, labels = read_tensors(path, request.inputs.shape, request.known_classes)
     _check_classes(path, labels, request.classes)
     note = "x has the shape of the model's input and goes in as it is" * request.inputs.is_image
     return EvalData(
@@ -114,7 +138,7 @@ def _open_tensors(path: Path, request: EvalRequest) -> EvalData:
 
 
 def _open_waves(path: Path, tree: FileTree, request: EvalRequest) -> EvalData:
-    waves = read_waves(tree, request.inputs.shape)
+    waves = read_waves(tree, request.inputs.shape, request.known_classes)
     _check_classes(path, waves.labels, request.classes)
     return EvalData(
         source=path,
@@ -132,8 +156,10 @@ def read_table(tree: FileTree, name: str, request: EvalRequest) -> EvalData:
         UsageError: it is of another form, or damaged.
     """
     if name.lower().endswith(".csv"):
-        names, texts = read_texts(tree, name)
-        return _make(tree, names, TextLabels(texts), request, fit="pad")
+        if has_texts(tree, name):
+            names, texts = read_texts(tree, name)
+            return _make(tree, names, TextLabels(texts), request, fit="pad")
+        return _make_classes(tree, name, request)
     content = tree.read_json(name)
     found = _read_json(tree, name, content, request)
     if found is None:
@@ -142,6 +168,20 @@ def read_table(tree: FileTree, name: str, request: EvalRequest) -> EvalData:
             " with images"
         )
     return found
+
+
+def _make_classes(tree: FileTree, table: str, request: EvalRequest) -> EvalData:
+    """Return images with one class each, by a table beside them."""
+    where = tree.where(table)
+    rows = parse_labels(tree.read(table), where.removeprefix(f"{FLAG} "))
+    names = tuple(find_image(tree, name, near=table, where=where) for name, _ in rows)
+    labels, class_names = np.zeros(len(rows), np.int64), request.known_classes.names
+    if not request.checks_files_only:
+        texts = [label for _, label in rows]
+        labels, class_names = to_classes(texts, request.known_classes, where=where)
+        _check_classes(tree.path / table, labels, request.classes, what="image")
+    made = _make(tree, names, labels, request, fit="crop")
+    return replace(made, class_names=class_names)
 
 
 def read_layout(tree: FileTree, request: EvalRequest) -> EvalData | None:
@@ -254,7 +294,9 @@ def _refit(found: EvalData, tree: FileTree, fit: Fit) -> EvalData:
     )
 
 
-def _check_classes(path: Path, labels: Labels | None, classes: int | None) -> None:
+def _check_classes(
+    path: Path, labels: Labels | None, classes: int | None, *, what: str = "input"
+) -> None:
     if not isinstance(labels, np.ndarray):
         return
     low, high = int(labels.min()), int(labels.max())
@@ -262,4 +304,4 @@ def _check_classes(path: Path, labels: Labels | None, classes: int | None) -> No
         wrong = low if low < 0 else high
         where = int(np.flatnonzero(labels == wrong)[0])
         known = "" if classes is None else f"; the model has {classes} classes, 0 to {classes - 1}"
-        raise UsageError(f"{FLAG} {path}: label {wrong} of input {where} is out of range{known}")
+        raise UsageError(f"{FLAG} {path}: label {wrong} of {what} {where} is out of range{known}")

@@ -11,6 +11,7 @@ import io
 
 from dfqonnx.data.file_tree import FileTree, find_image
 from dfqonnx.data.foreign_files import parsing
+from dfqonnx.data.image_files import LABEL_COLUMNS
 from dfqonnx.errors import UsageError
 
 TABLES = ("texts.csv", "labels.csv")
@@ -25,6 +26,12 @@ def find_text_table(tree: FileTree) -> str | None:
             if {FILE, TEXT} <= set(columns):
                 return name
     return None
+
+
+def has_texts(tree: FileTree, table: str) -> bool:
+    """Return whether a csv has a column of texts, or none of labels either."""
+    columns = {column.strip().lower() for column in _rows(tree, table)[0]}
+    return TEXT in columns or not columns & set(LABEL_COLUMNS)
 
 
 def read_texts(tree: FileTree, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

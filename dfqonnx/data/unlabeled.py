@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from dfqonnx.data.arrays import read_unlabeled
 from dfqonnx.data.image_files import SUFFIXES, FolderImages, ImageSource
 from dfqonnx.data.npz_file import list_arrays, read_arrays
+from dfqonnx.data.parquet_images import holds_parquet, open_rows, read_parquet
+from dfqonnx.data.usual_arrays import read_usual_arrays
 from dfqonnx.errors import UsageError
 
 PLACE = Path("synthetic") / "images.npz"
 
 
-def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, int]:
+def open_images(
+    path: Path, size: tuple[int, int, int], *, flag: str = "--images"
+) -> tuple[ImageSource, int]:
     """Open an npz or a folder, sub-folders counted in, for a model that takes (H, W, C) `size`.
 
     Returns:
@@ -32,32 +36,49 @@ def open_images(path: Path, size: tuple[int, int, int]) -> tuple[ImageSource, in
     Raises:
         UsageError: missing, empty, or of another form.
     """
+    if path.exists() and holds_parquet(path):
+        rows = read_parquet(path, flag=flag)
+        return open_rows(path, rows, size, flag=flag), len(rows.images)
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         names = tuple(str(p.relative_to(path)) for p in found)
         if not names:
             raise UsageError(
-                f"--images {path}: no image files in it; it may hold {', '.join(SUFFIXES)}"
+                f"{flag} {path}: no image files in it; it may hold {', '.join(SUFFIXES)}"
             )
-        return FolderImages(path, names, size, flag="--images"), len(names)
+        return FolderImages(path, names, size, flag=flag), len(names)
     if not path.is_file():
-        raise UsageError(f"--images {path}: no such file or folder")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
-    images = read_unlabeled(path, size)
+        raise UsageError(f"{flag} {path}: no such file or folder")
+    if path.suffix.lower() in SUFFIXES:
+        return FolderImages(path.parent, (path.name,), size, flag=flag), 1
+    check_array_file(path, flag=flag)
+    images = read_unlabeled(path, size, flag=flag)
     return images, len(images.pixels)
 
 
-def verify_images(path: Path) -> None:
+def check_array_file(path: Path, *, flag: str) -> None:
+    """Refuse a file that is neither npy nor npz.
+
+    Raises:
+        UsageError: it is of another kind.
+    """
+    if path.suffix.lower() not in {".npy", ".parquet"} and not zipfile.is_zipfile(path):
+        raise UsageError(
+            f"{flag} {path}: expected a folder of images, an npz with x, an npy or parquet"
+        )
+
+
+def verify_images(path: Path, *, flag: str = "--images") -> None:
     """Read images without labels once from end to end, whatever their size.
 
     Raises:
         UsageError: something is damaged; the message names the file and the entry.
     """
-    if path.is_dir():
-        open_images(path, (1, 1, 1))[0].check()
+    if path.is_dir() or path.suffix.lower() in {*SUFFIXES, ".parquet"}:
+        open_images(path, (1, 1, 1), flag=flag)[0].check()
     else:
-        read_arrays(path, ("x",), flag="--images")
+        check_array_file(path, flag=flag)
+        read_usual_arrays(path, flag=flag, labeled=False)
 
 
 def read_held_out_images(student: Path, size: tuple[int, int, int]) -> NDArray[np.uint8] | None:

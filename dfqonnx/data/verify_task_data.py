@@ -13,13 +13,14 @@ from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.fitted_images import FittedImages, MaskFiles
-from dfqonnx.data.input_arrays import read_npy
 from dfqonnx.data.labeled import check_kind, verify_eval_data
-from dfqonnx.data.npz_file import list_arrays, read_arrays
+from dfqonnx.data.parquet_images import holds_parquet, open_rows, read_parquet
 from dfqonnx.data.task_data import EvalRequest, is_known_kind, read_layout, read_table
+from dfqonnx.data.usual_arrays import read_usual_arrays
 from dfqonnx.data.waves import SUFFIX, open_wave_tree, read_wave
 
 _PIXEL = InputFormat(PRESETS["raw"], (3, 1, 1))
+_FILES = EvalRequest(inputs=_PIXEL, checks_files_only=True)
 
 
 def verify_task_data(path: Path) -> None:
@@ -30,11 +31,13 @@ def verify_task_data(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        read_npy(path, f"{FLAG} {path}")
+        read_usual_arrays(path, flag=FLAG)
+    elif holds_parquet(path):
+        open_rows(path, read_parquet(path, flag=FLAG), (1, 1, 1)).check()
     elif suffix == SUFFIX:
         _verify_waves(open_wave_tree(path))
     elif is_known_kind(path):
-        _verify_images(read_table(open_tree(path.parent), path.name, EvalRequest(inputs=_PIXEL)))
+        _verify_images(read_table(open_tree(path.parent), path.name, _FILES))
     elif check_kind(path) == "npz":
         _verify_arrays(path)
     else:
@@ -42,7 +45,7 @@ def verify_task_data(path: Path) -> None:
         if tree.named(SUFFIX) and not tree.images():
             _verify_waves(tree)
             return
-        found = read_layout(tree, EvalRequest(inputs=_PIXEL))
+        found = read_layout(tree, _FILES)
         if found is None:
             verify_eval_data(path)
         else:
@@ -51,10 +54,9 @@ def verify_task_data(path: Path) -> None:
 
 def _verify_arrays(path: Path) -> None:
     """Read x and y; images with classes are checked as such."""
-    keys = {"x"} | ({"y"} & set(list_arrays(path, flag=FLAG)))
-    arrays = read_arrays(path, sorted(keys), flag=FLAG)
+    arrays = read_usual_arrays(path, flag=FLAG)
     is_image = arrays["x"].dtype == np.uint8 and arrays["x"].ndim >= 3
-    if is_image and "y" in arrays and arrays["y"].dtype.kind in "iu":
+    if is_image and "y" in arrays and arrays["y"].dtype.kind in "iu" and arrays["y"].ndim == 1:
         verify_eval_data(path)
 
 

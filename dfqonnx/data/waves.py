@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.data.class_labels import KnownClasses, to_classes
 from dfqonnx.data.file_tree import FLAG, FileTree
 from dfqonnx.data.foreign_files import parsing
 from dfqonnx.data.image_files import LABELS, parse_labels
@@ -35,7 +36,7 @@ class Waves:
     note: str
 
 
-def read_waves(tree: FileTree, shape: tuple[int, ...]) -> Waves:
+def read_waves(tree: FileTree, shape: tuple[int, ...], known: KnownClasses) -> Waves:
     """Read windows for a model that takes `shape` (no batch axis): (L,) or (1, L) samples.
 
     Raises:
@@ -49,7 +50,10 @@ def read_waves(tree: FileTree, shape: tuple[int, ...]) -> Waves:
             f" (N, 1, L); this one reads {form}: give its inputs as an npz with x"
         )
     table = next((n for n in tree.named(LABELS)), None)
-    rows = [] if table is None else parse_labels(tree.read(table), tree.where(table))
+    if table is None:
+        rows = _list_class_folders(tree, known)
+    else:
+        rows = parse_labels(tree.read(table), tree.where(table))
     folder = "" if table is None else table.rpartition("/")[0]
     names = [f"{folder}/{n}" if folder else n for n, _ in rows] or list(tree.named(SUFFIX))
     windows, rates = [], {}
@@ -70,8 +74,22 @@ def read_waves(tree: FileTree, shape: tuple[int, ...]) -> Waves:
     values = np.stack(windows).reshape(len(windows), *shape)
     rate = next(iter(rates))
     note = f"{len(windows)} windows of {length} samples at {rate} Hz, as stored"
-    labels = np.array([label for _, label in rows], np.int64) if rows else None
+    labels = None
+    if rows:
+        labels, _ = to_classes([label for _, label in rows], known, where=f"{FLAG} {tree.path}")
     return Waves(ArrayTensors(values), labels, note)
+
+
+def _list_class_folders(tree: FileTree, known: KnownClasses) -> list[tuple[str, str]]:
+    """Return (file, folder) where every file is in a folder that is a class; else nothing."""
+    names = tree.named(SUFFIX)
+    folders = {name: name.rpartition("/")[0].rpartition("/")[2] for name in names}
+    distinct = set(folders.values())
+    if "" in distinct or known.count is None:
+        return []
+    named = all(known.find(folder) is not None for folder in distinct)
+    counted = not known.names and len(distinct) == known.count
+    return [(name, folders[name]) for name in sorted(names)] if named or counted else []
 
 
 def open_wave_tree(path: Path) -> FileTree:

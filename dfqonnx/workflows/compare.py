@@ -133,7 +133,7 @@ def _choose_images(
     config: CompareConfig, model: NormalizedModel, inputs: ResolvedInputs
 ) -> tuple[EvaluationData, str]:
     """Return the images that all students are measured on, and what they are in words."""
-    data = open_eval_data(config.eval_data, model, inputs.format)
+    data = open_eval_data(config.eval_data, model, inputs.format, class_file=config.classes)
     if data is not None:
         return EvaluationData(inputs=inputs.format, data=data), f"{len(data):,} labeled images"
     size = inputs.format.image_size

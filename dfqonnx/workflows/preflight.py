@@ -8,9 +8,10 @@ from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_out
+from dfqonnx.data.image_files import SUFFIXES
 from dfqonnx.data.labeled import check_kind
 from dfqonnx.data.task_data import is_known_kind
-from dfqonnx.data.unlabeled import verify_images
+from dfqonnx.data.unlabeled import check_array_file, verify_images
 from dfqonnx.data.verify_task_data import verify_task_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.runtime.session import require_runtime
@@ -180,8 +181,8 @@ def check_images(path: Path | None) -> None:
     if path.is_dir():
         return
     check_file(path, what="--images")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"--images {path}: expected a folder of images, or an npz with x")
+    if path.suffix.lower() not in SUFFIXES:
+        check_array_file(path, flag="--images")
 
 
 def check_space(out: Path, *, needed: int) -> None:

@@ -53,7 +53,12 @@ def open_sets(
     sets = EvaluationData(
         inputs=inputs,
         data=open_eval_data(
-            config.eval_data, model, inputs, fit=config.measuring.fit, options=options
+            config.eval_data,
+            model,
+            inputs,
+            fit=config.measuring.fit,
+            options=options,
+            class_file=config.measuring.classes,
         ),
         real=read_real_images(config.images, inputs),
         options=options,

@@ -18,6 +18,7 @@ from dfqonnx.config.measuring import Fit
 from dfqonnx.config.recipe import Need
 from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
 from dfqonnx.core.progress import Progress
+from dfqonnx.data.class_labels import read_class_file, read_recorded_classes
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.guess_input_format import (
     NOISE,
@@ -161,6 +162,7 @@ def open_eval_data(
     *,
     fit: Fit | None = None,
     options: MeasureOptions | None = None,
+    class_file: Path | None = None,
 ) -> EvalData | None:
     """Open evaluation data and check that they fit the model, before anything slow.
 
@@ -169,9 +171,16 @@ def open_eval_data(
     """
     if path is None:
         return None
+    count = count_classes(model)
+    known = (
+        read_recorded_classes(model.source.metadata, count)
+        if class_file is None
+        else read_class_file(class_file, count)
+    )
     request = EvalRequest(
         inputs=inputs,
-        classes=count_classes(model),
+        classes=count,
+        known=known,
         fit=fit,
         detector_fit=partial(_find_detector_fit, model, inputs, options or MeasureOptions()),
     )

@@ -123,7 +123,7 @@ EVAL: dict[str, tuple[dict[str, np.ndarray], str]] = {
         "16",
     ),
     "float images": (
-        {"x": np.zeros((4, 8, 8, 3), np.float32), "y": np.zeros(4, np.int64)},
+        {"x": np.full((4, 8, 8, 3), -1, np.float32), "y": np.zeros(4, np.int64)},
         "uint8",
     ),
     "labels out of range": (
