@@ -10,8 +10,8 @@
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
 | sqnr | what varies in the worst output over its quantization noise, in decibels | dB | < <= > >= |
-| psnr | peak signal to noise ratio of the worst image output, in decibels | dB | < <= > >= |
-| iou | mean intersection over union of the worst mask, 0..1 | % | < <= > >= |
+| psnr | peak signal to noise ratio of pictures to the float model's, in decibels | dB | < <= > >= |
+| iou | another name of fidelity_miou | % | < <= > >= |
 | size | size of the student's file | x or % of the float file's, B, KB, KiB, MB, MiB | all |
 | speedup | the teacher's latency over the student's | x | < <= > >= |
 | float_nodes | number of nodes that the runtime runs in float | | all |
@@ -43,8 +43,8 @@ from dfqonnx.errors import UsageError, did_you_mean
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
-    "drop", "estimated_drop", "top1", "agreement", "sqnr", "psnr", "iou", "size", "bytes",
-    "speedup", "float_nodes",
+    "drop", "estimated_drop", "top1", "agreement", "sqnr", "size", "bytes", "speedup",
+    "float_nodes",
 ]  # fmt: skip
 FILE_QUANTITIES = frozenset[Quantity]({"size", "bytes", "speedup", "float_nodes"})
 LABELED_QUANTITIES = frozenset[Quantity]({"drop", "top1"})  # of those about accuracy
@@ -82,6 +82,7 @@ METRICS: Mapping[str, _Metric] = {
     "float_nodes": _Metric({"": 1}, _OPERATORS, is_count=True),
 }
 
+_MEASURED = {"psnr": "psnr", "iou": "fidelity_miou"}  # the measure that a rule about it is about
 _SHARE = _Metric({"": 1, "%": 0.01}, largest=1)
 _LABELED_SHARES = ("map50", "map", "miou", "characters", "lines")
 _DISTANCES = {
@@ -126,7 +127,7 @@ class GateRule:
     """A rule that a result must meet.
 
     `size` is a ratio, `bytes` a number of bytes; the bound is in points, percent (top1), 0..1
-    (agreement, iou), decibels, a ratio, bytes or nodes, and in a measure's own unit.
+    (agreement, miou), decibels, a ratio, bytes or nodes, and in a measure's own unit.
     """
 
     text: str  # as written, without blanks
@@ -186,7 +187,9 @@ def parse_gate(text: str, *, custom: bool = False) -> GateRule:
     if metric.is_count and bound != int(bound):
         raise _error(text, (start, len(parts[3])), f"{name} is a count", "Give a whole number")
     quantity: Quantity | MeasureRef
-    if name in METRICS:
+    if name in _MEASURED:
+        quantity = MeasureRef(_MEASURED[name])
+    elif name in METRICS:
         quantity = _quantity(name, unit)
     else:
         quantity = MeasureRef(name.removesuffix(DROP), name.endswith(DROP), metric is _CUSTOM)

@@ -7,12 +7,14 @@ Nothing here chooses or changes anything; it only measures.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +29,16 @@ from dfqonnx.evaluation.measures.choose_tallies import MeasureOptions, OutputCon
 from dfqonnx.evaluation.measures.measure_pair import PairMeasurement, PairMeasures
 from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, SidePicture
 from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure
-from dfqonnx.evaluation.outputs import Comparison, Outputs, compare_outputs
+from dfqonnx.evaluation.outputs import Comparison, ComparisonTally, Outputs
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
 from dfqonnx.runtime.kernel_audit import Audit, audit_kernels
 from dfqonnx.runtime.latency import Latency, measure_latency
 from dfqonnx.runtime.session import Provider, Session, SessionValue, runtime_version
 
 PARITY_IMAGES = 128
-_BATCH = 64
+_BATCH, _NUMBERS = 64, 2**24  # inputs, and their numbers, that are run at once
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,24 @@ def _parity_inputs(images: EvaluationData) -> NDArray[np.float32] | None:
     return None
 
 
+def _batch_size(shape: Sequence[int]) -> int:
+    """Return how many inputs of a shape are run at once, so that large ones fit in memory."""
+    return max(1, min(_BATCH, _NUMBERS // max(1, math.prod(shape))))
+
+
+def _run_ahead(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the results in order, computed in threads, with few of them waiting at a time."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:  # sessions of one thread each, many batches
+        waiting: deque[Future[_Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def _compare_pixels(
     pair: tuple[Session, Session],
     images: EvaluationData,
@@ -204,40 +226,41 @@ def _compare_pixels(
 ) -> tuple[Comparison | None, PairMeasures]:
     if pixels is None or not len(pixels):
         return None, PairMeasures()
-    x = images.inputs.to_tensor(pixels)
-    teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
     options = images.options
     if images.data is not None:  # a function of the user's may need labels
         options = replace(options, metric=None)
+    shape = images.inputs.to_tensor(pixels[:1]).shape[1:]
+    compared, size = ComparisonTally(shape), _batch_size(shape)
     measurement = PairMeasurement(images.context(), options, inputs)
-    measurement.add(teacher, student, 0)
-    found = measurement.result(pixels[:SHOWN_INPUTS])
-    return compare_outputs(teacher, student, image=x.shape[1:], inputs=len(x)), found
+    for start in range(0, len(pixels), size):
+        x = images.inputs.to_tensor(pixels[start : start + size])
+        teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
+        measurement.add(teacher, student, start, len(x))
+        compared.add(teacher, student, len(x))
+    return compared.result(), measurement.result(pixels[:SHOWN_INPUTS])
 
 
 def _compare_labeled(
     pair: tuple[Session, Session], images: EvaluationData, progress: Progress
 ) -> tuple[Comparison | None, PairMeasures]:
+    """Compare on evaluation data: batches run side by side, and none is kept once it is counted."""
     if images.data is None:
         return None, PairMeasures()
-    data, found = images.data, []
+    data = images.data
     measurement = PairMeasurement(images.context(data.labels), images.options, "evaluation")
+    shape = data.read_tensor(0, 1, images.inputs).shape[1:]
+    compared, size = ComparisonTally(shape), _batch_size(shape)
 
     def run_batch(start: int) -> tuple[Outputs, Outputs]:
-        x = data.read_tensor(start, min(start + _BATCH, len(data)), images.inputs)
+        x = data.read_tensor(start, min(start + size, len(data)), images.inputs)
         teacher, student = (s.run_batched({s.inputs[0].name: x}) for s in pair)
         return teacher, student
 
-    starts = range(0, len(data), _BATCH)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sessions of one thread each, many batches
-        for start, outputs in zip(starts, pool.map(run_batch, starts), strict=True):
-            found.append(outputs)
-            measurement.add(*outputs, start)
-            progress.advance(min(_BATCH, len(data) - start))
-    teacher, student = (
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for parts in zip(*found, strict=True)
-    )
-    image = data.read_tensor(0, 1, images.inputs).shape[1:]
-    compared = compare_outputs(teacher, student, data.class_labels, image=image, inputs=len(data))
-    return compared, measurement.result(data.read_pixels(0, min(SHOWN_INPUTS, len(data))))
+    places = range(0, len(data), size)
+    for start, outputs in zip(places, _run_ahead(run_batch, places), strict=True):
+        count = min(size, len(data) - start)
+        measurement.add(*outputs, start, count)
+        compared.add(*outputs, count)
+        progress.advance(count)
+    pictures = data.read_pixels(0, min(SHOWN_INPUTS, len(data)))
+    return compared.result(data.class_labels), measurement.result(pictures)

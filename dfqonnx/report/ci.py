@@ -23,6 +23,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dfqonnx.foreign_text import workflow_data, workflow_property, xml_text
+from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.report import Report
 from dfqonnx.report.text import format_markdown, headline
 from dfqonnx.report.verdict import Gate
@@ -169,5 +170,6 @@ def _suite_properties(report: Report) -> dict[str, str]:
         "student.sha256": report.student.sha256,
         "recipe": report.recipe,
         "seed": report.seed,
+        **{f"{each.name}, {each.inputs}": describe_measure(each) for each in report.measures},
     }
     return {name: str(value) for name, value in properties.items() if value not in {None, ""}}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
-from dfqonnx.report.measure_lines import main_measure
+from dfqonnx.report.measure_lines import format_ends, main_measure
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import ModelFacts
 
@@ -81,6 +81,8 @@ class ComparedStudent:
         if self.report is not None and self.report.drop is not None:
             points = self.report.drop.points
             cells["drop"] += f" ({points.low:.2f} to {points.high:.2f})"
+        if self.measure is not None and self.measure.interval is not None:
+            cells[self.measure.name] += f" ({format_ends(self.measure, self.measure.interval)})"
         return cells
 
 

@@ -10,8 +10,10 @@ when an evidence warning says that the number cannot be trusted. All intervals a
     speedup              the quartiles of the turns: half of all turns lie between them. More turns
                          do not narrow them, because they show the machine, not the lack of turns
     size, float_nodes    exact
-    sqnr, psnr, iou      of all images together, so exact on these; the worst output counts
-    a task's measure     the same; on labeled inputs, else other real ones, else synthetic ones
+    sqnr                 95 %, bootstrap over inputs, see evaluation/bootstrap; the worst output
+    a task's measure     95 %, bootstrap (shares of inputs: Wilson), drops paired; on labeled
+                         inputs, else other real ones, else synthetic ones
+    what --metric gives  exact on the inputs, because a function returns totals only
 
 A rule about size or speed takes the place of the check of it. With `--strict` a result is judged in
 every respect: checks that otherwise only warn are required, and a rule about accuracy is added
@@ -26,7 +28,9 @@ where the user set none, about the best evidence there is:
 The number of images that would decide a gate is the least n at which the interval clears the bound
 if the shares stay as measured. Wilson's interval excludes b exactly when the score test rejects it:
     n > z^2 b (1 - b) / (p - b)^2
-For the drop, n is searched, because its interval narrows as n grows.
+For the drop, n is searched, because its interval narrows as n grows. An interval of a bootstrap is
+taken to narrow with the root of n:
+    n' > n (distance from the figure to the end of the interval / distance to the bound)^2
 """
 
 from __future__ import annotations
@@ -47,13 +51,13 @@ from dfqonnx.config.gates import (
     Quantity,
     parse_gate,
 )
-from dfqonnx.evaluation.measures.task_measure import best_known
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure, best_known
 from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.report.build import NOT_SLOWER, SMALLER
 from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.number_format import format_interval, format_names, to_percent
 from dfqonnx.report.report import Report
-from dfqonnx.report.text import describe_estimate
+from dfqonnx.report.text import describe_estimate, worst_output
 from dfqonnx.report.verdict import EvidenceWarning, Gate, MeasuredValue, Origin, Scope, Topic
 
 Z = NormalDist().inv_cdf(0.975)
@@ -142,7 +146,7 @@ def _measure(quantity: Quantity | MeasureRef, report: Report) -> MeasuredQuantit
 
 
 def _task_measure(wanted: MeasureRef, report: Report) -> MeasuredQuantity:
-    """Return a task's measure on the inputs that say most, exact on these."""
+    """Return a task's measure on the inputs that say most."""
     found = best_known(report.measures, wanted.name)
     if found is None:
         names = ", ".join(dict.fromkeys(each.name for each in report.measures)) or "none"
@@ -154,7 +158,18 @@ def _task_measure(wanted: MeasureRef, report: Report) -> MeasuredQuantity:
     words = describe_measure(found)
     if wanted.is_drop:
         words = f"{value:.4g}{found.unit} worse: {words}"
-    return _exact(value, words, max(1, found.n))
+    interval = found.drop_interval if wanted.is_drop else found.interval
+    if interval is None:
+        return _exact(value, f"{words}; no interval: {_why_exact(found)}", max(1, found.n))
+    return MeasuredQuantity(interval, words, partial(images_for_interval, interval))
+
+
+def _why_exact(found: TaskMeasure) -> str:
+    if found.task == "custom":
+        return "the function returns totals, so the number is taken as it is"
+    if found.n < 2:
+        return "one input has none"
+    return "too few of the inputs say something"
 
 
 def find_doubts(
@@ -196,6 +211,19 @@ def images_for_share(value: float, bound: float, n: int) -> int | None:
     return max(needed, n + 1) if needed <= MAX_IMAGES else None
 
 
+def images_for_interval(interval: Interval, bound: float) -> int | None:
+    """Return how many images would move an interval that narrows with their root off `bound`."""
+    gap = abs(bound - interval.value)
+    reach = (
+        interval.high - interval.value
+        if bound > interval.value
+        else (interval.value - interval.low)
+    )
+    if gap == 0 or interval.n * (reach / gap) ** 2 > MAX_IMAGES:
+        return None
+    return max(math.floor(interval.n * (reach / gap) ** 2) + 1, interval.n + 1)
+
+
 def images_for_drop(drop: Drop, bound: float) -> int | None:
     """Return how many images would move the interval of a drop clear of `bound`, in points."""
     n = drop.points.n
@@ -224,9 +252,10 @@ def _what_would_decide(rule: GateRule, interval: Interval, needed: int | None) -
         return "the bound lies in the interval: labeled images would decide (--eval-data)"
     if needed is None:
         return "the estimate lies on the bound: no number of images would decide"
+    what = "numbers" if rule.measure is not None or rule.quantity == "sqnr" else "shares"
     return (
         f"n = {interval.n:,} does not decide;"
-        f" about {needed:,} images would, if the shares stay as measured"
+        f" about {needed:,} images would, if the {what} stay as measured"
     )
 
 
@@ -266,15 +295,19 @@ def _agreement(report: Report) -> MeasuredQuantity | None:
     return MeasuredQuantity(found, words, lambda bound: images_for_share(share, bound, n))
 
 
-def _worst_output(report: Report, *, field: str, unit: str = "") -> MeasuredQuantity | None:
-    """Return the measurement of the output with the least `field`."""
+def _worst_sqnr(report: Report) -> MeasuredQuantity | None:
+    """Return the measurement of the output with the least signal to noise ratio."""
     outputs, n = report.agreement.outputs, max(1, report.agreement.images)
     images = f"n = {report.agreement.images:,} {report.agreement.image_set} images"
-    known = [(float(v), o.name) for o in outputs if (v := getattr(o, field)) is not None]
-    if known:
-        value, name = min(known)
-        return _exact(value, f"{value:.2f}{unit} on output {name}, {images}", n)
-    if unit and outputs and all(output.exact for output in outputs):
+    worst = worst_output(report)
+    if worst is not None and worst.sqnr_db is not None:
+        value, found = worst.sqnr_db, worst.sqnr_interval
+        if found is None:
+            return _exact(value, f"{value:.2f} dB on output {worst.name}, {images}", n)
+        ends = f"95 %: {found.low:.2f} to {found.high:.2f}"
+        words = f"{value:.2f} dB on output {worst.name} ({ends}), {images}"
+        return MeasuredQuantity(found, words, partial(images_for_interval, found))
+    if outputs and all(output.exact for output in outputs):
         words = f"infinite, because every output equals the teacher's, {images}"
         return _exact(math.inf, words, n)
     return None
@@ -317,12 +350,7 @@ _MEASUREMENTS: Mapping[Quantity, tuple[Callable[[Report], MeasuredQuantity | Non
     "estimated_drop": (_estimated_drop, "the drop was not estimated"),
     "top1": (_top1, NO_LABELS),
     "agreement": (_agreement, _NO_AGREEMENT),
-    "sqnr": (
-        partial(_worst_output, field="sqnr_db", unit=" dB"),
-        "no output has a signal to noise ratio",
-    ),
-    "psnr": (partial(_worst_output, field="psnr_db", unit=" dB"), "no output is an image"),
-    "iou": (partial(_worst_output, field="iou"), "no output is a mask of classes"),
+    "sqnr": (_worst_sqnr, "no output has a signal to noise ratio"),
     "size": (_size, "the sizes are not known"),
     "bytes": (_bytes, "the size is not known"),
     "speedup": (_speedup, "the speed was not measured"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure
+from dfqonnx.evaluation.statistics import Interval
 
 _INPUTS: dict[InputSet, str] = {
     "evaluation": "evaluation inputs",
@@ -36,8 +37,8 @@ def measure_rows(measures: Sequence[TaskMeasure]) -> tuple[MeasureRow, ...]:
             name=each.name,
             inputs=f"{each.n:,} {_INPUTS[each.inputs]}",
             teacher=_format(each, each.teacher),
-            student=_format(each, each.student) or "unknown",
-            drop=_format(each, each.drop),
+            student=_with_ends(each, each.student, each.interval) or "unknown",
+            drop=_with_ends(each, each.drop, each.drop_interval),
             meaning=each.meaning,
         )
         for each in measures
@@ -56,9 +57,20 @@ def describe_measure(found: TaskMeasure) -> str:
     """Return the numbers of both models and their inputs."""
     where = f"n = {found.n:,} {_INPUTS[found.inputs]}"
     student = _format(found, found.student) or "unknown"
+    if found.interval is not None:
+        where = f"95 %: {format_ends(found, found.interval)}, {where}"
     if found.teacher is None:
         return f"{student} ({where})"
-    return f"{student} instead of the float model's {_format(found, found.teacher)} ({where})"
+    lost = ""
+    if found.drop_interval is not None:
+        ends = format_ends(found, found.drop_interval)
+        lost = f"; {_format(found, found.drop)} worse, 95 %: {ends}"
+    return f"{student} instead of the float model's {_format(found, found.teacher)} ({where}{lost})"
+
+
+def format_ends(found: TaskMeasure, interval: Interval) -> str:
+    """Return `0.31 to 0.36`, with the measure's unit."""
+    return f"{interval.low:.4g} to {interval.high:.4g}{found.unit}"
 
 
 def main_measure(measures: Sequence[TaskMeasure]) -> TaskMeasure | None:
@@ -70,6 +82,11 @@ def main_measure(measures: Sequence[TaskMeasure]) -> TaskMeasure | None:
         return each.task != "custom", order.index(each.inputs), each.truth != "labels"
 
     return min(known, key=rank, default=None)
+
+
+def _with_ends(measure: TaskMeasure, value: float | None, interval: Interval | None) -> str:
+    ends = "" if interval is None else f" ({format_ends(measure, interval)})"
+    return f"{_format(measure, value)}{ends}"
 
 
 def _format(measure: TaskMeasure, value: float | None) -> str:

@@ -178,13 +178,11 @@ def describe_output(output: OutputDistance) -> str:
         return "equal to the teacher's"
     same = {"mask": "same class at {:.2f} % of the pixels",
             "labels": "{:.2f} % of its entries are equal"}.get(output.kind, "")  # fmt: skip
-    values = (
-        (same, output.same and 100 * output.same),
-        ("mean IoU {:.3f}", output.iou),
-        ("PSNR {:.1f} dB", output.psnr_db),
-        ("SQNR {:.1f} dB", output.sqnr_db),
-    )
-    parts = [text.format(value) for text, value in values if text and value is not None]
+    parts = [same.format(100 * output.same)] if same and output.same is not None else []
+    if output.sqnr_db is not None:
+        found = output.sqnr_interval
+        ends = "" if found is None else f" (95 %: {found.low:.1f} to {found.high:.1f})"
+        parts.append(f"SQNR {output.sqnr_db:.1f} dB{ends}")
     return ", ".join(parts) or "not compared"
 
 

@@ -28,7 +28,10 @@ import pytest
 from tests.mutants.mutate import Mutant, plant_mistakes
 
 ROOT = Path(__file__).parents[2]
-GATES = ("tests/report/test_gates.py", "tests/report/test_report.py", "tests/report/test_build.py")
+GATES = (
+    "tests/report/test_gates.py", "tests/report/test_report.py", "tests/report/test_build.py",
+    "tests/report/test_measure_lines.py",
+)  # fmt: skip
 ESTIMATE = ("tests/drop_estimate/test_regression.py", "tests/drop_estimate/test_noise_ratio.py")
 NEAR = {  # module -> the tests near it, the most likely to notice first
     "report/gate_verdicts": GATES,
@@ -36,6 +39,10 @@ NEAR = {  # module -> the tests near it, the most likely to notice first
     "report/build": (GATES[2],),
     "report/evidence_warnings": ("tests/report/test_evidence_warnings.py",),
     "evaluation/statistics": ("tests/evaluation/test_statistics.py",),
+    "evaluation/bootstrap": ("tests/evaluation/test_bootstrap.py",),
+    "evaluation/signal_noise": ("tests/evaluation/test_signal_noise.py",),
+    "evaluation/measures/precision_draws": ("tests/evaluation/test_measure_intervals.py",),
+    "evaluation/measures/add_intervals": ("tests/evaluation/test_measure_intervals.py",),
     "evaluation/evidence": ("tests/evaluation/test_evidence.py",),
     "evaluation/output_reach": ("tests/evaluation/test_output_reach.py",),
     "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,11 +16,24 @@ from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.heads.detections import Detections
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
+from dfqonnx.evaluation.statistics import Interval
+from dfqonnx.report.ci import format_junit
 from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.files import read_report, rewrite_page, write_report
-from dfqonnx.report.gate_verdicts import apply_gates, default_rule, judge_gate
+from dfqonnx.report.gate_verdicts import (
+    apply_gates,
+    default_rule,
+    images_for_interval,
+    judge_gate,
+)
+from dfqonnx.report.html.comparison_page import _known_interval
 from dfqonnx.report.html.side_by_side import GAP, PANEL, class_color, draw_side_by_side
-from dfqonnx.report.measure_lines import main_measure, measure_lines, measure_rows
+from dfqonnx.report.measure_lines import (
+    describe_measure,
+    main_measure,
+    measure_lines,
+    measure_rows,
+)
 from dfqonnx.report.report import Report
 from dfqonnx.report.sections import ModelFacts
 from dfqonnx.report.text import describe_figures, format_markdown
@@ -102,6 +117,92 @@ def test_rules_hold_the_students_number_or_what_it_lost(text: str, holds: bool |
     assert gate.holds is holds
     assert gate.topic == "accuracy"
     assert (gate.measured is None) == (holds is None)
+
+
+SURE = replace(
+    MAP50, interval=Interval(0.33, 0.28, 0.37, 128), drop_interval=Interval(0.01, -0.004, 0.02, 128)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "needed"),
+    [
+        ("map50>=0.28", True, None),
+        ("map50>0.28", None, 129),  # the bound is an end of the interval
+        ("map50>=0.3", None, 356),  # 128 (0.05 / 0.03)^2 = 355.6
+        ("map50<=0.35", None, 513),  # 128 (0.04 / 0.02)^2 = 512 exactly
+        ("map50>=0.38", False, None),
+        ("map50>=0.33", None, None),  # on the figure itself
+        ("map50.drop<=0.02", True, None),
+        ("map50.drop<=0.015", None, 513),
+        ("map50.drop<=-0.005", False, None),
+    ],
+)
+def test_the_whole_interval_of_a_measure_decides(
+    text: str, holds: bool | None, needed: int | None
+) -> None:
+    gate = judge_gate(parse_gate(text), report(SURE))
+    assert gate.holds is holds
+    assert gate.measured is not None
+    assert gate.measured.images_needed == needed
+    interval = SURE.drop_interval if ".drop" in text else SURE.interval
+    assert interval is not None
+    assert (gate.measured.low, gate.measured.high) == (interval.low, interval.high)
+    assert ("numbers stay as measured" in gate.value) is (needed is not None)
+    assert "95 %: 0.28 to 0.37" in gate.value
+
+
+def test_no_number_of_images_beyond_a_billion_decides_a_measure() -> None:
+    found = Interval(0.5, 0.4, 0.6, 1000)
+    assert images_for_interval(found, 0.5 + 1e-5) is None  # 1000 (0.1 / 1e-5)^2 = 1e11
+    assert images_for_interval(found, 0.53) == 11_112  # 1000 (0.1 / 0.03)^2 = 11,111.1
+    assert images_for_interval(found, 0.9) == 1001, "more than there were"
+
+
+def test_a_number_without_an_interval_says_why() -> None:
+    texts = {
+        judge_gate(parse_gate(text, custom=True), report(*found)).value.rpartition("no interval: ")[
+            2
+        ]
+        for text, found in (
+            ("wer<=0.15", (ERROR,)),
+            ("map50>=0.1", (replace(MAP50, n=1),)),
+            ("fidelity_map50>=0.1", (FIDELITY,)),
+        )
+    }
+    assert texts == {
+        "the function returns totals, so the number is taken as it is",
+        "one input has none",
+        "too few of the inputs say something",
+    }
+
+
+def test_psnr_and_iou_are_rules_about_measures() -> None:
+    assert parse_gate("psnr>=30").quantity == MeasureRef("psnr")
+    assert parse_gate("iou>=90%").quantity == MeasureRef("fidelity_miou")
+    assert parse_gate("iou>=90%").bound == 0.9
+
+
+def test_intervals_are_in_tables_lines_and_the_ci_file(tmp_path: Path) -> None:
+    row = measure_rows([SURE])[0]
+    assert (row.student, row.drop) == ("0.33 (0.28 to 0.37)", "0.01 (-0.004 to 0.02)")
+    text = describe_measure(SURE)
+    assert (
+        "(95 %: 0.28 to 0.37, n = 128 evaluation inputs; 0.01 worse, 95 %: -0.004 to 0.02)" in text
+    )
+    write_report(report(SURE, FIDELITY), tmp_path)
+    properties = ElementTree.fromstring(format_junit(report(SURE))).iterfind(".//property")
+    assert {"name": "map50, evaluation", "value": text} in [each.attrib for each in properties]
+    content = json.loads((tmp_path / "report.json").read_text())["measures"]
+    assert content[0]["interval"] == {"value": 0.33, "low": 0.28, "high": 0.37, "n": 128}
+    assert content[0]["drop_interval"]["low"] == -0.004
+    assert content[1]["interval"] is None
+    assert read_report(tmp_path).measures == (SURE, FIDELITY)
+    students = [ComparedStudent("a", "a", report(SURE))]
+    table = ComparisonTable(teacher=ModelFacts("t.onnx"), images="ten", students=tuple(students),
+                            preprocess={})  # fmt: skip
+    assert students[0].cells["map50"] == "0.33 (0.28 to 0.37)"
+    assert _known_interval(table, "1", "map50") == SURE.interval
 
 
 def test_a_rule_without_its_measure_says_what_was_measured_instead() -> None:

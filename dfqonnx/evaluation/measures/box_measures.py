@@ -24,9 +24,17 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dfqonnx.data.label_types import BoxLabels, ImageBoxes
+from dfqonnx.evaluation.bootstrap import Floats as Draws
+from dfqonnx.evaluation.bootstrap import redraw
 from dfqonnx.evaluation.heads.choose_head import ChosenHead
 from dfqonnx.evaluation.heads.detections import Detections, Floats
 from dfqonnx.evaluation.heads.head import Frame
+from dfqonnx.evaluation.measures.add_intervals import add_intervals
+from dfqonnx.evaluation.measures.precision_draws import (
+    RankedBoxes,
+    precision_of_draws,
+    rank_boxes,
+)
 from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, Shown
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth
 from dfqonnx.evaluation.outputs import Outputs
@@ -39,10 +47,22 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """COCO's two figures, 0 to 1; None where there is no true box."""
+    """COCO's two figures, 0 to 1; None where there is no true box.
+
+    `ranked` has the matched boxes of every class, for images drawn anew.
+    """
 
     map50: float | None
     map: float | None
+    ranked: tuple[RankedBoxes, ...] = ()
+
+    def draw(self, weights: Draws) -> Draws:
+        """Return both figures (R, 2) of draws of the images (R, N); NaN without true boxes."""
+        if not self.ranked:
+            value = np.nan if self.map50 is None else self.map50
+            return np.full((len(weights), 2), value)
+        found = precision_of_draws(self.ranked, weights)
+        return np.stack([found[:, 0], found.mean(1)], 1)
 
 
 def average_precision(truth: Sequence[ImageBoxes], found: Sequence[Detections]) -> AveragePrecision:
@@ -65,7 +85,8 @@ def average_precision(truth: Sequence[ImageBoxes], found: Sequence[Detections]) 
     if not known.any():
         return AveragePrecision(None, None)
     precision = precision[:, :, known]
-    return AveragePrecision(float(precision[0].mean()), float(precision.mean()))
+    ranked = rank_boxes(evaluation, len(truth))
+    return AveragePrecision(float(precision[0].mean()), float(precision.mean()), ranked)
 
 
 def _index(truth: Sequence[ImageBoxes], kinds: Sequence[int]) -> COCO:
@@ -138,7 +159,7 @@ class BoxTally:
             both = (average_precision(truth, self.teacher), average_precision(truth, self.student))
             found += self._rows("labels", both, sum(len(image.boxes) for image in truth))
         shown = [as_truth(image, self.chosen.head.shown_score) for image in self.teacher]
-        own = (AveragePrecision(None, None), average_precision(shown, self.student))
+        own = (None, average_precision(shown, self.student))
         found += self._rows("float model", own, sum(len(image.boxes) for image in shown))
         return tuple(found)
 
@@ -155,7 +176,7 @@ class BoxTally:
         return ImageBoxes(image.boxes, classes, image.crowd)
 
     def _rows(
-        self, truth: Truth, both: tuple[AveragePrecision, AveragePrecision], boxes: int
+        self, truth: Truth, both: tuple[AveragePrecision | None, AveragePrecision], boxes: int
     ) -> list[TaskMeasure]:
         prefix = "fidelity_" if truth == "float model" else ""
         images = len(self.places)
@@ -167,17 +188,23 @@ class BoxTally:
         )
         if not boxes:
             whose += ", so nothing can be said"
+        teacher, student = both
+        draws = redraw(images, student.draw, *([] if teacher is None else [teacher.draw]))
         return [
-            TaskMeasure(
-                name=prefix + name,
-                task="boxes",
-                truth=truth,
-                teacher=getattr(both[0], name),
-                student=getattr(both[1], name),
-                n=images,
-                meaning=f"{_MEANINGS[name]} against {whose}",
+            add_intervals(
+                TaskMeasure(
+                    name=prefix + name,
+                    task="boxes",
+                    truth=truth,
+                    teacher=None if teacher is None else getattr(teacher, name),
+                    student=getattr(student, name),
+                    n=images,
+                    meaning=f"{_MEANINGS[name]} against {whose}",
+                ),
+                *(each[:, column] for each in draws),
+                is_share=True,
             )
-            for name in ("map50", "map")
+            for column, name in enumerate(("map50", "map"))
         ]
 
 

@@ -146,6 +146,8 @@ def _choose_one(
             return TextTally(name, characters, texts)
     kind, axis = output_kind(output, context.shape), output_axis(output, context.shape)
     values = labels.values if isinstance(labels, ValueLabels) else None
+    if values is not None and (kind in {"classes", "image"} or output.dtype.kind == "f"):
+        _check_sizes(name, output, values)
     if kind == "classes":
         classes = labels if isinstance(labels, np.ndarray) else None
         return ClassTally(name, classes) if values is None else ValueTally(name, values)
@@ -154,6 +156,19 @@ def _choose_one(
     if kind == "image":
         return PictureTally(name, axis, pixel_range=options.pixel_range, labels=values)
     return ValueTally(name, values) if output.dtype.kind == "f" else None
+
+
+def _check_sizes(name: str, output: Array, values: Array) -> None:
+    """Refuse labels that have other entries for an input than the output.
+
+    Raises:
+        UsageError: names both shapes.
+    """
+    if values.shape[1:] != output.shape[1:] and values[0].size != output[0].size:
+        raise UsageError(
+            f"--eval-data: the labels have the shape {values.shape[1:]} for every input, and output"
+            f" {name} has {output.shape[1:]}"
+        )
 
 
 def _is_mask(output: Array, kind: str, context: OutputContext) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dfqonnx.data.label_types import ClassLabels
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.outputs import Outputs
+from dfqonnx.evaluation.statistics import agreement, drop, top1
 
 
 class ClassTally:
@@ -32,26 +33,30 @@ class ClassTally:
     def measures(self) -> tuple[TaskMeasure, ...]:
         """Return agreement, and top1 where there are labels."""
         first, second = np.concatenate(self.teacher), np.concatenate(self.student)
-        n = len(first)
-        agreement = TaskMeasure(
+        n, share = len(first), agreement(first, second)
+        fidelity = TaskMeasure(
             name="agreement",
             task="classes",
             truth="float model",
-            student=float((first == second).mean()),
+            student=share.value,
             n=n,
+            interval=share,
             meaning=f"share of {n:,} inputs on which the student chooses the float model's class",
         )
         if self.labels is None:
-            return (agreement,)
+            return (fidelity,)
         truth = self.labels[self.places]
-        top1 = TaskMeasure(
+        student = top1(second, truth)
+        accuracy = TaskMeasure(
             name="top1",
             task="classes",
             truth="labels",
-            teacher=100 * float((first == truth).mean()),
-            student=100 * float((second == truth).mean()),
+            teacher=top1(first, truth).value,
+            student=student.value,
             unit=" %",
             n=n,
+            interval=student,
+            drop_interval=drop(first, second, truth).points,
             meaning=f"share of {n:,} inputs whose class is the label",
         )
-        return top1, agreement
+        return accuracy, fidelity

@@ -37,12 +37,16 @@ class PairMeasurement:
         self.context, self.options, self.inputs = context, options, inputs
         self.chosen: ChosenTallies | None = None
 
-    def add(self, teacher: Outputs, student: Outputs, start: int) -> None:
-        """Count a batch; its first input has the place `start` among all.
+    def add(self, teacher: Outputs, student: Outputs, start: int, count: int | None = None) -> None:
+        """Count a batch of `count` inputs; its first one has the place `start` among all.
+
+        Without `count`, every row of an output is an input.
 
         Raises:
             UsageError: outputs, labels and what the user asks for do not fit each other.
         """
+        if count is not None:
+            teacher, student = group_rows(teacher, count), group_rows(student, count)
         if self.chosen is None:
             self.chosen = choose_tallies(teacher, student, self.context, self.options)
         for tally in self.chosen.tallies:
@@ -73,3 +77,16 @@ class PairMeasurement:
             return ()
         results = zip(pixels, *drawable.shown(), strict=False)  # as many as there are of both
         return tuple(SidePicture(each, first, second) for each, first, second in results)
+
+
+def group_rows(outputs: Outputs, count: int) -> Outputs:
+    """Return outputs with one row for each of `count` inputs: (N A, ...) becomes (N, A, ...).
+
+    Outputs whose rows are no multiple of the inputs, such as lists of detections, stay as they are.
+    """
+    return {
+        name: each.reshape(count, len(each) // count, *each.shape[1:])
+        if each.ndim and len(each) not in {0, count} and len(each) % count == 0
+        else each
+        for name, each in outputs.items()
+    }

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import round_to_pixels
+from dfqonnx.evaluation.bootstrap import redraw, weighted_mean
+from dfqonnx.evaluation.measures.add_intervals import add_intervals
 from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, Shown
-from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth, finite
 from dfqonnx.evaluation.outputs import Array, Outputs
 
 USUAL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
@@ -148,8 +150,9 @@ class PictureTally:
              f" 40 dB on a difference is hard to see, {EQUAL_DB:g} stands for equal"),
             ("ssim", "", f"structural similarity of the pictures {pictures}; 1 is equal"),
         )  # fmt: skip
-        return [
-            TaskMeasure(
+        rows = []
+        for column, (name, unit, meaning) in enumerate(texts):
+            found = TaskMeasure(
                 name=prefix + name,
                 task="images",
                 truth=truth,
@@ -159,9 +162,17 @@ class PictureTally:
                 n=n,
                 meaning=meaning,
             )
-            for column, (name, unit, meaning) in enumerate(texts)
-        ]
+            parts = (student,) if teacher is None else (student, teacher)
+            figures = [weighted_mean(self._column(part, column)) for part in parts]
+            is_share = name == "ssim"
+            rows.append(add_intervals(found, *redraw(n, *figures), is_share=is_share))
+        return rows
+
+    def _column(self, name: str, column: int) -> Floats:
+        """Return one figure of every picture, NaN where it has none."""
+        values = [row[column] for row in self.found.get(name, ())]
+        return np.array([math.nan if value is None else value for value in values])
 
     def _mean(self, name: str, column: int) -> float | None:
-        known = [v for row in self.found.get(name, ()) if (v := row[column]) is not None]
-        return float(np.mean(known)) if known else None
+        values = self._column(name, column)
+        return finite(float(values.mean())) if len(values) else None

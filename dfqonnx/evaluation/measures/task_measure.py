@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from dfqonnx.evaluation.outputs import Outputs
+from dfqonnx.evaluation.statistics import Interval
 
 Task = Literal["classes", "boxes", "masks", "images", "texts", "values", "custom"]
 Truth = Literal["labels", "float model"]
@@ -27,6 +28,8 @@ class TaskMeasure:
         n: the inputs that it was measured on.
         inputs: evaluation data, other real images, or images that no camera saw.
         meaning: one sentence.
+        interval: of the student's number, 95 % over inputs like these; None where there is none.
+        drop_interval: of the drop, both models on the same inputs.
     """
 
     name: str
@@ -39,6 +42,8 @@ class TaskMeasure:
     n: int = 0
     inputs: InputSet = "synthetic"
     meaning: str = ""
+    interval: Interval | None = None
+    drop_interval: Interval | None = None
 
     @property
     def drop(self) -> float | None:

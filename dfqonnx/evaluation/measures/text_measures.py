@@ -13,13 +13,17 @@ rapidfuzz. Source: Graves et al., Connectionist temporal classification (2006).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from dfqonnx.data.label_types import TextLabels
+from dfqonnx.evaluation.bootstrap import Floats, WeightedFigure, redraw
+from dfqonnx.evaluation.measures.add_intervals import add_intervals
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure, Truth
 from dfqonnx.evaluation.outputs import Array, Outputs
+from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_interval
 
 CHARACTER_KEY = "character"
 BLANK = 0
@@ -61,17 +65,33 @@ def to_texts(lines: Sequence[tuple[int, ...]], characters: tuple[str, ...] | Non
 
 def character_accuracy(texts: Sequence[Text], truth: Sequence[Text]) -> float | None:
     """Return 1 - edit distance / length over all lines; None where the truth is empty."""
-    length = sum(map(len, truth))
-    if not length:
-        return None
-    wrong = sum(Levenshtein.distance(a, b) for a, b in zip(texts, truth, strict=True))
-    return 1 - wrong / length
+    wrong, length = _count_characters(texts, truth).sum(0)
+    return None if not length else float(1 - wrong / length)
 
 
 def line_accuracy(texts: Sequence[Text], truth: Sequence[Text]) -> float | None:
     """Return the share of lines that equal the truth; None without lines."""
-    equal = [a == b for a, b in zip(texts, truth, strict=True)]
-    return float(np.mean(equal)) if equal else None
+    return float(_equal_lines(texts, truth).mean()) if truth else None
+
+
+def _count_characters(texts: Sequence[Text], truth: Sequence[Text]) -> Floats:
+    """Return the edit distance and the true length of every line, (N, 2)."""
+    pairs = zip(texts, truth, strict=True)
+    return np.array([(Levenshtein.distance(a, b), len(b)) for a, b in pairs]).reshape(-1, 2)
+
+
+def _equal_lines(texts: Sequence[Text], truth: Sequence[Text]) -> Floats:
+    return np.array([a == b for a, b in zip(texts, truth, strict=True)], np.bool_)
+
+
+def _characters_of_draws(texts: Sequence[Text], truth: Sequence[Text]) -> WeightedFigure:
+    counts = _count_characters(texts, truth)
+
+    def share(weights: Floats) -> Floats:
+        wrong, length = (weights @ counts).T
+        return np.asarray(1 - wrong / np.where(length > 0, length, np.nan))
+
+    return share
 
 
 class TextTally:
@@ -111,23 +131,43 @@ class TextTally:
         both: tuple[Sequence[Text] | None, Sequence[Text]],
     ) -> list[TaskMeasure]:
         prefix = "fidelity_" if truth == "float model" else ""
-        is_known = any(texts)
         whose = "the float model's own texts" if prefix else "the labeled texts"
         count = f"{sum(map(len, texts)):,} characters on {len(texts):,} lines"
-        meanings = (
-            ("characters", character_accuracy,
-             f"share of characters read as in {whose} (1 - edit distance / length; {count})"),
-            ("lines", line_accuracy, f"share of lines read exactly as in {whose} ({count})"),
-        )  # fmt: skip
+        teacher, student = both
+        characters = TaskMeasure(
+            name=f"{prefix}characters",
+            task="texts",
+            truth=truth,
+            teacher=None if teacher is None else character_accuracy(teacher, texts),
+            student=character_accuracy(student, texts),
+            n=len(texts),
+            meaning=f"share of characters read as in {whose} (1 - edit distance / length; {count})",
+        )
+        read = [student] if teacher is None else [student, teacher]
+        draws = redraw(len(texts), *(_characters_of_draws(each, texts) for each in read))
+        lines = replace(
+            characters,
+            name=f"{prefix}lines",
+            teacher=None if teacher is None else line_accuracy(teacher, texts),
+            student=line_accuracy(student, texts) if any(texts) else None,
+            meaning=f"share of lines read exactly as in {whose} ({count})",
+        )
+        equal = [_equal_lines(each, texts) for each in read]
         return [
-            TaskMeasure(
-                name=prefix + name,
-                task="texts",
-                truth=truth,
-                teacher=None if both[0] is None else measure(both[0], texts),
-                student=measure(both[1], texts) if is_known else None,
-                n=len(texts),
-                meaning=meaning,
-            )
-            for name, measure, meaning in meanings
+            add_intervals(characters, *draws, is_share=True),
+            lines if lines.student is None else _with_shares(lines, *equal),
         ]
+
+
+def _with_shares(
+    measure: TaskMeasure, student: Floats, teacher: Floats | None = None
+) -> TaskMeasure:
+    """Return a measure that is the share of right inputs (N,) with its exact intervals."""
+    n = measure.n
+    found = replace(measure, interval=wilson_interval(int(student.sum()), n))
+    if teacher is None:
+        return found
+    lost, gained = int((teacher & ~student).sum()), int((student & ~teacher).sum())
+    points = paired_drop(lost, gained, n).points
+    drop = Interval(points.value / 100, points.low / 100, points.high / 100, n)
+    return replace(found, drop_interval=drop)

@@ -71,12 +71,15 @@ def _draw_chart(table: ComparisonTable) -> str:
 
 
 def _known_interval(table: ComparisonTable, label: str, column: str) -> Interval | None:
-    """Return the 95 % interval of a row's number in percent; None where none is known."""
+    """Return the 95 % interval of a row's number in its unit; None where none is known."""
     if label == "F":
         return table.teacher.top1 if column == "top-1" else None
-    report = table.students[int(label) - 1].report
+    student = table.students[int(label) - 1]
+    report, measure = student.report, student.measure
     if report is None:
         return None
+    if measure is not None and measure.name == column:
+        return measure.interval
     if column == "top-1":
         return report.student.top1
     share = report.agreement.best_known if column == "agreement" else None
