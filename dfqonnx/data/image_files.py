@@ -78,7 +78,7 @@ class FolderImages:
         return f"{self.flag} {self.folder}: image {name!r}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TarImages:
     """Image files in a tar or in parquet; it is read once, compressed bytes stay in memory."""
 
@@ -100,14 +100,16 @@ class TarImages:
         if table is None:
             rows = list_class_folders(sorted(files), where=f"--eval-data {path}")
             contents = tuple(files[name] for name, _ in rows)
-            return cls(path, tuple(n for n, _ in rows), contents, size), _labels_of(rows)
+            names = tuple(name for name, _ in rows)
+            return cls(path=path, names=names, contents=contents, size=size), _labels_of(rows)
         root = str(Path(table).parent)
         rows = parse_labels(files[table], f"{path}: {LABELS}")
         names = tuple(n if root == "." else f"{root}/{n}" for n, _ in rows)
         missing = next((n for n in names if n not in files), None)
         if missing is not None:
             raise UsageError(f"--eval-data {path}: {LABELS} names {missing!r}, which is not in it")
-        return cls(path, names, tuple(files[n] for n in names), size), _labels_of(rows)
+        contents = tuple(files[name] for name in names)
+        return cls(path=path, names=names, contents=contents, size=size), _labels_of(rows)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` to `stop`."""

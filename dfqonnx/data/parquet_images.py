@@ -121,7 +121,7 @@ def open_rows(
 ) -> TarImages:
     """Return what decodes the images of rows for a model that takes (H, W, C) `size`."""
     names = tuple(f"row {place}" for place in range(len(rows.images)))
-    return TarImages(path, names, rows.images, size, flag)
+    return TarImages(path=path, names=names, contents=rows.images, size=size, flag=flag)
 
 
 def _find_columns(schema: Any, where: str) -> tuple[str, str | None]:
