@@ -13,7 +13,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 dfqonnx
 WORKDIR /opt/dfqonnx
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY constraints.txt pyproject.toml hatch_build.py README.md LICENSE ./
 # An empty package stands in for the code: the dependencies' layer is rebuilt only when they change.
 RUN mkdir dfqonnx && echo '__version__ = "0"' > dfqonnx/__init__.py
 

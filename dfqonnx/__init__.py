@@ -22,6 +22,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from dfqonnx.errors import explain_missing
 from dfqonnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -111,5 +112,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name's module when it is first asked for: torch takes seconds."""
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(module), name)
+            try:
+                return getattr(importlib.import_module(module), name)
+            except ModuleNotFoundError as error:
+                raise explain_missing(error) or error from None
     raise AttributeError(f"module 'dfqonnx' has no attribute {name!r}")

@@ -99,6 +99,23 @@ class InternalError(DfqError):
     exit_code = 5
 
 
+QUANTIZING_PACKAGES = ("torch", "scipy")  # of the extras cpu and gpu, and not of light
+HOW_TO_QUANTIZE = (
+    "For the CPU: pip install 'dfqonnx[cpu]'; for NVIDIA GPUs: pip install 'dfqonnx[gpu]'"
+)
+
+
+def explain_missing(error: ModuleNotFoundError) -> EnvironmentProblem | None:
+    """Return what to install where a light install lacks `error.name`; None for other modules."""
+    package = (error.name or "").split(".")[0]
+    if package not in QUANTIZING_PACKAGES:
+        return None
+    return EnvironmentProblem(
+        f"This is a light install, which validates, audits and compares; quantizing, making images"
+        f" and inspecting need {package} too. {HOW_TO_QUANTIZE}"
+    )
+
+
 def did_you_mean(
     name: str, known: Iterable[str], *, label: str = "Known", preferred: str = ""
 ) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dfqonnx.cli.commands import advise_on_option
-from dfqonnx.errors import DfqError, UnsupportedModel
+from dfqonnx.errors import DfqError, UnsupportedModel, explain_missing
 from dfqonnx.foreign_text import json_safe, printable_lines
 
 USAGE, ENVIRONMENT, BUG, INTERRUPTED, TERMINATED = 2, 4, 5, 130, 143
@@ -49,6 +49,11 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         return _system_error(error, as_json=as_json)
     except RecursionError:
         return _print_error(USAGE, NESTED, as_json=as_json, kind="UsageError")
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error)
+        if missing is None:
+            return _usage_or_bug(error, as_json=as_json)
+        return _print_error(ENVIRONMENT, str(missing), as_json=as_json, kind="EnvironmentProblem")
     except MemoryError:
         return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - any other error is a bug, and becomes a message too

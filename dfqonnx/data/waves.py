@@ -8,6 +8,7 @@ and nothing is resampled.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dfqonnx.data.foreign_files import parsing
 from dfqonnx.data.image_files import LABELS, parse_labels
 from dfqonnx.data.input_arrays import ArrayTensors
 from dfqonnx.data.label_types import ClassLabels
-from dfqonnx.errors import UsageError
+from dfqonnx.errors import EnvironmentProblem, UsageError
 
 SUFFIX = ".wav"
 
@@ -102,7 +103,10 @@ def read_wave(data: bytes, where: str) -> tuple[int, NDArray[np.float32]]:
 
     Raises:
         UsageError: not a wav file of plain numbers, or empty.
+        EnvironmentProblem: SciPy, which reads it, is not installed.
     """
+    if importlib.util.find_spec("scipy") is None:
+        raise EnvironmentProblem(f"{where}: reading wav files needs SciPy: pip install scipy")
     from scipy.io import wavfile
 
     with parsing(where, "wav file"):

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_bounds
+from dfqonnx.evaluation.statistics import Interval, paired_drop, student_quantile, wilson_bounds
 
 Floats = NDArray[Any]
 WeightedFigure = Callable[[Floats], Floats]  # draws (R, N) -> the figure of each (R,), NaN: none
@@ -66,8 +67,6 @@ def interval_of_draws(
 
     None where the figure is not known, of one input, or where most draws do not define it.
     """
-    from scipy.stats import norm, t
-
     known = draws[np.isfinite(draws)]
     if value is None or n < 2 or len(known) < LEAST_DEFINED * len(draws):
         return None
@@ -77,9 +76,10 @@ def interval_of_draws(
     equal = np.abs(known - value) <= slack
     below = float(((known < value) & ~equal).mean() + equal.mean() / 2)
     edge = 0.5 / len(known)
-    bias = float(norm.ppf(min(max(below, edge), 1 - edge)))
-    reach = math.sqrt(n / (n - 1)) * float(t.ppf(0.975, n - 1))
-    low, high = np.quantile(known, norm.cdf([2 * bias - reach, 2 * bias + reach]))
+    normal = NormalDist()
+    bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
+    reach = math.sqrt(n / (n - 1)) * student_quantile(0.95, n - 1)
+    low, high = np.quantile(known, [normal.cdf(2 * bias - reach), normal.cdf(2 * bias + reach)])
     return Interval(value, min(float(low), value), max(float(high), value), n)
 
 

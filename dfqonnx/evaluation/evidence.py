@@ -5,13 +5,13 @@ agree on a share sum_k p_k q_k of all images (Cohen, 1960), and no labels are gu
 1 / K. A share is at chance where its interval reaches down to that.
 
 Labels in another order: with C[l, c] the images of label l for which the float model says c, the
-permutation that fits best maximizes sum_l C[l, perm(l)], an assignment problem (Kuhn, 1955). It
-always fits at least as well as the labels as they are, and the better the fewer images there are,
-so it is fitted on one half of the images of every label and tried on the other, both ways. With b
-images that only the permuted labels get right and c that only the given ones do, McNemar's exact
-test, one-sided, says how likely b or more of b + c would be at one half. A good model gives next to
-no b, however few images there are. Permuting must also remove a quarter of the errors: a model at
-chance may confuse classes in a way that fits a permutation by a little.
+permutation that fits best maximizes sum_l C[l, perm(l)], an assignment problem (solved as by Jonker
+and Volgenant, 1987). It always fits at least as well as the labels as they are, and the better the
+fewer images there are, so it is fitted on one half of the images of every label and tried on the
+other, both ways. With b images that only the permuted labels get right and c that only the given
+ones do, McNemar's exact test, one-sided, says how likely b or more of b + c would be at one half. A
+good model gives next to no b, however few images there are. Permuting must also remove a quarter of
+the errors: a model at chance may confuse classes in a way that fits a permutation by a little.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from lap import lapjv
 from numpy.typing import NDArray
 
-from dfqonnx.evaluation.statistics import Interval
+from dfqonnx.evaluation.statistics import Interval, sign_test
 
 Labels = NDArray[np.int64]
 MOST_CLASSES = 2048  # among labels and predictions: the assignment takes their third power
@@ -80,8 +81,6 @@ def is_at_chance(share: Interval, chance: float) -> bool:
 
 def fit_permutation(labels: Labels, chosen: Labels) -> PermutationFit | None:
     """Compare the labels (N,) as given with the permutation that fits the chosen classes best."""
-    from scipy.stats import binomtest
-
     known, places = np.unique(np.concatenate([labels, chosen]), return_inverse=True)
     if len(known) > MOST_CLASSES or not len(labels):
         return None
@@ -94,18 +93,16 @@ def fit_permutation(labels: Labels, chosen: Labels) -> PermutationFit | None:
         permuted[half] = best[truth[half]] == found[half]
     only_permuted, only_given = int((permuted & ~right).sum()), int((right & ~permuted).sum())
     both = only_permuted + only_given
-    p_value = binomtest(only_permuted, both, alternative="greater").pvalue if both else 1.0
+    p_value = sign_test(only_permuted, both) if both else 1.0
     return PermutationFit(float(right.mean()), float(permuted.mean()), float(p_value))
 
 
 def best_permutation(labels: Labels, chosen: Labels, classes: int) -> Labels:
     """Return the class (K,) that stands for each label where most images fit, itself in ties."""
-    from scipy.optimize import linear_sum_assignment
-
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels, chosen), 1.0)
     counts += np.eye(classes) / (classes + 1)  # together less than one image
-    return np.asarray(linear_sum_assignment(counts, maximize=True)[1], np.int64)
+    return np.asarray(lapjv(counts.max() - counts)[1], np.int64)
 
 
 def _alternate(labels: Labels) -> NDArray[np.bool_]:

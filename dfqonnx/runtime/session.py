@@ -62,7 +62,8 @@ def require_runtime() -> str:
     if not found:
         raise EnvironmentProblem(
             "ONNX Runtime is not installed. For the CPU: pip install 'dfqonnx[cpu]'; "
-            "for NVIDIA GPUs: pip install 'dfqonnx[gpu]'"
+            "for NVIDIA GPUs: pip install 'dfqonnx[gpu]'; "
+            "to validate, audit and compare only: pip install 'dfqonnx[light]'"
         )
     if len(found) > 1:
         names = " ".join(found)

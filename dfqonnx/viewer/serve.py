@@ -38,7 +38,7 @@ def require_netron() -> None:
         EnvironmentProblem: it is not; the message has the command that installs it.
     """
     if importlib.util.find_spec("netron") is None:
-        raise EnvironmentProblem("Netron is not installed: pip install 'dfqonnx[view]'")
+        raise EnvironmentProblem("Netron is not installed: pip install netron")
 
 
 @contextmanager

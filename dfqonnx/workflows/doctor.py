@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import platform
 import sys
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from dfqonnx.errors import EnvironmentProblem
+from dfqonnx.errors import HOW_TO_QUANTIZE, QUANTIZING_PACKAGES, EnvironmentProblem
 from dfqonnx.runtime.session import installed_runtimes, providers, require_runtime
 from dfqonnx.version import __version__
 
-PACKAGES = ("torch", "onnx", "onnx-ir", "numpy")
+PACKAGES = ("onnx", "onnx-ir", "numpy")
+ABSENT = "not installed: needed to quantize, to make images and to inspect"
 INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
 
 
@@ -27,8 +28,13 @@ class Finding:
 
     name: str
     value: str
-    ok: bool = True  # False when a run cannot work with it
+    ok: bool = True  # False when nothing can work with it
     advice: str = ""  # empty when there is nothing to do
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether a run can work with it; measuring can wherever it is ok."""
+        return self.ok and not (self.name in QUANTIZING_PACKAGES and self.value == ABSENT)
 
 
 def examine() -> tuple[Finding, ...]:
@@ -40,12 +46,13 @@ def _findings() -> Iterator[Finding]:
     ok = sys.version_info >= (3, 11)
     yield Finding("Python", platform.python_version(), ok, "" if ok else "use Python 3.11 or later")
     yield Finding("dfqonnx", __version__)
-    for name in PACKAGES:
+    for name in (*QUANTIZING_PACKAGES, *PACKAGES):
         yield _package(name)
     yield _runtime()
     yield _usage_records()
     yield from _providers()
-    yield _cuda()
+    if importlib.util.find_spec("torch") is not None:
+        yield _cuda()
     yield _processor()
     memory = psutil.virtual_memory()
     yield Finding(
@@ -58,6 +65,8 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name, version(name))
     except PackageNotFoundError:
+        if name in QUANTIZING_PACKAGES:
+            return Finding(name, ABSENT, advice=HOW_TO_QUANTIZE)
         return Finding(name, "missing", False, "install dfqonnx again")
 
 

@@ -139,14 +139,17 @@ def test_the_action_declares_every_output_that_it_promises(place: Place) -> None
         assert name in written
 
 
-def test_the_action_installs_itself_where_it_is_missing(place: Place) -> None:
+@pytest.mark.parametrize(("student", "extra"), [("", "cpu"), ("small.w4a4.onnx", "light")])
+def test_the_action_installs_what_the_work_needs_where_it_is_missing(
+    place: Place, student: str, extra: str
+) -> None:
     fake = place.path / "fake-python"
     fake.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 1\necho "$@" >> installed\n')
     fake.chmod(0o755)
-    first, *_ = run_action(place, model="small.onnx", python=str(fake))
+    first, *_ = run_action(place, model="small.onnx", student=student, python=str(fake))
     assert first.returncode == 0, first.stderr
     called = (place.path / "installed").read_text().splitlines()[0]
-    assert called == f"-m pip install --quiet {place.root}[cpu]"
+    assert called == f"-m pip install --quiet {place.root}[{extra}]"
 
 
 def test_inputs_of_the_action_are_never_run_as_shell(place: Place) -> None:

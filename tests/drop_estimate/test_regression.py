@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
+from scipy.stats import spearmanr
 
 from dfqonnx.evaluation.drop_estimate.calibration_set import (
     KnownStudent,
@@ -53,6 +55,30 @@ def test_on_networks_left_out_the_promise_of_the_issue_holds(basis: Basis) -> No
     assert found.networks >= 5
     assert found.rank_correlation >= 0.9
     assert found.coverage >= 0.85
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_the_coefficients_are_those_of_scipys_least_squares(basis: Basis) -> None:
+    students = read_known_students()
+    pairs = [predictors(known, basis) for known in students]
+    rows = np.array([(1.0, math.log(max(ratio, 1e-5)), math.log(sure)) for ratio, sure in pairs])
+    drops = np.arcsinh(np.array([known.drop for known in students]) / 0.5)
+
+    def errors(coefficients: np.ndarray) -> np.ndarray:
+        x = np.exp(rows @ coefficients)
+        return np.arcsinh(75 * (1 - np.exp(-x / 75)) / 0.5) - drops
+
+    reference = least_squares(errors, (4.0, 1.0, -1.0), xtol=1e-12, ftol=1e-12, gtol=1e-12).x
+    # its derivatives are differences, good to half of double's digits
+    assert fit_regression(students, basis).coefficients == pytest.approx(reference, rel=1e-6)
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_the_rank_correlation_is_spearmans(basis: Basis) -> None:
+    found = shipped_predictions(basis)
+    values = [each.value for each in found]
+    reference = spearmanr(values, [each.student.drop for each in found]).statistic
+    assert cross_validate(found).rank_correlation == pytest.approx(reference, rel=1e-12)
 
 
 def test_students_that_follow_a_regression_give_it_back_with_next_to_no_width() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
+from scipy.stats import t as student_t
 
 from dfqonnx.evaluation.statistics import (
     agreement,
@@ -16,6 +17,8 @@ from dfqonnx.evaluation.statistics import (
     drop,
     log_probabilities,
     paired_drop,
+    sign_test,
+    student_quantile,
     top1,
     wilson_bounds,
     wilson_interval,
@@ -145,7 +148,27 @@ def test_bounds_of_a_drop_end_at_a_hundred_points() -> None:
 def test_wilson_takes_its_confidence(confidence: float) -> None:
     reference = binomtest(3, 17).proportion_ci(confidence, method="wilson")
     found = wilson_interval(3, 17, confidence=confidence)
-    assert (found.low, found.high, found.n) == (reference.low, reference.high, 17)
+    # both round in double precision, each in an order of its own
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), rel=1e-13)
+    assert found.n == 17
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 10, 63, 128, 999, 50_000])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_quantiles_of_students_distribution_are_scipys(confidence: float, freedom: int) -> None:
+    reference = student_t.ppf(0.5 + confidence / 2, freedom)
+    # sums of up to 25,000 terms, each rounded in double precision
+    assert student_quantile(confidence, freedom) == pytest.approx(reference, rel=1e-10)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 9), (9, 9), (5, 9), (600, 1100),
+                                         (25_300, 50_000), (49_990, 50_000)])  # fmt: skip
+def test_the_sign_test_is_the_exact_binomial_one(hits: int, n: int) -> None:
+    one_sided = binomtest(hits, n, alternative="greater").pvalue
+    # logarithms of factorials of 50,000 are near 500,000: eleven digits are left of double's 16
+    assert sign_test(hits, n) == pytest.approx(one_sided, rel=1e-9, abs=1e-300)
+    two_sided = binomtest(hits, n).pvalue
+    assert paired_drop(hits, n - hits, n).p_value == pytest.approx(two_sided, rel=1e-9, abs=1e-300)
 
 
 def test_agreement_counts_equal_classes() -> None:

@@ -76,7 +76,7 @@ def test_without_netron_the_command_says_how_to_install_it(
 ) -> None:
     monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
     assert command_line(["view", str(pair)]) == 4
-    assert "pip install 'dfqonnx[view]'" in capsys.readouterr().err
+    assert "pip install netron" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(importlib.util.find_spec("netron") is None, reason="netron is not installed")
