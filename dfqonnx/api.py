@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dfqonnx.config.commands import Device
@@ -31,6 +32,7 @@ def quantize(
     image_size: ImageSize = None, inputs: Inputs = (),
     budget: str | float | None = None,
     strict_ends: int | None = None, weight_storage: Storage = "auto",
+    keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
     device: Device = "auto", target: str = DEFAULT_TARGET,
     progress: Progress | None = None,
 ) -> Result:  # fmt: skip
@@ -58,6 +60,8 @@ def quantize(
         budget: time for the whole run, labeled images aside: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
+        keep_float: nodes to leave in float: names, patterns such as "head*", operators.
+        bits_for: other widths for some layers, such as {"head*": "w8a8"}.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
         progress: told of every stage; None is silent.
@@ -66,7 +70,7 @@ def quantize(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
-        device=device, target=target,
+        device=device, target=target, keep_float=keep_float, bits_for=bits_for,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     return Result(config.out, flow.run(config, progress=progress))

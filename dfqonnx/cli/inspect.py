@@ -21,20 +21,26 @@ def inspect(
     image_size: o.ImageSize = None,
     inputs: o.Inputs = None,
     strict_ends: o.StrictEnds = None,
+    keep_float: o.KeepFloat = None,
+    bits_for: o.BitsFor = None,
     weight_storage: o.WeightStorage = "auto",
     target: o.Target = o.DEFAULT_TARGET,
     as_json: o.AsJson = False,
 ) -> int:
     """Show operators, BatchNorm state, quantizers with their bits and reasons, costs and size."""
     from dfqonnx.config.input_values import read_inputs
+    from dfqonnx.config.placement import read_rules
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
-    from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+    from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
     from dfqonnx.targets.profile import TARGETS
 
     path = o.choose_model(file, model, "inspect MODEL.onnx")
     quant = QuantizationConfig(
-        BitWidths.parse(bits), first_last_bits=strict_ends, weight_storage=weight_storage
+        BitWidths.parse(bits),
+        first_last_bits=strict_ends,
+        weight_storage=weight_storage,
+        nodes=read_rules(keep_float or (), bits_for or (), NodeRules()),
     )
     TARGETS[target]  # an unknown name is refused before the model is read
     fed = None if preprocess is None else read_preprocess(preprocess)

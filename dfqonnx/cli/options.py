@@ -157,6 +157,26 @@ StrictEnds = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-float",
+        metavar="NODE",
+        help="Nodes to leave in float: a name, a pattern such as 'head*', or an operator such as "
+        "Softmax; may be given several times. [bold]dfqonnx inspect --layers[/bold] lists names.",
+        rich_help_panel=WORK,
+    ),
+]
+BitsFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bits-for",
+        metavar="NODE=WIDTHS",
+        help="Other widths for some Conv, Gemm or MatMul, such as 'head*=w8a8'; may be given "
+        "several times, the last one counts.",
+        rich_help_panel=WORK,
+    ),
+]
 WeightStorage = Annotated[
     Literal["auto", "int8"],
     typer.Option(

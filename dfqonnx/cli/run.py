@@ -34,6 +34,8 @@ def run(
     budget: o.Budget = None,
     out: o.RunOut = None,
     strict_ends: o.StrictEnds = None,
+    keep_float: o.KeepFloat = None,
+    bits_for: o.BitsFor = None,
     weight_storage: o.WeightStorage = "auto",
     seed: o.Seed = 0,
     device: o.Device = "auto",
@@ -54,6 +56,7 @@ def run(
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
+        keep_float=keep_float or (), bits_for=bits_for or (),
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.workflows.preflight import check_paths

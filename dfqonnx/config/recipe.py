@@ -7,6 +7,7 @@
     synthesis: {...}       the fields of SynthesisConfig; those left out keep their defaults
     equalization: {...}    the fields of EqualizationConfig
     distillation: {...}    the fields of DistillationConfig
+    placement: {...}       the fields of PlacementConfig
     scales:             what changes at a scale: laid over the keys above, mapping by mapping
       quick: {...}      taken unless another is asked for
       paper: {...}
@@ -29,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.config.loss_terms import LossTerm
+from dfqonnx.config.placement import PlacementConfig
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.config.yaml_file import read_mapping
 from dfqonnx.errors import EnvironmentProblem, UsageError, did_you_mean
@@ -51,6 +53,7 @@ class Recipe:
         synthesis: how images are made.
         equalization: what is done to the network before training, without any image.
         distillation: how the student is trained; `steps: 0` trains nothing.
+        placement: nodes that are treated in another way than the rest.
     """
 
     name: str = "default"
@@ -62,6 +65,7 @@ class Recipe:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     equalization: EqualizationConfig = field(default_factory=EqualizationConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
 
     @property
     def title(self) -> str:

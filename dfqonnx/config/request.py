@@ -12,6 +12,7 @@ from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.input_values import format_input, read_inputs
 from dfqonnx.config.measuring import MeasuringConfig
+from dfqonnx.config.placement import read_rules
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.core.input_format import Preprocessing, parse_image_size
@@ -46,6 +47,8 @@ def run_request(
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
     measuring: MeasuringConfig | None = None,
+    keep_float: Sequence[str] = (),
+    bits_for: Sequence[str] | Mapping[str, str | int] = (),
 ) -> RunConfig:
     """Return the configuration of a run.
 
@@ -54,14 +57,18 @@ def run_request(
     """
     widths = bits if isinstance(bits, BitWidths) else BitWidths.parse(str(bits))
     model = Path(model)
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
     return RunConfig(
         model=model,
         quant=QuantizationConfig(
-            widths, first_last_bits=strict_ends, weight_storage=weight_storage
+            widths,
+            first_last_bits=strict_ends,
+            weight_storage=weight_storage,
+            nodes=read_rules(keep_float, bits_for, chosen.placement.rules()),
         ),
         out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
         preprocess=_preprocessing(preprocess),
-        recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
+        recipe=chosen,
         eval_data=None if eval_data is None else Path(eval_data),
         images=None if images is None else Path(images),
         seed=seed,
@@ -133,6 +140,10 @@ def command_of(config: RunConfig) -> str:
         words += ["--weight-storage", config.quant.weight_storage]
     for name, array in config.inputs.items():
         words += ["--input", f"{name}={format_input(array)}"]
+    for pattern in config.quant.nodes.keep_float:
+        words += ["--keep-float", pattern]
+    for pattern, widths in config.quant.nodes.bits_for:
+        words += ["--bits-for", f"{pattern}={widths.label}"]
     for rule in config.gates:
         words += ["--gate", rule.text]
     words += ["--strict"] if config.strict else []

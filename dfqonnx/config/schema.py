@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig, OptimizerConfig
 from dfqonnx.config.loss_terms import IMAGE_LOSSES, STUDENT_LOSSES, WEIGHT, LossInfo
+from dfqonnx.config.placement import PlacementConfig
 from dfqonnx.config.recipe import SCALES, Recipe, recipe_values
 from dfqonnx.config.synthesis import (
     CoTrainingConfig,
@@ -27,7 +28,7 @@ from dfqonnx.config.synthesis import (
 TITLE = "dfqonnx recipe"
 CONFIGS = (
     Recipe, SynthesisConfig, PixelOptimizationConfig, GeneratorConfig, CoTrainingConfig,
-    DistillationConfig, OptimizerConfig, EqualizationConfig,
+    DistillationConfig, OptimizerConfig, EqualizationConfig, PlacementConfig,
 )  # fmt: skip
 Schema = dict[str, Any]
 

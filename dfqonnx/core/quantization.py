@@ -168,6 +168,21 @@ INT8 = NumberFormat(signed=True, zero_points=False)
 
 
 @dataclass(frozen=True)
+class NodeRules:
+    """Nodes that the user treats in another way, by name, pattern or operator, see `node_rules`.
+
+    Attributes:
+        keep_float: nodes to leave in float.
+        bits_for: widths of Conv, Gemm and MatMul other than those of the rest.
+        required: whether a rule that means no node is an error.
+    """
+
+    keep_float: tuple[str, ...] = ()
+    bits_for: tuple[tuple[str, BitWidths], ...] = ()
+    required: bool = True
+
+
+@dataclass(frozen=True)
 class QuantizationConfig:
     """What the user asks of the quantizer.
 
@@ -181,6 +196,7 @@ class QuantizationConfig:
     first_last_bits: int | None = None
     residual_bits: int = 8  # of elementwise operands, network input and classifier input
     weight_storage: Storage = "auto"
+    nodes: NodeRules = NodeRules()
 
     def __post_init__(self) -> None:
         if self.first_last_bits is not None and not MIN_BITS <= self.first_last_bits <= MAX_BITS:

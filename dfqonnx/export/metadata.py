@@ -5,16 +5,18 @@ Written by `run`, and read again by `validate` and `compare`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from dfqonnx.core.input_format import METADATA_KEY, Preprocessing
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.errors import UsageError
 
 PREFIX = "dfqonnx."
@@ -42,6 +44,8 @@ def describe(
         "bits": quant.bits.label,
         "first_last_bits": str(quant.first_last_bits or ""),
         "residual_bits": str(quant.residual_bits),
+        "keep_float": json.dumps(quant.nodes.keep_float) if quant.nodes.keep_float else "",
+        "bits_for": _write_widths(quant.nodes),
         "target": target,
         "seed": str(seed),
         "recipe": recipe,
@@ -90,7 +94,37 @@ def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | N
         BitWidths.parse(metadata["dfqonnx.bits"]),
         first_last_bits=_to_number(ends, "first_last_bits") if ends else None,
         residual_bits=_to_number(metadata.get("dfqonnx.residual_bits", "8"), "residual_bits"),
+        nodes=_recorded_rules(metadata),
     )
+
+
+def _write_widths(rules: NodeRules) -> str:
+    widths = [(pattern, bits.label) for pattern, bits in rules.bits_for]
+    return json.dumps(widths) if widths else ""
+
+
+def _recorded_rules(metadata: Mapping[str, str]) -> NodeRules:
+    """Return the rules that a file was made with; they need not fit the teacher at hand."""
+    kept = _read_list(metadata, "keep_float")
+    pairs = _read_list(metadata, "bits_for")
+    if not all(isinstance(each, str) for each in kept) or not all(
+        isinstance(each, list) and len(each) == 2 and all(isinstance(part, str) for part in each)
+        for each in pairs
+    ):
+        raise UsageError("the file's metadata dfqonnx.keep_float or dfqonnx.bits_for is damaged")
+    widths = tuple((pattern, BitWidths.parse(text)) for pattern, text in pairs)
+    return NodeRules(tuple(kept), widths, required=False)
+
+
+def _read_list(metadata: Mapping[str, str], key: str) -> list[Any]:
+    text = metadata.get(PREFIX + key, "[]")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, list):
+        raise UsageError(f"the file's metadata dfqonnx.{key} = {text!r:.80}: expected a list")
+    return content
 
 
 def _to_number(text: str, key: str) -> int:

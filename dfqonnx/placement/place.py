@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import (
     ActivationQuantizer,
     FloatNode,
@@ -32,6 +32,7 @@ from dfqonnx.core.quantization_plan import (
 )
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.passes.edit import get_only_consumer, get_shape
+from dfqonnx.placement.node_rules import resolve_rules
 from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
 from dfqonnx.placement.value_ranges import non_negative_values
 from dfqonnx.targets.profile import TargetProfile
@@ -55,6 +56,32 @@ class _SharedScaleGroup:
         return max((bits for _, _, bits in self.consumers), default=self.output_bits)
 
 
+@dataclass(frozen=True)
+class _LayerWidths:
+    """The widths of every layer: those of a rule, else those of all, the ends being special."""
+
+    quant: QuantizationConfig
+    ruled: Mapping[str, BitWidths]  # by node name
+    roles: Roles
+
+    def of_input(self, node: ir.Node) -> int:
+        """Return the width of what a layer reads."""
+        rule = self.ruled.get(str(node.name))
+        if rule is not None:
+            return rule.activations
+        return self.quant.residual_bits if self._is_end(node) else self.quant.bits.activations
+
+    def of_weights(self, node: ir.Node) -> int:
+        """Return the width of a layer's weights."""
+        rule, ends = self.ruled.get(str(node.name)), self.quant.first_last_bits
+        if rule is not None:
+            return rule.weights
+        return ends if ends is not None and self._is_end(node) else self.quant.bits.weights
+
+    def _is_end(self, node: ir.Node) -> bool:
+        return node in self.roles.first or node in self.roles.last
+
+
 def place_quantizers(
     model: NormalizedModel,
     quant: QuantizationConfig,
@@ -68,12 +95,15 @@ def place_quantizers(
     `kept_float` are further nodes to leave in float, by name, each with the reason.
     """
     graph = model.ir.graph
-    roles = assign_roles(graph, target, {**model.unsupported, **(kept_float or {})})
+    rules = resolve_rules(quant.nodes, graph)
+    kept_float = {**rules.kept_float, **(kept_float or {})}
+    roles = assign_roles(graph, target, {**model.unsupported, **kept_float})
+    widths = _LayerWidths(quant, rules.bits, roles)
     non_negative = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
     shared: list[SharedQuantizer] = []
     inputs: dict[ir.Node, str] = {}
-    for group in _find_groups(graph, roles, quant, target):
+    for group in _find_groups(graph, roles, widths, target):
         if group.bits is None:
             continue
         name, producer = str(group.root.name), group.root.producer()
@@ -98,7 +128,7 @@ def place_quantizers(
     plan = QuantizationPlan(
         activations=tuple(_mark_features(activations, graph, roles)),
         shared=tuple(shared),
-        weights=tuple(_place_weights(graph, roles, quant, target, inputs=inputs)),
+        weights=tuple(_place_weights(graph, roles, widths, target, inputs=inputs)),
         floats=tuple(
             FloatNode(str(n.name), n.op_type, reason) for n, reason in roles.reasons.items()
         ),
@@ -122,7 +152,7 @@ def _explain_slow_volume(node: ir.Node, target: TargetProfile) -> str | None:
 
 
 def _find_groups(
-    graph: ir.Graph, roles: Roles, quant: QuantizationConfig, target: TargetProfile
+    graph: ir.Graph, roles: Roles, widths: _LayerWidths, target: TargetProfile
 ) -> list[_SharedScaleGroup]:
     groups = [_SharedScaleGroup(value) for value in graph.inputs]
     for node in graph:
@@ -130,9 +160,9 @@ def _find_groups(
         if role not in {"absorbed", "preserving", "shape"}:
             groups += [_SharedScaleGroup(roles.end(value)) for value in node.outputs]
     for group in groups:
-        _collect(group, group.root, roles, quant)
+        _collect(group, group.root, roles, widths)
         if _needs_quantizer(group, roles, target):
-            group.output_bits = quant.residual_bits
+            group.output_bits = widths.quant.residual_bits
     return groups
 
 
@@ -150,17 +180,13 @@ def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfi
     return needed == "always" or (needed == "inside" and node not in roles.last)
 
 
-def _collect(
-    group: _SharedScaleGroup, value: ir.Value, roles: Roles, quant: QuantizationConfig
-) -> None:
+def _collect(group: _SharedScaleGroup, value: ir.Value, roles: Roles, widths: _LayerWidths) -> None:
     for read, node, index in _list_readers(group, value, roles):
         role = roles.of[node]
         if role == "layer" and index == 0:
-            ends = node in roles.first or node in roles.last
-            width = quant.residual_bits if ends else quant.bits.activations
-            group.consumers.append((read, node, width))
+            group.consumers.append((read, node, widths.of_input(node)))
         elif role == "elementwise" or (role == "normalization" and index == 0):
-            group.consumers.append((read, node, quant.residual_bits))
+            group.consumers.append((read, node, widths.quant.residual_bits))
 
 
 def _list_readers(
@@ -250,7 +276,7 @@ def _find_raw_readers(group: _SharedScaleGroup, roles: Roles) -> tuple[str, ...]
 def _place_weights(
     graph: ir.Graph,
     roles: Roles,
-    quant: QuantizationConfig,
+    widths: _LayerWidths,
     target: TargetProfile,
     *,
     inputs: Mapping[ir.Node, str],
@@ -260,11 +286,7 @@ def _place_weights(
         role = roles.of[node]
         if role not in {"layer", "normalization"}:
             continue
-        bits = quant.bits.weights
-        if role == "normalization":
-            bits = quant.residual_bits
-        elif quant.first_last_bits is not None and (node in roles.first or node in roles.last):
-            bits = quant.first_last_bits
+        bits = widths.quant.residual_bits if role == "normalization" else widths.of_weights(node)
         weight = node.inputs[1]
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         assert weight is not None

@@ -29,7 +29,7 @@ class ModelFacts:
     top1: Interval | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BitFacts:
     """Bits of the weights of every Conv, Gemm and MatMul, and of their inputs.
 
@@ -38,12 +38,16 @@ class BitFacts:
     Attributes:
         first_last: weight bits of the first and last layer; None when they have those of the rest.
         residual: bits of elementwise operands, the network's input and the classifier's input.
+        keep_float: names, patterns and operators that were kept in float as asked.
+        bits_for: `PATTERN=w8a8`, the widths that were asked for some.
     """
 
     weights: int
     activations: int
     first_last: int | None = None
     residual: int = 8
+    keep_float: tuple[str, ...] = ()
+    bits_for: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -54,7 +58,12 @@ class BitFacts:
     def of(cls, quant: QuantizationConfig) -> Self:
         """Return the bit widths of a configuration."""
         return cls(
-            quant.bits.weights, quant.bits.activations, quant.first_last_bits, quant.residual_bits
+            weights=quant.bits.weights,
+            activations=quant.bits.activations,
+            first_last=quant.first_last_bits,
+            residual=quant.residual_bits,
+            keep_float=quant.nodes.keep_float,
+            bits_for=tuple(f"{pattern}={bits.label}" for pattern, bits in quant.nodes.bits_for),
         )
 
 

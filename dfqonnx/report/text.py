@@ -151,6 +151,10 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
             f"weights {bits.weights}, activations {bits.activations}; "
             f"weights of the first and last layer {ends}; residual activations {bits.residual}",
         )
+        if bits.keep_float:
+            yield "kept in float as asked", ", ".join(bits.keep_float)
+        if bits.bits_for:
+            yield "other widths as asked", ", ".join(bits.bits_for)
     for name, facts in (("teacher", report.teacher), ("student", report.student)):
         if facts.top1 is not None:
             yield f"top-1 of the {name}", format_interval(facts.top1, "%")

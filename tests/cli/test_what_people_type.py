@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from dfqonnx.core.quantization import BitWidths
@@ -144,3 +145,39 @@ def test_the_shell_completes_commands_and_options(
         with pytest.raises(SystemExit) as end:
             dfqonnx()
         assert end.value.code == 0, words
+
+
+def test_nodes_are_kept_in_float_and_given_widths_in_the_file_and_told(
+    dfqonnx: Run, small: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "synthesis: {source: dead-leaves, images: 64}\n"
+        "distillation: {steps: 0, holdout_images: 8}\n"
+        "placement: {bits_for: {Conv: w8a8}}\n"
+    )
+    done = dfqonnx("run", small, "--bits", "4", "--recipe", recipe, "--preprocess", "zero-one",
+                   "--keep-float", "Gemm", "--out", "out")  # fmt: skip
+    assert done.code in {0, 1}, done.err
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["bits"]["keep_float"] == ["Gemm"]
+    assert report["bits"]["bits_for"] == ["Conv=w8a8"]
+    assert "--keep-float Gemm --bits-for Conv=w8a8" in report["command"]
+    proto = onnx.load("out/small.w4a4.onnx")
+    kinds = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    (gemm,) = [node for node in proto.graph.node if node.op_type == "Gemm"]
+    assert kinds[gemm.input[1]] == onnx.TensorProto.FLOAT
+    assert onnx.TensorProto.INT8 in kinds.values(), "the Conv's weights, of 8 bits"
+    assert onnx.TensorProto.INT4 not in kinds.values()
+    checked = dfqonnx("validate", small, "out/small.w4a4.onnx", "--json")
+    gates = {gate["rule"]: gate for gate in json.loads(checked.out)["gates"]}
+    assert gates["every quantized Conv, Gemm and MatMul runs on integers"]["holds"] is True
+
+
+def test_a_node_that_is_not_there_is_refused_before_anything_slow(
+    dfqonnx: Run, small: Path
+) -> None:
+    for command in ("run", "inspect"):
+        done = dfqonnx(command, small, "--keep-float", "Gmem", "--preprocess", "zero-one")
+        assert done.code == 2
+        assert "did you mean 'Gemm'" in done.err

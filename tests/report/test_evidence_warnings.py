@@ -30,7 +30,7 @@ def percent(hits: int, n: int) -> Interval:
 GOOD = m.Report(
     teacher=m.ModelFacts("a.onnx", top1=percent(900, 1000)),
     student=m.ModelFacts("b.onnx"),
-    bits=m.BitFacts(8, 8),
+    bits=m.BitFacts(weights=8, activations=8),
     agreement=m.AgreementFacts(
         evaluation=wilson_interval(980, 1000), sqnr_db=30.0, images=1000, image_set="evaluation",
         outputs=(OutputDistance(name="y", sqnr_db=30.0),),
@@ -211,12 +211,12 @@ def test_few_images_are_told_with_their_number(images: int, warned: bool) -> Non
 @pytest.mark.parametrize(
     ("bits", "decibels", "warned"),
     [
-        (m.BitFacts(8, 8), 19.9, True),
-        (m.BitFacts(8, 8), 20.0, False),
-        (m.BitFacts(4, 8), 10.0, False),
-        (m.BitFacts(8, 4), 10.0, False),
+        (m.BitFacts(weights=8, activations=8), 19.9, True),
+        (m.BitFacts(weights=8, activations=8), 20.0, False),
+        (m.BitFacts(weights=4, activations=8), 10.0, False),
+        (m.BitFacts(weights=8, activations=4), 10.0, False),
         (None, 10.0, True),
-        (m.BitFacts(8, 8), None, False),
+        (m.BitFacts(weights=8, activations=8), None, False),
     ],
 )
 def test_few_decibels_at_eight_bits(

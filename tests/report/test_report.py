@@ -33,7 +33,7 @@ from dfqonnx.runtime.latency import Latency
 FULL = m.Report(
     teacher=m.ModelFacts("net.onnx", "ab", 1000, Interval(91.7, 91.1, 92.2, 10_000)),
     student=m.ModelFacts("net.w4a4.onnx", "cd", 170, Interval(91.0, 90.4, 91.6, 10_000)),
-    bits=m.BitFacts(4, 4),
+    bits=m.BitFacts(weights=4, activations=4),
     drop=Drop(Interval(0.7, 0.4, 1.0, 10_000), 0.01, 90, 20),
     agreement=m.AgreementFacts(
         synthetic=Interval(0.97, 0.95, 0.99, 256),
