@@ -40,7 +40,6 @@ def inspect(
         BitWidths.parse(bits),
         first_last_bits=strict_ends,
         weight_storage=weight_storage,
-        nodes=read_rules(keep_float or (), bits_for or (), NodeRules()),
     )
     TARGETS[target]  # an unknown name is refused before the model is read
     fed = None if preprocess is None else read_preprocess(preprocess)
@@ -58,6 +57,7 @@ def inspect(
             image_size=read_image_size(image_size),
             target=target,
             given=given,
+            rules=read_rules(keep_float or (), bits_for or (), NodeRules()),
         ),
         quiet=False,
         as_json=as_json,

@@ -13,7 +13,7 @@ from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.input_format import Layout, Preprocessing
-from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization import NodeRules, QuantizationConfig
 from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 
@@ -29,6 +29,9 @@ class RunConfig:
     model: Path  # the float teacher's ONNX file
     quant: QuantizationConfig
     out: Path  # complete or absent at the end
+    nodes: NodeRules = field(
+        default_factory=NodeRules
+    )  # kept in float, or of other widths; the recipe's included
     preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None  # see `data/task_data.py`; never trained on

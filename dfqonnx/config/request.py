@@ -64,8 +64,8 @@ def run_request(
             widths,
             first_last_bits=strict_ends,
             weight_storage=weight_storage,
-            nodes=read_rules(keep_float, bits_for, chosen.placement.rules()),
         ),
+        nodes=read_rules(keep_float, bits_for, chosen.placement.rules()),
         out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
         preprocess=_preprocessing(preprocess),
         recipe=chosen,
@@ -140,9 +140,9 @@ def command_of(config: RunConfig) -> str:
         words += ["--weight-storage", config.quant.weight_storage]
     for name, array in config.inputs.items():
         words += ["--input", f"{name}={format_input(array)}"]
-    for pattern in config.quant.nodes.keep_float:
+    for pattern in config.nodes.keep_float:
         words += ["--keep-float", pattern]
-    for pattern, widths in config.quant.nodes.bits_for:
+    for pattern, widths in config.nodes.bits_for:
         words += ["--bits-for", f"{pattern}={widths.label}"]
     for rule in config.gates:
         words += ["--gate", rule.text]

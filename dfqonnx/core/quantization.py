@@ -196,7 +196,6 @@ class QuantizationConfig:
     first_last_bits: int | None = None
     residual_bits: int = 8  # of elementwise operands, network input and classifier input
     weight_storage: Storage = "auto"
-    nodes: NodeRules = NodeRules()
 
     def __post_init__(self) -> None:
         if self.first_last_bits is not None and not MIN_BITS <= self.first_last_bits <= MAX_BITS:

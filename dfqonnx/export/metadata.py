@@ -44,8 +44,6 @@ def describe(
         "bits": quant.bits.label,
         "first_last_bits": str(quant.first_last_bits or ""),
         "residual_bits": str(quant.residual_bits),
-        "keep_float": json.dumps(quant.nodes.keep_float) if quant.nodes.keep_float else "",
-        "bits_for": _write_widths(quant.nodes),
         "target": target,
         "seed": str(seed),
         "recipe": recipe,
@@ -94,16 +92,17 @@ def recorded_quantization(metadata: Mapping[str, str]) -> QuantizationConfig | N
         BitWidths.parse(metadata["dfqonnx.bits"]),
         first_last_bits=_to_number(ends, "first_last_bits") if ends else None,
         residual_bits=_to_number(metadata.get("dfqonnx.residual_bits", "8"), "residual_bits"),
-        nodes=_recorded_rules(metadata),
     )
 
 
-def _write_widths(rules: NodeRules) -> str:
+def describe_rules(rules: NodeRules) -> dict[str, str]:
+    """Return the metadata of a file whose nodes follow the user's rules."""
     widths = [(pattern, bits.label) for pattern, bits in rules.bits_for]
-    return json.dumps(widths) if widths else ""
+    lists = {"keep_float": rules.keep_float, "bits_for": widths}
+    return {PREFIX + key: json.dumps(entries) for key, entries in lists.items() if entries}
 
 
-def _recorded_rules(metadata: Mapping[str, str]) -> NodeRules:
+def recorded_rules(metadata: Mapping[str, str]) -> NodeRules:
     """Return the rules that a file was made with; they need not fit the teacher at hand."""
     kept = _read_list(metadata, "keep_float")
     pairs = _read_list(metadata, "bits_for")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.core.quantization_plan import (
     ActivationQuantizer,
     FloatNode,
@@ -89,16 +89,21 @@ def place_quantizers(
     *,
     input_signed: bool,
     kept_float: Mapping[str, str] | None = None,
+    rules: NodeRules | None = None,
 ) -> QuantizationPlan:
     """Decide for every tensor of `model` whether and how it is quantized.
 
-    `kept_float` are further nodes to leave in float, by name, each with the reason.
+    `kept_float` are further nodes to leave in float, by name, each with the reason; `rules` are
+    the user's own.
+
+    Raises:
+        UsageError: a rule means no node.
     """
     graph = model.ir.graph
-    rules = resolve_rules(quant.nodes, graph)
-    kept_float = {**rules.kept_float, **(kept_float or {})}
+    asked = resolve_rules(rules or NodeRules(), graph)
+    kept_float = {**asked.kept_float, **(kept_float or {})}
     roles = assign_roles(graph, target, {**model.unsupported, **kept_float})
-    widths = _LayerWidths(quant, rules.bits, roles)
+    widths = _LayerWidths(quant, asked.bits, roles)
     non_negative = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
     shared: list[SharedQuantizer] = []

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Self
 
-from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization import NodeRules, QuantizationConfig
 from dfqonnx.evaluation.code_mismatches import CodeMismatches
 from dfqonnx.evaluation.outputs import Classes, OutputDistance
 from dfqonnx.evaluation.parity import Parity
@@ -55,15 +55,15 @@ class BitFacts:
         return f"W{self.weights}A{self.activations}"
 
     @classmethod
-    def of(cls, quant: QuantizationConfig) -> Self:
-        """Return the bit widths of a configuration."""
+    def of(cls, quant: QuantizationConfig, rules: NodeRules) -> Self:
+        """Return the bit widths of a configuration, and the rules for some nodes."""
         return cls(
             weights=quant.bits.weights,
             activations=quant.bits.activations,
             first_last=quant.first_last_bits,
             residual=quant.residual_bits,
-            keep_float=quant.nodes.keep_float,
-            bits_for=tuple(f"{pattern}={bits.label}" for pattern, bits in quant.nodes.bits_for),
+            keep_float=rules.keep_float,
+            bits_for=tuple(f"{pattern}={bits.label}" for pattern, bits in rules.bits_for),
         )
 
 

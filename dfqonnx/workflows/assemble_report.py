@@ -93,7 +93,7 @@ def assemble_report(
     report = dataclasses.replace(
         report,
         student=dataclasses.replace(report.student, path=evaluation.file),
-        bits=BitFacts.of(config.quant),
+        bits=BitFacts.of(config.quant, config.nodes),
         seconds=dict(seconds),
         peak_memory_mib=peak_memory_mib(),
         recipe=config.recipe.title,

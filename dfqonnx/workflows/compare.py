@@ -23,7 +23,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files
-from dfqonnx.export.metadata import read_metadata, recorded_quantization
+from dfqonnx.export.metadata import read_metadata, recorded_quantization, recorded_rules
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.report.build import build_report
@@ -159,12 +159,15 @@ def _measure(
         found = dataclasses.replace(
             found, teacher=measure_file(teacher), student=measure_file(student)
         )
-        quant = recorded_quantization(read_metadata(student))
+        metadata = read_metadata(student)
+        quant = recorded_quantization(metadata)
     except UsageError as error:
         return ComparedStudent(name, str(student), None, str(error))
     report = build_report(found)
-    report = dataclasses.replace(report, bits=None if quant is None else BitFacts.of(quant))
-    recorded = {str(teacher): model.source.metadata, str(student): read_metadata(student)}
+    report = dataclasses.replace(
+        report, bits=None if quant is None else BitFacts.of(quant, recorded_rules(metadata))
+    )
+    recorded = {str(teacher): model.source.metadata, str(student): metadata}
     facts = gather_evidence(model, data, found, recorded=recorded, kept_float=())
     return ComparedStudent(name, str(student), add_evidence(report, facts))
 

@@ -12,7 +12,7 @@ from dfqonnx.config.commands import RunConfig
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
-from dfqonnx.core.quantization import QuantizationConfig
+from dfqonnx.core.quantization import NodeRules, QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.export.opset import check_operators
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
@@ -52,6 +52,7 @@ def inspect(
     image_size: tuple[int, ...] | None = None,
     target: str = DEFAULT_TARGET,
     given: Mapping[str, NDArray[Any]] | None = None,
+    rules: NodeRules | None = None,
 ) -> Inspection:
     """Inspect a model, and check whether every node can be trained through.
 
@@ -67,5 +68,5 @@ def inspect(
     except UnsupportedModel as error:
         return refusal(model, quant, error)
     signed = preprocess is None or preprocess.signed
-    plan = place_quantizers(found, quant, TARGETS[target], input_signed=signed)
+    plan = place_quantizers(found, quant, TARGETS[target], input_signed=signed, rules=rules)
     return build_inspection(found, plan, quant)

@@ -31,7 +31,7 @@ from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
-from dfqonnx.export.metadata import describe
+from dfqonnx.export.metadata import describe, describe_rules
 from dfqonnx.export.opset import check_operators
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
@@ -109,6 +109,7 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
             target,
             input_signed=inputs.signed,
             kept_float=kept_float,
+            rules=config.nodes,
         )
 
     rng = np.random.default_rng(config.seed)
@@ -218,6 +219,7 @@ def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
         image_size=teacher.inputs.shape if teacher.model.open_axes else None,
     )
     metadata.update({INPUT_KEY + name: format_input(v) for name, v in config.inputs.items()})
+    metadata.update(describe_rules(config.nodes))
     progress.start("export", 1)
     exported = export(
         teacher.model,

@@ -24,7 +24,12 @@ from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
 from dfqonnx.evaluation.evaluate import evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files
-from dfqonnx.export.metadata import read_metadata, recorded_image_size, recorded_quantization
+from dfqonnx.export.metadata import (
+    read_metadata,
+    recorded_image_size,
+    recorded_quantization,
+    recorded_rules,
+)
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build_report
@@ -77,13 +82,19 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     kept_float: set[str] = set()
     if quant is not None:
         target = recorded_target(metadata)
-        plan = place_quantizers(model, quant, target, input_signed=inputs.format.signed)
+        plan = place_quantizers(
+            model,
+            quant,
+            target,
+            input_signed=inputs.format.signed,
+            rules=recorded_rules(metadata),
+        )
         kept_float = {node.node for node in plan.floats}  # left in float on purpose
     report = build_report(found, kept_float=kept_float)
     report = dataclasses.replace(
         report,
         estimated_drop=estimated,
-        bits=None if quant is None else BitFacts.of(quant),
+        bits=None if quant is None else BitFacts.of(quant, recorded_rules(metadata)),
         seconds=progress.seconds(),
         peak_memory_mib=peak_memory_mib(),
         preprocess=dataclasses.asdict(inputs.format.preprocessing),

@@ -27,8 +27,9 @@ def plan_of(folder: Path, rules: NodeRules, *, ends: int | None = None) -> Quant
     proto = network(BODY, CONV)
     for node in proto.graph.node:
         node.name = f"/block/{node.output[0]}"
-    quant = QuantizationConfig(BitWidths(4, 4), first_last_bits=ends, nodes=rules)
-    return place_quantizers(through(proto, folder)[1], quant, ONNXRUNTIME_CPU, input_signed=True)
+    quant = QuantizationConfig(BitWidths(4, 4), first_last_bits=ends)
+    model = through(proto, folder)[1]
+    return place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True, rules=rules)
 
 
 def widths(plan: QuantizationPlan) -> dict[str, tuple[int, int]]:
