@@ -29,9 +29,7 @@ class RunConfig:
     model: Path  # the float teacher's ONNX file
     quant: QuantizationConfig
     out: Path  # complete or absent at the end
-    nodes: NodeRules = field(
-        default_factory=NodeRules
-    )  # kept in float, or of other widths; the recipe's included
+    nodes: NodeRules = field(default_factory=NodeRules)  # the recipe's included
     preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None  # see `data/task_data.py`; never trained on

@@ -94,10 +94,7 @@ def place_quantizers(
     """Decide for every tensor of `model` whether and how it is quantized.
 
     `kept_float` are further nodes to leave in float, by name, each with the reason; `rules` are
-    the user's own.
-
-    Raises:
-        UsageError: a rule means no node.
+    the user's own, and one that means no node is a UsageError.
     """
     graph = model.ir.graph
     asked = resolve_rules(rules or NodeRules(), graph)

@@ -8,6 +8,7 @@ speed and rough agreement, not accuracy.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from dfqonnx.config.input_values import recorded_inputs
 from dfqonnx.core.atomic_write import atomic_folder
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
+from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.text_images import is_line_of_text, mix_in_text
 from dfqonnx.data.unlabeled import read_held_out_images
@@ -30,6 +32,7 @@ from dfqonnx.export.metadata import (
     recorded_quantization,
     recorded_rules,
 )
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.report.build import build_report
@@ -79,17 +82,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         found, teacher=measure_file(config.teacher), student=measure_file(config.student)
     )
     quant = recorded_quantization(metadata)
-    kept_float: set[str] = set()
-    if quant is not None:
-        target = recorded_target(metadata)
-        plan = place_quantizers(
-            model,
-            quant,
-            target,
-            input_signed=inputs.format.signed,
-            rules=recorded_rules(metadata),
-        )
-        kept_float = {node.node for node in plan.floats}  # left in float on purpose
+    kept_float = _find_kept_float(model, quant, metadata, signed=inputs.format.signed)
     report = build_report(found, kept_float=kept_float)
     report = dataclasses.replace(
         report,
@@ -111,6 +104,21 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
         return report
     with atomic_folder(config.out) as folder:
         return write_report(report, folder, pictures=found.pictures)
+
+
+def _find_kept_float(
+    model: NormalizedModel,
+    quant: QuantizationConfig | None,
+    metadata: Mapping[str, str],
+    *,
+    signed: bool,
+) -> set[str]:
+    """Return the nodes that were left in float on purpose; none where the file does not say."""
+    if quant is None:
+        return set()
+    target, rules = recorded_target(metadata), recorded_rules(metadata)
+    plan = place_quantizers(model, quant, target, input_signed=signed, rules=rules)
+    return {node.node for node in plan.floats}
 
 
 def _choose_pixels(
