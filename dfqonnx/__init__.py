@@ -5,9 +5,12 @@
     result = dfqonnx.quantize("resnet20.onnx", "w4a4", gates=["size<=0.2x", "float_nodes==0"])
     print(result.verdict, result.student, result.report.latency)
 
-`quantize` and `Result` are enough for most; `run(RunConfig(...))` is the same with every setting
-checked before, `validate(ValidateConfig(...))` holds a file against its float teacher, and
-`dfqonnx.testing.assert_quantized` does so in a test suite.
+`quantize` and `Result` are enough for most. The steps by themselves are `synthesize`, `evaluate`
+and `compare`; `run(RunConfig(...))` and `validate(ValidateConfig(...))` take settings as values
+that were checked before, and `dfqonnx.testing.assert_quantized` holds a file to rules in a test
+suite.
+Stages are shown as bars in terminals and notebooks; give `progress=SilentProgress()`, or a
+`Progress` of your own, for anything else.
 
 Everything is imported when it is first asked for. ONNX Runtime keeps records of its use, model and
 node names among them, and sends them where it can. What is read only once, at its import, switches
@@ -26,7 +29,7 @@ from dfqonnx.errors import explain_missing
 from dfqonnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dfqonnx.api import quantize
+    from dfqonnx.api import quantize, synthesize
     from dfqonnx.config.commands import RunConfig, ValidateConfig
     from dfqonnx.config.distillation import DistillationConfig
     from dfqonnx.config.gates import GateRule, parse_gate
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from dfqonnx.config.recipe import Recipe, read_recipe
     from dfqonnx.config.synthesis import SynthesisConfig
     from dfqonnx.core.input_format import Preprocessing
+    from dfqonnx.core.progress import Progress, SilentProgress
+    from dfqonnx.core.progress_bars import ProgressBars
     from dfqonnx.core.quantization import BitWidths, QuantizationConfig
     from dfqonnx.errors import (
         DfqError,
@@ -43,13 +48,18 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
+    from dfqonnx.measure import compare, evaluate
+    from dfqonnx.report.comparison import ComparisonTable
+    from dfqonnx.report.report import Report
     from dfqonnx.report.result import Result
     from dfqonnx.workflows.inspect import dry_run, inspect
     from dfqonnx.workflows.run import run
+    from dfqonnx.workflows.synth import SynthesizedFiles
     from dfqonnx.workflows.validate import validate
 
 __all__ = [
     "BitWidths",
+    "ComparisonTable",
     "DfqError",
     "DistillationConfig",
     "EnvironmentProblem",
@@ -57,21 +67,29 @@ __all__ = [
     "InternalError",
     "MeasuringConfig",
     "Preprocessing",
+    "Progress",
+    "ProgressBars",
     "QuantizationConfig",
     "Recipe",
+    "Report",
     "Result",
     "RunConfig",
+    "SilentProgress",
     "SynthesisConfig",
+    "SynthesizedFiles",
     "UnsupportedModel",
     "UsageError",
     "ValidateConfig",
+    "compare",
     "dry_run",
+    "evaluate",
     "inspect",
     "parse_gate",
     "quantize",
     "read_preprocess",
     "read_recipe",
     "run",
+    "synthesize",
     "validate",
 ]
 
@@ -84,7 +102,13 @@ if "onnxruntime" in sys.modules and not os.environ.get("ORT_DISABLE_TELEMETRY"):
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOMES = {
-    "dfqonnx.api": ("quantize",),
+    "dfqonnx.api": ("quantize", "synthesize"),
+    "dfqonnx.measure": ("compare", "evaluate"),
+    "dfqonnx.report.comparison": ("ComparisonTable",),
+    "dfqonnx.report.report": ("Report",),
+    "dfqonnx.core.progress": ("Progress", "SilentProgress"),
+    "dfqonnx.core.progress_bars": ("ProgressBars",),
+    "dfqonnx.workflows.synth": ("SynthesizedFiles",),
     "dfqonnx.errors": (
         "DfqError",
         "EnvironmentProblem",

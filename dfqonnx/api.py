@@ -1,20 +1,24 @@
-"""One call for the whole job, with the power of the command line."""
+"""Calls that need torch: `quantize`, the whole job, and `synthesize`, its images alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dfqonnx.config.commands import Device
+from dfqonnx.config.commands import Device, SynthConfig
+from dfqonnx.config.input_values import read_inputs
 from dfqonnx.config.measuring import read_measuring
-from dfqonnx.config.recipe import Recipe
+from dfqonnx.config.preprocess import read_preprocess
+from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.config.request import Gates, ImageSize, Inputs, run_request
-from dfqonnx.core.input_format import Preprocessing
+from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.progress import Progress
+from dfqonnx.core.progress_bars import show_progress
 from dfqonnx.core.quantization import BitWidths, Storage
 from dfqonnx.report.result import Result
 from dfqonnx.targets.profile import DEFAULT_TARGET
 from dfqonnx.workflows import run as flow
+from dfqonnx.workflows.synth import SynthesizedFiles, synthesize_to_files
 
 
 def quantize(
@@ -64,7 +68,7 @@ def quantize(
         bits_for: other widths for some layers, such as {"head*": "w8a8"}.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
-        progress: told of every stage; None is silent.
+        progress: told of every stage; None draws bars in terminals and notebooks.
     """
     config = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
@@ -73,4 +77,60 @@ def quantize(
         device=device, target=target, keep_float=keep_float, bits_for=bits_for,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
-    return Result(config.out, flow.run(config, progress=progress))
+    with show_progress(progress) as shown:
+        return Result(config.out, flow.run(config, progress=shown))
+
+
+def synthesize(
+    model: str | Path,
+    out: str | Path | None = None,
+    *,
+    count: int | None = None,
+    recipe: str | Path | Recipe = "default",
+    scale: str | None = None,
+    layout: Layout | None = None,
+    preprocessed: bool = False,
+    preprocess: str | Path | Preprocessing | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    inputs: Inputs = (),
+    progress: Progress | None = None,
+) -> SynthesizedFiles:
+    """Make images for a network as a recipe would, and write them with a contact sheet.
+
+    Args:
+        model: the float ONNX file.
+        out: NAME.npz, NAME.npy or a folder for PNG files; `<model>-images.npz` when None.
+        count: of images; None leaves it to the recipe.
+        recipe: a shipped recipe, a YAML file, or `Recipe`.
+        scale: of the recipe, "paper" for instance.
+        layout: of an npy, "NCHW" or "NHWC"; None takes the model's own.
+        preprocessed: whether an npy holds what the model reads, else pixels 0..255.
+        preprocess: preset, YAML file or `Preprocessing`; None reads the file or guesses.
+        seed: of every random choice.
+        device: where images are made; "auto" takes CUDA where present.
+        inputs: values of inputs that are no image, by name.
+        progress: told of every stage; None draws bars in terminals and notebooks.
+
+    Raises:
+        UsageError: an argument cannot be read, or the recipe does not fit the model.
+        UnsupportedModel: dfqonnx cannot read the model.
+        EnvironmentProblem: the device is missing, or the disk is full.
+    """
+    model = Path(model)
+    if not (preprocess is None or isinstance(preprocess, Preprocessing)):
+        preprocess = read_preprocess(str(preprocess))
+    config = SynthConfig(
+        model=model,
+        out=Path(f"{model.stem}-images.npz") if out is None else Path(out),
+        recipe=recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale),
+        count=count,
+        layout=layout,
+        preprocessed=preprocessed,
+        preprocess=preprocess,
+        seed=seed,
+        device=device,
+        inputs=read_inputs(inputs),
+    )
+    with show_progress(progress) as shown:
+        return synthesize_to_files(config, progress=shown)

@@ -6,12 +6,14 @@
     +-- EnvironmentProblem   4    ONNX Runtime missing or doubled, no CUDA device, disk full
     +-- InternalError        5    dfqonnx contradicts itself: please report it
 
-Messages name the file, node or key, the value, what was expected and what to do next.
+Messages name the file, node or key, the value, what was expected and what to do next. They are
+written with the options of the command line; `str` of an error says `eval_data` for `--eval-data`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +23,17 @@ MAX_NODES_NAMED = 8  # of one fault, in a message
 
 
 class DfqError(Exception):
-    """Root of every error that dfqonnx raises on purpose; its message is safe to show."""
+    """Root of every error that dfqonnx raises on purpose; its message is safe to show.
+
+    Attributes:
+        message: the text with the options of the command line; `str` has those of Python.
+    """
 
     exit_code = 5
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable_lines(message))
+        self.message = printable_lines(message)
+        super().__init__(name_parameters(self.message))
 
 
 class UsageError(DfqError):
@@ -97,6 +104,27 @@ class InternalError(DfqError):
     """Two parts of dfqonnx contradict each other; the message says which."""
 
     exit_code = 5
+
+
+RENAMED = {"gate": "gates", "input": "inputs", "no-references": "references"}
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])(?![\w-])")
+_COMMAND = re.compile(r"((?:dfqonnx|pip|python) [a-z][^;,()\n]*)")
+
+
+def name_parameters(message: str) -> str:
+    """Return a message with the parameters of Python in the place of options.
+
+    Commands that are quoted stay what they are.
+
+    >>> name_parameters("--eval-data x.npz: holds no labels; dfqonnx run --images x.npz")
+    'eval_data x.npz: holds no labels; dfqonnx run --images x.npz'
+    """
+    parts = _COMMAND.split(message)  # what stands between commands, and the commands
+    parts[::2] = [
+        _OPTION.sub(lambda found: RENAMED.get(found[1], found[1].replace("-", "_")), part)
+        for part in parts[::2]
+    ]
+    return "".join(parts)
 
 
 QUANTIZING_PACKAGES = ("torch", "scipy")  # of the extras cpu and gpu, and not of light

@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ import pytest
 import torch
 
 import dfqonnx
+from dfqonnx import errors
+from dfqonnx.cli.compare import compare as compare_command
 from dfqonnx.cli.run import run as command
+from dfqonnx.cli.synth import synth as synth_command
+from dfqonnx.cli.validate import validate as validate_command
 from dfqonnx.core.context import RunContext
 from dfqonnx.report.environment import describe_environment
 from dfqonnx.testing import AccuracyNotJudged, InconclusiveGate, assert_quantized
@@ -130,7 +135,7 @@ def test_wrong_arguments_are_usage_errors(
 
 def test_quantize_takes_everything_that_the_command_takes() -> None:
     ours = set(inspect.signature(dfqonnx.quantize).parameters)
-    shown = {"dry_run", "quiet", "as_json"}  # how the command line shows, not what is done
+    shown = {"dry_run", "quiet", "as_json", "file"}  # how the command line shows, not what is done
     theirs = {name.replace("gate", "gates") if name == "gate" else name
               for name in inspect.signature(command).parameters}  # fmt: skip
     assert theirs - shown <= ours
@@ -181,3 +186,87 @@ def test_labels_decide(result: dfqonnx.Result, teacher: Path, tmp_path: Path) ->
         )
     assert report.drop is not None
     assert report.drop.points.n == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"bits": "w1a4"}, "bits"),
+        ({"budget": "soon"}, "budget: cannot read"),
+        ({"budget": 3}, "budget 3s: too short"),
+        ({"seed": -1}, "seed -1: must be 0 or more"),
+        ({"eval_data": "none.npz"}, "eval_data none.npz: no such file"),
+        ({"images": "none"}, "images none: no such file"),
+        ({"gates": ["drop<<1"]}, "gate"),
+        ({"strict_ends": 11}, "strict_ends"),
+        ({"image_size": "axb"}, "image_size"),
+        ({"inputs": ["x"]}, "inputs"),
+    ],
+)
+def test_errors_name_parameters_and_on_the_command_line_options(
+    teacher: Path, tmp_path: Path, arguments: dict[str, object], words: str
+) -> None:
+    with pytest.raises(dfqonnx.UsageError, match=words) as caught:
+        dfqonnx.quantize(teacher, recipe=RECIPE, out=tmp_path / "out", **arguments)  # type: ignore[arg-type]
+    assert "--" not in str(caught.value)
+    assert errors.name_parameters(caught.value.message) == str(caught.value)
+
+
+def test_commands_in_a_message_stay_what_they_are() -> None:
+    message = "--images x: empty; try dfqonnx synth --out images, or pip install --upgrade dfqonnx"
+    assert str(dfqonnx.UsageError(message)) == message.removeprefix("--")
+
+
+def test_a_result_shows_itself_in_a_line_and_in_a_card(result: dfqonnx.Result) -> None:
+    line = repr(result)
+    assert len(line) < 300
+    assert str(result.folder) in line
+    assert result.verdict in line
+    card = result._repr_html_()
+    assert result.verdict in card
+    assert f'href="{(result.folder / "report.html").as_posix()}"' in card
+    assert "weights 4, activations 8" in card
+    assert "<script" not in card
+    assert len(repr(result.report)) < 200
+
+
+def test_a_card_shows_names_of_strangers_as_text(result: dfqonnx.Result, tmp_path: Path) -> None:
+    folder = tmp_path / "<img src=x onerror=alert(1)>"
+    card = dfqonnx.Result(folder, result.report)._repr_html_()
+    assert "<img" not in card
+    assert "href" not in card  # there is no page in that folder
+
+
+def test_the_steps_are_functions(
+    teacher: Path, result: dfqonnx.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = dfqonnx.synthesize(teacher, count=8, recipe=RECIPE, preprocess="zero-one")
+    assert images.out == Path("small-images.npz")
+    with np.load(images.out) as archive:
+        assert len(archive["x"]) == images.count == 8
+    report = dfqonnx.evaluate(teacher, result.student, gates=["size<=1000x"], out="proof")
+    assert (tmp_path / "proof" / "report.html").is_file()
+    assert {gate.rule: gate.holds for gate in report.gates}["size<=1000x"] is True
+    table = dfqonnx.compare([result.folder, result.student], out="compare.html")
+    assert [student.report is not None for student in table.students] == [True, True]
+    assert (tmp_path / "compare.html").is_file()
+    assert "small.onnx" in repr(table)
+
+
+@pytest.mark.parametrize(
+    ("function", "command", "renamed"),
+    [
+        (dfqonnx.synthesize, synth_command, {"n": "count"}),
+        (dfqonnx.evaluate, validate_command, {"gate": "gates"}),
+        (dfqonnx.compare, compare_command, {"targets": "students"}),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_steps_take_everything_that_their_commands_take(
+    function: Callable[..., object], command: Callable[..., object], renamed: dict[str, str]
+) -> None:
+    ours = set(inspect.signature(function).parameters)
+    shown = {"quiet", "as_json", "file", "first", "second"}  # how the command line shows and asks
+    theirs = {renamed.get(name, name) for name in inspect.signature(command).parameters}
+    assert theirs - shown <= ours

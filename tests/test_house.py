@@ -28,7 +28,7 @@ LAYERS = (  # a room imports from lines above; rooms on one line exchange values
     ("distill",),
     ("report",),
     ("workflows",),
-    ("api", "testing", "viewer", "distributed"),
+    ("api", "measure", "testing", "viewer", "distributed"),
     ("cli",),
 )
 BESIDE = {

@@ -11,9 +11,11 @@ import pytest
 import dfqonnx
 
 PROMISED = {
-    "BitWidths", "DfqError", "DistillationConfig", "EnvironmentProblem", "GateRule",
+    "BitWidths", "ComparisonTable", "DfqError", "DistillationConfig", "EnvironmentProblem",
+    "GateRule",
     "InternalError", "MeasuringConfig", "Preprocessing", "QuantizationConfig", "Recipe", "Result",
-    "RunConfig",
+    "RunConfig", "Progress", "ProgressBars", "Report", "SilentProgress", "SynthesizedFiles",
+    "compare", "evaluate", "synthesize",
     "SynthesisConfig", "UnsupportedModel", "UsageError", "ValidateConfig", "dry_run", "inspect",
     "parse_gate", "quantize", "read_preprocess", "read_recipe", "run", "validate",
 }  # fmt: skip

@@ -42,7 +42,7 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         details: dict[str, Any] = {"kind": type(error).__name__}
         if isinstance(error, UnsupportedModel):
             details["offenses"] = [vars(offense) for offense in error.offenses]
-        return _print_error(error.exit_code, str(error), as_json=as_json, **details)
+        return _print_error(error.exit_code, error.message, as_json=as_json, **details)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:
@@ -53,7 +53,9 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         missing = explain_missing(error)
         if missing is None:
             return _usage_or_bug(error, as_json=as_json)
-        return _print_error(ENVIRONMENT, str(missing), as_json=as_json, kind="EnvironmentProblem")
+        return _print_error(
+            ENVIRONMENT, missing.message, as_json=as_json, kind="EnvironmentProblem"
+        )
     except MemoryError:
         return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - any other error is a bug, and becomes a message too

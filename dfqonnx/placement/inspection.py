@@ -70,7 +70,7 @@ class Inspection:
 
 def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> Inspection:
     """Return what is said of a model that cannot be quantized."""
-    reasons = error.offenses or (Offense("graph", "", str(error)),)
+    reasons = error.offenses or (Offense("graph", "", error.message),)
     return Inspection(path=str(path), bits=quant.bits.label, refusals=reasons)
 
 

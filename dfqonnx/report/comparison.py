@@ -97,7 +97,7 @@ class ComparisonRow:
     cells: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ComparisonTable:
     """Students that were measured on the same `images` (in words), in the order given."""
 
@@ -107,6 +107,11 @@ class ComparisonTable:
     preprocess: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return what was compared in a line; `to_json` has everything."""
+        names = ", ".join(student.name for student in self.students)
+        return f"<ComparisonTable {names} against {self.teacher.path}, on {self.images}>"
 
     @property
     def headings(self) -> list[str]:

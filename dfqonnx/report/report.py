@@ -46,7 +46,7 @@ SCHEMA = "dfqonnx.report/3"
 _NUMBERS = re.compile(r"\[\s+-?\d[-+.,\deE\s]*\]")  # a list of numbers goes on one line
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
     """Everything known about a run, or about a validation, which trains nothing.
 
@@ -109,6 +109,10 @@ class Report:
     layer_noise: LayerNoise | None = None
     graph: tuple[GraphNode, ...] = ()
     skipped_rewrites: tuple[SkippedRewrite, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return file and verdict in a line; `to_json` has everything."""
+        return f"<Report {self.student.path!r}: {self.verdict}>"
 
     @property
     def file_checks(self) -> FileChecks:

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dfqonnx.report.files import read_report
+from dfqonnx.report.files import PAGE, read_report
+from dfqonnx.report.html.page import render_template
 from dfqonnx.report.report import Report
+from dfqonnx.report.text import describe_figures, report_lines
 from dfqonnx.report.verdict import AccuracyStatement, FileChecks, Gate, Verdict
 
+LEFT_OUT = {  # lines of the report that a notebook's card does without
+    *("synthetic images", "divergence from training data", "recipe", "seconds", "peak memory"),
+    *("integer nodes", "file against trained student", "optimized session against file"),
+    *("same class in both",),
+}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run: plain values and paths.
 
@@ -32,6 +40,22 @@ class Result:
             UsageError: the folder has no report that this version can read.
         """
         return cls(Path(folder), read_report(Path(folder)))
+
+    def __repr__(self) -> str:
+        """Return folder, verdict and figures in a line."""
+        return f"<Result {str(self.folder)!r}: {self.verdict}; {describe_figures(self.report)}>"
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks: verdict, figures, and a link to the page of the run."""
+        page = self.folder / PAGE
+        lines = [line for line in report_lines(self.report) if line[0] not in LEFT_OUT]
+        return render_template(
+            "card.html",
+            result=self,
+            figures=describe_figures(self.report),
+            lines=lines,
+            page=page.as_posix() if page.is_file() else None,
+        )
 
     @property
     def student(self) -> Path:

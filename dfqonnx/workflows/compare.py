@@ -162,7 +162,7 @@ def _measure(
         metadata = read_metadata(student)
         quant = recorded_quantization(metadata)
     except UsageError as error:
-        return ComparedStudent(name, str(student), None, str(error))
+        return ComparedStudent(name, str(student), None, error.message)
     report = build_report(found)
     report = dataclasses.replace(
         report, bits=None if quant is None else BitFacts.of(quant, recorded_rules(metadata))

@@ -76,7 +76,7 @@ def _runtime() -> Finding:
     try:
         require_runtime()
     except EnvironmentProblem as problem:
-        return Finding("ONNX Runtime", value, False, str(problem))
+        return Finding("ONNX Runtime", value, False, problem.message)
     return Finding("ONNX Runtime", value)
 
 

@@ -120,7 +120,7 @@ def check_executable(path: Path, model: NormalizedModel) -> None:
         with closed_files(model.interface, path) as (file,):
             Session(file, optimization="off").run_batched({model.input: x})
     except UsageError as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = error.message.removeprefix(f"{path}: ")
         raise UnsupportedModel(
             f"{path}: the float model itself does not run:",
             [Offense("graph", "", reason, "export it again, and try it in ONNX Runtime")],

@@ -123,7 +123,7 @@ def test_without_a_teacher_that_all_reports_name_one_is_asked_for(
     small: Path,
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UsageError, match="give the float file with --teacher"):
+    with pytest.raises(UsageError, match="give the float file with teacher"):
         compare(CompareConfig(students=(small,)))
     with pytest.raises(UsageError, match="at least one"):
         CompareConfig(students=())

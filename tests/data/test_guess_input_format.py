@@ -43,7 +43,7 @@ def test_what_the_model_says_of_itself_is_believed(tmp_path: Path) -> None:
 
 
 def test_metadata_that_cannot_be_read_are_told() -> None:
-    with pytest.raises(UsageError, match="--preprocess"):
+    with pytest.raises(UsageError, match="give preprocess"):
         read_recorded_format({METADATA_KEY: "{"})
 
 

@@ -174,7 +174,7 @@ def test_other_things_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_model_that_reads_no_images_is_given_its_own_shape(tmp_path: Path) -> None:
     data = npz(tmp_path, x=pixels(), y=np.arange(5))
     model, values = tiny(tmp_path), InputFormat(PRESETS["raw"], (9, 4))
-    with pytest.raises(UsageError, match=r"--eval-data .*: x has shape .*\(N, 9, 4\)"):
+    with pytest.raises(UsageError, match=r"^eval_data .*: x has shape .*\(N, 9, 4\)"):
         open_eval_data(data, model, values)
     found = open_eval_data(data, model, InputFormat(PRESETS["raw"], (3, 8, 6)))
     assert found is not None

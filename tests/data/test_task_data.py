@@ -376,7 +376,7 @@ def test_classified_images_may_be_fitted_in_another_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["0", "1:0", "a:b", "0:inf", "0:1:2", ""])
 def test_a_pixel_range_is_low_and_high(text: str) -> None:
     assert parse_pixel_range("-1:1") == (-1.0, 1.0)
-    with pytest.raises(UsageError, match="--pixel-range"):
+    with pytest.raises(UsageError, match="pixel_range"):
         parse_pixel_range(text)
 
 

@@ -82,7 +82,7 @@ def test_known_names_decide_the_order_and_some_may_be_missing(tmp_path: Path) ->
 def test_fewer_folders_than_classes_and_no_names_are_refused_with_the_option(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UsageError, match=r"2 names \(bee, cat\) and the model 4 .*--classes FILE"):
+    with pytest.raises(UsageError, match=r"2 names \(bee, cat\) and the model 4 .*classes FILE"):
         opened(folders(tmp_path / "set", "bee", "cat"))
     with pytest.raises(UsageError, match="'bea' is no class of the test; did you mean 'bee'"):
         opened(folders(tmp_path / "other", "bea", "cat"), *ANIMALS)
@@ -110,7 +110,7 @@ def test_a_folder_of_folders_is_looked_through(tmp_path: Path) -> None:
 def test_images_without_labels_point_to_the_options_that_need_none(tmp_path: Path) -> None:
     root = table(tmp_path / "set", "")
     (root / "labels.csv").unlink()
-    with pytest.raises(UsageError, match=r"4 images without labels: give them as --images"):
+    with pytest.raises(UsageError, match=r"4 images without labels: give them as images"):
         opened(root)
 
 
@@ -297,7 +297,7 @@ def test_parquet_is_read_as_it_is_stored_for_hugging_face(tmp_path: Path) -> Non
 def test_parquet_without_labels_without_images_or_damaged_is_refused_by_name(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UsageError, match=r"no column of labels.*--images"):
+    with pytest.raises(UsageError, match=r"no column of labels.* images"):
         opened(parquet(tmp_path / "a.parquet", image=[png(image) for image in PIXELS]))
     with pytest.raises(UsageError, match="its columns are text; expected image"):
         opened(parquet(tmp_path / "b.parquet", text=["a"]))

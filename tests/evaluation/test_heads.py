@@ -196,7 +196,7 @@ def test_other_outputs_are_of_no_head(outputs: dict[str, NDArray[np.float64]]) -
 
 
 def test_a_head_asked_for_must_fit_and_an_unknown_one_lists_the_known() -> None:
-    with pytest.raises(UsageError, match=r"--head yolov8: .*logits 2x10.*--metric"):
+    with pytest.raises(UsageError, match=r"^head yolov8: .*logits 2x10.* metric"):
         require_head("yolov8", {"logits": np.zeros((2, 10))}, FRAME)
     with pytest.raises(UsageError, match="unknown head 'yolov7'; did you mean 'yolov"):
         require_head("yolov7", {"logits": np.zeros((2, 10))}, FRAME)

@@ -157,7 +157,7 @@ def test_an_image_size_that_does_not_fit_is_a_mistake(tmp_path: Path, size: tupl
 def test_an_image_size_that_contradicts_the_file_is_a_mistake(tmp_path: Path) -> None:
     path = save(plain(), tmp_path)
     assert normalize(load(path), image_size=(8, 8)).input_shape == (3, 8, 8)
-    with pytest.raises(UsageError, match="--image-size 16x16 does not fit the model's input"):
+    with pytest.raises(UsageError, match=r"^image_size 16x16 does not fit the model"):
         normalize(load(path), image_size=(16, 16))
 
 
