@@ -17,7 +17,7 @@ still gets the residual width at its output where its kernel needs one (`Kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -31,7 +31,7 @@ from dfqonnx.core.quantization_plan import (
     WeightQuantizer,
 )
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.graph.passes.edit import get_only_consumer, get_shape
+from dfqonnx.graph.passes.edit import get_only_consumer, get_shape, make_unique
 from dfqonnx.placement.node_rules import resolve_rules
 from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
 from dfqonnx.placement.value_ranges import non_negative_values
@@ -105,6 +105,7 @@ def place_quantizers(
     activations: list[ActivationQuantizer] = []
     shared: list[SharedQuantizer] = []
     inputs: dict[ir.Node, str] = {}
+    taken = {value.name for node in graph for value in (*node.inputs, *node.outputs) if value}
     for group in _find_groups(graph, roles, widths, target):
         if group.bits is None:
             continue
@@ -122,7 +123,9 @@ def place_quantizers(
             raw=_find_raw_readers(group, roles),
         )
         shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
-        requantizers = _requantize_consumers(group, at_producer, target, negative=negative)
+        requantizers = _requantize_consumers(
+            group, at_producer, target, negative=negative, taken=taken
+        )
         activations += [at_producer, *requantizers]
         by_consumer = {(each.tensor, c): each.name for each in requantizers for c in each.consumers}
         for value, node, _ in group.consumers:
@@ -233,8 +236,12 @@ def _requantize_consumers(
     target: TargetProfile,
     *,
     negative: bool,
+    taken: Container[str | None],
 ) -> list[ActivationQuantizer]:
-    """Return the quantizers of consumers that read fewer bits than the root carries."""
+    """Return the quantizers of consumers that read fewer bits than the root carries.
+
+    Their names are none of the values `taken`: a quantizer at a producer has that of its value.
+    """
     narrower: dict[tuple[str, int], list[str]] = {}
     for value, node, bits in group.consumers:
         if bits != group.bits:
@@ -244,7 +251,7 @@ def _requantize_consumers(
     return [
         replace(
             at_producer,
-            name=f"{tensor}@{bits}",
+            name=make_unique(f"{tensor}@{bits}", taken),
             tensor=tensor,
             grid=target.activations.grid(bits, negative=negative),
             consumers=tuple(names),

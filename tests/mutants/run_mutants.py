@@ -1,153 +1,134 @@
 """Runs the tests near a module against its mutants, and says how many of them are noticed.
 
-    python -m tests.mutants.run_mutants                     a sample of every module
+    python -m tests.mutants.run_mutants                      a sample of every module near gates
     python -m tests.mutants.run_mutants --all gate_verdicts  every mutant of one
+    python -m tests.mutants.run_mutants --planted            every mutant chosen by hand
+    python -m tests.mutants.run_mutants --planted roles      those of modules that end so
 
-Each mutant is tried in a forked process whose imports of third-party packages are done already, so
-that it takes a second or two. A mutant dies where a test fails, an error arises, or time runs out.
+No file of the package changes, see `trials`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import os
+import json
 import random
-import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
-
-import pytest
+from typing import TypeVar
 
 from tests.mutants.mutate import Mutant, plant_mistakes
+from tests.mutants.near_tests import NEAR, NEAR_PLANTED
+from tests.mutants.planted import PlantedMutant
+from tests.mutants.planted_in_export import EXPORT
+from tests.mutants.planted_in_numbers import GATES, SCALES, STATISTICS
+from tests.mutants.planted_in_placement import PLACEMENT, ROLES
+from tests.mutants.trials import Trial, import_packages, read_module, run_trials
 
-ROOT = Path(__file__).parents[2]
-GATES = (
-    "tests/report/test_gates.py", "tests/report/test_report.py", "tests/report/test_build.py",
-    "tests/report/test_measure_lines.py",
-)  # fmt: skip
-ESTIMATE = ("tests/drop_estimate/test_regression.py", "tests/drop_estimate/test_noise_ratio.py")
-NEAR = {  # module -> the tests near it, the most likely to notice first
-    "report/gate_verdicts": GATES,
-    "report/verdict": (*GATES[1:], GATES[0]),
-    "report/build": (GATES[2],),
-    "report/evidence_warnings": ("tests/report/test_evidence_warnings.py",),
-    "evaluation/statistics": ("tests/evaluation/test_statistics.py",),
-    "evaluation/bootstrap": ("tests/evaluation/test_bootstrap.py",),
-    "evaluation/signal_noise": ("tests/evaluation/test_signal_noise.py",),
-    "evaluation/measures/precision_draws": ("tests/evaluation/test_measure_intervals.py",),
-    "evaluation/measures/add_intervals": ("tests/evaluation/test_measure_intervals.py",),
-    "evaluation/evidence": ("tests/evaluation/test_evidence.py",),
-    "evaluation/output_reach": ("tests/evaluation/test_output_reach.py",),
-    "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],
-    "evaluation/drop_estimate/regression": ESTIMATE,
+FIELDS: Mapping[str, tuple[PlantedMutant, ...]] = {
+    "placement": PLACEMENT,
+    "roles": ROLES,
+    "export": EXPORT,
+    "scale search": SCALES,
+    "statistics": STATISTICS,
+    "gates": GATES,
 }
-PACKAGES = (  # that start no threads: a forked process would wait for them for ever
-    "numpy", "scipy.stats", "scipy.optimize", "scipy.special", "pydantic", "rich.table",
-)  # fmt: skip
-SAMPLE = 8  # mutants of a module
-SECONDS = 30  # of processor time for one mutant
+Found = TypeVar("Found")
+SAMPLE = 8  # mutants of a module, or chosen by hand of a field
 SEED = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """A mutant, and whether a test noticed it."""
 
-    module: str
-    mutant: Mutant
+    group: str
+    mutant: Mutant | PlantedMutant
     died: bool
-
-
-class _MutatedModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one module of the package as another text."""
-
-    def __init__(self, name: str, path: Path, source: str) -> None:
-        self._name, self._path, self._source = name, path, source
-
-    def find_spec(
-        self, fullname: str, path: object = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return where the mutated module is found; None for any other."""
-        if fullname != self._name:
-            return None
-        return importlib.util.spec_from_loader(fullname, self, origin=str(self._path))
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the mutated text."""
-        module.__file__ = str(self._path)
-        exec(compile(self._source, str(self._path), "exec"), module.__dict__)
 
 
 def choose_mutants(module: str, count: int | None) -> list[Mutant]:
     """Return mutants of a module, spread over all of its lines; None takes all of them."""
-    found = list(plant_mistakes((ROOT / "dfqonnx" / f"{module}.py").read_text(encoding="utf-8")))
-    if count is None or count >= len(found):
+    found = list(plant_mistakes(read_module(module)))
+    return found if count is None else _spread(found, count, module)
+
+
+def choose_planted(
+    field: str, count: int | None, modules: Sequence[str] = ()
+) -> list[PlantedMutant]:
+    """Return mutants of a field chosen by hand, spread over its list; None takes all of them."""
+    found = [m for m in FIELDS[field] if not modules or m.module.endswith(tuple(modules))]
+    return found if count is None else _spread(found, count, field)
+
+
+def _spread(found: list[Found], count: int, seed: str) -> list[Found]:
+    if count >= len(found):
         return found
-    rng = random.Random(f"{SEED} {module}")
+    rng = random.Random(f"{SEED} {seed}")
     edges = [k * len(found) // count for k in range(count + 1)]
     return [found[rng.randrange(first, last)] for first, last in pairwise(edges)]
 
 
-def _passes(module: str, source: str) -> bool:
-    """Return whether the near tests pass with this text of the module, in a process of its own."""
-    child = os.fork()
-    if not child:
-        os._exit(_run_tests(module, source))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 0
+def try_modules(modules: Sequence[str], count: int | None, *, jobs: int = 1) -> list[Outcome]:
+    """Try automatic mutants of several modules."""
+    import_packages(heavy=False)
+    _check_tests(modules, NEAR, jobs=jobs)
+    mutants = [(module, mutant) for module in modules for mutant in choose_mutants(module, count)]
+    trials = [Trial(module=name, source=m.source(), tests=NEAR[name]) for name, m in mutants]
+    return [
+        Outcome(group=f"`{name}.py`", mutant=mutant, died=not passed)
+        for (name, mutant), passed in zip(mutants, run_trials(trials, jobs=jobs), strict=True)
+    ]
 
 
-def _run_tests(module: str, source: str) -> int:
-    """Run in the child: return 0 where every test passes."""
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))  # a mutant may loop for ever
-    name = f"dfqonnx.{module.replace('/', '.')}"
-    path = ROOT / "dfqonnx" / f"{module}.py"
-    sys.meta_path.insert(0, _MutatedModule(name, path, source))
-    os.chdir(ROOT)
-    arguments = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *NEAR[module]]
-    return int(pytest.main(arguments))
+def try_planted(chosen: Mapping[str, Sequence[PlantedMutant]], *, jobs: int = 1) -> list[Outcome]:
+    """Try mutants chosen by hand, by field."""
+    import_packages(heavy=True)
+    mutants = [(field, mutant) for field, found in chosen.items() for mutant in found]
+    modules = tuple(dict.fromkeys(mutant.module for _, mutant in mutants))
+    trials = [
+        Trial(
+            module=mutant.module,
+            source=mutant.plant(read_module(mutant.module)),
+            tests=tuple(dict.fromkeys((*mutant.tests, *NEAR_PLANTED[mutant.module]))),
+        )
+        for _, mutant in mutants
+    ]
+    _check_tests(modules, NEAR_PLANTED, jobs=jobs)
+    return [
+        Outcome(group=field, mutant=mutant, died=not passed)
+        for (field, mutant), passed in zip(mutants, run_trials(trials, jobs=jobs), strict=True)
+    ]
 
 
-def try_all(modules: Sequence[str], count: int | None) -> list[Outcome]:
-    """Try the mutants of several modules."""
-    _import_packages()
-    outcomes = []
-    for module in modules:
-        text = (ROOT / "dfqonnx" / f"{module}.py").read_text(encoding="utf-8")
-        if not _passes(module, text):
-            raise RuntimeError(f"{module}: its tests fail without any mistake: {NEAR[module]}")
-        outcomes += [
-            Outcome(module, mutant, died=not _passes(module, mutant.source()))
-            for mutant in choose_mutants(module, count)
-        ]
-    return outcomes
-
-
-def _import_packages() -> None:
-    """Import what the tests import from elsewhere, once for all children."""
-    for name in PACKAGES:
-        importlib.import_module(name)
+def _check_tests(modules: Sequence[str], near: Mapping[str, tuple[str, ...]], *, jobs: int) -> None:
+    """Raise where tests fail without any mistake: then no mutant's death means a thing."""
+    by_tests = {near[module]: module for module in modules}
+    trials = [Trial(module=m, source=read_module(m), tests=t) for t, m in by_tests.items()]
+    for trial, passed in zip(trials, run_trials(trials, jobs=jobs), strict=True):
+        if not passed:
+            raise RuntimeError(f"these tests fail without any mistake: {' '.join(trial.tests)}")
 
 
 def format_outcomes(outcomes: Sequence[Outcome]) -> str:
-    """Return a table by module, and every mutant that lived."""
-    lines = ["| module | mutants | died |", "| --- | ---: | ---: |"]
-    for module in dict.fromkeys(outcome.module for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.module == module]
-        lines.append(f"| `{module}.py` | {len(own)} | {sum(o.died for o in own)} |")
+    """Return a table by module or field, and every mutant that lived."""
+    lines = ["| where | mutants | died |", "| --- | ---: | ---: |"]
+    for group in dict.fromkeys(outcome.group for outcome in outcomes):
+        own = [outcome for outcome in outcomes if outcome.group == group]
+        lines.append(f"| {group} | {len(own)} | {sum(o.died for o in own)} |")
     lines.append(f"| together | {len(outcomes)} | {sum(o.died for o in outcomes)} |")
-    living = [f"- `{o.module}.py`, {o.mutant}" for o in outcomes if not o.died]
+    living = [f"- {o.group}: {o.mutant}" for o in outcomes if not o.died]
     return "\n".join([*lines, *(["", "Alive:", "", *living] if living else [])]) + "\n"
+
+
+def to_json(outcomes: Sequence[Outcome]) -> str:
+    """Return one entry for every mutant."""
+    entries = [{"where": o.group, "mutant": str(o.mutant), "died": o.died} for o in outcomes]
+    return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
@@ -155,10 +136,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help="the ends of module names; all by default")
     parser.add_argument("--all", action="store_true", help="every mutant, not a sample")
-    parser.add_argument("--count", type=int, default=SAMPLE, help="mutants of a module")
+    parser.add_argument("--planted", action="store_true", help="those chosen by hand, every one")
+    parser.add_argument("--count", type=int, help="mutants of a module, or of a field by hand")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
+    parser.add_argument("--json", type=Path, help="a file for every outcome")
     given = parser.parse_args()
-    chosen = [m for m in NEAR if not given.modules or m.endswith(tuple(given.modules))]
-    sys.stdout.write(format_outcomes(try_all(chosen, None if given.all else given.count)))
+    started = time.monotonic()
+    if given.planted:
+        chosen = {field: choose_planted(field, given.count, given.modules) for field in FIELDS}
+        outcomes = try_planted({f: found for f, found in chosen.items() if found}, jobs=given.jobs)
+    else:
+        chosen_modules = [m for m in NEAR if not given.modules or m.endswith(tuple(given.modules))]
+        count = None if given.all else given.count or SAMPLE
+        outcomes = try_modules(chosen_modules, count, jobs=given.jobs)
+    if given.json is not None:
+        given.json.write_text(to_json(outcomes), encoding="utf-8")
+    sys.stdout.write(format_outcomes(outcomes))
+    sys.stderr.write(f"{time.monotonic() - started:.0f} s\n")
 
 
 if __name__ == "__main__":

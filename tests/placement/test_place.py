@@ -9,37 +9,10 @@ import numpy as np
 import pytest
 
 from dfqonnx.core.quantization import INT8, BitWidths, QuantizationConfig
-from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.graph.smallnets import batchnorm, network, real_model, through
-
-W4A4 = QuantizationConfig(BitWidths(4, 4))
-CONV = {"w": (4, 3, 3, 3), "v": (4, 4, 3, 3), "u": (4, 4, 3, 3), "k": (5, 4)}
-P = "Conv<pads=[1,1,1,1]>"
-HEAD = "g = GlobalAveragePool({}) f = Flatten(g) y = Gemm<transB=1>(f, k)"
-
-
-def plan_of(
-    folder: Path, body: str, weights: dict, quant: QuantizationConfig = W4A4, *, signed: bool = True
-) -> QuantizationPlan:
-    proto = network(body, weights)
-    for node in proto.graph.node:
-        node.name = f"@{node.output[0]}"
-    return place_quantizers(through(proto, folder)[1], quant, ONNXRUNTIME_CPU, input_signed=signed)
-
-
-def short(plan: QuantizationPlan) -> dict[str, str]:
-    """Name -> bits, sign, role and marks, in one short string."""
-    return {s.name: _short(s) for s in plan.activations}
-
-
-def _short(quantizer: ActivationQuantizer) -> str:
-    sign = "s" if quantizer.grid.signed else "u"
-    top = "" if quantizer.clip_max is None else f"<{quantizer.clip_max:g}"
-    return f"{sign}{quantizer.grid.bits}{top} {quantizer.role}" + (
-        " feature" if quantizer.feature else ""
-    )
+from tests.placement.plans import CONV, HEAD, W4A4, P, plan_of, short
 
 
 def test_a_chain_of_convs_reads_narrow_but_for_its_ends(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def get_image_size(value: ir.Value | None) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(shape) - 2 else None
 
 
-def make_unique(name: str, taken: Container[str]) -> str:
+def make_unique(name: str, taken: Container[str | None]) -> str:
     """Return the name, with the first number behind it that makes it a new one if it is taken."""
     if name not in taken:
         return name

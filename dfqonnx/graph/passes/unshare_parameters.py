@@ -2,6 +2,7 @@
 
 A weight that several nodes share is copied, because each node gets scales of its own; a missing
 bias becomes zeros, because quantized files carry one; other shared initializers stay shared.
+Names of nodes that begin like those which export gives its own become others.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX, SEPARATOR_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes import edit
 from dfqonnx.graph.passes.pass_result import PassResult, node_pass
@@ -48,6 +50,9 @@ def assign_unique_names(model: ir.Model) -> PassResult:
                 name = edit.make_unique(name, values)
                 values[name] = value
             value.name = name
-        node.name = edit.make_unique(edit.get_node_name(node), taken)
+        name = edit.get_node_name(node)
+        if name.startswith((QUANTIZER_PREFIX, SEPARATOR_PREFIX)):
+            name = f"{node.op_type} {name}"
+        node.name = edit.make_unique(name, taken)
         taken.add(node.name)
     return PassResult(modified=True)

@@ -1,0 +1,52 @@
+"""Which tests are near a module and are to notice a mistake in it, the quickest first."""
+
+from __future__ import annotations
+
+GATES = ("tests/report/test_gates.py", "tests/report/test_report.py", "tests/report/test_build.py")
+ESTIMATE = ("tests/drop_estimate/test_regression.py", "tests/drop_estimate/test_noise_ratio.py")
+PLACE = (
+    "tests/placement/test_roles.py",
+    "tests/placement/test_quantizer_kinds.py",
+    "tests/placement/test_place.py",
+    "tests/rehearsal/test_operators.py",
+)
+EXPORT = ("tests/export/test_contract.py", "tests/export/test_layouts.py")
+SCALES = ("tests/fakequant/test_scale_search.py", "tests/fakequant/test_observed_values.py")
+STUDENT = ("tests/fakequant/test_quantizer.py", "tests/fakequant/test_student.py")
+
+NEAR = {
+    "report/gate_verdicts": GATES,
+    "report/verdict": (*GATES[1:], GATES[0]),
+    "report/build": (GATES[2],),
+    "report/evidence_warnings": ("tests/report/test_evidence_warnings.py",),
+    "evaluation/statistics": ("tests/evaluation/test_statistics.py",),
+    "evaluation/evidence": ("tests/evaluation/test_evidence.py",),
+    "evaluation/output_reach": ("tests/evaluation/test_output_reach.py",),
+    "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],
+    "evaluation/drop_estimate/regression": ESTIMATE,
+}
+NEAR_PLANTED = {
+    **NEAR,
+    "config/gates": GATES,
+    "placement/place": PLACE,
+    "placement/value_ranges": PLACE,
+    "placement/roles": (*PLACE, "tests/contracts/test_products.py"),
+    "export/graph_editor": EXPORT,
+    "export/weights": EXPORT,
+    "export/activations": (*EXPORT, "tests/targets/test_second_target.py"),
+    "export/strided_shortcut": EXPORT,
+    "export/first_conv_padding": EXPORT,
+    "export/metadata": EXPORT,
+    "export/opset": EXPORT,
+    "export/separation": (*EXPORT, "tests/rehearsal/test_rehearse.py"),
+    "export/hard_swish": (*EXPORT, "tests/rehearsal/test_operators.py"),
+    "export/io_contract": EXPORT,
+    "export/export": EXPORT,
+    "export/untrained": EXPORT,
+    "export/writer": ("tests/export/test_writer.py",),
+    "fakequant/scale_search": SCALES,
+    "fakequant/observed_values": SCALES[::-1],
+    "fakequant/layer": STUDENT,
+    "fakequant/quantizer": STUDENT,
+    "core/quantization": ("tests/core/test_quantization.py", "tests/targets/test_profile.py"),
+}
