@@ -1,4 +1,4 @@
-"""The mutator plants what it says, and the tests near gates and statistics notice it."""
+"""The mutator plants what it says, and the tests near it notice it, by chance or by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import sys
 import pytest
 
 from tests.mutants.mutate import plant_mistakes
-from tests.mutants.run_mutants import NEAR, ROOT, choose_mutants
+from tests.mutants.near_tests import NEAR, NEAR_PLANTED
+from tests.mutants.planted import PlantedMutant
+from tests.mutants.run_mutants import FIELDS, choose_mutants, choose_planted
+from tests.mutants.trials import ROOT, read_module
 
 SOURCE = '''"""Text < text."""
 
@@ -64,12 +67,55 @@ def test_every_module_gives_enough_mutants_and_the_same_ones_again() -> None:
         assert len({(m.line, m.kind, m.after) for m in chosen}) > 5
 
 
-@pytest.mark.slow
-def test_nine_of_ten_mutants_die() -> None:
-    command = [sys.executable, "-m", "tests.mutants.run_mutants", "--count", "8"]
+def test_every_mutant_chosen_by_hand_is_planted_where_it_belongs() -> None:
+    assert all(len(mutants) >= 12 for mutants in FIELDS.values())
+    planted = [mutant for mutants in FIELDS.values() for mutant in mutants]
+    assert len({str(mutant) for mutant in planted}) == len(planted) >= 77
+    for mutant in planted:
+        source = read_module(mutant.module)
+        compile(mutant.plant(source), mutant.module, "exec")
+        assert ast.dump(ast.parse(mutant.plant(source))) != ast.dump(ast.parse(source)), mutant
+
+
+def test_tests_near_every_module_are_there() -> None:
+    assert {mutant.module for mutants in FIELDS.values() for mutant in mutants} <= set(NEAR_PLANTED)
+    for name in {name for names in NEAR_PLANTED.values() for name in names}:
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("source", ["a = 1", "x = 2; x = 2"])
+def test_a_mutant_whose_text_is_not_there_once_is_an_error(source: str) -> None:
+    mutant = PlantedMutant(module="core/quantization", before="x = 2", after="x = 3", about="x")
+    with pytest.raises(LookupError, match="expected once"):
+        mutant.plant(source)
+
+
+def test_a_sample_of_a_field_is_spread_over_its_list() -> None:
+    for field, planted in FIELDS.items():
+        chosen = choose_planted(field, 4)
+        places = [planted.index(mutant) for mutant in chosen]
+        edges = [k * len(planted) // 4 for k in range(1, 4)]
+        assert [sum(place >= edge for edge in edges) for place in places] == [0, 1, 2, 3]
+
+
+def _run(*arguments: str) -> tuple[int, int, str]:
+    """Return how many mutants were planted, how many died, and the table."""
+    command = [sys.executable, "-m", "tests.mutants.run_mutants", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     numbers = re.search(r"together \| (\d+) \| (\d+) ", done.stdout)
     assert numbers is not None, done.stdout
-    planted, died = (int(number) for number in numbers.groups())
+    return int(numbers[1]), int(numbers[2]), done.stdout
+
+
+@pytest.mark.slow
+def test_nine_of_ten_mutants_die() -> None:
+    planted, died, table = _run("--count", "8")
     assert planted >= 60
-    assert died >= 0.9 * planted, done.stdout
+    assert died >= 0.9 * planted, table
+
+
+@pytest.mark.slow
+def test_nine_of_ten_mutants_chosen_by_hand_die() -> None:
+    planted, died, table = _run("--planted", "--count", "8")
+    assert planted == 8 * len(FIELDS)
+    assert died >= 0.9 * planted, table
