@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-GATES = ("tests/report/test_gates.py", "tests/report/test_report.py", "tests/report/test_build.py")
+GATES = (
+    "tests/report/test_gates.py",
+    "tests/report/test_report.py",
+    "tests/report/test_build.py",
+    "tests/report/test_measure_lines.py",
+)
 ESTIMATE = ("tests/drop_estimate/test_regression.py", "tests/drop_estimate/test_noise_ratio.py")
 PLACE = (
     "tests/placement/test_roles.py",
@@ -10,7 +15,12 @@ PLACE = (
     "tests/placement/test_place.py",
     "tests/rehearsal/test_operators.py",
 )
-EXPORT = ("tests/export/test_contract.py", "tests/export/test_layouts.py")
+EXPORT = (
+    "tests/export/test_guards.py",
+    "tests/export/test_foreign_names.py",
+    "tests/export/test_contract.py",
+    "tests/export/test_layouts.py",
+)
 SCALES = ("tests/fakequant/test_scale_search.py", "tests/fakequant/test_observed_values.py")
 STUDENT = ("tests/fakequant/test_quantizer.py", "tests/fakequant/test_student.py")
 
@@ -20,6 +30,10 @@ NEAR = {
     "report/build": (GATES[2],),
     "report/evidence_warnings": ("tests/report/test_evidence_warnings.py",),
     "evaluation/statistics": ("tests/evaluation/test_statistics.py",),
+    "evaluation/bootstrap": ("tests/evaluation/test_bootstrap.py",),
+    "evaluation/signal_noise": ("tests/evaluation/test_signal_noise.py",),
+    "evaluation/measures/precision_draws": ("tests/evaluation/test_measure_intervals.py",),
+    "evaluation/measures/add_intervals": ("tests/evaluation/test_measure_intervals.py",),
     "evaluation/evidence": ("tests/evaluation/test_evidence.py",),
     "evaluation/output_reach": ("tests/evaluation/test_output_reach.py",),
     "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],
