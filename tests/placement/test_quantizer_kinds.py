@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.export.rough import run_floats
@@ -177,6 +177,21 @@ def test_only_float_nodes_behind_the_last_layer_read_the_image_as_it_is(tmp_path
     image = next(q for q in plan.activations if q.name == "x")
     assert image.raw == ("@z",)
     assert {f.node for f in plan.floats} == {"@e", "@z"}
+
+
+def test_a_layer_with_widths_of_its_own_reads_and_weighs_by_them(tmp_path: Path) -> None:
+    body = f"a = {P}(x, w) b = {P}(x, w2) s = Add(a, b) c = {P}(s, v) z = Elu(x) "
+    body += HEAD.format("c")
+    result = "float[N,K] y, float[N,3,8,8] z"
+    model = normalized(tmp_path, body, CONV | {"w2": (4, 3, 3, 3)}, result=result)
+    rules = NodeRules(bits_for=(("@a", BitWidths(2, 5)), ("@c", BitWidths(7, 3))))
+    quant = QuantizationConfig(BitWidths(4, 4), first_last_bits=6)
+    plan = place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True, rules=rules)
+    assert {w.node: w.grid.bits for w in plan.weights} == {"@a": 2, "@b": 6, "@c": 7, "@y": 6}
+    widths = {q.name: q.grid.bits for q in plan.activations}
+    assert {w.node: widths[w.input] for w in plan.weights} == {"@a": 5, "@b": 8, "@c": 3, "@y": 8}
+    narrow = next(q for q in plan.activations if q.consumers == ("@a",))
+    assert (narrow.tensor, narrow.raw) == ("x", ())
 
 
 def test_a_node_to_be_kept_in_float_has_no_quantized_weight_and_its_reason(tmp_path: Path) -> None:
