@@ -140,6 +140,13 @@ def place_quantizers(
         target=target.name,
         isolated=tuple(str(n.name) for n in graph if n in roles.isolated),
     )
+    return _isolate_slow_volumes(plan, graph, roles, target)
+
+
+def _isolate_slow_volumes(
+    plan: QuantizationPlan, graph: ir.Graph, roles: Roles, target: TargetProfile
+) -> QuantizationPlan:
+    """Return the plan with every layer over volumes isolated that is slower on integers."""
     for node in graph:
         if roles.of[node] == "layer" and (why := _explain_slow_volume(node, target)) is not None:
             plan = plan.isolating(FloatNode(str(node.name), node.op_type, why))
