@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -66,9 +69,10 @@ def test_the_reason_is_in_the_levels_that_changed_for_the_worse(page: Any) -> No
 def test_records_come_back_as_they_were_and_the_last_of_a_student_stays(
     page: Any, tmp_path: Path
 ) -> None:
+    records = importlib.import_module("realdata.told")
     first, second = student(page, "a", 1, 2), student(page, "a", 1, 3)
-    page.write(tmp_path / "told.jsonl", [first, second])
-    assert page.read(tmp_path / "told.jsonl") == [second]
+    records.write(tmp_path / "told.jsonl", [first, second])
+    assert records.read(tmp_path / "told.jsonl") == [second]
 
 
 def test_what_was_told_better_than_it_is_is_listed(page: Any) -> None:
@@ -80,3 +84,51 @@ def test_what_was_told_better_than_it_is_is_listed(page: Any) -> None:
     classes = replace(good, kind="classes", estimate=1.0, low=0.5, high=2.0, lost={"top-1": 2.5})
     assert list(page.over_stated(classes)) == ["drop 1.00 (0.50 to 2.00) told, 2.50 true"]
     assert list(page.over_stated(replace(classes, lost={"top-1": 1.9}))) == []
+
+
+def classifier(page: Any, network: str, moved: float, certainty: float, agreement: float) -> Any:
+    """A student of ten classes, or of a thousand where the network's name says so."""
+    classes = 1000.0 if "thousand" in network else 10.0
+    noise = 10 * math.log10(moved)
+    levels = {"SQNR": -noise, "signal": 0.0, "noise": noise}
+    fixed = {"moved": moved, "certainty": certainty, "classes": classes, "chosen": 5.0}
+    return page.Told(
+        network=network, student=f"{moved:g}", kind="classes", tested=10_000,
+        fixed={"agreement": 50.0} | fixed | levels, real={"agreement": agreement} | levels,
+    )  # fmt: skip
+
+
+def test_agreement_is_told_by_the_formula_with_its_own_network_left_out(page: Any) -> None:
+    normal = NormalDist()
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    records = []
+    for k, network in enumerate(("a", "b", "c thousand", "d thousand", "e")):
+        certainty = 0.5 + 0.08 * k
+        for moved in (0.01, 0.05, 0.2):
+            classes = 1000 if "thousand" in network else 10
+            score = 0.3 - 0.6 * math.log(moved) - 0.2 * math.log(classes)
+            score += 0.5 * normal.inv_cdf(certainty)
+            share = 100 * normal.cdf(score)
+            records.append(classifier(page, network, moved, certainty, share))
+    found = told_agreement.tell_agreement(records)
+    assert len(found) == 15
+    for each in found:  # the ridge of 0.01 draws a little, most of all where little is known
+        assert each.value == pytest.approx(each.true, abs=1.5)
+        assert each.low <= each.value <= each.high
+    still = replace(records[0], network="still", fixed=records[0].fixed | {"chosen": 1.0})
+    assert all(
+        e.record.network != "still" for e in told_agreement.tell_agreement([*records, still])
+    )
+    assert told_agreement.tell_agreement(records[:9]) == [], "three networks"
+    text = page.render([*records, still], {})
+    assert "one class for all fixed inputs: still." in text
+    assert "told agreement, real agreement | 1.00 |" in text
+
+
+def test_what_agreement_is_told_from_by_hand(page: Any) -> None:
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    p, q = np.array([[0.7, 0.3], [0.4, 0.6]]), np.array([[0.6, 0.4], [0.8, 0.2]])
+    levels = told_agreement.class_levels([(row[None],) for row in p], [(row[None],) for row in q])
+    assert levels["moved"] == pytest.approx((0.1 + 0.4) / 2)
+    assert levels["certainty"] == pytest.approx((0.7 + 0.6) / 2)
+    assert (levels["classes"], levels["chosen"]) == (2, 2)

@@ -1,4 +1,4 @@
-"""The other networks: two of two classes, and those that no real input is at hand for."""
+"""The other networks: two of two classes, small ones, and those without a real input at hand."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from realdata.photographs import (
     imagenet_reader,
     person,
 )
+from realdata.small_pictures import small_tasks
 from realdata.task import Task, one_fold
 from realdata.tasks import read_tasks
 
 UNIT = image_format("0..1", 255.0, 0.0, 1.0)
-KNOWN = ("MobileNetV1 0.25",)  # the estimate of the drop was fitted to it
+FITTED = ("MobileNetV1 0.25", *(task.name for task in small_tasks()))  # to them the estimate was
 UNTOLD = {  # networks of the folder that are not measured, and why
     "third_party/mlperf/ad_autoencoder_bn.onnx": "no machine sounds at hand",
     "third_party/mlperf/kws_dscnn_bn.onnx": "no recorded keywords at hand",
@@ -23,7 +24,7 @@ UNTOLD = {  # networks of the folder that are not measured, and why
 
 
 def all_tasks(shared: Path) -> tuple[Task, ...]:
-    """Return the networks that the estimate was not fitted to and that have real inputs."""
+    """Return the networks that have real inputs, one export of every set of weights."""
     two_classes = (
         Task(
             name="visual wake words", file="third_party/mlperf/vww_mobilenetv1_025_96_bn.onnx",
@@ -38,5 +39,4 @@ def all_tasks(shared: Path) -> tuple[Task, ...]:
             folds=one_fold(0, 200), preprocess=UNIT,
         ),
     )  # fmt: skip
-    others = [task for task in read_tasks(shared) if task.name not in KNOWN]
-    return (*others, *two_classes)
+    return (*read_tasks(shared), *two_classes, *small_tasks())
