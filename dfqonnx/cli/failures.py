@@ -34,8 +34,13 @@ OUT_OF_MEMORY = "out of memory; try a smaller model"
 NESTED = "what was given nests too deeply to be read: a file in it is damaged or hostile"
 
 
+class Interruption(BaseException):
+    """A command was interrupted, and says what is kept; typer lets no KeyboardInterrupt through."""
+
+
 def guard(command: Callable[[], Any], *, as_json: bool) -> int:
     """Run `command` and return the exit code; any error becomes one message on stderr."""
+    kept = "interrupted; no partial file is left"
     try:
         code = command()
     except DfqError as error:
@@ -45,6 +50,8 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         return _print_error(error.exit_code, error.message, as_json=as_json, **details)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except Interruption as stop:
+        code, kept = INTERRUPTED, str(stop)
     except OSError as error:
         return _system_error(error, as_json=as_json)
     except RecursionError:
@@ -63,7 +70,7 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
             return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
         return _usage_or_bug(error, as_json=as_json)
     if code == INTERRUPTED:
-        return _print_error(INTERRUPTED, "interrupted; no partial file is left", as_json=as_json)
+        return _print_error(INTERRUPTED, kept, as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

@@ -25,6 +25,7 @@ def inspect(
     bits_for: o.BitsFor = None,
     weight_storage: o.WeightStorage = "auto",
     target: o.Target = o.DEFAULT_TARGET,
+    layers: o.Layers = False,
     as_json: o.AsJson = False,
 ) -> int:
     """Show operators, BatchNorm state, quantizers with their bits and reasons, costs and size."""
@@ -59,13 +60,14 @@ def inspect(
             given=given,
             rules=read_rules(keep_float or (), bits_for or (), NodeRules()),
         ),
+        layers=layers,
         quiet=False,
         as_json=as_json,
     )
 
 
-def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> int:
-    """Print an inspection and return the exit code, 3 if the model is refused.
+def show_inspection(inspection: Inspection, *, layers: bool, quiet: bool, as_json: bool) -> int:
+    """Print an inspection, `layers` one by one, and return the exit code, 3 for a refused model.
 
     Raises:
         UnsupportedModel: the model is refused, and the reasons are not asked for as JSON.
@@ -77,5 +79,5 @@ def show_inspection(inspection: Inspection, *, quiet: bool, as_json: bool) -> in
     if as_json:
         print_json(dataclasses.asdict(inspection))
     elif not quiet:
-        print_text(str(inspection))
+        print_text(str(inspection) if layers else inspection.summary())
     return UnsupportedModel.exit_code if inspection.refusals else 0

@@ -241,15 +241,31 @@ RunOut = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Output folder; by default <model>-<bits> in this folder.",
+        help="Output folder; by default <model>-<bits> in this folder. With a NAME.onnx the model "
+        "stands there, and everything else in the folder NAME beside it.",
         rich_help_panel=SHOWN,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Show every measurement and check at the end, not only the most important ones.",
+        rich_help_panel=SHOWN,
+    ),
+]
+Layers = Annotated[
+    bool,
+    typer.Option(
+        "--layers", help="List every quantizer, every node in float, and every rewrite left out."
     ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Check everything, show what would be done, and stop.",
+        help="Check everything, show the plan (stages, time, memory, files, rules), and stop.",
         rich_help_panel=SHOWN,
     ),
 ]

@@ -35,14 +35,18 @@ def report(
     return 0
 
 
-def show_report(report: Report, notes: Sequence[str], *, quiet: bool, as_json: bool) -> None:
-    """Print the result as JSON, or as a table with `notes` below it."""
+def show_report(
+    report: Report, notes: Sequence[str], *, quiet: bool, as_json: bool, short: bool = False
+) -> None:
+    """Print the result as JSON, or as a table, perhaps a short one, with `notes` below it."""
     from dfqonnx.report.text import format_table
 
     if as_json:
         print_json(json.loads(report.to_json()))
     elif not quiet:
-        print_layout(format_table(report))
+        print_layout(format_table(report, short=short))
+        if short:
+            print_text("--verbose shows every measurement and check, and report.html all of it.")
         for note in notes:
             print_text(note)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
+from dfqonnx.cli.failures import Interruption
 from dfqonnx.cli.report import report_to_ci, show_report
-from dfqonnx.cli.show import display, print_text
+from dfqonnx.cli.show import announce, display, print_text
+from dfqonnx.core.replace_folder import MARKER
+from dfqonnx.core.run_outline import STAGES, describe_seconds
 
 if TYPE_CHECKING:
     from dfqonnx.config.commands import RunConfig
@@ -43,6 +47,7 @@ def run(
     gate: o.Gates = None,
     strict: o.Strict = False,
     dry_run: o.DryRun = False,
+    verbose: o.Verbose = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> int:
@@ -62,17 +67,23 @@ def run(
     from dfqonnx.workflows.preflight import check_paths
 
     check_paths(spec)  # before torch is imported: a wrong path is an error at once
+    if not (quiet or as_json):
+        announce(describe_run(spec))
     if dry_run:
         return _run_dry(spec, quiet=quiet, as_json=as_json)
-    return _run(spec, quiet=quiet, as_json=as_json)
+    try:
+        return _run(spec, verbose=verbose, quiet=quiet, as_json=as_json)
+    except KeyboardInterrupt:
+        raise Interruption(_say_what_is_kept(spec)) from None
 
 
-def _run(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
+def _run(spec: RunConfig, *, verbose: bool, quiet: bool, as_json: bool) -> int:
     from dfqonnx.workflows.run import run as run_workflow
 
     with display(quiet=quiet, as_json=as_json) as progress:
         report = run_workflow(spec, progress=progress)
-    show_report(report, _next_steps(report, spec.out), quiet=quiet, as_json=as_json)
+    notes = _next_steps(report, spec)
+    show_report(report, notes, quiet=quiet, as_json=as_json, short=not verbose)
     report_to_ci(report, spec.out)
     return report.exit_code
 
@@ -83,15 +94,60 @@ def _run_dry(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
 
     with display(quiet=quiet, as_json=as_json) as progress:
         inspection = dry_run(spec, progress=progress)
-    code = show_inspection(inspection, quiet=quiet, as_json=as_json)
+    code = show_inspection(inspection, layers=False, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
+        print_text(str(inspection.outline))
         print_text(f"This was a dry run, and nothing was written. A run would write {spec.out}/.")
     return code
 
 
-def _next_steps(report: Report, folder: Path) -> list[str]:
+def describe_run(spec: RunConfig) -> list[str]:
+    """Return what is known of a run at once, before anything is loaded."""
+    size = spec.model.stat().st_size / 1e6 if spec.model.is_file() else 0.0
+    bits, stages = spec.quant.bits, dict(STAGES)
+    if spec.recipe.distillation.steps == 0:
+        del stages["distill"]
+    words = ", ".join(f"{name} ({about})" for name, about in stages.items())
+    fed = "as the file says, else guessed" if spec.preprocess is None else spec.preprocess.name
+    limit = "" if spec.budget is None else f", at most {describe_seconds(spec.budget)}"
+    lines = [
+        f"Quantizing {spec.model} ({size:.1f} MB) to {bits.label}: weights of {bits.weights} bits,"
+        f" activations of {bits.activations}, for {spec.target}.",
+        f"Recipe {spec.recipe.title}{limit}; device {spec.device}; preprocessing {fed};"
+        f" {_describe_data(spec)}.",
+        f"Stages: {words}.",
+    ]
+    old = find_old_result(spec.out)
+    if old:
+        lines.append(f"{spec.out}/ holds {old}; it is replaced when the new result is complete.")
+    return lines
+
+
+def _describe_data(spec: RunConfig) -> str:
+    given = [("measured on", spec.eval_data), ("and on", spec.images)]
+    known = [f"{words} {path}" for words, path in given if path is not None]
+    return " ".join(known).removeprefix("and ") or "no data: images are synthesized"
+
+
+def find_old_result(out: Path) -> str:
+    """Return what a folder holds in words; empty where there is no result of an earlier run."""
+    report = out / MARKER
+    if not report.is_file():
+        return ""
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.stat().st_mtime))
+    return f"the result of {made}"
+
+
+def _say_what_is_kept(spec: RunConfig) -> str:
+    old = find_old_result(spec.out)
+    kept = f"; {spec.out}/ still holds {old}" if old else ""
+    return f"interrupted; no partial file is left{kept}"
+
+
+def _next_steps(report: Report, spec: RunConfig) -> list[str]:
     """Return what was written, where, and what to do next."""
-    student = shlex.quote(str(folder / report.student.path))
+    folder = spec.out
+    student = shlex.quote(str(spec.file or folder / report.student.path))
     teacher = shlex.quote(report.teacher.path)
     where = f"{len(report.files)} files in {shlex.quote(str(folder))}/; start with report.html"
     next_step = (

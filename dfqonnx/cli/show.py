@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,11 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from dfqonnx.core.run_outline import STAGES
 from dfqonnx.foreign_text import json_safe, printable, printable_lines
 
 EVERY_SECONDS = 10.0
+WHOLE = "whole run"
 
 
 def print_text(text: str, *, style: str = "") -> None:
@@ -27,6 +29,13 @@ def print_text(text: str, *, style: str = "") -> None:
     _console(sys.stdout).print(
         printable_lines(text), style=style or None, markup=False, soft_wrap=True
     )
+
+
+def announce(lines: Iterable[str]) -> None:
+    """Write lines on stderr at once."""
+    for line in lines:
+        sys.stderr.write(f"{printable_lines(line)}\n")
+    sys.stderr.flush()
 
 
 def print_layout(layout: RenderableType) -> None:
@@ -84,6 +93,7 @@ class Display:
         self.total = self.done = self.done_at_start = 0
         self.began = self.started = 0.0
         self.figures: dict[str, float] = {}
+        self.expected: dict[str, float] = {}  # seconds of every stage, as far as known
 
     def start(self, stage: str, total: int, *, done: int = 0) -> None:
         """Begin `stage` and close the one before; the same stage goes on with another total.
@@ -109,6 +119,10 @@ class Display:
         self.figures.update(figures)
         if self.stage:
             self._update()
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Learn which stages are to come, and about how many seconds each takes."""
+        self.expected = dict(seconds)
 
     def note(self, message: str) -> None:
         """Show a line that stays, unless only results are wanted."""
@@ -170,18 +184,28 @@ class PlainDisplay(Display):
 
 
 class LiveDisplay(Display):
-    """Draws a bar per stage with rich."""
+    """Draws one bar for the whole with rich, and a bar per stage under it."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock=clock)
         self.bars = Progress(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[line]}", style="dim"),
             console=_console(sys.stderr),
             refresh_per_second=8,
         )
         self.task: TaskID | None = None
+        self.whole: TaskID | None = None
+        self.began_all = self.sum_expected = 0.0
+        self.over = 0.0  # expected seconds of the stages that are over
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Draw the bar for the whole."""
+        super().expect(seconds)
+        if self.whole is None and sum(seconds.values()) > 0:
+            self.began_all, self.sum_expected = self.clock(), sum(seconds.values())
+            self.whole = self.bars.add_task(WHOLE, total=sum(seconds.values()), line="")
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
@@ -192,17 +216,32 @@ class LiveDisplay(Display):
         self.bars.console.print(Text(f"Warning: {printable_lines(message)}", style="yellow"))
 
     def _open(self) -> None:
-        self.task = self.bars.add_task(self.stage, total=None, line="")
+        self.task = self.bars.add_task(
+            f"  {STAGES.get(self.stage, self.stage)}", total=None, line=""
+        )
 
     def _update(self) -> None:
         if self.task is not None:
             line = self.line() if self.done else ""
             self.bars.update(self.task, total=self.total, completed=self.done, line=line)
+        self._update_whole(self.done / self.total if self.total else 0.0)
+
+    def _update_whole(self, share: float) -> None:
+        """Draw how much of everything is done, `share` of the current stage included."""
+        if self.whole is None:
+            return
+        total = self.sum_expected
+        done = min(total, self.over + min(1.0, share) * self.expected.get(self.stage, 0.0))
+        rest = time_left(int(1000 * done), int(1000 * total), self.clock() - self.began_all)
+        text = f"{100 * done / total:.0f} %" + (f", {rest}" if rest and done > total / 50 else "")
+        self.bars.update(self.whole, completed=done, line=text)
 
     def _close(self) -> None:
         if self.task is not None:
             spent = f"{self.clock() - self.began:.1f} s"
             self.bars.update(self.task, total=1, completed=1, line=spent)
+        self.over += self.expected.pop(self.stage, 0.0) if self.whole is not None else 0.0
+        self._update_whole(0.0)
 
 
 @contextmanager

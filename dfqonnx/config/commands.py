@@ -28,7 +28,8 @@ class RunConfig:
 
     model: Path  # the float teacher's ONNX file
     quant: QuantizationConfig
-    out: Path  # complete or absent at the end
+    out: Path  # folder, complete or absent at the end
+    file: Path | None = None  # where the model stands as well, put there last
     nodes: NodeRules = field(default_factory=NodeRules)  # the recipe's included
     preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
@@ -47,6 +48,12 @@ class RunConfig:
     )
     measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # values of other inputs
+
+    @property
+    def student_name(self) -> str:
+        """The name of the quantized file in the folder."""
+        named = f"{self.model.stem}.{self.quant.bits.label}.onnx"
+        return named if self.file is None else self.file.name
 
     def __post_init__(self) -> None:
         TARGETS[self.target]  # an unknown name is refused before anything slow

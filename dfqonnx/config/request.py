@@ -58,6 +58,7 @@ def run_request(
     widths = bits if isinstance(bits, BitWidths) else BitWidths.parse(str(bits))
     model = Path(model)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
+    folder, file = split_out(f"{model.stem}-{widths.label}" if out is None else out)
     return RunConfig(
         model=model,
         quant=QuantizationConfig(
@@ -66,7 +67,8 @@ def run_request(
             weight_storage=weight_storage,
         ),
         nodes=read_rules(keep_float, bits_for, chosen.placement.rules()),
-        out=Path(f"{model.stem}-{widths.label}") if out is None else Path(out),
+        out=folder,
+        file=file,
         preprocess=_preprocessing(preprocess),
         recipe=chosen,
         eval_data=None if eval_data is None else Path(eval_data),
@@ -81,6 +83,14 @@ def run_request(
         measuring=measuring or MeasuringConfig(),
         inputs=read_inputs(inputs),
     )
+
+
+def split_out(out: str | Path) -> tuple[Path, Path | None]:
+    """Return the output folder, and where the model stands beside it: NAME.onnx, or nowhere."""
+    path = Path(out)
+    if path.suffix.lower() != ".onnx" or path.is_dir():
+        return path, None
+    return path.with_suffix(""), path
 
 
 def validate_request(

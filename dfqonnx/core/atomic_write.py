@@ -30,11 +30,13 @@ from dfqonnx.core.replace_folder import (
     flush,
     flush_tree,
     move_in,
+    read_names,
     read_report,
 )
 from dfqonnx.core.staging import LOCK, STAGING, is_ours, remove, staging_folder
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
+EXTERNAL = ".data"  # what is behind a model's name in that of its weights
 LOCK_SECONDS = 60.0  # that another run may take to put its result in place
 
 
@@ -117,6 +119,39 @@ def check_out(out: Path) -> None:
     elif out.exists() or out.is_symlink():
         raise UsageError(f"--out {out}: is a file; give the name of a folder")
     check_writable(out, out=out)
+
+
+def check_model_out(file: Path, folder: Path, model: Path) -> None:
+    """Refuse a file for the quantized model that is not ours to replace.
+
+    One is ours where the report in `folder`, beside it, names it.
+
+    Raises:
+        UsageError: it is the float model, a folder, or somebody else's.
+        EnvironmentProblem: the nearest folder above it is not writable.
+    """
+    check_file_out(file)
+    if file.exists() and model.exists() and file.samefile(model):
+        raise UsageError(f"--out {file}: is the float model itself; choose another name")
+    if file.exists() and file.name not in read_names(folder):
+        raise UsageError(
+            f"--out {file}: is there, and no report in {folder}/ says that dfqonnx wrote it; choose"
+            " another name, or remove it"
+        )
+
+
+def copy_model(written: Path, file: Path) -> None:
+    """Put a copy of a model, and of the weights beside it, to another place in one step each.
+
+    Raises:
+        EnvironmentProblem: the disk is full or fails, or the place is not writable.
+    """
+    data = written.with_name(f"{written.name}{EXTERNAL}")
+    pairs = [(data, file.with_name(f"{file.name}{EXTERNAL}"))] if data.is_file() else []
+    pairs.append((written, file))
+    with atomic_files(*(to for _, to in pairs)) as places:
+        for (source, _), place in zip(pairs, places, strict=True):
+            shutil.copyfile(source, place)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ should stay visible. `SilentProgress` shows nothing; the command line draws with
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -19,6 +20,10 @@ class Progress(Protocol):
 
     def advance(self, units: int = 1, **figures: float) -> None:
         """Count `units` as done; `figures` are the latest loss, agreement and so on."""
+        return
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Learn which stages are to come, and about how many seconds each takes."""
         return
 
     def note(self, message: str) -> None:
@@ -42,7 +47,7 @@ class RecordingProgress:
         self._began = time.perf_counter()
         self._starts: list[tuple[str, float]] = []
         self.warnings: list[str] = []
-        self.advance, self.note = to.advance, to.note
+        self.advance, self.note, self.expect = to.advance, to.note, to.expect
 
     def start(self, stage: str, total: int, *, done: int = 0) -> None:
         """Note the time and pass the stage on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
+from dfqonnx.core.run_outline import RunOutline
 from dfqonnx.errors import Offense, UnsupportedModel, summarize_offenses
 from dfqonnx.foreign_text import MAX_LINE, printable
 from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
@@ -21,6 +22,9 @@ _ROLES = {
     "classifier-input": "read by the last layer",
     "output": "output of a last Conv, which fuses only with a quantizer behind it",
 }
+
+
+MOST_REASONS = 8  # that a summary gives
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,16 @@ class Inspection:
     quantizers: tuple[QuantizerLine, ...] = ()  # and nodes left in float
     estimated_bytes: int = 0  # of the exported file
     skipped: tuple[SkippedRewrite, ...] = ()  # rewrites of normalization that could not be made
+    outline: RunOutline | None = None  # of the run, where `run --dry-run` asks
     refusals: tuple[Offense, ...] = ()  # why it cannot be quantized; most fields are then empty
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""
         return "\n".join(_lines(self))
+
+    def summary(self) -> str:
+        """Return the lines without the single layers."""
+        return "\n".join(_head_lines(self) + _count_lines(self))
 
 
 def refusal(path: Path, quant: QuantizationConfig, error: UnsupportedModel) -> Inspection:
@@ -153,12 +162,12 @@ def _why(quantizer: ActivationQuantizer) -> str:
     return f"{words}, {_ROLES.get(quantizer.role, quantizer.role)}"
 
 
-def _lines(found: Inspection) -> list[str]:
+def _head_lines(found: Inspection) -> list[str]:
     if found.refusals:
         reasons = (f"  - {line}" for line in summarize_offenses(found.refusals))
         return [f"{found.path}: cannot be quantized:", *reasons]
     operators = ", ".join(f"{name} {count}" for name, count in (found.operators or {}).items())
-    lines = [
+    return [
         f"model        {found.path} ({found.bytes / 1e6:.2f} MB, opset {found.opset}"
         + (f", {printable(found.producer)})" if found.producer else ")"),
         f"input        {printable(found.input)}",
@@ -175,6 +184,36 @@ def _lines(found: Inspection) -> list[str]:
         f"file         about {found.estimated_bytes / 1e6:.3f} MB as {found.bits}"
         f" for {found.target}, {found.estimated_bytes / found.bytes:.2f} of the float file",
     ]
+
+
+def _count_lines(found: Inspection) -> list[str]:
+    """Return how many tensors and weights have which widths, and what stays in float and why."""
+    if found.refusals:
+        return []
+    lines = []
+    for kind, title in (("weight", "weights"), ("activation", "tensors")):
+        widths = Counter(line.bits for line in found.quantizers if line.kind == kind)
+        counts = ", ".join(f"{n} of {bits} bits" for bits, n in sorted(widths.items(), key=str))
+        lines.append(f"{title:<12} {counts or 'none quantized'}")
+    reasons: dict[str, list[str]] = {}
+    for line in found.quantizers:
+        if line.kind == "float":
+            reasons.setdefault(line.reason, []).append(line.name)
+    lines.append(f"in float     {sum(map(len, reasons.values()))} nodes")
+    for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
+        count = f"{len(names)} x " if len(names) > 1 else f"{printable(names[0])}: "
+        lines.append(f"             {count}{printable(reason, most=MAX_LINE)}")
+    if len(reasons) > MOST_REASONS:
+        lines.append(f"             and {len(reasons) - MOST_REASONS} more reasons")
+    if found.skipped:
+        lines.append(f"not simplified  {len(found.skipped)} nodes")
+    return [*lines, "--layers lists every tensor, weight and node."]
+
+
+def _lines(found: Inspection) -> list[str]:
+    lines = _head_lines(found)
+    if found.refusals:
+        return lines
     for kind, title in (
         ("activation", "quantized tensors"),
         ("weight", "quantized weights"),

@@ -142,6 +142,25 @@ def provenance_lines(report: Report) -> Iterator[Line]:
         yield "peak memory", f"{report.peak_memory_mib:,.0f} MiB"
 
 
+LEFT_OUT = {  # of a short table
+    "bits", "integer nodes", "file against trained student", "optimized session against file",
+    "same class in both", "same class, evaluation images",
+}  # fmt: skip
+MOST_OUTPUTS = 3  # in a short table
+
+
+def _short_lines(report: Report) -> Iterator[Line]:
+    """Yield what most people want to know: how close, how small, how fast, what is in float."""
+    outputs = 0
+    for label, text in (*_accuracy_lines(report), *_runtime_lines(report)):
+        if label.startswith("output "):
+            outputs += 1
+            if outputs > MOST_OUTPUTS:
+                continue
+        if label not in LEFT_OUT:
+            yield label, text
+
+
 def _accuracy_lines(report: Report) -> Iterator[Line]:
     if report.bits is not None:
         bits = report.bits
@@ -279,14 +298,19 @@ _VERDICT_STYLES = {
 }  # fmt: skip
 
 
-def format_table(report: Report) -> RenderableType:
-    """Return what rich prints at the end of a run: headline, measurements and gates."""
+def format_table(report: Report, *, short: bool = False) -> RenderableType:
+    """Return what rich prints at the end of a run: headline, measurements and gates.
+
+    A `short` one leaves out how the file was made, and the built-in checks that hold.
+    """
     facts = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for label, text in report_lines(report):
+    for label, text in _short_lines(report) if short else report_lines(report):
         facts.add_row(_cell(label), _cell(text))
     for gate in report.gates:
+        if short and gate.holds and gate.origin == "check":
+            continue
         mark, style = describe_outcome(gate)
         facts.add_row(f"{gate.topic} {mark}", _cell(f"{gate.rule}: {gate.value}", style))
     for warning in report.evidence:

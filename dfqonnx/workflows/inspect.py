@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
+from dfqonnx.workflows.outline import outline_run
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.run import plan_quantizers
@@ -40,8 +42,9 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    open_sets(config, teacher.model, teacher.inputs)
-    return build_inspection(teacher.model, plan, config.quant)
+    sets = open_sets(config, teacher.model, teacher.inputs)
+    outline = outline_run(config, teacher, plan, sets, context=context)
+    return replace(build_inspection(teacher.model, plan, config.quant), outline=outline)
 
 
 def inspect(

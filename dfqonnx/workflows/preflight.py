@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig, ValidateConfig
-from dfqonnx.core.atomic_write import check_out
+from dfqonnx.core.atomic_write import check_model_out, check_out
 from dfqonnx.data.image_files import SUFFIXES
 from dfqonnx.data.labeled import check_kind
 from dfqonnx.data.task_data import is_known_kind
@@ -32,6 +32,8 @@ def check_paths(config: RunConfig) -> None:
     check_images(config.images)
     _check_written_name(config)
     check_out(config.out)
+    if config.file is not None:
+        check_model_out(config.file, config.out, config.model)
     check_disk(config)
     require_runtime()
 
@@ -139,7 +141,7 @@ def check_name(path: Path, *, what: str) -> None:
 def _check_written_name(config: RunConfig) -> None:
     """Refuse names that the file system could not give to what is written at the end."""
     check_name(config.out, what="--out")
-    name = f"{config.model.stem}.{config.quant.bits.label}.onnx.data"
+    name = f"{config.student_name}.data"
     for written, advice in ((config.out.name, "choose another --out"), (name, "rename the model")):
         if len(written.encode()) > MAX_NAME_BYTES:
             raise UsageError(

@@ -20,7 +20,7 @@ from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.input_values import INPUT_KEY, format_input
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.config.synthesis import SynthesisConfig
-from dfqonnx.core.atomic_write import atomic_folder
+from dfqonnx.core.atomic_write import atomic_folder, copy_model
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
@@ -45,6 +45,7 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
+from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
@@ -70,6 +71,8 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = plan_quantizers(config, teacher, recorder)
     sets, interface = open_sets(config, teacher.model, teacher.inputs), teacher.model.interface
+    if progress is not None:
+        tell_outline(config, teacher, plan, sets, context=context)
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
         trained = _train(config, (teacher, plan), limits, context=context, watch=watch)
@@ -90,7 +93,10 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
             warnings=recorder.warnings,
             gpu=gpu_name(context),
         )
-        return write_run(report, trained, folder, evaluation.found.pictures)
+        report = write_run(report, trained, folder, evaluation.found.pictures)
+    if config.file is not None:
+        copy_model(config.out / config.student_name, config.file)
+    return report
 
 
 def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
@@ -206,7 +212,7 @@ def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:
 
 def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
     config, teacher = run.config, run.teacher
-    file = folder / f"{config.model.stem}.{config.quant.bits.label}.onnx"
+    file = folder / config.student_name
     recipe = hashlib.sha256(write_recipe(config.recipe).encode()).hexdigest()
     metadata = describe(
         version=__version__,

@@ -43,7 +43,11 @@ def test_the_version_is_said(dfqonnx: Run) -> None:
 
 
 def test_inspect_prints_sites_with_bits_and_reasons(dfqonnx: Run, small: Path) -> None:
-    done = dfqonnx("inspect", "--model", small, "--bits", "w4a8")
+    short = dfqonnx("inspect", "--model", small, "--bits", "w4a8")
+    assert short.code == 0, short.err
+    assert len(short.out.splitlines()) <= 15
+    assert "weights      2 of 4 bits" in short.out
+    done = dfqonnx("inspect", "--model", small, "--bits", "w4a8", "--layers")
     assert done.code == 0, done.err
     assert done.err == ""
     assert "4 bit" in done.out

@@ -1,0 +1,91 @@
+"""What a run would do, told before it is done: stages with their time, memory, images, rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+STAGES = {  # as progress names them -> in words
+    "synthesize": "make images",
+    "initialize": "set ranges",
+    "distill": "train",
+    "export": "write the file",
+    "evaluate": "measure",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutline:
+    """One stage: its name as in reports, what it does, and about how many seconds it takes."""
+
+    name: str
+    seconds: float
+    about: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOutline:
+    """Whether a rule can be decided by what the run will know; `why` says so either way."""
+
+    rule: str
+    can_be_decided: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutline:
+    """What a run would do; times and memory are estimates.
+
+    Attributes:
+        stages: in their order, those that do nothing left out.
+        images: synthetic ones.
+        memory_mib: the most that the process will hold.
+        files: what is written, without the folder.
+        gates: every rule of the user.
+        seconds_known: whether the stages' times were estimated for this model.
+    """
+
+    stages: tuple[StageOutline, ...]
+    images: int
+    memory_mib: float
+    files: tuple[str, ...]
+    gates: tuple[GateOutline, ...] = ()
+    seconds_known: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """The whole time."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def __str__(self) -> str:
+        """Return the lines that the command line prints."""
+        return "\n".join(_lines(self))
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> [describe_seconds(s) for s in (3, 44, 100, 700, 9000)]
+    ['3 s', '45 s', '2 min', '12 min', '2.5 h']
+    """
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _lines(outline: RunOutline) -> Iterator[str]:
+    total = f"about {describe_seconds(outline.seconds)} on this machine"
+    yield f"time         {total if outline.seconds_known else 'see the cost of the recipe'}"
+    for stage in outline.stages:
+        about = f"  {stage.about}" if stage.about else ""
+        words = STAGES.get(stage.name, stage.name)
+        seconds = describe_seconds(stage.seconds) if outline.seconds_known else ""
+        yield f"  {stage.name:<11}{words:<16}{seconds:>7}{about}"
+    yield f"images       {outline.images:,} synthetic ones"
+    yield f"memory       about {outline.memory_mib:,.0f} MiB"
+    yield f"files        {', '.join(outline.files)}"
+    for gate in outline.gates:
+        mark = "can be decided" if gate.can_be_decided else "CANNOT be decided"
+        yield f"gate         {gate.rule}: {mark}; {gate.why}"
