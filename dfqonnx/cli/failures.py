@@ -48,10 +48,8 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         if isinstance(error, UnsupportedModel):
             details["offenses"] = [vars(offense) for offense in error.offenses]
         return _print_error(error.exit_code, error.message, as_json=as_json, **details)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Interruption as stop:
-        code, kept = INTERRUPTED, str(stop)
+    except (KeyboardInterrupt, Interruption) as stop:
+        code, kept = INTERRUPTED, str(stop) or kept
     except OSError as error:
         return _system_error(error, as_json=as_json)
     except RecursionError:
