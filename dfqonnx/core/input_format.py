@@ -3,9 +3,11 @@
     tensor = (pixels / scale - mean) / std        pixels = round((tensor std + mean) scale)
 
 Pixels are uint8 (N, H, W, C), 0 to 255; mean and std have one value per channel, in the model's
-channel order. `Preprocessing` is what a person writes (`--preprocess`) and what the exported file's
-metadata keep; `InputFormat` adds the shape of the model's input. Numpy arrays and torch tensors go
-through the same lines.
+channel order. Inputs that are no images ("values": features, spectrograms, vectors) go the same way
+as one channel; there mean and std may have one value per feature, and features are what the last
+axis counts (layout NHWC) or the first (NCHW). `Preprocessing` is what a person writes
+(`--preprocess`) and what the exported file's metadata keep; `InputFormat` adds the shape of the
+model's input. Numpy arrays and torch tensors go through the same lines.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from dfqonnx.errors import UsageError
 
 Layout = Literal["NCHW", "NHWC"]
-Channels = Literal["RGB", "BGR", "gray"]
+Channels = Literal["RGB", "BGR", "gray", "values"]
 MAX_SETTING = 1e6  # of scale, mean and std, and of what the model reads
 LEAST_RANGE = 1e-5  # of what the model reads, as a share of its size: float32 keeps 1e-7
 METADATA_KEY = "dfqonnx.preprocess"
@@ -69,9 +71,10 @@ class Preprocessing:
             )
         if self.layout not in ("NCHW", "NHWC"):
             raise UsageError(f"preprocess {self.name}: layout {self.layout!r}; use NCHW or NHWC")
-        if self.channels not in ("RGB", "BGR", "gray"):
+        if self.channels not in ("RGB", "BGR", "gray", "values"):
             raise UsageError(
-                f"preprocess {self.name}: channels {self.channels!r}; use RGB, BGR or gray"
+                f"preprocess {self.name}: channels {self.channels!r}; use RGB, BGR or gray, or"
+                " values for inputs that are no images"
             )
 
     @classmethod
@@ -102,7 +105,7 @@ class Preprocessing:
 
         A shape that fits both layouts, or neither, keeps the layout as it is.
         """
-        if len(shape) != 3:
+        if len(shape) != 3 or self.channels == "values":
             return self
         first, last = shape[0] in _CHANNEL_COUNTS, shape[-1] in _CHANNEL_COUNTS
         if first == last:
@@ -152,6 +155,7 @@ class InputFormat:
     def __post_init__(self) -> None:
         p = self.preprocessing
         if not self.is_image:
+            self._check_features()
             return
         channels = self.image_size[2]
         gray = p.channels == "gray"
@@ -162,21 +166,35 @@ class InputFormat:
                 f" {channels} channels; check layout and channels"
             )
 
+    def _check_features(self) -> None:
+        p, size = self.preprocessing, self.image_size
+        features = size[0] if p.layout == "NCHW" else size[1]
+        if len(p.mean) not in {1, features}:
+            raise UsageError(
+                f"preprocess {p.name}: {len(p.mean)} means do not fit values of"
+                f" {'x'.join(map(str, self.shape))}; {p.layout} counts {features} features along"
+                f" the {'first' if p.layout == 'NCHW' else 'last'} axis: give as many, or one"
+            )
+
     @property
     def is_image(self) -> bool:
-        """Whether the model reads images: its input has channels, height and width."""
-        return len(self.shape) == 3
+        """Whether the model reads images: channels, height and width, not said to be values."""
+        return len(self.shape) == 3 and self.preprocessing.channels != "values"
 
     @property
     def image_size(self) -> tuple[int, int, int]:
-        """(H, W, C) of the pixels; values that are no image count as one of a single channel."""
+        """(H, W, C) of the pixels; values that are no image count as one of a single channel.
+
+        Their axes of one place are left out, and all axes behind the first count as one.
+        """
         if self.is_image:
             first, second, third = self.shape
             nhwc = self.preprocessing.layout == "NHWC"
             return (first, second, third) if nhwc else (second, third, first)
-        if len(self.shape) == 1:
-            return 1, self.shape[0], 1
-        return self.shape[0], math.prod(self.shape[1:]), 1
+        axes = [size for size in self.shape if size != 1] or [1]
+        if len(axes) == 1:
+            return 1, axes[0], 1
+        return axes[0], math.prod(axes[1:]), 1
 
     @property
     def signed(self) -> bool:
@@ -187,9 +205,13 @@ class InputFormat:
         """Return whether both make the same tensor of every image, to a hundredth of its range."""
         own, theirs = self.preprocessing, other.preprocessing
         channels = self.image_size[2]
+        if self.is_image != other.is_image:
+            return False
+        if not self.is_image:
+            channels = max(len(own.mean), len(theirs.mean))
         if self.shape != other.shape or (channels > 1 and own.channels != theirs.channels):
             return False
-        if self.is_image and own.layout != theirs.layout:
+        if (self.is_image or channels > 1) and own.layout != theirs.layout:
             return False
         pairs = [(own.range(c), theirs.range(c)) for c in range(channels)]
         return all(
@@ -201,6 +223,13 @@ class InputFormat:
     def describe_values(self) -> str:
         """Return the preprocessing's name and what it makes of pixels, in words."""
         p = self.preprocessing
+        if not self.is_image:
+            count = len(p.mean)
+            low, high = (
+                f(p.range(at)[end] for at in range(count)) for f, end in ((min, 0), (max, 1))
+            )
+            each = f" over {count} features" if count > 1 else ""
+            return f"values, {low:.3g} to {high:.3g}{each}"
         ranges = {p.range(c) for c in range(self.image_size[2])}
         values = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in sorted(ranges))
         return f"{p.name!r} ({p.channels} {p.layout}, {values})"
@@ -218,6 +247,8 @@ class InputFormat:
             UsageError: there is another number of channels than of means.
         """
         p = self.preprocessing
+        if not self.is_image:
+            return self._to_values(_as_float32(pixels)[..., 0])
         if len(p.mean) not in {1, pixels.shape[-1]}:
             raise UsageError(
                 f"preprocess {p.name}: mean and std have {len(p.mean)} values, the images"
@@ -227,11 +258,32 @@ class InputFormat:
         x = (x / p.scale - _constant(p.mean, x)) / _constant(p.std, x)  # (N, H, W, C)
         if p.layout == "NCHW":
             x = x.swapaxes(1, 3).swapaxes(2, 3)  # (N, C, H, W)
-        return _contiguous(x if self.is_image else x.reshape(len(x), *self.shape))
+        return _contiguous(x)
+
+    def _to_values(self, x: Any) -> Any:
+        """Return values (N, *shape) of pixels (N, H, W)."""
+        mean, std = (self._of_features(values, x) for values in self._scaling)
+        return _contiguous(
+            ((x / self.preprocessing.scale - mean) / std).reshape(len(x), *self.shape)
+        )
+
+    @property
+    def _scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.preprocessing.mean, self.preprocessing.std
+
+    def _of_features(self, values: tuple[float, ...], like: Any) -> Any:
+        """Return what there is one of for every feature in the form of (H, W)."""
+        found = _constant(values, like)
+        return found[:, None] if self.preprocessing.layout == "NCHW" else found
 
     def to_pixels(self, tensor: Pixels) -> Pixels:
-        """Return the nearest pixels, uint8 (N, H, W, C), of an image tensor (N, *shape)."""
+        """Return the nearest pixels, uint8 (N, H, W, C), of an input tensor (N, *shape)."""
         p, x = self.preprocessing, cast("Any", tensor)
+        if not self.is_image:
+            height, width, _ = self.image_size
+            x = x.reshape(len(x), height, width)
+            mean, std = (self._of_features(values, x) for values in self._scaling)
+            return cast("Pixels", round_to_pixels((x * std + mean) * p.scale)[..., None])
         if p.layout == "NCHW":
             x = x.swapaxes(2, 3).swapaxes(1, 3)  # (N, H, W, C)
         x = (x * _constant(p.std, x) + _constant(p.mean, x)) * p.scale
@@ -251,7 +303,15 @@ class InputFormat:
         return cast("Pixels", y.swapaxes(1, 3).swapaxes(2, 3) if nhwc else y)
 
     def pixel_limits(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1)."""
+        """Return the tensor values of pixels 0 and 255, each float32 (1, C, 1, 1).
+
+        Of values that are no image they have the form (1, 1, H or 1, W or 1).
+        """
+        if not self.is_image:
+            p = self.preprocessing
+            ends = np.array([p.range(feature) for feature in range(len(p.mean))], np.float32)
+            rows = (1, 1, -1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
+            return ends[:, 0].reshape(rows), ends[:, 1].reshape(rows)
         pairs = np.array([self.preprocessing.range(c) for c in range(channels)], np.float32)
         low, high = pairs.T.reshape(2, 1, channels, 1, 1)
         return low, high

@@ -32,7 +32,7 @@ from dfqonnx.runtime.session import Array, Session
 
 USUAL = ("imagenet", "zero-one", "minus-one-one", "cifar10", "cifar100", "raw")
 NOISE = Preprocessing(
-    name="noise", scale=255.0 / 8, mean=(4.0,), std=(1.0,), layout="NHWC", channels="gray"
+    name="noise", scale=255.0 / 8, mean=(4.0,), std=(1.0,), layout="NHWC", channels="values"
 )  # pixels span -4..4
 
 

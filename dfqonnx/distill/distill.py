@@ -30,8 +30,10 @@ from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import initialize
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
+    choose_dampings,
     default_steps,
     fits_weights,
+    knows_inputs,
     reduce_lr_for_8bit,
     training_budget,
 )
@@ -93,6 +95,8 @@ def distill(
     pool = ImagePool(images.pixels, inputs, holdout=holdout, context=context, kinds=images.kinds)
     values = student.count_activations(pool.tensor(pool.train[:1]))
     sizes = choose_batch_sizes(config, values, context)
+    known = knows_inputs(images=pool.holds_images, divergence=images.divergence)
+    config = choose_dampings(config, student.plan.narrowest(), known=known)
     before = initialize(
         student,
         teacher,
@@ -105,7 +109,7 @@ def distill(
     )
     config = reduce_lr_for_8bit(config, student.plan.narrowest())
     config = dataclasses.replace(config, batch_size=sizes.training)
-    steps = choose_steps(config, student, before, values=values, images=pool.holds_images)
+    steps = choose_steps(config, student, before, values=values, known=known)
     state = TrainingState(
         total_steps=steps,
         before=before,
@@ -130,15 +134,15 @@ def distill(
 
 
 def choose_steps(
-    config: DistillationConfig, student: Student, before: Agreement, *, values: int, images: bool
+    config: DistillationConfig, student: Student, before: Agreement, *, values: int, known: bool
 ) -> int:
     """Return the recipe's number of steps, else that of the network, its bits and its agreement.
 
-    `images` tells whether the network reads any.
+    `known` tells of its inputs what `schedule.knows_inputs` does.
     """
     if config.steps is not None:
         return config.steps
-    if not fits_weights(student.plan.narrowest(), images=images):
+    if not fits_weights(student.plan.narrowest(), known=known):
         return 0
     budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)

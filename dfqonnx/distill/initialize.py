@@ -1,7 +1,7 @@
 """The student before its first training step: scales by search, weights by GPTQ.
 
 The damping of GPTQ is chosen by the agreement with the teacher on held-out synthetic images; plain
-rounding is one of the candidates, and the only one for eight bits where inputs are no images.
+rounding is one of the candidates.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import torch
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.batch_size import BatchSizes
 from dfqonnx.distill.image_pool import ImagePool
-from dfqonnx.distill.schedule import fits_weights
 from dfqonnx.equalization.expected_moments import ActivationMoments
 from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.data_free import apply_data_free_init
@@ -44,7 +42,7 @@ def initialize(
     `moments` are those of values on the training data, where they are known and asked for.
     """
     started = time.perf_counter()
-    dampings = choose_dampings(config, student.plan.narrowest(), images=pool.holds_images)
+    dampings = config.gptq_damping
     context.progress.start("initialize", 1 + len(dampings))
     pixels = pool.train[: config.calibration_images]
     probes = make_range_probes(
@@ -94,10 +92,3 @@ def _has_time(context: RunContext, seconds: float) -> bool:
     """Tell whether initialization may take so many seconds."""
     budget = context.budget_seconds
     return budget is None or seconds <= BUDGET_SHARE * budget
-
-
-def choose_dampings(
-    config: DistillationConfig, bits: BitWidths, *, images: bool
-) -> tuple[float, ...]:
-    """Return the dampings of GPTQ to try, which may be none; see `schedule.fits_weights`."""
-    return config.gptq_damping if fits_weights(bits, images=images) else ()

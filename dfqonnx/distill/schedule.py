@@ -26,6 +26,9 @@ NEEDS_TRAINING_KL = 0.01  # nats, for a classifier: 0.02 on MobileNetV1 0.25, 0.
 BUDGET_AT_8_BITS = 0.3  # of the work at w4a4, where 8 bits need training
 NEAR_KL = 0.1  # nats below which fewer-bit weights alone leave little to learn
 BUDGET_WHERE_NEAR = 0.6  # of the work, there
+NEAR_DIVERGENCE = (
+    1.0  # nats: on two networks GPTQ gains on other inputs below, and nothing above 1.9
+)
 LR_FACTOR_AT_8_BITS = 0.1  # scales are so small that little is to be moved
 
 
@@ -34,14 +37,29 @@ def rounding_temperature(done: float) -> float:
     return max(0.0, 1.0 - done / HARD_ROUNDING_FROM)
 
 
-def fits_weights(bits: BitWidths, *, images: bool) -> bool:
+def knows_inputs(*, images: bool, divergence: float | None) -> bool:
+    """Return whether synthetic inputs are near to what a network was trained on.
+
+    That is so for `images`, and for other inputs where BatchNormalization vouches for them:
+    `divergence` is in nats, None without statistics.
+    """
+    return images or (divergence is not None and divergence < NEAR_DIVERGENCE)
+
+
+def fits_weights(bits: BitWidths, *, known: bool) -> bool:
     """Return whether weights may be fitted to synthetic inputs at all, by GPTQ or by training.
 
-    Inputs that are no images are known too little to fit eight bits to: what is gained on
-    structured fields is lost, many times over, on inputs of other levels. Fewer bits lose more by
-    rounding than by that.
+    Where inputs are not `known`, eight bits lose more by that than by rounding: what is gained on
+    structured fields is lost on inputs of other levels.
     """
-    return images or min(bits.weights, bits.activations) < MAX_BITS
+    return known or min(bits.weights, bits.activations) < MAX_BITS
+
+
+def choose_dampings(
+    config: DistillationConfig, bits: BitWidths, *, known: bool
+) -> DistillationConfig:
+    """Return the recipe without GPTQ where no weights are fitted; see `fits_weights`."""
+    return config if fits_weights(bits, known=known) else replace(config, gptq_damping=())
 
 
 def training_budget(

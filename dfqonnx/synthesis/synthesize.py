@@ -82,7 +82,7 @@ def synthesize(
         rate = measure_optimization_rate(teacher, shape, context)
         most, seconds = _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
         scale = seconds * rate * 2.0 * cost.work / default_work(shape)
-    name, reason, plan = _decide(config, cost, shape, scale)
+    name, reason, plan = _decide(config, cost, inputs, scale)
     plan = plan if most is None else plan.at_most(most)
     source_context = SynthesisContext(
         teacher=teacher,
@@ -116,11 +116,11 @@ def synthesize(
 
 
 def _decide(
-    config: SynthesisConfig, cost: TeacherCost, shape: tuple[int, ...], scale: float
+    config: SynthesisConfig, cost: TeacherCost, inputs: InputFormat, scale: float
 ) -> tuple[str, str, SynthesisPlan]:
     """Return the source's name, why where the recipe leaves it open, and how much to make."""
-    name, reason = config.source, ""
-    if name == AUTO and len(shape) == 3:
+    name, reason, shape = config.source, "", inputs.shape
+    if name == AUTO and inputs.is_image:
         name, reason = "optimized", "images optimized through the teacher"
     elif name == AUTO:
         form = "x".join(map(str, shape)) or "scalar"

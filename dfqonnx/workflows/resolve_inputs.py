@@ -6,7 +6,7 @@ Needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,8 +58,11 @@ def resolve_inputs(
     metadata: Mapping[str, str],
     seed: int,
     progress: Progress,
+    refine: Callable[[InputFormatGuess], InputFormatGuess] = lambda guess: guess,
 ) -> ResolvedInputs:
     """Take what the user asked for, else what a file's metadata say, else a guess with a warning.
+
+    `refine` may make a better guess of one.
 
     Raises:
         UsageError: what was asked for does not fit the model.
@@ -70,12 +73,12 @@ def resolve_inputs(
         return _resolve_raw_pixels(asked, model)
     if asked is not None:
         return ResolvedInputs(_fit(asked, model), guessed=False)
-    guess = read_recorded_format(metadata) or guess_input_format(model, seed=seed)
+    guess = read_recorded_format(metadata) or refine(guess_input_format(model, seed=seed))
     found = guess.preprocessing
     if not guess.certain:
         progress.warn(
-            f"--preprocess was not given, so {found.name!r} is assumed (scale {found.scale:g}, mean"
-            f" {_join(found.mean)}, std {_join(found.std)}, {found.layout}, {found.channels}):"
+            f"--preprocess was not given, so {found.name!r} is assumed"
+            f" ({_describe(InputFormat(found, model.input_shape))}):"
             f" {guess.reason}. If the model was trained with other preprocessing, give it, because"
             " the results depend on it."
         )
@@ -206,8 +209,12 @@ def count_classes(model: NormalizedModel) -> int | None:
     return last if isinstance(last, int) and last > 0 else None
 
 
-def _join(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:g}" for value in values)
+def _describe(inputs: InputFormat) -> str:
+    found = inputs.preprocessing
+    if not inputs.is_image:
+        return inputs.describe_values()
+    mean, std = ("/".join(f"{value:g}" for value in each) for each in (found.mean, found.std))
+    return f"scale {found.scale:g}, mean {mean}, std {std}, {found.layout}, {found.channels}"
 
 
 def find_available_needs(model: NormalizedModel) -> frozenset[Need]:

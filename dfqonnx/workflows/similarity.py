@@ -40,6 +40,10 @@ REFERENCES = {
         pixels=PixelOptimizationConfig(first_batch_steps=30, batch_steps=30),
     ),
 }
+OF_VALUES = {  # where the model reads no images
+    "noise": REFERENCES["noise"],
+    "structured fields": SynthesisConfig(source="fields", images=REFERENCE_IMAGES),
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArr
 def _references(teacher: Teacher, context: RunContext) -> tuple[Reference, ...]:
     """Measure the reference sets; return them, the furthest first."""
     found = []
-    for name, recipe in REFERENCES.items():
+    references = REFERENCES if teacher.inputs.is_image else OF_VALUES
+    for name, recipe in references.items():
         images = synthesize(
             teacher.program,
             teacher.model.statistics,

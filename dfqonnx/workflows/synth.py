@@ -146,6 +146,8 @@ def _calibration_array(
     """Return the float array of an npy in its layout; None for other kinds."""
     if config.kind != "npy":
         return None
+    if config.preprocessed and not inputs.is_image:
+        return inputs.to_tensor(pixels)
     layout = config.layout or inputs.preprocessing.layout
     shape = pixels.shape[1:]
     if config.preprocessed:

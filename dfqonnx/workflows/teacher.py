@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from dfqonnx.convert.program import Program
 from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
+from dfqonnx.data.guess_input_format import InputFormatGuess
 from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageError
 from dfqonnx.export.closed_files import closed_files
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.graph.trainable_region import select_training_outputs
 from dfqonnx.runtime.session import Session
+from dfqonnx.synthesis.fit_inputs import fit_inputs
 from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_inputs
 
 
@@ -64,8 +67,29 @@ def add_inputs(
         metadata=model.source.metadata,
         seed=context.seed,
         progress=context.progress,
+        refine=partial(_refine, model, program, context),
     )
     return Teacher(model, program, found.format, found.guessed)
+
+
+def _refine(
+    model: NormalizedModel, program: Program, context: RunContext, guess: InputFormatGuess
+) -> InputFormatGuess:
+    """Return a guess that comes nearer to the statistics of a network, where there is one."""
+    guessed = InputFormat(guess.preprocessing, model.input_shape)
+    found = fit_inputs(
+        program, model.statistics, guessed, open_axes=model.open_axes, context=context
+    )
+    if found is None:
+        return guess
+    kind = (
+        "procedural images" if found.inputs.is_image else "structured fields, which are no images,"
+    )
+    return InputFormatGuess(
+        found.inputs.preprocessing,
+        f"with it {kind} come closest to the BatchNorm statistics ({found.divergence:.3f})",
+        certain=False,
+    )
 
 
 def open_program(

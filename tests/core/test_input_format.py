@@ -155,3 +155,60 @@ def test_preprocessing_that_does_not_fit_the_shape_is_refused(
 def test_images_of_other_channels_than_means_are_refused(kind: Any) -> None:
     with pytest.raises(UsageError, match="mean and std have 3 values, the images have 1 channels"):
         InputFormat(PRESETS["imagenet"], (3, 4, 5)).to_tensor(kind(PIXELS[..., :1]))
+
+
+VALUES = Preprocessing(
+    name="features",
+    scale=255.0,
+    mean=(0.0, 0.25, 0.5),
+    std=(1.0, 0.5, 0.1),
+    layout="NHWC",
+    channels="values",
+)
+
+
+@numpy_and_torch
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((4, 3), "NHWC"),
+        ((1, 4, 3), "NHWC"),
+        ((4, 3, 1), "NHWC"),
+        ((3, 4), "NCHW"),
+        ((1, 3, 4), "NCHW"),
+        ((3,), "NHWC"),
+    ],
+)
+def test_values_that_are_no_image_have_a_scale_for_every_feature(
+    kind: Any, shape: tuple[int, ...], layout: Any
+) -> None:
+    inputs = InputFormat(replace(VALUES, layout=layout), shape)
+    assert not inputs.is_image
+    height, width, channels = inputs.image_size
+    assert channels == 1
+    pixels = np.random.default_rng(0).integers(0, 256, (5, height, width, 1), np.uint8)
+    tensor = np.asarray(inputs.to_tensor(kind(pixels)))
+    assert tensor.shape == (5, *shape)
+    mean, std = np.array(VALUES.mean), np.array(VALUES.std)
+    each = (mean[:, None], std[:, None]) if layout == "NCHW" else (mean, std)
+    expected = (pixels[..., 0] / 255.0 - each[0]) / each[1]  # (N, H, W)
+    # float32: three operations of relative error 2^-24 on values below 10
+    np.testing.assert_allclose(tensor.reshape(5, height, width), expected, rtol=0, atol=4e-6)
+    np.testing.assert_array_equal(inputs.to_pixels(tensor), pixels)
+    low, high = inputs.pixel_limits(1)
+    planes = tensor.reshape(5, 1, height, width)
+    assert (planes >= low).all()
+    assert (planes <= high).all()
+
+
+def test_as_many_scales_as_features_or_one() -> None:
+    with pytest.raises(UsageError, match=r"3 means .*4 features along the last axis"):
+        InputFormat(VALUES, (3, 4))
+    assert InputFormat(replace(VALUES, mean=(0.5,), std=(1.0,)), (3, 4)).signed
+    square = InputFormat(replace(VALUES, layout="NCHW"), (3, 3))
+    assert not square.feeds_as(InputFormat(VALUES, (3, 3)))
+    assert square.feeds_as(square)
+
+
+def test_values_are_described_by_their_ends() -> None:
+    assert InputFormat(VALUES, (4, 3)).describe_values() == "values, -5 to 5 over 3 features"

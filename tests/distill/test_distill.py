@@ -29,7 +29,7 @@ from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.distill import Distilled, choose_steps, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
-from dfqonnx.distill.initialize import choose_dampings
+from dfqonnx.distill.schedule import choose_dampings
 from dfqonnx.distill.state import PATIENCE
 from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -301,20 +301,20 @@ def test_the_tail_mean_is_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "images", "fitted"),
+    ("bits", "known", "fitted"),
     [("w8a8", False, False), ("w8a8", True, True), ("w4a8", False, True), ("w8a4", False, True)],
 )
-def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_are_no_images(
-    bits: str, images: bool, fitted: bool
+def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_nothing_vouches_for(
+    bits: str, known: bool, fitted: bool
 ) -> None:
     config = DistillationConfig(gptq_damping=(0.5,))
-    found = choose_dampings(config, BitWidths.parse(bits), images=images)
-    assert found == ((0.5,) if fitted else ())
+    found = choose_dampings(config, BitWidths.parse(bits), known=known)
+    assert found.gptq_damping == ((0.5,) if fitted else ())
 
 
-@pytest.mark.parametrize(("images", "trained"), [(False, False), (True, True)])
-def test_eight_bits_are_not_trained_on_inputs_that_are_no_images(
-    tiny: Tiny, images: bool, trained: bool
+@pytest.mark.parametrize(("known", "trained"), [(False, False), (True, True)])
+def test_eight_bits_are_not_trained_on_inputs_that_nothing_vouches_for(
+    tiny: Tiny, known: bool, trained: bool
 ) -> None:
     student = Student(*tiny)
     student(torch.zeros(1, *INPUTS.shape))  # counts multiply-adds
@@ -327,8 +327,8 @@ def test_eight_bits_are_not_trained_on_inputs_that_are_no_images(
     }
     student.plan = dataclasses.replace(student.plan, **eight)
     far = Agreement(top1=0.5, kl=1.0)  # so far off that images of eight bits train
-    found = choose_steps(DistillationConfig(), student, far, values=100, images=images)
+    found = choose_steps(DistillationConfig(), student, far, values=100, known=known)
     assert (found > 0) == trained
     # what a recipe asks for is done
-    asked = choose_steps(DistillationConfig(steps=7), student, far, values=100, images=images)
+    asked = choose_steps(DistillationConfig(steps=7), student, far, values=100, known=known)
     assert asked == 7

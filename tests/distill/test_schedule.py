@@ -13,9 +13,11 @@ from dfqonnx.distill.schedule import (
     MAX_STEPS,
     MIN_STEPS,
     MULTIPLY_ADDS_PER_VALUE,
+    NEAR_DIVERGENCE,
     STRETCH,
     WORK,
     default_steps,
+    knows_inputs,
     needs_training,
     reduce_lr_for_8bit,
     steps_within,
@@ -107,3 +109,19 @@ def test_eight_bit_activations_train_less_where_the_student_is_near() -> None:
     )
     assert training_budget(BitWidths(4, 4), kl=0.04) == training_budget(BitWidths(4, 4), kl=0.4)
     assert training_budget(BitWidths(8, 8), kl=0.005) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "divergence", "known"),
+    [
+        (True, None, True),
+        (True, 50.0, True),
+        (False, None, False),
+        (False, 0.99 * NEAR_DIVERGENCE, True),
+        (False, NEAR_DIVERGENCE, False),
+    ],
+)
+def test_inputs_are_known_where_they_are_images_or_statistics_vouch_for_them(
+    images: bool, divergence: float | None, known: bool
+) -> None:
+    assert knows_inputs(images=images, divergence=divergence) is known

@@ -20,6 +20,7 @@ from torch import Tensor
 from dfqonnx.config.synthesis import PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.losses.labels import LabelTargets, sample_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
@@ -29,7 +30,16 @@ from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 @SOURCES.add("optimized")
 def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
-    """Yield `plan.optimized` optimized images, then procedural ones up to `plan.images`."""
+    """Yield `plan.optimized` optimized images, then procedural ones up to `plan.images`.
+
+    Raises:
+        UsageError: the model reads no images.
+    """
+    if not context.inputs.is_image:
+        raise UsageError(
+            "synthesis.source: `optimized` makes images, and this model reads none; use --recipe"
+            " default"
+        )
     plan, inputs, device = context.plan, context.inputs, context.device
     start = torch.cat(list(yield_procedural(context)))  # (N, H, W, C)
     context.run.progress.start("synthesize", max(1, plan.steps))
