@@ -31,11 +31,11 @@ def quantize(
     pixel_range: str | None = None, classes: str | Path | None = None,
     recipe: str | Path | Recipe = "default", scale: str | None = None,
     gates: Gates = (), strict: bool = False,
-    out: str | Path | None = None,
-    seed: int = 0,
+    out: str | Path | None = None, seed: int = 0,
     image_size: ImageSize = None, inputs: Inputs = (),
     budget: str | float | None = None,
     strict_ends: int | None = None, weight_storage: Storage = "auto",
+    calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
     device: Device = "auto", target: str = DEFAULT_TARGET,
     progress: Progress | None = None,
@@ -54,7 +54,7 @@ def quantize(
         pixel_range: of output pictures, such as "0:255"; None finds a usual one.
         classes: a file with the names of the model's classes, in order.
         recipe: a shipped recipe, a YAML file, or `Recipe`.
-        scale: of the recipe, "paper" for instance; "quick" where it has one and None is given.
+        scale: of the recipe, such as "paper"; "quick" where it has one and None is given.
         gates: rules for the result, such as "drop<=1.0".
         strict: as `--strict`: everything but a `pass` stands against `passed`.
         out: output folder, complete or absent at the end; `<model>-<bits>` here when None.
@@ -64,6 +64,7 @@ def quantize(
         budget: time for the whole run, labeled images aside: seconds, or "10m".
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
+        calibrate_with: unlabeled images of yours to join the synthetic ones; a quarter is held out.
         keep_float: nodes to leave in float: names, patterns such as "head*", operators.
         bits_for: other widths for some layers, such as {"head*": "w8a8"}.
         device: where images and training run; "auto" takes CUDA where present.
@@ -75,6 +76,7 @@ def quantize(
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
         device=device, target=target, keep_float=keep_float, bits_for=bits_for,
+        calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     with show_progress(progress) as shown:

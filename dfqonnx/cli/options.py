@@ -157,6 +157,16 @@ StrictEnds = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+CalibrateWith = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrate-with",
+        metavar="IMAGES",
+        help="A few unlabeled images of yours (folder, npz, npy or parquet) that join the "
+        "synthetic ones; a quarter is held out for the measures, and the report says so.",
+        rich_help_panel=WORK,
+    ),
+]
 KeepFloat = Annotated[
     list[str] | None,
     typer.Option(

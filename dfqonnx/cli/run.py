@@ -37,6 +37,7 @@ def run(
     scale: o.Scale = None,
     budget: o.Budget = None,
     out: o.RunOut = None,
+    calibrate_with: o.CalibrateWith = None,
     strict_ends: o.StrictEnds = None,
     keep_float: o.KeepFloat = None,
     bits_for: o.BitsFor = None,
@@ -61,7 +62,7 @@ def run(
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=target,
-        keep_float=keep_float or (), bits_for=bits_for or (),
+        keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.workflows.preflight import check_paths
@@ -126,7 +127,11 @@ def describe_run(spec: RunConfig) -> list[str]:
 def _describe_data(spec: RunConfig) -> str:
     given = [("measured on", spec.eval_data), ("and on", spec.images)]
     known = [f"{words} {path}" for words, path in given if path is not None]
-    return " ".join(known).removeprefix("and ") or "no data: images are synthesized"
+    measured = " ".join(known).removeprefix("and ")
+    if spec.calibrate_with is not None:
+        work = f"images of {spec.calibrate_with} join the synthetic ones"
+        return f"{work}; {measured}" if measured else work
+    return measured or "no data: images are synthesized"
 
 
 def find_old_result(out: Path) -> str:

@@ -35,6 +35,7 @@ class RunConfig:
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None  # see `data/task_data.py`; never trained on
     images: Path | None = None  # unlabeled, for the drop estimate; never trained on
+    calibrate_with: Path | None = None  # unlabeled, they join the synthetic images but for a part
     seed: int = 0
     device: Device = "auto"  # `auto` takes CUDA where present
     target: str = DEFAULT_TARGET

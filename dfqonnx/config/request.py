@@ -47,6 +47,7 @@ def run_request(
     device: Device = "auto",
     target: str = DEFAULT_TARGET,
     measuring: MeasuringConfig | None = None,
+    calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (),
     bits_for: Sequence[str] | Mapping[str, str | int] = (),
 ) -> RunConfig:
@@ -73,6 +74,7 @@ def run_request(
         recipe=chosen,
         eval_data=None if eval_data is None else Path(eval_data),
         images=None if images is None else Path(images),
+        calibrate_with=None if calibrate_with is None else Path(calibrate_with),
         seed=seed,
         device=device,
         target=target,
@@ -139,6 +141,7 @@ def command_of(config: RunConfig) -> str:
         ("--target", None if config.target == DEFAULT_TARGET else config.target),
         ("--preprocess", None if config.preprocess is None else config.preprocess.name),
         ("--budget", None if config.budget is None else f"{config.budget:g}s"),
+        ("--calibrate-with", config.calibrate_with),
         ("--metric", config.measuring.metric),
         ("--head", config.measuring.head),
         ("--fit", config.measuring.fit),

@@ -24,6 +24,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.synthesize import OWN
 
 SMALLEST_KIND = 16  # images; fewer get no share of their own in a batch
 
@@ -46,10 +47,13 @@ class ImagePool:
                 " uint8 images (N, H, W, C)"
             )
         order = np.random.default_rng(context.seed).permutation(len(images))
-        parts = _split_by_kind(order, kinds)
+        is_own = np.zeros(len(images), bool) if kinds is None else kinds == OWN
+        own = order[is_own[order]]
+        parts = _split_by_kind(order[~is_own[order]], kinds)
         counts = [min(holdout // len(parts), len(part) // 8) for part in parts]
         held_out = _interleave([part[:k] for part, k in zip(parts, counts, strict=True)])
         rest = [part[k:] for part, k in zip(parts, counts, strict=True)]
+        rest += [np.resize(own, max(len(own), SMALLEST_KIND))] if len(own) else []
         train = _interleave(rest)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(context.device)
         self.held_out_indices: tuple[int, ...] = tuple(held_out.tolist())
@@ -97,8 +101,8 @@ def _split_by_kind(
     """Split an order by kind; all stays together where one kind has too few images."""
     if kinds is None:
         return [order]
-    parts = [order[kinds[order] == kind] for kind in np.unique(kinds)]
-    return parts if min(map(len, parts)) >= SMALLEST_KIND else [order]
+    parts = [order[kinds[order] == kind] for kind in np.unique(kinds[order])]
+    return parts if parts and min(map(len, parts)) >= SMALLEST_KIND else [order]
 
 
 def _interleave(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

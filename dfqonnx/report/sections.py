@@ -156,11 +156,13 @@ class ImageFacts:
         guided_by: how the source made the images, in words.
         divergence: from the training data, in nats, mean over layers (`dfqonnx similarity`); None
             where the file has no BatchNorm statistics.
+        own: images of the user that joined the synthetic ones in the work, without labels.
     """
 
     source: str
     count: int
     batchnorm: str
+    own: int = 0
     guided_by: str = ""
     divergence: float | None = None
 

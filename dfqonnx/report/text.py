@@ -131,6 +131,9 @@ def provenance_lines(report: Report) -> Iterator[Line]:
         guided = f"; {images.guided_by}" if images.guided_by else ""
         origin = f"(BatchNorm statistics {images.batchnorm}{guided})"
         yield "synthetic images", f"{images.count:,} from source {images.source!r} {origin}"
+        if images.own:
+            words = "joined the synthetic ones in the work, and others were held out for measures"
+            yield "images of yours", f"{images.own:,} unlabeled ones {words}"
         if images.divergence is not None:
             text = "{:.4f} nats per layer (by BatchNorm statistics; 0 is identical)"
             yield "divergence from training data", text.format(images.divergence)
@@ -152,7 +155,8 @@ MOST_OUTPUTS = 3  # in a short table
 def _short_lines(report: Report) -> Iterator[Line]:
     """Yield what most people want to know: how close, how small, how fast, what is in float."""
     outputs = 0
-    for label, text in (*_accuracy_lines(report), *_runtime_lines(report)):
+    own = [line for line in provenance_lines(report) if line[0] == "images of yours"]
+    for label, text in (*_accuracy_lines(report), *_runtime_lines(report), *own):
         if label.startswith("output "):
             outputs += 1
             if outputs > MOST_OUTPUTS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 SAMPLES, PAINTED, PASSES = 4, 2.0, 1.0  # a painted image costs so much, text beside it included
 PAINTING_SHARE = 0.4  # of the time for images, where painting takes so much
+OWN = 2  # the kind of the user's own images, which are never among those held out
 MEASURED = 1024  # images whose divergence from the training data stands for all
 
 
@@ -52,9 +54,25 @@ class SyntheticImages:
     reason: str  # why that source; empty where the recipe named it
     plan: SynthesisPlan
     seconds: float  # wall clock
-    kinds: NDArray[np.int64]  # (N,): 1 optimized, 0 other; training draws evenly from both
+    kinds: NDArray[np.int64]  # (N,): 1 optimized, 0 other, OWN; training draws evenly from each
     generators: OnlineGenerators | None = None  # None where the source has none
     divergence: float | None = None  # nats, mean over layers; None without statistics
+    own: int = 0  # images of the user behind the synthetic ones
+
+    @property
+    def synthetic(self) -> NDArray[np.uint8]:
+        """The images that are synthetic."""
+        return self.pixels[: len(self.pixels) - self.own]
+
+    def joined_by(self, own: NDArray[np.uint8]) -> Self:
+        """Return the images with the user's own (N, H, W, C) behind them, a kind of their own."""
+        kinds = np.full(len(own), OWN, np.int64)
+        return replace(
+            self,
+            pixels=np.concatenate([self.pixels, own]),
+            kinds=np.concatenate([self.kinds, kinds]),
+            own=len(own),
+        )
 
 
 def synthesize(

@@ -102,7 +102,8 @@ def assemble_report(
         preprocess_guessed=teacher.inputs_guessed,
         images=ImageFacts(
             source=run.images.source,
-            count=len(run.images.pixels),
+            count=len(run.images.synthetic),
+            own=run.images.own,
             batchnorm=teacher.model.batchnorm,
             guided_by=run.images.reason,
             divergence=run.images.divergence,
@@ -137,13 +138,13 @@ def write_run(
 ) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
-    write_images(images.pixels, folder / "synthetic", held=run.distilled.held_out)
+    write_images(images.synthetic, folder / "synthetic", held=run.distilled.held_out)
     if images.generators is not None:
         write_arrays(images.generators.state(), folder / "synthetic" / "generator.npz")
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_log(_log_events(images, run.distilled), folder / "log.jsonl")
-    return write_report(report, folder, pixels=images.pixels, pictures=pictures)
+    return write_report(report, folder, pixels=images.synthetic, pictures=pictures)
 
 
 def _log_events(images: SyntheticImages, distilled: Distilled) -> Iterator[dict[str, Any]]:

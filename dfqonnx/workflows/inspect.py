@@ -22,7 +22,7 @@ from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from dfqonnx.workflows.outline import outline_run
 from dfqonnx.workflows.preflight import check_disk, preflight
-from dfqonnx.workflows.prepare_measures import open_sets
+from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.run import plan_quantizers
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
 
@@ -42,7 +42,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    sets = open_sets(config, teacher.model, teacher.inputs)
+    sets, _ = open_run_sets(config, teacher.model, teacher.inputs)
     outline = outline_run(config, teacher, plan, sets, context=context)
     return replace(build_inspection(teacher.model, plan, config.quant), outline=outline)
 

@@ -10,6 +10,7 @@ from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_model_out, check_out
 from dfqonnx.data.image_files import SUFFIXES
 from dfqonnx.data.labeled import check_kind
+from dfqonnx.data.own_images import refuse_shared_images
 from dfqonnx.data.task_data import is_known_kind
 from dfqonnx.data.unlabeled import check_array_file, verify_images
 from dfqonnx.data.verify_task_data import verify_task_data
@@ -30,6 +31,8 @@ def check_paths(config: RunConfig) -> None:
     check_file(config.model, what="model")
     check_eval_data(config.eval_data)
     check_images(config.images)
+    check_images(config.calibrate_with, flag="--calibrate-with")
+    refuse_shared_images(config.calibrate_with, eval_data=config.eval_data, images=config.images)
     _check_written_name(config)
     check_out(config.out)
     if config.file is not None:
@@ -47,6 +50,8 @@ def preflight(config: RunConfig) -> None:
     """
     check_paths(config)
     verify_data(config.eval_data, config.images)
+    if config.calibrate_with is not None:
+        verify_images(config.calibrate_with, flag="--calibrate-with")
 
 
 def verify_data(eval_data: Path | None, images: Path | None = None) -> None:
@@ -171,7 +176,7 @@ def check_eval_data(path: Path | None) -> None:
         )
 
 
-def check_images(path: Path | None) -> None:
+def check_images(path: Path | None, *, flag: str = "--images") -> None:
     """Refuse unlabeled images that are neither npz nor folder; None is fine.
 
     Raises:
@@ -179,12 +184,12 @@ def check_images(path: Path | None) -> None:
     """
     if path is None:
         return
-    check_name(path, what="--images")
+    check_name(path, what=flag)
     if path.is_dir():
         return
-    check_file(path, what="--images")
+    check_file(path, what=flag)
     if path.suffix.lower() not in SUFFIXES:
-        check_array_file(path, flag="--images")
+        check_array_file(path, flag=flag)
 
 
 def check_space(out: Path, *, needed: int) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.core.input_format import InputFormat
+from dfqonnx.data.own_images import read_own_images
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.errors import UsageError, did_you_mean
 from dfqonnx.evaluation.evaluate import EvaluationData
@@ -67,6 +70,26 @@ def open_sets(
     with closed_files(model.interface, Path(model.source.path)) as (file,):
         rehearse_measures(file, sets, config.gates, seed=config.seed)
     return sets
+
+
+def open_run_sets(
+    config: RunConfig, model: NormalizedModel, inputs: InputFormat
+) -> tuple[EvaluationData, NDArray[np.uint8]]:
+    """Open what a run's files are compared on, and the user's own images to work with.
+
+    Returns:
+        the sets, of which the held-out own images are the real ones where no others are given; and
+        the rest of the own images (N, H, W, C), none where there are none.
+
+    Raises:
+        UsageError: data, head, function or gates do not fit the model.
+    """
+    sets = open_sets(config, model, inputs)
+    if config.calibrate_with is None:
+        return sets, np.zeros((0, *inputs.image_size), np.uint8)
+    own = read_own_images(config.calibrate_with, inputs, seed=config.seed)
+    real = own.held_out if sets.real is None else sets.real
+    return dataclasses.replace(sets, real=real), own.work
 
 
 def rehearse_measures(

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
 from dfqonnx.config.commands import RunConfig
@@ -47,7 +48,7 @@ from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, preflight
-from dfqonnx.workflows.prepare_measures import open_sets
+from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, fit_to_budget
 
@@ -70,12 +71,13 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
     teacher = open_teacher(config, context)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     plan = plan_quantizers(config, teacher, recorder)
-    sets, interface = open_sets(config, teacher.model, teacher.inputs), teacher.model.interface
+    sets, own = open_run_sets(config, teacher.model, teacher.inputs)
+    interface = teacher.model.interface
     if progress is not None:
         tell_outline(config, teacher, plan, sets, context=context)
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
-        trained = _train(config, (teacher, plan), limits, context=context, watch=watch)
+        trained = _train(config, (teacher, plan), limits, own, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
@@ -135,14 +137,16 @@ def _train(
     config: RunConfig,
     planned: tuple[Teacher, QuantizationPlan],
     limits: TimeLimits,
+    own: NDArray[np.uint8],
     *,
     context: RunContext,
     watch: Stopwatch,
 ) -> TrainedRun:
-    """Make images, equalize, and train the student in the time that the proof leaves."""
+    """Make images, add the user's `own`, equalize, and train in the time that the proof leaves."""
     teacher, plan = planned
     recipe = limits.recipe
     images = _synthesize(recipe.synthesis, teacher, plan, context.with_budget(watch.left()))
+    images = images.joined_by(own) if len(own) else images
     network = equalize(
         teacher.program,
         plan,
