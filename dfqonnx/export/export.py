@@ -21,6 +21,7 @@ from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.hard_swish import write_hard_swishes
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
+from dfqonnx.export.number_operands import quantize_numbers
 from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.separation import separate_activations, separate_nodes
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
@@ -74,6 +75,7 @@ def export(
     _insert_activations(editor, plan, parameters, pack=packed)
     _insert_weights(editor, plan, parameters, storage)
     write_hard_swishes(editor, plan, parameters)
+    quantize_numbers(editor, plan)
     separate_nodes(editor, plan.isolated)
     separate_activations(editor, [weight.node for weight in plan.weights])
     restore(editor, model.contract)

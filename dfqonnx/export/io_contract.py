@@ -42,8 +42,8 @@ def _cast_input(editor: GraphEditor, value: ir.Value, port: ValueInfo) -> None:
 
 
 def _cast_output(editor: GraphEditor, value: ir.Value, port: ValueInfo) -> ir.Value:
-    if value.dtype is None or value.dtype == port.dtype:
-        return value
+    if value.dtype is None or value.dtype == port.dtype or value.is_graph_input():
+        return value  # an output that is an input has its type
     cast = editor.node("Cast", [value], attributes={"to": port.dtype})
     editor.graph.append(cast)
     cast.outputs[0].name, value.name = value.name, cast.outputs[0].name

@@ -20,6 +20,7 @@ from dfqonnx.graph.checks import check_constants, check_value_sizes, list_fed_in
 from dfqonnx.graph.load import Loaded, load
 from dfqonnx.graph.model import UNSUPPORTED, Contract, NormalizedModel, SkippedRewrite, ValueInfo
 from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.graph.passes.bound_masks import bound_softmax_masks
 from dfqonnx.graph.passes.constant_folding import fold_constants
 from dfqonnx.graph.passes.conv_head_to_gemm import convert_conv_head_to_gemm
 from dfqonnx.graph.passes.edit import HELD, STATISTICS, get_constant, get_node_name, get_shape
@@ -32,7 +33,7 @@ from dfqonnx.graph.passes.fold_batchnorm import (
     fold_batchnorms,
     record_batchnorms,
 )
-from dfqonnx.graph.passes.fold_scalars import fold_scalars
+from dfqonnx.graph.passes.fold_scalars import fold_scalars, unify_numbers
 from dfqonnx.graph.passes.global_pooling import convert_to_global_pooling
 from dfqonnx.graph.passes.input_sizes import SIZES, choose_input_sizes
 from dfqonnx.graph.passes.lift_batch_axis import lift_batch_axis
@@ -51,6 +52,7 @@ from dfqonnx.graph.trainable_region import select_training_outputs
 PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again until nothing changes
     to_float32,
     fold_constants,
+    bound_softmax_masks,
     remove_identities,
     recognize_activations,
     recognize_layer_norm,
@@ -67,6 +69,7 @@ PASSES: tuple[Pass | tuple[Pass, ...], ...] = (  # a tuple: again and again unti
     fold_affines,
     merge_clips,
     (fold_scalars,),
+    unify_numbers,
     convert_to_global_pooling,
     convert_conv_head_to_gemm,
     merge_reshapes,
@@ -106,6 +109,7 @@ def normalize(loaded: Loaded, *, image_size: tuple[int, ...] | None = None) -> N
     check_constants(model.graph)
     check_value_sizes(model.graph)
     _mark_fixed_rows(model.graph, contract)
+    _mark_index_readers(model.graph)
     image, output = model.graph.inputs[0], str(model.graph.outputs[0].name)
     state, count = model.meta[BATCHNORMS]
     values = [value for node in model.graph for value in node.outputs]
@@ -220,3 +224,15 @@ def _mark_fixed_rows(graph: ir.Graph, contract: Contract) -> None:
                 advice = "export it with a free batch axis"
                 offense = Offense(str(node.name), node.op_type, reason, advice)
                 raise UnsupportedModel(message, [offense])
+
+
+def _mark_index_readers(graph: ir.Graph) -> None:
+    """Mark nodes that compute with the places of maxima: those count all images of a batch.
+
+    MaxUnpool puts values back to the places, in the same batch.
+    """
+    for node in graph:
+        if node.op_type == "MaxPool":
+            for reader in {r for value in node.outputs[1:] for r in value.consumers()}:
+                if reader.op_type != "MaxUnpool" and UNSUPPORTED not in reader.meta:
+                    reader.meta[UNSUPPORTED] = "the places of maxima count all images of a batch"

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from dfqonnx.graph.model import ORIGIN
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import HELD, get_constant, get_only_consumer
+from dfqonnx.graph.passes.edit import HELD, get_constant, get_only_consumer, get_shape
 from dfqonnx.graph.passes.merge_clips import get_clip_bounds
 from dfqonnx.graph.trainable_region import explain_no_layer, is_layer
 from dfqonnx.targets.profile import Kernel, TargetProfile
@@ -29,7 +29,9 @@ _BEHIND = "it stands behind the last layer, on values that no integer node reads
 _LOADED = "its values are constants, which the runtime computes when it loads the file"
 _ATTRIBUTE = "its {} is one that no integer kernel of {} computes"
 _NOT_ALONE = "it is not the only one to read what a quantized node makes"
+_SQUARE = "squares have twice the range of what is squared, in orders of magnitude"
 _CONSTANT = "one operand is a constant; only sums and products of two tensors fuse"
+_TINY = 1e-30  # whose square is none in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,40 @@ def _explain_unfit(
         return explain_no_layer(node)
     if (name := _find_unknown_attribute(node, target)) is not None:
         return _ATTRIBUTE.format(name, target.runtime)
-    return _CONSTANT if any(constant) and not kernel.constants else None
+    if node.op_type == "Mul" and node.inputs[0] is node.inputs[1]:
+        return _SQUARE
+    if not any(constant) or kernel.constants:
+        return None
+    return None if kernel.numbers and _moves_codes(node, roles, target) else _CONSTANT
+
+
+def _moves_codes(node: ir.Node, roles: Mapping[ir.Node, Role], target: TargetProfile) -> bool:
+    """Tell whether a sum or product with one number stands between integer nodes."""
+    found = find_number(node)
+    if found is None:
+        return False
+    source, result = node.inputs[1 - found[0]], node.outputs[0]
+    maker = None if source is None else source.producer()
+    readers = result.consumers()
+    kinds = target.kernels.keys() | target.absorbed
+    return (
+        maker is not None
+        and roles.get(maker, "float") not in {"float", "shape"}
+        and bool(readers)
+        and not result.is_graph_output()
+        and get_shape(source) == get_shape(result)
+        and all(reader.op_type in kinds or _preserves_values(reader) for reader in readers)
+    )
+
+
+def find_number(node: ir.Node) -> tuple[int, float] | None:
+    """Return which operand is a single number that a scale can be, and the number."""
+    for index, value in enumerate(node.inputs):
+        array = get_constant(value)
+        if array is not None and array.size == 1:
+            number = float(array.reshape(-1)[0])
+            return (index, number) if _TINY < abs(number) < 1 / _TINY else None
+    return None
 
 
 def reads_alone(node: ir.Node, roles: Mapping[ir.Node, Role], target: TargetProfile) -> bool:

@@ -141,7 +141,8 @@ def _keep_apart(plan: QuantizationPlan, before: QuantizationPlan) -> Quantizatio
 def _find_named(stage: Stage, message: str) -> list[tuple[str, str]]:
     """Return the nodes that a message names, the longest names first: name and operator."""
     nodes = [(str(node.name), node.op_type) for node in stage.model.ir.graph]
-    found = [(name, op) for name, op in nodes if f"'{name}'" in message or f'"{name}"' in message]
+    forms = ("'{}'", '"{}"', "({})")
+    found = [(name, op) for name, op in nodes if any(f.format(name) in message for f in forms)]
     return sorted(found, key=lambda node: -len(node[0]))
 
 

@@ -27,6 +27,9 @@ with 21. What the installed version cannot load is refused when the float model 
 fall back to one that ran 1.2 to 1.6 times longer (3x3 and 7x7 Convs with 16 to 64 outputs). Below
 16 output channels it is not used.
 
+*Numbers*: QLinearAdd and QLinearMul take a single number as second operand; code 1 with the number
+as scale is exact.
+
 *Separated*: between DequantizeLinear and QuantizeLinear, Softmax becomes QLinearSoftmax, whose
 table of exponentials moved 2 to 12 % of the codes by one level. The constant weights of a Conv,
 ConvTranspose or Gemm that was left in float are rounded to 8 bits, with one scale for all channels,
@@ -69,8 +72,8 @@ ONNXRUNTIME_CPU = register(
             "Conv": Kernel(absorbs=True, volume_channels=16),
             "Gemm": Kernel(output="never", absorbs=True),
             "MatMul": Kernel(output="inside", absorbs=True, computed=True),
-            "Add": Kernel(absorbs=True, constants=False),
-            "Mul": Kernel(constants=False),
+            "Add": Kernel(absorbs=True, constants=False, numbers=True),
+            "Mul": Kernel(constants=False, numbers=True),
             "Concat": Kernel(),
             "AveragePool": Kernel(neutral=frozenset({"ceil_mode", "dilations"})),
             "GlobalAveragePool": Kernel(),

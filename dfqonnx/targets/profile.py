@@ -31,6 +31,7 @@ class Kernel:
     output: Literal["always", "inside", "never"] = "always"
     absorbs: bool = False  # an activation between it and the quantizer behind it
     constants: bool = True  # whether one of its two operands may be a constant
+    numbers: bool = False  # whether one of them may be a single number, as a code of its own scale
     # input channels of a group from which its kernel for volumes is faster than the float one
     volume_channels: int = 0
     computed: bool = False  # whether a layer may multiply two computed values, both quantized

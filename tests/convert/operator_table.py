@@ -130,7 +130,7 @@ def _role(op: str) -> str:
         if node_op == "Conv":
             inputs = [last, *(add_initializer(graph, f"{len(graph)}/{k}", _noise(k)) for k in "wb")]
         else:
-            inputs = [last] * count
+            inputs = [last, image, *[last] * count][:count]  # a product of one value is a square
         node = ir.node(node_op, inputs, name=f"{node_op}{len(graph)}")
         node.outputs[0].name = f"v{len(graph)}"
         node.outputs[0].type = (

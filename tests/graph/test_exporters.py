@@ -68,7 +68,7 @@ swish/turned | 13 |
     s = Sigmoid(a) z = Mul(s, a)
 leaky/max | 13 | Max Mul
     m = Mul(a, half) z = Max(a, m)
-mish | 13 | Softplus Tanh
+mish | 13 | Mish
     p = Softplus(a) t = Tanh(p) z = Mul(a, t)
 gelu/erf | 13 | Gelu
     d = Div(a, root) h = Erf(d) p = Add(h, one) m = Mul(a, p) z = Mul(m, half)

@@ -25,6 +25,7 @@ NAMES = {
     "six": 6.0,
     "sixth": 1 / 6,
     "minus3": -3.0,
+    "minus1": -1.0,
     "root2": 2**0.5,
     "rooth": 0.5**0.5,
     "cubic": 0.044715,
@@ -42,12 +43,23 @@ HARD_SWISH = [
     "a = Add(c, three) r = Min(six, a) k = Max(zero, r) m = Mul(c, k) y = Div(m, six)",
     "d = Div(c, six) a = Add(c, three) k = Clip(a, zero, six) y = Mul(d, k)",
     "g = HardSigmoid<alpha = 0.16666667, beta = 0.5>(c) y = Mul(c, g)",
+    "d = Mul(c, sixth) a = Add(d, half) k = Clip(a, zero, one) y = Mul(c, k)",
+    "a = Add(c, three) d = Div(a, six) k = Clip(d, zero, one) y = Mul(k, c)",
+]
+MISH = [
+    "p = Softplus(c) t = Tanh(p) y = Mul(c, t)",
+    "e = Exp(c) a = Add(e, one) l = Log(a) t = Tanh(l) y = Mul(t, c)",
+]
+SIGMOID = [
+    "n = Neg(c) e = Exp(n) a = Add(e, one) y = Div(c, a)",
+    "n = Mul(c, minus1) e = Exp(n) a = Add(one, e) g = Div(one, a) y = Mul(c, g)",
 ]
 GELU = [
     "d = Div(c, root2) e = Erf(d) a = Add(e, one) m = Mul(c, a) y = Mul(m, half)",
     "d = Mul(c, rooth) e = Erf(d) a = Add(one, e) h = Mul(half, a) y = Mul(h, c)",
     "h = Mul(c, half) d = Div(c, root2) e = Erf(d) a = Add(e, one) y = Mul(h, a)",
     "d = Div(c, root2) e = Erf(d) a = Add(e, one) m = Mul(c, a) y = Div(m, two)",
+    "d = Mul(c, rooth) e = Erf(d) h = Mul(e, half) a = Add(h, half) y = Mul(c, a)",
 ]
 GELU_TANH = [
     "p = Pow(c, three) q = Mul(p, cubic) s = Add(c, q) u = Mul(s, tau) t = Tanh(u)"
@@ -65,6 +77,10 @@ OTHERS = [  # what looks like one and is not: the product is not, or one constan
     "g = HardSigmoid<alpha = 0.2, beta = 0.5>(c) y = Mul(c, g)",
     "d = Div(c, two) e = Erf(d) a = Add(e, one) m = Mul(c, a) y = Mul(m, half)",
     "d = Div(c, root2) e = Erf(d) a = Add(e, one) m = Mul(e, a) y = Mul(m, half)",
+    "d = Mul(c, sixth) a = Add(d, half) k = Clip(a, zero, six) y = Mul(c, k)",
+    "d = Mul(c, rooth) e = Erf(d) h = Mul(e, half) a = Add(h, one) y = Mul(c, a)",
+    "n = Neg(c) e = Exp(n) a = Add(e, two) y = Div(c, a)",
+    "p = Softplus(c) t = Tanh(p) y = Mul(p, t)",
 ]
 
 
@@ -90,7 +106,17 @@ def test_a_gelu_in_pieces_is_one(body: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", OTHERS)
 def test_what_computes_something_else_stays_as_it_is(body: str, tmp_path: Path) -> None:
     found = operators_of(body, tmp_path, {})
-    assert not {"HardSwish", "Gelu"} & found.keys()
+    assert not {"HardSwish", "Gelu", "Mish", "Sigmoid"} & found.keys()
+
+
+@pytest.mark.parametrize("body", MISH)
+def test_a_mish_in_pieces_is_one(body: str, tmp_path: Path) -> None:
+    assert operators_of(body, tmp_path, {}) == {"Conv": 1, "Mish": 1}
+
+
+@pytest.mark.parametrize("body", SIGMOID)
+def test_a_sigmoid_in_pieces_is_one(body: str, tmp_path: Path) -> None:
+    assert operators_of(body, tmp_path, {}) == {"Conv": 1, "Sigmoid": 1, "Mul": 1}
 
 
 def test_pieces_that_somebody_else_reads_stay_beside_the_one(tmp_path: Path) -> None:
@@ -112,6 +138,17 @@ LAYER_NORM = [
     "u = ReduceMean<axes = [1, 2]>(t) d = Sub(t, u) q = Pow(d, two)"
     " v = ReduceMean<axes = [1, 2]>(q) e = Add(v, eps) r = Sqrt(e) n = Div(d, r)"
     " z = Mul(n, wide)",
+    "u = ReduceMean<axes = [-1]>(t) d = Sub(t, u) q = Mul(d, d) v = ReduceMean<axes = [-1]>(q)"
+    " e = Add(v, eps) r = Sqrt(e) i = Reciprocal(r) n = Mul(d, i) s = Mul(n, gamma)"
+    " z = Add(s, beta)",
+    "u = ReduceMean<axes = [-1]>(t) d = Sub(t, u) q = Pow(d, two) v = ReduceMean<axes = [-1]>(q)"
+    " e = Add(v, eps) i = Pow(e, minush) n = Mul(i, d) s = Mul(n, gamma) z = Add(s, beta)",
+    "u = ReduceMean<axes = [-1]>(t) d = Sub(t, u) q = Mul(d, d) v = ReduceMean<axes = [-1]>(q)"
+    " e = Add(v, eps) r = Sqrt(e) i = Reciprocal(r) k2 = Mul(i, gamma) s = Mul(t, k2)"
+    " m = Mul(u, k2) h = Sub(beta, m) z = Add(s, h)",
+    "u = ReduceMean<axes = [-1]>(t) d = Sub(t, u) q = Mul(d, d) v = ReduceMean<axes = [-1]>(q)"
+    " e = Add(v, eps) r = Sqrt(e) i = Div(one, r) s = Mul(t, i) m = Mul(i, u) h = Sub(beta, m)"
+    " z = Add(h, s)",
 ]
 
 
@@ -120,6 +157,7 @@ def test_a_layer_normalization_in_pieces_is_one(body: str, tmp_path: Path) -> No
     rng = np.random.default_rng(5)
     weights: Numbers = {
         "eps": np.array(1e-5, np.float32),
+        "minush": np.array(-0.5, np.float32),
         "gamma": rng.normal(size=4).astype(np.float32),
         "beta": rng.normal(size=4).astype(np.float32),
         "wide": rng.normal(size=(36, 4)).astype(np.float32),

@@ -27,7 +27,7 @@ from dfqonnx.evaluation.heads.head import Frame, all_probabilities
 from dfqonnx.evaluation.measures.box_measures import BoxTally
 from dfqonnx.evaluation.measures.class_measures import ClassTally
 from dfqonnx.evaluation.measures.custom_metric import CustomMetric, CustomTally
-from dfqonnx.evaluation.measures.mask_measures import MaskTally
+from dfqonnx.evaluation.measures.mask_measures import MaskTally, find_mask_size
 from dfqonnx.evaluation.measures.picture_measures import PictureTally, Range
 from dfqonnx.evaluation.measures.task_measure import TaskTally
 from dfqonnx.evaluation.measures.text_measures import TextTally, read_characters
@@ -172,7 +172,7 @@ def _check_sizes(name: str, output: Array, values: Array) -> None:
 
 
 def _is_mask(output: Array, kind: str, context: OutputContext) -> bool:
-    if kind == "mask" or (kind == "labels" and output.ndim >= 3):
+    if kind == "mask" or (kind == "labels" and find_mask_size(output.shape) is not None):
         return True
     if output.ndim != 4 or output.dtype.kind != "f":
         return False

@@ -30,12 +30,18 @@ Mask = NDArray[np.int64]
 def to_mask(output: Array, axis: int = 1) -> Mask:
     """Return the classes (N, h, w) that an output says; planes stand on `axis`."""
     if output.dtype.kind in "iub":
-        squeezed = output if output.ndim == 3 else output.reshape(len(output), *output.shape[-2:])
-        return np.asarray(squeezed, np.int64)
+        size = find_mask_size(output.shape) or output.shape[1:]
+        return np.asarray(output.reshape(len(output), *size), np.int64)
     planes = np.moveaxis(output, axis, 1)
     if planes.shape[1] == 1:
         return np.asarray(planes[:, 0] >= THRESHOLD, np.int64)
     return np.asarray(planes.argmax(1), np.int64)
+
+
+def find_mask_size(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return height and width of an output (N, ...) of whole numbers; None where it is no mask."""
+    size = shape[1:] if len(shape) == 3 else tuple(n for n in shape[1:] if n != 1)
+    return size if len(size) == 2 else None
 
 
 class OverlapCounts:

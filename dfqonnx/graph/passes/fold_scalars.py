@@ -2,6 +2,7 @@
 
 W (m x) = (m W) x                                 for any padding: padded zeros stay zeros
 W (x + a) + c = W x + (c + a sum_i W[:, i])       without padding
+W (m x + a) + c = (m W) (x + a / m) + c           for any padding
 
 Such numbers stand behind activations (learned scales of an activation, an input's normalization),
 where there is no layer before them that could take them.
@@ -32,7 +33,12 @@ def fold_scalars(node: ir.Node) -> Outcome:
         return False
     source, factor, offset = found
     if offset and (any(node.attributes.get_ints("pads") or ()) or "auto_pad" in node.attributes):
-        return f"{edit.describe_node(before)} adds a number that its padding does not have"
+        split = _split_off_factor(before, source, offset)
+        if split is None:
+            return f"{edit.describe_node(before)} adds a number that its padding does not have"
+        scaled = (weight * split).astype(np.float32)
+        edit.set_constant(node, 1, scaled, stem=f"{node.outputs[0].name}/weight")
+        return True
     stem = str(node.outputs[0].name)
     if offset:
         others = tuple(each for each in range(weight.ndim) if each != axis)
@@ -43,6 +49,39 @@ def fold_scalars(node: ir.Node) -> Outcome:
         edit.set_constant(node, 1, (weight * factor).astype(np.float32), stem=f"{stem}/weight")
     edit.set_input(node, 0, source)
     edit.remove_unread(before.outputs)
+    return True
+
+
+def _split_off_factor(addition: ir.Node, source: ir.Value, offset: float) -> float | None:
+    """Turn m x + a into x + a / m, and return m; None without such a factor."""
+    product, graph = source.producer(), addition.graph
+    found = None if product is None else _match(product)
+    if graph is None or found is None or found[2] or not found[1] or found[1] == 1.0:
+        return None
+    if edit.get_only_consumer(source) is not addition:
+        return None
+    x, factor, _ = found
+    number = np.array(offset / factor, np.float32)
+    constant = edit.add_initializer(graph, f"{addition.outputs[0].name}/number", number)
+    edit.replace_node(addition, edit.derive_node(addition, "Add", [x, constant]))
+    edit.remove_unread([source])
+    return factor
+
+
+@node_pass
+def unify_numbers(node: ir.Node) -> Outcome:
+    """Write Sub and Div by a number as Add and Mul, which runtimes have integer kernels for."""
+    differs = node.op_type == "Sub" or node.op_type == "Div"
+    if not differs or node.graph is None or edit.is_computed(node, 1):
+        return False
+    found = _match(node)
+    if found is None:
+        return False
+    source, factor, offset = found
+    number = np.array(factor if node.op_type == "Div" else offset, np.float32)
+    constant = edit.add_initializer(node.graph, f"{node.outputs[0].name}/number", number)
+    new = edit.derive_node(node, "Mul" if node.op_type == "Div" else "Add", [source, constant])
+    edit.replace_node(node, new)
     return True
 
 

@@ -3,6 +3,7 @@
 Reshape(x, [1, 192])          -> [0, 192]     a leading entry equal to the fixed batch: copy it
 Reshape(x, [58, 2, 1936])     -> [-1, 2, 1936] one that no longer fits: images stack on axis 0
 Squeeze(x)                    -> Squeeze(x, axes), else a single image would lose its batch axis
+Unsqueeze(Squeeze(x, 0), 0)   -> x            in a file that is fixed to one image
 Slice(x, [0, 2], [1, 9])      -> Slice(x, [2], [9], axes=[1])   where all of a batch of 1 was taken
 
 Constants of one batch size: `free_constants`; a Resize to sizes: `plain_resize`.
@@ -40,8 +41,8 @@ def free_batch_size(node: ir.Node, inferred: Inferred, *, fixed_batch: int | Non
         _free_reshape(node, shape, inferred, fixed_batch=fixed_batch)
     elif node.op_type == "Slice" and fixed_batch is not None:
         _free_slice(node, shape, inferred, fixed_batch=fixed_batch)
-    elif node.op_type == "Squeeze" and len(node.inputs) == 1:
-        _set_integers(node, 1, [a for a, d in enumerate(shape) if d == 1], inferred)
+    elif node.op_type == "Squeeze":
+        _free_squeeze(node, shape, inferred, fixed_batch=fixed_batch)
     elif node.op_type == "Resize":
         return make_resize_plain(node, inferred, fixed_batch=fixed_batch)
     return [node]
@@ -60,6 +61,39 @@ def _set_integers(node: ir.Node, index: int, numbers: Iterable[int], inferred: I
     array = np.array(list(numbers), dtype=np.int64)
     set_new_constant(node, index, array, stem=f"{node.outputs[0].name}/input_{index}")
     register_constant(inferred, node.inputs[index])
+
+
+def _free_squeeze(
+    node: ir.Node, shape: tuple[int, ...], inferred: Inferred, *, fixed_batch: int | None
+) -> None:
+    """Name the axes of a Squeeze that has none; keep a batch axis that its readers add again.
+
+    In a file that is fixed to one image, a Squeeze without axes takes the batch axis as well.
+    """
+    single = fixed_batch == 1 and shape[:1] == (inferred[0].batch,)
+    axes = get_known_constant(inferred, get_input(node, 1))
+    if axes is None:
+        if get_input(node, 1) is not None:
+            return
+        listed = [a for a, d in enumerate(shape) if d == 1 or (single and a == 0)]
+    else:
+        listed = [int(axis) % len(shape) for axis in axes]
+    value = node.outputs[0]
+    readers = [reader for reader, _ in value.uses()]
+    if single and 0 in listed and readers and not value.is_graph_output():
+        added = [_added_axes(reader, inferred, len(shape) - len(listed)) for reader in readers]
+        if all(each is not None and 0 in each for each in added):
+            listed.remove(0)
+            for reader, each in zip(readers, added, strict=True):
+                _set_integers(reader, 1, [axis for axis in each or () if axis], inferred)
+    if axes is None or len(listed) < len(axes):
+        _set_integers(node, 1, listed, inferred)
+
+
+def _added_axes(node: ir.Node, inferred: Inferred, rank: int) -> list[int] | None:
+    """Return the axes that an Unsqueeze of a value of `rank` axes adds; None for other nodes."""
+    axes = get_known_constant(inferred, get_input(node, 1)) if node.op_type == "Unsqueeze" else None
+    return None if axes is None else [int(axis) % (rank + len(axes)) for axis in axes]
 
 
 def _free_reshape(

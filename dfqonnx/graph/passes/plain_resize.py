@@ -4,6 +4,7 @@ Resize(x, roi, scales)                  -> Resize(x, , scales)             roi i
 Resize(x, (0), (0), sizes)              -> Resize(x, , scales = sizes / sizes of x)
 Resize(x, , (s, t); axes = [2, 3])      -> Resize(x, , (1, 1, s, t))
 Resize(x, , , [1, C, h, w])             -> Resize(x, , , [rows of x, C, h, w])   where no scale fits
+Resize(x, , , (h, w); not_larger)       -> Resize(x, , (1, 1, s, s)), s = min(h / H, w / W)
 
 Exporters of opset 10 to 13 write tensors without numbers for inputs that are not used. Scales fit
 any batch, while sizes of some `axes` only end in an error of ONNX Runtime 1.31, where it moves a
@@ -36,11 +37,15 @@ def make_resize_plain(
     _drop_unused_inputs(node, inferred)
     shapes = [known.shape(node.inputs[0]) for known in inferred]
     policy = node.attributes.get_string("keep_aspect_ratio_policy", "stretch")
-    if shapes[0] is None or shapes[1] is None or _crops(node) or policy != "stretch":
+    if shapes[0] is None or shapes[1] is None or _crops(node):
         return [node]
     rank = len(shapes[0])
     listed = node.attributes.get_ints("axes")
     axes = [*range(rank)] if listed is None else [axis % rank for axis in listed]
+    if policy != "stretch":
+        if min(listed or axes) >= 0:  # ONNX Runtime 1.31 resizes nothing where axes are negative
+            _keep_aspect_ratio(node, inferred, axes, policy=policy)
+        return [node]
     scales = get_known_constant(inferred, edit.get_input(node, _SCALES))
     if scales is not None and listed is not None and len(scales) == len(axes):
         _set_scales(node, inferred, dict(zip(axes, scales.tolist(), strict=True)), rank)
@@ -85,6 +90,27 @@ def _find_scale(numbers: int, wanted: int) -> float | None:
     """Return the float32 that takes so many numbers to as many as are wanted; None without one."""
     scale = np.float32(wanted) / np.float32(numbers)
     return float(scale) if int(np.floor(np.float32(numbers) * scale)) == wanted else None
+
+
+def _keep_aspect_ratio(
+    node: ir.Node, inferred: Inferred, axes: Sequence[int], *, policy: str
+) -> None:
+    """Write sizes that only bound the result as the one scale that they come to.
+
+    A runtime takes round(n s) numbers then; a scale of its own gives as many where floor(n s) does.
+    """
+    sizes = get_known_constant(inferred, edit.get_input(node, _SIZES))
+    shapes = [known.shape(node.inputs[0]) or () for known in inferred]
+    numbers = [shapes[0][axis] for axis in axes]
+    if sizes is None or len(sizes) != len(axes) or numbers != [shapes[1][axis] for axis in axes]:
+        return
+    lengths = np.array(numbers, np.float32)
+    factors = sizes.astype(np.float32) / lengths
+    scale = factors.min() if policy == "not_larger" else factors.max()
+    exact = lengths * scale
+    if np.array_equal(np.floor(exact), np.floor(exact + np.float32(0.5))):
+        _set_scales(node, inferred, dict.fromkeys(axes, float(scale)), len(shapes[0]))
+        node.attributes.pop("keep_aspect_ratio_policy", None)
 
 
 def _set_scales(node: ir.Node, inferred: Inferred, factors: dict[int, float], rank: int) -> None:

@@ -4,6 +4,8 @@
     x / 2 (1 + erf(x / sqrt 2))                                                = Gelu(x)
     x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))                          = Gelu(x), tanh
     x sigmoid(x), written as Swish                                             = Mul(x, Sigmoid(x))
+    z / (1 + exp(-x))                                                          = Mul(z, Sigmoid(x))
+    x tanh(log(1 + exp(x)))                                                    = Mish(x)
 
 in any order and nesting of the factors. The one operator means one quantizer where there would be
 five, and lets a runtime take its own kernel.
@@ -26,8 +28,8 @@ _CUBIC = 0.044715  # of the tanh form (Hendrycks and Gimpel, "Gaussian Error Lin
 
 
 def recognize_activations(model: ir.Model) -> PassResult:
-    """Replace every HardSwish and Gelu in pieces; the whole of an expression is tried first."""
-    return rewrite_nodes(model, _recognize, _split_swish, reverse=True)
+    """Replace every activation in pieces; the whole of an expression is tried first."""
+    return rewrite_nodes(model, _recognize, _split_swish, _join_sigmoid, reverse=True)
 
 
 def _recognize(node: ir.Node) -> Outcome:
@@ -40,8 +42,11 @@ def _recognize(node: ir.Node) -> Outcome:
         scale = product.constant
         if is_near(scale, _hard_gate(x, gate)):
             return _replace(node, "HardSwish", x)
-        if is_near(scale, 0.5) and (form := _gelu_form(x, gate)):
+        form, factor = _gelu_form(x, gate)
+        if form and is_near(scale * factor, 0.5):
             return _replace(node, "Gelu", x, approximate=form)
+        if is_near(scale, 1.0) and _is_mish_gate(x, gate):
+            return _replace(node, "Mish", x)
     return False
 
 
@@ -65,10 +70,24 @@ def _hard_gate(x: ir.Value, gate: ir.Value) -> float:
         beta = node.attributes.get_float("beta", 0.5)
         return 1.0 if is_near(alpha, 1 / 6) and is_near(beta, 0.5) else math.nan
     inner, top = _read_clip(gate)
-    found = read_sum(inner)
-    if found is None or found[0] is not x or not is_near(found[1], 3.0) or not is_near(top, 6.0):
+    slope, offset = _read_line(x, inner)
+    if not slope > 0 or not is_near(offset, 3.0 * slope) or not is_near(top, 6.0 * slope):
         return math.nan
-    return 1 / 6
+    return 1 / top
+
+
+def _read_line(x: ir.Value, value: ir.Value | None) -> tuple[float, float]:
+    """Return a and b of a value a x + b, b not 0; not numbers for any other value."""
+    if value is None:
+        return math.nan, math.nan
+    outer = read_product(value)
+    found = read_sum(outer.factors[0]) if len(outer.factors) == 1 else None
+    if found is None:
+        return math.nan, math.nan
+    inner = read_product(found[0], depth=1)
+    if inner.factors != (x,):
+        return math.nan, math.nan
+    return outer.constant * inner.constant, outer.constant * found[1]
 
 
 def _read_clip(value: ir.Value | None) -> tuple[ir.Value | None, float]:
@@ -101,18 +120,62 @@ def _read_bounds(node: ir.Node) -> tuple[tuple[float, float], int] | None:
     return None
 
 
-def _gelu_form(x: ir.Value, gate: ir.Value) -> str:
-    """Return `none` or `tanh` where `gate` is 1 + erf or 1 + tanh of a Gelu of x; else nothing."""
+def _gelu_form(x: ir.Value, gate: ir.Value) -> tuple[str, float]:
+    """Return (`none`, k) where `gate` is k (1 + erf) of a Gelu of x, `tanh` for tanh; else ""."""
     found = read_sum(gate)
-    node = None if found is None else found[0].producer()
-    if found is None or node is None or not is_near(found[1], 1.0) or node.inputs[0] is None:
-        return ""
+    product = None if found is None else read_product(found[0], depth=1)
+    if found is None or product is None or len(product.factors) != 1:
+        return "", 0.0
+    factor, node = product.constant, product.factors[0].producer()
+    if node is None or not is_near(found[1], factor) or not node.inputs or node.inputs[0] is None:
+        return "", 0.0
     inner = read_product(node.inputs[0])
-    if node.op_type == "Erf":
-        return "none" if inner.factors == (x,) and is_near(inner.constant, 0.5**0.5) else ""
-    if node.op_type != "Tanh" or not is_near(inner.constant, (2 / math.pi) ** 0.5):
-        return ""
-    return "tanh" if _is_cubic(x, inner) else ""
+    if node.op_type == "Erf" and inner.factors == (x,) and is_near(inner.constant, 0.5**0.5):
+        return "none", factor
+    if node.op_type == "Tanh" and is_near(inner.constant, (2 / math.pi) ** 0.5):
+        return ("tanh", factor) if _is_cubic(x, inner) else ("", 0.0)
+    return "", 0.0
+
+
+def _is_mish_gate(x: ir.Value, gate: ir.Value) -> bool:
+    """Tell whether `gate` is tanh(softplus(x))."""
+    plus = _read_operand(gate, "Tanh")
+    if plus is not None and _read_operand(plus, "Softplus") is x:
+        return True
+    found = read_sum(_read_operand(plus, "Log"))
+    return found is not None and is_near(found[1], 1.0) and _read_operand(found[0], "Exp") is x
+
+
+def _read_operand(value: ir.Value | None, op: str) -> ir.Value | None:
+    """Return what the operator `op` that makes `value` reads; None where another one does."""
+    node = None if value is None else value.producer()
+    return node.inputs[0] if node is not None and node.op_type == op else None
+
+
+def _join_sigmoid(node: ir.Node) -> Outcome:
+    """Write z / (1 + exp(-x)) with a Sigmoid."""
+    found = read_sum(node.inputs[1]) if node.op_type == "Div" else None
+    power = None if found is None else _read_operand(found[0], "Exp")
+    if found is None or power is None or not is_near(found[1], 1.0):
+        return False
+    x, z, out = _read_operand(power, "Neg"), node.inputs[0], node.outputs[0]
+    if x is None:
+        negative = read_product(power)
+        if len(negative.factors) != 1 or not is_near(negative.constant, -1.0):
+            return False
+        (x,) = negative.factors
+    one, shape, pieces = edit.get_constant(z), edit.get_shape(x), node.inputs
+    gate = ir.node("Sigmoid", [x])
+    if one is not None and one.size == 1 and is_near(float(one.reshape(-1)[0]), 1.0):
+        gate = edit.derive_node(node, "Sigmoid", [x])
+        edit.replace_node(node, gate)
+    elif shape is None:
+        return "the shape of what it reads is not known"
+    else:
+        edit.set_output(gate, f"{out.name}/gate", x.type, shape)
+        edit.replace_node(node, gate, edit.derive_node(node, "Mul", [z, gate.outputs[0]]))
+    edit.remove_unread(pieces)
+    return True
 
 
 def _is_cubic(x: ir.Value, product: Product) -> bool:

@@ -2,12 +2,15 @@
 
     d = x - mean(x)            y = d / sqrt(mean(d^2) + epsilon) * gamma + beta
 
-over the last axes; d^2 as Pow or Mul, the root as Sqrt or Pow, gamma and beta as constants or left
-out. Sums of squares have a range that no 8-bit grid holds, so quantizers in between would cost more
-than everything else.
+over the last axes; d^2 as Pow or Mul, the root as Sqrt or Pow, its inverse as a factor, gamma and
+beta as constants or left out; and as x r + (beta - mean(x) r), r = gamma / sqrt(...). Sums
+of squares have a range that no 8-bit grid holds, so quantizers in between would cost more than
+everything else.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -23,86 +26,153 @@ def recognize_layer_norm(model: ir.Model) -> PassResult:
     return rewrite_nodes(model, _recognize)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Normalized:
+    """The parts of x normalized: x, its mean, the variance with epsilon, gamma and beta."""
+
+    x: ir.Value | None
+    mean: ir.Value | None
+    total: ir.Value | None
+    scale: ir.Value | None = None
+    bias: ir.Value | None = None
+    last: ir.Node
+
+
 def _recognize(node: ir.Node) -> Outcome:
-    if node.op_type != "Div":
+    found = _read_division(node) or _read_moments(node)
+    if found is None or found.x is None or found.mean is None:
         return False
-    difference = node.inputs[0]
-    centered = None if difference is None else difference.producer()
-    epsilon = _match_deviation(node.inputs[1], difference)
-    if centered is None or difference is None or epsilon is None or centered.op_type != "Sub":
+    x, shape, variance = found.x, edit.get_shape(found.x), _read_variance(found.total)
+    if variance is None or shape is None or not _is_square(variance[0], x, found.mean):
         return False
-    x, shape = centered.inputs[0], edit.get_shape(centered.inputs[0])
-    if x is None or shape is None:
-        return False
-    axes = _match_mean(centered.inputs[1], x, len(shape))
-    squares = _match_variance_axes(node.inputs[1], len(shape))
+    axes = _match_mean(found.mean, x, len(shape))
+    squares = _kept_axes(variance[0], len(shape))
     if axes is None or axes != squares or axes != tuple(range(axes[0], len(shape))):
         return False
     sizes = shape[axes[0] :]
     if not all(isinstance(size, int) for size in sizes):
         return "the size of what it normalizes is open"
     whole = tuple(size for size in sizes if isinstance(size, int))
-    gamma, last = _match_constant(node, "Mul", whole)
-    beta, last = _match_constant(last, "Add", whole)
-    _replace(node, last, x, axis=axes[0], scale=gamma, bias=beta, epsilon=epsilon, sizes=whole)
+    gamma, beta, last = found.scale, found.bias, found.last
+    if gamma is None and beta is None:
+        gamma, last = _match_constant(last, "Mul", whole)
+        beta, last = _match_constant(last, "Add", whole)
+    elif not all(_fits(value, whole) for value in (gamma, beta) if value is not None):
+        return False
+    _replace(node, last, x, axis=axes[0], scale=gamma, bias=beta, epsilon=variance[1], sizes=whole)
     return True
 
 
-def _match_deviation(value: ir.Value | None, difference: ir.Value | None) -> float | None:
-    """Return epsilon where `value` is the deviation of what is centered to `difference`."""
-    mean = _find_variance(value)
-    if mean is None or difference is None:
+def _read_division(node: ir.Node) -> _Normalized | None:
+    """Read d / sqrt(v), or d times the inverse of the root."""
+    total, difference = None, None
+    if node.op_type == "Div":
+        difference, total = node.inputs[0], _read_root(node.inputs[1])
+    elif node.op_type == "Mul":
+        for index in (0, 1):
+            inverse = _read_inverse_root(node.inputs[index])
+            if inverse is not None:
+                difference, total = node.inputs[1 - index], inverse
+    centered = None if difference is None else difference.producer()
+    if centered is None or centered.op_type != "Sub" or total is None:
         return None
-    variance, epsilon = mean
-    square = variance.inputs[0].producer() if variance.inputs[0] is not None else None
-    if square is None:
-        return None
-    exponent = edit.get_constant_input(square, 1) if square.op_type == "Pow" else None
-    pow_two = exponent is not None and exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2.0
-    squared = {*square.inputs[:1]} if pow_two else {*square.inputs}
-    if not (pow_two or square.op_type == "Mul"):
-        return None
-    (base,) = squared if len(squared) == 1 else (None,)
-    return epsilon if base is not None and _equals(base, difference) else None
+    return _Normalized(x=centered.inputs[0], mean=centered.inputs[1], total=total, last=node)
 
 
-def _equals(first: ir.Value, second: ir.Value) -> bool:
-    """Tell whether two values are one, or differences of the same values."""
-    if first is second:
-        return True
-    nodes = first.producer(), second.producer()
-    alike = [node is not None and node.op_type == "Sub" for node in nodes]
-    if not all(alike) or nodes[0] is None or nodes[1] is None:
+def _read_moments(node: ir.Node) -> _Normalized | None:
+    """Read x r + (beta - mean r) with r = gamma / sqrt(v), as TensorFlow writes it."""
+    for index in (0, 1) if node.op_type == "Add" else ():
+        product, shift = (_get_maker(node, at) for at in (index, 1 - index))
+        if product is None or shift is None or shift.op_type != "Sub":
+            continue
+        if product.op_type != "Mul":
+            continue
+        moved = _get_maker(shift, 1)
+        if moved is None or moved.op_type != "Mul":
+            continue
+        for at in (0, 1):
+            root, x = product.inputs[at], product.inputs[1 - at]
+            if root not in moved.inputs:
+                continue
+            mean = moved.inputs[0 if moved.inputs[1] is root else 1]
+            total, scale = _read_scaled_inverse(root)
+            if total is not None:
+                return _Normalized(
+                    x=x, mean=mean, total=total, scale=scale, bias=shift.inputs[0], last=node
+                )
+    return None
+
+
+def _get_maker(node: ir.Node, index: int) -> ir.Node | None:
+    return edit.get_producer(node, index)
+
+
+def _read_scaled_inverse(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
+    """Return (v, gamma) of gamma / sqrt(v); no gamma where there is none."""
+    plain = _read_inverse_root(value)
+    node = None if value is None else value.producer()
+    if plain is not None or node is None or node.op_type != "Mul":
+        return plain, None
+    for index in (0, 1):
+        total = _read_inverse_root(node.inputs[index])
+        if total is not None:
+            return total, node.inputs[1 - index]
+    return None, None
+
+
+def _read_root(value: ir.Value | None) -> ir.Value | None:
+    """Return v of sqrt(v), written as Sqrt or Pow."""
+    node = None if value is None else value.producer()
+    if node is None:
+        return None
+    return node.inputs[0] if node.op_type == "Sqrt" or _exponent(node) == 0.5 else None
+
+
+def _read_inverse_root(value: ir.Value | None) -> ir.Value | None:
+    """Return v of 1 / sqrt(v), written with Reciprocal, Div or Pow."""
+    node = None if value is None else value.producer()
+    if node is None:
+        return None
+    if node.op_type == "Reciprocal":
+        return _read_root(node.inputs[0])
+    if _exponent(node) == -0.5:
+        return node.inputs[0]
+    one = edit.get_constant_input(node, 0) if node.op_type == "Div" else None
+    return _read_root(node.inputs[1]) if one is not None and (one == 1).all() else None
+
+
+def _exponent(node: ir.Node) -> float | None:
+    array = edit.get_constant_input(node, 1) if node.op_type == "Pow" else None
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def _is_square(variance: ir.Node, x: ir.Value, mean: ir.Value) -> bool:
+    """Tell whether the mean is of the squares of x - mean."""
+    square = edit.get_producer(variance)
+    if square is None or not (_exponent(square) == 2.0 or square.op_type == "Mul"):
         return False
-    return nodes[0].inputs[0] is nodes[1].inputs[0] and nodes[0].inputs[1] is nodes[1].inputs[1]
+    based = square.inputs[:1] if square.op_type == "Pow" else square.inputs
+    return all(_is_difference(value, x, mean) for value in based)
 
 
-def _find_variance(value: ir.Value | None) -> tuple[ir.Node, float] | None:
-    """Return the ReduceMean and epsilon of sqrt(mean + epsilon)."""
-    root = None if value is None else value.producer()
-    if root is None or root.inputs[0] is None:
-        return None
-    exponent = edit.get_constant_input(root, 1) if root.op_type == "Pow" else None
-    power = exponent is not None and exponent.size == 1 and float(exponent.reshape(-1)[0]) == 0.5
-    if root.op_type != "Sqrt" and not power:
-        return None
-    total = root.inputs[0].producer()
+def _is_difference(value: ir.Value | None, x: ir.Value, mean: ir.Value) -> bool:
+    node = None if value is None else value.producer()
+    return node is not None and node.op_type == "Sub" and [*node.inputs] == [x, mean]
+
+
+def _read_variance(value: ir.Value | None) -> tuple[ir.Node, float] | None:
+    """Return the ReduceMean and epsilon of mean + epsilon."""
+    total = None if value is None else value.producer()
     if total is None or total.op_type != "Add":
         return None
     for index in (0, 1):
-        array, other = edit.get_constant(total.inputs[index]), total.inputs[1 - index]
-        mean = None if other is None else other.producer()
+        array, mean = edit.get_constant(total.inputs[index]), _get_maker(total, 1 - index)
         if array is None or array.size != 1 or mean is None or mean.op_type != "ReduceMean":
             continue
         epsilon = float(array.reshape(-1)[0])
         if 0 < epsilon <= _LARGEST_EPSILON:
             return mean, epsilon
     return None
-
-
-def _match_variance_axes(value: ir.Value | None, rank: int) -> tuple[int, ...] | None:
-    found = _find_variance(value)
-    return None if found is None else _kept_axes(found[0], rank)
 
 
 def _match_mean(value: ir.Value | None, x: ir.Value, rank: int) -> tuple[int, ...] | None:
@@ -127,13 +197,16 @@ def _match_constant(
     if after is None or after.op_type != op:
         return None, node
     constant = after.inputs[0 if after.inputs[1] is node.outputs[0] else 1]
+    return (constant, after) if _fits(constant, sizes) else (None, node)
+
+
+def _fits(constant: ir.Value | None, sizes: tuple[int, ...]) -> bool:
+    """Tell whether a constant is one number, or one for each of what is normalized."""
     array = edit.get_constant(constant)
     if array is None or array.dtype != np.float32:
-        return None, node
+        return False
     lead = array.ndim - len(sizes)
-    if array.size == 1 or (lead >= 0 and array.shape == (1,) * lead + sizes):
-        return constant, after
-    return None, node
+    return array.size == 1 or (lead >= 0 and array.shape == (1,) * lead + sizes)
 
 
 def _replace(

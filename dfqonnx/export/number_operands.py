@@ -1,0 +1,40 @@
+"""A sum or product with one number, on integers: the number becomes a code of its own scale.
+
+    c = (1 - 0) |c|   for c > 0: code 1, zero point 0
+    c = (0 - 1) |c|   for c < 0: code 0, zero point 1
+
+    x --------------------------- DequantizeLinear --- Mul -- QuantizeLinear
+    1 --- DequantizeLinear(|c|) -----------------------^
+
+Both are exact, since a scale may be any number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.graph.passes.edit import get_constant
+
+
+def quantize_numbers(editor: GraphEditor, plan: QuantizationPlan) -> None:
+    """Let every node that a kernel for numbers runs read its number as a code."""
+    floats = {node.node for node in plan.floats}
+    for node in [*editor.graph]:
+        kernel = editor.target.kernels.get(node.op_type)
+        if kernel is None or not kernel.numbers or node.name in floats:
+            continue
+        for index, value in enumerate(node.inputs):
+            array = get_constant(value)
+            if array is not None and array.size == 1:
+                _quantize(editor, node, index, float(array.reshape(-1)[0]))
+
+
+def _quantize(editor: GraphEditor, node: ir.Node, index: int, number: float) -> None:
+    code = editor.target.activations.dtype.type
+    operands = [code(number > 0), np.float32(abs(number)), code(number < 0)]
+    made = editor.node("DequantizeLinear", [editor.constant(each) for each in operands])
+    editor.graph.insert_before(node, made)
+    node.replace_input_with(index, made.outputs[0])
