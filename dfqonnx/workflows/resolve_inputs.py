@@ -21,13 +21,15 @@ from dfqonnx.core.progress import Progress
 from dfqonnx.data.class_labels import read_class_file, read_recorded_classes
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.guess_input_format import (
-    NOISE,
+    USUAL_VALUES,
     InputFormatGuess,
     candidate_formats,
     find_likeliest_scale,
     find_nearest_statistics,
+    find_scale_of_values,
     probe_count,
     read_recorded_format,
+    value_formats,
 )
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.task_data import EvalRequest, open_task_data
@@ -134,9 +136,7 @@ def guess_input_format(model: NormalizedModel, *, seed: int) -> InputFormatGuess
     """Return the likeliest preprocessing of a model that says nothing of it."""
     shape = model.input_shape
     if len(shape) != 3:
-        return InputFormatGuess(
-            NOISE, "the model reads no image, and values between -4 and 4 are usual", False
-        )
+        return _guess_values(model, seed=seed)
     formats = candidate_formats(shape)
     usual = formats[0].preprocessing
     if len(formats) == 1:
@@ -156,6 +156,18 @@ def guess_input_format(model: NormalizedModel, *, seed: int) -> InputFormatGuess
         return InputFormatGuess(usual, "it is the usual one for an input of this shape", False)
     exposed = expose_intermediate_outputs(model, [layer.output])
     return find_likeliest_scale(exposed, layer.bias, pixels, formats)
+
+
+def _guess_values(model: NormalizedModel, *, seed: int) -> InputFormatGuess:
+    """Return the likeliest values of a model that reads no images."""
+    formats = value_formats(model.input_shape)
+    size, layer = formats[0].image_size, find_first_layer(model)
+    count = probe_count(size)
+    if not count or layer is None or not float(layer.bias.std()) > 0:
+        return USUAL_VALUES
+    pixels = make_probe_images(size, rng=np.random.default_rng(seed), count=count, photo=False)
+    exposed = expose_intermediate_outputs(model, [layer.output])
+    return find_scale_of_values(exposed, layer.bias, pixels, formats)
 
 
 def open_eval_data(

@@ -108,3 +108,44 @@ def test_images_too_large_to_try_several_presets_are_not_painted(
     guess = guess_input_format(tiny(tmp_path), seed=0)
     assert "too large" in guess.reason
     assert not guess.certain
+
+
+def layer_of_values(path: Path, spread: float) -> NormalizedModel:
+    """Gemm -> Relu -> Gemm over 24 values; the first layer's bias has the deviation `spread`."""
+    rng = np.random.default_rng(2)
+    arrays = {
+        "w": rng.normal(0, 24**-0.5, (24, 16)),  # outputs have the deviation of the inputs
+        "b": rng.normal(0, spread, 16),
+        "v": rng.normal(0, 0.25, (16, 3)),
+        "c": rng.normal(0, 1.0, 3),
+    }
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+            onnx.helper.make_node("Relu", ["h"], ["r"]),
+            onnx.helper.make_node("Gemm", ["r", "v", "c"], ["y"]),
+        ],
+        "values",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 24])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 3])],
+        [onnx.numpy_helper.from_array(v.astype(np.float32), n) for n, v in arrays.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return normalize(load(path))
+
+
+@pytest.mark.parametrize(
+    # fields have a deviation of 0.4 to 0.5 of their range, so ranges are about twice the bias's
+    ("spread", "high"),
+    [(1.0, 4.0), (2.0, 4.0), (30.0, 64.0), (0.03, 0.25)],
+)
+def test_the_first_bias_tells_the_scale_of_values_where_it_is_far_from_the_usual_one(
+    tmp_path: Path, spread: float, high: float
+) -> None:
+    guess = guess_input_format(layer_of_values(tmp_path / "m.onnx", spread), seed=0)
+    low, top = guess.preprocessing.range(0)
+    # the next scales are a factor of 4 away, and 16 biases have a deviation within a fifth or so
+    assert top == -low
+    assert top == pytest.approx(high, rel=1e-6)
+    assert not guess.certain
