@@ -5,12 +5,10 @@ both less their means, H = x x^T and damping d = `damping` mean diag H:
 
     refit      W* = W + (y x^T - W H) (H + d I)^-1               least squares, held near W
     scales     s = argmin_s sum diag(H) (W* - W')^2              per channel, over clipping ratios
-    rounding   column by column, largest diag H first; the error of a column is spread over those
-               still free: W_j -= e_i U_ij / U_ii, U^T U = (H + d I)^-1
+    rounding   W' near W* where inputs vary, from those scales on, see `code_search`
     bias       b = mean y - W' mean x
 
-Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
-Frantar et al., "GPTQ", 2023, for rounding with one Cholesky factor. Nodes are taken in order of
+Source: Frantar et al., "GPTQ", 2023. Nodes are taken in order of
 execution, each seeing what the ones before it have become: one pass over one batch. Nodes with more
 than `MAX_FAN_IN` inputs per output keep their plain rounding: H would not fit into memory. Least
 squares of few positions fit those alone (behind a global pooling there is one an image), so with
@@ -33,12 +31,12 @@ from torch import Tensor
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.ops.window import padded, resolve
 from dfqonnx.convert.program import Program
-from dfqonnx.core.quantization import round_in_range
 from dfqonnx.core.quantization_plan import WeightQuantizer
 from dfqonnx.fakequant.capture import Inputs, Observer, capture
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.scale_search import search_row_scales
 from dfqonnx.fakequant.student import Student
+from dfqonnx.ptq.code_search import search_codes
 
 MAX_FAN_IN = 8192
 MIN_POSITIONS, MAX_POSITIONS = 4096, 16384
@@ -229,24 +227,6 @@ def solve_layer(
     scales = search_row_scales(
         target, limits, norm=2.0, lowest=0.25, count=61, importance=importance
     )  # (G, O, 1)
-    codes = _round_columns(target, held, scales, limits)
+    codes, scales = search_codes(target, held, scales, limits)
     bias = (y_mean - (codes * scales) @ x_mean).squeeze(2)
     return LayerSolution(codes.float(), scales.float(), bias.float(), target.float())
-
-
-def _round_columns(weight: Tensor, held: Tensor, scales: Tensor, limits: tuple[int, int]) -> Tensor:
-    """Return codes (G, O, M), rounding column by column and spreading each error."""
-    order = held.diagonal(dim1=1, dim2=2).argsort(1, descending=True)  # (G, M)
-    back = order.argsort(1)
-    held = held.take_along_dim(order[:, :, None], 1).take_along_dim(order[:, None, :], 2)
-    free = weight.take_along_dim(order[:, None, :], 2).clone()  # (G, O, M)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(held))
-    upper = torch.linalg.cholesky(inverse, upper=True)  # (G, M, M)
-    codes = torch.empty_like(free)
-    for column in range(free.shape[2]):
-        value = free[:, :, column]
-        code = round_in_range(value, scales[..., 0], limits)
-        codes[:, :, column] = code
-        error = (value - code * scales[..., 0]) / upper[:, column, column, None]  # (G, O)
-        free[:, :, column + 1 :] -= error[..., None] * upper[:, None, column, column + 1 :]
-    return codes.take_along_dim(back[:, None, :], 2)

