@@ -135,7 +135,13 @@ def test_wrong_arguments_are_usage_errors(
 
 def test_quantize_takes_everything_that_the_command_takes() -> None:
     ours = set(inspect.signature(dfqonnx.quantize).parameters)
-    shown = {"dry_run", "quiet", "as_json", "file"}  # how the command line shows, not what is done
+    shown = {
+        "dry_run",
+        "quiet",
+        "verbose",
+        "as_json",
+        "file",
+    }  # how the command line shows, not what is done
     theirs = {name.replace("gate", "gates") if name == "gate" else name
               for name in inspect.signature(command).parameters}  # fmt: skip
     assert theirs - shown <= ours
@@ -267,6 +273,13 @@ def test_steps_take_everything_that_their_commands_take(
     function: Callable[..., object], command: Callable[..., object], renamed: dict[str, str]
 ) -> None:
     ours = set(inspect.signature(function).parameters)
-    shown = {"quiet", "as_json", "file", "first", "second"}  # how the command line shows and asks
+    shown = {
+        "quiet",
+        "verbose",
+        "as_json",
+        "file",
+        "first",
+        "second",
+    }  # how the command line shows and asks
     theirs = {renamed.get(name, name) for name in inspect.signature(command).parameters}
     assert theirs - shown <= ours

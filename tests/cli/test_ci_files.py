@@ -193,7 +193,9 @@ def test_every_rule_that_the_documents_show_can_be_read(root: Path) -> None:
     pages = [root / "README.md", root / "action.yml", root / "docs" / "ci" / "gitlab.yml"]
     pages += sorted((root / "docs").rglob("*.md"))
     text = "\n".join(page.read_text() for page in pages)
-    rules = re.findall(r"(?<![\w.])(?:drop|top1|agreement|size|speedup|float_nodes)[<>=]=?[\w.%]+", text)
+    rules = re.findall(
+        r"(?<![\w.])(?:drop|top1|agreement|size|speedup|float_nodes)[<>=]=?[\w.%]+", text
+    )
     assert len(rules) > 10
     for rule in rules:
         parse_gate(rule)
