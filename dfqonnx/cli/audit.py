@@ -29,13 +29,13 @@ def audit(
 ) -> int:
     """Show which nodes ONNX Runtime runs on integers, which it runs in float, and why."""
     from dfqonnx.runtime.session import require_runtime
-    from dfqonnx.workflows.preflight import check_file
+    from dfqonnx.workflows.preflight import check_model
 
     paths = [*(files or ()), *([] if model is None else [model])]
     if not paths:
         raise UsageError("the model is missing. Give it like this: dfqonnx audit MODEL.onnx")
     for path in paths:
-        check_file(path, what="model")
+        check_model(path, what="model")
     require_runtime()
     from dfqonnx.runtime.kernel_audit import audit_kernels
 

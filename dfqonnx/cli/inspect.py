@@ -45,9 +45,9 @@ def inspect(
     TARGETS[target]  # an unknown name is refused before the model is read
     fed = None if preprocess is None else read_preprocess(preprocess)
     given = read_inputs(inputs or ())
-    from dfqonnx.workflows.preflight import check_file
+    from dfqonnx.workflows.preflight import check_model
 
-    check_file(path, what="model")
+    check_model(path, what="model")
     from dfqonnx.workflows.inspect import inspect
 
     return show_inspection(

@@ -53,6 +53,9 @@ def similarity(
         seed=seed,
         device=device,
     )
+    from dfqonnx.workflows.preflight import check_model
+
+    check_model(spec.model, what="model")  # before torch is imported
     from dfqonnx.workflows.similarity import measure_similarity
 
     with display(quiet=quiet, as_json=as_json) as progress:

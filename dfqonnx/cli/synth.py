@@ -67,9 +67,9 @@ def synth(
         preprocessed=preprocessed, inputs=read_inputs(inputs or ()), seed=seed, device=device,
     )  # fmt: skip
     from dfqonnx.data.write_images import check_images_out
-    from dfqonnx.workflows.preflight import check_file
+    from dfqonnx.workflows.preflight import check_model
 
-    check_file(spec.model, what="model")  # before torch is imported
+    check_model(spec.model, what="model")  # before torch is imported
     check_images_out(spec)
     from dfqonnx.workflows.synth import synthesize_to_files
 

@@ -21,6 +21,7 @@ from onnx import external_data_helper
 
 from dfqonnx.errors import Offense, UnsupportedModel, UsageError
 from dfqonnx.graph.checks import find_offenses
+from dfqonnx.graph.file_signature import check_signature
 from dfqonnx.graph.interface import Interface, close_inputs, find_interface
 from dfqonnx.graph.model import Source
 from dfqonnx.graph.passes.deprecated_ops import replace_deprecated_ops
@@ -28,15 +29,6 @@ from dfqonnx.graph.passes.opset_upgrade import get_opset
 from dfqonnx.graph.size_checks import check_graph_size
 from dfqonnx.graph.tensor_checks import check_tensor, list_as_inputs, strip_initializers
 
-_SIGNATURES = (
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"PK\x03\x04", "a zip archive (perhaps a PyTorch checkpoint: export it to ONNX first)"),
-    (0, b"\x89HDF", "an HDF5 file (perhaps a Keras model: convert it to ONNX first)"),
-    (4, b"TFL3", "a TensorFlow Lite model: convert it to ONNX first"),
-    (0, b"\x80\x02", "a Python pickle (perhaps a PyTorch checkpoint: export it to ONNX first)"),
-    (0, b"version https://git-lfs", "a Git LFS pointer: fetch the real file first"),
-)
 _MAX_READ_BYTES = 2**30  # of a data file; the large tensors of a larger one are mapped, not read
 _LARGE_TENSOR = 2**16  # numbers
 _MAX_SHOWN = 200  # characters of a file name that a message repeats
@@ -97,9 +89,7 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if not data:
         raise UsageError(f"{path} is empty (0 bytes); export or download it again")
-    for offset, signature, what in _SIGNATURES:
-        if data.startswith(signature, offset):
-            raise UsageError(f"{path} is not an ONNX model; it looks like {what}")
+    check_signature(path)
     return data
 
 

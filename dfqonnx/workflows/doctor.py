@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,7 +100,15 @@ def _providers() -> Iterator[Finding]:
     yield Finding("providers", ", ".join(names))
 
 
+def has_nvidia_driver() -> bool:
+    """Return whether a driver of NVIDIA is there; without one PyTorch need not be asked."""
+    places = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
+    return any(place.exists() for place in places) or shutil.which("nvidia-smi") is not None
+
+
 def _cuda() -> Finding:
+    if not has_nvidia_driver():
+        return Finding("CUDA in torch", "not available (no NVIDIA driver); runs use the CPU")
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:

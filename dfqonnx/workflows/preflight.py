@@ -15,6 +15,7 @@ from dfqonnx.data.task_data import is_known_kind
 from dfqonnx.data.unlabeled import check_array_file, verify_images
 from dfqonnx.data.verify_task_data import verify_task_data
 from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.graph.file_signature import check_signature
 from dfqonnx.runtime.session import require_runtime
 
 MAX_NAME_BYTES = 255  # of a file, on all usual file systems
@@ -28,7 +29,7 @@ def check_paths(config: RunConfig) -> None:
         UsageError: a path is wrong.
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
-    check_file(config.model, what="model")
+    check_model(config.model, what="model")
     check_eval_data(config.eval_data)
     check_images(config.images)
     check_images(config.calibrate_with, flag="--calibrate-with")
@@ -82,8 +83,8 @@ def check_validation(config: ValidateConfig) -> None:
         UsageError: a path is wrong.
         EnvironmentProblem: a permission, the disk or a package is missing.
     """
-    check_file(config.teacher, what="--teacher")
-    check_file(config.student, what="--student")
+    check_model(config.teacher, what="--teacher")
+    check_model(config.student, what="--student")
     check_eval_data(config.eval_data)
     check_images(config.images)
     if config.out is not None:
@@ -123,6 +124,16 @@ def check_file(path: Path, *, what: str) -> None:
         raise UsageError(f"{what} {path}: cannot be read ({error.strerror})") from None
     if empty:
         raise UsageError(f"{what} {path}: the file is empty; was the download cut short?")
+
+
+def check_model(path: Path, *, what: str) -> None:
+    """Refuse a path that is no file, or a file that can be no ONNX model.
+
+    Raises:
+        UsageError: the message says which.
+    """
+    check_file(path, what=what)
+    check_signature(path)
 
 
 def check_name(path: Path, *, what: str) -> None:

@@ -26,7 +26,7 @@ from dfqonnx.errors import UnsupportedModel
 from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.divergence import Divergence, measure_divergence
 from dfqonnx.synthesis.synthesize import synthesize
-from dfqonnx.workflows.preflight import check_file, check_images, verify_data
+from dfqonnx.workflows.preflight import check_images, check_model, verify_data
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
 REFERENCE_IMAGES = 256
@@ -75,7 +75,7 @@ def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = 
         UnsupportedModel: dfqonnx cannot read the model, or it has no BatchNormalization.
         EnvironmentProblem: the device is missing.
     """
-    check_file(config.model, what="model")
+    check_model(config.model, what="model")
     check_images(config.images)
     verify_data(None, config.images)
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())

@@ -31,7 +31,7 @@ from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
-from dfqonnx.workflows.preflight import check_file, check_space
+from dfqonnx.workflows.preflight import check_model, check_space
 from dfqonnx.workflows.teacher import Teacher, add_inputs, choose_device, open_program
 
 OPPONENT = QuantizationConfig(BitWidths(4, 4))  # the student, where a recipe needs one
@@ -64,7 +64,7 @@ def synthesize_to_files(
         EnvironmentProblem: the device is missing, or the disk fails.
     """
     started = time.perf_counter()
-    check_file(config.model, what="model")
+    check_model(config.model, what="model")
     check_images_out(config)
     context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
     model, program = open_program(config.model, recipe=config.recipe, given=config.inputs)
