@@ -204,3 +204,18 @@ def test_only_rows_that_are_probabilities_are_taken_for_some() -> None:
     assert log_probabilities(positive) == pytest.approx(np.log(softmax))
     nearly = np.array([[0.4, 0.6005]])  # rounded by a half-precision softmax
     assert log_probabilities(nearly) == pytest.approx(np.log(nearly))
+
+
+@pytest.mark.parametrize("n", range(1, 100))
+def test_shares_of_none_and_of_all_have_bounds_at_the_very_end(n: int) -> None:
+    assert wilson_interval(0, n).low == 0.0
+    assert wilson_interval(n, n).high == 1.0
+
+
+def test_images_that_both_get_wrong_or_right_are_no_disagreement() -> None:
+    labels = np.zeros(20, np.int64)
+    teacher = np.repeat([0, 0, 1, 1, 2], 4)
+    student = np.repeat([0, 1, 0, 1, 3], 4)  # both right, one or the other, both wrong twice
+    found = drop(teacher, student, labels)
+    assert (found.only_teacher, found.only_student, found.points.n) == (4, 4, 20)
+    assert found.points.value == 0

@@ -15,12 +15,9 @@ PLACE = (
     "tests/placement/test_place.py",
     "tests/rehearsal/test_operators.py",
 )
-EXPORT = (
-    "tests/export/test_guards.py",
-    "tests/export/test_foreign_names.py",
-    "tests/export/test_contract.py",
-    "tests/export/test_layouts.py",
-)
+GUARDS = ("tests/export/test_guards.py",)
+FILES = ("tests/export/test_file_kinds.py",)
+EXPORT = ("tests/export/test_contract.py", "tests/export/test_layouts.py")
 SCALES = ("tests/fakequant/test_scale_search.py", "tests/fakequant/test_observed_values.py")
 STUDENT = ("tests/fakequant/test_quantizer.py", "tests/fakequant/test_student.py")
 
@@ -45,19 +42,19 @@ NEAR_PLANTED = {
     "placement/place": PLACE,
     "placement/value_ranges": PLACE,
     "placement/roles": (*PLACE, "tests/contracts/test_products.py"),
-    "export/graph_editor": EXPORT,
-    "export/weights": EXPORT,
-    "export/activations": (*EXPORT, "tests/targets/test_second_target.py"),
-    "export/strided_shortcut": EXPORT,
-    "export/first_conv_padding": EXPORT,
-    "export/metadata": EXPORT,
-    "export/opset": EXPORT,
-    "export/separation": (*EXPORT, "tests/rehearsal/test_rehearse.py"),
-    "export/hard_swish": (*EXPORT, "tests/rehearsal/test_operators.py"),
-    "export/io_contract": EXPORT,
-    "export/export": EXPORT,
-    "export/untrained": EXPORT,
-    "export/writer": ("tests/export/test_writer.py",),
+    "export/graph_editor": ("tests/export/test_foreign_names.py", *EXPORT),
+    "export/weights": (*GUARDS, *EXPORT),
+    "export/activations": (*GUARDS, *EXPORT, "tests/targets/test_second_target.py"),
+    "export/strided_shortcut": ("tests/export/test_shortcut_chains.py", *EXPORT),
+    "export/first_conv_padding": (*GUARDS, *EXPORT),
+    "export/metadata": (*GUARDS, *EXPORT),
+    "export/opset": (*GUARDS, *EXPORT),
+    "export/separation": (*FILES, "tests/rehearsal/test_rehearse.py"),
+    "export/hard_swish": (*FILES, "tests/rehearsal/test_operators.py"),
+    "export/io_contract": (*FILES, *EXPORT),
+    "export/export": (*GUARDS, *FILES, *EXPORT),
+    "export/untrained": (*FILES, *EXPORT),
+    "export/writer": (*FILES, "tests/export/test_writer.py"),
     "fakequant/scale_search": SCALES,
     "fakequant/observed_values": SCALES[::-1],
     "fakequant/layer": STUDENT,
