@@ -18,8 +18,14 @@ PLACE = (
 GUARDS = ("tests/export/test_guards.py",)
 FILES = ("tests/export/test_file_kinds.py",)
 EXPORT = ("tests/export/test_contract.py", "tests/export/test_layouts.py")
-SCALES = ("tests/fakequant/test_scale_search.py", "tests/fakequant/test_observed_values.py")
-STUDENT = ("tests/fakequant/test_quantizer.py", "tests/fakequant/test_student.py")
+CANDIDATES = "tests/fakequant/test_search_candidates.py"
+SCALES = (
+    CANDIDATES,
+    "tests/fakequant/test_scale_search.py",
+    "tests/fakequant/test_observed_values.py",
+)
+STUDENT = ("tests/fakequant/test_quantizer.py", CANDIDATES, "tests/fakequant/test_student.py")
+CODES = ("tests/core/test_quantization.py", "tests/targets/test_profile.py", CANDIDATES)
 
 NEAR = {
     "report/gate_verdicts": GATES,
@@ -56,8 +62,8 @@ NEAR_PLANTED = {
     "export/untrained": (*FILES, *EXPORT),
     "export/writer": (*FILES, "tests/export/test_writer.py"),
     "fakequant/scale_search": SCALES,
-    "fakequant/observed_values": SCALES[::-1],
+    "fakequant/observed_values": SCALES,
     "fakequant/layer": STUDENT,
     "fakequant/quantizer": STUDENT,
-    "core/quantization": ("tests/core/test_quantization.py", "tests/targets/test_profile.py"),
+    "core/quantization": CODES,
 }
