@@ -140,7 +140,7 @@ EXPORT = (
         "export/io_contract",
         ("outputs keep the order of the edited graph", "_cast_output(editor, outputs[p.name], p) for p in contract.outputs",
          "_cast_output(editor, outputs[p.name], p) for p in sorted(contract.outputs, key=lambda p: p.name)"),
-        ("an output of another type is only called so", "if value.dtype is None or value.dtype == port.dtype:",
+        ("an output of another type is only called so", "if value.dtype is None or value.dtype == port.dtype or value.is_graph_input():",
          "if True:"),
         ("axes stay as normalizing left them",
          "value.shape = None if port.shape is None else ir.Shape(port.shape)", "pass"),
