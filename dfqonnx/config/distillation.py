@@ -57,8 +57,12 @@ class EqualizationConfig:
 
 Kind = Literal["adam", "sgd"]
 LRSchedule = Literal["cosine", "constant", "steps"]
-Rounding = Literal["soft", "ste"]
-LEARNING_RATES: dict[Rounding, tuple[float, float]] = {"soft": (1e-2, 1e-2), "ste": (4e-4, 4e-3)}
+Rounding = Literal["soft", "ste", "held"]
+LEARNING_RATES: dict[Rounding, tuple[float, float]] = {
+    "soft": (1e-2, 1e-2),
+    "ste": (4e-4, 4e-3),
+    "held": (2e-3, 2e-3),
+}
 
 
 def _student_terms(values: Any) -> tuple[LossTerm, ...]:
@@ -76,10 +80,12 @@ class OptimizerConfig:
         kind: adam, or sgd with Nesterov momentum.
         rounding: `soft` trains codes that become whole numbers on the way
             (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients pass
-            straight through (LSQ), as most papers do.
+            straight through (LSQ), as most papers do; `held` leaves the codes where they are and
+            trains scales and biases.
         weight_lr: peak learning rate of weights and biases: `soft` counts them in codes and in
-            tenths of an output's deviation, `ste` in their own units; None becomes 1e-2 or 4e-4.
-        scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2 or 4e-3.
+            tenths of an output's deviation, so does `held`, `ste` in their own units; None becomes
+            1e-2, 2e-3 or 4e-4.
+        scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2, 2e-3 or 4e-3.
         momentum: momentum of sgd, on weights and biases.
         weight_decay: weight decay, on weights only.
         warmup: fraction of the schedule over which the rates rise.

@@ -28,11 +28,14 @@ from dfqonnx.distill.batch_size import choose_batch_sizes
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import initialize
+from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
+    BUDGET_WHERE_HELD,
     choose_dampings,
     default_steps,
     fits_weights,
+    hold_codes,
     knows_inputs,
     reduce_lr_for_8bit,
     training_budget,
@@ -91,12 +94,18 @@ def distill(
     student.to(context.device)
     teacher = ProgramModule(network.program, taps=student.features, channels_last=True)
     teacher.to(context.device)
-    holdout = config.holdout_images
-    pool = ImagePool(images.pixels, inputs, holdout=holdout, context=context, kinds=images.kinds)
+    bits = student.plan.narrowest()
+    pool = make_pool(
+        images,
+        inputs,
+        holdout=config.holdout_images,
+        mixed=needs_other_kinds(images, teacher, inputs, bits, device=context.device),
+        context=context,
+    )
     values = student.count_activations(pool.tensor(pool.train[:1]))
     sizes = choose_batch_sizes(config, values, context)
     known = knows_inputs(images=pool.holds_images, divergence=images.divergence)
-    config = choose_dampings(config, student.plan.narrowest(), known=known)
+    config = choose_dampings(config, bits, known=known)
     before = initialize(
         student,
         teacher,
@@ -107,7 +116,7 @@ def distill(
         sizes=sizes,
         context=context,
     )
-    config = reduce_lr_for_8bit(config, student.plan.narrowest())
+    config = hold_codes(reduce_lr_for_8bit(config, bits), bits, kl=before.kl)
     config = dataclasses.replace(config, batch_size=sizes.training)
     steps = choose_steps(config, student, before, values=values, known=known)
     state = TrainingState(
@@ -119,18 +128,26 @@ def distill(
     )
     if not steps:
         return _result(state, pool, before, Decision(kept=False), config=config)
-    guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
     online = generators_in_training(images)
-    trainer = Trainer(student, teacher, pool, config=config, online=online, context=context)
-    after = trainer.train(state)
-    if config.steps is None:
-        after = refit_output_layer(student, teacher, pool, config=config, seed=context.seed)
-    decision = decide(state, after, rejected=guard.rejects(student))
-    if not decision.kept:
-        context.progress.warn(f"{decision.reason}; the untrained student is kept")
-        student.load_state(state.untrained)
-    left = after if decision.kept else before
+    left, decision = _train(
+        student, teacher, pool, state, config=config, online=online, context=context
+    )
     return _result(state, pool, left, decision, config=config)
+
+
+def make_pool(
+    images: SyntheticImages,
+    inputs: InputFormat,
+    *,
+    holdout: int,
+    mixed: bool,
+    context: RunContext,
+) -> ImagePool:
+    """Return the images to train on; where they are `mixed` other kinds join them."""
+    if mixed:
+        others = make_other_kinds(len(images.pixels), inputs.image_size, context.seed)
+        images = images.joined_by(others)  # a kind of their own, of which none is held out
+    return ImagePool(images.pixels, inputs, holdout=holdout, context=context, kinds=images.kinds)
 
 
 def choose_steps(
@@ -145,6 +162,8 @@ def choose_steps(
     if not fits_weights(student.plan.narrowest(), known=known):
         return 0
     budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
+    if config.optimizer.rounding == "held":
+        budget *= BUDGET_WHERE_HELD
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)
 
 
@@ -155,6 +174,30 @@ def generators_in_training(images: SyntheticImages) -> OnlineGenerators | None:
         return None
     draws_anew = online.co_training.student_steps > 0 or online.co_training.redraw
     return online if draws_anew else None
+
+
+def _train(
+    student: Student,
+    teacher: ProgramModule,
+    pool: ImagePool,
+    state: TrainingState,
+    *,
+    config: DistillationConfig,
+    online: OnlineGenerators | None,
+    context: RunContext,
+) -> tuple[Agreement, Decision]:
+    """Train, and give it up where it did harm; return the held-out agreement that is left."""
+    guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
+    trainer = Trainer(student, teacher, pool, config=config, online=online, context=context)
+    after = trainer.train(state)
+    if config.steps is None:
+        after = refit_output_layer(student, teacher, pool, config=config, seed=context.seed)
+    decision = decide(state, after, rejected=guard.rejects(student))
+    if decision.kept:
+        return after, decision
+    context.progress.warn(f"{decision.reason}; the untrained student is kept")
+    student.load_state(state.untrained)
+    return state.before, decision
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:

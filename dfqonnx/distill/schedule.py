@@ -29,6 +29,8 @@ BUDGET_WHERE_NEAR = 0.6  # of the work, there
 NEAR_DIVERGENCE = (
     1.0  # nats: on two networks GPTQ gains on other inputs below, and nothing above 1.9
 )
+BUDGET_WHERE_HELD = 0.1  # of the work, where scales and biases alone are trained
+GUARD_WHERE_HELD = 64  # dead leaves on which that must not lose
 LR_FACTOR_AT_8_BITS = 0.1  # scales are so small that little is to be moved
 
 
@@ -97,6 +99,27 @@ def reduce_lr_for_8bit(config: DistillationConfig, bits: BitWidths) -> Distillat
     weight_lr, scale_lr = (LR_FACTOR_AT_8_BITS * rate for rate in config.optimizer.rates())
     optimizer = replace(config.optimizer, weight_lr=weight_lr, scale_lr=scale_lr)
     return replace(config, optimizer=optimizer)
+
+
+def hold_codes(
+    config: DistillationConfig, bits: BitWidths, *, kl: float | None
+) -> DistillationConfig:
+    """Return the recipe that leaves GPTQ's codes alone, where it leaves the schedule open.
+
+    That is so for outputs without classes (`kl` None) of narrow weights under eight-bit
+    activations. Soft rounding leads such a network away from where GPTQ left it, and does not come
+    back in affordable time: on a detector at w4a8, 1,200 steps of 4 images end at an error of 0.14
+    that began at 0.10, on dead leaves, and are worse on all four other kinds. Scales and biases
+    alone take 7 to 16 % off in 200 steps, on kinds trained on and others alike.
+    """
+    narrow = bits.weights < MAX_BITS <= bits.activations
+    if config.steps is not None or config.optimizer.rounding != "soft" or kl is not None:
+        return config
+    if not narrow:
+        return config
+    optimizer = replace(config.optimizer, rounding="held", weight_lr=None, scale_lr=None)
+    guard = max(config.guard_images, GUARD_WHERE_HELD)
+    return replace(config, optimizer=optimizer, guard_images=guard)
 
 
 def default_steps(multiply_adds: int, budget: float, batch_size: int, *, values: int = 0) -> int:

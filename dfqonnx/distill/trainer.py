@@ -138,7 +138,8 @@ class Replica:
     ) -> None:
         self.student, self._teacher = student, teacher
         self._config, self._batches = config, batches
-        is_soft = config.optimizer.rounding == "soft"
+        self._holds_codes = config.optimizer.rounding == "held"
+        is_soft = self._holds_codes or config.optimizer.rounding == "soft"
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
         self.temperature = 0.0  # of soft rounding in the last step; 0 where all weights are rounded
         trained: Student | SoftRounding = self._soft_rounding or student
@@ -193,7 +194,7 @@ class Replica:
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * lr_factor
         if self._soft_rounding is not None:
-            self.temperature = rounding_temperature(done)
+            self.temperature = 0.0 if self._holds_codes else rounding_temperature(done)
             self._soft_rounding.set_temperature(self.temperature)
             if self.temperature:
                 codes = self.optimizer.param_groups[0]

@@ -29,7 +29,7 @@ from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.distill import Distilled, choose_steps, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
-from dfqonnx.distill.schedule import choose_dampings
+from dfqonnx.distill.schedule import BUDGET_WHERE_HELD, choose_dampings
 from dfqonnx.distill.state import PATIENCE
 from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -111,6 +111,35 @@ def test_a_student_agrees_more_with_its_teacher_after_training(
     falls = result.history[-1].loss < result.history[0].loss
     assert falls == (rounding == "ste")  # soft: least before the last weights are rounded
     assert result.seconds > 0
+
+
+def test_scales_and_biases_alone_train_a_tenth_of_the_time(student: Student) -> None:
+    far = Agreement(top1=None, kl=None, error=0.2)
+    held = DistillationConfig(optimizer=OptimizerConfig(rounding="held"))
+    student.count_activations(torch.zeros(1, 3, 8, 8))
+    steps = [
+        choose_steps(config, student, far, values=300_000, known=True)
+        for config in (DistillationConfig(), held)
+    ]
+    # values make it a network of a few thousand steps, below the most and above the fewest
+    assert steps[1] == pytest.approx(BUDGET_WHERE_HELD * steps[0], abs=1)
+
+
+def test_held_codes_stay_and_what_is_around_them_learns(
+    tiny: Tiny, student: Student, images: np.ndarray
+) -> None:
+    optimizer = OptimizerConfig(rounding="held")
+    result = run(tiny[0], student, images, dataclasses.replace(CONFIG, optimizer=optimizer))
+    assert result.kept
+    assert result.agreement_after.kl < result.agreement_before.kl
+    assert all(entry.rounding_temperature == 0 for entry in result.history)
+    trained = student.qparams()
+    student.load_state(result.untrained)
+    before = student.qparams()
+    for node, found in trained.weights.items():
+        assert np.array_equal(found.codes, before.weights[node].codes)
+        assert not np.array_equal(found.scale, before.weights[node].scale)
+    assert trained.activations != before.activations
 
 
 def test_the_teacher_is_left_bit_for_bit(tiny: Tiny, student: Student, images: np.ndarray) -> None:

@@ -184,6 +184,7 @@ def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
     assert OptimizerConfig() == OptimizerConfig(rounding="soft", weight_lr=1e-2, scale_lr=1e-2)
     straight = OptimizerConfig(rounding="ste")
     assert (straight.weight_lr, straight.scale_lr) == straight.rates() == (4e-4, 4e-3)
+    assert OptimizerConfig(rounding="held").rates() == (2e-3, 2e-3)
     assert OptimizerConfig(weight_lr=0.5).rates() == (0.5, 1e-2)
 
 

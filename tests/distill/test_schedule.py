@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dfqonnx.config.distillation import DistillationConfig
+from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.schedule import (
     BUDGET_WHERE_NEAR,
+    GUARD_WHERE_HELD,
     LR_FACTOR_AT_8_BITS,
     MAX_STEPS,
     MIN_STEPS,
@@ -17,6 +18,7 @@ from dfqonnx.distill.schedule import (
     STRETCH,
     WORK,
     default_steps,
+    hold_codes,
     knows_inputs,
     needs_training,
     reduce_lr_for_8bit,
@@ -125,3 +127,33 @@ def test_inputs_are_known_where_they_are_images_or_statistics_vouch_for_them(
     images: bool, divergence: float | None, known: bool
 ) -> None:
     assert knows_inputs(images=images, divergence=divergence) is known
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "kl", "held"),
+    [
+        (4, 8, None, True),
+        (2, 8, None, True),
+        (4, 8, 0.3, False),  # a classifier
+        (8, 8, None, False),
+        (4, 4, None, False),
+        (8, 4, None, False),
+    ],
+)
+def test_codes_are_held_where_narrow_weights_under_eight_bit_activations_make_no_classes(
+    weights: int, activations: int, kl: float | None, held: bool
+) -> None:
+    found = hold_codes(DistillationConfig(), BitWidths(weights, activations), kl=kl)
+    assert (found.optimizer.rounding == "held") is held
+    assert found.guard_images == (GUARD_WHERE_HELD if held else 0)
+    assert (found == DistillationConfig()) is not held
+    if held:
+        assert found.optimizer.rates() == OptimizerConfig(rounding="held").rates()
+
+
+def test_a_recipe_that_says_how_to_train_is_taken_at_its_word() -> None:
+    straight = DistillationConfig(optimizer=OptimizerConfig(rounding="ste"))
+    for config in (DistillationConfig(steps=9), straight):
+        assert hold_codes(config, BitWidths(4, 8), kl=None) == config
+    guarded = DistillationConfig(guard_images=500)
+    assert hold_codes(guarded, BitWidths(4, 8), kl=None).guard_images == 500
