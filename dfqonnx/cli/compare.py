@@ -72,6 +72,8 @@ def compare(
 
 
 def _show(table: ComparisonTable) -> None:
+    from dfqonnx.report.best_student import describe_best
+
     top1, columns = table.teacher.top1, table.headings
     accuracy = "" if top1 is None else f" (top-1 {top1.value:.2f} %)"
     print_text(f"Compared with {table.teacher.path}{accuracy} on {table.images}.")
@@ -83,6 +85,8 @@ def _show(table: ComparisonTable) -> None:
         ],
         texts=2,
     )
+    for sentence in describe_best(table):
+        print_text(sentence)
     for student in table.students:
         if student.problem:
             print_text(f"{student.name}: {student.problem}", style="yellow")

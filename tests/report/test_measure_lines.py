@@ -17,6 +17,7 @@ from dfqonnx.evaluation.heads.detections import Detections
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.statistics import Interval
+from dfqonnx.report.best_student import known_interval
 from dfqonnx.report.ci import format_junit
 from dfqonnx.report.comparison import ComparedStudent, ComparisonTable
 from dfqonnx.report.files import read_report, rewrite_page, write_report
@@ -26,7 +27,6 @@ from dfqonnx.report.gate_verdicts import (
     images_for_interval,
     judge_gate,
 )
-from dfqonnx.report.html.comparison_page import _known_interval
 from dfqonnx.report.html.side_by_side import GAP, PANEL, class_color, draw_side_by_side
 from dfqonnx.report.measure_lines import (
     describe_measure,
@@ -202,7 +202,7 @@ def test_intervals_are_in_tables_lines_and_the_ci_file(tmp_path: Path) -> None:
     table = ComparisonTable(teacher=ModelFacts("t.onnx"), images="ten", students=tuple(students),
                             preprocess={})  # fmt: skip
     assert students[0].cells["map50"] == "0.33 (0.28 to 0.37)"
-    assert _known_interval(table, "1", "map50") == SURE.interval
+    assert known_interval(table, "1", "map50") == SURE.interval
 
 
 def test_a_rule_without_its_measure_says_what_was_measured_instead() -> None:

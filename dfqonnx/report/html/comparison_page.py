@@ -6,13 +6,12 @@ from pathlib import Path
 
 from dfqonnx.core.atomic_write import atomic_file, check_file_out
 from dfqonnx.errors import UsageError
-from dfqonnx.evaluation.statistics import Interval
+from dfqonnx.report.best_student import describe_best, known_interval
 from dfqonnx.report.comparison import ComparisonTable
 from dfqonnx.report.html.chart_set import NO_CHARTS, has_matplotlib
 from dfqonnx.report.html.charts import ComparisonPoint, draw_comparison
 from dfqonnx.report.html.page import render_template
 from dfqonnx.report.html.svg import chart_settings
-from dfqonnx.report.number_format import to_percent
 
 SUFFIXES = {".html", ".htm"}
 UNITS = {"top-1": "%", "agreement": "%", "SQNR": "dB"}
@@ -22,7 +21,10 @@ def render_comparison(table: ComparisonTable) -> str:
     """Return the page."""
     no_charts = "" if has_matplotlib() else NO_CHARTS
     chart = _draw_chart(table)
-    return render_template("comparison.html", table=table, chart=chart, no_charts=no_charts)
+    best = tuple(describe_best(table))
+    return render_template(
+        "comparison.html", table=table, chart=chart, no_charts=no_charts, best=best
+    )
 
 
 def check_page(path: Path) -> None:
@@ -58,7 +60,7 @@ def _draw_chart(table: ComparisonTable) -> str:
             label=row.label,
             size_ratio=row.numbers["size"],
             value=row.numbers.get(column),
-            interval=_known_interval(table, row.label, column),
+            interval=known_interval(table, row.label, column),
         )
         for row in table.rows
         if "size" in row.numbers and (row.label == "F" or column in row.numbers)
@@ -68,19 +70,3 @@ def _draw_chart(table: ComparisonTable) -> str:
     unit = table.measures[column].unit if column in table.measures else UNITS[column]
     with chart_settings():
         return draw_comparison(points, unit=unit.strip())
-
-
-def _known_interval(table: ComparisonTable, label: str, column: str) -> Interval | None:
-    """Return the 95 % interval of a row's number in its unit; None where none is known."""
-    if label == "F":
-        return table.teacher.top1 if column == "top-1" else None
-    student = table.students[int(label) - 1]
-    report, measure = student.report, student.measure
-    if report is None:
-        return None
-    if measure is not None and measure.name == column:
-        return measure.interval
-    if column == "top-1":
-        return report.student.top1
-    share = report.agreement.best_known if column == "agreement" else None
-    return None if share is None else to_percent(share)
