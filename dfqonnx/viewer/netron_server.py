@@ -3,7 +3,8 @@
 Netron's own server hands out a page that asks a foreign host for the user's place, shows a notice
 about cookies, reports what is opened, and refuses to work half a year after its release. Here the
 page is told that it is no packaged release (so it reports nothing), that it is of today, and that
-the notice was accepted; no cookie is ever stored. A policy lets it talk to this server only. A
+the notice was accepted; no cookie is ever stored. Attributes are shown on the nodes, among them
+bits and noise, until the user hides them. A policy lets it talk to this server only. A
 request under another host's name, as a foreign page could make one, is refused.
 """
 
@@ -28,6 +29,9 @@ POLICY = (
 MODEL, SCRIPT = "/data/model.onnx", "/without-cookies.js"
 WITHOUT_COOKIES = (
     "Object.defineProperty(document, 'cookie', {get: () => 'consent=1', set: () => {}});\n"
+    "if (localStorage.getItem('options') === null) {\n"
+    "    localStorage.setItem('options', JSON.stringify({attributes: true}));\n"
+    "}\n"
 )
 
 

@@ -40,6 +40,34 @@ def teacher_notes(report: Report) -> Notes:
     }
 
 
+def student_badges(report: Report) -> Notes:
+    """Return what stands on the nodes of the exported file: bits and noise, or `runs in float`."""
+    badges = teacher_badges(report)
+    for activation in () if report.layer_noise is None else report.layer_noise.activations:
+        badges[QUANTIZER_PREFIX + activation.quantizer] = _known(
+            bits=str(activation.bits), SQNR=format_decibels(activation.sqnr_db)
+        )
+    for node in () if report.audit is None else report.audit.float_nodes:
+        badges.setdefault(node.name, {})["runs"] = "in float"
+    return badges
+
+
+def teacher_badges(report: Report) -> Notes:
+    """Return what stands on the weighted nodes of the float file; a dozen letters are shown."""
+    layers = () if report.layer_noise is None else report.layer_noise.layers
+    return {
+        layer.node: _known(
+            bits=f"w{layer.weight_bits} a{layer.input_bits}",
+            SQNR=format_decibels(layer.in_network_sqnr_db),
+        )
+        for layer in layers
+    }
+
+
+def _known(**notes: str) -> dict[str, str]:
+    return {key: value for key, value in notes.items() if value}
+
+
 def _prefixed(**notes: str) -> dict[str, str]:
     """Return the notes that are not empty, under the names that a viewer shows."""
-    return {f"dfqonnx.{key}": value for key, value in notes.items() if value}
+    return {f"dfqonnx.{key}": value for key, value in _known(**notes).items()}

@@ -16,7 +16,7 @@ from dfqonnx.report.files import write_report
 from dfqonnx.viewer.pair import choose_pair
 from dfqonnx.viewer.serve import ViewAddresses, serve_pair
 from tests.cli.networks import SMALL, WEIGHTS, model_from
-from tests.pages.conftest import full_report
+from tests.pages.conftest import EVIL, full_report
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("netron") is None, reason="netron is not installed"
@@ -26,8 +26,10 @@ TEACHER = 'né"t.onnx'  # a name that has to be escaped
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ViewAddresses]:
-    onnx.save(model_from(SMALL, **WEIGHTS), tmp_path / TEACHER)
-    onnx.save(model_from(SMALL, **WEIGHTS), tmp_path / "net.w4a4.onnx")
+    model = model_from(SMALL, **WEIGHTS)
+    model.graph.node[0].name = EVIL  # the layer that the report knows
+    onnx.save(model, tmp_path / TEACHER)
+    onnx.save(model, tmp_path / "net.w4a4.onnx")
     write_report(full_report(), tmp_path)
     with serve_pair(choose_pair(tmp_path / "net.w4a4.onnx", tmp_path / TEACHER)) as addresses:
         yield addresses
@@ -45,6 +47,9 @@ def test_the_page_asks_no_foreign_host_and_shows_no_notice(
         frame.wait_for_selector("#target .node", timeout=20_000)  # the graph is drawn
         assert frame.locator("#target .node").count() >= 5
         assert not frame.locator("#message").is_visible()
+        shown = frame.locator("#target").inner_text()
+        assert "w4 a8" in shown  # on the node itself, without a click
+        assert "20.0 dB" in shown
     page.close()
     foreign = [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))]
     assert foreign == []
