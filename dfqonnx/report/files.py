@@ -21,10 +21,11 @@ from dfqonnx.data.foreign_files import parsing
 from dfqonnx.errors import UsageError
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.report.ci import format_junit
-from dfqonnx.report.html.images import contact_sheet, load_pixels
+from dfqonnx.report.html.images import captioned_sheet, load_pixels
 from dfqonnx.report.html.page import render_report
 from dfqonnx.report.html.side_by_side import load_pictures, write_pictures
 from dfqonnx.report.report import SCHEMA, Report
+from dfqonnx.report.sections import HeldOutClasses
 from dfqonnx.report.text import format_markdown
 
 PAGE, MARKDOWN, REPORT = "report.html", "report.md", "report.json"
@@ -56,14 +57,30 @@ def write_report(
     return report
 
 
-def write_images(pixels: NDArray[np.uint8], folder: Path, *, held: Sequence[int] = ()) -> None:
-    """Write synthetic images (N, H, W, C) as `images.npz`, and a contact sheet.
+def write_images(
+    pixels: NDArray[np.uint8],
+    folder: Path,
+    *,
+    held: Sequence[int] = (),
+    source: str,
+    classes: HeldOutClasses | None = None,
+) -> None:
+    """Write synthetic images (N, H, W, C) from `source` as `images.npz`, and a contact sheet.
 
-    `held` has the indices of the held-out images, on which `dfqonnx validate` measures.
+    `held` has the indices of the held-out images, on which `dfqonnx validate` measures; those
+    whose `classes` are known are shown by class.
     """
     folder.mkdir(exist_ok=True)
     np.savez_compressed(folder / "images.npz", x=pixels, held=np.array(held, np.int64))
-    contact_sheet(pixels).save(folder / "contact-sheet.png")
+    known = None
+    shown = pixels
+    if classes is not None:
+        both = zip(classes.images, classes.teacher, strict=False)  # a hasty run classes the first
+        pairs = [(index, label) for index, label in both if index < len(pixels)]
+        known = np.array([label for _, label in pairs], np.int64)
+        shown = pixels[[index for index, _ in pairs]] if pairs else pixels
+    sheet = captioned_sheet(shown, count=len(pixels), source=source, classes=known)
+    sheet.save(folder / "contact-sheet.png", optimize=True)
 
 
 def write_arrays(arrays: Mapping[str, NDArray[np.generic]], path: Path) -> None:

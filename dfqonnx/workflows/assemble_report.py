@@ -138,7 +138,13 @@ def write_run(
 ) -> Report:
     """Write everything of an output folder but the model; return the report with every file."""
     images = run.images
-    write_images(images.synthetic, folder / "synthetic", held=run.distilled.held_out)
+    write_images(
+        images.synthetic,
+        folder / "synthetic",
+        held=run.distilled.held_out,
+        source=images.source,
+        classes=report.held_out_classes,
+    )
     if images.generators is not None:
         write_arrays(images.generators.state(), folder / "synthetic" / "generator.npz")
     recipe = write_recipe(run.config.recipe, header=command_of(run.config))

@@ -26,7 +26,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.files import write_arrays
-from dfqonnx.report.html.images import class_sheet, contact_sheet
+from dfqonnx.report.html.images import captioned_sheet
 from dfqonnx.runtime.session import images_together
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
@@ -78,7 +78,9 @@ def synthesize_to_files(
     classes = _classes(teacher, images.pixels, context)
     tensor = _calibration_array(config, images.pixels, teacher.inputs)
     write_images_out(config, LabeledPixels(images.pixels, classes, tensor))
-    sheet = contact_sheet(images.pixels) if classes is None else class_sheet(images.pixels, classes)
+    sheet = captioned_sheet(
+        images.pixels, count=len(images.pixels), source=images.source, classes=classes
+    )
     with atomic_file(config.sheet) as place:
         sheet.save(place, format="PNG", optimize=True)
     if images.generators is not None:

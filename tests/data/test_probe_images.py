@@ -56,7 +56,7 @@ def test_neighboring_pixels_resemble_each_other_as_in_photographs() -> None:
 
 
 def test_the_images_that_a_run_held_out_are_found_beside_its_student(tmp_path: Path) -> None:
-    write_images(PIXELS, tmp_path / "synthetic", held=[4, 1])
+    write_images(PIXELS, tmp_path / "synthetic", held=[4, 1], source="dead-leaves")
     found = read_held_out_images(tmp_path / "net.onnx", (4, 4, 3))
     assert found is not None
     np.testing.assert_array_equal(found, PIXELS[[4, 1]])
@@ -65,9 +65,9 @@ def test_the_images_that_a_run_held_out_are_found_beside_its_student(tmp_path: P
 def test_images_of_another_size_or_unknown_history_are_not_used(tmp_path: Path) -> None:
     student = tmp_path / "net.onnx"
     assert read_held_out_images(student, (4, 4, 3)) is None
-    write_images(PIXELS, tmp_path / "synthetic", held=[4, 1])
+    write_images(PIXELS, tmp_path / "synthetic", held=[4, 1], source="dead-leaves")
     assert read_held_out_images(student, (8, 8, 3)) is None
-    write_images(PIXELS, tmp_path / "synthetic")
+    write_images(PIXELS, tmp_path / "synthetic", source="dead-leaves")
     assert read_held_out_images(student, (4, 4, 3)) is None
     archive = tmp_path / "synthetic" / "images.npz"
     np.savez(archive, x=PIXELS)

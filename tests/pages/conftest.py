@@ -131,7 +131,7 @@ def full_report(layers: int = 4) -> m.Report:
 def folder(tmp_path: Path) -> Path:
     """An output folder with the full report and its images."""
     pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
-    write_images(pixels, tmp_path / "synthetic")
+    write_images(pixels, tmp_path / "synthetic", source="dead-leaves")
     write_report(full_report(), tmp_path, pixels=pixels)
     return tmp_path
 

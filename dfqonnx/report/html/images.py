@@ -25,8 +25,9 @@ MAX_EXACT_SIDE, THUMBNAIL_SIDE = 64, 96  # larger images than the first are scal
 MAX_CLASSES, IMAGES_PER_CLASS = 20, 8
 MAX_DISAGREEING = 24
 SHEET_IMAGES, SHEET_PIXELS = 64, 1024
+MOST_ON_SHEET, SHEET_SIDE = 1000, 112  # images that are looked through; larger ones are reduced
 CLASS_ROWS, CLASS_COLUMNS, CLASS_SHEET_PIXELS = 10, 12, 900
-GAP, MARGIN = 2, 24
+GAP, MARGIN, LINE = 2, 24, 16
 PAPER, INK = (255, 255, 255), (90, 90, 90)
 Pixels = NDArray[np.uint8]
 
@@ -97,6 +98,54 @@ def data_uri(pixels: Pixels) -> str:
         image.save(out, format="JPEG", quality=82)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+
+
+def captioned_sheet(
+    pixels: Pixels, *, count: int, source: str, classes: NDArray[np.int64] | None = None
+) -> Image.Image:
+    """Return a contact sheet of images (N, H, W, C) with a line that says what they are.
+
+    Args:
+        pixels: those that may be shown.
+        count: how many were made.
+        source: of the recipe, such as "optimized".
+        classes: the network's class (N,) of each; None where it has none, or they are not known.
+    """
+    height, width = pixels.shape[1:3]
+    caption = f"{count:,} images of {height} x {width} from source {source!r}"
+    pixels = _shrink(pixels[:MOST_ON_SHEET])
+    if classes is not None and len(classes):
+        sheet = class_sheet(pixels, classes[:MOST_ON_SHEET])
+        caption += "; a row is a class as the float network sees it"
+    else:
+        sheet = contact_sheet(pixels)
+        caption += f"; the first {min(len(pixels), SHEET_IMAGES)}"
+    return _add_caption(sheet.convert("RGB"), caption)
+
+
+def _shrink(pixels: Pixels) -> Pixels:
+    """Return images (N, H, W, C) that fill no screen by themselves, reduced by a whole factor."""
+    factor = math.ceil(max(pixels.shape[1:3]) / SHEET_SIDE)
+    if factor < 2:
+        return pixels
+    reduced = [np.asarray(_to_pillow(image).reduce(factor)) for image in pixels]
+    return np.stack(reduced).reshape(len(reduced), *reduced[0].shape[:2], -1)
+
+
+def _add_caption(sheet: Image.Image, caption: str) -> Image.Image:
+    """Return the sheet with a caption below it, in as many lines as its width asks for."""
+    measure = ImageDraw.Draw(sheet).textlength
+    lines = [""]
+    for word in caption.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and measure(longer) > sheet.width - 2 * GAP:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    whole = Image.new("RGB", (sheet.width, sheet.height + LINE * len(lines) + 2 * GAP), PAPER)
+    whole.paste(sheet, (0, 0))
+    ImageDraw.Draw(whole).multiline_text((GAP, sheet.height + GAP), "\n".join(lines), fill=INK)
+    return whole
 
 
 def contact_sheet(pixels: Pixels) -> Image.Image:
