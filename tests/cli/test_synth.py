@@ -52,7 +52,7 @@ def test_an_npz_holds_pixels_and_the_networks_classes_with_a_sheet_beside(
     with Image.open(tmp_path / "deep" / "images-sheet.png") as sheet:
         assert sheet.mode == "RGB"
     last = done.out.splitlines()[-1]
-    assert last.startswith("Next: look at the sheet, then dfqonnx run --model")
+    assert last.startswith("Next: look at the sheet, then dfqonnx run ")
 
 
 def test_a_folder_holds_png_files_that_measure_as_evaluation_data(
