@@ -1,7 +1,7 @@
 # docker build --target cpu -t dfqonnx:cpu .
 # docker build --target gpu -t dfqonnx:gpu .
-# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" dfqonnx:cpu run --model model.onnx --bits 4
-# docker run --rm --gpus all -v "$PWD:/work" dfqonnx:gpu run --model model.onnx --bits 4
+# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" dfqonnx:cpu run model.onnx --bits 4
+# docker run --rm --gpus all -v "$PWD:/work" dfqonnx:gpu run model.onnx --bits 4
 #
 # The cpu image is smaller with PyTorch's CPU wheels:
 # docker build --target cpu --build-arg PIP_EXTRA_INDEX_URL=<address of those wheels> -t dfqonnx:cpu .
@@ -15,7 +15,7 @@ RUN useradd --create-home --uid 1000 dfqonnx
 WORKDIR /opt/dfqonnx
 COPY constraints.txt pyproject.toml hatch_build.py README.md LICENSE ./
 # An empty package stands in for the code: the dependencies' layer is rebuilt only when they change.
-RUN mkdir dfqonnx && echo '__version__ = "0"' > dfqonnx/__init__.py
+RUN mkdir dfqonnx && touch dfqonnx/__init__.py && echo '__version__ = "0"' > dfqonnx/version.py
 
 FROM base AS cpu
 ARG PIP_EXTRA_INDEX_URL
