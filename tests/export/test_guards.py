@@ -38,6 +38,7 @@ from dfqonnx.export.weights import check_weight
 from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.targets.profile import ChannelPadding, OpsetVersion
+from tests.export.ortrun import run
 from tests.export.qnets import chain, export_net, residual
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -77,6 +78,28 @@ def test_codes_are_bounded_where_they_do_not_fill_their_container(
     assert [n.op_type for n in nodes] == ["QuantizeLinear", *["Clip"] * clips, "DequantizeLinear"]
     again = quantize(editor, x, ActivationParameters(0.5, zero, low, high), bounded=True)
     assert [n.op_type for n in again][1] == "Clip", "what keeps two quantizers in a row apart"
+
+
+@pytest.mark.parametrize("integer_clip", [True, False])
+@pytest.mark.parametrize(("zero", "low", "high"), [
+    (0, 0, 255), (0, 0, 15), (8, 0, 15), (15, 0, 15), (128, 0, 255), (3, 0, 9), (130, 120, 140),
+])  # fmt: skip
+def test_codes_are_those_of_the_formula_wherever_the_clip_stands(
+    integer_clip: bool, zero: int, low: int, high: int
+) -> None:
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([401]))
+    graph = ir.Graph([x], [], nodes=[], opset_imports={"": OPSET}, name="codes")
+    editor = GraphEditor(graph, replace(ONNXRUNTIME_CPU, integer_clip=integer_clip))
+    nodes = quantize(editor, x, ActivationParameters(0.25, zero, low, high))
+    graph.extend(nodes)
+    made = nodes[-1].outputs[0]
+    made.type, made.shape = x.type, x.shape
+    graph.outputs.append(made)
+    values = np.linspace(-50, 50, 401, dtype=np.float32)
+    proto = ir.to_proto(ir.Model(graph, ir_version=10))
+    found = run(proto.SerializeToString(), values, optimize=False)
+    codes = np.clip(np.rint(values / np.float32(0.25)) + zero, low, high)
+    np.testing.assert_array_equal(found, (codes - zero) * np.float32(0.25))
 
 
 # ---- weights ------------------------------------------------------------------------------------

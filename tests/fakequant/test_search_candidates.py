@@ -190,6 +190,15 @@ def test_a_range_is_searched_with_what_values_count() -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_range_of_values_far_from_zero_reaches_to_zero(sign: float) -> None:
+    x = sign * (4 + torch.rand(300, generator=torch.Generator().manual_seed(0)))
+    scale, grid = search_activation_range(WeightedValues(x, torch.ones_like(x)), UINT8.grid(8))
+    reach = [code * scale for code in grid.limits]
+    assert reach[sign > 0] == pytest.approx(float(x.abs().max()) * sign, rel=0.05)
+    assert reach[sign < 0] == 0.0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_of_many_values_the_extremes_count(sign: float) -> None:
     x = torch.rand(3 * SEARCHED + 7, generator=torch.Generator().manual_seed(0)) - 0.5
     x[101] = sign * 4.0  # no multiple of the stride

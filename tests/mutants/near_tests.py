@@ -13,7 +13,6 @@ PLACE = (
     "tests/placement/test_roles.py",
     "tests/placement/test_quantizer_kinds.py",
     "tests/placement/test_place.py",
-    "tests/rehearsal/test_operators.py",
 )
 GUARDS = ("tests/export/test_guards.py",)
 FILES = ("tests/export/test_file_kinds.py",)
@@ -42,8 +41,15 @@ NEAR = {
     "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],
     "evaluation/drop_estimate/regression": ESTIMATE,
 }
+PASSES = (
+    "explicit_padding", "channel_affine", "fold_affine", "merge_clips", "pool_rounding",
+    "matmul_bias", "matmul_to_gemm",
+)  # fmt: skip
+PASS_TESTS = ("tests/graph/test_pass_guards.py", "tests/graph/test_passes.py")
 NEAR_PLANTED = {
     **NEAR,
+    **{f"graph/passes/{name}": PASS_TESTS for name in PASSES},
+    "graph/passes/unshare_parameters": (*PASS_TESTS, "tests/export/test_foreign_names.py"),
     "config/gates": GATES,
     "placement/place": PLACE,
     "placement/value_ranges": PLACE,
@@ -55,8 +61,8 @@ NEAR_PLANTED = {
     "export/first_conv_padding": (*GUARDS, *EXPORT),
     "export/metadata": (*GUARDS, *EXPORT),
     "export/opset": (*GUARDS, *EXPORT),
-    "export/separation": (*FILES, "tests/rehearsal/test_rehearse.py"),
-    "export/hard_swish": (*FILES, "tests/rehearsal/test_operators.py"),
+    "export/separation": FILES,
+    "export/hard_swish": FILES,
     "export/io_contract": (*FILES, *EXPORT),
     "export/export": (*GUARDS, *FILES, *EXPORT),
     "export/untrained": (*FILES, *EXPORT),

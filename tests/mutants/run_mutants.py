@@ -26,12 +26,14 @@ from tests.mutants.near_tests import NEAR, NEAR_PLANTED
 from tests.mutants.planted import PlantedMutant
 from tests.mutants.planted_in_export import EXPORT
 from tests.mutants.planted_in_numbers import GATES, SCALES, STATISTICS
+from tests.mutants.planted_in_passes import PASSES
 from tests.mutants.planted_in_placement import PLACEMENT, ROLES
 from tests.mutants.trials import Trial, import_packages, read_module, run_trials
 
 FIELDS: Mapping[str, tuple[PlantedMutant, ...]] = {
     "placement": PLACEMENT,
     "roles": ROLES,
+    "graph passes": PASSES,
     "export": EXPORT,
     "scale search": SCALES,
     "statistics": STATISTICS,
