@@ -103,7 +103,9 @@ def _usage_or_bug(error: Exception, *, as_json: bool) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "dfqonnx"
         message = _say_plainly(str(format_message()).rstrip("."))
-        message += advise_on_option(str(getattr(error, "option_name", "")))
+        advice = advise_on_option(str(getattr(error, "option_name", "")))
+        if advice:
+            message = re.sub(r" \(Possible options: [^)]*\)", "", message) + advice
         return _print_error(
             USAGE, f"{message}. See '{path} --help'.", as_json=as_json, kind="UsageError"
         )

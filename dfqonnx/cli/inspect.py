@@ -48,22 +48,18 @@ def inspect(
     from dfqonnx.workflows.preflight import check_model
 
     check_model(path, what="model")
-    from dfqonnx.workflows.inspect import inspect
+    from dfqonnx.workflows.quick_inspect import inspect_quickly
 
-    return show_inspection(
-        inspect(
-            path,
-            quant,
-            fed,
-            image_size=read_image_size(image_size),
-            target=target,
-            given=given,
-            rules=read_rules(keep_float or (), bits_for or (), NodeRules()),
-        ),
-        layers=layers,
-        quiet=False,
-        as_json=as_json,
+    rules = read_rules(keep_float or (), bits_for or (), NodeRules())
+    size = read_image_size(image_size)
+    found = inspect_quickly(
+        path, quant, fed, image_size=size, target=target, given=given, rules=rules
     )
+    if found is None:
+        from dfqonnx.workflows.inspect import inspect
+
+        found = inspect(path, quant, fed, image_size=size, target=target, given=given, rules=rules)
+    return show_inspection(found, layers=layers, quiet=False, as_json=as_json)
 
 
 def show_inspection(inspection: Inspection, *, layers: bool, quiet: bool, as_json: bool) -> int:

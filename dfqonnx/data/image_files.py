@@ -267,7 +267,7 @@ def list_class_folders(names: Sequence[str], *, where: str) -> list[tuple[str, s
                     if part in folders)  # fmt: skip
         raise UsageError(
             f"{where}: its folders are parts of a data set ({', '.join(sorted(folders))}), no"
-            f" classes; give one of them, such as {common}{part}"
+            f" classes; give one of them: {where}/{common}{part}"
         )
     return sorted(rows, key=lambda row: (_order(row[1]), row[0]))
 

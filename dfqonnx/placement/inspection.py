@@ -207,7 +207,7 @@ def _count_lines(found: Inspection) -> list[str]:
         lines.append(f"             and {len(reasons) - MOST_REASONS} more reasons")
     if found.skipped:
         lines.append(f"not simplified  {len(found.skipped)} nodes")
-    return [*lines, "--layers lists every tensor, weight and node."]
+    return [*lines, "dfqonnx inspect --layers lists every tensor, weight and node."]
 
 
 def _lines(found: Inspection) -> list[str]:

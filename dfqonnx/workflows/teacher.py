@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -20,13 +19,12 @@ from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.data.guess_input_format import InputFormatGuess
-from dfqonnx.errors import EnvironmentProblem, Offense, UnsupportedModel, UsageError
-from dfqonnx.export.closed_files import closed_files
+from dfqonnx.errors import EnvironmentProblem, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.graph.trainable_region import select_training_outputs
-from dfqonnx.runtime.session import Session
 from dfqonnx.synthesis.fit_inputs import fit_inputs
+from dfqonnx.workflows.executable import check_executable
 from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_inputs
 
 
@@ -131,24 +129,6 @@ def _truncate_at_misfits(
             program = to_program(model)
         else:
             return model, program
-
-
-def check_executable(path: Path, model: NormalizedModel) -> None:
-    """Refuse a float network that ONNX Runtime does not run.
-
-    Raises:
-        UnsupportedModel: it does not load it, or does not run it on an image of noise.
-    """
-    x = np.random.default_rng(0).uniform(0, 1, (1, *model.input_shape)).astype(np.float32)
-    try:
-        with closed_files(model.interface, path) as (file,):
-            Session(file, optimization="off").run_batched({model.input: x})
-    except UsageError as error:
-        reason = error.message.removeprefix(f"{path}: ")
-        raise UnsupportedModel(
-            f"{path}: the float model itself does not run:",
-            [Offense("graph", "", reason, "export it again, and try it in ONNX Runtime")],
-        ) from None
 
 
 def choose_device(wanted: Device) -> str:

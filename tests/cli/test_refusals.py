@@ -168,6 +168,6 @@ def test_weights_kept_as_integers_are_read(dfqonnx: Run, tmp_path: Path) -> None
     proto.graph.node.insert(0, helper.make_node("DequantizeLinear", ["codes", "scale"], ["w"]))
     path = tmp_path / "net.onnx"
     path.write_bytes(proto.SerializeToString())
-    done = dfqonnx("inspect", "--model", path)
+    done = dfqonnx("inspect", "--model", path, "--layers")
     assert done.code == 0, done.err
     assert "quantized weights (2)" in done.out

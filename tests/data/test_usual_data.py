@@ -103,7 +103,7 @@ def test_a_folder_of_folders_is_looked_through(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(tmp_path / "set").labels, [0, 1, 2, 3])
     folders(tmp_path / "parts" / "train", "a", "b")
     folders(tmp_path / "parts" / "val", "a", "b")
-    with pytest.raises(UsageError, match=r"parts of a data set \(train, val\).*such as val"):
+    with pytest.raises(UsageError, match=r"parts of a data set \(train, val\).*parts/val"):
         opened(tmp_path / "parts")
 
 
