@@ -146,7 +146,7 @@ def _warn_of_classes(report: Report, classes: ClassEvidence | None) -> Iterator[
             name="agreement-near-chance",
             found=(
                 f"The two models agree on {format_interval(to_percent(share), '%')} of the images;"
-                f" independent choices would on {100 * classes.chance:.2g} %."
+                f" independent choices would on {100 * classes.chance:.3g} %."
             ),
             advice="Check --preprocess; if it is right, the student is lost: take more bits.",
             effect="no pass",
