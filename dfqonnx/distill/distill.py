@@ -47,6 +47,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.synthesize import SyntheticImages
 
+UNLIKE_SEED = 1_000_003  # beside that of the run, for other kinds that are not trained on
 TRAINING_SHARE = 0.9  # of a budget; then the last layers are solved and the student is measured
 
 
@@ -144,10 +145,19 @@ def make_pool(
     context: RunContext,
 ) -> ImagePool:
     """Return the images to train on; where they are `mixed` other kinds join them."""
+    unlike = None
     if mixed:
-        others = make_other_kinds(len(images.pixels), inputs.image_size, context.seed)
-        images = images.joined_by(others)  # a kind of their own, of which none is held out
-    return ImagePool(images.pixels, inputs, holdout=holdout, context=context, kinds=images.kinds)
+        count, size = len(images.pixels), inputs.image_size
+        images = images.joined_by(make_other_kinds(count, size, context.seed))  # none held out
+        unlike = make_other_kinds(0, size, context.seed + UNLIKE_SEED)
+    return ImagePool(
+        images.pixels,
+        inputs,
+        holdout=holdout,
+        context=context,
+        kinds=images.kinds,
+        unlike=unlike,
+    )
 
 
 def choose_steps(

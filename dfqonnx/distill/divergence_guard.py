@@ -23,7 +23,8 @@ from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 class DivergenceGuard:
     """Dead leaves, and how far the untrained student is from its teacher on them.
 
-    They have the size of the pool's images; a model that reads no images has no guard.
+    Images unlike those of the run join them where the pool has some. They have the size of the
+    pool's images; a model that reads no images has no guard.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class DivergenceGuard:
             _, height, width, channels = pool.train.shape
             generator = torch.Generator().manual_seed(seed)
             shape = (height, width, channels)
-            images = sample_dead_leaves(config.guard_images, shape, generator)
-            self._images = images.to(pool.train.device)  # (N, H, W, C)
+            leaves = sample_dead_leaves(config.guard_images, shape, generator)
+            self._images = torch.cat([leaves.to(pool.train.device), pool.unlike])  # (N, H, W, C)
             self._before = self._agreement(student, self._images)
 
     def rejects(self, student: Student) -> bool:

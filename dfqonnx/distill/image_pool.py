@@ -40,6 +40,7 @@ class ImagePool:
         holdout: int,
         context: RunContext,
         kinds: NDArray[np.int64] | None = None,
+        unlike: NDArray[np.uint8] | None = None,
     ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) < 2:
             raise UsageError(
@@ -59,6 +60,8 @@ class ImagePool:
         self.held_out_indices: tuple[int, ...] = tuple(held_out.tolist())
         self.held_out = pixels[torch.from_numpy(held_out)]  # (M, H, W, C) uint8, never trained on
         self.train = pixels[torch.from_numpy(train)]  # (N, H, W, C) uint8
+        others = images[:0] if unlike is None else unlike
+        self.unlike = torch.from_numpy(others).to(context.device)  # of other kinds, to choose by
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
         self.inputs = inputs
         self.holds_images = inputs.is_image  # so that flips and shifts make sense
@@ -89,6 +92,10 @@ class ImagePool:
         """Yield model inputs of `pixels` in order."""
         for part in torch.split(pixels, batch_size):
             yield self.tensor(part)
+
+    def choosing_batches(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield model inputs of the images held out and of those `unlike` them."""
+        return self.batches(torch.cat([self.held_out, self.unlike]), batch_size)
 
     def held_out_batches(self, batch_size: int) -> Iterator[Tensor]:
         """Yield model inputs of the images held out; nothing where there are none."""

@@ -67,25 +67,32 @@ def initialize(
     )
     if done:
         context.progress.note(done)
-    best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
+    best = measure_agreement(student, teacher, pool.choosing_batches(sizes.calibration))
     context.progress.advance()
     rounded = kept = student.save_state()
-    slowest = 0.0  # of the candidates so far
+    x, slowest = pool.tensor(pixels[: sizes.gptq]), 0.0  # slowest: of the candidates so far
     for damping in dampings:
         begun = time.perf_counter()
         if slowest and not _has_time(context, begun - started + slowest):
             break
         student.load_state(rounded)
-        generator = torch.Generator().manual_seed(context.seed)
-        x = pool.tensor(pixels[: sizes.gptq])
-        gptq(student, teacher.program, x, generator=generator, damping=damping)
-        found = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
+        _refit(student, teacher, x, damping=damping, seed=context.seed)
+        found = measure_agreement(student, teacher, pool.choosing_batches(sizes.calibration))
         if found.better_than(best):
             best, kept = found, student.save_state()
         slowest = max(slowest, time.perf_counter() - begun)
         context.progress.advance()
     student.load_state(kept)
+    if len(pool.unlike):
+        best = measure_agreement(student, teacher, pool.held_out_batches(sizes.calibration))
     return best
+
+
+def _refit(
+    student: Student, teacher: ProgramModule, x: torch.Tensor, *, damping: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    gptq(student, teacher.program, x, generator=generator, damping=damping)
 
 
 def _has_time(context: RunContext, seconds: float) -> bool:

@@ -9,17 +9,24 @@ import onnx
 import pytest
 import torch
 
+from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import BitWidths
+from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.distill import make_pool
+from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.other_kinds import FEWEST, SHARE, make_other_kinds, needs_other_kinds
+from dfqonnx.fakequant.capture import capture
+from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from tests.distill.conftest import INPUTS, network, synthetic
 
 W4A8 = BitWidths(4, 8)
+Tiny = tuple[Program, QuantizationPlan]
 
 
 def pixels(count: int) -> np.ndarray:
@@ -79,3 +86,25 @@ def test_other_kinds_are_trained_on_and_never_held_out() -> None:
     first = next(mixed.draw(64, torch.Generator().manual_seed(0)))
     others = sum(image.numpy().tobytes() not in own for image in first)
     assert others == 32  # a kind of two, in equal shares
+
+
+def test_candidates_are_chosen_on_other_kinds_that_are_not_trained_on() -> None:
+    images, context = synthetic(pixels(200)), RunContext(0)
+    plain = make_pool(images, INPUTS, holdout=64, mixed=False, context=context)
+    mixed = make_pool(images, INPUTS, holdout=64, mixed=True, context=context)
+    assert len(torch.cat(list(plain.choosing_batches(16)))) == len(plain.held_out)
+    chosen = torch.cat(list(mixed.choosing_batches(16)))
+    assert len(chosen) == len(mixed.held_out) + FEWEST
+    trained = {image.numpy().tobytes() for image in mixed.train}
+    assert not any(image.numpy().tobytes() in trained for image in mixed.unlike)
+
+
+def test_the_guard_sees_other_kinds_beside_dead_leaves(tiny: Tiny) -> None:
+    program, _ = tiny
+    student, net = Student(*tiny), ProgramModule(program)
+    config, context = DistillationConfig(guard_images=8), RunContext(0)
+    pool = make_pool(synthetic(pixels(200)), INPUTS, holdout=64, mixed=True, context=context)
+    seen: list[int] = []
+    with capture([student], before=lambda _, values: seen.append(len(values[0]))):
+        DivergenceGuard(student, net, pool, config=config, seed=0)
+    assert sum(seen) == 8 + FEWEST
