@@ -39,7 +39,7 @@ from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.targets.profile import ChannelPadding, OpsetVersion
 from tests.export.ortrun import run
-from tests.export.qnets import chain, export_net, residual
+from tests.export.qnets import Net, chain, export_net, residual
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -215,6 +215,23 @@ def test_only_a_plain_conv_of_enough_outputs_is_fed_more_channels(
     node = ir.node(op, [ir.Value(name="x"), ir.Value(name="w")], {"group": group})
     assert missing_channels(node, weight, ChannelPadding(multiple=4, min_outputs=16)) == missing
     assert missing_channels(node, weight, None) == 0
+
+
+def test_only_codes_of_the_image_that_one_conv_reads_are_fed_more_channels(tmp_path: Path) -> None:
+    net = Net()
+    a = net.add("Relu", net.conv("image", "stem", (18, 3, 3, 3), pads=[1] * 4), name="r0")
+    b = net.add("Relu", net.conv(a, "c1", (18, 18, 3, 3), pads=[1] * 4), name="r1")
+    net.head(b, 18)
+    found = export_net(net.proto(), tmp_path)
+    dims = {t.name: list(t.dims) for t in found.proto.graph.initializer}
+    assert (dims["stem.weight"], dims["c1.weight"]) == ([18, 4, 3, 3], [18, 18, 3, 3])
+    two = Net()
+    left, right = (two.conv("image", name, (16, 3, 1, 1)) for name in ("left", "right"))
+    two.head(two.add("Relu", two.add("Add", left, right, name="sum"), name="r0"), 16)
+    found = export_net(two.proto(), tmp_path)
+    dims = {t.name: list(t.dims) for t in found.proto.graph.initializer}
+    assert dims["left.weight"] == dims["right.weight"] == [16, 3, 1, 1]
+    assert run(found.path, found.x, optimize=False).shape == (8, 5)
 
 
 @pytest.mark.parametrize(("kind", "zero"), [(np.int8, 0), (np.uint8, 128), (np.uint8, 8)])
