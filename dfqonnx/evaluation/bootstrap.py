@@ -8,10 +8,12 @@ the quantiles Phi(2 b - t) and Phi(2 b + t) of these samples, with
                                                            instance, average precision is too high
     t = sqrt(N / (N - 1)) Student's t_{N - 1}(0.975)      widens what few inputs make too narrow
 
-Draws in which the figure is not defined do not count. Where every draw gives the same, the scatter
-of what N inputs do not show is unknown: a share in 0 to 1 then gets Wilson's interval (the widest
-that a mean of N such numbers can have), a difference of shares Bonett and Price's without any
-disagreement; any other figure has no scatter. One input has no interval.
+Draws in which the figure is not defined do not count. Where every draw gives the same, or N is less
+than `FEW`, the scatter of what N inputs do not show is unknown: a share in 0 to 1 then reaches at
+least as far as Wilson's interval (the widest that a mean of N such numbers can have), a difference
+of shares as far as Bonett and Price's without any disagreement; any other figure of equal draws has
+no scatter, and none of a single input has an interval. N counts the inputs that say something: the
+images with a true box.
 
 Sources: Efron, Better bootstrap confidence intervals (1987), with acceleration 0; Hesterberg, What
 teachers should know about the bootstrap (2015). The draws are the same for equal N, so figures of
@@ -35,6 +37,7 @@ WeightedFigure = Callable[[Floats], Floats]  # draws (R, N) -> the figure of eac
 Scale = Literal["share", "difference of shares", "any"]
 DRAWS = 1000
 LEAST_DEFINED = 0.5  # of the draws
+FEW = 10  # inputs: a bootstrap of fewer is not trusted alone
 _SEED = 20_011
 _NUMBERS = 2**20  # of a part of the draws
 
@@ -65,13 +68,15 @@ def interval_of_draws(
 ) -> Interval | None:
     """Return the interval of a figure `value` of `n` inputs from its samples (R,).
 
-    None where the figure is not known, of one input, or where most draws do not define it.
+    None where the figure is not known, where most draws do not define it, or of one input, if the
+    figure is no share.
     """
     known = draws[np.isfinite(draws)]
-    if value is None or n < 2 or len(known) < LEAST_DEFINED * len(draws):
+    if value is None or n < 1 or len(known) < LEAST_DEFINED * len(draws):
         return None
-    if np.ptp(known) <= 1e-12 * max(1.0, abs(value)):
-        return _interval_without_scatter(value, n, scale)
+    unseen = _interval_without_scatter(value, n, scale)
+    if n < 2 or np.ptp(known) <= 1e-12 * max(1.0, abs(value)):
+        return None if n < 2 and scale == "any" else unseen
     slack = 1e-12 * max(1.0, abs(value))  # a draw of all inputs may differ by rounding
     equal = np.abs(known - value) <= slack
     below = float(((known < value) & ~equal).mean() + equal.mean() / 2)
@@ -80,7 +85,8 @@ def interval_of_draws(
     bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
     reach = math.sqrt(n / (n - 1)) * student_quantile(0.95, n - 1)
     low, high = np.quantile(known, [normal.cdf(2 * bias - reach), normal.cdf(2 * bias + reach)])
-    return Interval(value, min(float(low), value), max(float(high), value), n)
+    ends = (float(low), float(high), value, *((unseen.low, unseen.high) if n < FEW else ()))
+    return Interval(value, min(ends), max(ends), n)
 
 
 def _interval_without_scatter(value: float, n: int, scale: Scale) -> Interval:

@@ -71,7 +71,7 @@ def limit(inputs: InputFormat, most: int) -> int:
 
 def figures(task: Task, teacher: Outputs, student: Outputs) -> Figures:
     """Return every figure of a student against the float model."""
-    own = class_levels(teacher, student) if task.kind == "classes" else {}
+    own = class_levels(teacher) if task.kind == "classes" else {}
     return task.fidelity(teacher, student) | output_levels(teacher, student) | own
 
 

@@ -15,7 +15,7 @@ from dfqonnx.evaluation.bootstrap import (
     redraw,
     weighted_mean,
 )
-from dfqonnx.evaluation.statistics import Interval, paired_drop
+from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_bounds
 
 
 def interval_of_mean(values: np.ndarray) -> Interval:
@@ -107,10 +107,32 @@ def test_without_scatter_a_share_has_wilsons_interval_and_a_drop_bonett_and_pric
     assert interval_of_draws(barely, 1.0, 13, "share") == found
 
 
+@pytest.mark.parametrize("n", [1, 3, 9, 10])
+def test_a_share_of_few_inputs_reaches_as_far_as_wilsons_interval(n: int) -> None:
+    draws = np.linspace(0.7, 0.9, DRAWS)
+    found = interval_of_draws(draws, 0.8, n, "share")
+    lost = interval_of_draws(draws - 0.8, 0.0, n, "difference of shares")
+    assert found is not None
+    assert lost is not None
+    low, high = wilson_bounds(0.8, n)
+    points = paired_drop(0, 0, n).points
+    if n < 10:
+        assert (found.low, found.high) == (min(low, found.low), max(high, found.high))
+        assert found.low == pytest.approx(min(low, 0.7), abs=1e-9)
+        assert found.high == pytest.approx(max(high, 0.9), abs=1e-9)
+        assert (lost.low, lost.high) == (points.low / 100, points.high / 100)
+    else:
+        assert found.low > low
+        assert found.high < high
+        assert lost.high < points.high / 100
+
+
 def test_what_is_not_known_has_no_interval() -> None:
     draws = np.arange(float(DRAWS))
     assert interval_of_draws(draws, None, 9) is None
     assert interval_of_draws(draws, 5.0, 1) is None
+    assert interval_of_draws(draws, 5.0, 0) is None
+    assert interval_of_draws(draws, 0.5, 0, "share") is None
     assert interval_of_draws(draws, 5.0, 2) is not None
     half = np.where(np.arange(DRAWS) < DRAWS // 2, draws, np.nan)
     assert interval_of_draws(half, 5.0, 9) is not None

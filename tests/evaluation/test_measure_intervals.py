@@ -179,6 +179,14 @@ def test_every_measure_of_every_task_has_an_interval(
         assert each.interval.low < each.interval.high
 
 
+def test_images_without_a_true_box_say_nothing() -> None:
+    same = np.where(np.arange(DRAWS) % 3, 1.0, np.nan)  # a third of the draws has no true box
+    found = with_intervals(
+        measure(student=1.0, teacher=None, n=36), same, is_share=True, informative=1
+    )
+    assert found.interval == Interval(1.0, wilson_interval(1, 1).low, 1.0, 1)
+
+
 def test_rows_of_one_input_are_drawn_together() -> None:
     outputs = {"boxes": np.arange(24.0).reshape(12, 2), "n": np.arange(3), "x": np.zeros((5, 2))}
     found = group_rows(outputs, 3)

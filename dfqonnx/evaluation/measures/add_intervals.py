@@ -13,13 +13,20 @@ from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 
 
 def add_intervals(
-    measure: TaskMeasure, student: Floats, teacher: Floats | None = None, *, is_share: bool
+    measure: TaskMeasure,
+    student: Floats,
+    teacher: Floats | None = None,
+    *,
+    is_share: bool,
+    informative: int | None = None,
 ) -> TaskMeasure:
     """Return the measure with the interval of the student's number, and of the drop if known.
 
-    `student` and `teacher` (R,) are figures on the same draws; a share lies in 0 to 1.
+    `student` and `teacher` (R,) are figures on the same draws; a share lies in 0 to 1. Only the
+    `informative` inputs say something, such as images with a true box; None means all of them.
     """
-    own = interval_of_draws(student, measure.student, measure.n, "share" if is_share else "any")
+    n = measure.n if informative is None else informative
+    own = interval_of_draws(student, measure.student, n, "share" if is_share else "any")
     if teacher is None:
         return replace(measure, interval=own)
     lost = teacher - student if measure.higher_is_better else student - teacher
@@ -27,5 +34,5 @@ def add_intervals(
     return replace(
         measure,
         interval=own,
-        drop_interval=interval_of_draws(lost, measure.drop, measure.n, scale),
+        drop_interval=interval_of_draws(lost, measure.drop, n, scale),
     )

@@ -157,10 +157,10 @@ class BoxTally:
         if self.labels is not None:
             truth = [self._labeled(self.labels.images[place]) for place in self.places]
             both = (average_precision(truth, self.teacher), average_precision(truth, self.student))
-            found += self._rows("labels", both, sum(len(image.boxes) for image in truth))
+            found += self._rows("labels", both, truth)
         shown = [as_truth(image, self.chosen.head.shown_score) for image in self.teacher]
         own = (None, average_precision(shown, self.student))
-        found += self._rows("float model", own, sum(len(image.boxes) for image in shown))
+        found += self._rows("float model", own, shown)
         return tuple(found)
 
     def shown(self) -> tuple[list[Shown], list[Shown]]:
@@ -176,15 +176,20 @@ class BoxTally:
         return ImageBoxes(image.boxes, classes, image.crowd)
 
     def _rows(
-        self, truth: Truth, both: tuple[AveragePrecision | None, AveragePrecision], boxes: int
+        self,
+        truth: Truth,
+        both: tuple[AveragePrecision | None, AveragePrecision],
+        boxes_of: Sequence[ImageBoxes],
     ) -> list[TaskMeasure]:
         prefix = "fidelity_" if truth == "float model" else ""
-        images = len(self.places)
+        images, boxes = len(self.places), sum(len(each.boxes) for each in boxes_of)
+        showing = sum(bool((~each.crowd).any()) for each in boxes_of)
+        where = f"on {showing:,} of {images:,} images"
         whose = (
-            f"{boxes:,} labeled boxes on {images:,} images"
+            f"{boxes:,} labeled boxes {where}"
             if truth == "labels"
-            else f"the {boxes:,} boxes that the float model finds with a score of"
-            f" {self.chosen.head.shown_score:g} or more on {images:,} images; 1 is the same boxes"
+            else f"what the float model finds with a score of {self.chosen.head.shown_score:g} or"
+            f" more, {boxes:,} boxes {where}; 1 is the same boxes"
         )
         if not boxes:
             whose += ", so nothing can be said"
@@ -203,6 +208,7 @@ class BoxTally:
                 ),
                 *(each[:, column] for each in draws),
                 is_share=True,
+                informative=showing,
             )
             for column, name in enumerate(("map50", "map"))
         ]

@@ -154,7 +154,7 @@ class TextTally:
         )
         equal = [_equal_lines(each, texts) for each in read]
         return [
-            add_intervals(characters, *draws, is_share=True),
+            add_intervals(characters, *draws, is_share=True, informative=sum(map(bool, texts))),
             lines if lines.student is None else _with_shares(lines, *equal),
         ]
 

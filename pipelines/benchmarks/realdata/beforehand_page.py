@@ -17,6 +17,7 @@ from dfqonnx.evaluation.drop_estimate.regression import cross_validate, shipped_
 
 FEWEST, FEWEST_NETWORKS = 4, 4
 FAR = 10  # points or decibels
+FEWEST_BOXES = 20  # that the float model finds on fixed inputs; of fewer a share says little
 COVERAGE = 0.9
 PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {  # of figures on fixed and on real inputs
     "classes": (("agreement", "agreement"), ("SQNR", "SQNR"), ("SQNR", "agreement")),
@@ -45,10 +46,18 @@ fitted to some of the classifiers: they stand in its own table, each with its ne
 def correlate(records: Sequence[Told], first: str, second: str) -> float | None:
     """Return Spearman's rank correlation of a figure on fixed inputs with one on real inputs.
 
-    None where fewer than `FEWEST` students have both, or one of them never changes.
+    None where fewer than `FEWEST` students have both, or one of them never changes. Students whose
+    fixed inputs cannot tell the figure are left out.
     """
-    known = [r for r in records if first in r.fixed and second in r.real]
+    known = [r for r in records if tells(r, first) and second in r.real]
     return _spearman([(r.fixed[first], r.real[second]) for r in known])
+
+
+def tells(record: Told, figure: str) -> bool:
+    """Return whether fixed inputs can tell a figure: boxes where the float model finds some."""
+    is_fidelity = figure.startswith("fidelity")
+    found = record.fixed.get("boxes", float("inf")) >= FEWEST_BOXES
+    return figure in record.fixed and (found or not is_fidelity)
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -132,6 +141,9 @@ def _correlations(by_kind: Mapping[str, Sequence[Told]]) -> Iterator[str]:
                 for name in networks
             ]
             name = first if first == second else f"{first}, real {second}"
+            mute = {r.network for r in records if first in r.fixed and not tells(r, first)}
+            if mute:
+                name += f" (cannot be told of {', '.join(sorted(mute))})"
             found = correlate(records, first, second)
             cells = (kind, ", ".join(networks), str(len(records)), name, _round(found))
             yield line((*cells, ", ".join(map(_round, own))))
@@ -161,10 +173,10 @@ def _agreements(records: Sequence[Told]) -> Iterator[str]:
     inside = sum(each.low <= each.true <= each.high for each in told) / len(told)
     yield (
         "\n## Agreement on real inputs, told from the fixed ones\n\n"
-        "From the probability that moves between classes, the float model's certainty and the"
-        " number of classes (`pipelines/benchmarks/realdata/told_agreement.py`): four coefficients,"
-        " fitted without the network that is told of, in a form that was chosen while looking at"
-        f" these networks. {len(told)} students: {100 * inside:.0f} % inside the 90 % interval.\n\n"
+        "From SQNR on the fixed inputs and the float model's certainty of them"
+        " (`pipelines/benchmarks/realdata/told_agreement.py`): three coefficients, fitted without"
+        " the network that is told of, in a form that was chosen while looking at these networks."
+        f" {len(told)} students: {100 * inside:.0f} % inside the 90 % interval.\n\n"
         "Cannot be told, because the float model chooses one class for all fixed inputs: "
     )
     yield (", ".join(dict.fromkeys(r.network for r in records if not can_be_told(r))) or "none") + (
@@ -227,7 +239,7 @@ def over_stated(told: Told) -> Iterator[str]:
     Yield also a drop beyond the interval of its estimate.
     """
     for first, second in PAIRS[told.kind]:
-        if first != second or first == "SQNR" or first not in told.fixed:
+        if first != second or first == "SQNR" or not tells(told, first):
             continue
         said, true = told.fixed[first], told.real[second]
         worse = true > 1.5 * said if first == "MAE" else said - true > FAR

@@ -1,13 +1,13 @@
-"""Agreement on real inputs, told from fixed ones: N inputs, K classes, p and q probabilities.
+"""Agreement on real inputs, told from fixed ones: N inputs, K classes, p probabilities.
 
-    moved     = mean over inputs of sum |p - q| / 2      probability that changes its class
-    certainty = mean over inputs of max p                of the float model
+    SQNR      = of the outputs on fixed inputs, as in `task.py`, in dB
+    certainty = mean over fixed inputs of max p, of the float model
 
 The share of equal classes on fixed inputs misleads from network to network: real inputs stand
-farther from the borders between classes than fixed ones, by one to five times, and a change of some
-probability crosses more borders where classes are many. So
+farther from the borders between classes than fixed ones, by one to five times. Noise and certainty,
+which the estimate of the drop is made of too, say more:
 
-    Phi^-1(agreement) = a + b log moved + c log K + d Phi^-1(certainty)
+    Phi^-1(agreement) = a + b SQNR / 10 + c Phi^-1(certainty)
 
 is fitted by least squares to the students of all networks but the one that is told of. Shares are
 taken as (hits + 1/2) / (n + 1), so that 1 is finite. The interval has the half width that nine of
@@ -33,15 +33,11 @@ FEWEST_NETWORKS = 4
 NORMAL = NormalDist()
 
 
-def class_levels(teacher: Outputs, student: Outputs) -> Figures:
-    """Return what agreement is told from, of outputs (N, K)."""
-    p, q = (np.exp(log_probabilities(first(part))) for part in (teacher, student))
-    return {
-        "moved": float(np.abs(p - q).sum(1).mean() / 2),
-        "certainty": float(p.max(1).mean()),
-        "classes": float(p.shape[1]),
-        "chosen": float(len(np.unique(p.argmax(1)))),
-    }
+def class_levels(teacher: Outputs) -> Figures:
+    """Return what agreement is told from beside SQNR, of the float model's outputs (N, K)."""
+    p = np.exp(log_probabilities(first(teacher)))
+    chosen = float(len(np.unique(p.argmax(1))))
+    return {"certainty": float(p.max(1).mean()), "chosen": chosen}
 
 
 def can_be_told(record: Told) -> bool:
@@ -78,7 +74,7 @@ def tell_agreement(records: Sequence[Told]) -> list[ToldAgreement]:
 
 
 def _fit(records: Sequence[Told]) -> Array:
-    """Return a, b, c and d; a little of their squares is kept small as well."""
+    """Return a, b and c; a little of their squares is kept small as well."""
     rows = np.array([_row(record) for record in records])
     goals = np.array([_scaled(record) for record in records])
     return np.linalg.solve(rows.T @ rows + RIDGE * np.eye(rows.shape[1]), rows.T @ goals)
@@ -95,10 +91,8 @@ def _half_width(records: Sequence[Told]) -> float:
 
 
 def _row(record: Told) -> Array:
-    fixed = record.fixed
-    certainty = min(fixed["certainty"], 1 - FAINTEST)
-    moved = math.log(max(fixed["moved"], FAINTEST))
-    return np.array([1.0, moved, math.log(fixed["classes"]), NORMAL.inv_cdf(certainty)])
+    certainty = min(record.fixed["certainty"], 1 - FAINTEST)
+    return np.array([1.0, record.fixed["SQNR"] / 10, NORMAL.inv_cdf(certainty)])
 
 
 def _scaled(record: Told) -> float:
