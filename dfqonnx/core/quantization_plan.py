@@ -43,6 +43,8 @@ class ActivationQuantizer:
             or MatMul), `classifier-input` or `output`.
         unit: a real number that is a whole number of steps: the scale is `unit / k`. It is 3.0 in
             front of a HardSwish, which is written with codes at -3 and 3; None leaves the scale.
+            Where the zero point is open, the smallest code is that of -unit: the HardSwish, which
+            alone reads the tensor, makes 0 of all that lies below.
         feature: whether the tensor closes a block (a residual sum, or an activation where there
             are no residuals); such tensors are what feature distillation compares.
         asymmetric: whether calibration chooses the code of real 0, so that both ends of the range
@@ -65,7 +67,15 @@ class ActivationQuantizer:
     def steps(self, scale: float) -> int:
         """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""
         assert self.unit is not None
-        return count_steps(self.unit, scale, most=self.grid.zero_point - self.grid.lo)
+        codes = self.grid.hi - self.grid.lo
+        most = codes - 1 if self.asymmetric else self.grid.zero_point - self.grid.lo
+        return count_steps(self.unit, scale, most=most)
+
+    def grid_of_unit(self, scale: float) -> IntegerRange:
+        """Return the codes at a scale near `scale`, of a quantizer with a `unit`."""
+        if not self.asymmetric:
+            return self.grid
+        return replace(self.grid, zero_point=self.grid.lo + self.steps(scale))
 
 
 @dataclass(frozen=True)

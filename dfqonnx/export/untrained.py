@@ -46,6 +46,8 @@ def _set_activation(
 ) -> ActivationParameters:
     if quantizer.unit is not None:
         value = np.maximum(value, -quantizer.unit)
+        if quantizer.asymmetric:
+            return _set_from_unit(quantizer, float(value.max(initial=0.0)))
     low, high = quantizer.grid.limits
     top = float(value.max(initial=0.0)) / high
     bottom = float(value.min(initial=0.0)) / low if low else 0.0
@@ -53,6 +55,15 @@ def _set_activation(
     if quantizer.unit is not None:
         scale = float(np.float32(quantizer.unit / quantizer.steps(scale)))
     grid = quantizer.grid.below(quantizer.clip_max, scale)
+    return ActivationParameters(scale, grid.zero_point, grid.lo, grid.hi)
+
+
+def _set_from_unit(quantizer: ActivationQuantizer, top: float) -> ActivationParameters:
+    """Return parameters whose smallest code means -unit and whose largest about `top`."""
+    assert quantizer.unit is not None
+    near = (top + quantizer.unit) / (quantizer.grid.hi - quantizer.grid.lo)
+    scale = float(np.float32(quantizer.unit / quantizer.steps(near)))
+    grid = quantizer.grid_of_unit(near).below(quantizer.clip_max, scale)
     return ActivationParameters(scale, grid.zero_point, grid.lo, grid.hi)
 
 

@@ -28,7 +28,11 @@ from torch import Tensor, nn
 from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize, quantize
 from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
 from dfqonnx.fakequant.observed_values import WeightedValues
-from dfqonnx.fakequant.scale_search import search_activation_range, search_activation_scale
+from dfqonnx.fakequant.scale_search import (
+    search_activation_range,
+    search_activation_scale,
+    search_unit_steps,
+)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -151,7 +155,9 @@ class FakeQuantizer(nn.Module):
         spec = self.spec
         if spec.unit is not None:  # the only reader makes the same of all values below it
             seen = replace(seen, values=seen.values.clamp_min(-spec.unit))
-        if spec.asymmetric:
+        if spec.asymmetric and spec.unit is not None:
+            scale = spec.unit / search_unit_steps(seen, spec.grid, spec.unit)
+        elif spec.asymmetric:
             scale, grid = search_activation_range(seen, spec.grid)
             self.zero_point = grid.zero_point
         else:
@@ -161,7 +167,9 @@ class FakeQuantizer(nn.Module):
     def set_range(self, low: float, high: float) -> None:
         """Let the codes reach from `low` to `high`, or beyond where the zero point is not open."""
         low, high = min(low, 0.0), max(high, 0.0)
-        if self.spec.asymmetric:
+        if self.spec.asymmetric and self.spec.unit is not None:
+            scale = (high + self.spec.unit) / (self.spec.grid.hi - self.spec.grid.lo)
+        elif self.spec.asymmetric:
             scale, grid = self.spec.grid.spanning(low, high)
             self.zero_point = grid.zero_point
         else:
@@ -172,7 +180,10 @@ class FakeQuantizer(nn.Module):
 
     def grid(self) -> IntegerRange:
         """Return the integers of the plan that are not above the upper bound of a fused Clip."""
-        grid = replace(self.spec.grid, zero_point=self.zero_point)
+        if self.spec.unit is not None:
+            grid = self.spec.grid_of_unit(float(self.scale().detach()))
+        else:
+            grid = replace(self.spec.grid, zero_point=self.zero_point)
         if self.spec.clip_max is None:
             return grid
         return grid.below(self.spec.clip_max, float(self.scale().detach()))

@@ -145,6 +145,29 @@ def search_activation_scale(seen: WeightedValues, grid: Callable[[float], Intege
     return float(_best(top, ((best * ratio).clamp_max(widest) for ratio in FINE), error))
 
 
+@torch.no_grad()
+def search_unit_steps(seen: WeightedValues, grid: IntegerRange, unit: float) -> int:
+    """Return the best k of scales unit / k at which the smallest code of `grid` is that of -unit.
+
+    `seen` are values of one activation, none of them below -unit.
+    """
+    seen = _searched(seen)
+    values, most = seen.values, grid.hi - grid.lo - 1
+    if values.numel() == 0:
+        return (most + 1) // 2
+
+    def error(steps: int) -> float:
+        limits = -steps, grid.hi - grid.lo - steps
+        found = _error(values, values.new_tensor(unit / steps), limits, NORM)
+        return float((found * seen.weights).sum())
+
+    coarse = sorted({max(1, round(most * ratio)) for ratio in COARSE})
+    best = min(coarse, key=error)
+    at = coarse.index(best)
+    near = range(coarse[max(0, at - 1)], coarse[min(len(coarse) - 1, at + 1)] + 1)
+    return min(near, key=error)
+
+
 def _searched(seen: WeightedValues) -> WeightedValues:
     """Return at most `SEARCHED` values and both extremes; zero costs nothing at any scale."""
     kept = seen.values.nonzero()[:, 0]

@@ -118,7 +118,7 @@ def place_quantizers(
             grid=target.activations.grid(group.bits, negative=negative),
             clip_max=None if producer is None else clip_max_of(producer),
             role=_role_of(group, roles),
-            asymmetric=negative and target.activations.zero_points and unit is None,
+            asymmetric=negative and target.activations.zero_points,
             unit=unit,
             raw=_find_raw_readers(group, roles),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from dfqonnx.core.quantization import UINT8, IntegerRange, dequantize, quantize
-from dfqonnx.core.quantization_plan import ActivationQuantizer
+from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
 from dfqonnx.fakequant.observed_values import WeightedValues
 from dfqonnx.fakequant.quantizer import (
     FakeQuantizer,
@@ -280,3 +282,30 @@ def test_a_cuda_device_gives_the_same_values_and_gradients() -> None:
     assert torch.equal(results[0][1], results[1][1])
     # 8,192 float32 terms in another order
     torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_hard_swish_makes_zero_of_takes_no_codes() -> None:
+    """Codes begin at -3: the product is off by less than with as many codes on either side."""
+    x = torch.cat([values(4000) * 4, torch.tensor([-22.0, 13.0])])
+    spec = ActivationQuantizer(name="v", tensor="v", grid=UINT8.grid(8), unit=3.0)
+    errors = {}
+    for open_zero in (False, True):
+        made = FakeQuantizer(dataclasses.replace(spec, asymmetric=open_zero))
+        made.calibrate(WeightedValues(x, torch.ones_like(x)))
+        found, params = made(x), made.params()
+        steps = 3.0 / params.scale
+        assert steps == pytest.approx(round(steps), abs=1e-4)
+        if open_zero:
+            assert params.zero_point - params.lo == round(steps)
+            assert float(found.detach().min()) == pytest.approx(-3.0, rel=1e-6)
+        hardswish = torch.nn.functional.hardswish
+        errors[open_zero] = float((hardswish(found) - hardswish(x)).square().mean().detach())
+    # 256 codes over 16 or 17 instead of 26 or 27: the square of that
+    assert errors[True] < 0.5 * errors[False]
+
+
+def test_a_given_range_begins_at_minus_the_unit() -> None:
+    spec = ActivationQuantizer(name="v", tensor="v", grid=UINT8.grid(8), unit=3.0, asymmetric=True)
+    made = FakeQuantizer(spec)
+    made.set_range(-20.0, 12.0)
+    assert made.params() == ActivationParameters(pytest.approx(3.0 / 51), 51, 0, 255)

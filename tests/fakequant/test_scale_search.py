@@ -11,6 +11,7 @@ from dfqonnx.fakequant.observed_values import WeightedValues
 from dfqonnx.fakequant.scale_search import (
     search_activation_range,
     search_activation_scale,
+    search_unit_steps,
     search_weight_scales,
 )
 
@@ -116,3 +117,25 @@ def test_a_range_without_one_sign_keeps_real_zero(sign: float) -> None:
 
 def test_a_range_of_nothing_but_zeros_is_the_grid_as_it_was() -> None:
     assert search_activation_range(seen(torch.zeros(5)), UINT8.grid(4)) == (1.0, UINT8.grid(4))
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.5, 3.0, 12.0])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_that_begin_at_minus_a_unit_get_their_best_number_of_steps(
+    bits: int, spread: float
+) -> None:
+    x = torch.randn(3000, generator=torch.Generator().manual_seed(1)) * spread
+    x = x.clamp_min(-3.0)
+    grid, codes = UINT8.grid(bits), 2**bits - 1
+    found = search_unit_steps(seen(x), grid, 3.0)
+
+    def of(steps: int) -> float:
+        return error(x.double().numpy(), 3.0 / steps, -steps, codes - steps)
+
+    best = min(of(steps) for steps in range(1, codes))
+    # the search is coarse before it is fine, and the error of whole steps is a little jagged
+    assert of(found) <= 1.05 * best
+
+
+def test_without_values_there_are_as_many_steps_below_zero_as_above() -> None:
+    assert search_unit_steps(seen(torch.zeros(5)), UINT8.grid(8), 3.0) == 127

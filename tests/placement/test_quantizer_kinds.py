@@ -86,20 +86,20 @@ def test_grids_hold_every_value_that_the_float_network_makes(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("before", ["Conv", "Sigmoid", "AveragePool<kernel_shape=[2,2]>"])
-def test_codes_in_front_of_a_hard_swish_reach_below_minus_three(
-    before: str, tmp_path: Path
-) -> None:
+def test_codes_in_front_of_a_hard_swish_begin_at_minus_three(before: str, tmp_path: Path) -> None:
     node = "Conv(r, v)" if before == "Conv" else f"{before}(r)"
     body = f"a = {P}(x, w) r = Relu(a) b = {node} h = HardSwish(b) c = {P}(h, v) "
     plan = plan_of(tmp_path, body + HEAD.format("c"), CONV)
     (quantizer,) = [q for q in plan.activations if q.unit is not None]
     assert quantizer.tensor == "b"
     assert quantizer.unit == 3.0
-    assert not quantizer.asymmetric, "its zero point is half of the codes, not calibrated"
-    low, high = quantizer.grid.limits
-    for scale in (0.01, 0.1, 1.0, 10.0):  # k steps of 3 / k are 3, above and below zero
-        steps = quantizer.steps(scale)
-        assert 1 <= steps <= min(-low, high + 1)
+    assert quantizer.asymmetric
+    for scale in (0.001, 0.0125, 0.1, 1.0, 10.0):
+        grid, steps = quantizer.grid_of_unit(scale), quantizer.steps(scale)
+        low, high = grid.limits
+        assert low == -steps  # the smallest code is that of -3, at the scale 3 / steps
+        assert high >= 1
+        assert high - low == 255
 
 
 def test_a_reader_of_fewer_bits_is_named_once_however_often_it_reads(tmp_path: Path) -> None:
