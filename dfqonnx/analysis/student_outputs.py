@@ -6,6 +6,7 @@ The untrained student is asked as well, so that a report can say what training b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,11 +26,16 @@ _CODES_BATCH, _CLASS_BATCH = 32, 128
 
 @torch.no_grad()
 def run_student(
-    student: Student, pixels: NDArray[np.uint8], inputs: InputFormat
+    student: Student,
+    pixels: NDArray[np.uint8],
+    inputs: InputFormat,
+    *,
+    fed: Literal["float32", "float16", "bfloat16"] = "float32",
 ) -> StudentOutputs | None:
     """Return codes and logits of the first `PARITY_IMAGES` of `pixels` (N, H, W, C).
 
-    The student is left on the CPU. None without images.
+    The file is fed numbers of the type `fed`, so the student reads them rounded to it, and is left
+    on the CPU. None without images.
     """
     if not len(pixels):
         return None
@@ -38,7 +44,7 @@ def run_student(
     logits = []
     step = images_together(pixels.shape[1:], _CODES_BATCH)
     for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), step):
-        x = inputs.to_tensor(part)
+        x = inputs.to_tensor(part).to(getattr(torch, fed)).float()
         for name, values in student.codes(x).items():
             codes.setdefault(name, []).append(values)
         logits.append(student(x)[0].numpy())

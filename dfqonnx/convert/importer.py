@@ -218,7 +218,8 @@ def program_from_ir(
         what = "1 node" if len(offenses) == 1 else f"{len(offenses)} nodes"
         raise UnsupportedModel(f"{what} cannot be translated", offenses)
     bad = {*unsupported, *(o.node for o in importer.offenses)}
-    whole = [name for name in outputs if not bad & _collect_ancestors(graph, (name,))]
+    behind = _collect_values_behind(graph, bad)
+    whole = [name for name in outputs if name not in behind]
     needed |= _collect_ancestors(graph, whole)
     return Program(
         inputs=_list_inputs(graph),
@@ -246,4 +247,14 @@ def _collect_ancestors(graph: ir.Graph, values: Iterable[str]) -> set[str]:
         if any(str(value.name) in wanted for value in node.outputs):
             found.add(_get_name(node, index))
             wanted.update(str(value.name) for value in node.inputs if value is not None)
+    return found
+
+
+def _collect_values_behind(graph: ir.Graph, names: set[str]) -> set[str]:
+    """Return the values that some of the nodes `names` lead to."""
+    found: set[str] = set()
+    for index, node in enumerate(graph):
+        reads = any(value is not None and str(value.name) in found for value in node.inputs)
+        if reads or _get_name(node, index) in names:
+            found.update(str(value.name) for value in node.outputs)
     return found

@@ -85,7 +85,7 @@ def _check_input(proto: onnx.ModelProto) -> Iterator[Offense]:
         yield Offense(name, "input", "it is not a tensor")
         return
     tensor = kind.tensor_type
-    type_name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    type_name = name_type(tensor.elem_type)
     if type_name not in _IMAGE_TYPES:
         reason = f"its type is {type_name}, a real one or UINT8 is expected"
         yield Offense(name, "input", reason, "export in float32")
@@ -98,6 +98,12 @@ def _check_input(proto: onnx.ModelProto) -> Iterator[Offense]:
         reason = f"its shape {shape} is more than any machine holds"
         advice = "export with the image and batch size that it is used with"
         yield Offense(name, "input", reason, advice)
+
+
+def name_type(number: int) -> str:
+    """Return ONNX's name of a type of tensors, or its number where ONNX knows none."""
+    known = number in onnx.TensorProto.DataType.values()
+    return str(onnx.TensorProto.DataType.Name(number)) if known else f"type {number}"
 
 
 def _check_node(node: onnx.NodeProto, index: int, version: int) -> Iterator[Offense]:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dfqonnx.errors import Offense, UsageError
+from dfqonnx.graph.checks import name_type
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import make_unique
 from dfqonnx.graph.passes.opset_upgrade import get_opset
@@ -162,7 +163,7 @@ def _is_state(port: onnx.ValueInfoProto, proto: onnx.ModelProto) -> bool:
 
 def _describe(port: onnx.ValueInfoProto) -> str:
     tensor = port.type.tensor_type
-    kind = TensorProto.DataType.Name(tensor.elem_type)
+    kind = name_type(tensor.elem_type)
     sizes = "x".join(
         str(d.dim_value if d.dim_value > 0 else d.dim_param or "?") for d in tensor.shape.dim
     )

@@ -186,11 +186,29 @@ def _check_structure(
     if proto.ir_version < 4:
         list_as_inputs(proto.graph, proto.graph.initializer)
     try:
+        _declare_outputs(proto, external)
         onnx.checker.check_model(strip_initializers(proto, external))
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         offense = Offense("graph", "", reason.strip(), "export it again")
         raise UnsupportedModel(f"{path}: this model is not valid ONNX:", [offense]) from None
+
+
+def _declare_outputs(proto: onnx.ModelProto, external: Mapping[str, ir.ExternalTensor]) -> None:
+    """Give outputs that declare no type or shape those that inference finds, as a runtime does."""
+    bare = [o for o in proto.graph.output if not o.type.tensor_type.HasField("shape")]
+    if not bare:
+        return
+    inferred = onnx.shape_inference.infer_shapes(strip_initializers(proto, external))
+    found = {value.name: value.type for value in inferred.graph.output}
+    for output in bare:
+        if output.name in found:
+            output.type.CopyFrom(found[output.name])
 
 
 def _check_text(proto: onnx.ModelProto, path: Path) -> None:

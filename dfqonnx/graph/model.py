@@ -53,6 +53,16 @@ class Contract:
         return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
 
     @property
+    def fed_type(self) -> Literal["float32", "float16", "bfloat16"]:
+        """The type that real inputs are rounded to before the user's file reads them."""
+        match self.inputs[0].dtype:
+            case ir.DataType.FLOAT16:
+                return "float16"
+            case ir.DataType.BFLOAT16:
+                return "bfloat16"
+        return "float32"
+
+    @property
     def reads_pixels(self) -> bool:
         """Whether the user's file reads pixels 0..255 as integers."""
         return self.inputs[0].dtype == int(ir.DataType.UINT8)

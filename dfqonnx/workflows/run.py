@@ -258,7 +258,7 @@ def _evaluate(
     """
     student, inputs, distilled = run.student, run.teacher.inputs, run.distilled
     pixels = run.held_out_pixels()[:images]
-    torch_run = run_student(student, pixels, inputs)
+    torch_run = run_student(student, pixels, inputs, fed=run.teacher.model.contract.fed_type)
     data = dataclasses.replace(sets, pixels=pixels, torch_run=torch_run)
     found = evaluate(*files, data, latency_seconds=seconds, progress=progress)
     same = class_agreement(student, sets.data, found, inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from dfqonnx.convert.importer import program_from_ir, truncate_at_unsupported
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalize import normalize
+from dfqonnx.placement.place import place_quantizers
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.workflows.inspect import inspect
 from tests.contracts.nets import Builder
 from tests.contracts.pipeline import Quantized, check_contract, quantize
@@ -103,3 +110,55 @@ def test_a_size_below_zero_is_an_open_one(tmp_path: Path) -> None:
     found = inspect(tmp_path / "net.onnx", QuantizationConfig(BitWidths.parse("8")))
     assert found.input == "x (? x 3 x 16 x 16)"
     assert found.outputs == ("v2 (? x 4 x 16 x 16)",)
+
+
+@pytest.mark.parametrize("bare", ["shape", "type"])
+def test_an_output_that_declares_nothing_is_what_the_graph_says(bare: str, tmp_path: Path) -> None:
+    b = Builder()
+    proto = b.model(b.head(b.conv_relu("x", 3, 8), 8))
+    kind = proto.graph.output[0].type
+    if bare == "shape":
+        kind.tensor_type.ClearField("shape")
+    else:
+        proto.graph.output[0].ClearField("type")
+    found = quantize(proto, tmp_path)
+    assert [d.dim_value for d in found.proto.graph.output[0].type.tensor_type.shape.dim] == [0, 5]
+    assert min(found.sqnr_db.values()) > 25  # measured 45
+
+
+def test_names_of_classes_are_handed_on(tmp_path: Path) -> None:
+    """Text is chosen by a maximum, and computed with by nobody."""
+    b = Builder()
+    logits = b.head(b.conv_relu("x", 3, 8), 8)
+    proto = b.model(logits)
+    names = helper.make_tensor("names", TensorProto.STRING, [5], [b"a", b"b", b"c", b"d", b"e"])
+    proto.graph.initializer.append(names)
+    proto.graph.node.append(helper.make_node("ArgMax", [logits], ["i"], axis=1, keepdims=0))
+    proto.graph.node.append(helper.make_node("Gather", ["names", "i"], ["name"]))
+    proto.graph.output.append(helper.make_tensor_value_info("name", TensorProto.STRING, ["N"]))
+    found = plan_of(proto, tmp_path)
+    assert [n.op for n in found.floats] == ["ArgMax"]
+
+
+def test_two_thousand_outputs_are_read_in_time(tmp_path: Path) -> None:
+    b = Builder()
+    proto = b.model(b.head(b.conv_relu("x", 3, 8), 8))
+    last = proto.graph.output[0]
+    for index in range(2000):
+        proto.graph.node.append(helper.make_node("Identity", [last.name], [f"o{index}"]))
+        proto.graph.output.append(
+            helper.make_tensor_value_info(f"o{index}", TensorProto.FLOAT, ["N", 5])
+        )
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = normalize(load(tmp_path / "net.onnx"))
+    begin = time.process_time()
+    program = program_from_ir(model.ir)
+    assert len(program.outputs) == 2001
+    assert time.process_time() - begin < 5  # 0.3 s; 30 where every output was walked from anew
+
+
+def plan_of(proto: onnx.ModelProto, folder: Path) -> QuantizationPlan:
+    onnx.save(proto, folder / "net.onnx")
+    model = truncate_at_unsupported(normalize(load(folder / "net.onnx")))
+    quant = QuantizationConfig(BitWidths.parse("8"))
+    return place_quantizers(model, quant, ONNXRUNTIME_CPU, input_signed=True)

@@ -104,6 +104,13 @@ def test_models_that_cannot_be_quantized_are_refused_by_node(
         load(save(network(body, weights, **options), tmp_path))
 
 
+def test_a_type_that_onnx_does_not_know_is_told_by_its_number(tmp_path: Path) -> None:
+    proto = plain()
+    proto.graph.input[0].type.tensor_type.elem_type = 99
+    with pytest.raises(UnsupportedModel, match="its type is type 99, a real one or UINT8"):
+        load(save(proto, tmp_path))
+
+
 def test_every_offending_node_is_named_at_once(tmp_path: Path) -> None:
     body = "c = Conv(x, w) q = DequantizeLinear(c, s) y = GRUUnit(q)"
     with pytest.raises(UnsupportedModel) as refusal:

@@ -178,6 +178,9 @@ def test_half_precision_keeps_its_types_outside(tmp_path: Path) -> None:
     kept = power_over_noise(path, tmp_path / "out-8" / report.student.path, report)
     assert set(kept) == {"age", "group"}
     assert min(kept.values()) >= DECIBELS
+    # the student in torch reads what the file is fed: numbers rounded to half precision
+    rule = "the file computes the codes of the trained student"
+    assert [gate.holds for gate in report.gates if gate.rule == rule] == [True]
 
 
 def test_integer_pixels_are_fed_as_integers(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.edit import get_constant
 
+_TEXT = "SUO"  # kinds of arrays that hold names of classes: handed on, never computed with
 _SHAPE_DATA = 64  # constants up to this size are shown to shape inference
 _INFERENCE_ERRORS = (
     RuntimeError,
@@ -114,11 +115,12 @@ def _evaluate(known: ConcreteValues, node: ir.Node, version: int) -> None:
         return
     feeds = {str(i.name): known.constants[i] for i in node.inputs if i is not None}
     try:
-        results = ReferenceEvaluator(ir.to_proto(node), opsets={"": version}).run(None, feeds)
+        with np.errstate(all="ignore"):  # `graph/checks` refuses what is not finite
+            results = ReferenceEvaluator(ir.to_proto(node), opsets={"": version}).run(None, feeds)
     except (NotImplementedError, RuntimeError, TypeError, ValueError, KeyError):
         return  # it stays a node; placement and convert judge it
     for value, array in zip(node.outputs, results, strict=False):
-        if isinstance(array, (np.ndarray, np.generic)):
+        if isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind not in _TEXT:
             known.set_constant(value, np.asarray(array))
 
 

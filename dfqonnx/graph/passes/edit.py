@@ -48,10 +48,11 @@ def is_computed(node: ir.Node, index: int) -> bool:
 
 
 def get_constant(value: ir.Value | None) -> NDArray[Any] | None:
-    """Return the array of an initializer, None for anything that is computed or fed."""
+    """Return the array of an initializer, None for anything that is computed or fed, and text."""
     if value is None or value.is_graph_input() or value.const_value is None or HELD in value.meta:
         return None
-    return value.const_value.numpy()
+    tensor = value.const_value
+    return None if tensor.dtype == ir.DataType.STRING else tensor.numpy()
 
 
 def get_shape(value: ir.Value | None) -> Shape | None:
