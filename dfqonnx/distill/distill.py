@@ -144,7 +144,7 @@ def make_pool(
     mixed: bool,
     context: RunContext,
 ) -> ImagePool:
-    """Return the images to train on; where they are `mixed` other kinds join them."""
+    """Return the images to train on; where they are `mixed` other kinds join them in training."""
     unlike = None
     if mixed:
         count, size = len(images.pixels), inputs.image_size

@@ -60,6 +60,8 @@ class ImagePool:
         self.held_out_indices: tuple[int, ...] = tuple(held_out.tolist())
         self.held_out = pixels[torch.from_numpy(held_out)]  # (M, H, W, C) uint8, never trained on
         self.train = pixels[torch.from_numpy(train)]  # (N, H, W, C) uint8
+        fitted = train if unlike is None else train[~np.isin(train, own)]
+        self.fitting = pixels[torch.from_numpy(fitted)]  # those of the run, for ranges and GPTQ
         others = images[:0] if unlike is None else unlike
         self.unlike = torch.from_numpy(others).to(context.device)  # of other kinds, to choose by
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]

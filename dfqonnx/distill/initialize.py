@@ -44,7 +44,7 @@ def initialize(
     started = time.perf_counter()
     dampings = config.gptq_damping
     context.progress.start("initialize", 1 + len(dampings))
-    pixels = pool.train[: config.calibration_images]
+    pixels = pool.fitting[: config.calibration_images]
     probes = make_range_probes(
         teacher.program,
         pool.inputs,

@@ -80,9 +80,11 @@ def test_other_kinds_are_trained_on_and_never_held_out() -> None:
     plain = make_pool(images, INPUTS, holdout=64, mixed=False, context=context)
     mixed = make_pool(images, INPUTS, holdout=64, mixed=True, context=context)
     assert len(mixed.train) == len(plain.train) + 200 // SHARE
+    assert len(mixed.fitting) == len(plain.fitting) == len(plain.train)
     assert len(mixed.held_out) == len(plain.held_out)
     assert max(mixed.held_out_indices) < 200
     own = {image.tobytes() for image in images.pixels}
+    assert all(image.numpy().tobytes() in own for image in mixed.fitting)  # for ranges and GPTQ
     first = next(mixed.draw(64, torch.Generator().manual_seed(0)))
     others = sum(image.numpy().tobytes() not in own for image in first)
     assert others == 32  # a kind of two, in equal shares
