@@ -29,7 +29,8 @@ from tables.runs import DASH, Row, Run, find, read
 HEAD = """# Results
 
 Made by `python pipelines/benchmarks/results.py RUNS... --records pipelines/results/measured.jsonl --into pipelines/results/RESULTS.md` from the reports of runs;
-edit nothing by hand. `measured.jsonl` holds a line for each run; rows without one there are of runs taken earlier.
+edit nothing by hand. `measured.jsonl` holds a line for each run; rows without one there are of runs taken earlier. [Results in short](README.md) is the page
+to begin with.
 
 | column | what |
 | --- | --- |
