@@ -38,9 +38,9 @@ def test_two_models_that_differ_and_none_at_all_are_refused(
      ("-t", "a.onnx", "-s", "b.onnx")],
 )  # fmt: skip
 def test_validate_takes_the_float_file_before_the_quantized_one(
-    dfqonnx: Run, tmp_path: Path, arguments: tuple[str, ...]
+    dfqonnx: Run, small: Path, arguments: tuple[str, ...]
 ) -> None:
-    (tmp_path / "a.onnx").write_bytes(b"x")
+    small.rename(small.with_name("a.onnx"))
     done = dfqonnx("validate", *arguments)
     assert done.code == 2
     assert "b.onnx: no such file" in done.err
