@@ -141,7 +141,7 @@ def _correlations(by_kind: Mapping[str, Sequence[Told]]) -> Iterator[str]:
                 for name in networks
             ]
             name = first if first == second else f"{first}, real {second}"
-            mute = {r.network for r in records if first in r.fixed and not tells(r, first)}
+            mute = {r.network for r in records if not tells(r, first)}
             if mute:
                 name += f" (cannot be told of {', '.join(sorted(mute))})"
             found = correlate(records, first, second)

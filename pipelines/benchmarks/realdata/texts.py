@@ -177,13 +177,12 @@ def page_fidelity(data: Path) -> Callable[[Outputs, Outputs], Figures]:
         ]
         scores = box_scores(measures, *boxes) if any(map(len, boxes[1])) else {}
         maps = [first(part) > SHARED for part in (teacher, student)]
-        found = []
-        for t, s in (maps, [~each for each in maps]):
-            if t.any():
-                found.append((t & s).sum() / (t | s).sum())
-        return {"mIoU": float(100 * np.mean(found))} | {
-            f"fidelity {name}": value for name, value in scores.items()
-        }
+        found = {f"fidelity {name}": value for name, value in scores.items()}
+        if not maps[0].any() or maps[0].all():  # one class alone tells nothing
+            return found
+        both = (maps, [~each for each in maps])
+        overlaps = [(t & s).sum() / (t | s).sum() for t, s in both]
+        return found | {"mIoU": float(100 * np.mean(overlaps))}
 
     return fidelity
 
