@@ -76,6 +76,11 @@ def test_the_ends_are_the_quantiles_of_the_formula() -> None:
     assert plain is not None
     assert biased is not None
     assert biased.high < plain.high, "draws above the figure say that the figure is too high"
+    half = np.concatenate([np.zeros(500), np.arange(500.0)])  # a half equals the figure, 0
+    found = interval_of_draws(half, 0.0, 50)
+    assert found is not None
+    end = norm.cdf(2 * norm.ppf(0.501 / 2) + math.sqrt(50 / 49) * t.ppf(0.975, 49))
+    assert found.high == pytest.approx(np.quantile(half, end), abs=1e-6)
     tied = interval_of_draws(np.repeat([0.0, 1.0, 2.0], 300), 1.0, 50)  # half of the equal ones
     assert tied == Interval(1.0, 0.0, 2.0, 50)
 
