@@ -164,7 +164,7 @@ def test_the_published_numbers_of_dfqf_and_dfq_akd_stand_in_their_recipes() -> N
 def test_a_model_without_statistics_is_told_the_nearest_recipe_that_works() -> None:
     with pytest.raises(UsageError) as caught:
         check_needs(read_recipe("dfqf"), Path("m.onnx"), available={"classes", "student"})
-    words = str(caught.value)
+    words = caught.value.message
     assert "--recipe dfqf needs statistics, and m.onnx has no BatchNormalization" in words
     assert "--recipe default" in words
     check_needs(read_recipe("dfqf"), Path("m.onnx"), available={"classes", "statistics"})

@@ -69,11 +69,11 @@ def test_widths_are_given_to_some_layers_and_the_last_rule_counts(tmp_path: Path
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        (NodeRules(keep_float=("blok/c",)), r"--keep-float blok/c: means no node; did you mean"),
+        (NodeRules(keep_float=("blok/c",)), r"keep.float blok/c: means no node; did you mean"),
         (NodeRules(keep_float=("block",)), r"names like it: /block/a, /block/b"),
         (NodeRules(keep_float=("Convv",)), r"did you mean 'Conv'\? Operators: Conv, Flatten"),
         (NodeRules(bits_for=(("Relu", BitWidths(8, 8)),)), r"means only Relu; .* Conv, Gemm or"),
-        (NodeRules(bits_for=(("head*", BitWidths(8, 8)),)), r"--bits-for head\*=w8a8: means no"),
+        (NodeRules(bits_for=(("head*", BitWidths(8, 8)),)), r"bits.for head\*=w8a8: means no"),
         (NodeRules(keep_float=("Conv", "Gemm")), r"nothing would be quantized"),
     ],
 )
