@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dfqonnx.graph.load import load
+from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.roles import assign_roles, clip_max_of
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
-from tests.graph.smallnets import batchnorm, only
+from tests.graph.smallnets import batchnorm, network, only, save
 from tests.placement.plans import CONV, HEAD, P, normalized, roles_of
 
 
@@ -229,3 +231,18 @@ def test_what_is_made_of_constants_alone_has_no_codes(tmp_path: Path) -> None:
         assert "constants" in reasons[name]
     assert {"@q", "@n", "@t"} & roles.keys() <= {n for n, role in roles.items() if role == "shape"}
     assert "@e" in roles
+
+
+def test_what_is_moved_of_an_input_with_one_given_value_is_no_more_known(tmp_path: Path) -> None:
+    body = f"""
+        a = {P}(x, w) b = Relu(a) s = Neg(alpha) m = Mul(b, s) c = {P}(m, v)
+    """
+    proto = network(body + HEAD.format("c"), CONV, image="float[N,3,8,8] x, float[1,4,1,1] alpha")
+    for node in proto.graph.node:
+        node.name = f"@{node.output[0]}"
+    alpha = np.full((1, 4, 1, 1), 0.5, np.float32)
+    model = normalize(load(save(proto, tmp_path), given={"alpha": alpha}))
+    found = assign_roles(model.ir.graph, ONNXRUNTIME_CPU).reasons
+    reasons = {str(node.name): reason for node, reason in found.items()}
+    assert {"@s", "@m"} <= reasons.keys()
+    assert all("'alpha'" in reasons[name] for name in ("@s", "@m"))
