@@ -10,6 +10,7 @@
 | outputs-vary-little | the same, less clearly | |
 | few-images | fewer than 100 | |
 | low-sqnr-at-8-bits | less than 20 dB | |
+| low-sqnr | less than 10 dB at fewer bits, where outputs are no classes | |
 | training-given-up | the untrained student was exported | |
 | mostly-float | more than half of the multiply-adds | |
 | larger-than-float, slower-than-float | the file checks say so | |
@@ -34,6 +35,7 @@ from dfqonnx.report.verdict import EvidenceWarning
 
 FEW_IMAGES = 100
 LEAST_DECIBELS = 20.0  # of eight bits
+FEW_DECIBELS = 10.0  # at fewer bits: a tenth of an output's variance
 LEAST_REACH, LOW_REACH = 0.1, 0.25  # see evaluation/output_reach
 MOST_FLOAT = 0.5  # of the multiply-adds
 SHARES, NOTHING = frozenset({"map50", "miou", "characters"}), 0.01  # of labels
@@ -193,14 +195,24 @@ def _warn_of_images(report: Report) -> Iterator[EvidenceWarning]:
         )
 
 
+def _is_below(decibels: float | None, least: float) -> bool:
+    return decibels is not None and decibels < least
+
+
 def _warn_of_student(report: Report, share: float | None) -> Iterator[EvidenceWarning]:
     bits, decibels = report.bits, report.agreement.sqnr_db
     is_eight = bits is None or min(bits.weights, bits.activations) >= 8
-    if is_eight and decibels is not None and decibels < LEAST_DECIBELS:
+    if is_eight and _is_below(decibels, LEAST_DECIBELS):
         yield EvidenceWarning(
             name="low-sqnr-at-8-bits",
             found=f"The worst output is at {decibels:.1f} dB; eight bits usually reach 25 to 40.",
             advice="Look for the noisy layer in report.html, or measure with --eval-data.",
+        )
+    elif not is_eight and report.agreement.kl is None and _is_below(decibels, FEW_DECIBELS):
+        yield EvidenceWarning(
+            name="low-sqnr",
+            found=f"The worst output is at {decibels:.1f} dB: over a tenth of it is noise.",
+            advice="Expect to lose several points; measure with --eval-data, or take more bits.",
         )
     training = report.training
     if training is not None and training.steps > 0 and not training.kept:

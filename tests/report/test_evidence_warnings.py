@@ -227,6 +227,18 @@ def test_few_decibels_at_eight_bits(
 
 
 @pytest.mark.parametrize(
+    ("decibels", "kl", "warned"),
+    [(9.9, None, True), (10.0, None, False), (None, None, False), (9.9, 0.1, False)],
+)
+def test_few_decibels_at_fewer_bits_of_what_are_no_classes(
+    decibels: float | None, kl: float | None, warned: bool
+) -> None:
+    bits = m.BitFacts(weights=4, activations=8)
+    report = dataclasses.replace(with_agreement(sqnr_db=decibels, kl=kl), bits=bits)
+    assert warnings(report) == ({"low-sqnr": ("warn", "inputs")} if warned else {})
+
+
+@pytest.mark.parametrize(
     ("steps", "kept", "warned"), [(0, False, False), (1, False, True), (1, True, False)]
 )
 def test_a_training_that_was_given_up(steps: int, kept: bool, warned: bool) -> None:
