@@ -51,7 +51,8 @@ HEAD = """# Honest files
 Written by `pipelines/benchmarks/honest_files.py`: small files that each show one pattern of an
 exporter or of a public bug report, and real files as published. The inputs are synthetic, and no
 run saw them. SQNR is of the worst real output, over its variance; *float* counts nodes that
-ONNX Runtime runs in float. Seconds are the wall clock of the whole run on a shared machine.
+ONNX Runtime runs in float. Seconds are the wall clock of the whole run on a machine that was shared
+with other work. A file that has no row was not measured.
 
 | file | bits | SQNR (dB) | same class | size | float | verdict | seconds | why |
 | --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |
