@@ -134,8 +134,8 @@ STATISTICS = (
     ),
     *mutants_of(
         "evaluation/bootstrap",
-        ("one input has an interval", "n < 2 or len(known)", "n < 1 or len(known)"),
-        ("the interval need not hold the figure", "min(float(low), value), max(float(high), value)", "float(low), float(high)"),
+        ("one input has an interval", 'None if n < 2 and scale == "any" else unseen', "unseen"),
+        ("the interval need not hold the figure", "return Interval(value, min(ends), max(ends), n)", "return Interval(value, max(ends), max(ends), n)"),
         ("bias is not corrected", "bias = normal.inv_cdf(min(max(below, edge), 1 - edge))", "bias = 0.0"),
         ("few inputs are no reason for a wider interval",
          "math.sqrt(n / (n - 1)) * student_quantile(0.95, n - 1)", "1.96"),
