@@ -510,3 +510,14 @@ def test_float_nodes_are_listed_and_counted() -> None:
     assert gate.value == "1: soft (Softmax)"
     bare = dataclasses.replace(FULL, audit=Audit({}, {}, (), "cpu"))
     assert judge_gate(parse_gate("float_nodes==0"), bare).value == "none"
+
+
+@pytest.mark.parametrize(("text", "bound"), [
+    ("size<=3B", 3), ("size<=3KB", 3e3), ("size<=3KiB", 3 * 2**10), ("size<=3MB", 3e6),
+    ("size<=3MiB", 3 * 2**20), ("drop<=100", 100), ("top1>=100%", 100), ("agreement>=1", 1),
+    ("agreement>=100%", 1), ("miou>=100%", 1), ("correlation>=1", 1),
+])  # fmt: skip
+def test_units_are_those_of_si_and_iec_and_the_largest_value_is_a_bound(
+    text: str, bound: float
+) -> None:
+    assert parse_gate(text).bound == bound
