@@ -140,7 +140,7 @@ def explain_missing(error: ModuleNotFoundError) -> EnvironmentProblem | None:
         return None
     return EnvironmentProblem(
         f"This is a light install, which validates, audits and compares; quantizing, making images"
-        f" and inspecting need {package} too. {HOW_TO_QUANTIZE}"
+        f" and inspecting some models need {package} too. {HOW_TO_QUANTIZE}"
     )
 
 

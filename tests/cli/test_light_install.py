@@ -46,7 +46,8 @@ from dfqonnx.cli.app import command_line as run
 for words in ("audit small.onnx", "validate --teacher small.onnx --student small.onnx --out v -q",
               "compare small.onnx --teacher small.onnx --preprocess zero-one -q --out c.html"):
     assert run(words.split()) == 0, words
-for words in ("run --model small.onnx", "inspect --model small.onnx",
+assert run("inspect small.onnx".split()) == 0
+for words in ("run --model small.onnx", "similarity small.onnx --images v",
               "synth --model small.onnx --out x.npz"):
     assert run(words.split()) == 4, words
 """

@@ -128,9 +128,9 @@ def test_without_batchnorm_it_is_refused_with_the_reason_and_what_to_do(
     [
         ("nowhere", "no such file"),
         ("empty", "no image files in it"),
-        ("text.txt", "expected a folder of images, or an npz with x"),
-        ("other.npz", "array 'x' is missing (it has images)"),
-        ("flat.npz", "it looks like NCHW"),
+        ("text.txt", "expected a folder of images, an npz with x, an npy or parquet"),
+        ("other.npz", "array 'x' is missing (it has pictures)"),
+        ("flat.npz", "expected uint8 (N, 16, 16, 3)"),
         ("float.npz", "expected uint8 (N, 16, 16, 3)"),
     ],
 )
@@ -138,9 +138,9 @@ def test_images_that_do_not_fit_say_so(name: str, words: str, dfqonnx: Run, tmp_
     tiny(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("hello")
-    np.savez(tmp_path / "other.npz", images=noise(2))
-    np.savez(tmp_path / "flat.npz", x=noise(2).transpose(0, 3, 1, 2))
-    np.savez(tmp_path / "float.npz", x=noise(2).astype(np.float32))
+    np.savez(tmp_path / "other.npz", pictures=noise(2))
+    np.savez(tmp_path / "flat.npz", x=noise(2)[..., 0])
+    np.savez(tmp_path / "float.npz", x=noise(2).astype(np.float32) - 128)
     model = tmp_path / "tiny-True-NCHW-3.onnx"
     done = dfqonnx("similarity", "--model", model, "--images", tmp_path / name)
     assert done.code == 2

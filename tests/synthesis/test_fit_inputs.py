@@ -154,5 +154,8 @@ def test_a_network_too_large_to_try_keeps_what_was_guessed(
 ) -> None:
     monkeypatch.setattr("dfqonnx.synthesis.fit_inputs.WORK", 1e6)
     path = save_network(tmp_path / "f.onnx", features(20), (FRAMES, FEATURES))
-    teacher, _ = opened(path)
-    assert teacher.inputs.preprocessing == NOISE
+    model, program = open_program(path)
+    guessed = InputFormat(NOISE, model.input_shape)
+    assert model.statistics
+    context = RunContext()
+    assert fit_inputs(program, model.statistics, guessed, open_axes=(), context=context) is None
