@@ -28,6 +28,7 @@ from dfqonnx.cli.app import command_line
 from tests.fuzz.mutate import furnish, mutant
 
 SECONDS, WAITING = 30, 300
+MORE = 4  # times as long for an honest large image, which the rehearsal runs several times
 GROWTH = 2 << 30
 REFUSED = {2, 3}
 RUN_EVERY = 4  # of the files that pass inspection
@@ -43,10 +44,9 @@ def main(folder: Path, first: int, last: int) -> None:
     inner = furnish(folder)
     for seed in range(first, last):
         path, done = mutant(seed, inner)
-        small = (
-            "huge" not in done and "another_input" not in done
-        )  # an honest large image takes long
-        found = forked(path, run=small and seed % RUN_EVERY == 0)
+        small = "huge" not in done and "another_input" not in done
+        seconds = SECONDS if small else MORE * SECONDS
+        found = forked(path, run=small and seed % RUN_EVERY == 0, seconds=seconds)
         print(json.dumps({"seed": seed, "done": done, **found}), flush=True)  # noqa: T201
 
 
@@ -75,7 +75,7 @@ def _run(path: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def forked(path: Path, *, run: bool) -> dict[str, Any]:
+def forked(path: Path, *, run: bool, seconds: int = SECONDS) -> dict[str, Any]:
     """Inspect, plan and perhaps run a file in a process of its own."""
     reading, writing = os.pipe()
     began = time.perf_counter()
@@ -84,7 +84,7 @@ def forked(path: Path, *, run: bool) -> dict[str, Any]:
         os.close(reading)
         found: dict[str, Any] = {}
         try:
-            found = examine(path, run=run)
+            found = examine(path, run=run, seconds=seconds)
         except BaseException as error:  # noqa: BLE001  it is what the test looks for
             found = {"fault": f"escaped: {type(error).__name__}: {error}"[:500]}
         finally:
@@ -98,17 +98,17 @@ def forked(path: Path, *, run: bool) -> dict[str, Any]:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         hang = number in {signal.SIGALRM, signal.SIGXCPU}
-        found["fault"] = f"hang over {SECONDS} s" if hang else f"died of signal {number}"
+        found["fault"] = f"hang over {seconds} s" if hang else f"died of signal {number}"
     found["seconds"] = round(time.perf_counter() - began, 2)
     found["peak_mb"] = usage.ru_maxrss // 1024
     return found
 
 
-def examine(path: Path, *, run: bool) -> dict[str, Any]:
+def examine(path: Path, *, run: bool, seconds: int) -> dict[str, Any]:
     """Inspect, plan and run; the codes must agree."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(WAITING)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + GROWTH, used + GROWTH))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
