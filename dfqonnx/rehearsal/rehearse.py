@@ -27,6 +27,7 @@ from dfqonnx.runtime.session import Array, Session
 from dfqonnx.targets.profile import TARGETS
 
 _LARGEST = 2**30  # bytes of weights; a larger model is not written and loaded so often
+_LARGEST_INPUT = 2**26  # bytes of one input, 2,300 x 2,300 pixels; nor is it run so often
 _ROUNDS = 4  # after which what still differs is left to the checks of the report
 
 
@@ -47,7 +48,8 @@ def rehearse(
         UnsupportedModel: the runtime runs no such file, whatever is left in float.
     """
     plan = place({})
-    if _count_bytes(model) > _LARGEST:
+    if _is_large(model, x):
+        progress.warn("The export is not tried beforehand: the model or its input is too large.")
         return plan
     values: dict[str, Array] = {model.input: np.asarray(x, np.float32)}
 
@@ -68,7 +70,7 @@ def keep_faulty_apart(stage: Stage, plan: QuantizationPlan) -> QuantizationPlan:
     They are those that make a quantizer's input from the codes before it, fed equal codes. Where
     keeping them apart does not cure it, the plan stays as it was: the report names them.
     """
-    if _count_bytes(stage.model) > _LARGEST:
+    if _is_large(stage.model, stage.x):
         return plan
     for _ in range(_ROUNDS):
         faulty = _find_faulty(stage, plan)
@@ -113,6 +115,8 @@ def _run_float(model: NormalizedModel, names: Sequence[str], x: Array) -> dict[s
     return session.run_batched({model.input: x}, outputs=names)
 
 
-def _count_bytes(model: NormalizedModel) -> int:
+def _is_large(model: NormalizedModel, x: Array) -> bool:
+    """Return whether loading and running the model several times costs minutes of their own."""
     constants = (value.const_value for value in model.ir.graph.initializers.values())
-    return sum(tensor.nbytes for tensor in constants if tensor is not None)
+    weights = sum(tensor.nbytes for tensor in constants if tensor is not None)
+    return weights > _LARGEST or x[:1].nbytes > _LARGEST_INPUT

@@ -124,3 +124,13 @@ def test_a_gate_of_one_number_per_channel_is_no_fault(tmp_path: Path) -> None:
     found = rehearse_model(net.proto(), tmp_path)
     assert found.plan.isolated == ()
     assert found.parity.on_vs_off.faulty == ()
+
+
+def test_an_input_too_large_to_run_several_times_is_not_tried_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = softmax().proto(opset=13)
+    assert not any("beforehand" in said for said in rehearse_model(proto, tmp_path).warnings)
+    monkeypatch.setattr("dfqonnx.rehearsal.rehearse._LARGEST_INPUT", 64)
+    done = rehearse_model(proto, tmp_path)
+    assert [said for said in done.warnings if "not tried beforehand" in said]
