@@ -179,6 +179,22 @@ def _list_names(content: Any) -> tuple[str, ...]:
     return tuple(" ".join(_texts(each)) for each in content)
 
 
+def check_range(
+    labels: NDArray[np.int64], classes: int | None, *, where: str, what: str = "input"
+) -> None:
+    """Refuse labels (N,) that are no class of the model; `classes` is None where nobody knows.
+
+    Raises:
+        UsageError: naming the first label out of range and whose it is.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        wrong = low if low < 0 else high
+        place = int(np.flatnonzero(labels == wrong)[0])
+        known = "" if classes is None else f"; the model has {classes} classes, 0 to {classes - 1}"
+        raise UsageError(f"{where}: label {wrong} of {what} {place} is out of range{known}")
+
+
 def _texts(value: Any) -> Iterator[str]:
     yield from map(str, value) if isinstance(value, (list, tuple)) else (str(value),)
 

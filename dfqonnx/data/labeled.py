@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.arrays import read_class_names, read_labeled, read_labeled_arrays
-from dfqonnx.data.class_labels import KnownClasses, to_classes
+from dfqonnx.data.class_labels import KnownClasses, check_range, to_classes
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.image_files import FolderImages, ImageSource, TarImages, read_labels
 from dfqonnx.errors import UsageError
@@ -107,13 +107,5 @@ def _check_numbers(
 ) -> None:
     if len(labels) == 0:
         raise UsageError(f"--eval-data {path}: it holds no images (0 labels)")
-    if isinstance(labels, tuple):
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or (classes is not None and high >= classes):
-        wrong = low if low < 0 else high
-        where = int(np.flatnonzero(labels == wrong)[0])
-        known = "" if classes is None else f"; the model has {classes} classes, 0 to {classes - 1}"
-        raise UsageError(
-            f"--eval-data {path}: label {wrong} of image {where} is out of range{known}"
-        )
+    if not isinstance(labels, tuple):
+        check_range(labels, classes, where=f"--eval-data {path}", what="image")

@@ -23,7 +23,7 @@ import numpy as np
 from dfqonnx.config.measuring import Fit
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.box_files import BoxFile
-from dfqonnx.data.class_labels import KnownClasses, to_classes
+from dfqonnx.data.class_labels import KnownClasses, check_range, to_classes
 from dfqonnx.data.coco import is_coco, read_coco
 from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.file_tree import FLAG, FileTree, find_image, open_tree
@@ -297,11 +297,5 @@ def _refit(found: EvalData, tree: FileTree, fit: Fit) -> EvalData:
 def _check_classes(
     path: Path, labels: Labels | None, classes: int | None, *, what: str = "input"
 ) -> None:
-    if not isinstance(labels, np.ndarray):
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or (classes is not None and high >= classes):
-        wrong = low if low < 0 else high
-        where = int(np.flatnonzero(labels == wrong)[0])
-        known = "" if classes is None else f"; the model has {classes} classes, 0 to {classes - 1}"
-        raise UsageError(f"{FLAG} {path}: label {wrong} of {what} {where} is out of range{known}")
+    if isinstance(labels, np.ndarray):
+        check_range(labels, classes, where=f"{FLAG} {path}", what=what)

@@ -5,7 +5,7 @@
 The teacher labels every augmented batch as it is drawn; no real image and no label takes part.
 Generators that learn on take their steps between those of the student, and several students may
 train at once (`co_training`). The untrained student comes back where training left it further from
-its teacher on held-out synthetic images, or on dead leaves.
+its teacher on held-out synthetic images, or on procedural ones.
 
 The loop is in `trainer`, and what it changes in `state`.
 """
@@ -211,12 +211,12 @@ def _train(
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:
-    """Return whether the trained student is kept; one `rejected` diverges on dead leaves."""
+    """Return whether the trained student is kept; one `rejected` diverges on procedural images."""
     reason = state.stop_reason
     if not reason and after.worse_than(state.before):
         reason = "training moved the student away from its teacher on held-out synthetic images"
     if not reason and rejected:
-        reason = "training moved the student away from its teacher on dead leaves"
+        reason = "training moved the student away from its teacher on procedural images"
     return Decision(kept=not reason, reason=reason)
 
 

@@ -15,14 +15,13 @@ from dfqonnx.core.input_format import Preprocessing
 from dfqonnx.core.progress import Progress, SilentProgress
 from dfqonnx.core.quantization import NodeRules, QuantizationConfig
 from dfqonnx.errors import UnsupportedModel
-from dfqonnx.export.opset import check_operators
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
-from dfqonnx.placement.place import place_quantizers
 from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
+from dfqonnx.targets.profile import DEFAULT_TARGET
 from dfqonnx.workflows.outline import outline_run
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
+from dfqonnx.workflows.quick_inspect import inspect_opened
 from dfqonnx.workflows.run import plan_quantizers
 from dfqonnx.workflows.teacher import choose_device, open_program, open_teacher
 
@@ -67,9 +66,6 @@ def inspect(
     """
     try:
         found, _ = open_program(model, image_size=image_size, given=given)
-        check_operators(found.ir, TARGETS[target])
     except UnsupportedModel as error:
         return refusal(model, quant, error)
-    signed = preprocess is None or preprocess.signed
-    plan = place_quantizers(found, quant, TARGETS[target], input_signed=signed, rules=rules)
-    return build_inspection(found, plan, quant)
+    return inspect_opened(model, found, quant, preprocess, target=target, rules=rules)

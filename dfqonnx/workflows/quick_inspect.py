@@ -43,12 +43,32 @@ def inspect_quickly(
         found = open_model(model, image_size=image_size, given=given)
         if not (is_surely_translatable(found) and _is_executable(model, found)):
             return None
-        check_operators(found.ir, TARGETS[target])
     except UnsupportedModel as error:
         return refusal(model, quant, error)
+    return inspect_opened(model, found, quant, preprocess, target=target, rules=rules)
+
+
+def inspect_opened(
+    path: Path,
+    model: NormalizedModel,
+    quant: QuantizationConfig,
+    preprocess: Preprocessing | None,
+    *,
+    target: str,
+    rules: NodeRules | None,
+) -> Inspection:
+    """Inspect the model that was opened from `path`, whose nodes can be trained through.
+
+    Raises:
+        UsageError: a rule means no node.
+    """
+    try:
+        check_operators(model.ir, TARGETS[target])
+    except UnsupportedModel as error:
+        return refusal(path, quant, error)
     signed = preprocess is None or preprocess.signed
-    plan = place_quantizers(found, quant, TARGETS[target], input_signed=signed, rules=rules)
-    return build_inspection(found, plan, quant)
+    plan = place_quantizers(model, quant, TARGETS[target], input_signed=signed, rules=rules)
+    return build_inspection(model, plan, quant)
 
 
 def _is_executable(path: Path, model: NormalizedModel) -> bool:
