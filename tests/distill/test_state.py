@@ -71,7 +71,7 @@ def test_a_budget_sets_the_steps_at_the_first_check_and_with_the_log() -> None:
         ("", Agreement(0.9, 0.05), False, ""),
         ("", Agreement(0.7, 0.05), False, ""),  # one measure alone is within the noise
         ("", Agreement(0.7, 0.2), False, "held-out"),
-        ("", Agreement(0.9, 0.05), True, "dead leaves"),
+        ("", Agreement(0.9, 0.05), True, "procedural images"),
         ("the loss was not finite", Agreement(0.7, 0.2), True, "not finite"),
     ],
 )
