@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import print_json, print_text
+from dfqonnx.core.postponed_import import postpone_import
 from dfqonnx.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from dfqonnx.placement.inspection import Inspection
+
+ONLY_FOR_SYMBOLIC_SIZES = ("sympy", "onnx_ir._symbolic_shapes")  # which no inspection computes with
 
 
 def inspect(
@@ -48,6 +51,8 @@ def inspect(
     from dfqonnx.workflows.preflight import check_model
 
     check_model(path, what="model")
+    for name in ONLY_FOR_SYMBOLIC_SIZES:
+        postpone_import(name)
     from dfqonnx.workflows.quick_inspect import inspect_quickly
 
     rules = read_rules(keep_float or (), bits_for or (), NodeRules())
