@@ -7,14 +7,16 @@ dfqonnx.input.alpha      0.5                           base64:k05VTVBZAQB2AHsn..
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
+import math
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dfqonnx.errors import UsageError
@@ -22,6 +24,8 @@ from dfqonnx.errors import UsageError
 INPUT_KEY = "dfqonnx.input."  # in front of the name, in a file's metadata
 _PACKED = "base64:"
 _SHOWN = 64  # numbers that are written as text
+MAX_FILE_BYTES = 2**30
+_DAMAGED = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, OSError, EOFError)
 _FORMS = "a number, true or false, a list such as [320,320], or the path of an .npy file"
 
 
@@ -80,19 +84,44 @@ def _read(name: str, value: Any) -> NDArray[Any]:
 def _read_text(name: str, text: str) -> Any:
     if text.startswith(_PACKED):
         try:
-            data = base64.b64decode(text.removeprefix(_PACKED), validate=True)
-            return np.load(io.BytesIO(data), allow_pickle=False)
-        except (binascii.Error, ValueError, OSError, EOFError):
+            return _parse_npy(base64.b64decode(text.removeprefix(_PACKED), validate=True))
+        except _DAMAGED:
             raise UsageError(f"--input {name}: its base64 text is damaged") from None
     if text.endswith(".npy"):
         try:
-            return np.load(Path(text), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise UsageError(f"--input {name}: {text} cannot be read: {error}") from None
+            return _parse_npy(_read_plain_file(Path(text)))
+        except _DAMAGED as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--input {name}: {text} cannot be read: {reason}") from None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise UsageError(f"--input {name}: cannot read {_shorten(text)}; give {_FORMS}") from None
+
+
+def _read_plain_file(path: Path) -> bytes:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no plain file, but a pipe, a device or a folder")
+    if found.st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{found.st_size:,} bytes are too many for the value of an input")
+    return path.read_bytes()
+
+
+def _parse_npy(data: bytes) -> NDArray[Any]:
+    """Return the array of an npy file whose header agrees with its size."""
+    file = io.BytesIO(data)
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=0) < 0 or size != len(data) - file.tell():
+        raise ValueError(
+            f"its header is of {dtype} of shape {shape}, and {len(data) - file.tell():,} bytes"
+            " follow"
+        )
+    values = np.frombuffer(data, dtype, offset=file.tell()) if size else np.zeros(0, dtype)
+    return np.array(values.reshape(shape, order="F" if fortran else "C"))
 
 
 def _shorten(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dfqonnx.data.foreign_files import parsing, read_image_file
+from dfqonnx.data.foreign_files import parsing, read_plain_file
 from dfqonnx.data.image_files import SUFFIXES
 from dfqonnx.data.tar_file import read_tar
 from dfqonnx.errors import UsageError
@@ -31,15 +31,15 @@ class FileTree:
         between = "/" if self.contents is None else ": "
         return f"{FLAG} {self.path}{between}{printable(name)}"
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a file.
+    def read(self, name: str, *, what: str = "an image") -> bytes:
+        """Return the bytes of a file that is to be `what`.
 
         Raises:
             UsageError: it cannot be read.
         """
         if self.contents is not None:
             return self.contents[name]
-        return read_image_file(self.path / name, self.where(name))
+        return read_plain_file(self.path / name, self.where(name), what=what)
 
     def read_text(self, name: str) -> str:
         """Return the text of a file, a byte order mark left out.
@@ -48,7 +48,7 @@ class FileTree:
             UsageError: it is no UTF-8.
         """
         with parsing(self.where(name), "text in UTF-8"):
-            return self.read(name).decode("utf-8-sig")
+            return self.read(name, what="a text").decode("utf-8-sig")
 
     def read_json(self, name: str) -> Any:
         """Return what a JSON file holds.

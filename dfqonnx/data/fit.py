@@ -57,16 +57,21 @@ def place_image(size: tuple[int, int], frame: tuple[int, int], fit: Fit) -> Plac
 def fit_pixels(
     image: Image.Image, size: tuple[int, int, int], fit: Fit
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the image as uint8 (H, W, C), and where it lies (H, W); the rest is gray."""
+    """Return the image as uint8 (H, W, C), and where it lies (H, W); the rest is gray.
+
+    Only what lies in the frame is computed: a strip of 60,000 x 1 pixels would be scaled to GBs.
+    """
     rows, columns, channels = size
     place = place_image((image.height, image.width), (rows, columns), fit)
-    scaled = np.asarray(
-        image.resize((place.inner[1], place.inner[0]), Image.Resampling.BILINEAR), np.uint8
-    ).reshape(*place.inner, channels)
+    target, (down, across) = _windows(place, (rows, columns))
+    x, y = image.width / place.inner[1], image.height / place.inner[0]
+    box = (across.start * x, down.start * y, across.stop * x, down.stop * y)
+    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+    kept = across.stop - across.start, down.stop - down.start
+    scaled = np.asarray(image.resize(kept, Image.Resampling.BILINEAR, box=box), np.uint8)
     out = np.full(size, GRAY, np.uint8)
     inside = np.zeros((rows, columns), np.bool_)
-    target, source = _windows(place, (rows, columns))
-    out[target], inside[target] = scaled[source], True
+    out[target], inside[target] = scaled.reshape(kept[1], kept[0], channels), True
     return out, inside
 
 
@@ -79,10 +84,9 @@ def fit_mask(mask: NDArray[np.int64], frame: tuple[int, int], fit: Fit, outside:
         np.minimum((np.arange(inner) + 0.5) * (full / inner), full - 1).astype(np.int64)
         for inner, full in zip(place.inner, mask.shape, strict=True)
     )
-    scaled = mask[rows[:, None], columns[None]]
     out = np.full(frame, outside, np.int64)
     target, source = _windows(place, frame)
-    out[target] = scaled[source]
+    out[target] = mask[rows[source[0]][:, None], columns[source[1]][None]]
     return out
 
 

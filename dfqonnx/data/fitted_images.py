@@ -14,7 +14,7 @@ from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.file_tree import FileTree
 from dfqonnx.data.fit import fit_mask, fit_pixels
 from dfqonnx.data.foreign_files import FORMATS, open_image, parsing
-from dfqonnx.data.label_types import NO_CLASS
+from dfqonnx.data.label_types import MOST_CLASSES, NO_CLASS
 from dfqonnx.errors import UsageError
 
 IGNORED = 255  # of a mask, by custom; in a mask of 0 and 255 alone it is class 1
@@ -114,7 +114,7 @@ def read_mask_file(tree: FileTree, name: str) -> NDArray[np.int64]:
     """Return a mask (h, w) of class numbers.
 
     Raises:
-        UsageError: it has several channels, so that its classes are not known.
+        UsageError: it has several channels, or other numbers than those of classes.
     """
     mask = np.asarray(open_image(tree.read(name), name=tree.where(name), mode="P"))
     if mask.ndim == 3 and (mask == mask[..., :1]).all():
@@ -124,7 +124,13 @@ def read_mask_file(tree: FileTree, name: str) -> NDArray[np.int64]:
             f"{tree.where(name)}: a mask of {mask.shape[2]} channels; expected one channel that"
             " holds class numbers"
         )
-    return mask.astype(np.int64)
+    numbers = mask.astype(np.int64) if mask.dtype.kind in "iub" else None
+    if numbers is None or not ((numbers >= 0) & (numbers < MOST_CLASSES)).all():
+        raise UsageError(
+            f"{tree.where(name)}: a mask holds whole numbers of classes, {MOST_CLASSES - 1:,} at"
+            " most"
+        )
+    return numbers
 
 
 def image_size(tree: FileTree, name: str) -> tuple[int, int]:

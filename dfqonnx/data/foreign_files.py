@@ -23,7 +23,7 @@ from PIL import Image
 from dfqonnx.errors import DfqError, UsageError
 from dfqonnx.foreign_text import printable
 
-MAX_IMAGE_BYTES = 2**28  # of one image file
+MAX_FILE_BYTES = 2**28  # of one image, or one table
 MAX_PIXELS = 2**26  # of one image: 67 million, 200 MB when decoded
 MEMORY_SHARE = 0.5  # of the free memory that unpacked data may take
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # others may start programs
@@ -69,18 +69,19 @@ def check_unpacked(where: str, size: int) -> None:
         )
 
 
-def read_image_file(path: Path, where: str) -> bytes:
-    """Return the bytes of an image file.
+def read_plain_file(path: Path, where: str, *, what: str) -> bytes:
+    """Return the bytes of a file that is to be `what`, such as `an image`.
 
     Raises:
-        UsageError: it is no plain file, cannot be read, or is too large for an image.
+        UsageError: it is no plain file (a pipe would wait for ever, a device never ends), cannot be
+            read, or is too large for one image or table.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{where}: is not a plain file")
-        if found.st_size > MAX_IMAGE_BYTES:
-            raise UsageError(f"{where}: {found.st_size:,} bytes are too many for an image")
+        if found.st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{where}: {found.st_size:,} bytes are too many for {what}")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

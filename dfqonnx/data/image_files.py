@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfqonnx.data.foreign_files import open_image, parsing, read_image_file
+from dfqonnx.data.foreign_files import open_image, parsing, read_plain_file
 from dfqonnx.data.tar_file import read_tar
 from dfqonnx.errors import UsageError
+from dfqonnx.foreign_text import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 LABELS = "labels.csv"
@@ -28,7 +29,6 @@ PARTS = {"train", "training", "val", "valid", "validation", "test"}  # no names 
 MAX_HEADING = 2**16
 _KINDS = f"; it may hold {', '.join(SUFFIXES)}"
 MAX_LABEL = 2**31 - 1
-MAX_TABLE_BYTES = 2**28
 _MARGIN = 224 / 256  # the middle that is kept of an image scaled by its shorter side
 
 
@@ -72,7 +72,7 @@ class FolderImages:
         return decode(self._bytes(name), self.size, name=self._where(name))
 
     def _bytes(self, name: str) -> bytes:
-        return read_image_file(self.folder / name, self._where(name))
+        return read_plain_file(self.folder / name, self._where(name), what="an image")
 
     def _where(self, name: str) -> str:
         return f"{self.flag} {self.folder}: image {name!r}"
@@ -107,7 +107,9 @@ class TarImages:
         names = tuple(n if root == "." else f"{root}/{n}" for n, _ in rows)
         missing = next((n for n in names if n not in files), None)
         if missing is not None:
-            raise UsageError(f"--eval-data {path}: {LABELS} names {missing!r}, which is not in it")
+            raise UsageError(
+                f"--eval-data {path}: {LABELS} names {printable(missing)!r}, which is not in it"
+            )
         contents = tuple(files[name] for name in names)
         return cls(path=path, names=names, contents=contents, size=size), _labels_of(rows)
 
@@ -140,10 +142,12 @@ def read_labels(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         rows = parse_labels(_read_table(table), str(table))
         outside = next((name for name, _ in rows if not _is_inside(name)), None)
         if outside is not None:
-            raise UsageError(f"--eval-data {table}: {outside!r} lies outside {folder}")
-        missing = next((name for name, _ in rows if not (folder / name).is_file()), None)
+            raise UsageError(f"--eval-data {table}: {printable(outside)!r} lies outside {folder}")
+        missing = next((name for name, _ in rows if not _is_file(folder / name)), None)
         if missing is not None:
-            raise UsageError(f"--eval-data {table}: names {missing!r}, which is not in {folder}")
+            raise UsageError(
+                f"--eval-data {table}: names {printable(missing)!r}, which is not in {folder}"
+            )
     else:
         rows = _class_folders(folder)
     return tuple(n for n, _ in rows), _labels_of(rows)
@@ -157,7 +161,9 @@ def find_table(folder: Path) -> Path | None:
     if len(tables) != 1:
         return None
     first = _read_table(tables[0])[:MAX_HEADING].decode("utf-8-sig", errors="replace")
-    heading = next(iter(csv.reader(io.StringIO(first.partition("\n")[0]))), [])
+    line = first.replace("\r", "\n").partition("\n")[0]
+    with parsing(f"--eval-data {tables[0]}", "table of labels"):
+        heading = next(iter(csv.reader(io.StringIO(line))), [])
     return None if _find_columns(heading) is None else tables[0]
 
 
@@ -183,19 +189,28 @@ def _find_columns(heading: Sequence[str]) -> tuple[str, str] | None:
     return None if file is None or label is None else (file, label)
 
 
-def _parse_rows(text: str, where: str) -> list[tuple[str, str]]:
+def check_line_ends(text: str, where: str) -> None:
+    """Refuse a table with the line ends of old Macs, which the csv module takes for one line.
+
+    Raises:
+        UsageError: it has no others.
+    """
     if "\r" in text and "\n" not in text:
         raise UsageError(
-            f"--eval-data {where}: its lines end in carriage returns alone; save it with the line"
-            " ends of Unix (LF) or Windows (CRLF)"
+            f"{where}: its lines end in carriage returns alone; save it with the line ends of Unix"
+            " (LF) or Windows (CRLF)"
         )
+
+
+def _parse_rows(text: str, where: str) -> list[tuple[str, str]]:
+    check_line_ends(text, f"--eval-data {where}")
     reader = csv.DictReader(io.StringIO(text))
     columns = reader.fieldnames or ()
     chosen = _find_columns(columns)
     if chosen is None:
         raise UsageError(
-            f"--eval-data {where}: its columns are {', '.join(columns) or 'none'}; expected file"
-            " and label"
+            f"--eval-data {where}: its columns are {printable(', '.join(columns)) or 'none'};"
+            " expected file and label"
         )
     rows = []
     for row in reader:
@@ -217,10 +232,15 @@ def _parse_rows(text: str, where: str) -> list[tuple[str, str]]:
 
 
 def _read_table(path: Path) -> bytes:
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise UsageError(f"--eval-data {path}: is too large for a table of labels")
-    with parsing(f"--eval-data {path}", "table of labels"):
-        return path.read_bytes()
+    return read_plain_file(path, f"--eval-data {path}", what="a table of labels")
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a plain file is there; a name that is too long for one is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_inside(name: str) -> bool:

@@ -13,6 +13,7 @@ from dfqonnx.errors import UsageError
 from dfqonnx.foreign_text import printable
 
 _SHOWN = 60  # characters of a value in a message
+_MOST_INTEGER = 2**53  # beyond it, JSON's numbers are not exact
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ class JsonEntry:
             raise self.error("expected a text")
         return self.value
 
-    def integer(self) -> int:
-        """Return a whole number of 0 or more.
+    def integer(self, *, below: int = _MOST_INTEGER) -> int:
+        """Return a whole number from 0 to `below`, which is not included.
 
         Raises:
             UsageError: it is none.
         """
         is_number = isinstance(self.value, (int, float)) and not isinstance(self.value, bool)
-        if not is_number or not 0 <= self.value < 2**53 or self.value != int(self.value):
-            raise self.error("expected a whole number of 0 or more")
+        if not is_number or not 0 <= self.value < below or self.value != int(self.value):
+            most = "" if below == _MOST_INTEGER else f", {below - 1:,} at most"
+            raise self.error(f"expected a whole number of 0 or more{most}")
         return int(self.value)
 
     def numbers(self, count: int) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ ClassLabels = NDArray[np.int64]
 _GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 COCO_IDS = tuple(each for each in range(1, 91) if each not in _GAPS)  # of the 80 classes, in order
 NO_CLASS = -1  # of a pixel that is not to be counted
+MOST_CLASSES = 100_000  # that boxes and masks may have; a number beyond is damage
 
 
 @dataclass(frozen=True)

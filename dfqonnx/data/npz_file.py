@@ -6,6 +6,7 @@ the two must agree, and memory must hold them. Objects are never unpickled.
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Collection
@@ -20,6 +21,7 @@ from dfqonnx.errors import UsageError
 
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 ENCRYPTED = 1  # a bit of an entry's flags
+_MAX_HEADER = 2**16  # bytes; a header may claim 4 GB of them, which deflate to nothing
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -64,7 +66,7 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> 
         raise UsageError(f"{where}: unknown compression method {info.compress_type}")
     with parsing(where, "npy array"):
         with archive.open(info) as stream:
-            size = _read_header(stream, where)
+            size = _read_header(io.BytesIO(stream.read(_MAX_HEADER)), where)
         if size != info.file_size:
             raise UsageError(
                 f"{where}: its header is of an array of {size:,} bytes, and {info.file_size:,} are"

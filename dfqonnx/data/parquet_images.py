@@ -3,6 +3,9 @@
 image    a column of bytes, or of structs with `bytes` (and `path`), each an image file
 label    whole numbers or names; the names of the numbers stand in the file's own metadata:
          schema metadata "huggingface": {"info": {"features": {"label": {"names": [...]}}}}
+
+A value that many rows share is stored once, and would be unpacked for each of them: 50 KB become
+gigabytes. So bytes and texts are read as a dictionary and places in it, and rows share them.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from dfqonnx.data.eval_data import EvalData
 from dfqonnx.data.foreign_files import check_unpacked, parsing
 from dfqonnx.data.image_files import LABEL_COLUMNS, PARTS, TarImages
 from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.foreign_text import printable
 
 SUFFIX = ".parquet"
 IMAGE_COLUMNS = ("image", "img", "images", "picture", "jpg", "jpeg", "png", "bytes")
 _LABELS = (*LABEL_COLUMNS, "labels", "fine_label", "targets")
 _METADATA = b"huggingface"
+MOST_ROWS = 2_000_000  # of all files together
+MOST_GROWTH, BOMB_BYTES = 100, 2**26  # a hundredfold, of what is worth a refusal
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ def holds_parquet(path: Path) -> bool:
 
 def list_files(path: Path) -> list[Path]:
     """Return the parquet files at or below a path, by name."""
-    return [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}"))
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob(f"*{SUFFIX}") if file.is_file())
 
 
 def read_parquet(path: Path, *, flag: str) -> ParquetRows:
@@ -73,12 +81,15 @@ def read_parquet(path: Path, *, flag: str) -> ParquetRows:
     names: tuple[str, ...] = ()
     for file in files:
         with parsing(f"{flag} {file}", "parquet file"):
-            table = parquet.read_table(file)
-            image, label = _find_columns(table.schema, f"{flag} {file}")
-            values = table.column(image).to_pylist()
+            metadata, schema = parquet.read_metadata(file), parquet.read_schema(file)
+            image, label = _find_columns(schema, f"{flag} {file}")
+            leaves = _find_leaves(schema, image, label, f"{flag} {file}")
+            _check_sizes(metadata, leaves, f"{flag} {file}", (file.stat().st_size, len(images)))
+            table = parquet.ParquetFile(file, read_dictionary=leaves).read(columns=leaves)
+            values = _list_values(table.column(image))
             images += [_bytes_of(v, k, f"{flag} {file}") for k, v in enumerate(values)]
-            labels += [] if label is None else table.column(label).to_pylist()
-            names = names or _read_names(table.schema.metadata or {}, label)
+            labels += [] if label is None else _list_values(table.column(label))
+            names = names or _read_names(schema.metadata or {}, label)
     if not images:
         raise UsageError(f"{where}: it holds no images")
     return ParquetRows(tuple(images), _to_labels(labels, where), names)
@@ -136,18 +147,72 @@ def _find_columns(schema: Any, where: str) -> tuple[str, str | None]:
     return image, next((lower[name] for name in _LABELS if name in lower), None)
 
 
+def _find_leaves(schema: Any, image: str, label: str | None, where: str) -> list[str]:
+    """Return the columns as parquet names them, so that nothing else is unpacked."""
+    import pyarrow.types as types
+
+    kind = schema.field(image).type
+    is_struct = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    content = kind.field("bytes").type if is_struct else kind
+    content = content.value_type if types.is_dictionary(content) else content
+    if not (types.is_binary(content) or types.is_large_binary(content)):
+        raise UsageError(
+            f"{where}: {printable(image)} is {printable(str(kind))}; expected the bytes of image"
+            " files"
+        )
+    if label is not None and types.is_nested(schema.field(label).type):
+        raise UsageError(f"{where}: {printable(label)} holds lists; expected one label a row")
+    return [f"{image}.bytes" if is_struct else image, *([] if label is None else [label])]
+
+
+def _check_sizes(metadata: Any, leaves: Sequence[str], where: str, before: tuple[int, int]) -> None:
+    """Refuse more rows, or larger columns, than memory can spare.
+
+    `before` are the bytes of the file, and the rows of the files before it.
+    """
+    file_bytes, already = before
+    if metadata.num_rows + already > MOST_ROWS:
+        raise UsageError(
+            f"{where}: {metadata.num_rows + already:,} rows, and {MOST_ROWS:,} are the most"
+        )
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    chunks = [group.column(k) for group in groups for k in range(metadata.num_columns)]
+    read = [chunk for chunk in chunks if chunk.path_in_schema in leaves]
+    size = sum(chunk.total_uncompressed_size for chunk in read)
+    if size > MOST_GROWTH * max(file_bytes, BOMB_BYTES // MOST_GROWTH):
+        raise UsageError(
+            f"{where}: {file_bytes:,} bytes unpack to {size:,}, which image files never do: it is a"
+            " bomb, or damaged"
+        )
+    check_unpacked(where, size)
+
+
+def _list_values(column: Any) -> list[Any]:
+    """Return the values of a column, or of the field `bytes` in it; equal ones are one object."""
+    import pyarrow as arrow
+
+    found: list[Any] = []
+    for chunk in column.chunks:
+        values = chunk.flatten()[0] if isinstance(chunk, arrow.StructArray) else chunk
+        if isinstance(values, arrow.DictionaryArray):
+            words = [*values.dictionary.to_pylist(), None]
+            found += [words[-1 if k is None else k] for k in values.indices.to_pylist()]
+        else:
+            found += values.to_pylist()
+    return found
+
+
 def _bytes_of(value: Any, row: int, where: str) -> bytes:
-    content = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(content, bytes):
+    if not isinstance(value, bytes):
         raise UsageError(f"{where}: row {row} holds no bytes of an image file")
-    return content
+    return value
 
 
 def _read_names(metadata: dict[bytes, bytes], label: str | None) -> tuple[str, ...]:
     content = json.loads(metadata[_METADATA]) if _METADATA in metadata else {}
-    features = content.get("info", {}).get("features", {})
-    found = features.get(label, {}).get("names", ()) if isinstance(features, dict) else ()
-    return tuple(map(str, found))
+    for key in ("info", "features", label, "names"):
+        content = content.get(key) if isinstance(content, dict) else None
+    return tuple(map(str, content)) if isinstance(content, list) else ()
 
 
 def _to_labels(values: Sequence[Any], where: str) -> tuple[int, ...] | tuple[str, ...] | None:
@@ -155,7 +220,8 @@ def _to_labels(values: Sequence[Any], where: str) -> tuple[int, ...] | tuple[str
         return None
     if all(isinstance(value, str) for value in values):
         return tuple(values)
-    if all(isinstance(value, int) and abs(value) < 2**31 for value in values):
-        return tuple(values)
-    odd = next(value for value in values if not isinstance(value, int))
-    raise UsageError(f"{where}: label {odd!r} is neither a class number nor a name")
+    odd = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or abs(v) >= 2**31]
+    if odd:
+        shown = printable(repr(odd[0])[:60])
+        raise UsageError(f"{where}: label {shown} is neither a class number nor a name")
+    return tuple(values)

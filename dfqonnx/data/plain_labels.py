@@ -21,6 +21,7 @@ from dfqonnx.data.box_files import BoxFile, BoxRow, collect_boxes, count_classes
 from dfqonnx.data.file_tree import FileTree, find_image
 from dfqonnx.data.fitted_images import image_size
 from dfqonnx.data.json_entries import JsonEntry
+from dfqonnx.data.label_types import MOST_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ def is_plain(content: object) -> bool:
     if not isinstance(content, Mapping):
         return False
     listed = content.get("images", content.get("lines"))
-    return isinstance(listed, list) and bool(listed) and "image" in (listed[0] or ())
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return isinstance(first, Mapping) and "image" in first
 
 
 def read_plain(tree: FileTree, name: str, content: Mapping[str, Any]) -> PlainLabels:
@@ -80,7 +82,7 @@ def _read_boxes(
         rows = []
         for each in entry.entries("boxes"):
             values = each.numbers(5)
-            label = JsonEntry(float(values[4]), f"{each.where}: class").integer()
+            label = JsonEntry(float(values[4]), f"{each.where}: class").integer(below=MOST_CLASSES)
             rows.append(BoxRow(values[:4], label))
         images.append(collect_boxes(rows, np.ones(4)))
     return BoxFile(

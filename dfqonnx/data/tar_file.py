@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
-from dfqonnx.data.foreign_files import MAX_IMAGE_BYTES, check_unpacked, parsing
+from dfqonnx.data.foreign_files import MAX_FILE_BYTES, check_unpacked, parsing
 from dfqonnx.errors import UsageError
 
 MAX_ENTRIES = 2_000_000
@@ -35,7 +35,7 @@ class _BoundedStream(io.RawIOBase):
         self.stream, self.where = stream, where
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_IMAGE_BYTES:
+        if not 0 <= size <= MAX_FILE_BYTES:
             raise UsageError(
                 f"{self.where}: an entry of {size:,} bytes is no image, but damaged or a bomb"
             )
@@ -79,7 +79,7 @@ def _read_files(archive: tarfile.TarFile, where: str) -> Iterator[tuple[str, byt
         total += member.size
         if count >= MAX_ENTRIES:
             raise UsageError(f"{where}: more than {MAX_ENTRIES:,} entries")
-        if member.size > MAX_IMAGE_BYTES:
+        if member.size > MAX_FILE_BYTES:
             raise UsageError(
                 f"{where}: {member.name!r} has {member.size:,} bytes, too many for an image"
             )

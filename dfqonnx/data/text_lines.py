@@ -11,8 +11,9 @@ import io
 
 from dfqonnx.data.file_tree import FileTree, find_image
 from dfqonnx.data.foreign_files import parsing
-from dfqonnx.data.image_files import LABEL_COLUMNS
+from dfqonnx.data.image_files import LABEL_COLUMNS, check_line_ends
 from dfqonnx.errors import UsageError
+from dfqonnx.foreign_text import printable
 
 TABLES = ("texts.csv", "labels.csv")
 FILE, TEXT = "file", "text"
@@ -44,7 +45,8 @@ def read_texts(tree: FileTree, table: str) -> tuple[tuple[str, ...], tuple[str, 
     where = tree.where(table)
     if not {FILE, TEXT} <= set(columns):
         raise UsageError(
-            f"{where}: its columns are {', '.join(columns) or 'none'}; expected file and text"
+            f"{where}: its columns are {printable(', '.join(columns)) or 'none'}; expected file and"
+            " text"
         )
     file, text = columns.index(FILE), columns.index(TEXT)
     names, texts = [], []
@@ -62,5 +64,6 @@ def read_texts(tree: FileTree, table: str) -> tuple[tuple[str, ...], tuple[str, 
 
 def _rows(tree: FileTree, table: str) -> list[list[str]]:
     text = tree.read_text(table)
+    check_line_ends(text, tree.where(table))
     with parsing(tree.where(table), "csv file"):
         return list(csv.reader(io.StringIO(text))) or [[]]

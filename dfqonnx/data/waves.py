@@ -24,8 +24,10 @@ from dfqonnx.data.image_files import LABELS, parse_labels
 from dfqonnx.data.input_arrays import ArrayTensors
 from dfqonnx.data.label_types import ClassLabels
 from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.foreign_text import printable
 
 SUFFIX = ".wav"
+MOST_LEVEL = 1e6  # of a sample; full scale is 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def read_waves(tree: FileTree, shape: tuple[int, ...], known: KnownClasses) -> W
     windows, rates = [], {}
     for name in names:
         if name not in tree.names:
-            raise UsageError(f"{tree.where(table or '')}: names {name!r}, which is not there")
+            raise UsageError(
+                f"{tree.where(table or '')}: names {printable(name)!r}, which is not there"
+            )
         rate, samples = read_wave(tree.read(name), tree.where(name))
         rates[rate] = name
         if len(rates) > 1:
@@ -119,6 +123,8 @@ def read_wave(data: bytes, where: str) -> tuple[int, NDArray[np.float32]]:
         values = samples / -float(np.iinfo(samples.dtype).min)
     else:
         values = samples.astype(np.float64)
+    if not (np.abs(values) < MOST_LEVEL).all():
+        raise UsageError(f"{where}: its samples are not finite numbers, or beyond {MOST_LEVEL:g}")
     mono = values.mean(1) if values.ndim == 2 else values
     return int(rate), mono.astype(np.float32)
 

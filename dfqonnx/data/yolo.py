@@ -16,10 +16,9 @@ from dfqonnx.config.yaml_file import read_mapping
 from dfqonnx.data.box_files import BoxFile, BoxRow, collect_boxes, count_classes
 from dfqonnx.data.file_tree import FLAG, FileTree
 from dfqonnx.data.fitted_images import image_size
+from dfqonnx.data.label_types import MOST_CLASSES
 from dfqonnx.errors import UsageError
 from dfqonnx.foreign_text import printable
-
-_MOST_CLASS = 2**31
 
 
 def is_yolo(tree: FileTree) -> bool:
@@ -83,8 +82,10 @@ def _read_row(line: str, where: str) -> BoxRow:
             f"{where}: {len(values)} numbers; expected class, center x, center y, width, height"
         )
     label = float(values[0])
-    if not 0 <= label < _MOST_CLASS or label != int(label):
-        raise UsageError(f"{where}: class {label:g} is no whole number of 0 or more")
+    if not 0 <= label < MOST_CLASSES or label != int(label):
+        raise UsageError(
+            f"{where}: class {label:g} is no whole number from 0 to {MOST_CLASSES - 1:,}"
+        )
     if is_polygon:
         points = values[1:].reshape(-1, 2)
         return BoxRow(np.concatenate([points.min(0), points.max(0)]), int(label))

@@ -199,7 +199,7 @@ def test_bombs_among_data_are_told_as_such(
     words = ("run", "--model", small, "--eval-data")
     monkeypatch.setattr("dfqonnx.data.foreign_files.MEMORY_SHARE", 1e-6)
     assert_refused(dfqonnx, *words, "bomb.tar.gz", says="unpacks to")
-    monkeypatch.setattr("dfqonnx.data.tar_file.MAX_IMAGE_BYTES", 1000)
+    monkeypatch.setattr("dfqonnx.data.tar_file.MAX_FILE_BYTES", 1000)
     assert_refused(dfqonnx, *words, "bomb.tar.gz", says="too many for an image")
     assert "smaller model" not in dfqonnx(*words, "bomb.tar.gz").err
     assert onnx.load(small).graph.node

@@ -301,7 +301,7 @@ def test_parquet_without_labels_without_images_or_damaged_is_refused_by_name(
         opened(parquet(tmp_path / "a.parquet", image=[png(image) for image in PIXELS]))
     with pytest.raises(UsageError, match="its columns are text; expected image"):
         opened(parquet(tmp_path / "b.parquet", text=["a"]))
-    with pytest.raises(UsageError, match="row 0 holds no bytes"):
+    with pytest.raises(UsageError, match="expected the bytes of image files"):
         opened(parquet(tmp_path / "c.parquet", image=[{"path": "x", "bytes": None}], label=[1]))
     with pytest.raises(UsageError, match="image 'row 0': not a readable image"):
         opened(parquet(tmp_path / "d.parquet", image=[b"GIF"], label=[1]))
