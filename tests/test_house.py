@@ -52,6 +52,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "pycocotools": {"evaluation"},
     "rapidfuzz": {"evaluation"},
     "pyarrow": {"data"},
+    **{key: {"runtime"} for key in ("onnxruntime_qnn", "openvino", "tract", "iree", "tvm")},
 }
 LATE = {
     "onnxruntime",
@@ -61,6 +62,13 @@ LATE = {
     "matplotlib",
     "netron",
     "pyarrow",
+    *(
+        "onnxruntime_qnn",
+        "openvino",
+        "tract",
+        "iree",
+        "tvm",
+    ),  # only in `runtime/adapters/worker.py`
 }  # missing, or slow to load
 SMALL = {  # under 25 lines, and why
     "version.py": "a leaf that every room may import",
@@ -146,6 +154,8 @@ def late_imports(files: Sources) -> Iterator[str]:
         for function in ast.walk(ast.parse(text)):
             if isinstance(function, ast.FunctionDef):
                 for module in imported(function):
+                    if name == "runtime/adapters/worker.py" and module == "onnx":
+                        continue  # not every runtime's environment has it
                     if module.split(".")[0] not in LATE | {"torch"} or (
                         module.startswith("torch") and "workflows/doctor" not in name
                     ):

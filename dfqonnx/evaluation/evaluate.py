@@ -31,6 +31,14 @@ from dfqonnx.evaluation.measures.side_pictures import SHOWN_INPUTS, SidePicture
 from dfqonnx.evaluation.measures.task_measure import InputSet, TaskMeasure
 from dfqonnx.evaluation.outputs import Comparison, ComparisonTally, Outputs
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
+from dfqonnx.evaluation.target_proof import (
+    TargetProof,
+    TargetRun,
+    is_proved_here,
+    prove_here,
+    prove_in_target,
+    target_of,
+)
 from dfqonnx.runtime.kernel_audit import Audit, audit_kernels
 from dfqonnx.runtime.latency import Latency, measure_latency
 from dfqonnx.runtime.session import Provider, Session, SessionValue, runtime_version
@@ -50,8 +58,8 @@ class Evaluation:
     synthetic: Comparison | None  # on images without labels; None when there were none
     evaluation: Comparison | None  # on labeled images; None when there were none
     parity: Parity | None  # None without quantizers in the file, or without images
-    audit: Audit
-    latency: Latency | None  # None when it was not asked for
+    audit: Audit  # by the target's runtime where it says, else by ONNX Runtime
+    latency: Latency | None  # in the target's runtime; None when it was not timed
     note: str  # what was done to evaluation images to fit the model
     runtime: str  # the version of ONNX Runtime
     provider: Provider
@@ -59,6 +67,7 @@ class Evaluation:
     measures: tuple[TaskMeasure, ...] = ()  # that a user of the task knows, on every set of inputs
     notes: tuple[str, ...] = ()  # how the outputs were read for them
     pictures: tuple[SidePicture, ...] = ()  # results on the first inputs, where they can be drawn
+    proof: TargetProof | None = None  # in the runtime of the file's target
 
     @property
     def size_ratio(self) -> float:
@@ -124,17 +133,19 @@ def evaluate(
     progress.start("evaluate", 3 + (0 if images.data is None else len(images.data)))
     x = _parity_inputs(images)
     del pair  # a large model's sessions hold it twice: they are opened again when needed
-    found = audit_kernels(student, provider=provider)
-    progress.advance()
-    parity = latency = None
+    parity = None
     if x is not None:
         parity = measure_parity(student, x, torch_run=images.torch_run, provider=provider)
     progress.advance()
-    if latency_seconds > 0 and x is not None:
-        latency = measure_latency(
-            teacher, student, x[:1], threads=threads, seconds=latency_seconds, provider=provider
-        )
-    progress.advance()
+    proved = _prove(
+        (teacher, student),
+        x,
+        images.torch_run,
+        seconds=latency_seconds,
+        threads=threads,
+        provider=provider,
+    )
+    progress.advance(2)
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     labeled, on_labeled = _compare_labeled(pair, images, progress)
     synthetic, on_synthetic = _compare_pixels(pair, images, images.pixels, "synthetic")
@@ -146,8 +157,8 @@ def evaluate(
         synthetic=synthetic,
         evaluation=labeled,
         parity=parity,
-        audit=found,
-        latency=latency,
+        audit=proved.audit or audit_kernels(student, provider=provider),
+        latency=proved.latency,
         note="" if images.data is None else images.data.note,
         runtime=runtime_version(),
         provider=provider,
@@ -155,7 +166,31 @@ def evaluate(
         measures=tuple(each for found_on in on_all for each in found_on.measures),
         notes=tuple(dict.fromkeys(note for found_on in on_all for note in found_on.notes)),
         pictures=next((found_on.pictures for found_on in on_all if found_on.pictures), ()),
+        proof=proved.proof,
     )
+
+
+def _prove(
+    files: tuple[Path, Path],
+    x: NDArray[np.float32] | None,
+    torch_run: StudentOutputs | None,
+    *,
+    seconds: float,
+    threads: int,
+    provider: Provider,
+) -> TargetRun:
+    """Load, run and time the second of the files in the runtime that its target is for."""
+    target = target_of(files[1])
+    trained = None if torch_run is None else torch_run.logits
+    if not is_proved_here(target):
+        return prove_in_target(target, files, x, trained=trained, turn_seconds=seconds)
+    audit, latency = audit_kernels(files[1], provider=provider), None
+    if seconds > 0 and x is not None:
+        latency = measure_latency(
+            *files, x[:1], threads=threads, seconds=seconds, provider=provider
+        )
+    proof = prove_here(target, files[1], x, audit=audit, latency=latency, trained=trained)
+    return TargetRun(proof, audit, latency)
 
 
 def check_pair(teacher: Path, student: Path, pair: tuple[Session, Session]) -> None:

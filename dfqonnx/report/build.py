@@ -30,6 +30,7 @@ from dfqonnx.report.sections import (
     ParityFacts,
     count_disagreements,
 )
+from dfqonnx.report.target_checks import check_target
 from dfqonnx.report.verdict import Gate
 from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
 
@@ -68,6 +69,7 @@ def build_report(
         parity=_parity_facts(found, evaluation_same_class),
         audit=found.audit,
         latency=found.latency,
+        proof=found.proof,
         gates=tuple(_built_in_checks(found, kept_float)),
         warnings=(found.note,) if found.note else (),
         disagreement=count_disagreements(image_set, shown.classes),
@@ -88,7 +90,10 @@ def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
 
 def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
     yield from _check_cost(found)
-    yield from _check_kernels(found, kept_float)
+    if found.proof is not None:
+        yield from check_target(found.proof)
+    if found.proof is None or not found.proof.is_rules_only:
+        yield from _check_kernels(found, kept_float)
     yield from _check_parity(found)
 
 

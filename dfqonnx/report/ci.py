@@ -25,6 +25,7 @@ from xml.etree import ElementTree
 from dfqonnx.foreign_text import workflow_data, workflow_property, xml_text
 from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.report import Report
+from dfqonnx.report.target_checks import target_lines
 from dfqonnx.report.text import format_markdown, headline
 from dfqonnx.report.verdict import Gate
 
@@ -170,6 +171,7 @@ def _suite_properties(report: Report) -> dict[str, str]:
         "student.sha256": report.student.sha256,
         "recipe": report.recipe,
         "seed": report.seed,
+        **({} if report.proof is None else dict(target_lines(report.proof))),
         **{f"{each.name}, {each.inputs}": describe_measure(each) for each in report.measures},
     }
     return {name: str(value) for name, value in properties.items() if value not in {None, ""}}

@@ -17,6 +17,7 @@ from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.statistics import Drop
+from dfqonnx.evaluation.target_proof import TargetProof
 from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report.sections import (
     AgreementFacts,
@@ -57,6 +58,7 @@ class Report:
         estimated_drop: the drop, estimated without labels.
         parity: trained student, file as written, and file as deployed.
         audit: integer and float nodes; None when the runtime could not be asked.
+        proof: what the runtime of the file's target does with it, or that only rules are known.
         seconds: stage -> wall-clock seconds, `total` among them.
         peak_memory_mib: largest resident memory of the process.
         preprocess: the input format, as in the file's metadata.
@@ -86,6 +88,7 @@ class Report:
     parity: ParityFacts = field(default_factory=ParityFacts)
     audit: Audit | None = None
     latency: Latency | None = None
+    proof: TargetProof | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mib: float | None = None
     recipe: str | None = None

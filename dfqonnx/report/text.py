@@ -25,6 +25,7 @@ from dfqonnx.report.number_format import (
     to_percent,
 )
 from dfqonnx.report.report import Report
+from dfqonnx.report.target_checks import target_lines
 from dfqonnx.report.verdict import Gate
 
 Line = tuple[str, str]
@@ -147,7 +148,7 @@ def provenance_lines(report: Report) -> Iterator[Line]:
 
 LEFT_OUT = {  # of a short table
     "bits", "integer nodes", "file against trained student", "optimized session against file",
-    "same class in both", "same class, evaluation images",
+    "same class in both", "same class, evaluation images", "there, to the file as written",
 }  # fmt: skip
 MOST_OUTPUTS = 3  # in a short table
 
@@ -229,6 +230,8 @@ def _runtime_lines(report: Report) -> Iterator[Line]:
         how = f"batch {t.batch}, {format_count(t.threads, 'thread')}"
         ratio = f"({t.speedup:.2f} times the speed; {how})"
         yield "latency", f"{t.student_ms:.2f} ms instead of {t.teacher_ms:.2f} ms {ratio}"
+    if report.proof is not None:
+        yield from target_lines(report.proof)
     if report.audit is not None:
         integers = ", ".join(f"{op} {n}" for op, n in report.audit.integer_nodes.items())
         yield "integer nodes", integers or "none"

@@ -69,7 +69,11 @@ def audit_kernels(path: Path, *, provider: Provider = "cpu") -> Audit:
         optimized = Path(folder) / "optimized.onnx"
         Session(path, provider=provider, optimized_path=optimized)
         executed = onnx.load(optimized)
-    proto = onnx.load(path, load_external_data=False)
+    return audit_graph(executed, onnx.load(path, load_external_data=False), provider)
+
+
+def audit_graph(executed: onnx.ModelProto, proto: onnx.ModelProto, provider: str) -> Audit:
+    """Report what became of the nodes of `proto` in the graph that ONNX Runtime executes."""
     target = recorded_target({entry.key: entry.value for entry in proto.metadata_props})
     context = Context(proto, target)
     types = _types(executed)

@@ -54,6 +54,11 @@ def measure_latency(
     runs = max(1, min(20, int(0.002 / once)))
     turns = int(np.clip(seconds / (once * runs), 3 if slow else 9, 400))
     times = np.array([[_turn(call, runs) for call in calls] for _ in range(turns)])
+    return summarize_turns(times, batch=batch, threads=threads)
+
+
+def summarize_turns(times: NDArray[np.float64], *, batch: int, threads: int) -> Latency:
+    """Return the medians of seconds (turns, 2) of the float and the quantized file."""
     low, speedup, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
     teacher_ms, student_ms = 1e3 * np.median(times, axis=0)
     return Latency(
@@ -64,7 +69,7 @@ def measure_latency(
         high=float(high),
         batch=batch,
         threads=threads,
-        turns=turns,
+        turns=len(times),
     )
 
 

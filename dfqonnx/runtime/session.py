@@ -32,12 +32,14 @@ from dfqonnx.core.input_format import round_to_pixels
 from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.foreign_text import printable
 
+QNN = "onnxruntime-qnn"
+QNN_PLUGIN = 2  # from this version on it is an addition to ONNX Runtime and not a copy of it
 DISTRIBUTIONS = (
     "onnxruntime",
     "onnxruntime-gpu",
     "onnxruntime-directml",
     "onnxruntime-openvino",
-    "onnxruntime-qnn",
+    QNN,
 )
 
 
@@ -46,9 +48,11 @@ def installed_runtimes() -> dict[str, str]:
     found = {}
     for name in DISTRIBUTIONS:
         try:
-            found[name] = version(name)
+            number = version(name)
         except PackageNotFoundError:
             continue
+        if name != QNN or int(number.partition(".")[0]) < QNN_PLUGIN:
+            found[name] = number
     return found
 
 
@@ -166,12 +170,12 @@ class Session:
 
     def bound(self, feeds: Mapping[str, Array]) -> Callable[[], object]:
         """Return a call that runs on `feeds` and does nothing else, for timing."""
-        typed = {name: self._typed(name, array) for name, array in feeds.items()}
+        typed = {name: self.typed(name, array) for name, array in feeds.items()}
         return partial(self._session.run, None, typed)
 
     def run_whole(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once, whatever the first axes of the feeds are, in the types of the inputs."""
-        typed = {name: self._typed(name, array) for name, array in feeds.items()}
+        typed = {name: self.typed(name, array) for name, array in feeds.items()}
         return dict(zip(outputs, self.run(typed, outputs), strict=True))
 
     def run_batched(
@@ -188,7 +192,7 @@ class Session:
         first axis, or a list whose length depends on what is seen) is a row of all its values.
         """
         names = list(outputs or (port.name for port in self.outputs))
-        feeds = {name: self._typed(name, array) for name, array in feeds.items()}
+        feeds = {name: self.typed(name, array) for name, array in feeds.items()}
         first = next(iter(feeds.values()))
         length = len(first)
         step = self.batch or size or images_together(first.shape[1:])
@@ -203,7 +207,7 @@ class Session:
         joined = [_join(parts) for parts in zip(*pieces, strict=True)]
         return dict(zip(names, joined, strict=True))
 
-    def _typed(self, name: str, array: Array) -> Array:
+    def typed(self, name: str, array: Array) -> Array:
         """Return `array` in the type that the input has; pixels are rounded."""
         wanted = next((_TYPES.get(p.dtype) for p in self.inputs if p.name == name), None)
         if wanted is np.uint8 and array.dtype.kind == "f":

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from dfqonnx.errors import HOW_TO_QUANTIZE, QUANTIZING_PACKAGES, EnvironmentProblem
+from dfqonnx.runtime.adapters.runtimes import ONNXRUNTIME, RUNTIMES, find_runtime
 from dfqonnx.runtime.session import installed_runtimes, providers, require_runtime
 from dfqonnx.version import __version__
 
@@ -52,6 +53,7 @@ def _findings() -> Iterator[Finding]:
     yield _runtime()
     yield _usage_records()
     yield from _providers()
+    yield from _target_runtimes()
     if importlib.util.find_spec("torch") is not None:
         yield _cuda()
     yield _processor()
@@ -98,6 +100,18 @@ def _providers() -> Iterator[Finding]:
         yield Finding("providers", str(error), False, "reinstall ONNX Runtime")
         return
     yield Finding("providers", ", ".join(names))
+
+
+def _target_runtimes() -> Iterator[Finding]:
+    """Tell which runtimes of targets are at hand; without one, a target is known by its rules."""
+    for adapter in map(RUNTIMES.__getitem__, RUNTIMES):
+        if not adapter.targets or adapter is ONNXRUNTIME:
+            continue
+        place, what = find_runtime(adapter), f"target {', '.join(sorted(adapter.targets))}"
+        if place is None:
+            yield Finding(what, f"rules only: {adapter.title} is not at hand: {adapter.advice}")
+        else:
+            yield Finding(what, f"proved in {adapter.title} {place.version}")
 
 
 def has_nvidia_driver() -> bool:

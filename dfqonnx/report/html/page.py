@@ -30,6 +30,7 @@ from dfqonnx.report.html.tables import compare_models, is_trained, node_rows
 from dfqonnx.report.measure_lines import main_measure, measure_rows
 from dfqonnx.report.number_format import format_decibels, format_size
 from dfqonnx.report.report import Report
+from dfqonnx.report.target_checks import target_lines
 from dfqonnx.report.text import (
     describe_calibration,
     describe_estimate,
@@ -81,6 +82,7 @@ def render_report(
         main=None if main is None else measure_rows([main])[0],
         measures=measure_rows(report.measures),
         pictures=tuple(pictures),
+        target_lines=() if report.proof is None else tuple(target_lines(report.proof)),
         provenance=(*_provenance(report), *provenance_lines(report), *environment),
         estimate=None if estimate is None else describe_estimate(estimate, report.drop),
         calibration="" if estimate is None else describe_calibration(estimate),
