@@ -36,6 +36,7 @@ def inspect(
     from dfqonnx.config.placement import read_rules
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
+    from dfqonnx.config.target_widths import check_widths
     from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
     from dfqonnx.targets.profile import TARGETS
 
@@ -45,7 +46,8 @@ def inspect(
         first_last_bits=strict_ends,
         weight_storage=weight_storage,
     )
-    TARGETS[target]  # an unknown name is refused before the model is read
+    rules = read_rules(keep_float or (), bits_for or (), NodeRules())
+    check_widths(TARGETS[target], quant, rules)  # before the model is read
     fed = None if preprocess is None else read_preprocess(preprocess)
     given = read_inputs(inputs or ())
     from dfqonnx.workflows.preflight import check_model
@@ -55,7 +57,6 @@ def inspect(
         postpone_import(name)
     from dfqonnx.workflows.quick_inspect import inspect_quickly
 
-    rules = read_rules(keep_float or (), bits_for or (), NodeRules())
     size = read_image_size(image_size)
     found = inspect_quickly(
         path, quant, fed, image_size=size, target=target, given=given, rules=rules

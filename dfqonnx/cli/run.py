@@ -11,8 +11,10 @@ from dfqonnx.cli import options as o
 from dfqonnx.cli.failures import Interruption
 from dfqonnx.cli.report import report_to_ci, show_report
 from dfqonnx.cli.show import announce, display, print_text
+from dfqonnx.config.target_widths import advise_widths
 from dfqonnx.core.replace_folder import MARKER
 from dfqonnx.core.run_outline import STAGES, describe_seconds
+from dfqonnx.targets.profile import TARGETS
 
 if TYPE_CHECKING:
     from dfqonnx.config.commands import RunConfig
@@ -118,6 +120,7 @@ def describe_run(spec: RunConfig) -> list[str]:
         f" {_describe_data(spec)}.",
         f"Stages: {words}.",
     ]
+    lines += advise_widths(TARGETS[spec.target], spec.quant)
     old = find_old_result(spec.out)
     if old:
         lines.append(f"{spec.out}/ holds {old}; it is replaced when the new result is complete.")

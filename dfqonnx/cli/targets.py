@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import print_json, print_text
-from dfqonnx.targets.profile import TARGETS
+from dfqonnx.cli.show import print_json, print_table, print_text
+from dfqonnx.targets.profile import TARGETS, TargetProfile
+
+EVIDENCE = {
+    "run": "run there",
+    "emulated": "run in its emulator",
+    "rules": "public rules only",
+}
 
 
 def targets(as_json: o.AsJson = False) -> int:
     """List the runtimes that a file can be made for."""
-    about = {name: TARGETS[name].about for name in TARGETS}
+    profiles = [TARGETS[name] for name in TARGETS]
     if as_json:
-        print_json([{"name": name, "about": text} for name, text in about.items()])
+        print_json([_describe(profile) for profile in profiles])
         return 0
-    width = max(map(len, about)) + 2
-    for name, text in about.items():
-        print_text(f"{name:<{width}}{text}")
+    print_table(
+        ["target", "what", "best widths", "proof"],
+        [
+            (each.name, each.about, ", ".join(each.best_widths), EVIDENCE[each.evidence])
+            for each in profiles
+        ],
+        texts=4,
+    )
     print_text("Choose one with: dfqonnx run --target NAME")
     return 0
+
+
+def _describe(profile: TargetProfile) -> dict[str, object]:
+    limits = {"weights": profile.least_weights, "activations": profile.least_activations}
+    return {
+        "name": profile.name,
+        "about": profile.about,
+        "best_widths": list(profile.best_widths),
+        "evidence": profile.evidence,
+        "least_bits": {
+            what: {"bits": limit.bits, "reason": limit.reason}
+            for what, limit in limits.items()
+            if limit is not None
+        },
+    }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.recipe import Recipe
+from dfqonnx.config.target_widths import check_widths
 from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.quantization import NodeRules, QuantizationConfig
 from dfqonnx.errors import UsageError
@@ -57,7 +58,7 @@ class RunConfig:
         return named if self.file is None else self.file.name
 
     def __post_init__(self) -> None:
-        TARGETS[self.target]  # an unknown name is refused before anything slow
+        check_widths(TARGETS[self.target], self.quant, self.nodes)  # before anything slow
         _check_seed(self.seed)
         if self.budget is not None and self.budget < 10:
             raise UsageError(f"--budget {self.budget:g}s: too short; 10s is the least")

@@ -232,6 +232,12 @@ Numbers = TypeVar("Numbers", bound=RealNumbers)
 Reals = TypeVar("Reals", bound=RealTensor)
 
 
+def whole_exponents(exponents: Numbers) -> Numbers:
+    """Return the exponents of the powers of two nearest to scales, from their logarithms to 2."""
+    whole: Numbers = exponents.round()
+    return whole
+
+
 def quantize(x: Numbers, scale: RealNumbers | float, grid: IntegerRange) -> Numbers:
     """Return the codes of `x` in the dtype of `x`; `scale` broadcasts against `x`."""
     codes: Numbers = ((x / scale).round() + grid.zero_point).clip(grid.lo, grid.hi)

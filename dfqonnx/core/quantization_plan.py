@@ -51,6 +51,7 @@ class ActivationQuantizer:
             follow the values; else it is that of `grid`.
         raw: names of the nodes that read the network's input as it is, not quantized: those behind
             the last layer, which pass it on to an output. Empty for any other tensor.
+        power_of_two: whether the scale is one; training then leaves it where calibration put it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ActivationQuantizer:
     feature: bool = False
     asymmetric: bool = False
     raw: tuple[str, ...] = ()
+    power_of_two: bool = False
 
     def steps(self, scale: float) -> int:
         """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""
@@ -96,7 +98,8 @@ class WeightQuantizer:
     """The weight (and bias) of one Conv, Gemm or MatMul.
 
     `input` names the `ActivationQuantizer` that the node reads; the scale of the bias is its scale
-    times the weight's.
+    times the weight's, unless `float_bias` leaves the bias as it is. Scales that are to be a
+    `power_of_two` are not trained.
     """
 
     node: str
@@ -104,8 +107,11 @@ class WeightQuantizer:
     weight: str  # initializer name
     bias: str | None  # initializer name; None for MatMul
     grid: IntegerRange
-    axis: int  # of the output channels, one scale per index
+    axis: int  # of the output channels
     input: str
+    per_channel: bool = True  # one scale per index of the axis, else all have the same one
+    power_of_two: bool = False
+    float_bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,9 @@ class WeightParameters:
     """Trained parameters of a `WeightQuantizer`."""
 
     codes: NDArray[np.int8 | np.uint8]  # in the target's container, the weight's shape
-    scale: NDArray[np.float32]  # one per output channel
-    bias: NDArray[np.int32] | None  # per channel, at scale `s_x * scale`; None without one
+    scale: NDArray[np.float32]  # one per output channel, all equal where there is one for all
+    # per channel: codes at scale `s_x * scale`, or reals where the bias is float; None without one
+    bias: NDArray[np.int32] | NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)

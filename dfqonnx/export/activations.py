@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -39,6 +40,7 @@ from dfqonnx.core.quantization_plan import (
 from dfqonnx.errors import InternalError
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.strided_shortcut import find_chain, replace_chain
+from dfqonnx.targets.profile import Packing
 
 
 def insert_quantizer(
@@ -50,6 +52,9 @@ def insert_quantizer(
         _drop_upper_bound(source)
     name = QUANTIZER_PREFIX + quantizer.name
     again = bool(quantizer.consumers)
+    maker = source.producer()
+    if not again and maker is not None and maker.op_type == "Clip":
+        params = replace(params, hi=quantizer.grid.hi)  # the Clip that is there bounds the codes
     nodes = quantize(editor, source, params, name=name, bounded=again)
     _insert(editor, nodes, source, quantizer)
 
@@ -124,7 +129,7 @@ def insert_shared_quantizers(
     shared: tuple[SharedQuantizer, ...],
     params: Mapping[str, ActivationParameters],
     *,
-    pack: bool,
+    packing: Packing | None,
 ) -> None:
     """Quantize every tensor behind a value-preserving node again, at the scale that it shares."""
     known = frozenset(each.tensor for each in shared)
@@ -137,7 +142,7 @@ def insert_shared_quantizers(
         )
         if chain is not None:
             names = [node.outputs[0].name or "" for node in chain.nodes]
-            editor.values[each.tensor] = replace_chain(editor, chain, pack=pack)
+            editor.values[each.tensor] = replace_chain(editor, chain, packing=packing)
             done.update(name for name in names if name != each.tensor)
         source = editor.values[each.tensor]
         nodes = quantize(editor, source, params[each.of])

@@ -26,7 +26,7 @@ from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.separation import separate_activations, separate_nodes
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
-from dfqonnx.targets.profile import TARGETS
+from dfqonnx.targets.profile import TARGETS, Packing
 
 
 def tidy(model: ir.Model) -> None:
@@ -71,8 +71,9 @@ def export(
     target = TARGETS[plan.target]
     edited = model.ir.clone()
     editor = GraphEditor(edited.graph, target)
-    packed = any(target.packs(weight.grid, storage) for weight in plan.weights)
-    _insert_activations(editor, plan, parameters, pack=packed)
+    packings = [target.packing_of(weight.grid, storage) for weight in plan.weights]
+    newest = max(filter(None, packings), key=lambda packing: packing.opset, default=None)
+    _insert_activations(editor, plan, parameters, packing=newest)
     _insert_weights(editor, plan, parameters, storage)
     write_hard_swishes(editor, plan, parameters)
     quantize_numbers(editor, plan)
@@ -80,7 +81,7 @@ def export(
     separate_activations(editor, [weight.node for weight in plan.weights])
     restore(editor, model.contract)
     tidy(edited)
-    version = choose_opset(edited, target, packed=packed)
+    version = choose_opset(edited, target, least=0 if newest is None else newest.opset)
     edited.ir_version = version.ir_version
     edited.opset_imports.clear()
     edited.opset_imports[""] = version.opset
@@ -113,14 +114,18 @@ def _check_complete(
 
 
 def _insert_activations(
-    editor: GraphEditor, plan: QuantizationPlan, parameters: QuantizationParameters, *, pack: bool
+    editor: GraphEditor,
+    plan: QuantizationPlan,
+    parameters: QuantizationParameters,
+    *,
+    packing: Packing | None,
 ) -> None:
     """Insert quantizers at producers, then shared ones, then requantizers, which build on both."""
     known = parameters.activations
     for quantizer in plan.activations:
         if not quantizer.consumers:
             insert_quantizer(editor, quantizer, known[quantizer.name])
-    insert_shared_quantizers(editor, plan.shared, known, pack=pack)
+    insert_shared_quantizers(editor, plan.shared, known, packing=packing)
     for quantizer in plan.activations:
         if quantizer.consumers:
             insert_quantizer(editor, quantizer, known[quantizer.name])
@@ -142,6 +147,7 @@ def _insert_weights(
         if channels and pad_codes(editor, node, channels):
             codes = pad_weight(params.codes, channels, weight.grid.zero_point)
             params = replace(params, codes=codes)
-        insert_weight(editor, weight, params, node, pack=target.packs(weight.grid, storage))
+        packing = target.packing_of(weight.grid, storage)
+        insert_weight(editor, weight, params, node, packing=packing)
         input_scale = parameters.activations[weight.input].scale
         insert_bias(editor, weight, params, node, input_scale=input_scale)

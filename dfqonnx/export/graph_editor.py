@@ -16,9 +16,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dfqonnx.targets.profile import TargetProfile
+from dfqonnx.targets.profile import Packing, TargetProfile
 
 Attributes = Mapping[str, int | Sequence[int]]
+_PACKED = {  # by bits, and whether codes are signed
+    (4, True): ml_dtypes.int4,
+    (4, False): ml_dtypes.uint4,
+    (2, True): ml_dtypes.int2,
+    (2, False): ml_dtypes.uint2,
+}
 
 
 class GraphEditor:
@@ -63,18 +69,20 @@ class GraphEditor:
         return self._constants[key]
 
     def codes(
-        self, codes: NDArray[np.int8 | np.uint8], *, pack: bool, name: str | None = None
+        self,
+        codes: NDArray[np.int8 | np.uint8],
+        *,
+        packing: Packing | None,
+        name: str | None = None,
     ) -> tuple[ir.Value, list[ir.Node]]:
         """Return a value with the 8-bit `codes`, and the nodes (not yet inserted) it needs.
 
-        `pack` stores them two a byte (all are within 4 bits) and casts.
+        A `packing`, whose bits hold them all, stores several in a byte and casts.
         """
-        if not pack:
+        if packing is None:
             return self.constant(codes, name=name), []
         signed = codes.dtype == np.int8
-        packed = self.constant(
-            codes.astype(ml_dtypes.int4 if signed else ml_dtypes.uint4), name=name
-        )
+        packed = self.constant(codes.astype(_PACKED[packing.bits, signed]), name=name)
         container = ir.DataType.INT8 if signed else ir.DataType.UINT8
         cast = self.node("Cast", [packed], attributes={"to": int(container)})
         return cast.outputs[0], [cast]

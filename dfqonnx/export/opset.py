@@ -17,8 +17,8 @@ from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.targets.profile import OpsetVersion, TargetProfile
 
 
-def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> OpsetVersion:
-    """Return the version that `model` is written at; `packed` says that it holds packed weights.
+def choose_opset(model: ir.Model, target: TargetProfile, *, least: int = 0) -> OpsetVersion:
+    """Return the version that `model` is written at, of opset `least` or later.
 
     Raises:
         UnsupportedModel: the target knows no version that holds every operator.
@@ -26,12 +26,13 @@ def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> Ops
     own, last = model.opset_imports.get("", OPSET), target.opsets[-1]
     if own > OPSET:
         if target.newer_opsets:
-            return OpsetVersion(own, max(last.ir_version, model.ir_version))
+            newer = [each for each in target.opsets if each.opset >= max(least, OPSET)]
+            floor = newer[0] if newer else last
+            return OpsetVersion(max(own, least), max(floor.ir_version, model.ir_version))
         raise UnsupportedModel(
             f"this model of opset {own} is too new for {target.name}:",
             [Offense("graph", "", f"the target takes opset {last.opset}", "export it at opset 21")],
         )
-    least = target.packing.opset if packed and target.packing is not None else 0
     for version in target.opsets:
         holds = version.opset >= OPSET or not any(_unfit(model.graph, version))
         if holds and version.opset >= least:
@@ -52,7 +53,7 @@ def choose_opset(model: ir.Model, target: TargetProfile, *, packed: bool) -> Ops
 
 def check_operators(model: ir.Model, target: TargetProfile) -> None:
     """Raise UnsupportedModel, before anything slow, where none of the target's opsets holds it."""
-    choose_opset(model, target, packed=False)
+    choose_opset(model, target)
 
 
 def _unfit(nodes: Iterable[ir.Node], version: OpsetVersion) -> Iterable[ir.Node]:

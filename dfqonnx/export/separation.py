@@ -51,7 +51,9 @@ def separate_activations(editor: GraphEditor, names: Iterable[str]) -> None:
         node = nodes[name]
         value, kernel = node.outputs[0], editor.target.kernels.get(node.op_type)
         readers = [reader for reader, _ in value.uses()]
-        if kernel is None or kernel.output == "always" or value.is_graph_output():
+        if node.op_type not in editor.target.separated or value.is_graph_output():
+            continue
+        if kernel is None or kernel.output == "always":
             continue
         if len(readers) != 1 or readers[0].op_type not in editor.target.absorbed:
             continue

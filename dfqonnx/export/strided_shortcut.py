@@ -18,12 +18,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.export.weights import write_zero_points
 from dfqonnx.graph.passes.edit import (
     get_constant,
     get_constant_input,
     get_input,
     get_shape,
 )
+from dfqonnx.targets.profile import Packing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def find_chain(value: ir.Value, shared: frozenset[str], *, widest: int) -> Chain
     )
 
 
-def replace_chain(editor: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
+def replace_chain(editor: GraphEditor, chain: Chain, *, packing: Packing | None) -> ir.Value:
     """Put the Conv in the chain's place and return its output, not yet quantized."""
     alone = chain.total == chain.channels  # nothing but strides: one channel a group
     weight = np.zeros((chain.total, 1 if alone else chain.channels, 1, 1), np.int8)  # (O, I, 1, 1)
@@ -81,7 +83,7 @@ def replace_chain(editor: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
     weight[index + chain.before, 0 if alone else index] = 1
     source, last = chain.nodes[0].inputs[0], chain.nodes[-1]
     assert source is not None
-    real = _unit_weight(editor, weight, last, pack=pack)
+    real = _unit_weight(editor, weight, last, packing=packing)
     conv = editor.node(
         "Conv",
         [source, real],
@@ -102,12 +104,14 @@ def replace_chain(editor: GraphEditor, chain: Chain, *, pack: bool) -> ir.Value:
 
 
 def _unit_weight(
-    editor: GraphEditor, weight: NDArray[np.int8], before: ir.Node, *, pack: bool
+    editor: GraphEditor, weight: NDArray[np.int8], before: ir.Node, *, packing: Packing | None
 ) -> ir.Value:
-    scale = editor.constant(np.ones(len(weight), np.float32))
-    zero = editor.constant(np.zeros(len(weight), np.int8))
-    codes, nodes = editor.codes(weight, pack=pack)
-    nodes.append(editor.node("DequantizeLinear", [codes, scale, zero], attributes={"axis": 0}))
+    axis = {"axis": 0} if editor.target.per_channel else None
+    shape = len(weight) if axis else ()
+    scale = editor.constant(np.ones(shape, np.float32))
+    zero = write_zero_points(editor, np.zeros(shape, np.int8))
+    codes, nodes = editor.codes(weight, packing=packing)
+    nodes.append(editor.node("DequantizeLinear", [codes, scale, *zero], attributes=axis))
     editor.graph.insert_before(before, nodes)
     return nodes[-1].outputs[0]
 

@@ -52,6 +52,8 @@ def _set_activation(
     top = float(value.max(initial=0.0)) / high
     bottom = float(value.min(initial=0.0)) / low if low else 0.0
     scale = float(np.float32(max(top, bottom, _SMALLEST)))
+    if quantizer.power_of_two:
+        scale = float(np.exp2(np.ceil(np.log2(scale))))
     if quantizer.unit is not None:
         scale = float(np.float32(quantizer.unit / quantizer.steps(scale)))
     grid = quantizer.grid.below(quantizer.clip_max, scale)
@@ -76,13 +78,19 @@ def _set_weight(
     shape[quantizer.axis] = -1
     bias = None if quantizer.bias is None else _constant(model, quantizer.bias).ravel()
     scale = np.abs(weight).max(axis=others, initial=_SMALLEST) / quantizer.grid.limits[1]
-    if bias is not None:
+    if bias is not None and not quantizer.float_bias:
         scale = np.maximum(scale, np.abs(bias) / (input_scale * _LARGEST_BIAS))
+    if not quantizer.per_channel:
+        scale = np.full_like(scale, scale.max())
+    if quantizer.power_of_two:
+        scale = np.exp2(np.ceil(np.log2(scale)))
     scale = scale.astype(np.float32)
     codes = quantize(weight, scale.reshape(shape), quantizer.grid)
     container = np.int8 if quantizer.grid.lo < 0 else np.uint8
     if bias is None:
         return WeightParameters(codes.astype(container), scale, None)
+    if quantizer.float_bias:
+        return WeightParameters(codes.astype(container), scale, bias.astype(np.float32))
     whole = IntegerRange(32, -(2**30), 2**30, 0)
     rounded = quantize(bias.astype(np.float64), np.float32(input_scale) * scale, whole)
     return WeightParameters(codes.astype(container), scale, rounded.astype(np.int32))

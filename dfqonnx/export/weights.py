@@ -3,24 +3,27 @@
     packed      INT4 initializer -> Cast(INT8) -> DequantizeLinear(axis)      two codes a byte
     else        INT8 initializer               -> DequantizeLinear(axis)
 
-Where the target has unsigned weights the types are UINT4 and UINT8. The codes keep the
-initializer's name.
+Where the target has unsigned weights the types are UINT4 and UINT8; INT2 where it has that; one
+scale for all channels is a single number, without an axis. The codes keep the initializer's name.
 
 Biases: int32 on the grid of the accumulator, `s_x * s_w[c]`.
 
 The integer kernel adds the bias to the sum of products before it rescales, so the bias has exactly
 that scale, `float32(s_x * s_w[c])`; ONNX Runtime ignores a scale that is 1 % off without saying so,
-and does not fuse one that is further off, or one for the whole tensor.
+and does not fuse one that is further off, or one for the whole tensor. Some targets take none but
+float biases.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
 from dfqonnx.errors import InternalError
 from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.targets.profile import Packing
 
 
 def insert_weight(
@@ -29,17 +32,27 @@ def insert_weight(
     params: WeightParameters,
     node: ir.Node,
     *,
-    pack: bool,
+    packing: Packing | None,
 ) -> None:
     """Let `node` read its weight from integer codes."""
-    value, nodes = editor.codes(params.codes, pack=pack, name=quantizer.weight)
-    scale = editor.constant(params.scale.astype(np.float32))
-    zeros = np.full(len(params.scale), quantizer.grid.zero_point, params.codes.dtype)
-    axis = {"axis": quantizer.axis}
-    inputs = [value, scale, editor.constant(zeros)]
+    value, nodes = editor.codes(params.codes, packing=packing, name=quantizer.weight)
+    scales = params.scale.astype(np.float32)
+    zeros = np.full(len(scales), quantizer.grid.zero_point, params.codes.dtype)
+    axis = {"axis": quantizer.axis} if quantizer.per_channel else None
+    inputs = [value, editor.constant(scales if axis else scales[0])]
+    inputs += write_zero_points(editor, zeros if axis else zeros[0])
     nodes.append(editor.node("DequantizeLinear", inputs, attributes=axis))
     editor.graph.insert_before(node, nodes)
     node.replace_input_with(1, nodes[-1].outputs[0])
+
+
+def write_zero_points(
+    editor: GraphEditor, zeros: NDArray[np.generic] | np.generic
+) -> list[ir.Value]:
+    """Return the last input of a DequantizeLinear; none where 0 goes without saying."""
+    if editor.target.zero_points_left_out and not np.any(zeros):
+        return []
+    return [editor.constant(zeros)]
 
 
 def check_weight(quantizer: WeightQuantizer, params: WeightParameters, node: ir.Node) -> None:
@@ -67,7 +80,7 @@ def insert_bias(
     *,
     input_scale: float,
 ) -> None:
-    """Let `node` read its bias from int32 codes."""
+    """Let `node` read its bias from int32 codes, or as float."""
     if params.bias is None:
         return
     if quantizer.bias is None or params.bias.shape != params.scale.shape:
@@ -75,10 +88,15 @@ def insert_bias(
             f"node {quantizer.node!r}: bias codes {params.bias.shape} do not fit bias"
             f" {quantizer.bias!r} with {len(params.scale)} channels; please report it"
         )
+    if quantizer.float_bias:
+        real = editor.constant(params.bias.astype(np.float32), name=quantizer.bias)
+        node.replace_input_with(2, real)
+        return
     scale = (np.float32(input_scale) * params.scale.astype(np.float32)).astype(np.float32)
     codes = editor.constant(params.bias.astype(np.int32), name=quantizer.bias)
-    zero = editor.constant(np.zeros(len(scale), np.int32))
-    inputs = [codes, editor.constant(scale), zero]
-    real = editor.node("DequantizeLinear", inputs, attributes={"axis": 0})
-    editor.graph.insert_before(node, real)
-    node.replace_input_with(2, real.outputs[0])
+    axis = {"axis": 0} if quantizer.per_channel else None
+    zeros = write_zero_points(editor, np.zeros(len(scale) if axis else (), np.int32))
+    inputs = [codes, editor.constant(scale if axis else scale[0]), *zeros]
+    made = editor.node("DequantizeLinear", inputs, attributes=axis)
+    editor.graph.insert_before(node, made)
+    node.replace_input_with(2, made.outputs[0])

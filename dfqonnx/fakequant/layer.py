@@ -5,7 +5,8 @@
 
 s_x is the scale of the quantizer that the node reads. A channel whose weights are next to nothing
 against its bias would need bias codes beyond int32, so s_w[c] >= |b[c]| / (s_x 2^24): such a
-weight is 0 anyway, and float32 holds codes up to 2^24 exactly.
+weight is 0 anyway, and float32 holds codes up to 2^24 exactly. Where the target leaves biases in
+float, b' = b. One scale for all channels is a single parameter; powers of two are not trained.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfqonnx.convert.program import OpCall
 from dfqonnx.core.quantization import fake_quantize, quantize, round_in_range
 from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
-from dfqonnx.fakequant.quantizer import FakeQuantizer, ScaleGradient, gradient_factor, per_channel
-from dfqonnx.fakequant.scale_search import search_weight_scales
+from dfqonnx.fakequant.quantizer import (
+    FakeQuantizer,
+    ScaleGradient,
+    gradient_factor,
+    nearest_power_of_two,
+    per_channel,
+)
+from dfqonnx.fakequant.scale_search import next_power_of_two, search_weight_scales
 
 MAX_BIAS_CODE = 2.0**24
 BIAS_LIMITS = (-(2**30), 2**30)
@@ -90,7 +98,10 @@ class QuantizedLayer(nn.Module):
             self.register_buffer(buffer, tensors[name].detach().clone())
         self.scale_shape = [1] * weight.dim()
         self.scale_shape[spec.axis] = weight.shape[spec.axis]
-        self.log_scale = nn.Parameter(torch.zeros(weight.shape[spec.axis]))  # (O,)
+        count = weight.shape[spec.axis] if spec.per_channel else 1
+        self.log_scale = nn.Parameter(
+            torch.zeros(count), requires_grad=not spec.power_of_two
+        )  # (O,), or (1,) for all
         g = gradient_factor(self.fan_in, spec.grid.limits[1])
         self._rule = ScaleGradient(*spec.grid.limits, g)
         self.multiply_adds = 0  # per image, known after the first forward pass
@@ -110,28 +121,43 @@ class QuantizedLayer(nn.Module):
     @torch.no_grad()
     def search_scales(self) -> None:
         """Set the weight's scales by grid search."""
-        scales = search_weight_scales(self.weight, self.spec.grid, self.spec.axis)
+        spec = self.spec
+        scales = search_weight_scales(
+            self.weight,
+            spec.grid,
+            spec.axis,
+            per_channel=spec.per_channel,
+            power_of_two=spec.power_of_two,
+        )
         self.log_scale.copy_(scales.log())
 
     @torch.no_grad()
     def guard_bias(self) -> None:
         """Raise scales that would push a bias code beyond 2^24."""
-        if self.bias is not None:
-            least = self.bias.reshape(-1).abs() / (self._source[0].scale() * MAX_BIAS_CODE)
-            self.log_scale.copy_(self.log_scale.maximum(least.clamp_min(1e-30).log()))
+        if self.bias is None or self.spec.float_bias:
+            return
+        least = self.bias.reshape(-1).abs() / (self._source[0].scale() * MAX_BIAS_CODE)
+        least = least.clamp_min(1e-30)
+        if not self.spec.per_channel:
+            least = least.amax(0, keepdim=True)
+        if self.spec.power_of_two:
+            least = next_power_of_two(least)
+        self.log_scale.copy_(self.log_scale.maximum(least.log()))
 
     @torch.no_grad()
     def set_parameters(self, weight: Tensor, scales: Tensor, bias: Tensor) -> None:
         """Set weight, weight scales and, where there is one, the bias."""
         self.weight.copy_(weight)
-        self.log_scale.copy_(scales.log())
+        self.log_scale.copy_(scales[: len(self.log_scale)].log())
         if self.bias is not None:
             self.bias.copy_(bias.view(self.bias.shape))
         self.guard_bias()
 
     def scales(self) -> Tensor:
         """Return the weight's scales, (O,)."""
-        return self.log_scale.exp()
+        spec, log = self.spec, self.log_scale
+        found = nearest_power_of_two(log) if spec.power_of_two else log.exp()
+        return found if spec.per_channel else found.expand(self.weight.shape[spec.axis])
 
     def shaped_scales(self) -> Tensor:
         """Return the weight's scales so that they broadcast against it: (O, 1, 1, 1)."""
@@ -147,8 +173,8 @@ class QuantizedLayer(nn.Module):
 
     def rounded_bias(self, bias: Tensor | None) -> Tensor | None:
         """Return b' for a bias b."""
-        if bias is None:
-            return None
+        if bias is None or self.spec.float_bias:
+            return bias
         scale = self.bias_scale().view(bias.shape)
         return _RoundedBias.apply(bias, scale)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -180,8 +206,10 @@ class QuantizedLayer(nn.Module):
     def params(self) -> WeightParameters:
         """Return exactly what `forward` uses."""
         codes = quantize(self.weight, self.shaped_scales(), self.spec.grid)
-        bias = None
-        if self.bias is not None:
+        bias: NDArray[np.int32] | NDArray[np.float32] | None = None
+        if self.bias is not None and self.spec.float_bias:
+            bias = self.bias.reshape(-1).cpu().numpy().astype(np.float32)
+        elif self.bias is not None:
             found = round_in_range(self.bias.reshape(-1), self.bias_scale(), BIAS_LIMITS)
             bias = found.cpu().numpy().astype(np.int32)
         kind = torch.int8 if self.spec.grid.lo < 0 else torch.uint8

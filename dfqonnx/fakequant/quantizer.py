@@ -25,10 +25,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize, quantize
+from dfqonnx.core.quantization import (
+    SMALLEST_SCALE,
+    IntegerRange,
+    fake_quantize,
+    quantize,
+    whole_exponents,
+)
 from dfqonnx.core.quantization_plan import ActivationParameters, ActivationQuantizer
 from dfqonnx.fakequant.observed_values import WeightedValues
 from dfqonnx.fakequant.scale_search import (
+    next_power_of_two,
     search_activation_range,
     search_activation_scale,
     search_unit_steps,
@@ -119,6 +126,11 @@ def gradient_factor(count: int, qp: int) -> float:
     return 1.0 / math.sqrt(max(1, count) * max(1, qp))
 
 
+def nearest_power_of_two(log_scale: Tensor) -> Tensor:
+    """Return the powers of two nearest to scales, from their natural logarithms."""
+    return torch.exp2(whole_exponents(log_scale / math.log(2.0)))
+
+
 class FakeQuantizer(nn.Module):
     """A learned-step quantizer on an activation.
 
@@ -131,7 +143,7 @@ class FakeQuantizer(nn.Module):
         self.spec = spec
         self.rectify = rectify  # it stands for the Relu (or the Clip with its bound) before it, too
         self.enabled = True  # while its scale is unknown, values pass as they are
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=not spec.power_of_two)
         self.zero_point = spec.grid.zero_point  # calibration sets it where the plan leaves it open
 
     def scale(self) -> Tensor:
@@ -139,6 +151,8 @@ class FakeQuantizer(nn.Module):
 
         A `unit` divided by a whole number is rounded to one, and the gradient passes.
         """
+        if self.spec.power_of_two:
+            return nearest_power_of_two(self.log_scale)
         scale = self.log_scale.exp()
         if self.spec.unit is None:
             return scale
@@ -147,7 +161,7 @@ class FakeQuantizer(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
-        """Set the scale."""
+        """Set the scale; one that is to be a power of two becomes the nearest one."""
         self.log_scale.fill_(math.log(max(scale, 1e-12)))
 
     def calibrate(self, seen: WeightedValues) -> None:
@@ -161,7 +175,11 @@ class FakeQuantizer(nn.Module):
             scale, grid = search_activation_range(seen, spec.grid)
             self.zero_point = grid.zero_point
         else:
-            scale = search_activation_scale(seen, lambda s: spec.grid.below(spec.clip_max, s))
+            scale = search_activation_scale(
+                seen,
+                lambda s: spec.grid.below(spec.clip_max, s),
+                power_of_two=spec.power_of_two,
+            )
         self.set_scale(scale)
 
     def set_range(self, low: float, high: float) -> None:
@@ -176,6 +194,8 @@ class FakeQuantizer(nn.Module):
             low = low if self.spec.unit is None else max(low, -self.spec.unit)
             least, most = self.spec.grid.limits
             scale = max(high / most, low / least if least else 0.0, SMALLEST_SCALE)
+            if self.spec.power_of_two:
+                scale = float(next_power_of_two(torch.tensor(scale)))
         self.set_scale(scale)
 
     def grid(self) -> IntegerRange:

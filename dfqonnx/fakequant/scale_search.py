@@ -9,6 +9,9 @@ punishes a clipped outlier more than rounding noise, and 2.4 is the value of lay
 (Nahshan et al., "Loss Aware Post-training Quantization", 2021). GPTQ searches with p = 2 and the
 diagonal of its Hessian for h.
 
+Scales that are to be powers of two are sought among the four that reach from all values down to an
+eighth of them.
+
 Where the code of real 0 is free, both ends of the range are searched: first together, then each
 alone, with the other one where it was best.
 """
@@ -22,11 +25,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize
+from dfqonnx.core.quantization import SMALLEST_SCALE, IntegerRange, fake_quantize, whole_exponents
 from dfqonnx.fakequant.observed_values import NORM, WeightedValues
 
 COARSE = tuple(2.0 ** (-k / 8) for k in range(49))  # clipping ratios of activations
 FINE = tuple(2.0 ** (k / 64) for k in range(-7, 8))  # times the best of them
+_POWERS = (1.0, 0.5, 0.25, 0.125)
+_SMALLEST_POWER = 2.0**-26
 Limits = tuple[int, int]  # qn and qp: the smallest and the largest code, from the zero point
 
 
@@ -59,11 +64,12 @@ def search_row_scales(
     lowest: float = 0.2,
     count: int = 81,
     importance: Tensor | None = None,
+    power_of_two: bool = False,
 ) -> Tensor:
     """Return the best scale of every row of (..., M), (..., 1), never below a tiny positive one.
 
-    `count` clipping ratios from `lowest` to 1 are tried. `norm` is p; `importance` is h, broadcast
-    against `rows`, and None weighs all values alike.
+    `count` clipping ratios from `lowest` to 1 are tried, or powers of two. `norm` is p;
+    `importance` is h, broadcast against `rows`, and None weighs all values alike.
     """
     widest = (rows.amax(-1, keepdim=True) / limits[1]).maximum(
         rows.amin(-1, keepdim=True) / limits[0]
@@ -76,15 +82,30 @@ def search_row_scales(
             return each.mean(-1, keepdim=True)
         return (each * importance).sum(-1, keepdim=True)
 
-    return _best(widest, (widest * ratio for ratio in _ratios(lowest, count)), error)
+    ratios = _ratios(lowest, count)
+    if power_of_two:
+        widest, ratios = next_power_of_two(widest), list(_POWERS)
+    return _best(widest, (widest * ratio for ratio in ratios), error)
+
+
+def next_power_of_two(scale: Tensor) -> Tensor:
+    """Return the least powers of two that are not below positive scales."""
+    least = torch.exp2(whole_exponents(torch.log2(scale)))
+    return torch.where(least < scale, 2 * least, least)
 
 
 def search_weight_scales(
-    weight: Tensor, grid: IntegerRange, axis: int, *, count: int = 81
+    weight: Tensor,
+    grid: IntegerRange,
+    axis: int,
+    *,
+    count: int = 81,
+    per_channel: bool = True,
+    power_of_two: bool = False,
 ) -> Tensor:
-    """Return the best scale of every channel of a weight of any rank, (O,)."""
-    rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)  # (O, M)
-    return search_row_scales(rows, grid.limits, count=count)[:, 0]
+    """Return the best scale of every channel of a weight of any rank, (O,), or of all, (1,)."""
+    rows = weight.movedim(axis, 0).reshape(weight.shape[axis] if per_channel else 1, -1)  # (O, M)
+    return search_row_scales(rows, grid.limits, count=count, power_of_two=power_of_two)[:, 0]
 
 
 class _Ends(NamedTuple):
@@ -122,7 +143,9 @@ def search_activation_range(seen: WeightedValues, grid: IntegerRange) -> tuple[f
 
 
 @torch.no_grad()
-def search_activation_scale(seen: WeightedValues, grid: Callable[[float], IntegerRange]) -> float:
+def search_activation_scale(
+    seen: WeightedValues, grid: Callable[[float], IntegerRange], *, power_of_two: bool = False
+) -> float:
     """Return the best scale of one activation, from values seen there.
 
     `grid` gives the codes allowed at a scale: a fused Clip makes them depend on it.
@@ -134,13 +157,16 @@ def search_activation_scale(seen: WeightedValues, grid: Callable[[float], Intege
     low, high = grid(SMALLEST_SCALE).limits
     widest = max(float(values.max()) / high, float(values.min()) / low if low else 0.0)
     if widest <= SMALLEST_SCALE:
-        return SMALLEST_SCALE
+        return _SMALLEST_POWER if power_of_two else SMALLEST_SCALE
 
     def error(scale: Tensor) -> Tensor:
         found = _error(values, scale, grid(float(scale)).limits, NORM)
         return (found * seen.weights).sum()
 
     top = values.new_tensor(widest)
+    if power_of_two:
+        top = next_power_of_two(top)
+        return float(_best(top, (top * ratio for ratio in _POWERS), error))
     best = _best(top, (top * ratio for ratio in COARSE), error)
     return float(_best(top, ((best * ratio).clamp_max(widest) for ratio in FINE), error))
 

@@ -174,10 +174,11 @@ class Student(nn.Module):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters by kind: weights, biases, scales (as logarithms)."""
         layers, quantizers = self.layers(), self.quantizers()
+        scales = [layer.log_scale for layer in layers] + [q.log_scale for q in quantizers]
         return {
             "weights": [layer.weight for layer in layers],
             "biases": [layer.bias for layer in layers if layer.bias is not None],
-            "scales": [layer.log_scale for layer in layers] + [q.log_scale for q in quantizers],
+            "scales": [scale for scale in scales if scale.requires_grad],
         }
 
     def save_state(self) -> dict[str, Tensor]:

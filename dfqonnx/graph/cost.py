@@ -103,8 +103,8 @@ def estimate_file_size(
     target, total = TARGETS[plan.target], 0
     for weight in plan.weights:
         shape = [d for d in get_shape(initializers[weight.weight]) or () if isinstance(d, int)]
-        packed = target.packs(weight.grid, quant.weight_storage)
-        total += -(-math.prod(shape) // 2) if packed else math.prod(shape)
+        packing = target.packing_of(weight.grid, quant.weight_storage)
+        total += math.ceil(math.prod(shape) * (packing.bits / 8 if packing is not None else 1))
         total += shape[weight.axis] * _PER_CHANNEL + _PER_LAYER
     total += _PER_QUANTIZER * (len(plan.activations) + len(plan.shared))
     for name, value in initializers.items():

@@ -110,7 +110,7 @@ def place_quantizers(
         if group.bits is None:
             continue
         name, producer = str(group.root.name), group.root.producer()
-        unit = _unit_of(group, roles)
+        unit = _unit_of(group, roles, target)
         negative = group.root not in non_negative or unit is not None
         at_producer = ActivationQuantizer(
             name=name,
@@ -121,6 +121,7 @@ def place_quantizers(
             asymmetric=negative and target.activations.zero_points,
             unit=unit,
             raw=_find_raw_readers(group, roles),
+            power_of_two=target.power_of_two,
         )
         shared += [SharedQuantizer(str(v.name), name, str(n.name)) for v, n in group.shared]
         requantizers = _requantize_consumers(
@@ -172,10 +173,31 @@ def _find_groups(
         if role not in {"absorbed", "preserving", "shape"}:
             groups += [_SharedScaleGroup(roles.end(value)) for value in node.outputs]
     for group in groups:
+        if _is_added_unrounded(group.root, roles, target):
+            continue
         _collect(group, group.root, roles, widths)
         if _needs_quantizer(group, roles, target):
             group.output_bits = widths.quant.residual_bits
     return groups
+
+
+def _is_added_unrounded(value: ir.Value, roles: Roles, target: TargetProfile) -> bool:
+    """Tell whether the kernel that makes the value hands its sums on before they are rounded."""
+    reader = get_only_consumer(value)
+    if reader is None or roles.of[reader] != "elementwise":
+        return False
+    merged = (v for v in reader.inputs if v is not None and _can_merge(v, reader, roles, target))
+    return next(merged, None) is value
+
+
+def _can_merge(value: ir.Value, reader: ir.Node, roles: Roles, target: TargetProfile) -> bool:
+    """Tell whether the reader can be computed as part of the layer that makes the value."""
+    maker = value.producer()
+    if maker is None or roles.of[maker] not in {"layer", "normalization"}:
+        return False
+    return reader.op_type in target.kernels[maker.op_type].fused and (
+        get_only_consumer(value) is reader
+    )
 
 
 def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfile) -> bool:
@@ -230,9 +252,9 @@ def _share(
         yield from [(output, *use) for use in output.uses()]
 
 
-def _unit_of(group: _SharedScaleGroup, roles: Roles) -> float | None:
+def _unit_of(group: _SharedScaleGroup, roles: Roles, target: TargetProfile) -> float | None:
     """Return the number of `ActivationQuantizer.unit` for a group."""
-    node = get_only_consumer(group.root)
+    node = get_only_consumer(group.root) if target.hard_swish else None
     product = node is not None and node.op_type == "HardSwish" and roles.of[node] == "elementwise"
     return HARD_SWISH_UNIT if product else None
 
@@ -316,6 +338,9 @@ def _place_weights(
                 grid=target.weights.grid(bits),
                 axis=len(weight.shape) - 1 if node.op_type == "MatMul" else 0,
                 input=inputs[node],
+                per_channel=target.per_channel,
+                power_of_two=target.power_of_two,
+                float_bias=target.float_bias,
             )
         )
     return found

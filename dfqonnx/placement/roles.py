@@ -158,7 +158,7 @@ def _explain_unfit(
 ) -> str | None:
     """Return why a kernel of this operator does not fit the node; None where it does."""
     constant = [get_constant(value) is not None for value in node.inputs]
-    if node.op_type == "HardSwish" and not reads_alone(node, roles, target):
+    if node.op_type == "HardSwish" and target.hard_swish and not reads_alone(node, roles, target):
         return _NOT_ALONE
     if has_trait(node.op_type, Trait.LAYER) and not (kernel.computed and not any(constant)):
         return explain_no_layer(node)

@@ -36,7 +36,7 @@ from dfqonnx.fakequant.capture import Inputs, Observer, capture
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.scale_search import search_row_scales
 from dfqonnx.fakequant.student import Student
-from dfqonnx.ptq.code_search import search_codes
+from dfqonnx.ptq.code_search import round_columns, search_codes
 
 MAX_FAN_IN = 8192
 MIN_POSITIONS, MAX_POSITIONS = 4096, 16384
@@ -176,7 +176,15 @@ def refit_layer(layer: QuantizedLayer, x: Tensor, y: Tensor, *, damping: float) 
     """
     moved = layer.weight.movedim(layer.spec.axis, 0)  # (O, I/g, ...)
     matrix = moved.reshape(x.shape[0], moved.shape[0] // x.shape[0], -1)  # (G, O/g, M)
-    found = solve_layer(matrix, x, y, layer.spec.grid.limits, damping=damping)
+    found = solve_layer(
+        matrix,
+        x,
+        y,
+        layer.spec.grid.limits,
+        damping=damping,
+        per_channel=layer.spec.per_channel,
+        power_of_two=layer.spec.power_of_two,
+    )
     weight = found.latent().reshape(moved.shape).movedim(0, layer.spec.axis)
     layer.set_parameters(weight, found.scales.reshape(-1), found.bias.reshape(-1))
 
@@ -204,11 +212,19 @@ class LayerSolution:
 
 
 def solve_layer(
-    weight: Tensor, x: Tensor, y: Tensor, limits: tuple[int, int], *, damping: float
+    weight: Tensor,
+    x: Tensor,
+    y: Tensor,
+    limits: tuple[int, int],
+    *,
+    damping: float,
+    per_channel: bool = True,
+    power_of_two: bool = False,
 ) -> LayerSolution:
     """Return the quantized weight and the bias of one node.
 
-    `weight` is (G, O, M), `x` (G, M, P) the quantized inputs, `y` (G, O, P) the wanted outputs.
+    `weight` is (G, O, M), `x` (G, M, P) the quantized inputs, `y` (G, O, P) the wanted outputs. The
+    scales are all the same unless `per_channel`, and powers of two where they are to be.
     """
     weight, x, y = weight.double(), x.double(), y.double()
     x_mean, y_mean = x.mean(2, keepdim=True), y.mean(2, keepdim=True)
@@ -224,9 +240,19 @@ def solve_layer(
     if x.shape[2] >= ENOUGH * x.shape[1]:
         target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
     importance = (diagonal + ridge[:, None])[:, None]  # (G, 1, M)
+    rows = target if per_channel else target.reshape(1, 1, -1)
     scales = search_row_scales(
-        target, limits, norm=2.0, lowest=0.25, count=61, importance=importance
-    )  # (G, O, 1)
-    codes, scales = search_codes(target, held, scales, limits)
+        rows,
+        limits,
+        norm=2.0,
+        lowest=0.25,
+        count=61,
+        importance=importance if per_channel else importance.expand_as(target).reshape(1, 1, -1),
+        power_of_two=power_of_two,
+    ).expand(*target.shape[:2], 1)  # (G, O, 1)
+    if per_channel and not power_of_two:
+        codes, scales = search_codes(target, held, scales, limits)
+    else:
+        codes = round_columns(target, held, scales, limits)
     bias = (y_mean - (codes * scales) @ x_mean).squeeze(2)
     return LayerSolution(codes.float(), scales.float(), bias.float(), target.float())

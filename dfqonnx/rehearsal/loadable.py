@@ -2,6 +2,8 @@
 
     export with untrained numbers -- load without and with optimizations -- run one input
 
+Of a target that is not ONNX Runtime's CPU kernels, the file is tried as it is written alone.
+
 A failure names the node at fault, or halving finds it. It is kept apart from the quantizers around
 it where that cures it, else left in float. What nothing cures is refused, with the runtime's
 message, before anything is trained.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.quantization import Storage
@@ -19,7 +22,9 @@ from dfqonnx.errors import InternalError, Offense, UnsupportedModel, UsageError
 from dfqonnx.export.export import check, export
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.runtime.session import Array, Session
+from dfqonnx.targets.profile import TARGETS
 
+LEVELS: tuple[Literal["off"], Literal["all"]] = ("off", "all")  # of ONNX Runtime's optimizations
 _TRIES = 64  # files exported and loaded, at most
 _REASON = "the runtime does not run its integer form: {}"
 _QUOTED = 160  # characters of the runtime's message in a reason
@@ -56,8 +61,8 @@ class Stage:
         self.tries += 1
         try:
             data = self.write(plan)
-            for level in ("off", "all"):
-                session = Session(data, optimization="off" if level == "off" else "all")
+            for level in LEVELS if TARGETS[plan.target].on_onnxruntime_cpu else LEVELS[:1]:
+                session = Session(data, optimization=level)
                 session.run_batched({session.inputs[0].name: self.x})
         except (InternalError, UsageError) as error:
             return str(error)

@@ -70,7 +70,8 @@ def keep_faulty_apart(stage: Stage, plan: QuantizationPlan) -> QuantizationPlan:
     They are those that make a quantizer's input from the codes before it, fed equal codes. Where
     keeping them apart does not cure it, the plan stays as it was: the report names them.
     """
-    if _is_large(stage.model, stage.x):
+    other = not TARGETS[plan.target].on_onnxruntime_cpu  # whose kernels these are not
+    if other or _is_large(stage.model, stage.x):
         return plan
     for _ in range(_ROUNDS):
         faulty = _find_faulty(stage, plan)

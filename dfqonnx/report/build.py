@@ -33,6 +33,8 @@ from dfqonnx.report.sections import (
 from dfqonnx.report.target_checks import check_target
 from dfqonnx.report.verdict import Gate
 from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
+from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
+from dfqonnx.targets.profile import TargetProfile
 
 SMALLER = "smaller than the float file"
 NOT_SLOWER = "not slower than the float model"
@@ -44,10 +46,12 @@ def build_report(
     *,
     kept_float: Collection[str] = (),
     evaluation_same_class: float | None = None,
+    target: TargetProfile = ONNXRUNTIME_CPU,
 ) -> Report:
     """Return the report of an evaluation; a run adds its own parts with `dataclasses.replace`.
 
-    The nodes in `kept_float` are meant to stay in float.
+    The nodes in `kept_float` are meant to stay in float. What the optimizations of ONNX Runtime's
+    CPU kernels compute is judged only where they are the `target`.
     """
     nothing = Comparison()
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
@@ -70,7 +74,7 @@ def build_report(
         audit=found.audit,
         latency=found.latency,
         proof=found.proof,
-        gates=tuple(_built_in_checks(found, kept_float)),
+        gates=tuple(_built_in_checks(found, kept_float, target)),
         warnings=(found.note,) if found.note else (),
         disagreement=count_disagreements(image_set, shown.classes),
         class_names=found.class_names,
@@ -88,13 +92,15 @@ def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
     )
 
 
-def _built_in_checks(found: Evaluation, kept_float: Collection[str]) -> Iterator[Gate]:
+def _built_in_checks(
+    found: Evaluation, kept_float: Collection[str], target: TargetProfile
+) -> Iterator[Gate]:
     yield from _check_cost(found)
     if found.proof is not None:
         yield from check_target(found.proof)
     if found.proof is None or not found.proof.is_rules_only:
         yield from _check_kernels(found, kept_float)
-    yield from _check_parity(found)
+    yield from _check_parity(found, target)
 
 
 def _check_cost(found: Evaluation) -> Iterator[Gate]:
@@ -124,7 +130,7 @@ def _check_kernels(found: Evaluation, kept_float: Collection[str]) -> Iterator[G
     )
 
 
-def _check_parity(found: Evaluation) -> Iterator[Gate]:
+def _check_parity(found: Evaluation, target: TargetProfile) -> Iterator[Gate]:
     rule = "the optimized session computes the codes that the file describes"
     if found.parity is None:
         yield Gate(
@@ -132,7 +138,8 @@ def _check_parity(found: Evaluation) -> Iterator[Gate]:
         )
         return
     deployed, trained = found.parity.on_vs_off, found.parity.off_vs_torch
-    yield Gate(rule=rule, value=_describe(deployed), holds=_matches(deployed))
+    if target.on_onnxruntime_cpu:
+        yield Gate(rule=rule, value=_describe(deployed), holds=_matches(deployed))
     if trained is not None:
         summed = trained.behind_sums(True)
         holds = _matches(trained.behind_sums(False))

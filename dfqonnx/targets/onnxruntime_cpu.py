@@ -88,10 +88,15 @@ ONNXRUNTIME_CPU = register(
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=True,
         hard_swish=True,
-        packing=Packing(bits=4, opset=21),
+        packings=(Packing(bits=4, opset=21),),
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
         newer_opsets=True,
         first_conv_padding=ChannelPadding(multiple=4, min_outputs=16),
         shortcut_channels=256,
+        best_widths=("w8a8", "w4a8"),
+        narrow_activations=(
+            "W4A8 (--bits w4a8) has the same bytes as W4A4, is faster here (2.4 against 2.0 times"
+            " the float speed on ResNet-20: no Clip on the codes) and loses less"
+        ),
     )
 )

@@ -2,6 +2,7 @@
 
     operator -> Kernel     what its integer kernel needs around it
     NumberFormat           the integers that activations and weights may take
+    WidthLimit             the fewest bits of them, and why
     opsets, packing        the form of the file
 
 A profile holds facts about a runtime. What an operator is whatever runs it (weighted,
@@ -18,6 +19,8 @@ from dfqonnx.core.quantization import IntegerRange, NumberFormat
 from dfqonnx.core.registry import Registry
 
 TARGET_KEY = "dfqonnx.target"
+Evidence = Literal["run", "emulated", "rules"]
+"""Files were run there, in an emulator of its maker, or are made by published rules only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,9 @@ class Kernel:
     computed: bool = False  # whether a layer may multiply two computed values, both quantized
     # attributes that it ignores or refuses; a node that sets one of them stays in float
     neutral: frozenset[str] = frozenset()
+    # operators behind it that read its sums before they are rounded: a quantizer in between would
+    # be dropped, so there is none; of two such operands of one node it is the first
+    fused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,19 @@ class OpsetVersion:
 
 @dataclass(frozen=True)
 class Packing:
-    """Narrow weights two to a byte: `INT4 initializer -> Cast(INT8) -> DequantizeLinear`."""
+    """Narrow weights, several to a byte: `INT4 initializer -> Cast(INT8) -> DequantizeLinear`."""
 
-    bits: int  # the widest weights that are packed
+    bits: int  # of the packed type, 4 or 2: the widest weights that are packed
     opset: int  # the first one with such tensors
+
+
+@dataclass(frozen=True)
+class WidthLimit:
+    """The fewest bits that a target takes, and why it takes no fewer."""
+
+    bits: int
+    reason: str  # a clause: what goes wrong below
+    instead: str  # widths to ask for, such as `w4a8`
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,10 @@ class TargetProfile:
     about: str  # one line for a person who chooses
     runtime: str  # how reasons and messages call it
     activations: NumberFormat
-    weights: NumberFormat  # one scale per output channel
+    weights: NumberFormat
+    per_channel: bool = True  # one scale per output channel of a weight, else one per weight
+    power_of_two: bool = False  # whether every scale is one
+    float_bias: bool = False  # whether biases stay float32, else int32 at the accumulator's scale
     kernels: Mapping[str, Kernel]  # by operator; one without a kernel stays in float
     float_reasons: Mapping[str, str] = field(default_factory=dict)  # where there is more to say
     # operators that its optimizer changes the numbers of between two quantizers, without a kernel
@@ -84,21 +102,31 @@ class TargetProfile:
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
-    packing: Packing | None = None  # None stores every weight in its 8-bit container
+    packings: tuple[Packing, ...] = ()  # narrowest first; without, all are in 8-bit containers
+    zero_points_left_out: bool = False  # whether zero points of 0 are not written: bytes alone
     opsets: tuple[OpsetVersion, ...]  # oldest first; a file takes the first one that can hold it
     newer_opsets: bool = False  # whether a newer model keeps its own; else it is refused
     first_conv_padding: ChannelPadding | None = None  # None leaves the first Conv as it is
     shortcut_channels: int = 0  # widest strided shortcut that becomes one 1x1 Conv; 0 never
+    # whether ONNX Runtime's CPU kernels, with its optimizations, are what runs the file: only then
+    # do its kernels, its speed and its optimized numbers say something of the target
+    on_onnxruntime_cpu: bool = True
+    evidence: Evidence = "run"
+    least_weights: WidthLimit | None = None  # None takes all that a file may have
+    least_activations: WidthLimit | None = None
+    best_widths: tuple[str, ...]  # the best first
+    narrow_weights: str = ""  # what a run says whose weights have fewer than 8 bits
+    narrow_activations: str = ""  # the same of what Conv, Gemm and MatMul read
 
     def float_reason(self, op: str) -> str:
         """Return why an operator without a kernel stays in float."""
         default = f"{self.runtime} has no integer kernel for {op}"
         return self.float_reasons.get(op, default)
 
-    def packs(self, weights: IntegerRange, storage: str) -> bool:
-        """Tell whether such weights are stored packed; `storage` is what the user chose."""
-        packing = self.packing
-        return packing is not None and storage == "auto" and weights.bits <= packing.bits
+    def packing_of(self, weights: IntegerRange, storage: str) -> Packing | None:
+        """Return how such weights are packed, None in 8 bits; `storage` is what the user chose."""
+        packings = self.packings if storage == "auto" else ()
+        return next((each for each in packings if weights.bits <= each.bits), None)
 
 
 TARGETS: Registry[TargetProfile] = Registry("--target")

@@ -39,6 +39,7 @@ from dfqonnx.report.sections import (
     TrainingLogEntry,
 )
 from dfqonnx.synthesis.synthesize import SyntheticImages
+from dfqonnx.targets.profile import TARGETS
 from dfqonnx.workflows.gather_evidence import gather_evidence
 from dfqonnx.workflows.teacher import Teacher
 
@@ -89,6 +90,7 @@ def assemble_report(
         found,
         kept_float=kept_float,
         evaluation_same_class=evaluation.same_class,
+        target=TARGETS[run.network.plan.target],
     )
     report = dataclasses.replace(
         report,

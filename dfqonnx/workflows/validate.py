@@ -83,7 +83,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     )
     quant = recorded_quantization(metadata)
     kept_float = _find_kept_float(model, quant, metadata, signed=inputs.format.signed)
-    report = build_report(found, kept_float=kept_float)
+    report = build_report(found, kept_float=kept_float, target=recorded_target(metadata))
     report = dataclasses.replace(
         report,
         estimated_drop=estimated,

@@ -73,13 +73,44 @@ def test_audit_of_a_float_model_finds_its_nodes_in_float(dfqonnx: Run, small: Pa
 def test_targets_are_listed_and_an_unknown_one_is_refused(dfqonnx: Run, small: Path) -> None:
     done = dfqonnx("targets")
     assert done.code == 0, done.err
-    assert done.out.startswith("onnxruntime-cpu ")
-    (listed,) = json.loads(dfqonnx("targets", "--json").out)
-    assert listed["name"] == "onnxruntime-cpu"
+    listed = {each["name"]: each for each in json.loads(dfqonnx("targets", "--json").out)}
+    assert {"onnxruntime-cpu", "onnxruntime-qnn", "openvino", "portable"} <= listed.keys()
+    assert all(name in done.out for name in listed)
+    assert listed["onnxruntime-qnn"]["least_bits"]["activations"]["bits"] == 8
+    assert listed["tensorrt"]["evidence"] == "rules"
     for command in ("run", "inspect"):
         done = dfqonnx(command, "--model", small, "--target", "onnxruntim-cpu")
         assert done.code == 2
         assert "did you mean 'onnxruntime-cpu'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "words"),
+    [
+        ("onnxruntime-qnn", ["--bits", "4"], "--bits w4a4: activations of 4 bits"),
+        ("onnxruntime-qnn", ["--bits", "8", "--bits-for", "*=w8a6"], "w8a6: activations of 6"),
+        ("stm32", ["--bits", "w4a8"], "weights of 4 bits are none for --target stm32"),
+        ("stm32", ["--bits", "8", "--strict-ends", "4"], "--strict-ends 4: weights of 4 bits"),
+    ],
+)
+def test_widths_that_a_target_has_no_form_for_are_refused_with_what_it_has(
+    dfqonnx: Run, small: Path, target: str, options: list[str], words: str
+) -> None:
+    for command in ("run", "inspect"):
+        done = dfqonnx(command, "--model", small, "--target", target, *options)
+        assert done.code == 2
+        assert words in done.err
+        assert "; use --bits w" in done.err
+
+
+def test_a_run_says_in_one_line_what_narrow_activations_gain(
+    dfqonnx: Run, small: Path, tmp_path: Path
+) -> None:
+    said = "W4A8 (--bits w4a8) has the same bytes as W4A4"
+    for bits, expected in (("4", 1), ("w4a8", 0), ("8", 0)):
+        done = dfqonnx("run", small, "--bits", bits, "--dry-run", "--out", tmp_path / bits)
+        assert done.code == 0, done.err
+        assert " ".join((done.out + done.err).split()).count(said) == expected
 
 
 def test_doctor_finds_this_machine_ready(dfqonnx: Run) -> None:

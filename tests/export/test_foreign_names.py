@@ -17,6 +17,7 @@ import pytest
 
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
+from dfqonnx.targets.profile import Packing
 from tests.export.ortrun import run
 from tests.export.qnets import export_net, residual
 
@@ -154,7 +155,7 @@ def test_constants_are_stored_once_for_equal_type_shape_and_bytes() -> None:
 def test_packed_codes_are_the_same_numbers(kind: type, low: int, high: int) -> None:
     editor = GraphEditor(_graph(), ONNXRUNTIME_CPU)
     codes = np.arange(low, high + 1, dtype=kind)
-    value, (cast,) = editor.codes(codes, pack=True)
+    value, (cast,) = editor.codes(codes, packing=Packing(4, 21))
     packed = cast.inputs[0]
     assert packed is not None
     assert packed.const_value is not None

@@ -335,14 +335,14 @@ def test_a_graph_goes_down_to_the_oldest_opset_that_means_the_same(
     node: ir.Node, opset: int
 ) -> None:
     model = _model(node)
-    version = choose_opset(model, ONNXRUNTIME_CPU, packed=False)
+    version = choose_opset(model, ONNXRUNTIME_CPU)
     assert version == {13: OpsetVersion(13, 8), 21: OpsetVersion(21, 10)}[opset]
-    assert choose_opset(model, ONNXRUNTIME_CPU, packed=True).opset == 21
+    assert choose_opset(model, ONNXRUNTIME_CPU, least=21).opset == 21
 
 
 def test_an_operator_of_another_domain_stays_where_it_was() -> None:
     node = ir.node("Relu", _x(), domain="com.example")
-    assert choose_opset(_model(node), ONNXRUNTIME_CPU, packed=False).opset == 21
+    assert choose_opset(_model(node), ONNXRUNTIME_CPU).opset == 21
 
 
 @pytest.mark.parametrize(("own", "ir_version", "wanted"), [(22, 9, 10), (23, 12, 12)])
@@ -350,6 +350,6 @@ def test_a_newer_model_keeps_its_opset_where_the_target_says_so(
     own: int, ir_version: int, wanted: int
 ) -> None:
     model = _model(ir.node("Relu", _x()), opset=own, ir_version=ir_version)
-    assert choose_opset(model, ONNXRUNTIME_CPU, packed=True) == OpsetVersion(own, wanted)
+    assert choose_opset(model, ONNXRUNTIME_CPU, least=21) == OpsetVersion(own, wanted)
     with pytest.raises(UnsupportedModel, match=f"opset {own} is too new"):
-        choose_opset(model, replace(ONNXRUNTIME_CPU, newer_opsets=False), packed=False)
+        choose_opset(model, replace(ONNXRUNTIME_CPU, newer_opsets=False))

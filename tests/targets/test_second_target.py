@@ -45,6 +45,7 @@ SIGNED = TargetProfile(
     absorbed=ONNXRUNTIME_CPU.absorbed,
     integer_clip=False,
     opsets=(OpsetVersion(13, 8),),
+    best_widths=("w8a8",),
 )
 FORMATS = [
     replace(ONNXRUNTIME_CPU, name="int8", activations=NumberFormat(signed=True, zero_points=True)),
@@ -205,4 +206,4 @@ def test_an_operator_that_its_opsets_do_not_hold_is_refused_by_name(
     model: NormalizedModel = normalize(load(tmp_path / "net.onnx"))
     with pytest.raises(UnsupportedModel, match=r"gelu \(Gelu\): it cannot be written at opset 13"):
         check_operators(model.ir, target)
-    assert choose_opset(model.ir, ONNXRUNTIME_CPU, packed=False).opset == 21
+    assert choose_opset(model.ir, ONNXRUNTIME_CPU).opset == 21

@@ -1,0 +1,74 @@
+"""Qualcomm's HTP through ONNX Runtime's QNN execution provider.
+
+Measured in the x86-64 emulator of onnxruntime-qnn 2.7.0:
+
+*Groups*: a node runs on the HTP only as a whole group `DequantizeLinear -> node -> QuantizeLinear`
+with nothing in between. An integer Clip breaks the group: its Conv is not taken, and the session is
+refused. With a float Clip in front of the quantizer the session opens, but outputs are 1 to 12 dB
+from those of the file: so activations of fewer than 8 bits have no form here.
+
+*Pad on codes*: the tensor behind it has no quantization parameters, and the session is refused.
+Without the Pad in front of the first Conv the same files open.
+
+*Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
+calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
+
+*Weights*: INT4 codes load with or without the Cast to INT8; one scale per output channel.
+
+From public pages (ONNX Runtime's QNN provider, its list of operators; Qualcomm's list of HTP
+operators): uint8 activations with a zero point; HardSwish, Softmax, Tanh and ReduceMean have
+integer kernels, so that they, too, stay on the HTP.
+"""
+
+from __future__ import annotations
+
+from dfqonnx.core.quantization import INT8, UINT8
+from dfqonnx.targets.profile import (
+    Kernel,
+    OpsetVersion,
+    Packing,
+    TargetProfile,
+    WidthLimit,
+    register,
+)
+
+ONNXRUNTIME_QNN = register(
+    TargetProfile(
+        name="onnxruntime-qnn",
+        about="Qualcomm HTP (Snapdragon) through ONNX Runtime's QNN provider",
+        runtime="ONNX Runtime QNN",
+        activations=UINT8,
+        weights=INT8,
+        kernels={
+            "Conv": Kernel(absorbs=True),
+            "Gemm": Kernel(absorbs=True),
+            "MatMul": Kernel(absorbs=True, computed=True),
+            "Add": Kernel(absorbs=True, constants=False, numbers=True),
+            "Sub": Kernel(constants=False, numbers=True),
+            "Mul": Kernel(constants=False, numbers=True),
+            "Concat": Kernel(),
+            "AveragePool": Kernel(neutral=frozenset({"ceil_mode", "dilations"})),
+            "GlobalAveragePool": Kernel(),
+            "ReduceMean": Kernel(),
+            "Sigmoid": Kernel(),
+            "Tanh": Kernel(),
+            "LeakyRelu": Kernel(),
+            "HardSwish": Kernel(),
+            "Softmax": Kernel(),
+        },
+        absorbed=frozenset({"Relu", "Clip"}),
+        integer_clip=False,
+        packings=(Packing(bits=4, opset=21),),
+        opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
+        shortcut_channels=256,
+        on_onnxruntime_cpu=False,
+        evidence="emulated",
+        least_activations=WidthLimit(
+            8,
+            "a range of fewer codes needs a Clip, on codes or in front of them, and with either the"
+            " HTP refuses the file or computes something else",
+            "w4a8",
+        ),
+        best_widths=("w8a8", "w4a8"),
+    )
+)
