@@ -22,6 +22,7 @@ from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
 from dfqonnx.cli.termination import Termination, exit_on_termination, stop_repeating
+from dfqonnx.cli.thread_waiting import shorten_thread_waiting
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 from dfqonnx.version import __version__
@@ -64,6 +65,7 @@ def _main(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     exit_on_termination()
+    shorten_thread_waiting()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, TextIOWrapper
