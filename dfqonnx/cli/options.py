@@ -224,7 +224,8 @@ Device = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them.",
+        help="Runtime that the file is for; [bold]dfqonnx targets[/bold] lists them. A run takes "
+        "several, separated by commas, and makes a file and a folder for each.",
         rich_help_panel=WORK,
     ),
 ]

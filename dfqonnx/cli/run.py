@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shlex
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.failures import Interruption
 from dfqonnx.cli.report import report_to_ci, show_report
-from dfqonnx.cli.show import announce, display, print_text
+from dfqonnx.cli.show import announce, display, print_json, print_text
 from dfqonnx.config.target_widths import advise_widths
 from dfqonnx.core.replace_folder import MARKER
 from dfqonnx.core.run_outline import STAGES, describe_seconds
+from dfqonnx.errors import UnsupportedModel
 from dfqonnx.targets.profile import TARGETS
 
 if TYPE_CHECKING:
@@ -56,52 +60,84 @@ def run(
 ) -> int:
     """Quantize a model: synthesize, distill, export, evaluate. Ends with 1 if a gate fails."""
     from dfqonnx.config.measuring import read_measuring
-    from dfqonnx.config.request import run_request
+    from dfqonnx.config.request import read_targets, run_request, split_by_target
 
+    names = read_targets(target)
     path = o.choose_model(file, model, "run MODEL.onnx --bits 4")
     spec = run_request(
         path, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
-        weight_storage=weight_storage, device=device, target=target,
+        weight_storage=weight_storage, device=device, target=names[0],
         keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.workflows.preflight import check_paths
 
-    check_paths(spec)  # before torch is imported: a wrong path is an error at once
+    specs = split_by_target(spec, names)
+    for each in specs:
+        check_paths(each)  # before torch is imported: a wrong path is an error at once
     if not (quiet or as_json):
-        announce(describe_run(spec))
+        announce(describe_runs(specs))
     if dry_run:
-        return _run_dry(spec, quiet=quiet, as_json=as_json)
+        return _run_dry(specs, quiet=quiet, as_json=as_json)
     try:
-        return _run(spec, verbose=verbose, quiet=quiet, as_json=as_json)
+        return _run(specs, verbose=verbose, quiet=quiet, as_json=as_json)
     except KeyboardInterrupt:
-        raise Interruption(_say_what_is_kept(spec)) from None
+        raise Interruption("; ".join(map(_say_what_is_kept, specs))) from None
 
 
-def _run(spec: RunConfig, *, verbose: bool, quiet: bool, as_json: bool) -> int:
-    from dfqonnx.workflows.run import run as run_workflow
+def _run(specs: Sequence[RunConfig], *, verbose: bool, quiet: bool, as_json: bool) -> int:
+    from dfqonnx.workflows.run import run_targets
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        report = run_workflow(spec, progress=progress)
-    notes = _next_steps(report, spec)
-    show_report(report, notes, quiet=quiet, as_json=as_json, short=not verbose)
-    report_to_ci(report, spec.out)
-    return report.exit_code
+        reports = run_targets(specs, progress=progress)
+    several = len(specs) > 1
+    if several and as_json:
+        print_json([json.loads(report.to_json()) for report in reports])
+    for report, spec in zip(reports, specs, strict=True):
+        if several and not (quiet or as_json):
+            print_text(f"For {spec.target}:")
+        notes = [] if several else _next_steps(report, spec)
+        if not (several and as_json):
+            show_report(report, notes, quiet=quiet, as_json=as_json, short=not verbose)
+        report_to_ci(report, spec.out)
+    if several and not (quiet or as_json):
+        for report, spec in zip(reports, specs, strict=True):
+            print_text(f"{spec.target}: {_next_steps(report, spec)[0]}")
+    return max(report.exit_code for report in reports)
 
 
-def _run_dry(spec: RunConfig, *, quiet: bool, as_json: bool) -> int:
+def _run_dry(specs: Sequence[RunConfig], *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
     from dfqonnx.workflows.inspect import dry_run
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        inspection = dry_run(spec, progress=progress)
-    code = show_inspection(inspection, layers=False, quiet=quiet, as_json=as_json)
-    if not (quiet or as_json):
-        print_text(str(inspection.outline))
-        print_text(f"This was a dry run, and nothing was written. A run would write {spec.out}/.")
+        inspections = [dry_run(spec, progress=progress) for spec in specs]
+    if as_json and len(specs) > 1:
+        print_json([dataclasses.asdict(inspection) for inspection in inspections])
+        refused = any(inspection.refusals for inspection in inspections)
+        return UnsupportedModel.exit_code if refused else 0
+    code = 0
+    for inspection, spec in zip(inspections, specs, strict=True):
+        found = show_inspection(inspection, layers=False, quiet=quiet, as_json=as_json)
+        code = max(code, found)
+        if not (quiet or as_json):
+            print_text(str(inspection.outline))
+            said = "This was a dry run, and nothing was written."
+            print_text(f"{said} A run would write {spec.out}/.")
     return code
+
+
+def describe_runs(specs: Sequence[RunConfig]) -> list[str]:
+    """Return what is known of a run for one or several targets at once, before anything slow."""
+    lines = describe_run(specs[0])
+    if len(specs) > 1:
+        names = ", ".join(spec.target for spec in specs)
+        lines[0] = lines[0].replace(f"for {specs[0].target}.", f"for {names}.")
+        for spec in specs[1:]:
+            lines += _describe_target(spec)
+    return lines
 
 
 def describe_run(spec: RunConfig) -> list[str]:
@@ -120,11 +156,14 @@ def describe_run(spec: RunConfig) -> list[str]:
         f" {_describe_data(spec)}.",
         f"Stages: {words}.",
     ]
-    lines += advise_widths(TARGETS[spec.target], spec.quant)
+    return [*lines, *_describe_target(spec)]
+
+
+def _describe_target(spec: RunConfig) -> Iterator[str]:
+    yield from advise_widths(TARGETS[spec.target], spec.quant)
     old = find_old_result(spec.out)
     if old:
-        lines.append(f"{spec.out}/ holds {old}; it is replaced when the new result is complete.")
-    return lines
+        yield f"{spec.out}/ holds {old}; it is replaced when the new result is complete."
 
 
 def _describe_data(spec: RunConfig) -> str:

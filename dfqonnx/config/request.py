@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.core.input_format import Preprocessing, parse_image_size
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
 from dfqonnx.errors import UsageError
-from dfqonnx.targets.profile import DEFAULT_TARGET
+from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 
 Preprocess = str | Path | Preprocessing | None
 Gates = Sequence[str | GateRule]
@@ -84,6 +85,40 @@ def run_request(
         image_size=read_image_size(image_size),
         measuring=measuring or MeasuringConfig(),
         inputs=read_inputs(inputs),
+    )
+
+
+def read_targets(text: str) -> tuple[str, ...]:
+    """Return the targets in a text such as `onnxruntime-cpu,openvino`.
+
+    Raises:
+        UsageError: one is unknown, or named twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        TARGETS[name]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--target {text}: a target is named twice")
+    return names
+
+
+def split_by_target(config: RunConfig, names: Sequence[str]) -> tuple[RunConfig, ...]:
+    """Return a configuration for each target; of several, the names join those of what is written.
+
+    Raises:
+        UsageError: a target does not take the widths.
+    """
+    if len(names) == 1:
+        return (replace(config, target=names[0]),)
+    file = config.file
+    return tuple(
+        replace(
+            config,
+            target=name,
+            out=config.out.with_name(f"{config.out.name}-{name}"),
+            file=None if file is None else file.with_name(f"{file.stem}-{name}{file.suffix}"),
+        )
+        for name in names
     )
 
 

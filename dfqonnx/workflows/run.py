@@ -2,15 +2,18 @@
 
     open -> place and rehearse -> synthesize -> equalize -> distill -> export -> evaluate -> report
 
-Everything is written to a staging folder; the output folder is complete or absent.
+Everything is written to a staging folder; the output folder is complete or absent. For several
+targets the float network is opened once and images are made once; from there on, each has its own
+student, file and report.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +50,7 @@ from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.outline import tell_outline
-from dfqonnx.workflows.preflight import check_disk, preflight
+from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, fit_to_budget
@@ -64,20 +67,74 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         UnsupportedModel: the model cannot be quantized; every offending node is named.
         EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
-    preflight(config)
-    watch = Stopwatch(config.budget)
+    (report,) = run_targets((config,), progress=progress)
+    return report
+
+
+def run_targets(
+    configs: Sequence[RunConfig], *, progress: Progress | None = None
+) -> tuple[Report, ...]:
+    """Quantize a model for several targets, with the same images; return a report for each.
+
+    `configs` differ in nothing but `target`, `out` and `file`. Where images are looked for against
+    a quantized network, it is that of the first target. A budget is for all of them.
+
+    Raises:
+        UsageError, UnsupportedModel, EnvironmentProblem: as for one; no target is begun before all
+            were checked.
+    """
+    first = configs[0]
+    preflight(first)
+    for config in configs[1:]:
+        check_paths(config)
+    watch = Stopwatch(first.budget)
     recorder = RecordingProgress(progress or SilentProgress())
-    context = RunContext(config.seed, choose_device(config.device), recorder, config.budget)
-    teacher = open_teacher(config, context)
-    check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
-    plan = plan_quantizers(config, teacher, recorder)
-    sets, own = open_run_sets(config, teacher.model, teacher.inputs)
-    interface = teacher.model.interface
+    context = RunContext(first.seed, choose_device(first.device), recorder, first.budget)
+    teacher = open_teacher(first, context)
+    check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
+    plans = [plan_quantizers(config, teacher, recorder) for config in configs]
+    sets, own = open_run_sets(first, teacher.model, teacher.inputs)
     if progress is not None:
-        tell_outline(config, teacher, plan, sets, context=context)
+        tell_outline(first, teacher, plans[0], sets, context=context)
+    images: SyntheticImages | None = None
+    reports: list[Report] = []
+    for config, plan in zip(configs, plans, strict=True):
+        part = watch.first_of(len(configs) - len(reports))
+        shared = _SharedWork((teacher, plan), sets, own, images)
+        report, images = _run_target(config, shared, context=context, watch=part)
+        reports.append(report)
+        later = RecordingProgress(progress or SilentProgress())
+        later.warnings += recorder.warnings
+        context = replace(context, progress=later)
+    return tuple(reports)
+
+
+@dataclass(frozen=True)
+class _SharedWork:
+    """What the targets of a run have in common, and the plan of one of them."""
+
+    planned: tuple[Teacher, QuantizationPlan]
+    sets: EvaluationData
+    own: NDArray[np.uint8]
+    images: SyntheticImages | None  # None for the first target, which makes them
+
+
+def _run_target(
+    config: RunConfig, shared: _SharedWork, *, context: RunContext, watch: Stopwatch
+) -> tuple[Report, SyntheticImages]:
+    """Train, export, measure and write for one target; return its report, and the images."""
+    (teacher, plan), recorder, sets = shared.planned, context.progress, shared.sets
+    assert isinstance(recorder, RecordingProgress)
+    interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
-        trained = _train(config, (teacher, plan), limits, own, context=context, watch=watch)
+        images = shared.images
+        if images is None:
+            left = context.with_budget(watch.left())
+            images = _synthesize(limits.recipe.synthesis, teacher, plan, left)
+            images = images.joined_by(shared.own) if len(shared.own) else images
+        kept = copy.deepcopy(images) if images.generators is not None else images
+        trained = _train(config, (teacher, plan), limits, images, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
@@ -98,7 +155,7 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
         report = write_run(report, trained, folder, evaluation.found.pictures)
     if config.file is not None:
         copy_model(config.out / config.student_name, config.file)
-    return report
+    return report, kept  # of which a generator did not learn on, as it may while a student trains
 
 
 def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
@@ -137,16 +194,14 @@ def _train(
     config: RunConfig,
     planned: tuple[Teacher, QuantizationPlan],
     limits: TimeLimits,
-    own: NDArray[np.uint8],
+    images: SyntheticImages,
     *,
     context: RunContext,
     watch: Stopwatch,
 ) -> TrainedRun:
-    """Make images, add the user's `own`, equalize, and train in the time that the proof leaves."""
+    """Equalize, and train on `images` in the time that the proof leaves."""
     teacher, plan = planned
     recipe = limits.recipe
-    images = _synthesize(recipe.synthesis, teacher, plan, context.with_budget(watch.left()))
-    images = images.joined_by(own) if len(own) else images
     network = equalize(
         teacher.program,
         plan,

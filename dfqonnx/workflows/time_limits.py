@@ -51,6 +51,11 @@ class Stopwatch:
             return None
         return self.budget - (time.perf_counter() - self._started)
 
+    def first_of(self, parts: int) -> Stopwatch:
+        """Return a watch, begun now, of an equal part of the seconds that are left."""
+        left = self.left()
+        return self if parts == 1 else Stopwatch(None if left is None else left / parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimits:
