@@ -21,7 +21,7 @@ LAYERS = (  # a room imports from lines above; rooms on one line exchange values
     ("errors", "version", "foreign_text"),
     ("core", "targets"),
     ("config", "graph"),
-    ("convert", "runtime"),
+    ("convert", "runtime", "lint"),
     ("data", "placement"),
     ("synthesis", "fakequant", "export", "evaluation"),
     ("equalization", "ptq", "analysis", "rehearsal"),
@@ -38,7 +38,7 @@ BESIDE = {
 }  # pairs on a line: one builds on the other
 LEVEL = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 FENCES = {  # third party -> the only rooms that may import it
-    "onnx": {"graph", "convert", "export", "evaluation", "runtime", "viewer"},
+    "onnx": {"graph", "convert", "export", "evaluation", "runtime", "viewer", "lint"},
     "onnx_ir": {"graph", "convert", "placement", "export", "viewer"},
     "onnxruntime": {"runtime"},
     "torch": {
@@ -230,6 +230,7 @@ TABLED = {"graph", "placement", "synthesis", "fakequant", "equalization", "ptq",
     "distill",
     "analysis",
     "workflows",
+    "lint",
 }
 TABLE = "graph/op_traits.py"
 

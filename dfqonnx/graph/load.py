@@ -78,6 +78,17 @@ def load(path: Path, *, given: Mapping[str, NDArray[Any]] | None = None) -> Load
     return Loaded(proto, source, mapped, interface)
 
 
+def read_proto(path: Path) -> onnx.ModelProto:
+    """Read a model of any kind, quantized or not; data kept beside it are left there.
+
+    Raises:
+        UsageError: it is no ONNX model.
+    """
+    proto = _parse(path, _read(path))
+    _check_text(proto, path)
+    return proto
+
+
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the path of an .onnx file")

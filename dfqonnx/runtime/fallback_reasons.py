@@ -11,6 +11,7 @@ from dfqonnx.targets.profile import TargetProfile
 
 APART = "it is kept apart from its quantizers: that kernel is slower, or computes other codes"
 FLOAT_WEIGHT = "its weight is float"
+NOT_FUSED = "did not fuse it"
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
 
 
@@ -79,7 +80,7 @@ def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
         return f"its output {output!r} is " + (
             "a graph output and not quantized" if output in context.outputs else "not quantized"
         )
-    return f"it is quantized on all sides, but {target.runtime} did not fuse it"
+    return f"it is quantized on all sides, but {target.runtime} {NOT_FUSED}"
 
 
 def _activation(node: onnx.NodeProto, context: Context) -> str:
