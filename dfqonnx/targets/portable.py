@@ -23,6 +23,7 @@ PORTABLE = register(
         packings=(),
         newer_opsets=False,
         first_conv_padding=None,
+        integer_pad=False,
         best_widths=("w8a8",),
         narrow_weights=(
             "this target stores every weight in a byte, so fewer bits only lose accuracy: W8A8 has"

@@ -59,6 +59,7 @@ class Packing:
 
     bits: int  # of the packed type, 4 or 2: the widest weights that are packed
     opset: int  # the first one with such tensors
+    bare: bool = False  # whether kernels take such weights without the Cast, too
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class TargetProfile:
     separated: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
+    integer_pad: bool = True  # whether a Pad may stand on codes
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
     packings: tuple[Packing, ...] = ()  # narrowest first; without, all are in 8-bit containers
     zero_points_left_out: bool = False  # whether zero points of 0 are not written: bytes alone

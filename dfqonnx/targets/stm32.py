@@ -36,6 +36,7 @@ STM32 = register(
         },
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=False,
+        integer_pad=False,
         opsets=(OpsetVersion(13, 8), OpsetVersion(20, 9)),
         on_onnxruntime_cpu=False,
         evidence="rules",

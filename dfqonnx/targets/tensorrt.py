@@ -39,6 +39,7 @@ TENSORRT = register(
         },
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=False,
+        integer_pad=False,
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
         on_onnxruntime_cpu=False,
         evidence="rules",

@@ -35,6 +35,7 @@ VITISAI = register(
         },
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=False,
+        integer_pad=False,
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
         on_onnxruntime_cpu=False,
         evidence="rules",
