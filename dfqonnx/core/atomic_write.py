@@ -33,7 +33,7 @@ from dfqonnx.core.replace_folder import (
     read_names,
     read_report,
 )
-from dfqonnx.core.staging import LOCK, STAGING, is_ours, remove, staging_folder
+from dfqonnx.core.staging import CONTENT, LOCK, STAGING, is_ours, remove, staging_folder
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
 EXTERNAL = ".data"  # what is behind a model's name in that of its weights
@@ -159,14 +159,17 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to write into; on a clean exit its content stands under `out`.
 
     `out` must have passed `check_out`.
+
+    Raises:
+        EnvironmentProblem: the disk is full or fails, or the place is not writable.
     """
-    out = out.absolute()
+    given, out = out, out.absolute()
     if out.is_dir():
         finish(out)
     inside = out.is_dir() and not can_exchange(out)
     home = out if inside else out.parent
     home.mkdir(parents=True, exist_ok=True)
-    with staging_folder(home) as staging:
+    with _explained(given), staging_folder(home) as staging:
         yield staging
         if inside:
             move_in(staging, out)
@@ -178,6 +181,18 @@ def atomic_folder(out: Path) -> Iterator[Path]:
             elif staging.is_dir() and not out.exists():
                 staging.rename(out)
             remove(home / LOCK)
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """Name `out` where writing below it failed, not a file of a hidden folder that is gone."""
+    try:
+        yield
+    except OSError as error:
+        hidden = STAGING in str(error.filename or "")
+        if hidden or error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise _explain(error, out) from None
+        raise
 
 
 def _move_across(staging: Path, out: Path) -> None:
@@ -199,7 +214,10 @@ def _refuse_foreign(out: Path) -> None:
 
 def _explain(error: OSError, path: Path) -> EnvironmentProblem | UsageError:
     """Return the error of ours that says what to do about `error` at `path`."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    parts = path.parts
+    if CONTENT in parts and is_ours(parts[parts.index(CONTENT) - 1]):  # of a hidden folder
+        path = Path(*parts[parts.index(CONTENT) + 1 :])
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return EnvironmentProblem(
             f"{path}: the disk is full ({error.strerror}); free space or choose another place;"
             " nothing was left behind"

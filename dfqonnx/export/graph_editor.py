@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from dfqonnx.graph.passes.edit import make_unique
 from dfqonnx.targets.profile import Packing, TargetProfile
 
 Attributes = Mapping[str, int | Sequence[int]]
@@ -40,6 +41,7 @@ class GraphEditor:
         taken = self.values.keys() | graph.initializers
         self._fresh = (name for i in count() if (name := f"d{i}") not in taken)
         self._own: set[str] = set()
+        self._nodes = {str(node.name) for node in graph}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def node(
@@ -50,7 +52,9 @@ class GraphEditor:
         name: str = "",
         attributes: Attributes | None = None,
     ) -> ir.Node:
-        """Make a node with one output; the caller inserts it."""
+        """Make a node with one output, numbered where `name` is taken; the caller inserts it."""
+        name = make_unique(name, self._nodes) if name else ""
+        self._nodes.add(name)
         node = ir.node(op, inputs, attributes, name=name)
         node.outputs[0].name = next(self._fresh)
         return node

@@ -243,9 +243,9 @@ def _add_constant(proto: onnx.ModelProto, stem: str, array: Array) -> str:
 
 
 def _make_name(proto: onnx.ModelProto, stem: str) -> str:
-    """Return a name that no value of the graph has."""
+    """Return a name that neither a value nor a node of the graph has."""
     taken = {tensor.name for tensor in proto.graph.initializer}
-    taken.update(name for node in proto.graph.node for name in node.output)
+    taken.update(name for node in proto.graph.node for name in (*node.output, node.name))
     return make_unique(stem, taken | {port.name for port in proto.graph.input})
 
 

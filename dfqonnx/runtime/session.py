@@ -130,7 +130,8 @@ class Session:
         the graph that it really executes to `optimized_path`.
 
         Raises:
-            EnvironmentProblem: the runtime or the provider is not there.
+            EnvironmentProblem: the runtime or the provider is not there, or `optimized_path` cannot
+                be written.
             UsageError: the runtime refuses the model.
         """
         runtime = _runtime()
@@ -154,6 +155,12 @@ class Session:
                 source, options, providers=[_PROVIDERS[provider]]
             )
         except Exception as error:  # noqa: BLE001 - the runtime raises a class per status code
+            if optimized_path is not None:  # it loads where nothing is to be written
+                Session(model, optimization=optimization, threads=threads, provider=provider)
+                raise EnvironmentProblem(
+                    f"{optimized_path}: ONNX Runtime cannot write the graph that it runs"
+                    f" ({_brief(error)}); free space in {optimized_path.parent}, or set TMPDIR"
+                ) from None
             name = "the model" if isinstance(model, bytes) else str(model)
             raise UsageError(f"{name}: ONNX Runtime cannot load it: {_brief(error)}") from None
         self.inputs = tuple(_port(i) for i in self._session.get_inputs())

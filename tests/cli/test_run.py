@@ -152,7 +152,7 @@ def test_a_full_disk_ends_with_4_and_leaves_nothing(
     monkeypatch.setattr("numpy.savez_compressed", full)
     done = quantize(dfqonnx, small, quick)
     assert done.code == 4
-    assert "No space left on device; free some space" in done.err
+    assert "small-w4a4: the disk is full (No space left on device); free space" in done.err
     assert {p.name for p in tmp_path.iterdir()} == {"small.onnx", "quick.yaml"}
 
 

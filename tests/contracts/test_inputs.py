@@ -17,6 +17,7 @@ from dfqonnx.config.input_values import INPUT_KEY, format_input, read_inputs, re
 from dfqonnx.errors import UnsupportedModel, UsageError
 from tests.contracts.nets import Builder
 from tests.contracts.pipeline import Quantized, check_contract, quantize
+from tests.contracts.sibling_files import CASES
 
 Port = onnx.ValueInfoProto
 
@@ -98,6 +99,19 @@ def test_a_state_with_a_given_value_is_carried(tmp_path: Path) -> None:
     found = quantize(proto, tmp_path, given={"state": state})
     assert found.plan.weights, "its Convs are quantized"
     assert _check(found, proto, {"x": _noise(1, 2, 32), "state": state}) > 25  # measured 34
+
+
+def test_nodes_called_like_those_that_repeat_a_state_are_no_reason_to_refuse(
+    tmp_path: Path,
+) -> None:
+    make, options = CASES["inputs/recurrent_state"]
+    proto = make()
+    for node, part in zip(proto.graph.node, ("shape", "count", "target", "rows"), strict=False):
+        node.name = f"h/{part}"
+    given = {name: float(value) for name, value in options["given"].items()}
+    found = quantize(proto, tmp_path, images=2, given=given)
+    names = [node.name for node in found.proto.graph.node if node.name]
+    assert len(set(names)) == len(names)
 
 
 def test_without_a_value_it_is_refused_as_what_it_is(tmp_path: Path) -> None:

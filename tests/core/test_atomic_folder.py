@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dfqonnx.core.atomic_write import atomic_folder, check_out
+from dfqonnx.core.atomic_write import atomic_files, atomic_folder, check_out
 from dfqonnx.errors import EnvironmentProblem, UsageError
 
 
@@ -140,3 +141,36 @@ def test_the_remains_of_a_killed_run_are_swept_by_the_next(tmp_path: Path) -> No
     with atomic_folder(out) as folder:
         fill(folder, "net.onnx")
     assert {p.name for p in tmp_path.iterdir()} == {"out", alive.name}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_disk_that_fills_is_told_with_the_name_of_the_folder(
+    tmp_path: Path, code: int, named: bool
+) -> None:
+    """A failed write has no file's name, a failed open that of a hidden folder, gone by then."""
+
+    def fail(folder: Path) -> None:
+        path = str(folder / "images.npz") if named else None
+        raise OSError(code, os.strerror(code), path)
+
+    with pytest.raises(EnvironmentProblem) as caught, atomic_folder(tmp_path / "out") as folder:
+        fail(folder)
+    assert str(caught.value).startswith(f"{tmp_path / 'out'}: the disk is full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_it_that_cannot_be_written_is_named_without_the_hidden_folder(
+    tmp_path: Path,
+) -> None:
+    with (
+        pytest.raises(EnvironmentProblem, match=r"^net\.onnx: cannot be written \(Input"),
+        atomic_folder(tmp_path / "out") as folder,
+        atomic_files(folder / "net.onnx"),
+    ):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_other_failures_of_files_keep_their_own_words(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"), atomic_folder(tmp_path / "out"):
+        raise FileNotFoundError(errno.ENOENT, "gone", "/data/x.png")

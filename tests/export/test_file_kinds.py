@@ -116,6 +116,25 @@ def test_both_operands_of_an_isolated_product_are_kept_apart_and_nothing_else(
     )
 
 
+def test_nodes_called_like_parts_of_others_are_kept_apart_under_names_of_their_own(
+    tmp_path: Path,
+) -> None:
+    net = Net(("N", 4, 6))
+    net.constant("w", net.rng.normal(size=(6, 6)).astype(np.float32))
+    left = net.add("Relu", net.add("MatMul", "image", "w", name="m1"), name="r1")
+    right = net.add("Transpose", left, name="t", perm=[0, 2, 1])
+    first = net.add("MatMul", left, right, name="product")
+    second = net.add("MatMul", first, first, name="product:1")
+    net.add("MatMul", net.add("Relu", second, name="r2"), net.constant(
+        "k", net.rng.normal(size=(4, 5)).astype(np.float32)), name="last")  # fmt: skip
+    found = export_net(
+        net.proto(output_shape=("N", 4, 5)), tmp_path, change=_isolating("product", "product:1")
+    )
+    names = sorted(n.name for n in found.proto.graph.node if n.op_type == "Sum")
+    assert names == ["apart product", "apart product:1", "apart product:1:1", "apart product:1_2"]
+    run(found.path, found.x, optimize=True)  # ONNX Runtime refuses two nodes of one name
+
+
 def test_a_layer_is_kept_apart_on_its_input_and_weight_but_not_its_bias(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path, change=_isolating("c1"))
     nodes = _nodes(found)

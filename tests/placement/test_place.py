@@ -12,7 +12,7 @@ from dfqonnx.core.quantization import INT8, BitWidths, QuantizationConfig
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.graph.smallnets import batchnorm, network, real_model, through
-from tests.placement.plans import CONV, HEAD, W4A4, P, plan_of, short
+from tests.placement.plans import CONV, HEAD, W4A4, P, place, plan_of, short
 
 
 def test_a_chain_of_convs_reads_narrow_but_for_its_ends(tmp_path: Path) -> None:
@@ -53,6 +53,19 @@ def test_a_residual_stream_has_8_bits_and_a_narrow_requantizer(tmp_path: Path) -
     second = next(s for s in plan.activations if s.name == "b@4")
     assert (second.tensor, second.consumers) == ("b", ("@c",))
     assert {w.node: w.input for w in plan.weights}["@c"] == "b@4"
+
+
+def test_a_requantizer_is_called_like_no_value_of_the_model(tmp_path: Path) -> None:
+    body = f"a = {P}(x, w) b = Relu(a) c = {P}(b, v) d = Relu(c) e = {P}(d, u) s = Add(e, b) "
+    proto = network(body + HEAD.format("s"), CONV)
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["b@4" if name == "d" else name for name in names]
+    plan = place(through(proto, tmp_path)[1])
+    names = [(a.name, a.tensor, a.grid.bits) for a in plan.activations]
+    assert ("b@4", "b@4", 4) in names
+    assert ("b@4_2", "b", 4) in names
+    assert len({name for name, _, _ in names}) == len(names)
 
 
 def test_at_8_bits_no_requantizer_is_needed(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_a_file_that_the_runtime_refuses_is_named(tmp_path: Path) -> None:
         Session(path)
 
 
+def test_a_graph_that_cannot_be_written_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(chain().proto(), path)
+    Session(path, optimized_path=tmp_path / "optimized.onnx")
+    with pytest.raises(EnvironmentProblem, match=r"cannot write the graph .* or set TMPDIR"):
+        Session(path, optimized_path=tmp_path / "missing" / "optimized.onnx")
+    path.write_bytes(path.read_bytes()[:99])
+    with pytest.raises(UsageError, match=r"net\.onnx: ONNX Runtime cannot load it"):
+        Session(path, optimized_path=tmp_path / "optimized.onnx")
+
+
 def test_wrong_feeds_are_a_usage_error(tmp_path: Path) -> None:
     found = export_net(chain().proto(), tmp_path)
     with pytest.raises(UsageError, match="cannot run the model"):
