@@ -10,6 +10,8 @@ from those of the file: so activations of fewer than 8 bits have no form here.
 *Pad on codes*: the tensor behind it has no quantization parameters, and the session is refused.
 Without the Pad in front of the first Conv the same files open.
 
+*Rounding* is that of fixed point.
+
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
 calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
 
@@ -62,6 +64,7 @@ ONNXRUNTIME_QNN = register(
         packings=(Packing(bits=4, opset=21, bare=True),),
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
         shortcut_channels=256,
+        divides=False,
         on_onnxruntime_cpu=False,
         evidence="emulated",
         least_activations=WidthLimit(

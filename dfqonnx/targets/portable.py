@@ -5,6 +5,8 @@ Measured: INT4 weights keep a file from ONNX Runtime before 1.23 ("tensor type 2
 legalize memref.get_global ... xi4") and TVM (packed tensors are not read); INT8 weights at opset 13
 load in each. A Pad on codes keeps it from QNN's HTP. So there is neither.
 
+Some of them multiply by the inverse of a scale, where QuantizeLinear divides.
+
 Kernels are those of ONNX Runtime CPU, which are the ones that were measured for speed.
 """
 
@@ -24,6 +26,7 @@ PORTABLE = register(
         newer_opsets=False,
         first_conv_padding=None,
         integer_pad=False,
+        divides=False,
         best_widths=("w8a8",),
         narrow_weights=(
             "this target stores every weight in a byte, so fewer bits only lose accuracy: W8A8 has"

@@ -110,6 +110,8 @@ class TargetProfile:
     newer_opsets: bool = False  # whether a newer model keeps its own; else it is refused
     first_conv_padding: ChannelPadding | None = None  # None leaves the first Conv as it is
     shortcut_channels: int = 0  # widest strided shortcut that becomes one 1x1 Conv; 0 never
+    # whether it rounds x / s, as QuantizeLinear does; others round x (1 / s), or in fixed point
+    divides: bool = True
     # whether ONNX Runtime's CPU kernels, with its optimizations, are what runs the file: only then
     # do its kernels, its speed and its optimized numbers say something of the target
     on_onnxruntime_cpu: bool = True

@@ -3,6 +3,8 @@
 *Opsets* up to 20, *8-bit* QDQ only from ONNX (ST Edge AI Core 3.0, "Quantized model support";
 narrower networks come from QKeras and Larq alone): so INT4 tensors, which need opset 21, are out.
 
+Its kernels round in fixed point.
+
 *Activations* are int8 with a zero point and *weights* int8 with zero point 0 and a scale per
 output channel, the scheme of ST's model zoo (`quantize_static` with QInt8 for both, per channel).
 """
@@ -38,6 +40,7 @@ STM32 = register(
         integer_clip=False,
         integer_pad=False,
         opsets=(OpsetVersion(13, 8), OpsetVersion(20, 9)),
+        divides=False,
         on_onnxruntime_cpu=False,
         evidence="rules",
         least_weights=WidthLimit(8, _EIGHT_BITS, "w8a8"),

@@ -7,6 +7,8 @@ read as int8 with a warning). A tensor without negative numbers keeps 0 to 127.
 *Biases* stay float: of an int32 bias behind DequantizeLinear its parser says "only activation types
 allowed as input to this layer" (onnxruntime issue 14229, onnx-tensorrt issue 850).
 
+Whether it divides by a scale was not found out, so it is not counted on.
+
 *Clip* stands on the reals, in front of QuantizeLinear: a Clip on codes is no part of its fusions.
 
 *Sums*: NVIDIA's quantization toolkit quantizes both inputs of a residual Add.
@@ -41,6 +43,7 @@ TENSORRT = register(
         integer_clip=False,
         integer_pad=False,
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),
+        divides=False,
         on_onnxruntime_cpu=False,
         evidence="rules",
         best_widths=("w8a8",),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
@@ -26,6 +27,7 @@ from dfqonnx.config.recipe import write_recipe
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.core.atomic_write import atomic_folder, copy_model
 from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.probe_images import make_probe_images
@@ -38,6 +40,7 @@ from dfqonnx.export.export import export
 from dfqonnx.export.metadata import describe, describe_rules
 from dfqonnx.export.opset import check_operators
 from dfqonnx.export.writer import write
+from dfqonnx.fakequant.input_ties import move_off_ties
 from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
@@ -223,6 +226,8 @@ def _train(
             left and max(1.0, left - limits.proof_seconds(len(images.pixels)))
         ),
     )
+    if not TARGETS[config.target].divides and teacher.inputs.is_image:
+        _move_input_off_ties(student, teacher.inputs)
     return TrainedRun(
         config=config,
         teacher=teacher,
@@ -231,6 +236,15 @@ def _train(
         student=student,
         distilled=distilled,
     )
+
+
+def _move_input_off_ties(student: Student, inputs: InputFormat) -> None:
+    """Set the scale of the input so that no pixel is on the border between two codes."""
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    pixels = torch.from_numpy(levels.repeat(inputs.image_size[2], 3))
+    for quantizer in student.quantizers():
+        if quantizer.spec.role == "input":
+            move_off_ties(quantizer, inputs.to_tensor(pixels).to(quantizer.log_scale.device))
 
 
 def _synthesize(

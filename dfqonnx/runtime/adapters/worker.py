@@ -61,7 +61,11 @@ def open_qnn(path: Path, job: Mapping[str, Any], facts: dict[str, Any]) -> Run:
 def open_openvino(path: Path, job: Mapping[str, Any], facts: dict[str, Any]) -> Run:
     """Load a file in OpenVINO on the CPU, with the precision of every node that it executes."""
     runtime = importlib.import_module("openvino")
-    settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {
+        "INFERENCE_NUM_THREADS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # else sums are kept in bfloat16 where the CPU has it
+    }
     compiled = runtime.Core().compile_model(str(path), "CPU", settings)
     layers = []
     for node in compiled.get_runtime_model().get_ordered_ops():
