@@ -61,7 +61,7 @@ STEPS = (
     FirstStep("recipes defualt", 2, "did you mean 'default'"),
     # names of commands elsewhere
     FirstStep("quantize net.onnx", 2, "dfqonnx run net.onnx --bits 8"),
-    FirstStep("quantize --input net.onnx --output q.onnx", 2, "dfqonnx run net.onnx"),
+    FirstStep("quantize --input net.onnx --output q.onnx", 2, "net.onnx --bits 8 --out q.onnx"),
     FirstStep("net.onnx", 2, "dfqonnx run net.onnx"),
     FirstStep("export net.onnx", 2, "dfqonnx run net.onnx"),
     FirstStep("info net.onnx", 2, "dfqonnx inspect net.onnx"),
@@ -96,7 +96,7 @@ STEPS = (
     FirstStep("run net.onnx --keep-float Gemm --dry-run", 0, "kept in float as asked"),
     FirstStep("run net.onnx --target tensorrt", 2, "Known: onnxruntime-cpu"),
     FirstStep("run net.onnx --device gpu", 2, "is not one of 'auto', 'cpu', 'cuda'"),
-    FirstStep("run net.onnx --gate accuracy>=90", 2, "top1"),
+    FirstStep("run net.onnx --gate accuracy>=90", 2, "did you mean 'top1'"),
     FirstStep("run net.onnx --gate drop<=1 --dry-run", 0, "CANNOT be decided; it needs labels"),
     # working, and with what came out
     FirstStep(
@@ -106,11 +106,11 @@ STEPS = (
     ),
     FirstStep("run net.int8.onnx", 3, "start from the float model"),
     FirstStep("validate net.onnx net.int8.onnx --eval-data classes", 0, "agreement"),
-    FirstStep("evaluate net.int8.onnx", 2, "dfqonnx validate FLOAT.onnx QUANTIZED.onnx"),
+    FirstStep("evaluate net.int8.onnx", 2, "dfqonnx validate FLOAT.onnx net.int8.onnx"),
     FirstStep("compare net.int8.onnx --teacher net.onnx", 0, "net.int8"),
     FirstStep("audit net.int8.onnx", 0, "nodes run on integers"),
-    FirstStep("benchmark net.int8.onnx", 2, "dfqonnx compare"),
-    FirstStep("netron net.int8.onnx", 2, "dfqonnx view"),
+    FirstStep("benchmark net.int8.onnx", 2, "compare net.int8.onnx --teacher FLOAT.onnx"),
+    FirstStep("netron net.int8.onnx", 2, "dfqonnx view net.int8.onnx"),
     FirstStep("report net.int8", 0, "report.html"),
     FirstStep("synth net.onnx -n 16", 0, "Wrote net-images.npz"),
     FirstStep("similarity net.onnx photos", 3, "BatchNormalization"),

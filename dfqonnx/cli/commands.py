@@ -20,11 +20,14 @@ ELSEWHERE: Mapping[str, str] = {  # what other tools call a command -> what it i
     **dict.fromkeys(("calibrate", "auto-opt"), "run MODEL.onnx --calibrate-with IMAGES"),
     **dict.fromkeys(("export", "finetune", "train"), "run MODEL.onnx"),
     **dict.fromkeys(
-        ("evaluate", "eval", "val", "verify", "check", "test"), "validate FLOAT.onnx QUANTIZED.onnx"
+        ("evaluate", "eval", "val", "verify", "check", "test", "diff"),
+        "validate FLOAT.onnx QUANTIZED.onnx",
     ),
-    **dict.fromkeys(("benchmark", "bench", "perf", "profile", "diff"), "compare A.onnx B.onnx"),
+    **dict.fromkeys(
+        ("benchmark", "bench", "perf", "profile"), "compare QUANTIZED.onnx --teacher FLOAT.onnx"
+    ),
     **dict.fromkeys(("info", "show", "summary", "analyze", "list-layers"), "inspect MODEL.onnx"),
-    **dict.fromkeys(("netron", "visualize", "open", "serve"), "view FOLDER"),
+    **dict.fromkeys(("netron", "visualize", "open", "serve"), "view QUANTIZED.onnx"),
     **dict.fromkeys(("generate", "synthesize", "images"), "synth MODEL.onnx --out images.npz"),
     **dict.fromkeys(("env", "system", "check-env", "checks"), "doctor"),
     **dict.fromkeys(("methods", "algorithms", "presets"), "recipes"),
@@ -111,10 +114,29 @@ class CommandGroup(TyperGroup):
         if meant is None and near:
             return f"; did you mean 'dfqonnx {shlex.join([near[0], *args[1:]])}'?"
         if meant is not None:
-            model = next((a for a in args[1:] if a.lower().endswith(".onnx")), None)
-            given = meant if model is None else meant.replace("MODEL.onnx", shlex.quote(model))
-            return f"; here it is: dfqonnx {given}"
+            return f"; here it is: dfqonnx {name_models(meant, args[1:])}"
         return f". Commands: {', '.join(self.commands)}."
+
+
+def name_models(usage: str, typed: list[str]) -> str:
+    """Return how a command is used, with the ONNX files that somebody typed in their places.
+
+    >>> name_models("run MODEL.onnx", ["-i", "a.onnx", "-o", "b.onnx"])
+    'run a.onnx --out b.onnx'
+    >>> name_models("validate FLOAT.onnx QUANTIZED.onnx", ["b.onnx"])
+    'validate FLOAT.onnx b.onnx'
+    """
+    files = [shlex.quote(each) for each in typed if each.lower().endswith(".onnx")]
+    if files and usage.startswith("run "):
+        usage = usage.replace("MODEL.onnx", files[0])
+        return usage + (f" --out {files[1]}" if len(files) > 1 else "")
+    if len(files) > 1:
+        usage = usage.replace("FLOAT.onnx", files[0])
+    return (
+        usage.replace("QUANTIZED.onnx", files[-1]).replace("MODEL.onnx", files[0])
+        if files
+        else usage
+    )
 
 
 def advise_on_option(name: str) -> str:

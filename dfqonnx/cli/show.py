@@ -22,6 +22,8 @@ from dfqonnx.foreign_text import json_safe, printable, printable_lines
 
 EVERY_SECONDS = 10.0
 WHOLE = "whole run"
+ENOUGH_DONE = 2.0  # percent, before a time left is worth showing
+TRUSTED_SHARE = 0.1  # of a stage, from which on its own pace tells when it ends
 
 
 def print_text(text: str, *, style: str = "") -> None:
@@ -77,8 +79,12 @@ def time_left(done: int, total: int, seconds: float) -> str:
     """Return the time left at the pace so far, as `m:ss left`; empty before anything is done."""
     if done <= 0 or total <= 0:
         return ""
-    rest = seconds * max(total - done, 0) / done
-    return f"{int(rest) // 60}:{int(rest) % 60:02d} left"
+    return f"{minutes(seconds * max(total - done, 0) / done)} left"
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as `m:ss`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 class Display:
@@ -197,15 +203,15 @@ class LiveDisplay(Display):
         )
         self.task: TaskID | None = None
         self.whole: TaskID | None = None
-        self.began_all = self.sum_expected = 0.0
-        self.over = 0.0  # expected seconds of the stages that are over
+        self.began_all = 0.0
+        self.over = self.spent_over = 0.0  # seconds of stages that are over: expected, and real
 
     def expect(self, seconds: Mapping[str, float]) -> None:
         """Draw the bar for the whole."""
         super().expect(seconds)
         if self.whole is None and sum(seconds.values()) > 0:
-            self.began_all, self.sum_expected = self.clock(), sum(seconds.values())
-            self.whole = self.bars.add_task(WHOLE, total=sum(seconds.values()), line="")
+            self.began_all = self.clock()
+            self.whole = self.bars.add_task(WHOLE, total=100.0, line="")
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
@@ -216,6 +222,9 @@ class LiveDisplay(Display):
         self.bars.console.print(Text(f"Warning: {printable_lines(message)}", style="yellow"))
 
     def _open(self) -> None:
+        names = list(self.expected)
+        for skipped in names[: names.index(self.stage) if self.stage in names else 0]:
+            del self.expected[skipped]
         self.task = self.bars.add_task(
             f"  {STAGES.get(self.stage, self.stage)}", total=None, line=""
         )
@@ -230,17 +239,37 @@ class LiveDisplay(Display):
         """Draw how much of everything is done, `share` of the current stage included."""
         if self.whole is None:
             return
-        total = self.sum_expected
-        done = min(total, self.over + min(1.0, share) * self.expected.get(self.stage, 0.0))
-        rest = time_left(int(1000 * done), int(1000 * total), self.clock() - self.began_all)
-        text = f"{100 * done / total:.0f} %" + (f", {rest}" if rest and done > total / 50 else "")
+        spent, left = self.clock() - self.began_all, self._seconds_left(min(1.0, share))
+        done = 100 * spent / max(spent + left, 1e-6)
+        text = f"{done:.0f} %" + (f", {minutes(left)} left" if done > ENOUGH_DONE else "")
         self.bars.update(self.whole, completed=done, line=text)
+
+    def _seconds_left(self, share: float) -> float:
+        """Return the seconds of what is to come, by the pace of what is over.
+
+        A stage that is on its way tells its own pace, as far as it has come.
+        """
+        pace = self.spent_over / self.over if self.over > 0 else 1.0
+        later = pace * sum(s for name, s in self.expected.items() if name != self.stage)
+        if not self.stage:
+            return later
+        spent = self.clock() - self.began
+        by_plan = max(0.0, pace * self.expected.get(self.stage, 0.0) - spent)
+        if share <= 0:
+            return later + by_plan
+        by_pace = spent * (1 - share) / share
+        trust = min(1.0, share / TRUSTED_SHARE)
+        return later + trust * by_pace + (1 - trust) * by_plan
 
     def _close(self) -> None:
         if self.task is not None:
             spent = f"{self.clock() - self.began:.1f} s"
             self.bars.update(self.task, total=1, completed=1, line=spent)
-        self.over += self.expected.pop(self.stage, 0.0) if self.whole is not None else 0.0
+        expected = self.expected.pop(self.stage, 0.0)
+        if expected > 0:
+            self.over += expected
+            self.spent_over += self.clock() - self.began
+        self.stage = ""
         self._update_whole(0.0)
 
 

@@ -98,6 +98,12 @@ MEASURES: Mapping[str, _Metric] = {  # of tasks, by name; see `evaluation/measur
     **{f"label_{name}": metric for name, metric in _DISTANCES.items()},
 }
 DROP, LABEL_PREFIX = ".drop", "label_"
+_ELSEWHERE = {  # what others call a metric -> its name here
+    **dict.fromkeys(("accuracy", "acc", "accuracy_top_1", "top-1", "top_1"), "top1"),
+    **dict.fromkeys(("accuracy_loss", "accuracy_drop", "loss", "degradation"), "drop"),
+    **dict.fromkeys(("latency", "speed", "latency_ms"), "speedup"),
+    **dict.fromkeys(("snr", "sqnr_db"), "sqnr"),
+}
 _HAVE_DROP = ("top1", *_LABELED_SHARES, *(f"label_{name}" for name in _DISTANCES))
 _MAY_BE_NEGATIVE = {"drop", "estimated_drop", "sqnr", "psnr", "correlation", "ssim"} | {
     "label_correlation",
@@ -222,7 +228,8 @@ def _read_metric(text: str, parts: re.Match[str], custom: bool) -> str:
         raise _error(
             text, (at, 1), f"a rule begins with a metric, this one {found}", _list_metrics()
         )
-    hint = did_you_mean(name.lower(), [*METRICS, *MEASURES], label="")
+    meant = _ELSEWHERE.get(name.lower(), "")
+    hint = did_you_mean(name.lower(), [*METRICS, *MEASURES], preferred=meant, label="")
     raise _error(text, (at, len(name)), f"unknown metric {name!r}{hint}", _list_metrics())
 
 

@@ -16,11 +16,15 @@ STAGES = {  # as progress names them -> in words
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutline:
-    """One stage: its name as in reports, what it does, and about how many seconds it takes."""
+    """One stage: its name as in reports, what it does, and about how many seconds it takes.
+
+    `is_certain` is False of a stage that the run may turn out not to need.
+    """
 
     name: str
     seconds: float
     about: str = ""
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,19 @@ class RunOutline:
 
     @property
     def seconds(self) -> float:
-        """The whole time."""
+        """The whole time, of the stages that are certain."""
+        return sum(stage.seconds for stage in self.stages if stage.is_certain)
+
+    @property
+    def most_seconds(self) -> float:
+        """The whole time where every stage is needed."""
         return sum(stage.seconds for stage in self.stages)
+
+    def describe_time(self) -> str:
+        """Return the whole time in words, with and without what may not be needed."""
+        told = describe_seconds(self.seconds)
+        most = describe_seconds(self.most_seconds)
+        return told if most == told else f"{told}, or {most} if eight bits need training"
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""
@@ -76,7 +91,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _lines(outline: RunOutline) -> Iterator[str]:
-    total = f"about {describe_seconds(outline.seconds)} on this machine"
+    total = f"about {outline.describe_time()}, on this machine"
     yield f"time         {total if outline.seconds_known else 'see the cost of the recipe'}"
     for stage in outline.stages:
         about = f"  {stage.about}" if stage.about else ""

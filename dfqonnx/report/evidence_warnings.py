@@ -150,7 +150,10 @@ def _warn_of_classes(report: Report, classes: ClassEvidence | None) -> Iterator[
                 f"The two models agree on {format_interval(to_percent(share), '%')} of the images;"
                 f" independent choices would on {100 * classes.chance:.3g} %."
             ),
-            advice="Check --preprocess; if it is right, the student is lost: take more bits.",
+            advice=(
+                "Give images of more classes with --eval-data, and check --preprocess; if that is"
+                " right, the student is lost: take more bits."
+            ),
             effect="no pass",
         )
 

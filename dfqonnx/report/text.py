@@ -108,7 +108,7 @@ def describe_missing_gates(report: Report) -> str:
         "No rule says how accurate the network must be, so its accuracy was not judged:"
         " set one with --gate, or take the usual ones with --strict."
     )
-    if report.accuracy.status == "measured":
+    if report.accuracy.status == "measured" or report.teacher.top1 is not None:
         return words
     known = "the distance of the outputs is known"
     if report.estimated_drop is not None and report.estimated_drop.value is not None:

@@ -1,22 +1,13 @@
 """The outline of a run: how long each stage takes, what it needs, and which rules it can decide.
 
-Times come from one pass of the float network, measured here, and from counts:
-
-    making images      optimization steps * images of a batch * seconds of a step, and painting
-    setting ranges     calibration images * 10 passes
-    training           steps * (STEP_SECONDS + images of a batch * 4 passes * FAKE_QUANTIZED)
-    measuring          held-out images * 20 passes, 512 images of the estimate * 2, timing
-
-On ResNet-20 and MobileNetV1 0.25 they are right within a factor of two. Networks whose codes are
-held in training (`distill/schedule.hold_codes`) train a tenth as long as is told: a detector was
-told 48 minutes and took 9.
+Seconds are those of `stage_seconds`. Eight bits are trained only where ranges alone leave the
+student too far off, which nothing tells before: the time is told without, and with it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.gates import FILE_QUANTITIES, LABELED_QUANTITIES, GateRule
@@ -29,52 +20,19 @@ from dfqonnx.core.run_outline import (
     StageOutline,
     describe_seconds,
 )
-from dfqonnx.distill.schedule import default_steps, training_budget
 from dfqonnx.evaluation.evaluate import EvaluationData
 from dfqonnx.evaluation.statistics import wilson_bounds
-from dfqonnx.synthesis.budget import (
-    SynthesisPlan,
-    TeacherCost,
-    measure_cost,
-    measure_optimization_rate,
-    pixel_bytes,
-    plan_synthesis,
-)
+from dfqonnx.synthesis.budget import pixel_bytes
+from dfqonnx.workflows.stage_seconds import RunCounts, count_run, time_stages
 from dfqonnx.workflows.teacher import Teacher
-from dfqonnx.workflows.time_limits import (
-    CALIBRATION_PASSES,
-    ESTIMATE_PASSES,
-    FIXED_IMAGES,
-    LATENCY_SECONDS,
-    PROOF_PASSES,
-    REPORT_SECONDS,
-    measure_pass,
-)
 
-STEP_SECONDS = 0.012  # of a training step, whatever the network's size
-FAKE_QUANTIZED = 1.5  # times the passes of a float network that those of a student take
-STEP_PASSES = 4  # of an image in training: one of the teacher, three of the student
-PAINTED_SECONDS = 6e-8  # of a pixel of a procedural image
-TYPICAL_KL = 0.2  # nats, of an untrained student: as many steps as w4a4 takes
 LOADED_MIB = 450.0  # libraries
 KEPT_BYTES = 12  # of an activation in a training step
-CALIBRATION_IMAGES = 512  # where the recipe leaves it open
-MEASURED_TIMES = 3  # a pass, of which the shortest is believed
 LEAST_TOLD = 2.0  # seconds of a stage that is worth a word
 BUDGET_SHARES = {  # of a budget, about
     "synthesize": 0.35, "initialize": 0.1, "distill": 0.4, "export": 0.02, "evaluate": 0.13,
 }  # fmt: skip
 TRAINED_SOURCES = {"generator"}  # whose time follows from no count here
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """What the times are made of."""
-
-    plan: SynthesisPlan
-    cost: TeacherCost
-    steps: int  # of training
-    held_out: int
 
 
 def outline_run(
@@ -86,32 +44,22 @@ def outline_run(
     context: RunContext,
 ) -> RunOutline:
     """Return what a run will do; the network is passed a few times."""
-    shape, recipe = teacher.inputs.shape, config.recipe
-    cost = measure_cost(teacher.program, shape)
-    synthesis = plan_synthesis(recipe.synthesis, cost, shape, scale=recipe.synthesis.budget_scale)
-    training = recipe.distillation
-    steps = training.steps
-    if steps is None:
-        budget = training_budget(plan.narrowest(), kl=TYPICAL_KL * (plan.narrowest().weights < 8))
-        work, values = cost.multiply_adds, cost.activations
-        steps = default_steps(work, budget, training.batch_size, values=values)
-    held_out = min(training.holdout_images, synthesis.images // 8)
-    counts = _Counts(synthesis, cost, steps, held_out)
-    stages = tuple(_time_stages(config, teacher, counts, sets, context=context))
+    recipe, inputs = config.recipe, teacher.inputs
+    counts = count_run(config, teacher, plan, context)
+    stages = tuple(_time_stages(counts, teacher, sets, context=context))
     if config.budget is not None:
-        whole = sum(stage.seconds for stage in stages)
+        whole = sum(stage.seconds for stage in stages)  # what may not be needed included
         share = min(1.0, config.budget / whole)
-        stages = tuple(
-            StageOutline(name=s.name, seconds=share * s.seconds, about=s.about) for s in stages
-        )
-    kept = KEPT_BYTES * cost.activations * training.batch_size
-    bytes_needed = 2 * pixel_bytes(recipe.synthesis, shape) + kept + 3 * teacher.model.source.bytes
+        stages = tuple(replace(stage, seconds=share * stage.seconds) for stage in stages)
+    kept = KEPT_BYTES * counts.cost.activations * counts.batch
+    pixels = pixel_bytes(recipe.synthesis, inputs.shape)
+    bytes_needed = 2 * pixels + kept + 3 * teacher.model.source.bytes
     return RunOutline(
         stages=stages,
-        images=synthesis.images,
+        images=counts.synthesis.images,
         memory_mib=LOADED_MIB + bytes_needed / 2**20,
         files=list_files(config),
-        gates=tuple(judge_gate(rule, sets, held_out) for rule in config.gates),
+        gates=tuple(judge_gate(rule, sets, counts.held_out) for rule in config.gates),
         seconds_known=recipe.synthesis.source not in TRAINED_SOURCES,
     )
 
@@ -138,11 +86,11 @@ def tell_outline(
     parts = ", ".join(
         f"{STAGES[stage.name]} {describe_seconds(stage.seconds)}"
         for stage in outline.stages
-        if stage.seconds >= LEAST_TOLD
+        if stage.seconds >= LEAST_TOLD and stage.is_certain
     )
-    whole = describe_seconds(outline.seconds)
+    whole = outline.describe_time()
     progress.note(f"{fed} It takes about {whole} ({parts}; --budget 10m sets a limit).")
-    progress.expect({stage.name: stage.seconds for stage in outline.stages})
+    progress.expect({stage.name: stage.seconds for stage in outline.stages if stage.is_certain})
 
 
 def list_files(config: RunConfig) -> tuple[str, ...]:
@@ -153,41 +101,25 @@ def list_files(config: RunConfig) -> tuple[str, ...]:
 
 
 def _time_stages(
-    config: RunConfig,
-    teacher: Teacher,
-    counts: _Counts,
-    sets: EvaluationData,
-    *,
-    context: RunContext,
+    counts: RunCounts, teacher: Teacher, sets: EvaluationData, *, context: RunContext
 ) -> Iterator[StageOutline]:
-    shape, plan = teacher.inputs.shape, counts.plan
-    once = min(measure_pass(teacher.program, shape) for _ in range(MEASURED_TIMES))
-    images = PAINTED_SECONDS * plan.images * math.prod(shape)
-    if plan.optimized:
-        rate = measure_optimization_rate(teacher.program, shape, context)
-        images += plan.steps * plan.batch / rate
-    yield StageOutline(name="synthesize", seconds=images, about=f"{plan.images:,} images")
-    training = config.recipe.distillation
-    calibration = min(training.calibration_images, plan.images)
-    yield StageOutline(
-        name="initialize",
-        seconds=calibration * CALIBRATION_PASSES * once,
-        about=f"by {calibration:,} of them",
-    )
-    if counts.steps:
-        passes = STEP_PASSES * FAKE_QUANTIZED * training.batch_size
+    labeled = 0 if sets.data is None else len(sets.data)
+    seconds = time_stages(counts, teacher, labeled=labeled, context=context)
+    images = f"{counts.synthesis.images:,} images"
+    yield StageOutline(name="synthesize", seconds=seconds.synthesize, about=images)
+    about = f"by {counts.calibration:,} of them"
+    yield StageOutline(name="initialize", seconds=seconds.initialize, about=about)
+    if counts.possible_steps:
+        about = f"about {counts.possible_steps:,} steps of {counts.batch} images"
         yield StageOutline(
             name="distill",
-            seconds=counts.steps * (STEP_SECONDS + passes * once),
-            about=f"about {counts.steps:,} steps of {training.batch_size} images",
+            seconds=seconds.possible_distill,
+            about=about if counts.steps else f"{about}, where ranges alone leave it too far off",
+            is_certain=counts.steps > 0,
         )
     yield StageOutline(name="export", seconds=1.0)
-    labeled = 0 if sets.data is None else len(sets.data)
-    proof = counts.held_out * PROOF_PASSES + FIXED_IMAGES * ESTIMATE_PASSES + 2 * labeled
     about = f"on {labeled:,} images of yours" if labeled else f"on {counts.held_out} held-out ones"
-    yield StageOutline(
-        name="evaluate", seconds=proof * once + LATENCY_SECONDS + REPORT_SECONDS, about=about
-    )
+    yield StageOutline(name="evaluate", seconds=seconds.evaluate, about=about)
 
 
 def judge_gate(rule: GateRule, sets: EvaluationData, held_out: int) -> GateOutline:

@@ -25,6 +25,7 @@ import torch
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
+from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate, Pixels, estimate_drop
 from dfqonnx.workflows.teacher import Teacher
@@ -36,6 +37,7 @@ HELD_OUT_OF = 8  # images, one is held out at most
 FEWEST = 16  # images of any stage
 LATENCY_SECONDS, LATENCY_SHARE = 2.0, 0.05
 REPORT_SECONDS, REPORT_SHARE = 4.0, 0.2  # the pages, and what is exported
+ON_CPU = RunContext()
 
 
 class Stopwatch:
@@ -118,14 +120,15 @@ def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeL
 
 
 @torch.no_grad()
-def measure_pass(teacher: Program, shape: tuple[int, ...]) -> float:
+def measure_pass(teacher: Program, shape: tuple[int, ...], context: RunContext = ON_CPU) -> float:
     """Return the seconds that one image takes through the float network, after a warm-up."""
-    net = ProgramModule(teacher)
-    net(torch.zeros(1, *shape))
+    net, device = ProgramModule(teacher).to(context.device), context.device
+    net(torch.zeros(1, *shape, device=device))
     count, seconds = 1, 0.0
     while seconds < 0.1 and count < 64:
         count *= 2
+        images = torch.zeros(count, *shape, device=device)
         started = time.perf_counter()
-        net(torch.zeros(count, *shape))
+        net(images)[0].sum().item()  # waits for the device
         seconds = time.perf_counter() - started
     return max(seconds / count, 1e-6)

@@ -155,19 +155,56 @@ def test_one_bar_shows_the_whole_and_stages_stand_under_it() -> None:
     live = LiveDisplay(clock=clock)
     live.expect({"synthesize": 10.0, "distill": 30.0})
     live.start("synthesize", 10)
-    live.advance(5)
     clock.now = 5.0
+    live.advance(5)
     whole, first = live.bars.tasks
     assert (whole.description, first.description) == ("whole run", "  make images")
-    assert whole.completed / whole.total == pytest.approx(5 / 40)
-    live.start("distill", 100)
+    assert whole.completed == pytest.approx(100 * 5 / 40), "as planned: 5 s of 10 s and of 40 s"
     clock.now = 10.0
+    live.start("distill", 100)
+    clock.now = 25.0
     live.advance(50)
     assert [task.description for task in live.bars.tasks][2] == "  train"
-    assert whole.completed / whole.total == pytest.approx(25 / 40)
-    assert whole.fields["line"].startswith("62 %, 0:06 left")
+    assert whole.fields["line"] == "62 %, 0:15 left"
     live.finish()
     assert whole.completed == whole.total
+
+
+def test_the_time_left_follows_the_pace_and_not_the_plan() -> None:
+    clock = Clock()
+    live = LiveDisplay(clock=clock)
+    live.expect({"synthesize": 10.0, "initialize": 10.0, "evaluate": 20.0})
+    live.start("synthesize", 10)
+    clock.now = 20.0  # twice as long as told
+    live.advance(10)
+    live.start("initialize", 4)
+    whole = live.bars.tasks[0]
+    assert whole.fields["line"] == "25 %, 1:00 left", "30 s to come, at half the pace"
+    clock.now = 25.0
+    live.advance(2)
+    assert whole.fields["line"] == "36 %, 0:45 left", "half of the stage took 5 s; then 40 s"
+    clock.now = 30.0
+    live.start("distill", 10)  # nobody expected it
+    clock.now = 40.0
+    live.advance(5)
+    assert whole.fields["line"] == "50 %, 0:40 left", "10 s, and 20 s that take half as long again"
+    clock.now = 50.0
+    live.start("evaluate", 2)
+    clock.now = 60.0
+    live.advance(1)
+    assert whole.fields["line"] == "86 %, 0:10 left"
+
+
+def test_a_stage_that_is_skipped_is_not_waited_for() -> None:
+    clock = Clock()
+    live = LiveDisplay(clock=clock)
+    live.expect({"synthesize": 10.0, "distill": 300.0, "evaluate": 10.0})
+    live.start("synthesize", 1)
+    clock.now = 10.0
+    live.start("evaluate", 2)
+    clock.now = 15.0
+    live.advance(1)
+    assert live.bars.tasks[0].fields["line"] == "75 %, 0:05 left"
 
 
 @pytest.mark.parametrize(
