@@ -9,6 +9,7 @@
 | estimated_drop | the same, estimated without labels | points, pp | < <= > >= |
 | top1 | the student's accuracy in percent; needs labels | % | < <= > >= |
 | agreement | share of images with the teacher's class, 0..1 | % | < <= > >= |
+| estimated_agreement | the same on real inputs, estimated without any | % | < <= > >= |
 | sqnr | what varies in the worst output over its quantization noise, in decibels | dB | < <= > >= |
 | psnr | peak signal to noise ratio of pictures to the float model's, in decibels | dB | < <= > >= |
 | iou | another name of fidelity_miou | % | < <= > >= |
@@ -43,10 +44,11 @@ from dfqonnx.errors import UsageError, did_you_mean
 
 Operator = Literal["<=", ">=", "==", "!=", "<", ">"]
 Quantity = Literal[
-    "drop", "estimated_drop", "top1", "agreement", "sqnr", "size", "bytes", "speedup",
-    "float_nodes",
+    "drop", "estimated_drop", "top1", "agreement", "estimated_agreement", "sqnr", "size", "bytes",
+    "speedup", "float_nodes",
 ]  # fmt: skip
 FILE_QUANTITIES = frozenset[Quantity]({"size", "bytes", "speedup", "float_nodes"})
+ESTIMATED_QUANTITIES = frozenset[Quantity]({"estimated_drop", "estimated_agreement"})
 LABELED_QUANTITIES = frozenset[Quantity]({"drop", "top1"})  # of those about accuracy
 EXAMPLE = "drop<=1.0"
 
@@ -74,6 +76,7 @@ METRICS: Mapping[str, _Metric] = {
     "estimated_drop": _Metric({"": 1, "points": 1, "pp": 1}, largest=100),
     "top1": _Metric({"": 1, "%": 1}, largest=100),
     "agreement": _Metric({"": 1, "%": 0.01}, largest=1),
+    "estimated_agreement": _Metric({"": 1, "%": 0.01}, largest=1),
     "sqnr": _Metric({"": 1, "dB": 1}),
     "psnr": _Metric({"": 1, "dB": 1}),
     "iou": _Metric({"": 1, "%": 0.01}, largest=1),

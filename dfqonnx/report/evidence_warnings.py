@@ -190,11 +190,11 @@ def _warn_of_images(report: Report) -> Iterator[EvidenceWarning]:
     agreement = report.agreement
     count = agreement.images
     if 0 < count < FEW_IMAGES:
-        inputs = f"{count} {agreement.image_set} image{'' if count == 1 else 's'}"
+        inputs = f"{count} {agreement.image_set} input{'' if count == 1 else 's'}"
         yield EvidenceWarning(
             name="few-images",
             found=f"Agreement and distances rest on {inputs}.",
-            advice="Give some hundred images with --eval-data.",
+            advice="Give some hundred inputs with --eval-data.",
         )
 
 

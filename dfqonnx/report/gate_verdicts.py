@@ -6,6 +6,7 @@ when an evidence warning says that the number cannot be trusted. All intervals a
 
     drop                 95 %, paired (Bonett and Price), see evaluation/statistics
     estimated_drop       90 %, conformal on networks left out, see evaluation/drop_estimate
+    estimated_agreement  the same, see evaluation/agreement_estimate
     top1, agreement      95 %, Wilson
     speedup              the quartiles of the turns: half of all turns lie between them. More turns
                          do not narrow them, because they show the machine, not the lack of turns
@@ -43,6 +44,7 @@ from functools import partial
 from statistics import NormalDist
 
 from dfqonnx.config.gates import (
+    ESTIMATED_QUANTITIES,
     FILE_QUANTITIES,
     LABELED_QUANTITIES,
     GateRule,
@@ -57,7 +59,7 @@ from dfqonnx.report.build import NOT_SLOWER, SMALLER
 from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.number_format import format_interval, format_names, to_percent
 from dfqonnx.report.report import Report
-from dfqonnx.report.text import describe_estimate, worst_output
+from dfqonnx.report.text import describe_agreement_estimate, describe_estimate, worst_output
 from dfqonnx.report.verdict import EvidenceWarning, Gate, MeasuredValue, Origin, Scope, Topic
 
 Z = NormalDist().inv_cdf(0.975)
@@ -191,7 +193,7 @@ def find_doubts(
 def _is_in_scope(quantity: Quantity | MeasureRef, scope: Scope) -> bool:
     """Return whether warnings of `scope` are about a quantity."""
     if scope == "inputs":
-        return quantity != "estimated_drop"
+        return quantity not in ESTIMATED_QUANTITIES
     if isinstance(quantity, MeasureRef):
         return scope == "everything" or quantity.needs_labels
     return scope == "everything" or quantity in LABELED_QUANTITIES
@@ -250,6 +252,8 @@ def _what_would_decide(rule: GateRule, interval: Interval, needed: int | None) -
         return "the bound lies between the quartiles: measure on a quieter machine"
     if rule.quantity == "estimated_drop":
         return "the bound lies in the interval: labeled images would decide (--eval-data)"
+    if rule.quantity == "estimated_agreement":
+        return "the bound lies in the interval: real images would decide (--eval-data, --images)"
     if needed is None:
         return "the estimate lies on the bound: no number of images would decide"
     what = "numbers" if rule.measure is not None or rule.quantity == "sqnr" else "shares"
@@ -277,6 +281,16 @@ def _estimated_drop(report: Report) -> MeasuredQuantity | None:
     return MeasuredQuantity(interval, describe_estimate(found))
 
 
+def _estimated_agreement(report: Report) -> MeasuredQuantity | None:
+    found = report.estimated_agreement
+    if found is None:
+        return None
+    words = describe_agreement_estimate(found)
+    if found.value is None or found.low is None or found.high is None:
+        return MeasuredQuantity(None, f"the agreement on real inputs {words}")
+    return MeasuredQuantity(Interval(found.value, found.low, found.high, found.images), words)
+
+
 def _top1(report: Report) -> MeasuredQuantity | None:
     found = report.student.top1
     if found is None:
@@ -298,7 +312,7 @@ def _agreement(report: Report) -> MeasuredQuantity | None:
 def _worst_sqnr(report: Report) -> MeasuredQuantity | None:
     """Return the measurement of the output with the least signal to noise ratio."""
     outputs, n = report.agreement.outputs, max(1, report.agreement.images)
-    images = f"n = {report.agreement.images:,} {report.agreement.image_set} images"
+    images = f"n = {report.agreement.images:,} {report.agreement.image_set} inputs"
     worst = worst_output(report)
     if worst is not None and worst.sqnr_db is not None:
         value, found = worst.sqnr_db, worst.sqnr_interval
@@ -348,6 +362,7 @@ _MEASUREMENTS: Mapping[Quantity, tuple[Callable[[Report], MeasuredQuantity | Non
     # quantity -> its measurement, and why it may be unknown
     "drop": (_drop, NO_LABELS),
     "estimated_drop": (_estimated_drop, "the drop was not estimated"),
+    "estimated_agreement": (_estimated_agreement, "the agreement was not estimated"),
     "top1": (_top1, NO_LABELS),
     "agreement": (_agreement, _NO_AGREEMENT),
     "sqnr": (_worst_sqnr, "no output has a signal to noise ratio"),

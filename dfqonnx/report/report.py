@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
+from dfqonnx.evaluation.agreement_estimate.estimate_agreement import AgreementEstimate
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.statistics import Drop
@@ -56,6 +57,7 @@ class Report:
     Attributes:
         drop: the teacher's top-1 minus the student's, paired, in points; known only with labels.
         estimated_drop: the drop, estimated without labels.
+        estimated_agreement: the share of real inputs with the teacher's class, estimated, 0..1.
         parity: trained student, file as written, and file as deployed.
         audit: integer and float nodes; None when the runtime could not be asked.
         proof: what the runtime of the file's target does with it, or that only rules are known.
@@ -84,6 +86,7 @@ class Report:
     bits: BitFacts | None = None
     drop: Drop | None = None
     estimated_drop: Estimate | None = None
+    estimated_agreement: AgreementEstimate | None = None
     agreement: AgreementFacts = field(default_factory=AgreementFacts)
     parity: ParityFacts = field(default_factory=ParityFacts)
     audit: Audit | None = None
@@ -131,8 +134,9 @@ class Report:
         """Return what is known of the accuracy where no rule judges it."""
         if self.drop is not None or any(m.truth == "labels" for m in self.measures):
             return "measured"
-        estimate = self.estimated_drop
-        return "not judged" if estimate is None or estimate.value is None else "estimated"
+        estimates = (self.estimated_drop, self.estimated_agreement)
+        is_told = any(found is not None and found.value is not None for found in estimates)
+        return "estimated" if is_told else "not judged"
 
     @property
     def verdict(self) -> Verdict:

@@ -12,9 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dfqonnx.evaluation.agreement_estimate.estimate_agreement import AgreementEstimate
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.drop_estimate.regression import CrossValidation
 from dfqonnx.evaluation.outputs import OutputDistance
-from dfqonnx.evaluation.statistics import Drop
+from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.foreign_text import MAX_LINE, markdown, markdown_name, printable
 from dfqonnx.report.measure_lines import describe_measure, main_measure, measure_lines
 from dfqonnx.report.number_format import (
@@ -52,14 +54,28 @@ def _compare_with_measured(found: Estimate, drop: Drop) -> str:
     return f"the measured drop lies outside the interval{rest}"
 
 
-def describe_calibration(found: Estimate) -> str:
-    """Return how reliable estimates are; an empty text where there is no estimate."""
-    known = found.record
+def describe_agreement_estimate(found: AgreementEstimate, measured: Interval | None = None) -> str:
+    """Return the estimated agreement with its interval, or why there is none.
+
+    `measured` is the agreement on evaluation images, if there are any.
+    """
+    if found.value is None or found.low is None or found.high is None:
+        return f"cannot be estimated: {found.reason}"
+    interval = f"(90 %: {100 * found.low:.1f} to {100 * found.high:.1f} %)"
+    parts = [f"{100 * found.value:.1f} % {interval}, from {found.basis}", found.reason]
+    if measured is not None:
+        where = "inside" if found.low <= measured.value <= found.high else "outside"
+        parts.append(f"the measured agreement lies {where} the interval")
+    return "; ".join(filter(None, parts))
+
+
+def describe_calibration(known: CrossValidation | None, what: str) -> str:
+    """Return how reliable estimates of `what` are; an empty text where there is no estimate."""
     if known is None:
         return ""
     return (
         f"In cross-validation over {known.students} students of {known.networks} networks, with one"
-        f" network left out at a time, {100 * known.coverage:.0f} % of the true drops lay inside"
+        f" network left out at a time, {100 * known.coverage:.0f} % of the true {what} lay inside"
         f" these intervals (rank correlation {known.rank_correlation:.2f})."
     )
 
@@ -90,13 +106,16 @@ def _closeness(report: Report) -> Iterator[str]:
     if estimate is not None and estimate.value is not None:
         low_to_high = f"{estimate.low:.1f} to {estimate.high:.1f} points"
         yield f"top-1 drop {low_to_high} (estimated without labels)"
+    elif (told := report.estimated_agreement) is not None and told.low is not None:
+        low_to_high = f"{100 * told.low:.1f} to {100 * (told.high or 0):.1f} %"
+        yield f"agreement {low_to_high} on real inputs (estimated)"
     agreement = report.agreement
     if (measure := main_measure(report.measures)) is not None:
         yield f"{measure.name} {describe_measure(measure)}"
     elif (share := agreement.best_known) is not None:
         yield f"agreement {100 * share.value:.1f} % on {share.n:,} {agreement.best_known_set}"
     elif (worst := worst_output(report)) is not None:
-        images = f"{agreement.images:,} {agreement.image_set} images"
+        images = f"{agreement.images:,} {agreement.image_set} inputs"
         yield f"SQNR {format_decibels(worst.sqnr_db)} on output {worst.name}, {images}"
 
 
@@ -111,10 +130,18 @@ def describe_missing_gates(report: Report) -> str:
     if report.accuracy.status == "measured" or report.teacher.top1 is not None:
         return words
     known = "the distance of the outputs is known"
-    if report.estimated_drop is not None and report.estimated_drop.value is not None:
-        known = "agreement and an estimate of the drop are known"
+    told = {
+        "of the drop": report.estimated_drop,
+        "of the agreement on real inputs": report.estimated_agreement,
+    }
+    of = [name for name, found in told.items() if found is not None and found.value is not None]
+    if of:
+        some = "estimates" if len(of) > 1 else "an estimate"
+        known = f"agreement and {some} {' and '.join(of)} are known"
     elif report.agreement.best_known is not None:
         known = "agreement is known"
+    elif report.measures:
+        known = "the distance to the float model's own results is known"
     return f"{words} Without labels, only {known}."
 
 
@@ -186,16 +213,31 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
         yield "top-1 drop", format_interval(report.drop.points, "points")
     if report.estimated_drop is not None:
         yield "estimated top-1 drop", describe_estimate(report.estimated_drop, report.drop)
+    yield from _agreement_lines(report)
     agreement = report.agreement
-    for name, share in (("evaluation", agreement.evaluation), ("synthetic", agreement.synthetic)):
-        if share is not None:
-            yield f"agreement, {name} images", format_interval(to_percent(share), "%")
-    images = f" ({agreement.images:,} {agreement.image_set} images)" if agreement.images else ""
+    images = f" ({agreement.images:,} {agreement.image_set} inputs)" if agreement.images else ""
     yield from measure_lines(report.measures)
     for note in report.notes:
         yield "outputs read as", note
     for output in agreement.outputs:
         yield f"output {output.name}", f"{describe_output(output)}{images}"
+
+
+def agreement_estimate(report: Report) -> AgreementEstimate | None:
+    """Return the estimated agreement; None where the drop's estimate says why there is none."""
+    found, drop = report.estimated_agreement, report.estimated_drop
+    is_said = drop is not None and found is not None and drop.reason == found.reason
+    return None if is_said and found is not None and found.value is None else found
+
+
+def _agreement_lines(report: Report) -> Iterator[Line]:
+    agreement, told = report.agreement, agreement_estimate(report)
+    if told is not None:
+        words = describe_agreement_estimate(told, agreement.evaluation)
+        yield "agreement on real inputs, estimated", words
+    for name, share in (("evaluation", agreement.evaluation), ("synthetic", agreement.synthetic)):
+        if share is not None:
+            yield f"agreement, {name} images", format_interval(to_percent(share), "%")
 
 
 def describe_output(output: OutputDistance) -> str:

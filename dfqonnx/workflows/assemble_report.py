@@ -19,7 +19,7 @@ from dfqonnx.config.request import command_of
 from dfqonnx.core.layer_analysis import LayerNoise
 from dfqonnx.distill.distill import Distilled
 from dfqonnx.equalization.equalize import EqualizedNetwork
-from dfqonnx.evaluation.drop_estimate.estimate import Estimate
+from dfqonnx.evaluation.drop_estimate.estimate import Estimates
 from dfqonnx.evaluation.evaluate import Evaluation, EvaluationData
 from dfqonnx.evaluation.measures.side_pictures import SidePicture
 from dfqonnx.evaluation.statistics import Interval, wilson_interval
@@ -76,7 +76,7 @@ class RunEvaluation:
 def assemble_report(
     run: TrainedRun,
     evaluation: RunEvaluation,
-    estimate: Estimate,
+    estimates: Estimates,
     *,
     seconds: Mapping[str, float],
     warnings: Sequence[str],
@@ -102,19 +102,13 @@ def assemble_report(
         seed=config.seed,
         preprocess=dataclasses.asdict(teacher.inputs.preprocessing),
         preprocess_guessed=teacher.inputs_guessed,
-        images=ImageFacts(
-            source=run.images.source,
-            count=len(run.images.synthetic),
-            own=run.images.own,
-            batchnorm=teacher.model.batchnorm,
-            guided_by=run.images.reason,
-            divergence=run.images.divergence,
-        ),
+        images=_describe_images(run),
         warnings=(*warnings, *report.warnings),
         skipped_rewrites=teacher.model.skipped,
         environment=describe_environment(gpu),
         command=command_of(config),
-        estimated_drop=estimate,
+        estimated_drop=estimates.drop,
+        estimated_agreement=estimates.agreement,
         training=_training(run.distilled, evaluation.untrained),
     )
     facts = gather_evidence(
@@ -132,6 +126,18 @@ def assemble_report(
         else HeldOutClasses(run.distilled.held_out, classes.teacher, classes.student),
         layer_noise=_layer_noise(run),
         graph=summarize_graph(teacher.model),
+    )
+
+
+def _describe_images(run: TrainedRun) -> ImageFacts:
+    images = run.images
+    return ImageFacts(
+        source=images.source,
+        count=len(images.synthetic),
+        own=images.own,
+        batchnorm=run.teacher.model.batchnorm,
+        guided_by=images.reason,
+        divergence=images.divergence,
     )
 
 

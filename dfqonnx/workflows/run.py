@@ -145,12 +145,12 @@ def _run_target(
         evaluation = _evaluate(
             trained, files, sets, images=shown, seconds=limits.latency_seconds, progress=recorder
         )
-        estimate = limits.estimate_drop(*files, inputs=teacher.inputs, real=sets.real)
+        estimates = limits.estimate_losses(*files, inputs=teacher.inputs, real=sets.real)
         evaluation = _open(trained, file, evaluation)
         report = assemble_report(
             trained,
             evaluation,
-            estimate,
+            estimates,
             seconds=recorder.seconds(),
             warnings=recorder.warnings,
             gpu=gpu_name(context),

@@ -27,7 +27,12 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
-from dfqonnx.evaluation.drop_estimate.estimate import Estimate, Pixels, estimate_drop
+from dfqonnx.evaluation.drop_estimate.estimate import (
+    Estimates,
+    Pixels,
+    estimate_losses,
+    explain_no_estimates,
+)
 from dfqonnx.workflows.teacher import Teacher
 
 CALIBRATION, PROOF, ESTIMATE = 0.15, 0.15, 0.1  # shares of the budget, and the passes of an image:
@@ -67,7 +72,7 @@ class TimeLimits:
     pass_seconds: float = 0.0  # of one image through the float network; 0 without a budget
     report_seconds: float = 0.0  # to keep for the pages
     latency_seconds: float = LATENCY_SECONDS
-    estimates_drop: bool = True
+    has_estimates: bool = True
 
     def proof_images(self, count: int, left: float | None) -> int:
         """Return for how many of `count` held-out images there is time in `left` seconds."""
@@ -82,16 +87,16 @@ class TimeLimits:
         proof = held_out * PROOF_PASSES * self.pass_seconds + self._estimate_seconds()
         return proof + self.latency_seconds + self.report_seconds
 
-    def estimate_drop(
+    def estimate_losses(
         self, teacher: Path, student: Path, *, inputs: InputFormat, real: Pixels | None
-    ) -> Estimate:
-        """Return the estimated drop of a file, or that there is no time for it."""
-        if not self.estimates_drop:
-            return Estimate(reason="the budget leaves no time for it")
-        return estimate_drop(teacher, student, inputs=inputs, real=real)
+    ) -> Estimates:
+        """Return the estimated drop and agreement of a file, or that there is no time for them."""
+        if not self.has_estimates:
+            return explain_no_estimates("the budget leaves no time for it")
+        return estimate_losses(teacher, student, inputs=inputs, real=real)
 
     def _estimate_seconds(self) -> float:
-        return self.estimates_drop * FIXED_IMAGES * ESTIMATE_PASSES * self.pass_seconds
+        return self.has_estimates * FIXED_IMAGES * ESTIMATE_PASSES * self.pass_seconds
 
 
 def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeLimits:
@@ -115,7 +120,7 @@ def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeL
         pass_seconds=once,
         latency_seconds=latency,
         report_seconds=min(REPORT_SECONDS, REPORT_SHARE * left),
-        estimates_drop=FIXED_IMAGES * ESTIMATE_PASSES * once <= ESTIMATE * left,
+        has_estimates=FIXED_IMAGES * ESTIMATE_PASSES * once <= ESTIMATE * left,
     )
 
 

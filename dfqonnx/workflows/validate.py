@@ -22,7 +22,7 @@ from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.text_images import is_line_of_text, mix_in_text
 from dfqonnx.data.unlabeled import read_held_out_images
-from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_losses
 from dfqonnx.evaluation.evaluate import evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files
@@ -77,7 +77,7 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     sets = dataclasses.replace(sets, pixels=pixels)
     with closed_files(model.interface, config.teacher, config.student) as (first, second):
         found = evaluate(first, second, sets, progress=progress)
-        estimated = estimate_drop(first, second, inputs=inputs.format, real=sets.real)
+        estimated = estimate_losses(first, second, inputs=inputs.format, real=sets.real)
     found = dataclasses.replace(
         found, teacher=measure_file(config.teacher), student=measure_file(config.student)
     )
@@ -86,7 +86,8 @@ def validate(config: ValidateConfig, *, progress: Progress | None = None) -> Rep
     report = build_report(found, kept_float=kept_float, target=recorded_target(metadata))
     report = dataclasses.replace(
         report,
-        estimated_drop=estimated,
+        estimated_drop=estimated.drop,
+        estimated_agreement=estimated.agreement,
         bits=None if quant is None else BitFacts.of(quant, recorded_rules(metadata)),
         seconds=progress.seconds(),
         peak_memory_mib=peak_memory_mib(),

@@ -7,7 +7,8 @@ Every network of the folder that real inputs are at hand for gets students of se
 of them damaged on purpose (`realdata/students.py`). Each is measured twice against the float file,
 by the same figures: on the fixed synthetic inputs that `dfqonnx validate` estimates from, and on
 real inputs (at most `--most`). `pipelines/results/beforehand.jsonl` keeps a line for each student,
-which is not measured again, and `BEFOREHAND.md` shows what one tells of the other.
+which is not measured again, and `BEFOREHAND.md` shows what one tells of the other. The table of
+students that the product's estimate of agreement is fitted to is written from the same records.
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ from realdata.students import VARIANTS, Variant, input_format, make_student
 from realdata.task import Absent, Feed, Figures, Outputs, RealInputs, Task, find, output_levels
 from realdata.tasks import run_file
 from realdata.told import Told, read, write
-from realdata.told_agreement import class_levels
+from realdata.told_agreement import class_levels, to_known
 from tables.records import replace_text
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.structured_fields import structured_fields
 from dfqonnx.data.text_images import is_line_of_text, mix_in_text
-from dfqonnx.evaluation.drop_estimate.estimate import Estimate, estimate_drop
+from dfqonnx.evaluation.agreement_estimate.known_agreements import (
+    TABLE,
+    format_known_agreements,
+)
+from dfqonnx.evaluation.drop_estimate.estimate import Estimate, estimate_losses
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -71,8 +76,7 @@ def limit(inputs: InputFormat, most: int) -> int:
 
 def figures(task: Task, teacher: Outputs, student: Outputs) -> Figures:
     """Return every figure of a student against the float model."""
-    own = class_levels(teacher) if task.kind == "classes" else {}
-    return task.fidelity(teacher, student) | output_levels(teacher, student) | own
+    return task.fidelity(teacher, student) | output_levels(teacher, student)
 
 
 def lost(task: Task, real: RealInputs, places: Sequence[int], both: Sequence[Outputs]) -> Figures:
@@ -85,7 +89,7 @@ def lost(task: Task, real: RealInputs, places: Sequence[int], both: Sequence[Out
 
 def estimate(task: Task, model: Path, student: Path, inputs: InputFormat) -> Estimate | None:
     """Return what `dfqonnx validate` estimates; None where the output holds no classes."""
-    return estimate_drop(model, student, inputs=inputs) if task.kind == "classes" else None
+    return estimate_losses(model, student, inputs=inputs).drop if task.kind == "classes" else None
 
 
 def measure(task: Task, args: argparse.Namespace, known: set[tuple[str, str]]) -> Iterator[Told]:
@@ -117,7 +121,9 @@ def measure_student(
         make_student(task, variant, model, path)
         outputs = [run_file(path, *each) for each, _ in sets]
         is_new = task.name not in FITTED
-        found = estimate(task, model, path, input_format(task, model)) if is_new else None
+        form = input_format(task, model)
+        found = estimate(task, model, path, form) if is_new else None
+        more = class_levels(model, path, form) if task.kind == "classes" else {}
     pairs = [(teacher, student) for (_, teacher), student in zip(sets, outputs, strict=True)]
     ((real, places), teacher) = sets[1]
     told = Told(
@@ -125,7 +131,7 @@ def measure_student(
         student=variant.label,
         kind=task.kind,
         tested=len(places),
-        fixed=figures(task, *pairs[0]),
+        fixed=figures(task, *pairs[0]) | more,
         real=figures(task, *pairs[1]),
         lost=lost(task, real, places, (teacher, outputs[1])),
         seconds=time.process_time() - began,
@@ -147,6 +153,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what has a record, too")
     parser.add_argument("--page", action="store_true", help="only write the page")
     parser.add_argument("--records", type=Path, default=RESULTS / "beforehand.jsonl")
+    parser.add_argument("--table", type=Path, default=TABLE, help="of the estimate of agreement")
     parser.add_argument("--into", type=Path, default=RESULTS / "BEFOREHAND.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -158,7 +165,9 @@ def main() -> None:
                 print(told, flush=True)
         except Absent as reason:
             print(f"{task.name}: left out: {reason}", flush=True)
-    replace_text(args.into, render(read(args.records), UNTOLD))
+    records = read(args.records)
+    replace_text(args.table, format_known_agreements(to_known(records)))
+    replace_text(args.into, render(records, UNTOLD))
 
 
 if __name__ == "__main__":

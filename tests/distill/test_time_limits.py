@@ -37,7 +37,7 @@ def test_a_long_budget_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = limits(monkeypatch, 3600.0, 0.001)
     assert found.recipe == Recipe()
     assert found.latency_seconds == time_limits.LATENCY_SECONDS
-    assert found.estimates_drop
+    assert found.has_estimates
 
 
 @pytest.mark.parametrize("once", [0.001, 0.01, 0.05])
@@ -52,7 +52,7 @@ def test_what_is_left_for_training_is_half_of_a_budget_at_least(
     assert initial + found.proof_seconds(10_000) <= 0.75 * left + fewest
     assert found.proof_seconds(80) <= found.proof_seconds(10_000)
     estimate = 2 * time_limits.FIXED_IMAGES * once
-    assert found.estimates_drop == (estimate <= time_limits.ESTIMATE * left)
+    assert found.has_estimates == (estimate <= time_limits.ESTIMATE * left)
     shown = found.proof_images(config.holdout_images, found.proof_seconds(10_000))
     assert FEWEST <= shown <= config.holdout_images
     assert found.proof_images(256, 0.1) == FEWEST  # late as it is, something is measured
@@ -61,8 +61,9 @@ def test_what_is_left_for_training_is_half_of_a_budget_at_least(
 def test_an_estimate_without_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     found = limits(monkeypatch, 20.0, 1.0)
     file = Path("none.onnx")
-    estimate = found.estimate_drop(file, file, inputs=None, real=None)  # type: ignore[arg-type]
-    assert (estimate.value, estimate.reason) == (None, "the budget leaves no time for it")
+    estimates = found.estimate_losses(file, file, inputs=None, real=None)  # type: ignore[arg-type]
+    for estimate in (estimates.drop, estimates.agreement):
+        assert (estimate.value, estimate.reason) == (None, "the budget leaves no time for it")
 
 
 def test_a_plan_for_images_shrinks_in_all_its_parts() -> None:

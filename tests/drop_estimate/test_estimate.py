@@ -15,7 +15,7 @@ from dfqonnx.convert.importer import to_program
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.evaluation.drop_estimate import estimate
-from dfqonnx.evaluation.drop_estimate.estimate import estimate_drop, estimate_from_outputs
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_from_outputs, estimate_losses
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
@@ -56,25 +56,29 @@ def test_a_student_made_here_loses_what_the_interval_says(
     student = plain_student(teacher, tmp_path / "s.onnx", "w3a4")  # widths that no known one has
     with np.load(shared / "data" / "cifar10_test.npz") as data:
         x, y = data["x"][:2000], data["y"][:2000]
-    right = []
+    chosen = []
     for path in (teacher, student):
         session = Session(path)
         name = session.inputs[0].name
         found = session.run_batched({name: INPUTS.to_tensor(x)}, size=100)
-        right.append(float((next(iter(found.values())).argmax(1) == y).mean()))
-    true = 100 * (right[0] - right[1])
+        chosen.append(next(iter(found.values())).argmax(1))
+    true = 100 * float((chosen[0] == y).mean() - (chosen[1] == y).mean())
     np.savez(tmp_path / "few.npz", x=x[-100:])
     for images in (None, tmp_path / "few.npz"):
         real = read_real_images(images, INPUTS)
-        told = estimate_drop(teacher, student, inputs=INPUTS, real=real)
+        told = estimate_losses(teacher, student, inputs=INPUTS, real=real).drop
         assert told.low is not None
         assert told.high is not None
         assert told.low <= true <= told.high
+    agreement = estimate_losses(teacher, student, inputs=INPUTS).agreement
+    assert agreement.low is not None
+    assert agreement.high is not None
+    assert agreement.low <= float((chosen[0] == chosen[1]).mean()) <= agreement.high
 
 
 def test_the_float_model_itself_is_told_to_lose_nothing(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
-    told = estimate_drop(teacher, teacher, inputs=INPUTS)
+    told = estimate_losses(teacher, teacher, inputs=INPUTS).drop
     assert told.value is not None
     assert told.low is not None
     assert abs(told.value) < 0.01
@@ -84,7 +88,7 @@ def test_the_float_model_itself_is_told_to_lose_nothing(root: Path) -> None:
 def test_it_says_where_it_cannot_tell(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
     values = InputFormat(PRESETS["raw"], (32, 32))
-    assert "no image" in estimate_drop(teacher, teacher, inputs=values).reason
+    assert "no image" in estimate_losses(teacher, teacher, inputs=values).drop.reason
     few = answers(classes=3)
     assert "3 classes" in estimate_from_outputs("fixed", few, [few, few]).reason
     broken = answers()
@@ -107,10 +111,19 @@ def test_beyond_the_worst_known_student_the_interval_is_open_upwards() -> None:
     assert "further from the float model" in found.reason
 
 
+def test_of_two_classes_the_agreement_alone_is_estimated(tmp_path: Path) -> None:
+    path = a_file(tmp_path / "net.onnx", [1, 1, 2], flatten=True)
+    preprocessing = PRESETS["zero-one"].fitted((1, 1, 2))
+    inputs = InputFormat(replace(preprocessing, mean=(0.0,), std=(1.0,)), (1, 1, 2))
+    found = estimate_losses(path, path, inputs=inputs)
+    assert "2 classes" in found.drop.reason
+    assert found.agreement.value == pytest.approx(1.0, abs=1e-3)
+
+
 def test_too_few_real_images_leave_the_fixed_ones_in_charge(root: Path) -> None:
     teacher = root / "models" / "resnet20.onnx"
     few = np.zeros((5, 32, 32, 3), np.uint8)
-    told = estimate_drop(teacher, teacher, inputs=INPUTS, real=few)
+    told = estimate_losses(teacher, teacher, inputs=INPUTS, real=few).drop
     assert told.basis == "512 fixed images"
     assert "fewer than 32" in told.reason
 
@@ -134,7 +147,7 @@ def a_file(path: Path, shape: list[int], *, flatten: bool) -> Path:
     [
         ([3, 8, 8], False, "no output holds classes"),
         ([40], False, "the model reads no image"),
-        ([1, 1, 2], True, "2 classes"),
+        ([1, 1, 2001], True, "2001 classes"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_the_reason_before_any_image_is_made(
@@ -144,10 +157,10 @@ def test_what_cannot_be_told_is_refused_with_the_reason_before_any_image_is_made
     path = a_file(tmp_path / "net.onnx", shape, flatten=flatten)
     preprocessing = PRESETS["zero-one"].fitted(tuple(shape))
     inputs = InputFormat(replace(preprocessing, mean=(0.0,), std=(1.0,)), tuple(shape))
-    found = estimate_drop(path, path, inputs=inputs)
+    found = estimate_losses(path, path, inputs=inputs).drop
     assert found.value is None
     assert why in found.reason
-    if why != "2 classes":
+    if why != "2001 classes":
         assert (
             "which of two files is the better one, not what is lost on real inputs" in found.reason
         )

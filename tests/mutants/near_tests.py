@@ -9,6 +9,10 @@ GATES = (
     "tests/report/test_measure_lines.py",
 )
 ESTIMATE = ("tests/drop_estimate/test_regression.py", "tests/drop_estimate/test_noise_ratio.py")
+AGREEMENT = (
+    "tests/agreement_estimate/test_agreement_regression.py",
+    "tests/agreement_estimate/test_estimate_agreement.py",
+)
 PLACE = (
     "tests/placement/test_roles.py",
     "tests/placement/test_quantizer_kinds.py",
@@ -40,6 +44,9 @@ NEAR = {
     "evaluation/output_reach": ("tests/evaluation/test_output_reach.py",),
     "evaluation/drop_estimate/noise_ratio": ESTIMATE[::-1],
     "evaluation/drop_estimate/regression": ESTIMATE,
+    "evaluation/drop_estimate/saturating_loss": (*ESTIMATE[:1], *AGREEMENT),
+    "evaluation/agreement_estimate/agreement_regression": AGREEMENT,
+    "evaluation/agreement_estimate/estimate_agreement": AGREEMENT[::-1],
 }
 PASSES = (
     "explicit_padding", "channel_affine", "fold_affine", "merge_clips", "pool_rounding",

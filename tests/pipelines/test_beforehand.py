@@ -6,11 +6,13 @@ import importlib
 import math
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import pytest
+
+from dfqonnx.core.input_format import PRESETS, InputFormat
+from dfqonnx.evaluation.agreement_estimate.known_agreements import TABLE, format_known_agreements
+from dfqonnx.evaluation.drop_estimate.estimate import estimate_losses
 
 
 @pytest.fixture
@@ -86,44 +88,88 @@ def test_what_was_told_better_than_it_is_is_listed(page: Any) -> None:
     assert list(page.over_stated(replace(classes, lost={"top-1": 1.9}))) == []
 
 
-def classifier(page: Any, network: str, moved: float, certainty: float, agreement: float) -> Any:
-    """A student whose noise has the power `moved` over the signal's."""
-    noise = 10 * math.log10(moved)
-    levels = {"SQNR": -noise, "signal": 0.0, "noise": noise}
-    fixed = {"certainty": certainty, "chosen": 5.0}
+def classifier(page: Any, network: str, noise: float, doubt: float, agreement: float) -> Any:
+    """A student that is told of by what its network's outputs on the fixed images say."""
+    levels = {"SQNR": -10 * math.log10(noise), "signal": 0.0, "noise": 10 * math.log10(noise)}
+    fixed = {"ratio": noise, "doubt": doubt, "certainty": 1 - doubt, "classes": 10.0}
     return page.Told(
-        network=network, student=f"{moved:g}", kind="classes", tested=10_000,
-        fixed={"agreement": 50.0} | fixed | levels, real={"agreement": agreement} | levels,
+        network=network, student=f"{noise:g}", kind="classes", tested=10_000,
+        fixed={"agreement": 50.0, "share": 0.5} | levels | fixed,
+        real={"agreement": agreement} | levels,
     )  # fmt: skip
 
 
-def test_agreement_is_told_by_the_formula_with_its_own_network_left_out(page: Any) -> None:
-    normal = NormalDist()
-    told_agreement = importlib.import_module("realdata.told_agreement")
+def classifiers(page: Any) -> list[Any]:
+    """Students of five networks that follow the estimate's own formula."""
     records = []
     for k, network in enumerate("abcde"):
-        certainty = 0.5 + 0.08 * k
-        for moved in (0.01, 0.05, 0.2):
-            score = 0.3 - 0.6 * math.log10(moved) + 0.5 * normal.inv_cdf(certainty)
-            share = 100 * normal.cdf(score)
-            records.append(classifier(page, network, moved, certainty, share))
+        doubt = 0.1 + 0.15 * k
+        for noise in (0.01, 0.05, 0.2):
+            x = math.exp(4.0) * math.sqrt(noise) * doubt
+            lost = 0.9 * (1 - math.exp(-x / 90)) * 10_001 - 0.5  # of 10,000, see `_goals`
+            records.append(classifier(page, network, noise, doubt, 100 - lost / 100))
+    return records
+
+
+def test_agreement_is_told_by_the_formula_with_its_own_network_left_out(page: Any) -> None:
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    records = classifiers(page)
     found = told_agreement.tell_agreement(records)
     assert len(found) == 15
-    for each in found:  # the ridge of 0.01 draws a little, most of all where little is known
-        assert each.value == pytest.approx(each.true, abs=1.5)
-        assert each.low <= each.value <= each.high
-    still = replace(records[0], network="still", fixed=records[0].fixed | {"chosen": 1.0})
-    assert all(
-        e.record.network != "still" for e in told_agreement.tell_agreement([*records, still])
+    for each in found:
+        assert each.value == pytest.approx(each.student.agreement, abs=1e-4), "half an input"
+    still = replace(
+        records[0], network="still", fixed={"agreement": 100.0, "SQNR": 20.0, "classes": 10.0}
     )
-    assert told_agreement.tell_agreement(records[:9]) == [], "three networks"
+    assert not told_agreement.can_be_told(still)
+    assert len(told_agreement.tell_agreement([*records, still])) == 15
+    assert told_agreement.tell_agreement(records[:9]) == (), "three networks"
     text = page.render([*records, still], {})
-    assert "one class for all fixed inputs: still." in text
+    assert "one class for all fixed images: still." in text
     assert "told agreement, real agreement | 1.00 |" in text
 
 
-def test_what_agreement_is_told_from_by_hand(page: Any) -> None:
+def test_the_form_is_chosen_without_the_network_that_is_told_of(page: Any) -> None:
     told_agreement = importlib.import_module("realdata.told_agreement")
-    rows = np.array([[0.7, 0.3], [0.4, 0.6], [0.8, 0.2]])
-    levels = told_agreement.class_levels([(row[None],) for row in rows])
-    assert levels == {"certainty": pytest.approx(0.7), "chosen": 2}
+    records = classifiers(page)
+    found = told_agreement.tell_nested(records)
+    assert {str(each.form) for each in found} <= {
+        "ratio and doubt", "ratio (to the power of 0.5) and doubt (to the power of 1)"
+    }, "forms that hold what they follow"  # fmt: skip
+    for each in found:
+        assert each.value == pytest.approx(each.record.real["agreement"] / 100, abs=1e-4)
+    # what is true of a network changes nothing that is told of it, form or number
+    other = [
+        replace(r, real=r.real | {"agreement": 50.0}) if r.network == "c" else r for r in records
+    ]
+    again = [each for each in told_agreement.tell_nested(other) if each.record.network == "c"]
+    first = [each for each in found if each.record.network == "c"]
+    assert [(e.form, e.value) for e in again] == [(e.form, e.value) for e in first]
+
+
+def test_the_error_of_a_form_is_a_mean_over_networks_left_out(page: Any) -> None:
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    records, form = classifiers(page), told_agreement.Form
+    assert told_agreement.form_error(records, form(("ratio", "doubt"))) == pytest.approx(
+        0, abs=1e-12
+    )
+    assert told_agreement.form_error(records, form(("ratio",))) > 0.01
+
+
+def test_what_agreement_is_told_from(page: Any, root: Path, tmp_path: Path) -> None:
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    model = root / "models" / "resnet20.onnx"
+    inputs = InputFormat(PRESETS["cifar10"], (3, 32, 32))
+    found = told_agreement.class_levels(model, model, inputs)
+    told = estimate_losses(model, model, inputs=inputs)
+    assert (found["ratio"], found["doubt"]) == (told.agreement.noise, told.agreement.doubt)
+    assert found["certainty"] == told.drop.certainty
+    assert (found["share"], found["classes"]) == (0.0, 10.0)
+
+
+def test_the_shipped_table_is_that_of_the_stored_records(page: Any, root: Path) -> None:
+    told_agreement = importlib.import_module("realdata.told_agreement")
+    records = importlib.import_module("realdata.told")
+    stored = records.read(root / "pipelines" / "results" / "beforehand.jsonl")
+    table = format_known_agreements(told_agreement.to_known(stored))
+    assert table == TABLE.read_text(encoding="utf-8")

@@ -205,7 +205,7 @@ def test_few_images_are_told_with_their_number(images: int, warned: bool) -> Non
     assert warnings(report) == ({"few-images": ("warn", "inputs")} if warned else {})
     if warned:
         (found,) = add_evidence(report, FACTS).evidence
-        assert f"{images} synthetic image{'' if images == 1 else 's'}." in found.found
+        assert f"{images} synthetic input{'' if images == 1 else 's'}." in found.found
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from dfqonnx.config.gates import METRICS, GateRule, parse_gate, parse_gates
 from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.agreement_estimate.estimate_agreement import AgreementEstimate
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.outputs import OutputDistance
 from dfqonnx.evaluation.statistics import Interval, paired_drop, wilson_interval
@@ -436,7 +437,7 @@ def test_the_worst_output_decides(text: str, holds: bool, value: float, name: st
         assert gate.holds is holds
         assert gate.measured is not None
         assert (gate.measured.value, gate.measured.n) == (value, 64)
-        assert f"on output {name}, n = 64 synthetic images" in gate.value
+        assert f"on output {name}, n = 64 synthetic inputs" in gate.value
 
 
 @pytest.mark.parametrize(
@@ -482,6 +483,28 @@ def test_the_whole_interval_of_an_estimate_decides(text: str, holds: bool | None
         if part == "value":
             assert "no classes" in judge_gate(parse_gate(text), report).value
             assert judge_gate(parse_gate(text), report).holds is None
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [("estimated_agreement>=0.9", True), ("estimated_agreement>=91%", None),
+     ("estimated_agreement>0.985", False), ("estimated_agreement>=0.98", None)],
+)  # fmt: skip
+def test_the_whole_interval_of_an_estimated_agreement_decides(
+    text: str, holds: bool | None
+) -> None:
+    told = AgreementEstimate(value=0.96, low=0.9, high=0.985, basis="512 fixed images", images=512)
+    gate = judge_gate(parse_gate(text), dataclasses.replace(FULL, estimated_agreement=told))
+    assert gate.holds is holds
+    assert gate.measured is not None
+    assert (gate.measured.low, gate.measured.high, gate.measured.n) == (0.9, 0.985, 512)
+    assert ("real images would decide" in gate.value) is (holds is None)
+    assert gate.value.startswith("96.0 % (90 %: 90.0 to 98.5 %), from 512 fixed images")
+    mute = AgreementEstimate(reason="one class")
+    gate = judge_gate(parse_gate(text), dataclasses.replace(FULL, estimated_agreement=mute))
+    assert (gate.holds, gate.measured) == (None, None)
+    assert gate.value == "the agreement on real inputs cannot be estimated: one class"
+    assert "not estimated" in judge_gate(parse_gate(text), FULL).value
 
 
 def test_no_number_of_images_is_given_beyond_a_billion() -> None:

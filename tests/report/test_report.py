@@ -14,12 +14,14 @@ import pytest
 from rich.console import Console
 
 from dfqonnx.evaluation import code_mismatches, parity
+from dfqonnx.evaluation.agreement_estimate.estimate_agreement import AgreementEstimate
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.statistics import Drop, Interval
 from dfqonnx.graph.model import SkippedRewrite
 from dfqonnx.report import report as m
 from dfqonnx.report.sections import MismatchFacts
 from dfqonnx.report.text import (
+    describe_agreement_estimate,
     describe_missing_gates,
     format_markdown,
     format_table,
@@ -228,8 +230,33 @@ def test_without_a_rule_about_accuracy_the_report_says_that_it_was_not_judged() 
     seen = dataclasses.replace(blind, estimated_drop=estimate)
     assert "only agreement and an estimate of the drop are known" in describe_missing_gates(seen)
     assert "only agreement and an estimate of the drop are known" in format_markdown(seen)
+    told = AgreementEstimate(value=0.96, low=0.9, high=0.985, basis="512 fixed images")
+    both = describe_missing_gates(dataclasses.replace(seen, estimated_agreement=told))
+    assert (
+        "only agreement and estimates of the drop and of the agreement on real inputs are known"
+        in both
+    )
     assert "only the distance of the outputs is known" in describe_missing_gates(EMPTY)
     assert describe_missing_gates(FULL) == ""
+
+
+def test_the_estimated_agreement_stands_in_headline_lines_and_verdict() -> None:
+    told = AgreementEstimate(value=0.96, low=0.9, high=0.985, basis="512 fixed images")
+    blind = dataclasses.replace(FULL, drop=None, gates=(), measures=(), estimated_agreement=told)
+    assert blind.accuracy.status == "estimated"
+    assert "agreement 90.0 to 98.5 % on real inputs (estimated)" in headline(blind)
+    lines = dict(report_lines(blind))
+    words = lines["agreement on real inputs, estimated"]
+    assert words.startswith("96.0 % (90 %: 90.0 to 98.5 %), from 512 fixed images")
+    for share, where in ((0.9, "inside"), (0.8999, "outside"), (0.986, "outside")):
+        measured = Interval(share, share - 0.01, share + 0.01, 500)
+        assert f"measured agreement lies {where}" in describe_agreement_estimate(told, measured)
+    mute = dataclasses.replace(
+        blind, estimated_agreement=AgreementEstimate(reason="no output holds classes")
+    )
+    assert mute.accuracy.status == "not judged"
+    words = dict(report_lines(mute))["agreement on real inputs, estimated"]
+    assert words == "cannot be estimated: no output holds classes"
 
 
 def test_the_headline_tells_the_measured_drop_and_without_labels_the_interval() -> None:

@@ -1,4 +1,4 @@
-"""The drop in top-1 of a quantized file, estimated without a label.
+"""The drop in top-1 of a quantized file, estimated without a label; with it the agreement.
 
     fixed images -> both files -> noise over signal -> regression -> points, 90 % interval
 
@@ -19,6 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.core.input_format import InputFormat
+from dfqonnx.evaluation.agreement_estimate.estimate_agreement import (
+    AgreementEstimate,
+    estimate_agreement,
+    explain_class_count,
+)
 from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 from dfqonnx.evaluation.drop_estimate.noise_ratio import (
@@ -64,33 +69,56 @@ class Estimate:
     record: CrossValidation | None = None  # on networks that were left out of the calibration
 
 
-def estimate_drop(
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What is estimated of a classifier without labels."""
+
+    drop: Estimate
+    agreement: AgreementEstimate
+
+
+def estimate_losses(
     teacher: Path,
     student: Path,
     *,
     inputs: InputFormat,
     real: Pixels | None = None,
     provider: Provider = "cpu",
-) -> Estimate:
-    """Return the estimated drop of a file; `real` are unlabeled images (N, H, W, C), if any."""
+) -> Estimates:
+    """Return drop and agreement of a file as far as they can be estimated.
+
+    `real` are unlabeled images (N, H, W, C), if any; they serve the drop alone, because agreement
+    is measured on them.
+    """
     if not inputs.is_image:
-        return Estimate(reason=f"the model reads no image, and {ONLY_ORDER}")
+        return explain_no_estimates(f"the model reads no image, and {ONLY_ORDER}")
     pair = Session(teacher, provider=provider), Session(student, provider=provider)
     name, classes = _find_scores(pair[0], inputs)
     if not classes:
-        return Estimate(reason=f"no output holds classes, and {ONLY_ORDER}")
-    if refusal := _explain_class_count(classes):
-        return Estimate(reason=refusal)
+        return explain_no_estimates(f"no output holds classes, and {ONLY_ORDER}")
+    refusals = _explain_class_count(classes), explain_class_count(classes)
+    if all(refusals):
+        return Estimates(
+            drop=Estimate(reason=refusals[0]), agreement=AgreementEstimate(reason=refusals[1])
+        )
     pixels = np.concatenate(list(make_fixed_images(inputs.image_size).values()))
     fixed = [_run(session, name, pixels, inputs) for session in pair]
-    if real is None:
-        return estimate_from_outputs("fixed", fixed[0], fixed)
-    if len(real) < FEWEST_REAL:
+    agreement = estimate_agreement(*fixed)
+    if refusals[0] or real is None:
+        drop = estimate_from_outputs("fixed", fixed[0], fixed)
+    elif len(real) < FEWEST_REAL:
         note = f"fewer than {FEWEST_REAL} real images say no more than the fixed ones"
-        return estimate_from_outputs("fixed", fixed[0], fixed, note=note)
-    spread = np.linspace(0, len(real) - 1, min(len(real), MOST_REAL)).astype(int)
-    found = [_run(session, name, real[spread], inputs) for session in pair]
-    return estimate_from_outputs("real", fixed[0], found)
+        drop = estimate_from_outputs("fixed", fixed[0], fixed, note=note)
+    else:
+        spread = np.linspace(0, len(real) - 1, min(len(real), MOST_REAL)).astype(int)
+        found = [_run(session, name, real[spread], inputs) for session in pair]
+        drop = estimate_from_outputs("real", fixed[0], found)
+    return Estimates(drop=drop, agreement=agreement)
+
+
+def explain_no_estimates(reason: str) -> Estimates:
+    """Return that nothing is estimated, and why."""
+    return Estimates(drop=Estimate(reason=reason), agreement=AgreementEstimate(reason=reason))
 
 
 def estimate_from_outputs(

@@ -4,9 +4,8 @@
     drop = A (1 - e^(-x / A))           points; A = 75, what a network has to lose
 
 The same noise costs an uncertain network more (c < 0): its certainty on the fixed images tells how
-far its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), which is
-straight near zero, where the drop of a good student scatters by some tenths of a point to either
-side, and logarithmic above, where errors are factors.
+far its classes stand apart. Coefficients and errors are those of y = asinh(drop / 0.5), see
+`saturating_loss`.
 
 The interval is y +- half width. Every network in turn is left out, the regression is fitted to the
 others, and the errors on its students are collected; of n errors the half width is the
@@ -25,18 +24,23 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dfqonnx.evaluation.drop_estimate.calibration_set import KnownStudent, read_known_students
+from dfqonnx.evaluation.drop_estimate.saturating_loss import (
+    LEAST,
+    Floats,
+    conformal_half_width,
+    fit_least_squares,
+    from_scale,
+    leave_out_networks,
+    predict_scaled,
+    rank_correlation,
+    to_scale,
+)
 
 Basis = Literal["fixed", "real"]
-Floats = NDArray[np.float64]
-UNIT = 0.5  # points: below it the scale is straight
-COVERAGE = 0.9
-LEAST = 1e-5  # of a ratio
 MOST = 75.0  # points: what there is to lose
 START = (4.0, 1.0, -1.0)
-MOST_STEPS = 200  # some ten are taken
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class DropRegression:
 
     def predict(self, ratio: float, certainty: float) -> tuple[float, float, float]:
         """Return the drop in points and the ends of its interval."""
-        y = float(_scaled(np.array(self.coefficients), _rows([(ratio, certainty)]))[0])
-        ends = (UNIT * math.sinh(end) for end in (y, y - self.half_width, y + self.half_width))
-        value, low, high = (min(100.0, max(-100.0, end)) for end in ends)
-        return value, low, high
+        rows = _rows([(ratio, certainty)])
+        y = float(predict_scaled(np.array(self.coefficients), rows, MOST)[0])
+        reach = self.half_width
+        return from_scale(y), from_scale(y - reach), from_scale(y + reach)
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,12 @@ class CrossValidation:
 def fit_regression(students: Sequence[KnownStudent], basis: Basis) -> DropRegression:
     """Return the regression of `students`, its half width from networks left out one by one."""
     errors: list[float] = []
-    for rest, own in _left_out(students):
-        found = _scaled(_solve(rest, basis), _rows(predictors(known, basis) for known in own))
+    for rest, own in leave_out_networks(students):
+        rows = _rows(predictors(known, basis) for known in own)
+        found = predict_scaled(_solve(rest, basis), rows, MOST)
         errors += np.abs(_drops(own) - found).tolist()
-    place = min(len(errors), math.ceil(COVERAGE * (len(errors) + 1)))
     a, b, c = (float(value) for value in _solve(students, basis))
-    return DropRegression((a, b, c), sorted(errors)[place - 1])
+    return DropRegression((a, b, c), conformal_half_width(errors))
 
 
 def predict_held_out(
@@ -97,7 +101,7 @@ def predict_held_out(
     return tuple(
         HeldOutPrediction(known, *regression.predict(*predictors(known, basis)))
         for regression, own in (
-            (fit_regression(rest, basis), own) for rest, own in _left_out(students)
+            (fit_regression(rest, basis), own) for rest, own in leave_out_networks(students)
         )
         for known in own
     )
@@ -106,16 +110,10 @@ def predict_held_out(
 def cross_validate(found: Sequence[HeldOutPrediction]) -> CrossValidation:
     """Summarize the predictions of students that were left out."""
     values, drops = [t.value for t in found], [t.student.drop for t in found]
-    rank = np.corrcoef(_ranks(values), _ranks(drops))[0, 1]
+    rank = rank_correlation(values, drops)
     networks = {t.student.network for t in found}
     inside = sum(t.inside for t in found) / len(found)
-    return CrossValidation(len(found), len(networks), float(rank), inside)
-
-
-def _ranks(values: Sequence[float]) -> Floats:
-    """Return the rank of every value, the mean of their ranks for equal ones."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places], np.float64)
+    return CrossValidation(len(found), len(networks), rank, inside)
 
 
 def predictors(known: KnownStudent, basis: Basis) -> tuple[float, float]:
@@ -135,22 +133,8 @@ def shipped_predictions(basis: Basis) -> tuple[HeldOutPrediction, ...]:
     return predict_held_out(read_known_students(), basis)
 
 
-def _left_out(
-    students: Sequence[KnownStudent],
-) -> list[tuple[list[KnownStudent], list[KnownStudent]]]:
-    """Return the students of the others and its own, for every network."""
-    networks = sorted({known.network for known in students})
-    return [
-        (
-            [known for known in students if known.network != network],
-            [known for known in students if known.network == network],
-        )
-        for network in networks
-    ]
-
-
 def _drops(students: Sequence[KnownStudent]) -> Floats:
-    return np.arcsinh(np.array([known.drop for known in students]) / UNIT)
+    return to_scale([known.drop for known in students])
 
 
 def _rows(pairs: Iterable[tuple[float, float]]) -> Floats:
@@ -158,40 +142,7 @@ def _rows(pairs: Iterable[tuple[float, float]]) -> Floats:
     return np.array([(1.0, math.log(max(r, LEAST)), math.log(c)) for r, c in pairs])
 
 
-def _scaled(coefficients: Floats, rows: Floats) -> Floats:
-    """Return asinh(drop / 0.5) for every row."""
-    drop = MOST * -np.expm1(-np.exp((rows @ coefficients).clip(-20, 9)) / MOST)
-    return np.asarray(np.arcsinh(drop / UNIT))
-
-
 def _solve(students: Sequence[KnownStudent], basis: Basis) -> Floats:
-    """Return the coefficients of the least squares, by steps of Levenberg and Marquardt.
-
-    Each solves (J^T J + d diag(J^T J)) s = -J^T r; d is divided by 10 where it helped, else
-    multiplied, until no step of a part in 10^10 helps.
-    """
-    rows, drops = _rows(predictors(known, basis) for known in students), _drops(students)
-    found, damping = np.array(START), 1e-3
-    errors = _scaled(found, rows) - drops
-    for _ in range(MOST_STEPS):
-        slopes = _slopes(found, rows)
-        normal = slopes.T @ slopes
-        step = -np.linalg.solve(normal + damping * np.diag(np.diag(normal)), slopes.T @ errors)
-        if np.abs(step).max() <= 1e-10 * np.abs(found).max():
-            break
-        tried = _scaled(found + step, rows) - drops
-        helped = bool(np.square(tried).sum() < np.square(errors).sum())
-        if helped:
-            found, errors = found + step, tried
-        damping *= 0.1 if helped else 10.0
-    return found
-
-
-def _slopes(coefficients: Floats, rows: Floats) -> Floats:
-    """Return the derivatives (S, 3) of `_scaled` by the coefficients.
-
-    d asinh(drop / U) = d drop / sqrt(drop^2 + U^2), d drop = e^(-x / A) dx, dx = x row.
-    """
-    x = np.exp((rows @ coefficients).clip(-20, 9))
-    drop = -MOST * np.expm1(-x / MOST)
-    return np.asarray(rows * (x * np.exp(-x / MOST) / np.hypot(drop, UNIT))[:, None])
+    """Return the coefficients of the least squares."""
+    rows = _rows(predictors(known, basis) for known in students)
+    return fit_least_squares(rows, _drops(students), most=MOST, start=START)

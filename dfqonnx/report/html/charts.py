@@ -9,7 +9,8 @@ import numpy as np
 
 from dfqonnx.core.layer_analysis import CodeOccupancy, WeightedLayerNoise
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
-from dfqonnx.evaluation.drop_estimate.regression import UNIT, HeldOutPrediction
+from dfqonnx.evaluation.drop_estimate.regression import HeldOutPrediction
+from dfqonnx.evaluation.drop_estimate.saturating_loss import UNIT
 from dfqonnx.evaluation.statistics import Interval
 from dfqonnx.report.html import svg
 from dfqonnx.report.sections import TrainingLogEntry

@@ -32,6 +32,8 @@ from dfqonnx.report.number_format import format_decibels, format_size
 from dfqonnx.report.report import Report
 from dfqonnx.report.target_checks import target_lines
 from dfqonnx.report.text import (
+    agreement_estimate,
+    describe_agreement_estimate,
     describe_calibration,
     describe_estimate,
     describe_figures,
@@ -61,7 +63,6 @@ def render_report(
     `pictures` are data URIs of what both models make of a few inputs.
     """
     nodes = node_rows(report)
-    estimate = report.estimated_drop
     main = main_measure(report.measures)
     environment = ((str(k), str(v)) for k, v in report.environment.items() if v is not None)
     return render_template(
@@ -84,9 +85,30 @@ def render_report(
         pictures=tuple(pictures),
         target_lines=() if report.proof is None else tuple(target_lines(report.proof)),
         provenance=(*_provenance(report), *provenance_lines(report), *environment),
-        estimate=None if estimate is None else describe_estimate(estimate, report.drop),
-        calibration="" if estimate is None else describe_calibration(estimate),
+        estimates=tuple(describe_estimates(report)),
     )
+
+
+@dataclass(frozen=True)
+class EstimateText:
+    """What is estimated, the estimate or why there is none, and how reliable such estimates are."""
+
+    what: str
+    words: str
+    calibration: str
+
+
+def describe_estimates(report: Report) -> Iterator[EstimateText]:
+    """Yield what was estimated without labels, as the page shows it."""
+    drop, agreement = report.estimated_drop, agreement_estimate(report)
+    if drop is not None:
+        words = describe_estimate(drop, report.drop)
+        calibration = describe_calibration(drop.record, "drops")
+        yield EstimateText("Top-1 drop, estimated without labels", words, calibration)
+    if agreement is not None:
+        words = describe_agreement_estimate(agreement, report.agreement.evaluation)
+        calibration = describe_calibration(agreement.record, "agreements")
+        yield EstimateText("Agreement on real inputs, estimated", words, calibration)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,11 @@ def _compare_accuracy(report: Report) -> Iterator[ModelComparison]:
         note = f"90 %: {estimate.low:.2f} to {estimate.high:.2f}, from {estimate.basis}"
         drop = Cell(f"{estimate.value:.2f} points", note)
         yield ModelComparison("top-1 drop, estimated without labels", student=drop)
+    told = report.estimated_agreement
+    if told is not None and told.value is not None and told.low is not None:
+        note = f"90 %: {100 * told.low:.1f} to {100 * (told.high or 0):.1f} %, from {told.basis}"
+        share = Cell(f"{100 * told.value:.1f} %", note)
+        yield ModelComparison("agreement with float on real inputs, estimated", student=share)
     yield ModelComparison(
         "agreement with float, labeled images", student=_share_cell(agreement.evaluation)
     )

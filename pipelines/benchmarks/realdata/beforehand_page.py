@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from realdata.task import Figures
 from realdata.told import Told
-from realdata.told_agreement import can_be_told, tell_agreement
+from realdata.told_agreement import FORMS, can_be_told, tell_agreement, tell_nested
 from scipy.stats import spearmanr
 from tables.figures import line
 from tables.runs import DASH
@@ -144,8 +144,11 @@ def _correlations(by_kind: Mapping[str, Sequence[Told]]) -> Iterator[str]:
             mute = {r.network for r in records if not tells(r, first)}
             if mute:
                 name += f" (cannot be told of {', '.join(sorted(mute))})"
-            found = correlate(records, first, second)
-            cells = (kind, ", ".join(networks), str(len(records)), name, _round(found))
+            telling = {r.network for r in records if tells(r, first) and second in r.real}
+            found = _round(correlate(records, first, second))
+            if found != DASH and len(telling) == 1:
+                found += " (within one network)"
+            cells = (kind, ", ".join(networks), str(len(records)), name, found)
             yield line((*cells, ", ".join(map(_round, own))))
         if kind == "classes":
             yield from _told_row(records)
@@ -155,12 +158,12 @@ def _told_row(records: Sequence[Told]) -> Iterator[str]:
     """Yield the line of agreement told with each network left out, of those that it is told of."""
     told = tell_agreement(records)
     if told:
-        networks = dict.fromkeys(each.record.network for each in told)
+        networks = dict.fromkeys(each.student.network for each in told)
         own = [
-            _spearman([(e.value, e.true) for e in told if e.record.network == name])
+            _spearman([(e.value, e.student.agreement) for e in told if e.student.network == name])
             for name in networks
         ]
-        found = _spearman([(each.value, each.true) for each in told])
+        found = _spearman([(each.value, each.student.agreement) for each in told])
         cells = ("classes", ", ".join(networks), str(len(told)), "told agreement, real agreement")
         yield line((*cells, _round(found), ", ".join(map(_round, own))))
 
@@ -170,25 +173,53 @@ def _agreements(records: Sequence[Told]) -> Iterator[str]:
     told = tell_agreement(records)
     if not told:
         return
-    inside = sum(each.low <= each.true <= each.high for each in told) / len(told)
+    inside = sum(each.inside for each in told) / len(told)
+    rank = _spearman([(each.value, each.student.agreement) for each in told])
     yield (
         "\n## Agreement on real inputs, told from the fixed ones\n\n"
-        "From SQNR on the fixed inputs and the float model's certainty of them"
-        " (`pipelines/benchmarks/realdata/told_agreement.py`): three coefficients, fitted without"
-        " the network that is told of, in a form that was chosen while looking at these networks."
-        f" {len(told)} students: {100 * inside:.0f} % inside the 90 % interval.\n\n"
-        "Cannot be told, because the float model chooses one class for all fixed inputs: "
+        "By the estimate that reports show (`dfqonnx/evaluation/agreement_estimate`): noise over"
+        " signal and the float model's doubt on the fixed images; one number, fitted"
+        f" without the network that is told of. {len(told)} students: rank correlation"
+        f" {_round(rank)}, {100 * inside:.0f} % inside the 90 % interval.\n\n"
     )
-    yield (", ".join(dict.fromkeys(r.network for r in records if not can_be_told(r))) or "none") + (
-        ".\n\nOver-stated by more than the interval:\n\n"
+    yield from _nested(records)
+    left_out = dict.fromkeys(r.network for r in records if "classes" not in r.fixed)
+    mute = dict.fromkeys(r.network for r in records if not can_be_told(r))
+    mute = {name: None for name in mute if name not in left_out}
+    if left_out:
+        yield f"Students of an earlier time, whose noise was not kept: {', '.join(left_out)}.\n\n"
+    yield (
+        "Cannot be told, because the float model chooses one class for all fixed images: "
+        f"{', '.join(mute) or 'none'}.\n\nOver-stated by more than the interval:\n\n"
     )
-    over = [each for each in told if each.true < each.low]
+    by_key = {record.key: record for record in records}
+    over = [each for each in told if each.student.agreement < each.low]
     for each in over:
-        student = f"{each.record.network}, {each.record.student}"
-        said = f"{each.low:.1f} to {each.high:.1f} % told, {each.true:.1f} % true"
-        yield f"- {student}: {said}: {explain(each.record)}\n"
+        known = each.student
+        said = f"{100 * each.low:.1f} to {100 * each.high:.1f} % told"
+        true = f"{100 * known.agreement:.1f} % true"
+        why = explain(by_key[known.network, known.student])
+        yield f"- {known.network}, {known.student}: {said}, {true}: {why}\n"
     if not over:
         yield "None.\n"
+
+
+def _nested(records: Sequence[Told]) -> Iterator[str]:
+    """Yield how well agreement is told where the form, too, was chosen without the network."""
+    nested = tell_nested(records)
+    rank = _spearman([(each.value, each.record.real["agreement"]) for each in nested])
+    yield (
+        "The form was chosen while looking at these networks. Where the network that is told of is"
+        " left out of that choice as well, by the least error on networks left out of the others"
+        f" (`realdata/told_agreement.py`, {len(FORMS)} forms), the rank correlation is"
+        f" {_round(rank)}; chosen were "
+    )
+    forms = dict.fromkeys(each.form for each in nested)
+    networks = {
+        form: dict.fromkeys(e.record.network for e in nested if e.form == form) for form in forms
+    }
+    words = (f"{form} for {', '.join(names)}" for form, names in networks.items())
+    yield f"{'; '.join(words)}.\n\n"
 
 
 def _classifiers() -> str:
