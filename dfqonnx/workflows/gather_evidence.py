@@ -8,6 +8,7 @@ import numpy as np
 
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.data.guess_input_format import read_recorded_format
+from dfqonnx.errors import DfqError
 from dfqonnx.evaluation.evaluate import Evaluation, EvaluationData
 from dfqonnx.evaluation.evidence import share_in_float
 from dfqonnx.evaluation.output_reach import FEWEST, measure_reach
@@ -50,10 +51,17 @@ def find_contradictions(
 ) -> Iterator[str]:
     """Yield a sentence for every file whose metadata record another preprocessing than `used`."""
     for name, metadata in recorded.items():
-        found = read_recorded_format(metadata)
-        if found is None:
+        try:
+            found = read_recorded_format(metadata)
+            if found is None:
+                continue
+            told = InputFormat(found.preprocessing.fitted(used.shape), used.shape)
+        except DfqError:  # damaged, or of another model: no reason to end a finished run
+            yield (
+                f"Inputs were made by {used.describe_values()}, and what {name} records cannot be"
+                " read."
+            )
             continue
-        told = InputFormat(found.preprocessing.fitted(used.shape), used.shape)
         if not used.feeds_as(told):
             yield (
                 f"Inputs were made by {used.describe_values()}, but {name} records"

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from dfqonnx.cli.app import command_line
+from dfqonnx.core.input_format import METADATA_KEY, PRESETS, InputFormat
 from dfqonnx.evaluation import evaluate as evaluation
 from dfqonnx.runtime.latency import Latency
+from dfqonnx.workflows.gather_evidence import find_contradictions
 from tests.cli.conftest import Done, Run
 from tests.cli.networks import balanced_classifier, colored_images, logits_of
 
@@ -184,3 +186,14 @@ def test_a_file_larger_than_float_warns_and_with_strict_fails(
     assert "larger-than-float" in names(report)
     assert (report["verdict"], done.code) == ("warning", 0)
     assert dfqonnx("validate", *pair, *labeled, "--strict").code == 1
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    ["", "{", "5", "[]", "[" * 10**5, '{"mean": [1, 2], "std": [1, 2]}', '{"scale": NaN}'],
+)
+def test_a_damaged_record_of_a_file_is_told_and_ends_no_run(recorded: str) -> None:
+    used = InputFormat(PRESETS["zero-one"], (3, 8, 8))
+    (found,) = find_contradictions(used, {"net.onnx": {METADATA_KEY: recorded}})
+    assert found.endswith("and what net.onnx records cannot be read.")
+    assert list(find_contradictions(used, {"net.onnx": {}})) == []
