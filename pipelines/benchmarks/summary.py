@@ -3,7 +3,9 @@
     python pipelines/benchmarks/summary.py
 
 It takes the rows of RESULTS.md that belong to the default recipe at its own length, and the records
-of WITH_DATA.md (`with_data.jsonl`), and writes README.md beside them. Nothing is measured here.
+of WITH_DATA.md (`with_data.jsonl`), and writes README.md beside them; with what `quantize_static`
+loses at four bits (`int4_with_data.json`) and what labeled training was published to lose it writes
+the first table of the repository's own README.md. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -28,6 +30,18 @@ METHODS = {  # as `with_data.jsonl` names them -> the heading
     "quantize_static minmax": "ONNX Runtime MinMax, real data",
     "quantize_static percentile": "Percentile, real data",
 }
+HEADLINE = (  # network of `with_data.jsonl`, what its figure is, what the float model itself has
+    ("EfficientNet-Lite0", "top-1 %", None),
+    ("PP-OCR rec", "characters right %", None),
+    ("FastestDet", "mAP@0.5 with the float model's boxes as truth, %", 100.0),
+)
+LABELED = {  # points of top-1 lost by PACT with labels, from the same weights (KwangHoonAn/PACT)
+    "W4A4": 0.84,
+    "W3A3": 1.64,
+}
+SIZES = {"W4A4": "0.15", "W3A3": "0.15"}  # INT4 is the narrowest storage of weights
+NARROWEST = {"W4A4": "W4A8"}  # as narrow as `quantize_static` gets: its activations have 8 bits
+FROM, TO = "<!-- made by pipelines/benchmarks/summary.py -->\n", "<!-- to here -->\n"
 HEAD = """# Results in short
 
 Made by `python pipelines/benchmarks/summary.py` from the long pages; edit nothing by hand.
@@ -106,6 +120,44 @@ def _write(value: float | None, record: Mapping[str, Any]) -> str:
     return f"{value:.3f}" if record["less"] else f"{value:.2f}"
 
 
+def headline(
+    long: Earlier, records: Sequence[Mapping[str, Any]], narrow: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the first table of the repository's README.md.
+
+    `narrow` are the records of `int4_with_data.json`.
+    """
+    found = {(record["network"], record["method"]): record for record in records}
+    headings = ["network, measure", "float", "dfqonnx, no data",
+                "ONNX Runtime, real inputs", "training with labels", "size"]  # fmt: skip
+    parts = [line(headings), line(["---", *["---:"] * (len(headings) - 1)])]
+    for network, measure, of_float in HEADLINE:
+        ours = found[network, "ours, default"]
+        judged = ours["judged"]
+        theirs = [each["figures"][judged] for (name, method), each in found.items()
+                  if name == network and method.startswith("quantize_static")]  # fmt: skip
+        teacher = ours["teacher"].get(judged, of_float)
+        cells = [f"{value:.2f}" for value in (teacher, ours["figures"][judged], max(theirs))]
+        size = f"{ours['size']:.2f}"
+        parts.append(line([f"{network}, 8 bits, {measure}", *cells, DASH, size]))
+    lost = {row.bits: dict(zip(COLUMNS, values, strict=False)) for row, values in long.rows.items()
+            if _is_default(row) and row.model == narrow[0]["model"]}  # fmt: skip
+    for bits, labeled in LABELED.items():
+        drop = lost[bits]["drop"].partition(" (")[0]
+        theirs = [each["drop"] for each in narrow if each["bits"] == NARROWEST.get(bits)]
+        their = f"{min(theirs):.2f} at {NARROWEST[bits]}" if theirs else "no such format"
+        name = f"ResNet-20 (CIFAR-10), {bits}, points of top-1 lost"
+        parts.append(line([name, "0", drop, their, f"{labeled:.2f}", SIZES[bits]]))
+    return "".join(parts)
+
+
+def put_headline(readme: str, table: str) -> str:
+    """Return a README.md with another first table."""
+    before, _, rest = readme.partition(FROM)
+    _, _, after = rest.partition(TO)
+    return f"{before}{FROM}\n{table}\n{TO}{after}"
+
+
 def page(long: Earlier, records: Sequence[Mapping[str, Any]]) -> str:
     """Return the short page."""
     return "".join([HEAD, DROPS, drops(long), BESIDE, with_data(records)])
@@ -115,10 +167,17 @@ def main() -> None:
     """Read the long pages and write the short one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--into", type=Path, default=RESULTS / "README.md")
+    parser.add_argument("--readme", type=Path, default=RESULTS.parents[1] / "README.md")
     args = parser.parse_args()
-    lines = (RESULTS / "with_data.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(each) for each in _read("with_data.jsonl").splitlines()]
     long = read_page(RESULTS / "RESULTS.md", COLUMNS)
-    replace_text(args.into, page(long, [json.loads(each) for each in lines]))
+    replace_text(args.into, page(long, records))
+    table = headline(long, records, json.loads(_read("int4_with_data.json")))
+    replace_text(args.readme, put_headline(args.readme.read_text(encoding="utf-8"), table))
+
+
+def _read(name: str) -> str:
+    return (RESULTS / name).read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

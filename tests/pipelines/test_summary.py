@@ -26,6 +26,20 @@ def test_the_short_page_is_that_of_the_long_ones(summary: Any, root: Path) -> No
     assert made == (folder / "README.md").read_text(encoding="utf-8"), told
 
 
+def test_the_first_table_of_the_readme_is_that_of_the_records(summary: Any, root: Path) -> None:
+    folder = root / "pipelines" / "results"
+    records = [json.loads(each) for each in
+               (folder / "with_data.jsonl").read_text(encoding="utf-8").splitlines()]  # fmt: skip
+    narrow = json.loads((folder / "int4_with_data.json").read_text(encoding="utf-8"))
+    long = summary.read_page(folder / "RESULTS.md", summary.COLUMNS)
+    table = summary.headline(long, records, narrow)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert summary.put_headline(readme, table) == readme, "summary.py writes it anew"
+    assert len(table.splitlines()) == 7
+    assert "| 4.71 at W4A8 | 0.84 |" in table
+    assert "| no such format | 1.64 |" in table
+
+
 def test_every_number_stands_in_a_long_page(root: Path) -> None:
     folder = root / "pipelines" / "results"
     short = (folder / "README.md").read_text(encoding="utf-8")
