@@ -57,6 +57,7 @@ def build_report(
     labeled, synthetic = found.evaluation or nothing, found.synthetic or nothing
     shown = labeled if labeled.images else synthetic
     image_set = "evaluation" if labeled.images else "synthetic"
+    sqnr_db = min((o.sqnr_db for o in shown.outputs if o.sqnr_db is not None), default=None)
     return Report(
         teacher=ModelFacts(**vars(found.teacher), top1=labeled.teacher_top1),
         student=ModelFacts(**vars(found.student), top1=labeled.student_top1),
@@ -65,7 +66,7 @@ def build_report(
             synthetic=synthetic.agreement,
             evaluation=labeled.agreement,
             kl=max((o.kl for o in shown.outputs if o.kl is not None), default=None),
-            sqnr_db=min((o.sqnr_db for o in shown.outputs if o.sqnr_db is not None), default=None),
+            sqnr_db=sqnr_db,
             outputs=shown.outputs,
             images=shown.images,
             image_set=image_set if shown.images else "",
@@ -74,7 +75,7 @@ def build_report(
         audit=found.audit,
         latency=found.latency,
         proof=found.proof,
-        gates=tuple(_built_in_checks(found, kept_float, target)),
+        gates=tuple(_built_in_checks(found, kept_float, target, sqnr_db)),
         warnings=(found.note,) if found.note else (),
         disagreement=count_disagreements(image_set, shown.classes),
         class_names=found.class_names,
@@ -93,11 +94,14 @@ def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
 
 
 def _built_in_checks(
-    found: Evaluation, kept_float: Collection[str], target: TargetProfile
+    found: Evaluation,
+    kept_float: Collection[str],
+    target: TargetProfile,
+    sqnr_db: float | None,
 ) -> Iterator[Gate]:
     yield from _check_cost(found)
     if found.proof is not None:
-        yield from check_target(found.proof)
+        yield from check_target(found.proof, sqnr_db)
     if found.proof is None or not found.proof.is_rules_only:
         yield from _check_kernels(found, kept_float)
     yield from _check_parity(found, target)

@@ -90,6 +90,19 @@ def test_noise_in_the_runtime_is_measured_and_another_network_fails(
     assert proof.sqnr_db == pytest.approx(10 * np.log10(8 / 7) - 20 * np.log10(noise), abs=0.01)
     (_, close) = check_target(proof)
     assert close.holds is holds
+    assert close.rule.endswith("to 20 dB")
+    (_, close) = check_target(proof, 30.0)
+    assert close.holds is holds, "little quantization noise leaves the limit where it is"
+
+
+@pytest.mark.parametrize(("sqnr_db", "holds"), [(6.5, True), (6.7, False)])
+def test_noise_in_the_runtime_may_be_as_strong_as_that_of_quantization(
+    found: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqnr_db: float, holds: bool
+) -> None:
+    proof = prove(found, tmp_path, monkeypatch, noise=0.5)  # 6.6 dB, see above
+    (_, close) = check_target(proof, sqnr_db)
+    assert close.holds is holds
+    assert close.rule.endswith(f"the quantization noise ({sqnr_db:.1f} dB)")
 
 
 def test_a_file_that_its_target_does_not_load_fails(
