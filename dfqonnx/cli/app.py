@@ -12,6 +12,7 @@ import typer
 from dfqonnx.cli.audit import audit
 from dfqonnx.cli.commands import Command, CommandGroup
 from dfqonnx.cli.compare import compare
+from dfqonnx.cli.convert import convert
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard
 from dfqonnx.cli.inspect import inspect
@@ -45,7 +46,7 @@ w3a6 and so on, each 2 to 8"""
 MEASURES = (validate, audit, compare, report, view)
 app.command(cls=Command, epilog=BITS)(run)
 app.command(cls=Command, epilog=BITS)(inspect)
-for command in (*MEASURES, synth, similarity, doctor, recipes, targets):
+for command in (*MEASURES, convert, synth, similarity, doctor, recipes, targets):
     app.command(cls=Command)(command)
 
 

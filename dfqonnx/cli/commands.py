@@ -14,7 +14,7 @@ from dfqonnx.foreign_text import printable
 
 ELSEWHERE: Mapping[str, str] = {  # what other tools call a command -> what it is called here
     **dict.fromkeys(
-        ("quantize", "quantise", "convert", "compress", "optimize", "ptq", "quant", "distill"),
+        ("quantize", "quantise", "compress", "optimize", "ptq", "quant", "distill"),
         "run MODEL.onnx --bits 8",
     ),
     **dict.fromkeys(("calibrate", "auto-opt"), "run MODEL.onnx --calibrate-with IMAGES"),
@@ -31,6 +31,7 @@ ELSEWHERE: Mapping[str, str] = {  # what other tools call a command -> what it i
     **dict.fromkeys(("generate", "synthesize", "images"), "synth MODEL.onnx --out images.npz"),
     **dict.fromkeys(("env", "system", "check-env", "checks"), "doctor"),
     **dict.fromkeys(("methods", "algorithms", "presets"), "recipes"),
+    **dict.fromkeys(("retarget", "translate", "repack"), "convert STUDENT.onnx --target portable"),
     **dict.fromkeys(("backends", "runtimes", "formats"), "targets"),
     "version": "--version",
     "help": "--help",

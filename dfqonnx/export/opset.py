@@ -1,7 +1,8 @@
 """The oldest opset of the target that holds the exported graph, so that many versions load it.
 
 A graph goes down to an older version only if every operator of it means the same there as at the
-opset at which models are normalized (`Trait.SAME_SINCE_13`) and fits the older schema.
+opset at which models are normalized (`Trait.SAME_SINCE_13`, or no newer version of it) and fits the
+older schema.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.targets.profile import OpsetVersion, TargetProfile
+
+OLDEST = 13  # of any target: what is older is in the table of operators
 
 
 def choose_opset(model: ir.Model, target: TargetProfile, *, least: int = 0) -> OpsetVersion:
@@ -61,8 +64,18 @@ def _unfit(nodes: Iterable[ir.Node], version: OpsetVersion) -> Iterable[ir.Node]
     return (node for node in nodes if not _fits(node, version.opset))
 
 
+def _is_unchanged(op: str, opset: int) -> bool:
+    """Tell whether an operator that is not as old as 13 has no newer version than at `opset`."""
+    if opset <= OLDEST or not onnx.defs.has(op):
+        return False
+    newest = onnx.defs.get_schema(op, OPSET).since_version
+    return OLDEST < newest <= opset
+
+
 def _fits(node: ir.Node, opset: int) -> bool:
-    if node.domain not in {"", "ai.onnx"} or not has_trait(node.op_type, Trait.SAME_SINCE_13):
+    if node.domain not in {"", "ai.onnx"}:
+        return False
+    if not has_trait(node.op_type, Trait.SAME_SINCE_13) and not _is_unchanged(node.op_type, opset):
         return False
     schema = onnx.defs.get_schema(node.op_type, opset)
     inputs = len(node.inputs)

@@ -114,7 +114,7 @@ def test_help_tells_the_widths(dfqonnx: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--target", "tensorrt"), "unknown --target 'tensorrt'. Known: onnxruntime-cpu"),
+        (("--target", "coreml"), "unknown --target 'coreml'. Known: onnxruntime-cpu"),
         (("--device", "gpu"), "'--device': 'gpu' is not one of 'auto', 'cpu', 'cuda'"),
         (("--seed", "x"), "'--seed': expected a whole number"),
         (("--strict-ends", "8.5"), "'--strict-ends': expected a whole number"),
