@@ -138,9 +138,11 @@ class QdqGraph:
         zero = self.array(zero_name)
         if not zero_name and scale is not None:
             zero = np.zeros(scale.shape, np.int64)
-        kind = stored.data_type if stored is not None else int(attribute(node, "output_dtype", 0))
-        if not kind:
-            kind = TensorProto.UINT8 if node.op_type == "QuantizeLinear" else self.kind(node.input)
+        kind = self.kind(node.input[:1]) if node.op_type == "DequantizeLinear" else 0
+        if not kind and stored is not None:
+            kind = stored.data_type
+        if not kind and node.op_type == "QuantizeLinear":
+            kind = int(attribute(node, "output_dtype", TensorProto.UINT8))
         return Encoding(
             scale=None if scale is None else scale.astype(np.float64),
             zero_point=None if zero is None else zero.astype(np.int64),
@@ -338,6 +340,19 @@ def attribute(node: NodeProto, name: str, default: Any) -> Any:
     return default
 
 
+def clip_bounds(graph: QdqGraph, node: NodeProto) -> tuple[float, float]:
+    """Return the bounds of a Relu or Clip; those that are computed count as none."""
+    if node.op_type != "Clip":
+        return 0.0, float("inf")
+    bounds = [float("-inf"), float("inf")]
+    for place_of, name in enumerate(node.input[1:3]):
+        value = graph.array(name) if name else None
+        if value is not None and value.size == 1:
+            bounds[place_of] = float(value.flat[0])
+    least = attribute(node, "min", bounds[0])
+    return float(least), float(attribute(node, "max", bounds[1]))
+
+
 def label(node: NodeProto) -> str:
     """Return how a node is called: by its name, else by what it makes."""
     return node.name or (node.output[0] if node.output else node.op_type)
@@ -363,4 +378,4 @@ def weight_place(op: str) -> int:
 
 def passes_on(op: str) -> bool:
     """Tell whether an operator only moves or recodes numbers, or limits them."""
-    return has_trait(op, Trait.CODES | Trait.VALUE_PRESERVING) or op == "Clip"
+    return has_trait(op, Trait.CODES | Trait.VALUE_PRESERVING) or op == "Clip" or op == "Pad"

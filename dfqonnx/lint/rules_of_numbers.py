@@ -6,6 +6,7 @@ weights     =  one scale per output channel: axis 0 of Conv and of a transposed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,6 +26,7 @@ _MUCH = 1.5  # a factor: 2.5 off was not fused, 1 % off was
 _AT_THE_ENDS = 0.2  # of a tensor's codes
 _FEW_CODES = 8  # on either side of 0: fewer than 4 bits are used
 _MANY_CHANNELS = 0.1
+_WIDE = 4.0
 _DISTINCT = 16  # codes of a tensor that is more than a few levels
 
 
@@ -186,6 +188,10 @@ def _parameter_sizes(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         scale, zero = encoding.scale, encoding.zero_point
         if scale is None or encoding.blocked:
             continue
+        rank = 0 if stored is None else len(stored.dims)
+        if scale.size > 1 and rank and not -rank <= encoding.axis < rank:
+            yield place(node, f"axis {encoding.axis} of {rank}")
+            continue
         if zero is not None and zero.size != scale.size:
             yield place(node, f"scale {list(scale.shape)}, zero point {list(zero.shape)}")
         if stored is None or scale.size < 2 or scale.ndim != 1 or not stored.dims:
@@ -193,6 +199,24 @@ def _parameter_sizes(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         size = stored.dims[encoding.axis % len(stored.dims)]
         if scale.size != size:
             yield place(node, f"{scale.size} scales, {size} channels along axis {encoding.axis}")
+
+
+@register_rule(
+    212,
+    "zero-point-type",
+    "error",
+    title="codes of one type with a zero point of another",
+    cost="the file is not valid: checker and runtimes refuse it",
+    mend="give the zero point the type of the codes",
+    source=f"{ONNX_OPERATORS}/onnx__DequantizeLinear.html",
+)
+def _zero_point_type(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
+    for node in graph.of("DequantizeLinear"):
+        stored = graph.constant(node.input[2]) if len(node.input) > 2 else None
+        kind = graph.kind(node.input[:1])
+        if stored is not None and kind and kind != stored.data_type:
+            names = TensorProto.DataType
+            yield place(node, f"{names.Name(kind)} and {names.Name(stored.data_type)}".lower())
 
 
 @register_rule(
@@ -276,3 +300,45 @@ def _few_codes(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         few = int(((most > 0) & (most < _FEW_CODES)).sum())
         if most.max() > 8 * _FEW_CODES and few > _MANY_CHANNELS * most.size:
             yield layer_place(graph, layer, f"{few} of {most.size} channels")
+
+
+@register_rule(
+    211,
+    "codes-unused",
+    "warning",
+    title="a quantizer whose range is over four times that of the values in front of it",
+    cost="two bits or more of each code are never used, and the steps are as much coarser",
+    mend="a scale at which the codes end where the values do (calibrate again)",
+    source="closed form: Sigmoid and Softmax end at 0 and 1, Tanh at -1 and 1",
+)
+def _codes_unused(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
+    for node, encoding in graph.activations():
+        maker, scale, zero = graph.makers.get(node.input[0]), encoding.scale, encoding.zero_point
+        if maker is None or scale is None or zero is None or scale.size != 1 or zero.size != 1:
+            continue
+        readers = graph.readers.get(node.output[0], ())
+        narrowed = any(has_trait(reader.op_type, Trait.CLAMP) for reader in readers)
+        if encoding.kind not in EIGHT_BITS or narrowed:
+            continue
+        low, high = _value_bounds(maker)
+        top = 255 if encoding.kind == TensorProto.UINT8 else 127
+        most = (top - int(zero.flat[0])) * float(scale.flat[0])
+        least = most - 255 * float(scale.flat[0])
+        if most > _WIDE * high > 0 and (low >= 0 or least < _WIDE * low):
+            detail = (
+                f"{least:.3g} to {most:.3g}, behind {maker.op_type} from {low:.3g} to {high:.3g}"
+            )
+            yield place(node, detail, layers=graph.layers_around(node))
+
+
+def _value_bounds(node: NodeProto) -> tuple[float, float]:
+    """Return what the values of a node lie between, infinite where nothing is known.
+
+    A Clip is not asked: in front of a quantizer it may make a grid of fewer bits on purpose.
+    """
+    probability = has_trait(node.op_type, Trait.SOFTMAX) and has_trait(
+        node.op_type, Trait.NON_NEGATIVE
+    )
+    if probability or node.op_type.endswith("Sigmoid"):
+        return 0.0, 1.0
+    return (-1.0, 1.0) if node.op_type == "Tanh" else (-math.inf, math.inf)

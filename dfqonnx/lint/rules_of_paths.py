@@ -148,19 +148,20 @@ def _softmax_fused(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
 def _quantizer_without_use(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
     for node, _encoding in graph.activations():
         maker = graph.makers.get(node.input[0])
-        if maker is None or _has_kernel(graph, maker, target) or passes_on(maker.op_type):
+        if maker is not None and (_has_kernel(graph, maker, target) or passes_on(maker.op_type)):
             continue
         readers = graph.readers_of_reals(node.output[0])
         useful = any(_has_kernel(graph, reader, target) for reader in readers)
         apart = any(graph.separates(reader.output[0]) for reader in readers if reader.output)
         if readers and not useful and not apart and not _reaches_output(graph, node):
-            yield place(node, f"between {maker.op_type} and {readers[0].op_type}")
+            before = "the model's input" if maker is None else maker.op_type
+            yield place(node, f"between {before} and {readers[0].op_type}")
 
 
 def _has_kernel(graph: QdqGraph, node: NodeProto, target: TargetProfile) -> bool:
     """Tell whether a node, or what it stands behind as an activation, may run on integers."""
     op = node.op_type
-    if op in target.kernels or not node.input or is_integer_operator(op):
+    if op in target.kernels or is_integer_operator(op) or has_trait(op, Trait.WEIGHTED):
         return True
     maker = graph.makers.get(node.input[0])
     return op in target.absorbed and maker is not None and maker.op_type in target.kernels
@@ -171,6 +172,31 @@ def _reaches_output(graph: QdqGraph, quantize: NodeProto) -> bool:
     for reader in graph.readers.get(quantize.output[0], ()):
         names += reader.output
     return any(name in graph.outputs for name in names)
+
+
+@register_rule(
+    120,
+    "activation-behind-quantizer",
+    "warning",
+    title="a quantizer between a layer and the activation that its kernel would absorb",
+    cost="two conversions more, and the activation runs in float where the quantizer behind keeps"
+    " more than it; negative numbers get codes that nobody needs",
+    mend="remove the quantizer in front of the activation",
+    source=MEASURED,
+    applies=on_onnxruntime_cpu,
+)
+def _activation_behind_quantizer(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
+    for node in graph.nodes:
+        if node.op_type not in target.absorbed or not _between_quantizers(graph, node):
+            continue
+        pair = graph.makers[node.input[0]]
+        quantize = graph.maker(pair.input[0], "QuantizeLinear")
+        alone = len(graph.readers[pair.output[0]]) == 1
+        maker = None if quantize is None else graph.makers.get(quantize.input[0])
+        kernel = None if maker is None else target.kernels.get(maker.op_type)
+        alone &= len(graph.readers[pair.input[0]]) == 1 and not graph.outputs & {*pair.output}
+        if alone and maker is not None and kernel is not None and kernel.absorbs:
+            yield place(node, f"behind {label(maker)!r}")
 
 
 @register_rule(

@@ -16,7 +16,14 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.lint.qdq_graph import QdqGraph, attribute, is_integer_layer, label, weight_place
+from dfqonnx.lint.qdq_graph import (
+    QdqGraph,
+    attribute,
+    clip_bounds,
+    is_integer_layer,
+    label,
+    weight_place,
+)
 from dfqonnx.lint.rule import MEASURED, Place, layer_place, place, register_rule
 from dfqonnx.lint.rules_of_types import ORT_DOCS, ORT_ISSUES, on_onnxruntime_cpu
 from dfqonnx.targets.profile import TargetProfile
@@ -89,21 +96,8 @@ def _is_redundant(graph: QdqGraph, limit: NodeProto, quantize: NodeProto) -> boo
     if scale is None or zero is None or codes is None or scale.size != 1 or zero.size != 1:
         return True
     low, high = ((code - int(zero.flat[0])) * float(scale.flat[0]) for code in codes)
-    least, most = _bounds(graph, limit)
+    least, most = clip_bounds(graph, limit)
     return least <= low and bool(np.float32(high) <= np.float32(most))
-
-
-def _bounds(graph: QdqGraph, node: NodeProto) -> tuple[float, float]:
-    """Return the bounds of a Relu or Clip; those that are computed count as none."""
-    if node.op_type != "Clip":
-        return 0.0, float("inf")
-    bounds = [float("-inf"), float("inf")]
-    for place_of, name in enumerate(node.input[1:3]):
-        value = graph.array(name) if name else None
-        if value is not None and value.size == 1:
-            bounds[place_of] = float(value.flat[0])
-    least = attribute(node, "min", bounds[0])
-    return float(least), float(attribute(node, "max", bounds[1]))
 
 
 def quantized_layers(graph: QdqGraph, target: TargetProfile) -> Iterator[NodeProto]:
@@ -117,14 +111,27 @@ def quantized_layers(graph: QdqGraph, target: TargetProfile) -> Iterator[NodePro
 def _endings(
     graph: QdqGraph, target: TargetProfile, ending: Ending
 ) -> Iterator[tuple[NodeProto, NodeProto | None]]:
-    """Iterate over quantized layers whose output needs a quantizer and ends like that."""
-    for layer in quantized_layers(graph, target):
+    """Iterate over quantized layers whose output needs a quantizer and ends like that.
+
+    So do sums, products and Concats of codes, but for a `missing` quantizer: it costs no layer.
+    """
+    joints = _quantized_joints(graph, target) if ending != "missing" else iter(())
+    for layer in (*quantized_layers(graph, target), *joints):
         needed = target.kernels[layer.op_type].output
         if needed == "never" or (needed == "inside" and not _feeds_layers(graph, layer)):
             continue
         behind = find_behind(graph, layer, target)
         if behind.ending == ending:
             yield layer, behind.node
+
+
+def _quantized_joints(graph: QdqGraph, target: TargetProfile) -> Iterator[NodeProto]:
+    """Iterate over nodes that join several computed values, all of them codes."""
+    for node in graph.nodes:
+        joint = target.on_onnxruntime_cpu and _is_joint(graph, node, target)
+        computed = (name for name in node.input if name and not graph.is_constant(name))
+        if joint and all(map(graph.reads_codes, computed)):
+            yield node
 
 
 def _feeds_layers(graph: QdqGraph, layer: NodeProto) -> bool:
@@ -256,15 +263,21 @@ def _activation_not_absorbed(graph: QdqGraph, target: TargetProfile) -> Iterator
     107,
     "batch-normalization-left",
     "warning",
-    title="BatchNormalization between a layer and its quantizer",
-    cost="layer and normalization run in float",
-    mend="fold it into the layer before quantizing (dfqonnx run does; quant_pre_process, too)",
+    title="BatchNormalization in front of a quantizer",
+    cost="it runs in float, and so does a layer whose output it reads",
+    mend="fold it into the layer before quantizing (dfqonnx run does; quant_pre_process, too), or"
+    " write it as a depthwise Conv",
     source=f"{MEASURED}; {ORT_ISSUES}/9938",
 )
 def _batch_normalization(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
     for layer, node in _endings(graph, target, "activation"):
         if node is not None and node.op_type == _BATCH_NORM:
             yield layer_place(graph, layer, f"{label(node)!r}")
+    for node in graph.of(_BATCH_NORM):
+        readers = graph.readers.get(node.output[0], ())
+        quantized = any(reader.op_type == "QuantizeLinear" for reader in readers)
+        if quantized and graph.reads_codes(node.input[0]) and not graph.separates(node.input[0]):
+            yield place(node, "between two quantizers")
 
 
 @register_rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, defs
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.lint.qdq_graph import EIGHT_BITS, FOUR_BITS, SIXTEEN_BITS, UNSIGNED, QdqGraph
@@ -311,3 +311,25 @@ def _mixed_kinds(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
 
 def _kinds(graph: QdqGraph, readers: Sequence[NodeProto]) -> list[int]:
     return [graph.encoding(node).kind for node in readers if node.op_type == "QuantizeLinear"]
+
+
+@register_rule(
+    16,
+    "attribute-newer-than-opset",
+    "error",
+    title="an attribute that QuantizeLinear or DequantizeLinear does not have at the file's opset",
+    cost="the file is not valid: checker and runtimes refuse it",
+    mend="raise the opset: `axis` (scales of channels) is there from 13, `block_size` from 21",
+    source=f"{ONNX_OPERATORS}/onnx__DequantizeLinear.html",
+)
+def _attribute_newer_than_opset(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
+    for node in graph.nodes:
+        if not has_trait(node.op_type, Trait.CODES) or node.domain or not node.attribute:
+            continue
+        try:
+            known = defs.get_schema(node.op_type, graph.opset, "").attributes
+        except defs.SchemaError:  # before opset 10 there is no such operator
+            known = {}
+        for each in node.attribute:
+            if each.name not in known:
+                yield place(node, f"{each.name} at opset {graph.opset}")

@@ -52,10 +52,9 @@ def bad(rule: str, *, target: str = DEFAULT_TARGET) -> Callable[[Build], Build]:
 class RandomImages(CalibrationDataReader):
     """Four images of noise."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "x", shape: tuple[int, ...] = (1, 4, SIZE, SIZE)) -> None:
         random = np.random.default_rng(0)
-        shape = (1, 4, SIZE, SIZE)
-        self.images = iter([{"x": random.normal(size=shape).astype(np.float32)} for _ in range(4)])
+        self.images = iter([{name: random.normal(size=shape).astype(np.float32)} for _ in range(4)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next image."""
@@ -212,6 +211,13 @@ def uint8_in_uint16_out(folder: Path) -> Path:
     return net.save(folder / "bad.onnx", y)
 
 
+@bad("attribute-newer-than-opset")
+def scales_of_channels_at_opset_12(folder: Path) -> Path:
+    net = QdqNet(opset=12, ir_version=7)
+    y = net.quantize(net.conv(net.quantize("x")))
+    return net.save(folder / "bad.onnx", y)
+
+
 @bad("input-not-quantized")
 def weights_alone(folder: Path) -> Path:
     net = QdqNet()
@@ -289,6 +295,37 @@ def sum_with_a_float_operand(folder: Path) -> Path:
     return net.save(folder / "bad.onnx", net.quantize(y))
 
 
+@bad("activation-not-absorbed")
+def relu_behind_a_sum_before_a_zero_point_in_the_middle(folder: Path) -> Path:
+    net, x = started()
+    y = net.node("Relu", [net.node("Add", [net.quantize(net.conv(x)), x])])
+    return net.save(folder / "bad.onnx", net.quantize(y, zero=128))
+
+
+@bad("several-quantizers")
+def two_quantizers_on_one_sum(folder: Path) -> Path:
+    net, x = started()
+    y = net.node("Add", [net.quantize(net.conv(x)), x])
+    y = net.node("Add", [net.quantize(y, 0.02), net.quantize(y, 0.03)])
+    return net.save(folder / "bad.onnx", net.quantize(y, 0.05))
+
+
+@bad("batch-normalization-left")
+def batch_normalization_between_quantizers(folder: Path) -> Path:
+    net, x = started()
+    y = net.node("Relu", [net.conv(x)])
+    given = [net.tensor(np.full(4, value, np.float32)) for value in (1.0, 0.1, 0.0, 1.0)]
+    y = net.node("BatchNormalization", [net.quantize(y, zero=0), *given])
+    return net.save(folder / "bad.onnx", net.quantize(y))
+
+
+@bad("activation-behind-quantizer")
+def relu_between_quantizers(folder: Path) -> Path:
+    net, x = started()
+    y = net.quantize(net.node("Relu", [net.quantize(net.conv(x))]), zero=0)
+    return net.save(folder / "bad.onnx", net.quantize(net.conv(y)))
+
+
 @bad("two-quantizers-in-a-row")
 def two_in_a_row(folder: Path) -> Path:
     net, x = started()
@@ -337,6 +374,12 @@ def quantizer_between_floats(folder: Path) -> Path:
     net, x = started()
     y = net.node("Elu", [net.quantize(net.conv(x))])
     return net.save(folder / "bad.onnx", net.node("Tanh", [net.quantize(y)]))
+
+
+@bad("quantizer-without-use")
+def quantized_input_of_a_float_operator(folder: Path) -> Path:
+    net, x = started()
+    return net.save(folder / "bad.onnx", net.node("Elu", [x]))
 
 
 @bad("layer-without-kernel")
@@ -463,6 +506,24 @@ def three_scales_for_four_channels(folder: Path) -> Path:
     return net.save(folder / "bad.onnx", net.quantize(net.node("Conv", [x, weight])))
 
 
+@bad("parameter-sizes")
+def axis_beyond_the_last(folder: Path) -> Path:
+    net, x = started()
+    codes = net.tensor(net.random.integers(-9, 9, (4, 4, 3, 3)).astype(np.int8))
+    given = net.parameters(np.full(4, 0.01), 0, INT8)
+    weight = net.node("DequantizeLinear", [codes, *given], axis=0)
+    net.nodes[-1].attribute[0].i = 4
+    return net.save(folder / "bad.onnx", net.quantize(net.node("Conv", [x, weight])))
+
+
+@bad("zero-point-type")
+def int8_weights_with_a_uint8_zero_point(folder: Path) -> Path:
+    net, x = started()
+    codes = net.tensor(net.random.integers(-9, 9, (4, 4, 3, 3)).astype(np.int8))
+    weight = net.node("DequantizeLinear", [codes, *net.parameters(0.01, 0, UINT8)])
+    return net.save(folder / "bad.onnx", net.quantize(net.node("Conv", [x, weight])))
+
+
 @bad("activation-scales-per-channel")
 def activation_with_four_scales(folder: Path) -> Path:
     net = QdqNet()
@@ -494,6 +555,13 @@ def one_scale_for_unlike_channels(folder: Path) -> Path:
     stored = net.tensor(codes.astype(np.int8))
     weight = net.node("DequantizeLinear", [stored, *net.parameters(0.01, 0, INT8)])
     return net.save(folder / "bad.onnx", net.quantize(net.node("Conv", [x, weight])))
+
+
+@bad("codes-unused")
+def probabilities_with_codes_up_to_ten(folder: Path) -> Path:
+    net, x = started()
+    y = net.node("Sigmoid", [net.quantize(net.conv(x))])
+    return net.save(folder / "bad.onnx", net.quantize(y, 10 / 255, 0))
 
 
 @bad("zero-point-not-zero", target="tensorrt")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnxruntime.quantization import QuantType
+from onnxruntime.quantization import QuantType, quantize_static
 
+import dfqonnx
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.errors import InternalError, UsageError
 from dfqonnx.lint.lint import LintResult, lint_file
@@ -21,16 +22,13 @@ from dfqonnx.runtime.session import Session
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 from tests.export.qnets import chain, export_net
 from tests.export.qnets import residual as residual_net
-from tests.lint.bad_files import BAD_FILES, good, residual, static
+from tests.lint.bad_files import BAD_FILES, RandomImages, good, residual, static
 from tests.lint.qdq_nets import INT8, SIZE, QdqNet
 from tests.targets.test_profiles import CASES, Made
 
 BESIDE = {  # rules that a file breaks as well, for the same cause
     "uint16_at_opset_17": {"16-bit-activations"},
-    "int8_codes_with_a_clip": set(),
-    "uint4_activations": set(),
     "uint8_in_uint16_out": {"16-bit-activations"},
-    "scales_along_the_inputs": set(),
 }
 
 
@@ -62,9 +60,8 @@ def test_there_is_a_bad_file_for_every_rule() -> None:
 def test_every_rule_concerns_a_target_and_says_what_it_rests_on() -> None:
     for rule in (RULES[name] for name in RULES):
         assert rule.targets, rule.name
-        assert (
-            "https://" in rule.source or "measured here" in rule.source or "profile" in rule.source
-        )
+        kinds = ("https://", "measured here", "profile", "closed form")
+        assert any(kind in rule.source for kind in kinds)
         assert rule.cost
         assert rule.mend
 
@@ -193,7 +190,7 @@ def test_an_unknown_target_is_refused_with_the_nearest(tmp_path: Path) -> None:
 OURS = [
     (name, net, bits)
     for name, net, bits in CASES
-    if net == "residual" or "HardSwish" in TARGETS[name].kernels
+    if net == ("projected" if "HardSwish" in TARGETS[name].kernels else "residual")
 ]
 
 
@@ -238,3 +235,29 @@ def test_a_graph_of_loops_and_nothing_is_read_to_the_end(tmp_path: Path) -> None
     onnx.save(onnx.helper.make_model(graph), path)
     for target in TARGETS:
         assert lint_file(path, target).layers == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar10_resnet20_folded", "imagenet_mobilenetv1_025_bn"])
+def test_real_networks_through_ptq_have_none_and_int8_activations_are_named(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
+    source = shared / "models" / f"{name}.onnx"
+    made = dfqonnx.quantize(source, "w4a8", recipe="ptq", out=tmp_path / "out")
+    assert lint_file(made.student).findings == ()
+    assert audit_kernels(made.student).float_weighted == ()
+    shape = [d.dim_value or 1 for d in onnx.load(source).graph.input[0].type.tensor_type.shape.dim]
+    fed = onnx.load(source).graph.input[0].name
+    path = tmp_path / "int8.onnx"
+    quantize_static(
+        source,
+        path,
+        RandomImages(fed, tuple(shape)),
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+    )
+    result = lint_file(path)
+    named = {layer for layer, rule in result.suffering.items() if rule.level != "note"}
+    assert {node.name for node in audit_kernels(path).float_weighted} == named
+    assert any(finding.startswith("int8-activations") for finding in names(result))
