@@ -162,8 +162,9 @@ CalibrateWith = Annotated[
     typer.Option(
         "--calibrate-with",
         metavar="IMAGES",
-        help="A few unlabeled images of yours (folder, npz, npy or parquet) that join the "
-        "synthetic ones; a quarter is held out for the measures, and the report says so.",
+        help="A few unlabeled images of yours (folder, npz, npy or parquet; arrays or wav files "
+        "where the model reads no images) that join the synthetic ones; a quarter is held out for "
+        "the measures, and the report says so.",
         rich_help_panel=WORK,
     ),
 ]

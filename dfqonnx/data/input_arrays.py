@@ -60,6 +60,16 @@ def read_tensors(
     return ArrayTensors(x), None if y is None else _to_labels(y, len(x), known, where)
 
 
+def read_input_values(path: Path, shape: tuple[int, ...], *, flag: str) -> NDArray[np.float32]:
+    """Return the inputs (N, *shape) of an npz or npy for a model that takes `shape`.
+
+    Raises:
+        UsageError: damaged, of another shape, or not numbers.
+    """
+    x = read_usual_arrays(path, flag=flag, labeled=False)["x"]
+    return _check_inputs(x, shape, f"{flag} {path}").astype(np.float32)
+
+
 def holds_tensors(path: Path, inputs: InputFormat) -> bool:
     """Return whether x is no pixels, but what a model that reads images reads.
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqonnx.data.class_labels import KnownClasses, to_classes
-from dfqonnx.data.file_tree import FLAG, FileTree
+from dfqonnx.data.file_tree import FLAG, FileTree, open_tree
 from dfqonnx.data.foreign_files import parsing
 from dfqonnx.data.image_files import LABELS, parse_labels
 from dfqonnx.data.input_arrays import ArrayTensors
@@ -95,6 +95,20 @@ def _list_class_folders(tree: FileTree, known: KnownClasses) -> list[tuple[str, 
     named = all(known.find(folder) is not None for folder in distinct)
     counted = not known.names and len(distinct) == known.count
     return [(name, folders[name]) for name in sorted(names)] if named or counted else []
+
+
+def find_waves(path: Path) -> FileTree | None:
+    """Return the wav files at `path`; None where it holds none, or images beside them.
+
+    Raises:
+        UsageError: a damaged tar.
+    """
+    if path.suffix.lower() == SUFFIX:
+        return open_wave_tree(path)
+    if not path.is_dir() and path.suffix.lower() != ".tar":
+        return None
+    tree = open_tree(path)
+    return tree if tree.named(SUFFIX) and not tree.images() else None
 
 
 def open_wave_tree(path: Path) -> FileTree:

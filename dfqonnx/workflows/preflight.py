@@ -10,7 +10,7 @@ from dfqonnx.config.commands import RunConfig, ValidateConfig
 from dfqonnx.core.atomic_write import check_model_out, check_out
 from dfqonnx.data.image_files import SUFFIXES
 from dfqonnx.data.labeled import check_kind
-from dfqonnx.data.own_images import refuse_shared_images
+from dfqonnx.data.own_images import SOUND, refuse_shared_images, verify_own_images
 from dfqonnx.data.task_data import is_known_kind
 from dfqonnx.data.unlabeled import check_array_file, verify_images
 from dfqonnx.data.verify_task_data import verify_task_data
@@ -32,7 +32,7 @@ def check_paths(config: RunConfig) -> None:
     check_model(config.model, what="model")
     check_eval_data(config.eval_data)
     check_images(config.images)
-    check_images(config.calibrate_with, flag="--calibrate-with")
+    check_images(config.calibrate_with, flag="--calibrate-with", more=SOUND)
     refuse_shared_images(config.calibrate_with, eval_data=config.eval_data, images=config.images)
     _check_written_name(config)
     check_out(config.out)
@@ -52,7 +52,7 @@ def preflight(config: RunConfig) -> None:
     check_paths(config)
     verify_data(config.eval_data, config.images)
     if config.calibrate_with is not None:
-        verify_images(config.calibrate_with, flag="--calibrate-with")
+        verify_own_images(config.calibrate_with)
 
 
 def verify_data(eval_data: Path | None, images: Path | None = None) -> None:
@@ -187,8 +187,10 @@ def check_eval_data(path: Path | None) -> None:
         )
 
 
-def check_images(path: Path | None, *, flag: str = "--images") -> None:
+def check_images(path: Path | None, *, flag: str = "--images", more: tuple[str, ...] = ()) -> None:
     """Refuse unlabeled images that are neither npz nor folder; None is fine.
+
+    Files that end as `more` says are fine as well.
 
     Raises:
         UsageError: missing or of another kind.
@@ -199,7 +201,7 @@ def check_images(path: Path | None, *, flag: str = "--images") -> None:
     if path.is_dir():
         return
     check_file(path, what=flag)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in {*SUFFIXES, *more}:
         check_array_file(path, flag=flag)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.input_format import PRESETS, InputFormat
-from dfqonnx.data.own_images import read_own_images
+from dfqonnx.core.input_format import PRESETS, InputFormat, Preprocessing
+from dfqonnx.data.own_images import read_own_images, verify_own_images
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.synthesize import OWN
@@ -51,11 +52,92 @@ def test_a_quarter_is_held_out_and_no_image_is_in_both_parts(
     np.testing.assert_array_equal(found.held_out, again.held_out)
 
 
-def test_one_image_or_a_model_without_images_is_refused(tmp_path: Path) -> None:
+VALUES = Preprocessing(name="values", scale=255.0, mean=(0.5,), std=(0.5,), channels="values")
+
+
+def test_one_image_and_images_for_a_model_that_reads_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds 1 image; at least 2"):
         read_own_images(saved(tmp_path / "own", 1), INPUTS, seed=0)
-    with pytest.raises(UsageError, match="the model reads 40x10 values"):
-        read_own_images(tmp_path / "own", InputFormat(PRESETS["raw"], (40, 10)), seed=0)
+    words = r"40x10 values and no images; give an npz with x or an npy of shape \(N, 40, 10\)"
+    with pytest.raises(UsageError, match=words):
+        read_own_images(tmp_path / "own", InputFormat(VALUES, (40, 10)), seed=0)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+@pytest.mark.parametrize("shape", [(40, 10), (1, 6), (7,), (2, 3, 4)])
+def test_arrays_join_where_the_model_reads_no_images(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...]
+) -> None:
+    inputs = InputFormat(VALUES, shape)
+    x = np.random.default_rng(0).uniform(-1, 1, (9, *shape)).astype(np.float32)
+    path = tmp_path / f"own{suffix}"
+    if suffix == ".npy":
+        np.save(path, x)
+    else:
+        np.savez(path, x=x, y=np.zeros(3))  # labels are not looked at
+    verify_own_images(path)
+    found = read_own_images(path, inputs, seed=1)
+    assert (len(found.work), len(found.held_out)) == (7, 2)
+    back = inputs.to_tensor(np.concatenate([found.held_out, found.work]))
+    order = np.random.default_rng(1).permutation(9)
+    np.testing.assert_allclose(back, x[order], atol=1.01 / 255, err_msg="half a level of 2 / 255")
+
+
+def write_wave(path: Path, samples: NDArray[np.float64]) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, len(samples), "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def test_wav_files_are_cut_into_windows(tmp_path: Path) -> None:
+    folder = tmp_path / "sound"
+    folder.mkdir()
+    tone = 0.5 * np.sin(np.arange(64))
+    write_wave(folder / "a.wav", tone)
+    write_wave(folder / "b.wav", -tone[:32])
+    inputs = InputFormat(VALUES, (16,))
+    verify_own_images(folder)
+    found = read_own_images(folder, inputs, seed=0)
+    assert (len(found.work), len(found.held_out)) == (5, 1)
+    back = inputs.to_tensor(np.concatenate([found.work, found.held_out]))
+    wanted = np.concatenate([tone, -tone[:32]]).reshape(6, 16)
+    for window in wanted:
+        assert np.abs(back - window).max(1).min() < 1.1 / 255
+    with pytest.raises(UsageError, match=r"calibrate_with .*wav files are for a model that reads"):
+        read_own_images(folder, InputFormat(VALUES, (4, 4)), seed=0)
+    with pytest.raises(UsageError, match="holds wav files, and the model reads images"):
+        read_own_images(folder, INPUTS, seed=0)
+    (folder / "b.wav").write_bytes(b"RIFF....")
+    with pytest.raises(UsageError, match=r"calibrate_with .*b\.wav"):
+        verify_own_images(folder)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.linspace(-1, 3, 60).reshape(6, 10), r"50 % of its values, -1 to 3, lie beyond -1 to 1"),
+        (np.zeros((6, 11)), r"x has shape \(6, 11\); expected numbers of shape \(N, 10\)"),
+        (np.full((6, 10), np.nan), "input 0 of x is not finite"),
+        (np.zeros((1, 10)), "holds 1 input; at least 2"),
+        (np.zeros((0, 10)), "it holds no inputs"),
+        (np.array([["a"] * 10] * 6), "x is <U1"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, x: NDArray[np.float64], words: str
+) -> None:
+    np.save(tmp_path / "own.npy", x)
+    with pytest.raises(UsageError, match=f"calibrate_with .*own.npy.*{words}"):
+        read_own_images(tmp_path / "own.npy", InputFormat(VALUES, (10,)), seed=0)
+
+
+def test_few_values_beyond_the_range_are_cut_off(tmp_path: Path) -> None:
+    x = np.zeros((30, 10), np.float32)
+    x[0, :2] = 9.0  # 2 of 300
+    np.save(tmp_path / "own.npy", x)
+    inputs = InputFormat(VALUES, (10,))
+    found = read_own_images(tmp_path / "own.npy", inputs, seed=0)
+    assert inputs.to_tensor(np.concatenate([found.work, found.held_out])).max() == 1.0
 
 
 @pytest.mark.parametrize("count", [3, 40])
