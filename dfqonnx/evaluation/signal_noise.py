@@ -91,7 +91,7 @@ class SignalAndNoise:
         signals = signals * (power / signals.sum())
 
         def ratio(weights: Floats) -> Floats:
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):  # a draw without noise, or signal
                 return np.asarray(10 * np.log10((weights @ signals) / (weights @ noises)))
 
         (draws,) = redraw(self.inputs, ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -118,3 +119,16 @@ def test_what_is_infinite_or_not_defined_has_no_interval() -> None:
     single = SignalAndNoise()
     single.add(t[:1], t[:1] + 1)
     assert single.interval is None
+
+
+def test_draws_without_signal_and_noise_give_no_number_and_no_warning() -> None:
+    found = SignalAndNoise()
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        t = rng.normal(size=(1, 8))
+        found.add(t, t + 0.1 * k)  # the first is equal, and alone it is the mean of those so far
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interval = found.interval
+    assert interval is not None
+    assert interval.low < interval.value < interval.high
