@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
 from dfqonnx.core.quantization_plan import SEPARATOR_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
@@ -29,6 +29,9 @@ from dfqonnx.lint.quantized_shapes import infer_shapes
 
 MOST_READ = 2**22  # numbers of a constant that is looked into
 _MOST_STEPS = 8  # nodes between a weight and its DequantizeLinear, or a value and its codes
+_PLAIN = frozenset(  # of attributes that are looked at
+    getattr(AttributeProto, name) for name in ("INT", "INTS", "FLOAT", "FLOATS", "STRING")
+)
 UNSIGNED = frozenset({TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT4})
 EIGHT_BITS = frozenset({TensorProto.UINT8, TensorProto.INT8})
 FOUR_BITS = frozenset({TensorProto.UINT4, TensorProto.INT4})
@@ -90,12 +93,13 @@ class QdqGraph:
 
     def _keep_constant(self, node: NodeProto) -> None:
         """List the value of a Constant beside the initializers."""
-        value = helper.get_attribute_value(node.attribute[0])
-        if isinstance(value, (int, float)):
-            value = numpy_helper.from_array(np.array(value, np.float32 if isinstance(value, float)
-                                                     else np.int64))  # fmt: skip
-        if isinstance(value, TensorProto):
-            self.constants[node.output[0]] = value
+        given = node.attribute[0]
+        if given.type == AttributeProto.TENSOR:
+            self.constants[node.output[0]] = given.t
+        elif given.type == AttributeProto.FLOAT:
+            self.constants[node.output[0]] = numpy_helper.from_array(np.array(given.f, np.float32))
+        elif given.type == AttributeProto.INT:
+            self.constants[node.output[0]] = numpy_helper.from_array(np.array(given.i, np.int64))
 
     def array(self, name: str) -> NDArray[Any] | None:
         """Return a constant's numbers; None for no constant, a large one, or data not here."""
@@ -333,11 +337,21 @@ class QdqGraph:
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Return an attribute's value, or what it is by default."""
+    """Return an attribute's value, or what it is by default; so does one of another type.
+
+    With None as default, any type is returned.
+    """
     for each in node.attribute:
-        if each.name == name:
-            return helper.get_attribute_value(each)
+        if each.name == name and each.type in _PLAIN:
+            value = helper.get_attribute_value(each)
+            return value if default is None or isinstance(value, type(default)) else default
     return default
+
+
+def name_kind(number: int) -> str:
+    """Return an element type as people write it."""
+    known = number in TensorProto.DataType.values()
+    return TensorProto.DataType.Name(number).lower() if known and number else f"type {number}"
 
 
 def clip_bounds(graph: QdqGraph, node: NodeProto) -> tuple[float, float]:

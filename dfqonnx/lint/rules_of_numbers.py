@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.lint.qdq_graph import EIGHT_BITS, QdqGraph, attribute, label
+from dfqonnx.lint.qdq_graph import EIGHT_BITS, QdqGraph, attribute, label, name_kind
 from dfqonnx.lint.rule import MEASURED, Place, layer_place, place, register_rule
 from dfqonnx.lint.rules_of_types import ONNX_OPERATORS, ORT_DOCS, on_onnxruntime_cpu
 from dfqonnx.targets.profile import TargetProfile
@@ -215,8 +215,7 @@ def _zero_point_type(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         stored = graph.constant(node.input[2]) if len(node.input) > 2 else None
         kind = graph.kind(node.input[:1])
         if stored is not None and kind and kind != stored.data_type:
-            names = TensorProto.DataType
-            yield place(node, f"{names.Name(kind)} and {names.Name(stored.data_type)}".lower())
+            yield place(node, f"{name_kind(kind)} and {name_kind(stored.data_type)}")
 
 
 @register_rule(

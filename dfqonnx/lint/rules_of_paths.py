@@ -163,7 +163,7 @@ def _has_kernel(graph: QdqGraph, node: NodeProto, target: TargetProfile) -> bool
     op = node.op_type
     if op in target.kernels or is_integer_operator(op) or has_trait(op, Trait.WEIGHTED):
         return True
-    maker = graph.makers.get(node.input[0])
+    maker = graph.makers.get(node.input[0]) if node.input else None
     return op in target.absorbed and maker is not None and maker.op_type in target.kernels
 
 
@@ -229,7 +229,7 @@ def _reads_codes_of_a_quantizer(graph: QdqGraph, name: str) -> bool:
         return True
     for _ in range(_MOST_STEPS):
         maker = graph.makers.get(name)
-        if maker is None:
+        if maker is None or not maker.input:
             return True  # what a user feeds is typed by the model's inputs
         if maker.op_type == "QuantizeLinear" or is_integer_operator(maker.op_type):
             return True
@@ -259,7 +259,7 @@ def _pool_attribute(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
         if kernel is None or not kernel.neutral or not _between_quantizers(graph, node):
             continue
         for name in sorted(kernel.neutral):
-            value = attribute(node, name, 0)
+            value = attribute(node, name, None)
             if any(each != 1 for each in value) if isinstance(value, list) else value:
                 yield place(node, f"{name} = {value}")
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from onnx import NodeProto, TensorProto, defs
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.lint.qdq_graph import EIGHT_BITS, FOUR_BITS, SIXTEEN_BITS, UNSIGNED, QdqGraph
+from dfqonnx.lint.qdq_graph import (
+    EIGHT_BITS,
+    FOUR_BITS,
+    SIXTEEN_BITS,
+    UNSIGNED,
+    QdqGraph,
+    name_kind,
+)
 from dfqonnx.lint.rule import MEASURED, Place, layer_place, place, register_rule
 from dfqonnx.targets.profile import TargetProfile
 
@@ -25,11 +32,6 @@ _FIRST_OPSET = {  # of an element type in QuantizeLinear and DequantizeLinear of
 def on_onnxruntime_cpu(target: TargetProfile) -> bool:
     """Tell whether the kernels of ONNX Runtime's CPU provider run the file."""
     return target.on_onnxruntime_cpu
-
-
-def _kind(number: int) -> str:
-    """Return an element type as ONNX writes it in lower case."""
-    return TensorProto.DataType.Name(number).lower() if number else "unknown"
 
 
 @register_rule(
@@ -165,7 +167,7 @@ def _int4_without_cast(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     for layer, weight, encoding in graph.weights():
         bare = encoding.kind in FOUR_BITS and not weight.casts
         if bare and graph.reads_codes(layer.input[0]):
-            yield layer_place(graph, layer, _kind(encoding.kind))
+            yield layer_place(graph, layer, name_kind(encoding.kind))
 
 
 @register_rule(
@@ -182,7 +184,7 @@ def _int4_without_cast(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
 def _four_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     for node, encoding in graph.activations():
         if encoding.kind in FOUR_BITS:
-            yield place(node, _kind(encoding.kind), layers=graph.layers_around(node))
+            yield place(node, name_kind(encoding.kind), layers=graph.layers_around(node))
 
 
 @register_rule(
@@ -198,7 +200,7 @@ def _four_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
 def _sixteen_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     for node, encoding in graph.activations():
         if encoding.kind in SIXTEEN_BITS:
-            yield place(node, _kind(encoding.kind), layers=graph.layers_around(node))
+            yield place(node, name_kind(encoding.kind), layers=graph.layers_around(node))
 
 
 @register_rule(
@@ -214,7 +216,7 @@ def _sixteen_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Plac
 def _type_newer_than_opset(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     for node in graph.nodes:
         if has_trait(node.op_type, Trait.CODES) and not node.domain:
-            kind = _kind(graph.encoding(node).kind)
+            kind = name_kind(graph.encoding(node).kind)
             first = _FIRST_OPSET.get(kind.upper(), 0)
             if graph.opset < first:
                 detail = f"{kind} is there from opset {first}, the file has {graph.opset}"
@@ -255,7 +257,7 @@ def _int4_not_loadable(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         if tensor.data_type in FOUR_BITS:
             readers = graph.readers.get(name, ())
             users = [layer for node in readers for layer in graph.layers_reading(node.output[0])]
-            yield Place(name, _kind(tensor.data_type), frozenset(users))
+            yield Place(name, name_kind(tensor.data_type), frozenset(users))
 
 
 @register_rule(
@@ -306,7 +308,7 @@ def _mixed_kinds(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         after = _kinds(graph, graph.readers.get(layer.output[0], ()))
         wide = {kind for kind in (before, *after) if kind}
         if before and after and wide - EIGHT_BITS and wide & EIGHT_BITS:
-            yield layer_place(graph, layer, f"{_kind(before)} in, {_kind(after[0])} out")
+            yield layer_place(graph, layer, f"{name_kind(before)} in, {name_kind(after[0])} out")
 
 
 def _kinds(graph: QdqGraph, readers: Sequence[NodeProto]) -> list[int]:

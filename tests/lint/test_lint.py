@@ -229,6 +229,11 @@ def test_a_graph_of_loops_and_nothing_is_read_to_the_end(tmp_path: Path) -> None
         onnx.helper.make_node("Conv", ["r", "nowhere"], ["y"]),
         onnx.helper.make_node("Constant", [], ["empty"]),
         onnx.helper.make_node("QuantizeLinear", ["y"], []),
+        onnx.helper.make_node("QuantizeLinear", ["empty", "s"], ["q4"], axis=0.5),
+        onnx.helper.make_node("Conv", ["q4"], ["y4"]),
+        onnx.helper.make_node("DequantizeLinear", ["y4", "s"], ["r4"], axis=[1, 2]),
+        onnx.helper.make_node("AveragePool", ["r4"], ["p4"], ceil_mode=b"yes", dilations=7),
+        onnx.helper.make_node("Clip", ["p4", "y4", ""], ["q5"], min=b"low"),
     ]
     graph = onnx.helper.make_graph(nodes, "odd", [], [])
     path = tmp_path / "odd.onnx"
