@@ -68,6 +68,10 @@ OPTIONS_ELSEWHERE: Mapping[str, str] = {  # what other tools call an option -> i
     **dict.fromkeys(("--method", "--algorithm", "--algo", "--calibration-method"), "--recipe"),
     **dict.fromkeys(("--backend", "--runtime", "--ep", "--execution-provider"), "--target"),
     **dict.fromkeys(("--threshold", "--max-drop", "--accuracy-loss"), "--gate 'drop<=1.0'"),
+    **dict.fromkeys(
+        ("--block-size", "--group-size", "--block", "--group"),
+        "--bits w4a8: one scale a channel, since no target has an integer kernel for blocks",
+    ),
     **dict.fromkeys(("--debug", "--log-level", "-v"), "--verbose"),
     **dict.fromkeys(("--silent",), "--quiet"),
 }  # fmt: skip

@@ -105,6 +105,8 @@ def rewrite_constant(
     if constant.codes.dtype == np.int32:
         if target.float_bias:
             _write_float(editor, constant)
+        else:
+            _write_zero_point(editor, constant)
         return None
     if constant.codes.ndim == 0:
         _write_number(editor, constant)
@@ -123,9 +125,21 @@ def rewrite_constant(
         if len(constant.node.inputs) > 2:
             constant.node.replace_input_with(2, editor.constant(constant.zero.reshape(-1)[0]))
         constant.node.attributes.pop("axis", None)
-    if target.zero_points_left_out and not constant.zero.any():
-        constant.node.resize_inputs(2)
+    _write_zero_point(editor, constant)
     return chosen
+
+
+def _write_zero_point(editor: GraphEditor, constant: ConstantCodes) -> None:
+    """Leave a zero point of 0 out where the kernel needs none, else see that it is there."""
+    node, uses = constant.node, constant.node.outputs[0].consumers()
+    needless = all(reader.op_type in editor.target.zero_points_left_out for reader in uses)
+    if needless and not constant.zero.any():
+        node.resize_inputs(2)
+    elif len(node.inputs) < 3 or node.inputs[2] is None:
+        scale = get_constant(node.inputs[1])
+        node.resize_inputs(3)
+        shape = () if scale is None else scale.shape
+        node.replace_input_with(2, editor.constant(np.zeros(shape, constant.codes.dtype)))
 
 
 def _write_float(editor: GraphEditor, constant: ConstantCodes) -> None:

@@ -109,7 +109,7 @@ def _unit_weight(
     axis = {"axis": 0} if editor.target.per_channel else None
     shape = len(weight) if axis else ()
     scale = editor.constant(np.ones(shape, np.float32))
-    zero = write_zero_points(editor, np.zeros(shape, np.int8))
+    zero = write_zero_points(editor, np.zeros(shape, np.int8), op="Conv")
     codes, nodes = editor.codes(weight, packing=packing)
     nodes.append(editor.node("DequantizeLinear", [codes, scale, *zero], attributes=axis))
     editor.graph.insert_before(before, nodes)

@@ -40,17 +40,17 @@ def insert_weight(
     zeros = np.full(len(scales), quantizer.grid.zero_point, params.codes.dtype)
     axis = {"axis": quantizer.axis} if quantizer.per_channel else None
     inputs = [value, editor.constant(scales if axis else scales[0])]
-    inputs += write_zero_points(editor, zeros if axis else zeros[0])
+    inputs += write_zero_points(editor, zeros if axis else zeros[0], op=quantizer.op)
     nodes.append(editor.node("DequantizeLinear", inputs, attributes=axis))
     editor.graph.insert_before(node, nodes)
     node.replace_input_with(1, nodes[-1].outputs[0])
 
 
 def write_zero_points(
-    editor: GraphEditor, zeros: NDArray[np.generic] | np.generic
+    editor: GraphEditor, zeros: NDArray[np.generic] | np.generic, *, op: str
 ) -> list[ir.Value]:
-    """Return the last input of a DequantizeLinear; none where 0 goes without saying."""
-    if editor.target.zero_points_left_out and not np.any(zeros):
+    """Return the last input of a DequantizeLinear; none where 0 goes without saying for `op`."""
+    if op in editor.target.zero_points_left_out and not np.any(zeros):
         return []
     return [editor.constant(zeros)]
 
@@ -95,7 +95,9 @@ def insert_bias(
     scale = (np.float32(input_scale) * params.scale.astype(np.float32)).astype(np.float32)
     codes = editor.constant(params.bias.astype(np.int32), name=quantizer.bias)
     axis = {"axis": 0} if quantizer.per_channel else None
-    zeros = write_zero_points(editor, np.zeros(len(scale) if axis else (), np.int32))
+    zeros = write_zero_points(
+        editor, np.zeros(len(scale) if axis else (), np.int32), op=quantizer.op
+    )
     inputs = [codes, editor.constant(scale if axis else scale[0]), *zeros]
     made = editor.node("DequantizeLinear", inputs, attributes=axis)
     editor.graph.insert_before(node, made)

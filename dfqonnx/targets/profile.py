@@ -105,7 +105,8 @@ class TargetProfile:
     integer_pad: bool = True  # whether a Pad may stand on codes
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
     packings: tuple[Packing, ...] = ()  # narrowest first; without, all are in 8-bit containers
-    zero_points_left_out: bool = False  # whether zero points of 0 are not written: bytes alone
+    # operators whose constants need no zero points of 0 in the file, which saves bytes
+    zero_points_left_out: frozenset[str] = frozenset()
     opsets: tuple[OpsetVersion, ...]  # oldest first; a file takes the first one that can hold it
     newer_opsets: bool = False  # whether a newer model keeps its own; else it is refused
     first_conv_padding: ChannelPadding | None = None  # None leaves the first Conv as it is

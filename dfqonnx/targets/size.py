@@ -2,7 +2,8 @@
 
 Measured with ONNX Runtime 1.31: weights of 2 bits as `INT2 -> Cast(INT8) -> DequantizeLinear`
 (opset 25, IR 13) become QLinearConv with the codes of the file; 1.23 does not load them. A
-DequantizeLinear without a zero point takes 0, of weights and biases as well, and fuses alike.
+DequantizeLinear without a zero point takes 0, of weights and biases as well, and a Conv fuses
+alike; a Gemm does not, and stays in float.
 Padding the first Conv would cost bytes.
 """
 
@@ -20,7 +21,7 @@ SIZE = register(
         about="the smallest file for ONNX Runtime CPU; 1.31 or later for weights of 2 bits",
         packings=(Packing(bits=2, opset=25), Packing(bits=4, opset=21)),
         opsets=(*ONNXRUNTIME_CPU.opsets, OpsetVersion(25, 13)),
-        zero_points_left_out=True,
+        zero_points_left_out=frozenset({"Conv"}),
         first_conv_padding=None,
         best_widths=("w4a8", "w2a8"),
         narrow_activations=(

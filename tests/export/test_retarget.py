@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from dfqonnx.errors import UnsupportedModel, UsageError
 from dfqonnx.export.retarget import retarget
 from dfqonnx.export.writer import write
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.runtime.session import Session
 from dfqonnx.targets.profile import TARGETS
 from tests.targets.made import Made
@@ -68,6 +69,8 @@ def test_a_file_that_has_an_equal_form_is_written_in_it(
         first, second = (session.run({session.inputs[0].name: x})[0] for session in sessions)
         assert np.array_equal(first, second)
     _hold_to_the_form(path, target)
+    if TARGETS[target].on_onnxruntime_cpu and source not in {"openvino", "tensorrt"}:
+        assert not audit_kernels(path).float_weighted
 
 
 def _hold_to_the_form(path: Path, target: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto
 
 from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
+from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.targets.profile import TARGETS, TargetProfile
 from tests.targets.made import NETS, Made
 
@@ -50,6 +51,8 @@ def test_the_file_computes_what_was_trained_under_the_targets_rules(
         assert found.largest <= 1
         assert found.fraction_without_ties <= 1e-4  # sums in another order, close to a border
     _hold_to_the_rules(made)
+    if made.target.on_onnxruntime_cpu:
+        assert not audit_kernels(made.path).float_weighted
 
 
 def _hold_to_the_rules(made: Made) -> None:
@@ -115,8 +118,9 @@ def test_the_smallest_file_packs_two_bits_and_leaves_zero_points_out(tmp_path: P
     assert made.proto.opset_import[0].version == 25
     constant = [n for n in made.nodes("DequantizeLinear") if "Q " not in n.name
                 and made.makers.get(n.input[0], n).op_type != "QuantizeLinear"]  # fmt: skip
-    assert constant
-    assert all(len(node.input) == 2 for node in constant)
+    readers = {name: node.op_type for node in made.proto.graph.node for name in node.input}
+    assert {len(n.input) for n in constant if readers[n.output[0]] == "Conv"} == {2}
+    assert {len(n.input) for n in constant if readers[n.output[0]] == "Gemm"} == {3}
     sizes = {}
     for name in ("size", "onnxruntime-cpu", "portable"):
         folder = tmp_path / name
