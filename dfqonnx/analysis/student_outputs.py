@@ -49,7 +49,7 @@ def run_student(
             codes.setdefault(name, []).append(values)
         logits.append(student(x)[0].numpy())
     joined = {name: np.concatenate(parts) for name, parts in codes.items()}
-    return StudentOutputs(joined, np.concatenate(logits))
+    return StudentOutputs(joined, np.concatenate(logits), student.training_outputs[0])
 
 
 def class_agreement(

@@ -181,7 +181,7 @@ def _prove(
 ) -> TargetRun:
     """Load, run and time the second of the files in the runtime that its target is for."""
     target = target_of(files[1])
-    trained = None if torch_run is None else torch_run.logits
+    trained = None if torch_run is None else (torch_run.output, torch_run.logits)
     if not is_proved_here(target):
         return prove_in_target(target, files, x, trained=trained, turn_seconds=seconds)
     audit, latency = audit_kernels(files[1], provider=provider), None

@@ -51,6 +51,7 @@ class StudentOutputs:
 
     codes: Mapping[str, NDArray[np.uint8]]  # by the quantizer's name, images first
     logits: Array  # (N, K)
+    output: str = ""  # the name of the value that they are
 
 
 def measure_parity(

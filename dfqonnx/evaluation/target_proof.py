@@ -3,12 +3,14 @@
     the file as written (ONNX Runtime, no optimization)  -- 30 inputs --  the file in its runtime
     the trained student, where there is one
 
-Both are compared by signal to quantization noise, and by their answers: classes, or for
-probabilities the side of one half. A target whose runtime is not at hand is known by rules only.
+Both are compared by the power of the outputs over that of their difference, and by their answers:
+classes, or for probabilities the side of one half. A target whose runtime is not at hand is known
+by rules only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +40,7 @@ EQUAL_DB = 200.0  # what stands for equal outputs, whose ratio is infinite
 IMAGE_SECONDS = 60.0  # that inputs may take; the rest is left out
 Array = NDArray[Any]
 Outputs = Sequence[Mapping[str, Array]]  # of every run
+Trained = tuple[str, Array] | None  # a value's name, and what it is for every input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +52,13 @@ class TargetProof:
         advice: why it was not tried, and how to get the runtime.
         loads: None where it was not tried: rules are all there is.
         failure: what the runtime says where it fails.
-        sqnr_db: of the file in the runtime to the file as written, of the worst output; at most
-            `EQUAL_DB`; None for fewer than two inputs and for outputs that do not vary.
+        parity_db: power of the outputs of the file as written over that of the difference, of the
+            worst output; at most `EQUAL_DB`; None for outputs whose length depends on the input.
+        sqnr_db: the same with what varies with the input as signal, as everywhere else; None for
+            fewer than two inputs and for outputs that do not vary.
         same: share of equal answers; None where outputs are no classes or probabilities.
-        trained_sqnr_db, trained_same: the same to the trained student, of its first output.
+        trained_parity_db, trained_same: the same to the trained student, of its first output where
+            that is one of the file.
         images: how many inputs were run.
         integer_share: of the multiply-adds; None where the runtime does not say.
         partitions: of an accelerator that takes parts of the graph.
@@ -66,9 +72,10 @@ class TargetProof:
     advice: str = ""
     loads: bool | None = None
     failure: str = ""
+    parity_db: float | None = None
     sqnr_db: float | None = None
     same: float | None = None
-    trained_sqnr_db: float | None = None
+    trained_parity_db: float | None = None
     trained_same: float | None = None
     images: int = 0
     integer_share: float | None = None
@@ -110,7 +117,7 @@ def prove_here(
     *,
     audit: Audit,
     latency: Latency | None,
-    trained: Array | None = None,
+    trained: Trained = None,
 ) -> TargetProof:
     """Sum up what the ONNX Runtime of this process does with a file that it loads.
 
@@ -140,7 +147,7 @@ def prove_in_target(
     files: tuple[Path, Path],
     x: NDArray[np.float32] | None,
     *,
-    trained: Array | None = None,
+    trained: Trained = None,
     turn_seconds: float = 2.0,
 ) -> TargetRun:
     """Run the quantized one of the files, the second, in the runtime of its target.
@@ -149,7 +156,8 @@ def prove_in_target(
         target: its name.
         files: the float file, and the quantized one.
         x: inputs (N, ...), of which the first are taken.
-        trained: first outputs (N, ...) of the trained student on the same inputs.
+        trained: what the trained student computes for the same inputs; where that is no output
+            of the file (the scores before a Softmax), nothing is compared with it.
         turn_seconds: for timing both files; 0 does not time them.
     """
     adapter = runtime_of(target)
@@ -170,7 +178,7 @@ def prove_in_runtime(
     x: NDArray[np.float32],
     *,
     target: str,
-    trained: Array | None = None,
+    trained: Trained = None,
     turn_seconds: float = 2.0,
 ) -> TargetRun:
     """Do what `prove_in_target` does in a runtime that was found."""
@@ -242,7 +250,7 @@ def _compare(
     found: Outputs,
     *,
     feeds: Array,
-    trained: tuple[Array | None, int],
+    trained: tuple[Trained, int],
 ) -> TargetProof:
     """Add how far the outputs are from the file as written and from the trained student."""
     student, count = trained
@@ -251,21 +259,36 @@ def _compare(
     proof = replace(
         proof,
         images=min(count, total),
+        parity_db=_power_ratio(expected, found),
         sqnr_db=_decibels(expected, found, shape, batch),
         same=_same_answers(expected, found),
     )
-    first = next(iter(found[0]))
-    if student is None or len(student) < total or len(student[0]) != len(found[0][first][0]):
+    first, values = student or ("", np.zeros(0))
+    if first not in found[0] or len(values) < total:
         return proof
-    wanted = [{first: student[k * batch : (k + 1) * batch]} for k in range(len(found))]
+    wanted = [{first: values[k * batch : (k + 1) * batch]} for k in range(len(found))]
     outputs = [{first: each[first]} for each in found]
     if any(w[first].shape != o[first].shape for w, o in zip(wanted, outputs, strict=True)):
         return proof
     return replace(
         proof,
-        trained_sqnr_db=_decibels(wanted, outputs, shape, batch),
+        trained_parity_db=_power_ratio(wanted, outputs),
         trained_same=_same_answers(wanted, outputs),
     )
+
+
+def _power_ratio(expected: Outputs, found: Outputs) -> float | None:
+    """Return the power of the outputs over that of the difference, of the worst output."""
+    ratios = []
+    for name in found[0]:
+        pairs = [(first[name], second[name]) for first, second in zip(expected, found, strict=True)]
+        if any(first.shape != second.shape for first, second in pairs):
+            continue
+        power = sum(float(np.square(first.astype(np.float64)).sum()) for first, _ in pairs)
+        apart = sum(float(np.square(np.subtract(*pair, dtype=np.float64)).sum()) for pair in pairs)
+        ratio = EQUAL_DB if apart == 0 else 10 * math.log10(max(power, 1e-300) / apart)
+        ratios.append(min(ratio, EQUAL_DB))
+    return min(ratios, default=None)
 
 
 def _decibels(

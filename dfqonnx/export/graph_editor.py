@@ -84,12 +84,18 @@ class GraphEditor:
         A `packing`, whose bits hold them all, stores several in a byte and casts.
         """
         if packing is None:
-            return self.constant(codes, name=name), []
+            return self.own_codes(codes, name=name), []
         signed = codes.dtype == np.int8
-        packed = self.constant(codes.astype(_PACKED[packing.bits, signed]), name=name)
+        packed = self.own_codes(codes.astype(_PACKED[packing.bits, signed]), name=name)
         container = ir.DataType.INT8 if signed else ir.DataType.UINT8
         cast = self.node("Cast", [packed], attributes={"to": int(container)})
         return cast.outputs[0], [cast]
+
+    def own_codes(self, codes: NDArray[np.generic], *, name: str | None = None) -> ir.Value:
+        """Return an initializer with `codes`, which equal ones share unless the target forbids."""
+        if self.target.own_codes:
+            return self._initializer(codes, name)
+        return self.constant(codes, name=name)
 
     def _initializer(self, array: NDArray[np.generic], wish: str | None) -> ir.Value:
         initializers = self.graph.initializers

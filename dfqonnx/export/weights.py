@@ -93,7 +93,7 @@ def insert_bias(
         node.replace_input_with(2, real)
         return
     scale = (np.float32(input_scale) * params.scale.astype(np.float32)).astype(np.float32)
-    codes = editor.constant(params.bias.astype(np.int32), name=quantizer.bias)
+    codes = editor.own_codes(params.bias.astype(np.int32), name=quantizer.bias)
     axis = {"axis": 0} if quantizer.per_channel else None
     zeros = write_zero_points(
         editor, np.zeros(len(scale) if axis else (), np.int32), op=quantizer.op

@@ -52,11 +52,11 @@ def target_lines(proof: TargetProof) -> Iterator[tuple[str, str]]:
     loads = proof.failure or f"{proof.runtime} {proof.version} loads and runs it"
     yield f"target {proof.target}", loads
     images = f"{proof.images:,} inputs"
-    if proof.trained_sqnr_db is not None:
-        words = _closeness(proof.trained_sqnr_db, proof.trained_same)
+    if proof.trained_parity_db is not None:
+        words = _closeness(proof.trained_parity_db, proof.trained_same)
         yield "there, to the trained student", f"{words}, {images}"
-    if proof.sqnr_db is not None:
-        words = _closeness(proof.sqnr_db, proof.same)
+    if proof.parity_db is not None:
+        words = _closeness(proof.parity_db, proof.same)
         yield "there, to the file as written", f"{words}, {images}"
     if proof.integer_share is not None:
         yield "there, on integers", f"{100 * proof.integer_share:.1f} % of the multiply-adds"

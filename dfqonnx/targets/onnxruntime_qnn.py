@@ -17,6 +17,10 @@ calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear
 
 *Weights*: INT4 codes load with or without the Cast to INT8; one scale per output channel.
 
+*Shared codes*: the provider keeps one scale for a tensor of constants, so that of two
+DequantizeLinear with one initializer the second gets the scale of the first: WRN-16-1, whose left-
+over BatchNormalization are Conv with equal codes, came out at 4 dB, with codes of their own at 28.
+
 From public pages (ONNX Runtime's QNN provider, its list of operators; Qualcomm's list of HTP
 operators): uint8 activations with a zero point; HardSwish, Softmax, Tanh and ReduceMean have
 integer kernels, so that they, too, stay on the HTP.
@@ -60,6 +64,7 @@ ONNXRUNTIME_QNN = register(
         },
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=False,
+        own_codes=True,
         integer_pad=False,
         packings=(Packing(bits=4, opset=21, bare=True),),
         opsets=(OpsetVersion(13, 8), OpsetVersion(21, 10)),

@@ -105,6 +105,8 @@ class TargetProfile:
     integer_pad: bool = True  # whether a Pad may stand on codes
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
     packings: tuple[Packing, ...] = ()  # narrowest first; without, all are in 8-bit containers
+    # whether each DequantizeLinear needs codes of its own: the runtime keeps one scale a tensor
+    own_codes: bool = False
     # operators whose constants need no zero points of 0 in the file, which saves bytes
     zero_points_left_out: frozenset[str] = frozenset()
     opsets: tuple[OpsetVersion, ...]  # oldest first; a file takes the first one that can hold it

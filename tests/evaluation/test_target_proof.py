@@ -59,14 +59,20 @@ def test_a_file_proved_here_is_close_to_itself_as_written(found: Exported) -> No
     audit = audit_kernels(found.path)
     trained = Session(found.path, optimization="off").run_batched({"image": found.x})["fc_out"]
     proof = prove_here(
-        "onnxruntime-cpu", found.path, found.x, audit=audit, latency=None, trained=trained
-    )
+        "onnxruntime-cpu", found.path, found.x, audit=audit, latency=None,
+        trained=("fc_out", trained),
+    )  # fmt: skip
+    other = prove_here(
+        "onnxruntime-cpu", found.path, found.x, audit=audit, latency=None,
+        trained=("before_softmax", trained),
+    )  # fmt: skip
+    assert other.trained_parity_db is None
     assert proof.loads
     assert proof.integer_share == 1.0
     assert proof.sqnr_db is not None
     assert proof.sqnr_db > 30
-    assert proof.trained_sqnr_db is not None
-    assert proof.trained_sqnr_db > 30
+    assert proof.trained_parity_db is not None
+    assert proof.trained_parity_db > 30
     assert proof.images == min(30, len(found.x))
 
 
@@ -88,6 +94,8 @@ def test_noise_in_the_runtime_is_measured_and_another_network_fails(
     """Noise of that share of the deviation, whose variance over 8 inputs is made unbiased."""
     proof = prove(found, tmp_path, monkeypatch, noise=noise)
     assert proof.sqnr_db == pytest.approx(10 * np.log10(8 / 7) - 20 * np.log10(noise), abs=0.01)
+    assert proof.parity_db is not None
+    assert proof.parity_db >= proof.sqnr_db - 10 * np.log10(8 / 7)  # a mean is power as well
     (_, close) = check_target(proof)
     assert close.holds is holds
     assert close.rule.endswith("to 20 dB")
@@ -137,7 +145,7 @@ def test_where_the_runtime_is_not_at_hand_only_rules_are_known(
 def test_the_lines_of_a_report_say_what_was_seen() -> None:
     proof = TargetProof(
         target="onnxruntime-qnn", runtime="QNN HTP (emulated)", version="2.7.0", loads=True,
-        sqnr_db=31.26, same=0.9, images=30, integer_share=0.5, partitions=1,
+        parity_db=31.26, same=0.9, images=30, integer_share=0.5, partitions=1,
         elsewhere=("QuantizeLinear", "DequantizeLinear"),
     )  # fmt: skip
     assert list(target_lines(proof)) == [

@@ -59,7 +59,10 @@ def open_qnn(path: Path, job: Mapping[str, Any], facts: dict[str, Any]) -> Run:
 
 
 def open_openvino(path: Path, job: Mapping[str, Any], facts: dict[str, Any]) -> Run:
-    """Load a file in OpenVINO on the CPU, with the precision of every node that it executes."""
+    """Load a file in OpenVINO on the CPU, with the precision of every node that it executes.
+
+    Left to itself it rounds what stays in float to bfloat16 where the processor can.
+    """
     runtime = importlib.import_module("openvino")
     settings = {
         "INFERENCE_NUM_THREADS": 1,
