@@ -72,7 +72,9 @@ def level_ranges(
     values = ProgramValues(program, (q.tensor for q in quantizers), x.device)(x)
     ranges = [_measure(quantizer, values[quantizer.tensor], groups) for quantizer in quantizers]
     factors, count = torch.ones(groups.count), 0
-    for each in ranges:
+    for each in sorted(
+        ranges, key=lambda each: -len(set(each.groups.tolist()))
+    ):  # joined ones first
         free = each.groups >= 0
         known = free & (each.largest > _DEAD * each.largest.max())
         if known.sum() < 2 or bool((factors[each.groups[free]] != 1).any()):
@@ -86,10 +88,11 @@ def level_ranges(
         members = torch.zeros(groups.count)
         members.index_add_(0, each.groups[known], torch.ones(int(known.sum())))
         change = change / members.clamp_min(1)
-        noise = {a: _noise(program.tensors, affected, (a * change).exp()) for a in (0, *_STRENGTHS)}
+        trials = {a: factors * (a * change).exp() for a in (0, *_STRENGTHS)}
+        noise = {a: _noise(program.tensors, affected, trial) for a, trial in trials.items()}
         best = min(noise, key=noise.__getitem__)
         if noise[best] <= WORTHWHILE * noise[0]:
-            factors, count = factors * (best * change).exp(), count + 1
+            factors, count = trials[best], count + 1
     return factors, count
 
 

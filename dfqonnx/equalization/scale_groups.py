@@ -8,6 +8,7 @@ Every value gets numbers for its channels; two channels are tied when an operato
 the other:
 
     Relu, LeakyRelu, PRelu, Identity, pooling, Slice of positions     channel c to channel c
+    product with numbers, one or one a channel; Resize of positions   channel c to channel c
     Add                                      channels c of both terms to channel c of the sum
     Concat, zero Pad of the channel axis     channel c to channel c + offset
     Flatten                                  a channel becomes a block of columns
@@ -39,6 +40,7 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 
 Numbers = NDArray[np.int64]
 POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
+_LINEAR = ("Mul", "Div", "Resize")  # with one computed operand, and perhaps by channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,9 @@ class _Ties:
         if homogeneous and has_trait(step.op, Trait.POOLING) and maps:
             pooled = replace(first, point=step.op == "GlobalAveragePool")
             return self._tie_each(known, written, pooled)
+        if step.op in _LINEAR and not several:
+            linear = self._is_linear(step, first)
+            return linear and self._tie_each(known, written, replace(first, point=False))
         if step.op == "Slice" and maps and not several:
             return self._slices_positions(step) and self._tie_each(known, written, first)
         if has_trait(step.op, Trait.ROW_MAJOR) and maps and not several:
@@ -136,6 +141,22 @@ class _Ties:
             self.ties.append((value.numbers(), new.numbers(at, value.size)))
             at += value.size
         return True
+
+    def _is_linear(self, step: OpCall, value: Channels) -> bool:
+        """Return whether every channel is a linear function of its own channel."""
+        if step.op == "Resize":
+            crops = step.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+            scales = self._constant(step, 2)
+            return not (value.rows or value.block or crops) and scales[:2] == [1, 1]
+        tensors = self._program.tensors
+        shapes = [tuple(tensors[name].shape) for name in step.reads() if name in tensors]
+        if len(shapes) != 1 or (step.op == "Div" and step.inputs[0] in tensors):
+            return False
+        sizes = list(shapes[0])
+        while sizes[:1] == [1]:
+            del sizes[0]
+        by_channel = [value.size] if value.rows else [value.size, *[1] * (len(sizes) - 1)]
+        return not sizes or (sizes == by_channel and (value.rows or len(sizes) > 1))
 
     def _slices_positions(self, step: OpCall) -> bool:
         axes = self._constant(step, 3)

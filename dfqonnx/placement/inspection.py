@@ -98,7 +98,7 @@ def build_inspection(
         bits=quant.bits.label,
         target=plan.target,
         input=_describe_image(model),
-        inputs=tuple(_describe_others(model)),
+        inputs=tuple(_describe_others(model, plan)),
         output=model.output,
         outputs=tuple(f"{port.name} ({_join(port.shape)})" for port in model.contract.outputs),
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
@@ -123,13 +123,17 @@ def _describe_image(model: NormalizedModel) -> str:
     return f"{model.input} ({_join(sizes)}{note})"
 
 
-def _describe_others(model: NormalizedModel) -> Iterator[str]:
+def _describe_others(model: NormalizedModel, plan: QuantizationPlan) -> Iterator[str]:
     for port in model.interface.inputs:
         if port.name == model.input:
             continue
         fate = "no node reads it"
         if port.name in model.interface.live:
             fate = "a value is given, and it stays an input"
+            count = sum(f"input {port.name!r}" in node.reason for node in plan.floats)
+            if count:
+                nodes = "node that reads it stays" if count == 1 else "nodes behind it stay"
+                fate += f"; {count} {nodes} in float, since one value says no range"
         elif port.name in model.interface.held:
             fate = "the value given is built in"
         yield f"{port.name} ({fate})"

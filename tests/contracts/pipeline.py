@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from dfqonnx.config.input_values import read_inputs
+from dfqonnx.convert.program import Program
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.equalization.range_leveling import find_leveled_quantizers, level_ranges
+from dfqonnx.equalization.scale_groups import find_scale_groups
 from dfqonnx.evaluation.parity import Parity, StudentOutputs, measure_parity
 from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
@@ -73,7 +76,7 @@ def quantize(
     if rehearsed:
         quiet = SilentProgress()
         plan = rehearse(model, place, seen[:2], storage="auto", progress=quiet)
-    student = Student(program, plan).eval()
+    student = Student(_level(program, plan, seen), plan).eval()
     student.initialize([torch.from_numpy(seen)])
     write(export(model, plan, student.qparams()), target)
     with torch.no_grad():
@@ -93,6 +96,16 @@ def quantize(
         growth=target.stat().st_size / path.stat().st_size,
         parity=parity,
     )
+
+
+def _level(program: Program, plan: QuantizationPlan, seen: NDArray[np.float32]) -> Program:
+    """Return the network with channels that lie far apart leveled, as a run does."""
+    groups = find_scale_groups(program, plan)
+    quantizers = find_leveled_quantizers(groups, plan)
+    if not quantizers:
+        return program
+    factors, _ = level_ranges(program, quantizers, groups, torch.from_numpy(seen))
+    return groups.scale(program, factors)
 
 
 def _draw(model: NormalizedModel, count: int, draw: np.random.Generator) -> NDArray[np.float32]:

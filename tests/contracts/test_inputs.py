@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from dfqonnx.config.input_values import INPUT_KEY, format_input, read_inputs, recorded_inputs
+from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.errors import UnsupportedModel, UsageError
+from dfqonnx.placement.inspection import build_inspection
 from tests.contracts.nets import Builder
 from tests.contracts.pipeline import Quantized, check_contract, quantize
 from tests.contracts.sibling_files import CASES
@@ -246,3 +248,21 @@ def test_a_weight_that_the_image_makes_ends_what_is_quantized(tmp_path: Path) ->
     assert "its weight is computed from every image anew" in reasons["Conv_6"]
     assert len(found.plan.weights) == 2
     assert _check(found, proto, {"x": _noise(1, 3, 16, 16)}) > 25  # measured 63
+
+
+def test_inspect_says_that_a_second_branch_stays_in_float(tmp_path: Path) -> None:
+    b = Builder()
+    first, second = (b.conv_relu(b.conv_relu(name, 3, 8), 8, 8) for name in ("x", "x2"))
+    proto = b.model(
+        b.head(b.op("Concat", first, second, axis=1), 16), more=[_port("x2", ["N", 3, 16, 16])]
+    )
+    found = quantize(proto, tmp_path, images=2, given={"x2": _noise(1, 3, 16, 16)})
+    told = build_inspection(
+        found.model, found.plan, QuantizationConfig(BitWidths.parse("8"))
+    ).inputs
+    behind = [node for node in found.plan.floats if "'x2'" in node.reason]
+    assert len(behind) >= 5
+    assert told == (
+        f"x2 (a value is given, and it stays an input; {len(behind)} nodes behind it stay in float,"
+        " since one value says no range)",
+    )

@@ -31,7 +31,10 @@ def program(body: str, *, reads: int = C, first: str = FIRST, last: str = LAST) 
     }  # fmt: skip
     numbers = {
         "behind": [0, 1, 0, 0, 0, 2, 0, 0], "before": [1, 0, 0, 0, 0, 0, 0, 0],
-        "zero": [0], "two": [2], "one": [1], "end": [2**62], "rows": [-1, C], "wide": [-1, 36 * C],
+        "grown": np.float32([1, 1, 2, 1.5]), "wider": np.float32([1, 2, 1, 1]),
+        "half": np.float32(0.5), "line": np.arange(1, 7, dtype=np.float32),
+        "zero": [0], "two": [2], "one": [1], "end": [2**62], "rest": [C],
+        "rows": [-1, C], "wide": [-1, 36 * C],
     }  # fmt: skip
     model = parser.parse_model(text)
     words = set(text.replace(",", " ").replace("(", " ").replace(")", " ").split())
@@ -89,6 +92,15 @@ FREE = {
     "zeros around": ("z = Pad(c, behind)", C + 3, C + 3),
     "beside itself": ("r = Relu(c) z = Concat<axis=1>(r, c)", 2 * C, C),
     "half the positions": ("z = Slice(c, zero, end, two, two)", C, C),
+    "a number": ("r = Mul(c, half) z = Div(r, half)", C, C),
+    "numbers by channel": ("r = Mul(slope, c) s = Relu(r) z = Div(s, bias)", C, C),
+    "a pooled product": (
+        "p = GlobalAveragePool(c) r = Mul(p, bias) d = Conv(r, u) z = Relu(d)",
+        C,
+        2 * C,
+    ),
+    "nearest": ("z = Resize(c, , grown)", C, C),
+    "linear": ('r = Relu(c) z = Resize<mode = "linear">(r, , grown)', C, C),
 }
 
 
@@ -121,6 +133,10 @@ FIXED = {
     "maps beside each other": "p = Relu(c) z = Concat<axis=2>(p, p)",
     "channels taken apart": "p = Slice(c, zero, end, one, one) z = Relu(p)",
     "images padded": "z = Pad(c, before)",
+    "numbers by column": "z = Mul(c, line)",
+    "a number divided by channels": "z = Div(slope, c)",
+    "two computed factors": "p = Relu(c) z = Mul(p, c)",
+    "channels grown": "k = Resize(c, , wider) z = Slice(k, zero, rest, one)",
     "reflection": 'z = Pad<mode = "reflect">(c, behind)',
     "axes exchanged": "t = Transpose<perm=[0,2,3,1]>(c) z = Transpose<perm=[0,3,1,2]>(t)",
 }
