@@ -1,6 +1,6 @@
 """`python -m dfqonnx` is `dfqonnx`."""
 
-from dfqonnx.cli.app import main
+from dfqonnx.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,12 @@ from dfqonnx.cli.run import run
 from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
-from dfqonnx.cli.termination import Termination, exit_on_termination, stop_repeating
+from dfqonnx.cli.termination import (
+    Termination,
+    exit_on_termination,
+    ignore_signals,
+    stop_repeating,
+)
 from dfqonnx.cli.thread_waiting import shorten_thread_waiting
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
@@ -81,6 +86,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    ignore_signals()
     sys.exit(code)
 
 

@@ -24,6 +24,12 @@ def exit_on_termination() -> None:
     signal.signal(signal.SIGTERM, _raise)
 
 
+def ignore_signals() -> None:
+    """Let what is complete end as such: taking the process down takes a moment, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def stop_repeating() -> None:
     """End the repetition: the exception is on its way, and a process that ends has no handler."""
     if hasattr(signal, "setitimer"):

@@ -40,7 +40,6 @@ from dfqonnx.graph.op_traits import Trait, has_trait
 
 Numbers = NDArray[np.int64]
 POSITIONS = frozenset({2.0, 3.0, 4.0})  # axes behind the channels of maps
-_LINEAR = ("Mul", "Div", "Resize")  # with one computed operand, and perhaps by channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ class _Ties:
         if homogeneous and has_trait(step.op, Trait.POOLING) and maps:
             pooled = replace(first, point=step.op == "GlobalAveragePool")
             return self._tie_each(known, written, pooled)
-        if step.op in _LINEAR and not several:
+        if (step.op == "Resize" or has_trait(step.op, Trait.LINEAR)) and not several:
             linear = self._is_linear(step, first)
             return linear and self._tie_each(known, written, replace(first, point=False))
         if step.op == "Slice" and maps and not several:

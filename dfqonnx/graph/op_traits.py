@@ -32,6 +32,7 @@ class Trait(Flag):
     SHIFT_EQUIVARIANT = auto()  # f(x + c) = f(x) + c where x >= 0, for a c >= 0 per channel
     MEAN_PRESERVING = auto()  # the mean of a channel of y is that of x (padding aside)
     AFFINE = auto()  # with one constant operand, an affine map of the other one
+    LINEAR = auto()  # the same without a number that is added
     COMMUTATIVE = auto()  # of two operands, in any order
     EXTREMUM = auto()  # the larger or smaller one of its operands
     CLAMP = auto()  # limits x to a range
@@ -87,7 +88,7 @@ OP_TRAITS: Mapping[str, Trait] = MappingProxyType({
     "ConvTranspose": T.WEIGHTED | T.SAME_SINCE_13,
     "DepthToSpace": _MOVE,
     "DequantizeLinear": T.CODES | T.QUANTIZED | T.SAME_SINCE_13,
-    "Div": T.AFFINE | T.NON_NEGATIVE_IF_ALL | T.SAME_SINCE_13,
+    "Div": T.AFFINE | T.LINEAR | T.NON_NEGATIVE_IF_ALL | T.SAME_SINCE_13,
     "DynamicQuantizeLinear": T.QUANTIZED,
     "Elu": T.ELEMENTWISE | T.SAME_SINCE_13,
     "Equal": T.MAY_READ_INFINITY,
@@ -119,7 +120,7 @@ OP_TRAITS: Mapping[str, Trait] = MappingProxyType({
     | T.SAME_SINCE_13,
     "MaxUnpool": T.MOVES | T.NON_NEGATIVE_IF_FIRST,
     "Min": T.EXTREMUM | T.UPPER_BOUND | T.MAY_READ_INFINITY | T.NON_NEGATIVE_IF_ALL,
-    "Mul": _SUM_OR_PRODUCT,
+    "Mul": _SUM_OR_PRODUCT | T.LINEAR,
     "Multinomial": T.RANDOM,
     "NonMaxSuppression": T.DECISION,
     "NonZero": T.DECISION,

@@ -187,6 +187,53 @@ def test_a_request_to_terminate_is_never_lost(kind: str) -> None:
     assert time.monotonic() - began < 15
 
 
+STARTED = r"""
+import os, signal, sys
+from importlib import abc
+from dfqonnx.cli import start
+
+class Interrupts(abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "dfqonnx.cli.failures":
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000): pass
+
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.meta_path.insert(0, Interrupts())
+sys.argv[1:] = ["--version"]
+start.main()
+"""
+
+
+@POSIX
+@pytest.mark.parametrize(("kind", "code"), [("default", -signal.SIGINT), ("ignored", 0)])
+def test_an_interrupt_before_anything_began_is_no_traceback(kind: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STARTED, kind], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+FINISHED = r"""
+import atexit, os, signal
+from dfqonnx.cli.app import main
+def late():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    for _ in range(1000): pass
+atexit.register(late)
+main(["--version"])
+"""
+
+
+@POSIX
+def test_a_signal_after_everything_was_done_changes_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", FINISHED], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("dfqonnx ")
+
+
 def test_bombs_among_data_are_told_as_such(
     dfqonnx: Run, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
