@@ -148,7 +148,8 @@ class Display:
         share = f" {100 * self.done // self.total} %"
         figures = [f"{name} {value:.4g}" for name, value in self.figures.items()]
         done, total = self.done - self.done_at_start, self.total - self.done_at_start
-        rest = time_left(done, total, self.clock() - self.started)
+        known = 100 * done > ENOUGH_DONE * total
+        rest = time_left(done, total, self.clock() - self.started) if known else ""
         return ", ".join([f"{self.done}/{self.total}{share}", *figures, *([rest] if rest else [])])
 
     def _open(self) -> None: ...

@@ -113,6 +113,8 @@ class MismatchFacts:
 
     def __str__(self) -> str:
         """Return one clause."""
+        if not self.largest:
+            return "no code differs"
         levels = format_count(self.largest, "level")
         return f"{self.fraction:.1e} of the codes mismatch, by at most {levels}"
 
