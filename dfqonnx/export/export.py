@@ -23,7 +23,7 @@ from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
 from dfqonnx.export.number_operands import quantize_numbers
 from dfqonnx.export.opset import choose_opset
-from dfqonnx.export.separation import separate_activations, separate_nodes
+from dfqonnx.export.separation import separate_activations, separate_nodes, separate_results
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.targets.profile import TARGETS, Packing
@@ -79,6 +79,7 @@ def export(
     quantize_numbers(editor, plan)
     separate_nodes(editor, plan.isolated)
     separate_activations(editor, [weight.node for weight in plan.weights])
+    separate_results(editor)
     restore(editor, model.contract)
     tidy(edited)
     version = choose_opset(edited, target, least=0 if newest is None else newest.opset)

@@ -6,6 +6,9 @@
     DequantizeLinear -- Gemm -- Relu -- Softmax                  Gemm in float
     DequantizeLinear -- Gemm -- Sum -- Relu -- Softmax           an integer Gemm with float output
 
+    Exp -- Mul                      one piece for an accelerator, which may fail to compile it
+    Exp -- Sum -- Mul               two pieces
+
 In the second pair the Relu, which no quantizer takes over, keeps the Gemm from its kernel.
 
 A Sum of one operand is that operand. ONNX Runtime's optimizations know it neither as superfluous
@@ -62,6 +65,19 @@ def separate_activations(editor: GraphEditor, names: Iterable[str]) -> None:
             separator = editor.node("Sum", [value], name=SEPARATOR_PREFIX + str(readers[0].name))
             editor.graph.insert_before(readers[0], separator)
             readers[0].replace_input_with(0, separator.outputs[0])
+
+
+def separate_results(editor: GraphEditor) -> None:
+    """Put a Sum behind each node that the target does not compile together with its readers."""
+    for node in [each for each in editor.graph if each.op_type in editor.target.cut_behind]:
+        value = node.outputs[0]
+        readers = [(n, index) for n, index in value.uses() if n.op_type != "QuantizeLinear"]
+        if not readers:
+            continue
+        separator = editor.node("Sum", [value], name=SEPARATOR_PREFIX + str(node.name))
+        editor.graph.insert_after(node, separator)
+        for reader, index in readers:
+            reader.replace_input_with(index, separator.outputs[0])
 
 
 def _quantized_behind(node: ir.Node, absorbed: frozenset[str]) -> bool:

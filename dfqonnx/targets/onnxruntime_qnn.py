@@ -12,6 +12,10 @@ Without the Pad in front of the first Conv the same files open.
 
 *Rounding* is that of fixed point.
 
+*Exp*: where a float node reads the Exp of a detector's boxes, in one partition with it, the graph
+is not finalized (QNN_COMMON_ERROR_MEM_ALLOC, 1002). A node in between that the HTP does not have,
+a Sum of one operand, makes two partitions of it, and UltraFace opens.
+
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
 calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
 
@@ -62,6 +66,7 @@ ONNXRUNTIME_QNN = register(
             "HardSwish": Kernel(),
             "Softmax": Kernel(),
         },
+        cut_behind=frozenset({"Exp"}),
         absorbed=frozenset({"Relu", "Clip"}),
         integer_clip=False,
         own_codes=True,

@@ -100,6 +100,8 @@ class TargetProfile:
     # operators that its optimizer changes the numbers of between two quantizers, without a kernel
     # that placement counts on: one in float is kept apart from them, see `export/separation.py`
     separated: frozenset[str] = frozenset()
+    # operators in float that it does not compile together with what reads them
+    cut_behind: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
     integer_clip: bool
     integer_pad: bool = True  # whether a Pad may stand on codes

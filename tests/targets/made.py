@@ -44,10 +44,12 @@ NETS = {"residual": residual, "projected": projected}
 class Made:
     """A file for a target, and what the student that it was made of computes."""
 
-    def __init__(self, target: TargetProfile, net: str, bits: str, folder: Path) -> None:
+    def __init__(self, target: TargetProfile, net: str | Path, bits: str, folder: Path) -> None:
         self.target, self.path = target, folder / "student.onnx"
-        onnx.save(NETS[net]().proto(), folder / "net.onnx")
-        model = normalize(load(folder / "net.onnx"))
+        if isinstance(net, str):
+            onnx.save(NETS[net]().proto(), folder / "net.onnx")
+            net = folder / "net.onnx"
+        model = normalize(load(net))
         quant = QuantizationConfig(BitWidths.parse(bits))
         self.plan = place_quantizers(model, quant, target, input_signed=True)
         program = to_program(model)

@@ -15,8 +15,10 @@ from onnx import TensorProto
 
 from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
 from dfqonnx.runtime.kernel_audit import audit_kernels
+from dfqonnx.runtime.session import Session
 from dfqonnx.targets.profile import TARGETS, TargetProfile
-from tests.targets.made import NETS, Made
+from tests.export.qnets import Net
+from tests.targets.made import Made
 
 ALL = tuple(TARGETS)
 
@@ -30,7 +32,8 @@ def widths(target: TargetProfile) -> list[str]:
     return [*dict.fromkeys((*target.best_widths, f"w{least[0]}a{least[1]}"))]
 
 
-CASES = [(name, net, bits) for name in ALL for net in NETS for bits in widths(TARGETS[name])]
+CASES = [(name, "residual", bits) for name in ALL for bits in widths(TARGETS[name])]
+CASES += [(name, "projected", widths(TARGETS[name])[-1]) for name in ALL]
 
 
 @pytest.mark.parametrize(("name", "net", "bits"), CASES, ids=str)
@@ -127,3 +130,29 @@ def test_the_smallest_file_packs_two_bits_and_leaves_zero_points_out(tmp_path: P
         folder.mkdir()
         sizes[name] = Made(TARGETS[name], "residual", "w2a8", folder).path.stat().st_size
     assert sizes["size"] < sizes["onnxruntime-cpu"] < sizes["portable"]
+
+
+def test_qnn_gets_a_cut_between_an_exponential_and_what_reads_it(tmp_path: Path) -> None:
+    net = Net()
+    a = net.add("Exp", net.conv("image", "stem", (8, 3, 3, 3)), name="exp")
+    onnx.save(
+        _with_output(net, net.add("Mul", a, net.constant("half", np.float32(0.5)), name="mul")),
+        tmp_path / "net.onnx",
+    )
+    for name, between in (("onnxruntime-qnn", "Sum"), ("onnxruntime-cpu", "Exp")):
+        folder = tmp_path / name
+        folder.mkdir()
+        made = Made(TARGETS[name], tmp_path / "net.onnx", "w8a8", folder)
+        (mul,) = made.nodes("Mul")
+        assert made.makers[mul.input[0]].op_type == between
+        with torch.no_grad():
+            seen = made.student(torch.from_numpy(made.x))[0].numpy()
+        session = Session(made.path, optimization="off")
+        (found,) = session.run({session.inputs[0].name: made.x})
+        off = np.abs(found - seen) > 1e-5 * np.abs(seen)
+        assert off.mean() < 1e-3  # a code that lies on the border
+
+
+def _with_output(net: Net, value: str) -> onnx.ModelProto:
+    net.last = value
+    return net.proto(output_shape=("N", 8, 6, 6))
