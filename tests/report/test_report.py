@@ -225,7 +225,9 @@ def test_without_a_rule_about_accuracy_the_report_says_that_it_was_not_judged() 
     assert "its accuracy was not judged" in describe_missing_gates(bare)
     assert "Without labels" not in describe_missing_gates(bare), "labels were given"
     estimate = Estimate(value=0.7, low=0.3, high=1.4, basis="512 fixed images")
-    blind = dataclasses.replace(bare, drop=None)
+    unlabeled = (dataclasses.replace(facts, top1=None) for facts in (bare.teacher, bare.student))
+    teacher, student = unlabeled
+    blind = dataclasses.replace(bare, drop=None, teacher=teacher, student=student)
     assert "only agreement is known" in describe_missing_gates(blind)
     seen = dataclasses.replace(blind, estimated_drop=estimate)
     assert "only agreement and an estimate of the drop are known" in describe_missing_gates(seen)
