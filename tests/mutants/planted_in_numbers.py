@@ -38,7 +38,7 @@ SCALES = (
          "_error(values, scale, grid(float(scale)).limits, NORM)", "_error(values, scale, (low, high), NORM)"),
         ("the finer search is left out",
          "float(_best(top, ((best * ratio).clamp_max(widest) for ratio in FINE), error))", "float(best)"),
-        ("a scale of nothing but zeros is zero", "return SMALLEST_SCALE\n", "return 0.0\n"),
+        ("a scale of nothing but zeros is zero", "else SMALLEST_SCALE\n", "else 0.0\n"),
         ("of many values the extremes are not kept", "kept = torch.cat([kept[:: len(kept) // SEARCHED | 1], ends])",
          "kept = kept[:: len(kept) // SEARCHED | 1]"),
         ("of many values the weights are those of the first ones",
@@ -75,7 +75,7 @@ SCALES = (
     *mutants_of(
         "fakequant/layer",
         ("bias codes may leave float32's integers",
-         "self.log_scale.copy_(self.log_scale.maximum(least.clamp_min(1e-30).log()))", "pass"),
+         "self.log_scale.copy_(self.log_scale.maximum(least.log()))", "pass"),
         ("the scale of a bias forgets the input's", "(self._source[0].scale() * self.scales()).detach()",
          "self.scales().detach()"),
         ("a guarded scale is the smaller one", "self.log_scale.maximum(", "self.log_scale.minimum("),

@@ -128,7 +128,7 @@ ROLES = mutants_of(
     ("a square is a product like any other",
      'if node.op_type == "Mul" and node.inputs[0] is node.inputs[1]:', "if False:"),
     ("a HardSwish is taken where others read the same tensor",
-     'if node.op_type == "HardSwish" and not reads_alone(node, roles, target):', "if False:"),
+     " and not reads_alone(node, roles, target):", " and False:"),
     ("a float node with an attribute that the optimizer misreads is not kept apart",
      " or _find_unknown_attribute(node, target) is not None\n", "\n"),
     ("a node with one output of integers is taken for arithmetic on shapes",
