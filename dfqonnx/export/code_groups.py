@@ -18,9 +18,10 @@ import onnx_ir as ir
 from dfqonnx.errors import Offense
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.graph.passes.edit import get_constant, get_only_consumer
+from dfqonnx.graph.passes.edit import get_constant, get_constant_input, get_only_consumer
 from dfqonnx.targets.profile import TargetProfile
 
+STANDARD = ("", "ai.onnx")
 _SHIFT = 128  # between uint8 and int8
 _TRAIN = "train for it: dfqonnx run --target {}"
 
@@ -49,7 +50,7 @@ def find_code_groups(graph: ir.Graph) -> dict[ir.Node, CodeGroup]:
     """Return the groups by their QuantizeLinear, in the order of the graph."""
     found: dict[ir.Node, CodeGroup] = {}
     for node in graph:
-        if node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear" and node.domain in STANDARD:
             group = _read_group(node)
             if group is not None:
                 found[node] = _inherit_bounds(group, found)
@@ -57,9 +58,12 @@ def find_code_groups(graph: ir.Graph) -> dict[ir.Node, CodeGroup]:
 
 
 def _read_group(node: ir.Node) -> CodeGroup | None:
-    """Return a group; None where its scale or zero point are computed, or not single numbers."""
-    scale, zero = (get_constant(value) for value in node.inputs[1:3])
-    if scale is None or zero is None or scale.size != 1 or zero.dtype not in (np.int8, np.uint8):
+    """Return a group; None where scale or zero point are no single numbers, of 8 bits."""
+    scale, zero = (get_constant_input(node, index) for index in (1, 2))
+    if scale is None or zero is None or scale.size != 1 or zero.size != 1:
+        return None
+    positive = bool(np.isfinite(scale).all() and np.all(scale > 0))
+    if not positive or zero.dtype not in (np.int8, np.uint8):
         return None
     limits = np.iinfo(zero.dtype)
     lo, hi, codes = int(limits.min), int(limits.max), node.outputs[0]
@@ -101,6 +105,17 @@ def _inherit_bounds(group: CodeGroup, known: dict[ir.Node, CodeGroup]) -> CodeGr
             return group
         value = maker.inputs[0]
     return group
+
+
+def explain_others(
+    graph: ir.Graph, known: dict[ir.Node, CodeGroup], target: TargetProfile
+) -> Iterator[Offense]:
+    """Yield the quantizers that are no groups, with the reason why they have no other form."""
+    reason = "its scale and zero point are not one positive number and one of 8 bits"
+    for node in graph:
+        if node.op_type == "QuantizeLinear" and node not in known:
+            train = _TRAIN.format(target.name)
+            yield Offense(node.name or "", node.op_type, reason, train)
 
 
 def explain_group(group: CodeGroup, target: TargetProfile) -> Offense | None:

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from dfqonnx.errors import InternalError, Offense, UnsupportedModel, UsageError
+from dfqonnx.errors import Offense, UnsupportedModel, UsageError
 from dfqonnx.export.code_constants import (
     choose_packing,
     drop_channel_padding,
@@ -32,6 +32,7 @@ from dfqonnx.export.code_constants import (
 )
 from dfqonnx.export.code_groups import (
     explain_group,
+    explain_others,
     find_code_groups,
     find_unquantized,
     rewrite_group,
@@ -45,7 +46,7 @@ from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.graph.size_checks import check_graph_size
 from dfqonnx.graph.tensor_checks import check_tensor
 from dfqonnx.runtime.session import Session
-from dfqonnx.targets.profile import TARGET_KEY, TargetProfile
+from dfqonnx.targets.profile import TARGET_KEY, OpsetVersion, TargetProfile
 
 INPUTS = 3
 USUAL_SIZE = 64  # of an open axis
@@ -78,25 +79,34 @@ def retarget(path: Path, target: TargetProfile) -> Retargeted:
     editor = GraphEditor(graph, target)
     least = _rewrite(editor, path)
     notes = tuple(_note(graph, target))
-    if TARGET_KEY in metadata:  # it was made at this opset, and packed at a newer one
-        model.opset_imports[""] = min(model.opset_imports[""], OPSET)
-    version = choose_opset(model, target, least=least)
-    model.ir_version = version.ir_version
-    model.opset_imports.clear()
-    model.opset_imports[""] = version.opset
-    kept = dict(metadata)
+    kept, own = dict(metadata), model.opset_imports.get("", OPSET)
+    if TARGET_KEY in kept:  # it was made at this opset, and packed at a newer one
+        model.opset_imports[""] = min(own, OPSET)
+    versions = [choose_opset(model, target, least=least)]
+    if least <= own <= target.opsets[-1].opset:  # an operator may mean something else when older
+        versions.append(OpsetVersion(own, model.ir_version))
     tidy(model)
     model.metadata_props.update({**kept, TARGET_KEY: target.name})
-    _compare(path, check(model).SerializeToString(), metadata=kept)
-    return Retargeted(model, notes)
+    for version in versions:
+        model.ir_version, model.opset_imports[""] = version.ir_version, version.opset
+        if _computes_the_same(path, check(model).SerializeToString(), metadata=kept):
+            return Retargeted(model, notes)
+    reason = "what it computes in ONNX Runtime changes with the opset or the types of codes"
+    train = f"train for it: dfqonnx run --target {target.name}"
+    raise UnsupportedModel(
+        f"{path}: it has no form for {target.name} that computes the same:",
+        [Offense("graph", "", reason, train)],
+    )
 
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load(path)
-        onnx.checker.check_model(proto)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        onnx.checker.check_model(proto, full_check=True)
+    except (DecodeError, OSError, ValueError) as error:
         raise UsageError(f"{path} is not a readable ONNX file ({error})") from None
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise UsageError(f"{path} is not valid ONNX: {error}") from None
     if too_large := check_graph_size(proto):
         raise UnsupportedModel(f"{path}: this file cannot be converted:", too_large)
     for tensor in proto.graph.initializer:
@@ -111,6 +121,7 @@ def _rewrite(editor: GraphEditor, path: Path) -> int:
     if target.first_conv_padding is None:
         offenses += drop_channel_padding(editor)
     groups, constants = find_code_groups(graph), find_constant_codes(graph)
+    offenses += explain_others(graph, groups, target)
     offenses += filter(None, (explain_group(group, target) for group in groups.values()))
     offenses += filter(None, (explain_constant(each, target) for each in constants))
     offenses += _find_rounded_sums(graph, target)
@@ -172,13 +183,14 @@ def _note(graph: ir.Graph, target: TargetProfile) -> list[str]:
     ]
 
 
-def _compare(path: Path, made: bytes, *, metadata: dict[str, str]) -> None:
-    """Run both files; different outputs are an InternalError."""
+def _computes_the_same(path: Path, made: bytes, *, metadata: dict[str, str]) -> bool:
+    """Run both files, and tell whether all outputs are equal."""
     old, new = Session(path, optimization="off"), Session(made, optimization="off")
     for feeds in _draw_inputs(old, metadata):
         pairs = zip(old.run(feeds), new.run(feeds), strict=True)
         if not all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs):
-            raise InternalError(f"{path}: the converted file computes something else")
+            return False
+    return True
 
 
 def _draw_inputs(

@@ -18,6 +18,7 @@ from dfqonnx.export.writer import write
 from dfqonnx.runtime.kernel_audit import audit_kernels
 from dfqonnx.runtime.session import Session
 from dfqonnx.targets.profile import TARGETS
+from tests.lint.bad_files import BAD_FILES
 from tests.targets.made import Made
 
 Case = tuple[str, str, str, str]  # made for, net, bits, converted to
@@ -138,3 +139,28 @@ def test_a_float_file_is_no_file_to_convert(tmp_path: Path) -> None:
     broken.write_bytes(made.path.read_bytes()[:900])
     with pytest.raises(UsageError, match="is not a readable ONNX file"):
         retarget(broken, TARGETS["stm32"])
+
+
+FOREIGN = ["pool_with_ceil_mode", "static_with_uint16_activations", "static_with_int4_weights",
+           "int8_weights_with_a_uint8_zero_point", "uint4_activations"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_tools_are_converted_exactly_or_refused_in_words(
+    name: str, tmp_path: Path
+) -> None:
+    source, refusals = BAD_FILES[name].build(tmp_path), list[str]()
+    for target in ("portable", "stm32", "size"):
+        try:
+            found = retarget(source, TARGETS[target])
+        except (UsageError, UnsupportedModel) as error:  # never a fault of ours, exit code 5
+            refusals.append(error.message)
+            continue
+        path = tmp_path / f"{target}.onnx"
+        write(found.model, path)
+        sessions = [Session(each, optimization="off") for each in (source, path)]
+        shape = [d or 2 for d in sessions[0].inputs[0].shape]
+        x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        first, second = (session.run({session.inputs[0].name: x})[0] for session in sessions)
+        assert np.array_equal(first, second)
+    assert all(source.name in message for message in refusals)
