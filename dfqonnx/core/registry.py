@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from dfqonnx.errors import InternalError, UsageError, did_you_mean
@@ -19,8 +19,9 @@ class Registry(Generic[V]):
     1
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, elsewhere: Mapping[str, str] | None = None) -> None:
+        """Make an empty table; `elsewhere` are names that others use, and what they mean here."""
+        self.kind, self._elsewhere = kind, dict(elsewhere or {})
         self._known: dict[str, V] = {}
 
     def add(self, name: str) -> Callable[[V], V]:
@@ -37,7 +38,9 @@ class Registry(Generic[V]):
     def __getitem__(self, name: str) -> V:
         """Return the value of `name`; for an unknown one a UsageError lists the known ones."""
         if name not in self._known:
-            raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, self)}")
+            meant = self._elsewhere.get(name.lower(), "")
+            hint = did_you_mean(name, self, preferred=meant)
+            raise UsageError(f"unknown {self.kind} {name!r}{hint}")
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:

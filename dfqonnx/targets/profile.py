@@ -138,7 +138,17 @@ class TargetProfile:
         return next((each for each in packings if weights.bits <= each.bits), None)
 
 
-TARGETS: Registry[TargetProfile] = Registry("--target")
+ELSEWHERE = {  # what people and other tools call a runtime -> its target
+    **dict.fromkeys(("onnxruntime", "ort", "cpu", "cpuexecutionprovider"), "onnxruntime-cpu"),
+    **dict.fromkeys(("web", "wasm", "ort-web", "onnxruntime-wasm"), "onnxruntime-web"),
+    **dict.fromkeys(("qnn", "snpe", "htp", "npu", "qnnexecutionprovider"), "onnxruntime-qnn"),
+    **dict.fromkeys(("trt", "cuda", "gpu", "nvidia", "tensorrtexecutionprovider"), "tensorrt"),
+    **dict.fromkeys(("ov", "intel", "openvinoexecutionprovider"), "openvino"),
+    **dict.fromkeys(("vitis", "ryzen", "ryzenai", "xdna", "quark"), "vitisai"),
+    **dict.fromkeys(("stm32ai", "cubeai", "stedgeai", "st"), "stm32"),
+    **dict.fromkeys(("tract", "iree", "tvm", "any", "generic", "all"), "portable"),
+}
+TARGETS: Registry[TargetProfile] = Registry("--target", ELSEWHERE)
 DEFAULT_TARGET = "onnxruntime-cpu"
 
 

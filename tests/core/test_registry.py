@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+import dfqonnx.targets  # noqa: F401  (registers the targets)
 from dfqonnx.core.registry import Registry
 from dfqonnx.errors import InternalError, UsageError, did_you_mean
+from dfqonnx.targets.profile import ELSEWHERE, TARGETS
 
 
 def sources() -> Registry[int]:
@@ -32,6 +34,18 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest(name: str, message
     with pytest.raises(UsageError) as caught:
         sources()[name]
     assert str(caught.value) == message
+
+
+def test_names_of_others_are_answered_with_ours() -> None:
+    found = Registry[int]("source", {"leaves": "dead-leaves"})
+    found.add("dead-leaves")(1)
+    with pytest.raises(UsageError, match="unknown source 'Leaves'; did you mean 'dead-leaves'"):
+        found["Leaves"]
+
+
+def test_every_name_of_others_means_a_target_that_is_there() -> None:
+    assert set(ELSEWHERE.values()) <= set(TARGETS)
+    assert not set(ELSEWHERE) & set(TARGETS)
 
 
 def test_a_name_is_registered_once() -> None:
