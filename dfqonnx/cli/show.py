@@ -208,7 +208,8 @@ class LiveDisplay(Display):
         self.over = self.spent_over = 0.0  # seconds of stages that are over: expected, and real
 
     def expect(self, seconds: Mapping[str, float]) -> None:
-        """Draw the bar for the whole."""
+        """Draw the bar for the whole; the stage at work is over."""
+        self.finish()
         super().expect(seconds)
         if self.whole is None and sum(seconds.values()) > 0:
             self.began_all = self.clock()

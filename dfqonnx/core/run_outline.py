@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 STAGES = {  # as progress names them -> in words
     "synthesize": "make images",
@@ -12,6 +13,7 @@ STAGES = {  # as progress names them -> in words
     "export": "write the file",
     "evaluate": "measure",
 }
+OTHER_TARGETS = "other targets"  # a stage for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,25 @@ class RunOutline:
     def most_seconds(self) -> float:
         """The whole time where every stage is needed."""
         return sum(stage.seconds for stage in self.stages)
+
+    def for_targets(self, count: int) -> Self:
+        """Return the outline of a run that makes images once and all else for each target."""
+        stages = (
+            stage if stage.name == "synthesize" else replace(stage, seconds=count * stage.seconds)
+            for stage in self.stages
+        )
+        return replace(self, stages=tuple(stages))
+
+    def expected(self, left: int, *, of: int) -> dict[str, float]:
+        """Return the seconds of the stages to come where `left` of so many targets are not begun.
+
+        What all but the first of these take stands last, as one stage.
+        """
+        stages = {each.name: each.seconds for each in self.stages if each.is_certain}
+        images = stages.pop("synthesize", 0.0)
+        others = (left - 1) * sum(stages.values())
+        first = {"synthesize": images} if left == of else {}
+        return {**first, **stages, **({OTHER_TARGETS: others} if others else {})}
 
     def describe_time(self) -> str:
         """Return the whole time in words, with and without what may not be needed."""

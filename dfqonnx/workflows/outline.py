@@ -70,27 +70,41 @@ def tell_outline(
     plan: QuantizationPlan,
     sets: EvaluationData,
     *,
+    targets: int,
     context: RunContext,
-) -> None:
-    """Tell the progress of a run which stages are to come, and how long each takes."""
+) -> RunOutline | None:
+    """Tell the progress of a run which stages are to come, and how long each takes.
+
+    Returns:
+        the outline for one of the `targets`; None where its seconds are not known.
+    """
     progress, inputs = context.progress, teacher.inputs
     fed = f"The model reads {inputs.describe_values()}; the work runs on {context.device}."
     if config.budget is not None:
         progress.note(f"{fed} It takes at most {describe_seconds(config.budget)}.")
-        progress.expect({name: share * config.budget for name, share in BUDGET_SHARES.items()})
-        return
+        return _share_budget(config.budget, targets)
     outline = outline_run(config, teacher, plan, sets, context=context)
     if not outline.seconds_known:
         progress.note(f"{fed} How long it takes: {config.recipe.cost or 'not known'}.")
-        return
+        return None
+    whole = outline.for_targets(targets)
     parts = ", ".join(
         f"{STAGES[stage.name]} {describe_seconds(stage.seconds)}"
-        for stage in outline.stages
+        for stage in whole.stages
         if stage.seconds >= LEAST_TOLD and stage.is_certain
     )
-    whole = outline.describe_time()
-    progress.note(f"{fed} It takes about {whole} ({parts}; --budget 10m sets a limit).")
-    progress.expect({stage.name: stage.seconds for stage in outline.stages if stage.is_certain})
+    for_all = f" for {targets} targets" if targets > 1 else ""
+    time = f"It takes about {whole.describe_time()}{for_all} ({parts}; --budget 10m sets a limit)."
+    progress.note(f"{fed} {time}")
+    return outline
+
+
+def _share_budget(budget: float, targets: int) -> RunOutline:
+    stages = (
+        StageOutline(name=name, seconds=share * budget / (1 if name == "synthesize" else targets))
+        for name, share in BUDGET_SHARES.items()
+    )
+    return RunOutline(stages=tuple(stages), images=0, memory_mib=0.0, files=())
 
 
 def list_files(config: RunConfig) -> tuple[str, ...]:

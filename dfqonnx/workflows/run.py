@@ -97,12 +97,15 @@ def run_targets(
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
     plans = [plan_quantizers(config, teacher, recorder) for config in configs]
     sets, own = open_run_sets(first, teacher.model, teacher.inputs)
+    outline, count = None, len(configs)
     if progress is not None:
-        tell_outline(first, teacher, plans[0], sets, context=context)
+        outline = tell_outline(first, teacher, plans[0], sets, targets=count, context=context)
     images: SyntheticImages | None = None
     reports: list[Report] = []
     for config, plan in zip(configs, plans, strict=True):
-        part = watch.first_of(len(configs) - len(reports))
+        if outline is not None:
+            context.progress.expect(outline.expected(count - len(reports), of=count))
+        part = watch.first_of(count - len(reports))
         shared = _SharedWork((teacher, plan), sets, own, images)
         report, images = _run_target(config, shared, context=context, watch=part)
         reports.append(report)

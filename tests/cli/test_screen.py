@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from dfqonnx.cli.show import LiveDisplay
-from dfqonnx.core.run_outline import describe_seconds
+from dfqonnx.core.run_outline import RunOutline, StageOutline, describe_seconds
 from dfqonnx.core.staging import STAGING
 from tests.cli.conftest import Done, Run
 
@@ -193,6 +193,27 @@ def test_the_time_left_follows_the_pace_and_not_the_plan() -> None:
     clock.now = 60.0
     live.advance(1)
     assert whole.fields["line"] == "86 %, 0:10 left"
+
+
+def test_every_target_but_the_images_takes_its_time_and_the_bar_knows() -> None:
+    names = {"synthesize": 10.0, "initialize": 5.0, "evaluate": 5.0}
+    stages = tuple(StageOutline(name=name, seconds=value) for name, value in names.items())
+    outline = RunOutline(stages=stages, images=1, memory_mib=1.0, files=())
+    assert outline.for_targets(3).seconds == 40
+    assert outline.expected(1, of=1) == names
+    clock = Clock()
+    live = LiveDisplay(clock=clock)
+    left = []
+    for begun in range(3):
+        live.expect(outline.expected(3 - begun, of=3))
+        for name in list(names)[begun > 0 :]:
+            live.start(name, 1)
+            left.append(live.bars.tasks[0].fields["line"].rpartition(", ")[2])
+            clock.now += names[name]
+            live.advance(1)
+    live.finish()
+    assert left[1:] == ["0:30 left", "0:25 left", "0:20 left", "0:15 left", "0:10 left",
+                        "0:05 left"]  # fmt: skip
 
 
 def test_a_stage_that_is_skipped_is_not_waited_for() -> None:
