@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from tests.cli.conftest import Done, Run
 
@@ -88,3 +89,20 @@ def test_a_dry_run_of_several_targets_is_one_list(dfqonnx: Run, small: Path, qui
     done = quantize(dfqonnx, small, quick, "--target", BOTH, "--dry-run", "--json")
     assert done.code == 0, done.err
     assert [each["target"] for each in json.loads(done.out)] == BOTH.split(",")
+
+
+@pytest.mark.parametrize("target", ["vitisai", "tensorrt"])
+def test_training_keeps_to_scales_and_biases_of_a_target(
+    dfqonnx: Run, small: Path, quick: Path, target: str, tmp_path: Path
+) -> None:
+    done = quantize(dfqonnx, small, quick, "--bits", "w8a8", "--target", target, "--out", "made")
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "made").glob("*.onnx")
+    proto = onnx.load(path)
+    arrays = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    scales = [arrays[n.input[1]] for n in proto.graph.node if n.op_type.endswith("izeLinear")]
+    assert all((np.log2(scale) % 1 == 0).all() for scale in scales) == (target == "vitisai")
+    report = json.loads((tmp_path / "made" / "report.json").read_text())
+    assert report["training"]["steps"] == 2
+    trained = [gate for gate in report["gates"] if "trained student" in gate["rule"]]
+    assert [gate["holds"] for gate in trained] == [True]
