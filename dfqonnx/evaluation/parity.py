@@ -149,8 +149,9 @@ def _run_all(
         torch: dict[str, Array] = {}
         reference: dict[str, Array] = {}
         if trained:
-            names = {code.value: code.quantizer for code in sessions.codes}
-            torch = {value: _rows(trained[name], x, start, step) for value, name in names.items()}
+            for code in sessions.codes:
+                rows = _rows(trained[code.quantizer], x, start, step)
+                torch[code.value] = _with_channels_of(written[code.value], rows, code.zero_point)
             reference = sessions.run_forced(sessions.reference, part, torch, step)
         yield _BatchCodes(
             x=part,
@@ -160,6 +161,15 @@ def _run_all(
             trained=torch,
             reference=reference,
         )
+
+
+def _with_channels_of(written: Array, trained: Array, zero_point: int) -> Array:
+    """Return the student's codes with the channels of zeros that the file has, and it has not."""
+    if written.ndim != trained.ndim or written.ndim < 2:
+        return trained
+    missing = max(0, written.shape[1] - trained.shape[1])
+    ends = [(0, 0), (0, missing), *[(0, 0)] * (written.ndim - 2)]
+    return np.pad(trained, ends, constant_values=zero_point) if missing else trained
 
 
 def _rows(codes: Array, x: NDArray[np.float32], start: int, step: int) -> Array:

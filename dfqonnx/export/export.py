@@ -21,6 +21,7 @@ from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.hard_swish import write_hard_swishes
 from dfqonnx.export.io_contract import restore
 from dfqonnx.export.metadata import attach
+from dfqonnx.export.narrow_stem import AddedChannels, add_channels, find_narrow_stem
 from dfqonnx.export.number_operands import quantize_numbers
 from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.separation import separate_activations, separate_nodes, separate_results
@@ -71,10 +72,11 @@ def export(
     target = TARGETS[plan.target]
     edited = model.ir.clone()
     editor = GraphEditor(edited.graph, target)
+    added = find_narrow_stem(edited.graph, plan, parameters, target)
     packings = [target.packing_of(weight.grid, storage) for weight in plan.weights]
     newest = max(filter(None, packings), key=lambda packing: packing.opset, default=None)
     _insert_activations(editor, plan, parameters, packing=newest)
-    _insert_weights(editor, plan, parameters, storage)
+    _insert_weights(editor, plan, parameters, storage, added=added)
     write_hard_swishes(editor, plan, parameters)
     quantize_numbers(editor, plan)
     separate_nodes(editor, plan.isolated)
@@ -137,17 +139,21 @@ def _insert_weights(
     plan: QuantizationPlan,
     parameters: QuantizationParameters,
     storage: Storage,
+    *,
+    added: Mapping[str, AddedChannels],
 ) -> None:
     target, nodes = editor.target, {node.name: node for node in editor.graph if node.name}
     first = {quantizer.name for quantizer in plan.activations if quantizer.role == "input"}
     for weight in plan.weights:
         node, params = nodes[weight.node], parameters.weights[weight.node]
         check_weight(weight, params, node)
+        zero_point = weight.grid.zero_point
+        if weight.node in added:
+            params = add_channels(node, params, added[weight.node], zero_point)
         padding = target.first_conv_padding if weight.input in first else None
         channels = missing_channels(node, params.codes.shape, padding)
         if channels and pad_codes(editor, node, channels):
-            codes = pad_weight(params.codes, channels, weight.grid.zero_point)
-            params = replace(params, codes=codes)
+            params = replace(params, codes=pad_weight(params.codes, channels, zero_point))
         packing = target.packing_of(weight.grid, storage)
         insert_weight(editor, weight, params, node, packing=packing)
         input_scale = parameters.activations[weight.input].scale

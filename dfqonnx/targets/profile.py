@@ -73,7 +73,10 @@ class WidthLimit:
 
 @dataclass(frozen=True)
 class ChannelPadding:
-    """Input channels of the first Conv, filled up with zeros because its kernel is faster then."""
+    """Input channels of the first Conv, filled up with zeros because its kernel is faster then.
+
+    Where it has fewer outputs and a depthwise Conv reads them, those are filled up as well.
+    """
 
     multiple: int  # of the channels
     min_outputs: int  # output channels from which the faster kernel is used

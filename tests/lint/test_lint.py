@@ -24,7 +24,8 @@ from tests.export.qnets import chain, export_net
 from tests.export.qnets import residual as residual_net
 from tests.lint.bad_files import BAD_FILES, RandomImages, good, residual, static
 from tests.lint.qdq_nets import INT8, SIZE, QdqNet
-from tests.targets.test_profiles import CASES, Made
+from tests.targets.made import Made
+from tests.targets.test_profiles import CASES
 
 BESIDE = {  # rules that a file breaks as well, for the same cause
     "uint16_at_opset_17": {"16-bit-activations"},
