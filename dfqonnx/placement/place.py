@@ -209,7 +209,7 @@ def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfi
     if node is None or roles.of[node] == "float":
         return False
     if roles.of[node] == "elementwise":
-        return node not in roles.tail
+        return node not in roles.tail or node.op_type in target.quantized_tail
     needed = target.kernels[node.op_type].output
     return needed == "always" or (needed == "inside" and node not in roles.last)
 

@@ -138,7 +138,7 @@ def _judge(
         return "shape", ""
     if _is_absorbed(node, roles, target, tail=tail):
         return "absorbed", ""
-    if tail:
+    if tail and node.op_type not in target.quantized_tail:
         return "float", _BEHIND
     kernel = target.kernels.get(node.op_type)
     if kernel is not None and is_layer(node):

@@ -106,6 +106,9 @@ class TargetProfile:
     # operators in float that it does not compile together with what reads them
     cut_behind: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()  # see `Kernel.absorbs`
+    # operators that are quantized behind the last layer too, because no file with them in float
+    # can be loaded
+    quantized_tail: frozenset[str] = frozenset()
     integer_clip: bool
     integer_pad: bool = True  # whether a Pad may stand on codes
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`

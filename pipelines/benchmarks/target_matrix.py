@@ -8,8 +8,9 @@ runtimes of its target, and writes the page's tables between its two marks. `--r
 interpreter (for Web: the node_modules) of a runtime's own environment, and may come several times
 for several versions; without one for it a runtime is taken from where dfqonnx finds it. Students
 and records that are there are not made again. `--speed` measures the speeds of all records anew,
-on an idle machine; `--draw` only writes the page. `--images` and `--small-images` are the inputs
-(a folder or npz; procedural ones without them), which are only measured on.
+on an idle machine; `--draw` only writes the page. `--images`, `--small-images` and `--text-images`
+(for the network that finds text) are the inputs: a folder or npz, procedural ones without them;
+they are only measured on.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def measure_network(
     }
     if not options.speed:
         images = options.small_images if network.is_small else options.images
+        images = options.text_images if network.reads_text else images
         for target, bits in make_students(network, options.models, wanted, images):
             print(f"made {name} for {target} at {bits}", flush=True)
     teacher = options.models / network.file
@@ -190,6 +192,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--bits", nargs="+", default=list(BITS))
     parser.add_argument("--images", type=Path)
     parser.add_argument("--small-images", type=Path)
+    parser.add_argument("--text-images", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0, help="for timing a pair of files")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--draw", action="store_true")

@@ -50,6 +50,7 @@ class Network:
     preprocess: Preprocessing
     image_size: str | None = None
     is_small: bool = False  # whether it reads pictures of 32 x 32
+    reads_text: bool = False
 
 
 def _normalized(scale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
@@ -88,7 +89,11 @@ NETWORKS = {
         _normalized(1, (127.0,) * 3, (128.0,) * 3),
     ),
     "ppocr": Network(
-        "PP-OCR detector", "third_party/ppocr_det.onnx", _normalized(255, _HALF, _HALF), "320"
+        "PP-OCR detector",
+        "third_party/ppocr_det.onnx",
+        _normalized(255, _HALF, _HALF),
+        "320",
+        reads_text=True,
     ),
 }
 
