@@ -87,7 +87,6 @@ def replace_chain(editor: GraphEditor, chain: Chain, *, packing: Packing | None)
     conv = editor.node(
         "Conv",
         [source, real],
-        name=last.name or "",
         attributes={
             "group": chain.channels if alone else 1,
             "kernel_shape": (1, 1),
@@ -100,6 +99,7 @@ def replace_chain(editor: GraphEditor, chain: Chain, *, packing: Packing | None)
     old.name, new.name = f"{old.name}/before", old.name
     for node in reversed(chain.nodes):
         editor.graph.remove(node, safe=True)
+    conv.name = last.name  # the user's node of that name is gone
     return new
 
 
