@@ -129,7 +129,7 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
     )
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _suite_properties(report).items():
-        ElementTree.SubElement(properties, "property", name=name, value=xml_text(value))
+        ElementTree.SubElement(properties, "property", name=xml_text(name), value=xml_text(value))
     for gate in cases:
         _add_case(suite, gate, is_failed=gate in failed)
     ElementTree.SubElement(suite, "system-out").text = xml_text(headline(report))

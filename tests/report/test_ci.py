@@ -11,6 +11,7 @@ import pytest
 import xmlschema
 
 from dfqonnx.config.gates import parse_gates
+from dfqonnx.evaluation.measures.task_measure import TaskMeasure
 from dfqonnx.evaluation.statistics import wilson_interval
 from dfqonnx.report import report as m
 from dfqonnx.report.ci import (
@@ -105,6 +106,16 @@ def test_every_warning_about_the_evidence_is_told_to_the_build() -> None:
     assert "::warning title=few-images::13 images. Give more." in list(format_annotations(report))
     assert "few-images: 13 images. Give more." in format_junit(report)
     assert "| `few-images` | 13 images. | Give more. |" in format_markdown(report)
+
+
+def test_a_measure_of_any_name_is_a_property_of_valid_xml() -> None:
+    """A custom measure is called as its author likes, and so may be read from a damaged report."""
+    name = "a\x1b[2J\x00<b>\n"
+    measure = TaskMeasure(name=name, task="custom", truth="labels", student=0.5, n=3, meaning="")
+    page = format_junit(dataclasses.replace(FULL, measures=(measure,)))
+    names = [each.get("name", "") for each in ElementTree.fromstring(page).iter("property")]
+    (found,) = [each for each in names if "<b>" in each]
+    assert found.startswith("a\\x1b[2J\\x00<b>")
 
 
 def test_the_time_stamp_is_utc_without_a_zone() -> None:
