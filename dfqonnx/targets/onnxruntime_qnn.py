@@ -12,10 +12,6 @@ Without the Pad in front of the first Conv the same files open.
 
 *Rounding* is that of fixed point.
 
-*Exp*: where a float node reads the Exp of a detector's boxes, in one partition with it, the graph
-is not finalized (QNN_COMMON_ERROR_MEM_ALLOC, 1002). A node in between that the HTP does not have,
-a Sum of one operand, makes two partitions of it, and UltraFace opens.
-
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
 calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
 
@@ -23,6 +19,8 @@ calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear
 
 *Exp*: UltraFace, whose boxes end in `Mul -> Exp -> Mul`, could not be finalized while Exp was in
 float (QNN_COMMON_ERROR_MEM_ALLOC 1002); with quantizers on both sides of it, it is one partition.
+One that is left in float all the same is cut from what reads it: a node in between that the HTP
+does not have, a Sum of one operand, makes two partitions, and the file opens.
 
 *Shared codes*: the provider keeps one scale for a tensor of constants, so that of two
 DequantizeLinear with one initializer the second gets the scale of the first: WRN-16-1, whose left-

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from dfqonnx.convert.importer import to_program
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig
+from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.export.export import export
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
@@ -44,14 +44,22 @@ NETS = {"residual": residual, "projected": projected}
 class Made:
     """A file for a target, and what the student that it was made of computes."""
 
-    def __init__(self, target: TargetProfile, net: str | Path, bits: str, folder: Path) -> None:
+    def __init__(
+        self,
+        target: TargetProfile,
+        net: str | Path,
+        bits: str,
+        folder: Path,
+        *,
+        rules: NodeRules | None = None,
+    ) -> None:
         self.target, self.path = target, folder / "student.onnx"
         if isinstance(net, str):
             onnx.save(NETS[net]().proto(), folder / "net.onnx")
             net = folder / "net.onnx"
         model = normalize(load(net))
         quant = QuantizationConfig(BitWidths.parse(bits))
-        self.plan = place_quantizers(model, quant, target, input_signed=True)
+        self.plan = place_quantizers(model, quant, target, input_signed=True, rules=rules)
         program = to_program(model)
         self.student = Student(program, self.plan)
         generator = torch.Generator().manual_seed(0)
