@@ -104,3 +104,12 @@ def test_the_versions_before_coordinates_are_upgraded_too(
         else b.op(op, small, b.constant(np.float32([1, 1, 2, 3])), mode="nearest")
     )
     assert _check(b, y, tmp_path, opset=opset) == []
+
+
+@pytest.mark.parametrize("given", [(None, None, SIZES[:, None]), (None, SCALES[:, None])])
+def test_numbers_in_a_matrix_are_read_as_the_runtime_reads_them(
+    tmp_path: Path, given: tuple[Any, ...]
+) -> None:
+    b = Builder()
+    y = _resize(b, b.conv_relu("x", 3, 8), *given, **FLOOR)
+    _check(b, y, tmp_path, opset=18)

@@ -47,10 +47,10 @@ def make_resize_plain(
             _keep_aspect_ratio(node, inferred, axes, policy=policy)
         return [node]
     scales = get_known_constant(inferred, edit.get_input(node, _SCALES))
-    if scales is not None and listed is not None and len(scales) == len(axes):
+    if scales is not None and listed is not None and scales.shape == (len(axes),):
         _set_scales(node, inferred, dict(zip(axes, scales.tolist(), strict=True)), rank)
     sizes = [known.constants.get(edit.get_input(node, _SIZES)) for known in inferred]
-    if any(size is None or len(size) != len(axes) for size in sizes):
+    if any(size is None or size.shape != (len(axes),) for size in sizes):
         return [node]
     wanted = {a: [int(size[i]) for size in sizes if size is not None] for i, a in enumerate(axes)}
     factors: dict[int, float | None] = {}
