@@ -118,6 +118,11 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
             f"{path} ({len(data)} bytes) is not an ONNX model: it holds no graph, IR version or"
             " opset; it may be truncated or of another format"
         )
+    if not all(port.name for port in (*proto.graph.input, *proto.graph.output)):
+        raise UsageError(
+            f"{path}: an input or output of the graph has no name, which ONNX does not allow;"
+            " export it again"
+        )
     return proto
 
 

@@ -266,3 +266,14 @@ def test_inspect_says_that_a_second_branch_stays_in_float(tmp_path: Path) -> Non
         f"x2 (a value is given, and it stays an input; {len(behind)} nodes behind it stay in float,"
         " since one value says no range)",
     )
+
+
+@pytest.mark.parametrize("ports", ["input", "output"])
+def test_a_port_without_a_name_is_refused_before_anything_is_done(
+    tmp_path: Path, ports: str
+) -> None:
+    b = Builder()
+    proto = b.model(b.head(b.conv_relu("x", 3, 8), 8))
+    getattr(proto.graph, ports).append(_port("", ["N", 3, 16, 16]))
+    with pytest.raises(UsageError, match="an input or output of the graph has no name"):
+        quantize(proto, tmp_path)
