@@ -73,6 +73,7 @@ class Distilled:
     untrained: Mapping[str, Tensor]  # see `Student.save_state`; empty where nothing was trained
     images_seen: int  # drawn for all steps
     held_out: tuple[int, ...]  # places of the images that were not trained on, among those given
+    left_out: int = 0  # steps that the student was to be trained, where training was not asked for
 
 
 def distill(
@@ -84,12 +85,13 @@ def distill(
     equalization: EqualizationConfig,
     inputs: InputFormat,
     context: RunContext,
+    trains: bool = True,
 ) -> Distilled:
     """Initialize and train `student`, a quantized copy of `network`, in place.
 
     Batches come from the pixels of `images`, or from its generators where these are drawn anew.
-    `equalization` says what sets ranges and biases besides the images, and `inputs` how pixels
-    become the network's input. The seconds of `context` are for initialization and training.
+    `equalization` says what sets ranges and biases besides the images, `inputs` how pixels become
+    values; the seconds of `context` are for all. Unless it `trains`, it is initialized only.
     """
     started = time.perf_counter()
     student.to(context.device)
@@ -123,12 +125,12 @@ def distill(
     state = TrainingState(
         total_steps=steps,
         before=before,
-        untrained=student.save_state() if steps else {},
+        untrained=student.save_state() if steps and trains else {},
         started=started,
         budget_seconds=context.budget_seconds and TRAINING_SHARE * context.budget_seconds,
     )
-    if not steps:
-        return _result(state, pool, before, Decision(kept=False), config=config)
+    if not steps or not trains:
+        return _result(state, pool, before, Decision(kept=False), config=config, left_out=steps)
     online = generators_in_training(images)
     left, decision = _train(
         student, teacher, pool, state, config=config, online=online, context=context
@@ -227,6 +229,7 @@ def _result(
     decision: Decision,
     *,
     config: DistillationConfig,
+    left_out: int = 0,
 ) -> Distilled:
     return Distilled(
         steps=state.step,
@@ -239,4 +242,5 @@ def _result(
         untrained=state.untrained,
         images_seen=state.step * config.batch_size,
         held_out=pool.held_out_indices,
+        left_out=left_out,
     )

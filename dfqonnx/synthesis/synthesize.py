@@ -83,11 +83,13 @@ def synthesize(
     config: SynthesisConfig,
     context: RunContext,
     opponents: Sequence[Callable[[Tensor], Tensor]] = (),
+    most_work: float | None = None,
 ) -> SyntheticImages:
     """Make images for a teacher, within the seconds that `context` leaves.
 
     `opponents` are fixed networks from model inputs to logits, for recipes whose generator trains
-    against a student, where no student is trained.
+    against a student, where no student is trained. `most_work` bounds the work relative to the
+    default (`SynthesisConfig.budget_scale`), whatever there is time for.
 
     Raises:
         UsageError: unknown source.
@@ -100,6 +102,7 @@ def synthesize(
         rate = measure_optimization_rate(teacher, shape, context)
         most, seconds = _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
         scale = seconds * rate * 2.0 * cost.work / default_work(shape)
+    scale = scale if most_work is None else min(scale, most_work)
     name, reason, plan = _decide(config, cost, inputs, scale)
     plan = plan if most is None else plan.at_most(most)
     source_context = SynthesisContext(

@@ -9,11 +9,11 @@ student, file and report.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from dfqonnx.analysis.student_outputs import class_agreement, run_student, untra
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.input_values import INPUT_KEY, format_input
 from dfqonnx.config.recipe import write_recipe
-from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.core.atomic_write import atomic_folder, copy_model
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
@@ -52,6 +51,7 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
+from dfqonnx.workflows.image_supply import ImageSupply, choose_few
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
@@ -100,15 +100,14 @@ def run_targets(
     outline, count = None, len(configs)
     if progress is not None:
         outline = tell_outline(first, teacher, plans[0], sets, targets=count, context=context)
-    images: SyntheticImages | None = None
+    supply = ImageSupply(partial(_synthesize, config=first, planned=(teacher, plans[0]), own=own))
     reports: list[Report] = []
     for config, plan in zip(configs, plans, strict=True):
         if outline is not None:
             context.progress.expect(outline.expected(count - len(reports), of=count))
         part = watch.first_of(count - len(reports))
-        shared = _SharedWork((teacher, plan), sets, own, images)
-        report, images = _run_target(config, shared, context=context, watch=part)
-        reports.append(report)
+        shared = _SharedWork((teacher, plan), sets, supply)
+        reports.append(_run_target(config, shared, context=context, watch=part))
         later = RecordingProgress(progress or SilentProgress())
         later.warnings += recorder.warnings
         context = replace(context, progress=later)
@@ -121,26 +120,19 @@ class _SharedWork:
 
     planned: tuple[Teacher, QuantizationPlan]
     sets: EvaluationData
-    own: NDArray[np.uint8]
-    images: SyntheticImages | None  # None for the first target, which makes them
+    supply: ImageSupply
 
 
 def _run_target(
     config: RunConfig, shared: _SharedWork, *, context: RunContext, watch: Stopwatch
-) -> tuple[Report, SyntheticImages]:
-    """Train, export, measure and write for one target; return its report, and the images."""
-    (teacher, plan), recorder, sets = shared.planned, context.progress, shared.sets
+) -> Report:
+    """Train, export, measure and write for one target."""
+    teacher, recorder, sets = shared.planned[0], context.progress, shared.sets
     assert isinstance(recorder, RecordingProgress)
     interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
-        images = shared.images
-        if images is None:
-            left = context.with_budget(watch.left())
-            images = _synthesize(limits.recipe.synthesis, teacher, plan, left)
-            images = images.joined_by(shared.own) if len(shared.own) else images
-        kept = copy.deepcopy(images) if images.generators is not None else images
-        trained = _train(config, (teacher, plan), limits, images, context=context, watch=watch)
+        trained = _train(config, shared, limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
@@ -161,7 +153,7 @@ def _run_target(
         report = write_run(report, trained, folder, evaluation.found.pictures)
     if config.file is not None:
         copy_model(config.out / config.student_name, config.file)
-    return report, kept  # of which a generator did not learn on, as it may while a student trains
+    return report
 
 
 def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
@@ -198,37 +190,41 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
 
 def _train(
     config: RunConfig,
-    planned: tuple[Teacher, QuantizationPlan],
+    shared: _SharedWork,
     limits: TimeLimits,
-    images: SyntheticImages,
     *,
     context: RunContext,
     watch: Stopwatch,
 ) -> TrainedRun:
-    """Equalize, and train on `images` in the time that the proof leaves."""
-    teacher, plan = planned
-    recipe = limits.recipe
-    network = equalize(
-        teacher.program,
-        plan,
-        teacher.model.statistics,
-        spec=recipe.equalization,
-        inputs=teacher.inputs,
-        progress=context.progress,
-    )
-    student = Student(network.program, network.plan)
-    left = watch.left()
-    distilled = distill(
-        network,
-        student,
-        images,
-        config=recipe.distillation,
-        equalization=recipe.equalization,
-        inputs=teacher.inputs,
-        context=context.with_budget(
-            left and max(1.0, left - limits.proof_seconds(len(images.pixels)))
-        ),
-    )
+    """Make images, equalize, and train in the time that the proof leaves; see `image_supply`."""
+    (teacher, plan), recipe = shared.planned, limits.recipe
+    few = choose_few(recipe, plan.narrowest())
+    for most_work in [few, None] if few is not None else [None]:
+        images = shared.supply.give(most_work, context.with_budget(watch.left()))
+        network = equalize(
+            teacher.program,
+            plan,
+            teacher.model.statistics,
+            spec=recipe.equalization,
+            inputs=teacher.inputs,
+            progress=context.progress,
+        )
+        student = Student(network.program, network.plan)
+        left = watch.left()
+        distilled = distill(
+            network,
+            student,
+            images,
+            config=recipe.distillation,
+            equalization=recipe.equalization,
+            inputs=teacher.inputs,
+            context=context.with_budget(
+                left and max(1.0, left - limits.proof_seconds(len(images.pixels)))
+            ),
+            trains=most_work is None,
+        )
+        if not distilled.left_out:
+            break
     if not TARGETS[config.target].divides and teacher.inputs.is_image:
         _move_input_off_ties(student, teacher.inputs)
     return TrainedRun(
@@ -251,21 +247,29 @@ def _move_input_off_ties(student: Student, inputs: InputFormat) -> None:
 
 
 def _synthesize(
-    recipe: SynthesisConfig, teacher: Teacher, plan: QuantizationPlan, context: RunContext
+    most_work: float | None,
+    context: RunContext,
+    *,
+    config: RunConfig,
+    planned: tuple[Teacher, QuantizationPlan],
+    own: NDArray[np.uint8],
 ) -> SyntheticImages:
+    """Return images with the user's `own` behind them; see `ImageSupply`."""
+    (teacher, plan), recipe, left = planned, config.recipe.synthesis, context.budget_seconds
     context.progress.start("synthesize", 1)
     opponents = make_fixed_opponents(
         teacher.program, plan, spec=recipe, inputs=teacher.inputs, context=context
     )
-    left = context.budget_seconds
-    return synthesize(
+    images = synthesize(
         teacher.program,
         teacher.model.statistics,
         inputs=teacher.inputs,
         config=recipe,
         context=context.with_budget(left and IMAGE_SHARE * left),
         opponents=opponents,
+        most_work=most_work,
     )
+    return images.joined_by(own) if len(own) else images
 
 
 def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:

@@ -55,6 +55,7 @@ from dfqonnx.synthesis.budget import (
     plan_synthesis,
 )
 from dfqonnx.synthesis.range_probes import count_probes
+from dfqonnx.workflows.image_supply import choose_few
 from dfqonnx.workflows.teacher import Teacher
 from dfqonnx.workflows.time_limits import (
     ESTIMATE_PASSES,
@@ -81,7 +82,8 @@ MEASURED_TIMES = 3  # a pass, of which the shortest is believed
 class RunCounts:
     """What the stages of a run do, as far as it is known before."""
 
-    synthesis: SynthesisPlan
+    synthesis: SynthesisPlan  # of the images that are made first
+    all_images: SynthesisPlan  # where eight bits turn out to need training; else the same
     cost: TeacherCost
     batch: int  # images of a training step
     calibration: int  # images
@@ -100,11 +102,15 @@ def count_run(
     shape, recipe = teacher.inputs.shape, config.recipe
     training, bits = recipe.distillation, plan.narrowest()
     cost = measure_cost(teacher.program, shape)
-    synthesis = plan_synthesis(recipe.synthesis, cost, shape, scale=recipe.synthesis.budget_scale)
+    scale = recipe.synthesis.budget_scale
+    few = choose_few(recipe, bits) or scale
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )
-    synthesis = synthesis if optimizes else replace(synthesis, optimized=0)
+    synthesis, all_images = (
+        made if optimizes else replace(made, optimized=0)
+        for made in (plan_synthesis(recipe.synthesis, cost, shape, scale=s) for s in (few, scale))
+    )
     student = Student(teacher.program, plan).to(context.device)
     blank = torch.zeros(1, *shape, device=context.device)
     values = student.count_activations(blank)
@@ -122,6 +128,7 @@ def count_run(
     calibration = min(training.calibration_images, images)
     return RunCounts(
         synthesis=synthesis,
+        all_images=all_images,
         cost=cost,
         batch=sizes.training,
         calibration=calibration,
@@ -170,7 +177,7 @@ class StageSeconds:
     synthesize: float
     initialize: float
     distill: float
-    possible_distill: float  # where eight bits turn out to need training
+    possible_distill: float  # where eight bits turn out to need training, for all images as well
     evaluate: float
 
 
@@ -181,21 +188,27 @@ def time_stages(
 
     The network is passed a few times, and its gradients are computed a few times.
     """
-    shape, plan = teacher.inputs.shape, counts.synthesis
+    shape = teacher.inputs.shape
     passes = (measure_pass(teacher.program, shape, context) for _ in range(MEASURED_TIMES))
     once = min(passes)
-    checked = min(CHECKED, plan.images) * bool(teacher.model.statistics)
-    images = PAINTED_SECONDS * plan.images * math.prod(shape) + checked * once
-    if plan.optimized:
+    rate = math.inf
+    if counts.all_images.optimized:
         rate = measure_optimization_rate(teacher.program, shape, context)
-        images += plan.steps * plan.batch * SHARE / rate
+
+    def make_images(plan: SynthesisPlan) -> float:
+        checked = min(CHECKED, plan.images) * bool(teacher.model.statistics)
+        painted = PAINTED_SECONDS * plan.images * math.prod(shape) + checked * once
+        return painted + plan.steps * plan.batch * SHARE / rate
+
     step = STEP_SECONDS + STEP_PASSES * counts.batch * once
     proof = counts.held_out * PROOF + FIXED_IMAGES * ESTIMATE_PASSES + 2 * labeled
+    later = counts.possible_steps > counts.steps and counts.all_images != counts.synthesis
+    again = make_images(counts.all_images) if later else 0.0
     return StageSeconds(
-        synthesize=images,
+        synthesize=make_images(counts.synthesis),
         initialize=_initialize_passes(counts) * once + counts.dampings * _solve_seconds(counts),
         distill=counts.steps * step,
-        possible_distill=counts.possible_steps * step,
+        possible_distill=counts.possible_steps * step + again,
         evaluate=proof * once + LATENCY_SECONDS + PAGES_SECONDS,
     )
 
