@@ -158,9 +158,9 @@ def _write_number(editor: GraphEditor, constant: ConstantCodes) -> None:
     real = int(constant.codes) - int(constant.zero)
     zero = 0 if form.signed or real >= 0 else -real
     code = form.dtype.type
-    for index, number in ((0, real + zero), (2, zero)):
-        constant.node.resize_inputs(3)
-        constant.node.replace_input_with(index, editor.constant(code(number)))
+    constant.node.resize_inputs(3)
+    constant.node.replace_input_with(0, editor.own_codes(np.asarray(code(real + zero))))
+    constant.node.replace_input_with(2, editor.constant(code(zero)))
 
 
 def drop_channel_padding(editor: GraphEditor) -> Iterator[Offense]:

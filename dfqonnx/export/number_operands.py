@@ -34,7 +34,8 @@ def quantize_numbers(editor: GraphEditor, plan: QuantizationPlan) -> None:
 
 def _quantize(editor: GraphEditor, node: ir.Node, index: int, number: float) -> None:
     code = editor.target.activations.dtype.type
-    operands = [code(number > 0), np.float32(abs(number)), code(number < 0)]
-    made = editor.node("DequantizeLinear", [editor.constant(each) for each in operands])
+    codes = editor.own_codes(np.asarray(code(number > 0)))
+    scale_and_zero = [editor.constant(np.float32(abs(number))), editor.constant(code(number < 0))]
+    made = editor.node("DequantizeLinear", [codes, *scale_and_zero])
     editor.graph.insert_before(node, made)
     node.replace_input_with(index, made.outputs[0])
