@@ -48,13 +48,15 @@ class ImageSupply:
         return copy.deepcopy(images) if images.generators is not None else images
 
 
-def choose_few(recipe: Recipe, bits: BitWidths) -> float | None:
+def choose_few(recipe: Recipe, bits: BitWidths, budget: float | None) -> float | None:
     """Return the work to begin with; None where all images are made at once.
 
-    Few are tried where a recipe leaves images and training open, and all `bits` are eight.
+    Few are tried where a recipe leaves images and training open, and all `bits` are eight. Within a
+    `budget` they are not: where they do not suffice, they take the time of training.
     """
     synthesis, distillation = recipe.synthesis, recipe.distillation
     decides = synthesis.images is None and synthesis.source in {AUTO, "optimized"}
-    if min(bits.weights, bits.activations) < MAX_BITS or distillation.steps is not None:
+    narrow = min(bits.weights, bits.activations) < MAX_BITS
+    if narrow or distillation.steps is not None or budget is not None:
         return None
     return FEW * synthesis.budget_scale if decides else None

@@ -198,7 +198,7 @@ def _train(
 ) -> TrainedRun:
     """Make images, equalize, and train in the time that the proof leaves; see `image_supply`."""
     (teacher, plan), recipe = shared.planned, limits.recipe
-    few = choose_few(recipe, plan.narrowest())
+    few = choose_few(recipe, plan.narrowest(), config.budget)
     for most_work in [few, None] if few is not None else [None]:
         images = shared.supply.give(most_work, context.with_budget(watch.left()))
         network = equalize(

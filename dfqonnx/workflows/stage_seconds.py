@@ -103,7 +103,7 @@ def count_run(
     training, bits = recipe.distillation, plan.narrowest()
     cost = measure_cost(teacher.program, shape)
     scale = recipe.synthesis.budget_scale
-    few = choose_few(recipe, bits) or scale
+    few = choose_few(recipe, bits, config.budget) or scale
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )

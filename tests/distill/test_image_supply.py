@@ -46,7 +46,8 @@ def recipe(**synthesis: object) -> Recipe:
 def test_few_are_tried_where_a_recipe_leaves_eight_bits_open(
     chosen: Recipe, bits: BitWidths, few: float | None
 ) -> None:
-    assert choose_few(chosen, bits) == few
+    assert choose_few(chosen, bits, None) == few
+    assert choose_few(chosen, bits, 60.0) is None
 
 
 def test_each_amount_is_made_once_and_generators_are_not_shared() -> None:
