@@ -163,7 +163,7 @@ def test_a_file_that_breaks_a_rule_fails_with_every_rule_listed(
             result.student, teacher=teacher, gates=["float_nodes<=99", "size<=0.0001x", "drop<=1"]
         )
     head, first, *rest = str(caught.value).splitlines()
-    assert head.startswith(f"{result.student} fails 1 of 6 gates (teacher {teacher})")
+    assert head.startswith(f"{result.student} fails 1 of 8 gates (teacher {teacher})")
     assert first.split()[:2] == ["FAILS", "size<=0.0001x"]
     outcomes = {line.split()[0] for line in rest[:5] if "not slower" not in line}
     assert outcomes == {"holds", "inconclusive"}
