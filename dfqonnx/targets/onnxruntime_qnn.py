@@ -16,8 +16,8 @@ and the multiplier M = s_x s_w / s_y of its channel, the code is
     floor(M' 2^k floor(a / 2^k) + 1/2),    k = max(0, floor(log2(1 / M)) - 3),
 
 with M' = M rounded to 11 significant bits. No code was another one: single Conv with every sum from
-0 to 32640, 16 multipliers of 1/12 to 1/4100 and two zero points, and random dense ones of 3 and 256
-inputs; depthwise ones and Gemm lose as many. The step M 2^k is 1/16 to 1/8 of a code, so that 3 to
+0 to 32640, 16 multipliers of 1/12 to 1/4100 and two zero points, and random ones: dense with 3 to
+256 inputs, and depthwise. A Gemm's codes are lower as often. The step M 2^k is 1/16 to 1/8 of a code, so that 3 to
 8 % of the codes are one lower than round to nearest. A depthwise Conv with a stride does not do so.
 
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
