@@ -17,8 +17,9 @@ and the multiplier M = s_x s_w / s_y of its channel, the code is
 
 with M' = M rounded to 11 significant bits. No code was another one: single Conv with every sum from
 0 to 32640, 16 multipliers of 1/12 to 1/4100 and two zero points, and random ones: dense with 3 to
-256 inputs, and depthwise. A Gemm's codes are lower as often. The step M 2^k is 1/16 to 1/8 of a code, so that 3 to
-8 % of the codes are one lower than round to nearest. A depthwise Conv with a stride does not do so.
+256 inputs, and depthwise. A Gemm's codes are lower as often. The step M 2^k is 1/16 to 1/8 of a
+code, so that 3 to 8 % of the codes are one lower than round to nearest. A depthwise Conv with a
+stride does not do so.
 
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
 calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
