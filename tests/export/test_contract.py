@@ -194,3 +194,16 @@ def test_a_real_resnet20_takes_at_most_a_fifth_of_the_float_file(
     source = shared / "models" / "cifar10_resnet20_bn.onnx"
     found = export_net(onnx.load(source), tmp_path)
     assert found.path.stat().st_size <= 0.20 * source.stat().st_size
+
+
+def test_what_reads_the_input_behind_the_last_layer_reads_it_unrounded(tmp_path: Path) -> None:
+    proto = chain().proto()
+    tap = onnx.helper.make_node("Exp", ["image"], ["tap"], name="tap")
+    proto.graph.node.append(tap)
+    shape = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
+    proto.graph.output.append(
+        onnx.helper.make_tensor_value_info("tap", onnx.TensorProto.FLOAT, shape)
+    )
+    found = export_net(proto, tmp_path)
+    (node,) = [node for node in found.proto.graph.node if node.name == "tap"]
+    assert list(node.input) == ["image"]

@@ -246,3 +246,10 @@ def test_what_is_moved_of_an_input_with_one_given_value_is_no_more_known(tmp_pat
     reasons = {str(node.name): reason for node, reason in found.items()}
     assert {"@s", "@m"} <= reasons.keys()
     assert all("'alpha'" in reasons[name] for name in ("@s", "@m"))
+
+
+def test_a_square_stays_in_float_and_is_told(tmp_path: Path) -> None:
+    role, reason = role_in_the_middle(tmp_path, "Mul(a, a)")
+    assert role == "float"
+    assert "square" in reason
+    assert role_in_the_middle(tmp_path, "Add(a, a)")[0] == "elementwise"
