@@ -90,8 +90,8 @@ EXPORT = (
         ("Convs of too few outputs are fed more channels", "weight[0] >= padding.min_outputs", "weight[0] > 0"),
         ("codes are padded with 0 whatever real 0 is",
          "np.pad(codes, ends, constant_values=zero_point)", "np.pad(codes, ends)"),
-        ("codes that others read are padded, too", "if len(real.uses()) != 1 or real.is_graph_output():",
-         "if real.is_graph_output():"),
+        ("codes that others read are padded, too", "if len(real.uses()) != 1 or real.is_graph_output() or",
+         "if real.is_graph_output() or"),
     ),
     *mutants_of(
         "export/metadata",
