@@ -80,9 +80,15 @@ def estimate_agreement(teacher: Outputs, student: Outputs) -> AgreementEstimate:
 
 def explain_refusal(teacher: Outputs, student: Outputs) -> str:
     """Return why there can be no estimate from these outputs; empty where there can."""
-    if refusal := explain_class_count(teacher.shape[1]):
-        return refusal
-    if not all(np.isfinite(part).all() for part in (teacher, student)):
+    return explain_class_count(teacher.shape[1]) or explain_outputs(teacher, student)
+
+
+def explain_outputs(teacher: Outputs, *others: Outputs) -> str:
+    """Return why nothing can be told from outputs (N, K), whatever K is; empty where it can.
+
+    `teacher` are the float model's on the fixed images.
+    """
+    if not all(np.isfinite(part).all() for part in (teacher, *others)):
         return "an output is not finite"
     if len(np.unique(teacher.argmax(1))) < 2:
         return "the float model predicts one and the same class for every fixed image"

@@ -23,6 +23,7 @@ from dfqonnx.evaluation.agreement_estimate.estimate_agreement import (
     AgreementEstimate,
     estimate_agreement,
     explain_class_count,
+    explain_outputs,
 )
 from dfqonnx.evaluation.drop_estimate.calibration_set import read_known_students
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
@@ -130,8 +131,7 @@ def estimate_from_outputs(
     """
     count = len(outputs[0])
     found = Estimate(basis=f"{count} {basis} images", images=count)
-    refusal = _explain_refusal(fixed, outputs)
-    if refusal:
+    if refusal := _explain_class_count(fixed.shape[1]) or explain_outputs(fixed, *outputs):
         return replace(found, reason=refusal)
     ratio = (fixed_images_ratio if basis == "fixed" else real_images_ratio)(*outputs)
     certain = certainty(fixed)
@@ -151,17 +151,6 @@ def estimate_from_outputs(
     if ratio > worst:
         high, note = 100.0, "further from the float model than any student of the calibration"
     return replace(found, value=value, low=low, high=high, reason=note)
-
-
-def _explain_refusal(fixed: Outputs, outputs: list[Outputs]) -> str:
-    """Return why there can be no estimate from these outputs; empty where there can."""
-    if refusal := _explain_class_count(fixed.shape[1]):
-        return refusal
-    if not all(np.isfinite(part).all() for part in (fixed, *outputs)):
-        return "an output is not finite"
-    if len(np.unique(fixed.argmax(1))) < 2:
-        return "the float model predicts one and the same class for every fixed image"
-    return ""
 
 
 def _explain_class_count(classes: int) -> str:
