@@ -95,22 +95,26 @@ def run_targets(
     context = RunContext(first.seed, choose_device(first.device), recorder, first.budget)
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
-    plans = [plan_quantizers(config, teacher, recorder) for config in configs]
+    opening, plans = recorder.warnings, []
+    for config in configs:  # warnings about a plan belong into the report of its target alone
+        recorder.warnings = []
+        plans.append((plan_quantizers(config, teacher, recorder), recorder.warnings))
+    recorder.warnings = opening
     sets, own = open_run_sets(first, teacher.model, teacher.inputs)
-    outline, count = None, len(configs)
+    outline, count, plan = None, len(configs), plans[0][0]
     if progress is not None:
-        outline = tell_outline(first, teacher, plans[0], sets, targets=count, context=context)
-    supply = ImageSupply(partial(_synthesize, config=first, planned=(teacher, plans[0]), own=own))
+        outline = tell_outline(first, teacher, plan, sets, targets=count, context=context)
+    supply = ImageSupply(partial(_synthesize, config=first, planned=(teacher, plan), own=own))
     reports: list[Report] = []
-    for config, plan in zip(configs, plans, strict=True):
+    for config, (plan, warnings) in zip(configs, plans, strict=True):
+        recorder.warnings = [*opening, *warnings]
         if outline is not None:
-            context.progress.expect(outline.expected(count - len(reports), of=count))
+            recorder.expect(outline.expected(count - len(reports), of=count))
         part = watch.first_of(count - len(reports))
         shared = _SharedWork((teacher, plan), sets, supply)
-        reports.append(_run_target(config, shared, context=context, watch=part))
-        later = RecordingProgress(progress or SilentProgress())
-        later.warnings += recorder.warnings
-        context = replace(context, progress=later)
+        own_context = replace(context, progress=recorder)
+        reports.append(_run_target(config, shared, context=own_context, watch=part))
+        recorder = RecordingProgress(progress or SilentProgress())
     return tuple(reports)
 
 

@@ -11,6 +11,12 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from dfqonnx.config.commands import RunConfig
+from dfqonnx.core.progress import Progress
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.workflows import run
+from dfqonnx.workflows.assemble_report import TrainedRun
+from dfqonnx.workflows.teacher import Teacher
 from tests.cli.conftest import Done, Run
 
 FAST = """about: quick
@@ -53,6 +59,29 @@ def test_several_targets_share_images_and_each_gets_what_it_gets_alone(
     assert alone.code == 0, alone.err
     same = [(f / "small.w4a8.onnx").read_bytes() for f in (folders[1], tmp_path / "alone")]
     assert same[0] == same[1]
+
+
+def test_a_warning_about_one_target_is_in_its_report_alone(
+    dfqonnx: Run, small: Path, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, export = run.plan_quantizers, run._export
+
+    def plan_and_warn(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
+        progress.warn(f"planned for {config.target}.")
+        return plan(config, teacher, progress)
+
+    def export_and_warn(trained: TrainedRun, folder: Path, progress: Progress) -> Path:
+        progress.warn(f"exported for {trained.config.target}.")
+        return export(trained, folder, progress)
+
+    monkeypatch.setattr(run, "plan_quantizers", plan_and_warn)
+    monkeypatch.setattr(run, "_export", export_and_warn)
+    done = quantize(dfqonnx, small, quick, "--target", BOTH, "--out", "both")
+    assert done.code == 0, done.err
+    for name in BOTH.split(","):
+        warnings = json.loads((tmp_path / f"both-{name}" / "report.json").read_text())["warnings"]
+        own = [w for w in warnings if w.startswith(("planned", "exported"))]
+        assert own == [f"planned for {name}.", f"exported for {name}."]
 
 
 def test_files_beside_their_folders_are_named_by_target(
