@@ -160,7 +160,7 @@ def describe_run(spec: RunConfig) -> list[str]:
 
 
 def _describe_target(spec: RunConfig) -> Iterator[str]:
-    yield from advise_widths(TARGETS[spec.target], spec.quant)
+    yield from advise_widths(TARGETS[spec.target], spec.quant, spec.nodes)
     old = find_old_result(spec.out)
     if old:
         yield f"{spec.out}/ holds {old}; it is replaced when the new result is complete."

@@ -2,7 +2,7 @@
 
 WxAy: the weights of every Conv, Gemm and MatMul on an x-bit grid, and the input of every such node
 on a y-bit grid. Residual sums, elementwise operands, the network's input and the input of the last
-weighted node (the classifier) have 8 bits.
+weighted node (the classifier) have 8 bits, or 16 where y is 16.
 
     codes = clip(round_half_even(x / scale) + zero_point, lo, hi)         (ONNX QuantizeLinear)
     x'    = (codes - zero_point) * scale                                  (ONNX DequantizeLinear)
@@ -23,14 +23,15 @@ import numpy as np
 
 from dfqonnx.errors import InternalError, UsageError
 
-MIN_BITS, MAX_BITS = 2, 8
+MIN_BITS, MAX_BITS = 2, 8  # of weights, and of activations in containers of 8 bits
+WIDE_BITS = 16  # the other width that activations may have
 SMALLEST_SCALE = 1e-8
 Storage = Literal["auto", "int8"]
 
 
 @dataclass(frozen=True)
 class BitWidths:
-    """Widths of weights and activations, each 2..8.
+    """Widths of weights, 2..8, and activations, 2..8 or 16.
 
     >>> BitWidths.parse("w4a8")
     BitWidths(weights=4, activations=8)
@@ -42,11 +43,15 @@ class BitWidths:
     activations: int
 
     def __post_init__(self) -> None:
-        for what, bits in (("weight", self.weights), ("activation", self.activations)):
-            if not MIN_BITS <= bits <= MAX_BITS:
+        for what, bits, most in (
+            ("weight", self.weights, f"{MAX_BITS}"),
+            ("activation", self.activations, f"{MAX_BITS}, or {WIDE_BITS}"),
+        ):
+            wide = what == "activation" and bits == WIDE_BITS
+            if not (wide or MIN_BITS <= bits <= MAX_BITS):
                 raise UsageError(
-                    f"--bits: {what} width {bits} is not supported; choose {MIN_BITS} to"
-                    f" {MAX_BITS}, for example --bits 4 or --bits w4a8 (weights 4, activations 8)"
+                    f"--bits: {what} width {bits} is not supported; choose {MIN_BITS} to {most},"
+                    " for example --bits 4, --bits w4a8 (weights 4, activations 8) or --bits w8a16"
                 )
 
     @classmethod
@@ -59,9 +64,10 @@ class BitWidths:
         | `4`, `int4`, `w4a4` | 4 | 4 |
         | `w4` | 4 | 8 |
         | `w4a8`, `a8w4`, `W4-A8`, `int4/int8`, `4x8` | 4 | 8 |
+        | `w8a16`, `a16w8`, `int8/uint16` | 8 | 16 |
 
         Raises:
-            UsageError: another form, or a width outside 2..8.
+            UsageError: another form, or a width that does not exist.
         """
         plain = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", text.strip().lower())
         integer = r"(?:q?u?int|[iu])?"
@@ -78,7 +84,10 @@ class BitWidths:
                 activations = widths.get("both") or widths.get("a") or MAX_BITS
                 if len(f"{weights}{activations}") <= 4:
                     return cls(int(weights or 0), int(activations))
-        known = "write 8, 4, w4a8 (weights 4, activations 8), int8 or int4; each width is 2 to 8"
+        known = (
+            "write 8, 4, w4a8 (weights 4, activations 8), int8, int4 or w8a16; weights have 2 to 8"
+            " bits, activations 2 to 8, or 16"
+        )
         raise UsageError(f"--bits: cannot read {text!r}; {known}")
 
     @property
@@ -95,6 +104,11 @@ class IntegerRange:
     lo: int  # smallest code
     hi: int  # largest code
     zero_point: int  # the code of real 0
+
+    @property
+    def dtype(self) -> np.dtype[np.int8 | np.uint8 | np.int16 | np.uint16]:
+        """The container that holds them all."""
+        return NumberFormat(signed=self.lo < 0, zero_points=True).dtype_for(self.bits)
 
     @property
     def signed(self) -> bool:
@@ -129,24 +143,27 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The 8-bit container in which a runtime keeps codes, whatever their width."""
+    """The containers in which a runtime keeps codes: of 8 bits up to that width, of 16 above."""
 
-    signed: bool  # int8, else uint8
+    signed: bool  # int8 and int16, else uint8 and uint16
     zero_points: bool  # whether real 0 may have another code than 0
 
     def __post_init__(self) -> None:
         if not (self.signed or self.zero_points):
             raise InternalError("uint8 codes without zero points hold no negative numbers")
 
-    @property
-    def dtype(self) -> np.dtype[np.int8 | np.uint8]:
-        """The container."""
+    def dtype_for(
+        self, bits: int = MAX_BITS
+    ) -> np.dtype[np.int8 | np.uint8 | np.int16 | np.uint16]:
+        """Return the container of codes of so many bits."""
+        if bits > MAX_BITS:
+            return np.dtype(np.int16 if self.signed else np.uint16)
         return np.dtype(np.int8 if self.signed else np.uint8)
 
-    @property
-    def limits(self) -> tuple[int, int]:
-        """The smallest and the largest code that the container holds."""
-        return (-128, 127) if self.signed else (0, 255)
+    def limits_for(self, bits: int = MAX_BITS) -> tuple[int, int]:
+        """Return the smallest and the largest code that the container holds."""
+        info = np.iinfo(self.dtype_for(bits))
+        return int(info.min), int(info.max)
 
     def grid(self, bits: int, *, negative: bool = True) -> IntegerRange:
         """Return the codes of a tensor, with as many levels as possible.
@@ -157,7 +174,7 @@ class NumberFormat:
         half, top = 2 ** (bits - 1), 2**bits - 1
         if not self.signed:
             return IntegerRange(bits, 0, top, half if negative else 0)
-        if negative or self.zero_points or top > self.limits[1]:
+        if negative or self.zero_points or top > self.limits_for(bits)[1]:
             zero = -half if self.zero_points and not negative else 0
             return IntegerRange(bits, -half, half - 1, zero)
         return IntegerRange(bits, 0, top, 0)
@@ -173,7 +190,8 @@ class NodeRules:
 
     Attributes:
         keep_float: nodes to leave in float.
-        bits_for: widths of Conv, Gemm and MatMul other than those of the rest.
+        bits_for: widths of Conv, Gemm and MatMul other than those of the rest, and 16 bits of any
+            other node that reads codes.
         required: whether a rule that means no node is an error.
     """
 
@@ -186,10 +204,10 @@ class NodeRules:
 class QuantizationConfig:
     """What the user asks of the quantizer.
 
-    `first_last_bits` is the width of the first and last layer's weights (8 is the second published
-    convention); None leaves them at `bits.weights`. The `weight_storage` `auto` packs narrow
-    weights where the target can; `int8` keeps every weight in an 8-bit container, which older
-    runtimes load, too.
+    Where activations have 16 bits, those of `residual_bits` have as many. `first_last_bits` is the
+    width of the first and last layer's weights (8 is the second published convention); None leaves
+    them at `bits.weights`. The `weight_storage` `auto` packs narrow weights where the target can;
+    `int8` keeps every weight in an 8-bit container, which older runtimes load, too.
     """
 
     bits: BitWidths  # of weights and of Conv, Gemm and MatMul inputs
@@ -202,6 +220,12 @@ class QuantizationConfig:
             raise UsageError(
                 f"--strict-ends {self.first_last_bits}: choose {MIN_BITS} to {MAX_BITS}"
             )
+
+    @property
+    def elementwise_bits(self) -> int:
+        """The width of elementwise operands, network input and classifier input."""
+        wide = self.bits.activations > MAX_BITS
+        return self.bits.activations if wide else self.residual_bits
 
 
 def count_steps(unit: float, scale: float, *, most: int) -> int:

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dfqonnx.core.quantization import BitWidths, IntegerRange, count_steps
+from dfqonnx.core.quantization import MAX_BITS, BitWidths, IntegerRange, count_steps
 
 QUANTIZER_PREFIX = "Q "
 """An exported file names the QuantizeLinear of an activation by this and the quantizer's name."""
@@ -151,6 +151,14 @@ class QuantizationPlan:
         activations = [each.grid.bits for each in self.activations if each.name in read]
         weights = [quantizer.grid.bits for quantizer in self.weights]
         return BitWidths(min(weights, default=8), min(activations, default=8))
+
+    def narrow_inputs(self) -> frozenset[str]:
+        """Return the quantizers of the network's inputs whose codes are in 8 bits, by name."""
+        return frozenset(
+            each.name
+            for each in self.activations
+            if each.role == "input" and each.grid.bits <= MAX_BITS
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,7 +50,7 @@ class Parity:
 class StudentOutputs:
     """What the torch student computed on the same images."""
 
-    codes: Mapping[str, NDArray[np.uint8]]  # by the quantizer's name, images first
+    codes: Mapping[str, NDArray[Any]]  # by the quantizer's name, images first
     logits: Array  # (N, K)
     output: str = ""  # the name of the value that they are
 

@@ -3,15 +3,19 @@
     QuantizeLinear -> Clip on the integers -> DequantizeLinear         `integer_clip`
     Clip on the reals -> QuantizeLinear -> DequantizeLinear            else
 
-    codes = clip(round_half_even(x / s) + z, lo, hi)     codes live in 8 bits, whatever the width
+    codes = clip(round_half_even(x / s) + z, lo, hi)     in 8 bits, whatever the width up to that
     x'    = (codes - z) * s
 
 A grid that fills its container needs no Clip. Rounding is monotone, `Q(min(x, 6)) = min(Q(x),
 Q(6))`: so both forms give the same codes, and on the integers ReLU6 is a Relu and a smaller `hi`.
 
+Codes of 16 bits (uint16, opset 21) get their Clip on the reals everywhere: ONNX Runtime has none
+for that type.
+
 A consumer-side requantizer (`consumers` given) quantizes again, in front of those consumers, what
 its producer's quantizer already put on a finer grid. The Clip between the two is also what keeps
-ONNX Runtime from merging them, so there always is one.
+ONNX Runtime from merging them, so there always is one; containers of 8 and 16 bits it does not
+merge, and where codes change between those, no Clip is needed: the values are in range.
 
 Tensors behind value-preserving nodes carry the codes of the tensor they come from.
 
@@ -31,10 +35,12 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.core.quantization import MAX_BITS
 from dfqonnx.core.quantization_plan import (
     QUANTIZER_PREFIX,
     ActivationParameters,
     ActivationQuantizer,
+    QuantizationPlan,
     SharedQuantizer,
 )
 from dfqonnx.errors import InternalError
@@ -48,14 +54,18 @@ def insert_quantizer(
 ) -> None:
     """Put `quantizer` in."""
     source, top = editor.values[quantizer.tensor], quantizer.clip_max
-    if top is not None and (editor.target.integer_clip or math.isinf(top)):
+    bits = quantizer.grid.bits
+    on_codes = editor.target.integer_clip and bits <= MAX_BITS
+    if top is not None and (on_codes or math.isinf(top)):
         _drop_upper_bound(source)
     name = QUANTIZER_PREFIX + quantizer.name
-    again = bool(quantizer.consumers)
+    again = bool(quantizer.consumers) and on_codes
+    if quantizer.consumers and not on_codes and bits >= MAX_BITS:
+        params = replace(params, lo=quantizer.grid.lo, hi=quantizer.grid.hi)
     maker = source.producer()
-    if not again and maker is not None and maker.op_type == "Clip":
+    if not quantizer.consumers and maker is not None and maker.op_type == "Clip":
         params = replace(params, hi=quantizer.grid.hi)  # the Clip that is there bounds the codes
-    nodes = quantize(editor, source, params, name=name, bounded=again)
+    nodes = quantize(editor, source, params, bits=bits, name=name, bounded=again)
     _insert(editor, nodes, source, quantizer)
 
 
@@ -64,18 +74,20 @@ def quantize(
     source: ir.Value,
     params: ActivationParameters,
     *,
+    bits: int = MAX_BITS,
     name: str = "",
     bounded: bool = False,
 ) -> list[ir.Node]:
     """Return the nodes that quantize and dequantize the real tensor `source`, not yet inserted.
 
-    The QuantizeLinear is called `name`; `bounded` keeps a Clip even where the codes fill their
-    container.
+    Their `bits` decide on the container. The QuantizeLinear is called `name`; `bounded` keeps a
+    Clip even where the codes fill their container.
 
     Raises:
         InternalError: the codes do not fit the container.
     """
-    limits = editor.target.activations.limits
+    limits = editor.target.activations.limits_for(bits)
+    on_codes = editor.target.integer_clip and bits <= MAX_BITS
     fits = limits[0] <= params.lo <= params.zero_point <= params.hi <= limits[1]
     if not fits or not params.scale > 0:
         raise InternalError(
@@ -83,15 +95,15 @@ def quantize(
             " please report it"
         )
     bounded |= (params.lo, params.hi) != limits
-    code, scale = editor.target.activations.dtype.type, np.float32(params.scale)
+    code, scale = editor.target.activations.dtype_for(bits).type, np.float32(params.scale)
     nodes = []
-    if bounded and not editor.target.integer_clip:
+    if bounded and not on_codes:
         ends = [scale * np.float32(end - params.zero_point) for end in (params.lo, params.hi)]
         nodes.append(editor.node("Clip", [source, *map(editor.constant, ends)]))
         source = nodes[0].outputs[0]
     parameters = [editor.constant(scale), editor.constant(code(params.zero_point))]
     nodes.append(editor.node("QuantizeLinear", [source, *parameters], name=name))
-    if bounded and editor.target.integer_clip:
+    if bounded and on_codes:
         codes = [editor.constant(code(end)) for end in (params.lo, params.hi)]
         nodes.append(editor.node("Clip", [nodes[-1].outputs[0], *codes]))
     nodes.append(editor.node("DequantizeLinear", [nodes[-1].outputs[0], *parameters]))
@@ -126,12 +138,13 @@ def _drop_upper_bound(value: ir.Value) -> None:
 
 def insert_shared_quantizers(
     editor: GraphEditor,
-    shared: tuple[SharedQuantizer, ...],
+    plan: QuantizationPlan,
     params: Mapping[str, ActivationParameters],
     *,
     packing: Packing | None,
 ) -> None:
     """Quantize every tensor behind a value-preserving node again, at the scale that it shares."""
+    shared, bits = plan.shared, {each.name: each.grid.bits for each in plan.activations}
     known = frozenset(each.tensor for each in shared)
     done: set[str] = set()
     for each in reversed(shared):
@@ -145,9 +158,9 @@ def insert_shared_quantizers(
             editor.values[each.tensor] = replace_chain(editor, chain, packing=packing)
             done.update(name for name in names if name != each.tensor)
         source = editor.values[each.tensor]
-        nodes = quantize(editor, source, params[each.of])
+        nodes = quantize(editor, source, params[each.of], bits=bits[each.of])
         for clip in [node for node in nodes if node.op_type == "Clip"]:  # the codes are in range
-            bounded = clip.inputs[0]
+            bounded = clip.inputs[0]  # codes, or reals in front of the quantizer
             assert bounded is not None
             clip.resize_inputs(0)
             clip.outputs[0].replace_all_uses_with(bounded)

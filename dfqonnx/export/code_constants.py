@@ -72,9 +72,9 @@ def explain_constant(constant: ConstantCodes, target: TargetProfile) -> Offense 
         return Offense(name, "DequantizeLinear", "its scales are no powers of two", train)
     if constant.codes.dtype == np.int32 or constant.codes.ndim == 0:
         return None
-    if constant.codes.dtype != target.weights.dtype:
+    if constant.codes.dtype != target.weights.dtype_for():
         reason = f"its codes are {constant.codes.dtype}, and {target.runtime} reads"
-        return Offense(name, "DequantizeLinear", f"{reason} {target.weights.dtype}", train)
+        return Offense(name, "DequantizeLinear", f"{reason} {target.weights.dtype_for()}", train)
     if not target.per_channel and constant.scale.size > 1 and np.ptp(constant.scale) > 0:
         reason = f"it has a scale for each channel, and {target.runtime} takes one"
         return Offense(name, "DequantizeLinear", reason, train)
@@ -157,7 +157,7 @@ def _write_number(editor: GraphEditor, constant: ConstantCodes) -> None:
     form = editor.target.activations
     real = int(constant.codes) - int(constant.zero)
     zero = 0 if form.signed or real >= 0 else -real
-    code = form.dtype.type
+    code = form.dtype_for(8 * constant.codes.dtype.itemsize).type
     constant.node.resize_inputs(3)
     constant.node.replace_input_with(0, editor.own_codes(np.asarray(code(real + zero))))
     constant.node.replace_input_with(2, editor.constant(code(zero)))

@@ -3,8 +3,9 @@
     x -- QuantizeLinear -- [Clip] -- DequantizeLinear         a group: all that holds its codes
 
 Codes q with zero point z stand for (q - z) s, and so do q - d with z - d. Between uint8 and int8 d
-is 128; it is 0 for codes from 0 to 127 with zero point 0, which both types hold. Where the target
-has no Clip on codes, the same Clip stands on the reals in front: rounding is monotone.
+is 128, between those of 16 bits 32768; it is 0 for codes from 0 to 127 with zero point 0, which
+both types hold. Where the target has no Clip on codes, the same Clip stands on the reals in front:
+rounding is monotone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.core.quantization import MAX_BITS
 from dfqonnx.errors import Offense
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.graph.op_traits import Trait, has_trait
@@ -22,7 +24,6 @@ from dfqonnx.graph.passes.edit import get_constant, get_constant_input, get_only
 from dfqonnx.targets.profile import TargetProfile
 
 STANDARD = ("", "ai.onnx")
-_SHIFT = 128  # between uint8 and int8
 _TRAIN = "train for it: dfqonnx run --target {}"
 
 
@@ -34,6 +35,7 @@ class CodeGroup:
     scale: float
     zero_point: int
     signed: bool
+    container: int  # bits of the type of its codes: 8 or 16
     lo: int
     hi: int
     clip: ir.Node | None  # the Clip on all of its codes
@@ -58,12 +60,12 @@ def find_code_groups(graph: ir.Graph) -> dict[ir.Node, CodeGroup]:
 
 
 def _read_group(node: ir.Node) -> CodeGroup | None:
-    """Return a group; None where scale or zero point are no single numbers, of 8 bits."""
+    """Return a group; None where scale or zero point are no single numbers, of 8 or 16 bits."""
     scale, zero = (get_constant_input(node, index) for index in (1, 2))
     if scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
     positive = bool(np.isfinite(scale).all() and np.all(scale > 0))
-    if not positive or zero.dtype not in (np.int8, np.uint8):
+    if not positive or zero.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
         return None
     limits = np.iinfo(zero.dtype)
     lo, hi, codes = int(limits.min), int(limits.max), node.outputs[0]
@@ -82,7 +84,8 @@ def _read_group(node: ir.Node) -> CodeGroup | None:
         node=node,
         scale=float(scale.reshape(())),
         zero_point=int(zero.reshape(())),
-        signed=zero.dtype == np.int8,
+        signed=zero.dtype.kind == "i",
+        container=8 * zero.dtype.itemsize,
         lo=lo,
         hi=hi,
         clip=clip,
@@ -111,7 +114,7 @@ def explain_others(
     graph: ir.Graph, known: dict[ir.Node, CodeGroup], target: TargetProfile
 ) -> Iterator[Offense]:
     """Yield the quantizers that are no groups, with the reason why they have no other form."""
-    reason = "its scale and zero point are not one positive number and one of 8 bits"
+    reason = "its scale and zero point are not one positive number and one of 8 or 16 bits"
     for node in graph:
         if node.op_type == "QuantizeLinear" and node not in known:
             train = _TRAIN.format(target.name)
@@ -130,20 +133,25 @@ def explain_group(group: CodeGroup, target: TargetProfile) -> Offense | None:
     if least is not None and group.bits < least.bits:
         reason = f"its codes have {group.bits} bits, and {least.reason}"
         return Offense(name, "QuantizeLinear", reason, f"train for it: --bits {least.instead}")
+    if group.container > MAX_BITS and target.wide_activations is None:
+        reason = f"its codes have {group.container} bits: {target.no_wide_activations}"
+        return Offense(name, "QuantizeLinear", reason, "train for it: --bits w8a8")
     if target.power_of_two and np.log2(group.scale) % 1:
         reason = f"its scale {group.scale:.6g} is no power of two"
         return Offense(name, "QuantizeLinear", reason, train)
     if shift_of(group, target) is None:
         reason = f"codes {group.lo} to {group.hi} with zero point {group.zero_point} are none of"
-        reason += f" {target.activations.dtype} with zero point 0"
+        reason += f" {target.activations.dtype_for(group.container)} with zero point 0"
         return Offense(name, "QuantizeLinear", reason, train)
     return None
 
 
 def shift_of(group: CodeGroup, target: TargetProfile) -> int | None:
     """Return d, by which codes and zero point become less; None without one."""
-    signed, low, high = target.activations.signed, *target.activations.limits
-    usual = 0 if group.signed == signed else (_SHIFT if signed else -_SHIFT)
+    signed = target.activations.signed
+    low, high = target.activations.limits_for(group.container)
+    half = 2 ** (group.container - 1)
+    usual = 0 if group.signed == signed else (half if signed else -half)
     for shift in (usual, 0):
         fits = low <= group.lo - shift and group.hi - shift <= high
         if fits and (target.activations.zero_points or group.zero_point == shift):
@@ -157,14 +165,15 @@ def rewrite_group(editor: GraphEditor, group: CodeGroup) -> None:
     shift = shift_of(group, target)
     if shift is None or group.odd:
         return
-    code, limits = target.activations.dtype.type, target.activations.limits
+    code = target.activations.dtype_for(group.container).type
+    limits = target.activations.limits_for(group.container)
     zero = editor.constant(code(group.zero_point - shift))
     for node in (group.node, *group.dequantizers):
         node.resize_inputs(3)
         node.replace_input_with(2, zero)
     if group.clip is None:  # the codes are within the type, or come from a group of this range
         return
-    if target.integer_clip:
+    if target.integer_clip and group.container <= MAX_BITS:
         ends = (code(group.lo - shift), code(group.hi - shift))
         group.clip.resize_inputs(3)
         for index, end in enumerate(ends, start=1):

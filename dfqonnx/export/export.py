@@ -128,7 +128,7 @@ def _insert_activations(
     for quantizer in plan.activations:
         if not quantizer.consumers:
             insert_quantizer(editor, quantizer, known[quantizer.name])
-    insert_shared_quantizers(editor, plan.shared, known, packing=packing)
+    insert_shared_quantizers(editor, plan, known, packing=packing)
     for quantizer in plan.activations:
         if quantizer.consumers:
             insert_quantizer(editor, quantizer, known[quantizer.name])
@@ -143,7 +143,7 @@ def _insert_weights(
     added: Mapping[str, AddedChannels],
 ) -> None:
     target, nodes = editor.target, {node.name: node for node in editor.graph if node.name}
-    first = {quantizer.name for quantizer in plan.activations if quantizer.role == "input"}
+    first = plan.narrow_inputs()
     for weight in plan.weights:
         node, params = nodes[weight.node], parameters.weights[weight.node]
         check_weight(weight, params, node)

@@ -40,7 +40,7 @@ def write_hard_swishes(
         params = parameters.activations[quantizer.name]
         steps, codes = quantizer.steps(params.scale), dequantize.inputs[0]
         assert codes is not None
-        code = editor.target.activations.dtype.type
+        code = editor.target.activations.dtype_for().type
         low, high = params.zero_point - steps, min(params.zero_point + steps, params.hi)
         ends = [editor.constant(code(end)) for end in (max(low, params.lo), high)]
         clip = editor.node("Clip", [codes, *ends])

@@ -44,7 +44,7 @@ def find_narrow_stem(
 ) -> dict[str, AddedChannels]:
     """Return what every Conv of a narrow stem gains, by name; `graph` has no quantizers yet."""
     padding = target.first_conv_padding
-    first = {quantizer.name for quantizer in plan.activations if quantizer.role == "input"}
+    first = plan.narrow_inputs()
     shapes = {name: each.codes.shape for name, each in parameters.weights.items()}
     nodes = {node.name: node for node in graph if node.name}
     for weight in plan.weights if padding is not None else ():

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.export.graph_editor import GraphEditor
-from dfqonnx.graph.passes.edit import get_constant
+from dfqonnx.graph.passes.edit import get_constant, get_constant_input
 
 
 def quantize_numbers(editor: GraphEditor, plan: QuantizationPlan) -> None:
@@ -32,8 +32,15 @@ def quantize_numbers(editor: GraphEditor, plan: QuantizationPlan) -> None:
                 _quantize(editor, node, index, float(array.reshape(-1)[0]))
 
 
+def _container_beside(editor: GraphEditor, other: ir.Value | None) -> type[np.generic]:
+    """Return the type of the codes of the other operand, behind its DequantizeLinear."""
+    maker = None if other is None else other.producer()
+    zero = get_constant_input(maker, 2) if maker is not None and len(maker.inputs) > 2 else None
+    return editor.target.activations.dtype_for().type if zero is None else zero.dtype.type
+
+
 def _quantize(editor: GraphEditor, node: ir.Node, index: int, number: float) -> None:
-    code = editor.target.activations.dtype.type
+    code = _container_beside(editor, node.inputs[1 - index])
     codes = editor.own_codes(np.asarray(code(number > 0)))
     scale_and_zero = [editor.constant(np.float32(abs(number))), editor.constant(code(number < 0))]
     made = editor.node("DequantizeLinear", [codes, *scale_and_zero])

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
 from dfqonnx.errors import Offense, UnsupportedModel
 from dfqonnx.graph.op_traits import Trait, has_trait
+from dfqonnx.graph.passes.edit import get_constant_input
 from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.targets.profile import OpsetVersion, TargetProfile
 
+WIDE_CODES = 21  # the first with QuantizeLinear to 16 bits
 OLDEST = 13  # of any target: what is older is in the table of operators
 
 
@@ -26,6 +29,7 @@ def choose_opset(model: ir.Model, target: TargetProfile, *, least: int = 0) -> O
     Raises:
         UnsupportedModel: the target knows no version that holds every operator.
     """
+    least = max(least, _least_for_codes(model.graph))
     own, last = model.opset_imports.get("", OPSET), target.opsets[-1]
     if own > OPSET:
         if target.newer_opsets:
@@ -62,6 +66,15 @@ def check_operators(model: ir.Model, target: TargetProfile) -> None:
 def _unfit(nodes: Iterable[ir.Node], version: OpsetVersion) -> Iterable[ir.Node]:
     """Yield the nodes that cannot be written at `version`."""
     return (node for node in nodes if not _fits(node, version.opset))
+
+
+def _least_for_codes(graph: ir.Graph) -> int:
+    """Return the opset that has the types of all codes: 21 for those of 16 bits, else 0."""
+    for node in graph:
+        zero = get_constant_input(node, 2) if node.op_type == "QuantizeLinear" else None
+        if zero is not None and zero.dtype in (np.int16, np.uint16):
+            return WIDE_CODES
+    return 0
 
 
 def _is_unchanged(op: str, opset: int) -> bool:

@@ -5,8 +5,10 @@
 
 s_x is the scale of the quantizer that the node reads. A channel whose weights are next to nothing
 against its bias would need bias codes beyond int32, so s_w[c] >= |b[c]| / (s_x 2^24): such a
-weight is 0 anyway, and float32 holds codes up to 2^24 exactly. Where the target leaves biases in
-float, b' = b. One scale for all channels is a single parameter; powers of two are not trained.
+weight is 0 anyway, and float32 holds codes up to 2^24 exactly. Steps of 16-bit inputs are 2^8 times
+as fine, so there the limit is 2^30, and codes are those of them that float32 holds. Where the
+target leaves biases in float, b' = b. One scale for all channels is a single parameter; powers of
+two are not trained.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfqonnx.convert.program import OpCall
-from dfqonnx.core.quantization import fake_quantize, quantize, round_in_range
+from dfqonnx.core.quantization import MAX_BITS, fake_quantize, quantize, round_in_range
 from dfqonnx.core.quantization_plan import WeightParameters, WeightQuantizer
 from dfqonnx.fakequant.quantizer import (
+    CONTAINERS,
     FakeQuantizer,
     ScaleGradient,
     gradient_factor,
@@ -31,7 +34,7 @@ from dfqonnx.fakequant.quantizer import (
 )
 from dfqonnx.fakequant.scale_search import next_power_of_two, search_weight_scales
 
-MAX_BIAS_CODE = 2.0**24
+MAX_BIAS_CODE, MAX_WIDE_BIAS_CODE = 2.0**24, 2.0**30
 BIAS_LIMITS = (-(2**30), 2**30)
 
 
@@ -133,10 +136,12 @@ class QuantizedLayer(nn.Module):
 
     @torch.no_grad()
     def guard_bias(self) -> None:
-        """Raise scales that would push a bias code beyond 2^24."""
+        """Raise scales that would push a bias code beyond 2^24, or 2^30."""
         if self.bias is None or self.spec.float_bias:
             return
-        least = self.bias.reshape(-1).abs() / (self._source[0].scale() * MAX_BIAS_CODE)
+        source = self._source[0]
+        most = MAX_BIAS_CODE if source.spec.grid.bits <= MAX_BITS else MAX_WIDE_BIAS_CODE
+        least = self.bias.reshape(-1).abs() / (source.scale() * most)
         least = least.clamp_min(1e-30)
         if not self.spec.per_channel:
             least = least.amax(0, keepdim=True)
@@ -212,6 +217,5 @@ class QuantizedLayer(nn.Module):
         elif self.bias is not None:
             found = round_in_range(self.bias.reshape(-1), self.bias_scale(), BIAS_LIMITS)
             bias = found.cpu().numpy().astype(np.int32)
-        kind = torch.int8 if self.spec.grid.lo < 0 else torch.uint8
-        integers = codes.to(kind).contiguous().cpu().numpy()
+        integers = codes.to(CONTAINERS[self.spec.grid.dtype.name]).contiguous().cpu().numpy()
         return WeightParameters(integers, self.scales().cpu().numpy().astype(np.float32), bias)

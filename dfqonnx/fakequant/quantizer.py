@@ -41,6 +41,13 @@ from dfqonnx.fakequant.scale_search import (
     search_unit_steps,
 )
 
+CONTAINERS = {
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "uint16": torch.uint16,
+}
+
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Return sum a b, a scalar, without a temporary where memory order allows."""
@@ -224,9 +231,9 @@ class FakeQuantizer(nn.Module):
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:
-        """Return the codes of `value`: int8 where they may be below 0, else uint8."""
+        """Return the codes of `value` in the container of the grid."""
         grid = self.grid()
-        return quantize(value, self.scale(), grid).to(torch.int8 if grid.lo < 0 else torch.uint8)
+        return quantize(value, self.scale(), grid).to(CONTAINERS[grid.dtype.name])
 
     def params(self) -> ActivationParameters:
         """Return what `forward` uses."""

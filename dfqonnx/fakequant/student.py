@@ -8,8 +8,8 @@ the weight scale and the bias of each channel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -160,9 +160,9 @@ class Student(nn.Module):
         return sum(counts)
 
     @torch.no_grad()
-    def codes(self, x: Tensor) -> dict[str, NDArray[np.uint8]]:
+    def codes(self, x: Tensor) -> dict[str, NDArray[Any]]:
         """Return the codes at every activation quantizer for inputs `x`."""
-        found: dict[str, NDArray[np.uint8]] = {}
+        found: dict[str, NDArray[Any]] = {}
 
         def observe(quantizer: FakeQuantizer, values: Inputs) -> None:
             found[quantizer.spec.name] = quantizer.codes(values[0]).cpu().numpy()

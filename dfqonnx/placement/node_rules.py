@@ -4,6 +4,9 @@
     /model.22/*        names with * ? [abc], as in a shell
     Softmax            every node of an operator
 
+Widths are those of Conv, Gemm and MatMul. Activations of 16 bits may be asked for of any node: an
+elementwise node then reads and makes them, as a layer does.
+
 A node keeps the name that it has in the user's file; one that was merged into another (a
 BatchNormalization into its Conv) is found under the other's name.
 """
@@ -11,12 +14,12 @@ BatchNormalization into its Conv) is found under the other's name.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import BitWidths, NodeRules
+from dfqonnx.core.quantization import MAX_BITS, BitWidths, NodeRules
 from dfqonnx.errors import UsageError, did_you_mean
 from dfqonnx.foreign_text import printable
 from dfqonnx.graph.trainable_region import is_layer
@@ -29,11 +32,13 @@ class ResolvedRules:
     """What the rules say, node by node."""
 
     kept_float: Mapping[str, str] = field(default_factory=dict)  # name -> reason
-    bits: Mapping[str, BitWidths] = field(default_factory=dict)  # of layers, by name
+    bits: Mapping[str, BitWidths] = field(default_factory=dict)  # by name; 16 bits of any node
 
 
-def resolve_rules(rules: NodeRules, graph: ir.Graph) -> ResolvedRules:
+def resolve_rules(rules: NodeRules, graph: ir.Graph, kernels: Container[str]) -> ResolvedRules:
     """Return what the rules say of the nodes of a graph; of several widths the last one counts.
+
+    `kernels` are the operators that the target computes on codes: these alone read 16 bits.
 
     Raises:
         UsageError: a pattern means no node, or no layer; the nearest names are given.
@@ -47,8 +52,10 @@ def resolve_rules(rules: NodeRules, graph: ir.Graph) -> ResolvedRules:
             raise UsageError(f"--keep-float {printable(pattern)}: {_explain(pattern, nodes)}")
         kept.update({str(n.name): f"kept in float as asked ({printable(pattern)})" for n in found})
     layers = [node for node in nodes if is_layer(node)]
+    computed = [node for node in nodes if node in layers or node.op_type in kernels]
     for pattern, widths in rules.bits_for:
-        found = find_nodes(pattern, layers)
+        wide = widths.activations > MAX_BITS
+        found = find_nodes(pattern, computed if wide else layers)
         if not found and rules.required:
             named = f"--bits-for {printable(pattern)}={widths.label}"
             others = find_nodes(pattern, nodes)
@@ -56,9 +63,9 @@ def resolve_rules(rules: NodeRules, graph: ir.Graph) -> ResolvedRules:
                 what = ", ".join(sorted({node.op_type for node in others}))
                 raise UsageError(
                     f"{named}: means only {what}; widths are those of a Conv, Gemm or MatMul with"
-                    " weights"
+                    " weights, but for activations of 16 bits (w8a16)"
                 )
-            raise UsageError(f"{named}: {_explain(pattern, layers)}")
+            raise UsageError(f"{named}: {_explain(pattern, computed if wide else layers)}")
         bits.update({str(node.name): widths for node in found})
     if layers and all(str(node.name) in kept for node in layers):
         raise UsageError(

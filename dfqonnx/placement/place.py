@@ -5,24 +5,26 @@ network's input, together with the tensors that value-preserving nodes make of i
 codes. Every consumer of a tensor in the group asks for a width:
 
     layer (Conv, Gemm, MatMul)    bits.activations; the residual width for first and last layers
-    elementwise, normalization    the residual width; so does an elementwise node for an output that
-                                  nobody reads
+    elementwise, normalization    the residual width, or 16 bits by a rule of the user; so does an
+                                  elementwise node for an output that nobody reads
 
 One width in the whole group: one quantizer at its root. Mixed: the root carries the widest, and
 each tensor gets a narrower consumer-side requantizer for the layers that want it. That is how a
 W4A4 network keeps 8-bit residual sums while its Conv read 4 bits; a sum that only such Conv read
 (behind a projection shortcut) is rounded once, at their width. A layer that nobody asks anything of
 still gets the residual width at its output where its kernel needs one (`Kernel.output`).
+
+Some targets want codes of one container around a kernel (`join_containers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
+from dfqonnx.core.quantization import MAX_BITS, BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.core.quantization_plan import (
     ActivationQuantizer,
     FloatNode,
@@ -34,6 +36,7 @@ from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.passes.edit import get_only_consumer, get_shape, make_unique
 from dfqonnx.placement.node_rules import resolve_rules
 from dfqonnx.placement.roles import Roles, assign_roles, clip_max_of
+from dfqonnx.placement.shared_scales import SharedScaleGroup, find_maker, join_containers
 from dfqonnx.placement.value_ranges import non_negative_values
 from dfqonnx.targets.profile import TargetProfile
 
@@ -41,35 +44,28 @@ VOLUME_AXES = 5  # outputs, inputs, depth, height, width
 HARD_SWISH_UNIT = 3.0  # where HardSwish(x) = x clip(x + 3, 0, 6) / 6 has its corners
 
 
-@dataclass
-class _SharedScaleGroup:
-    """A root, the tensors that share its codes, and who reads which of them at what width."""
-
-    root: ir.Value
-    shared: list[tuple[ir.Value, ir.Node]] = field(default_factory=list)
-    consumers: list[tuple[ir.Value, ir.Node, int]] = field(default_factory=list)
-    output_bits: int | None = None  # width that the producer asks for where nobody reads
-
-    @property
-    def bits(self) -> int | None:
-        """The widest of all demands; None without any."""
-        return max((bits for _, _, bits in self.consumers), default=self.output_bits)
-
-
 @dataclass(frozen=True)
-class _LayerWidths:
-    """The widths of every layer: those of a rule, else those of all, the ends being special."""
+class _NodeWidths:
+    """The widths of every node: those of a rule, else those of all, the ends being special."""
 
     quant: QuantizationConfig
     ruled: Mapping[str, BitWidths]  # by node name
     roles: Roles
 
     def of_input(self, node: ir.Node) -> int:
-        """Return the width of what a layer reads."""
+        """Return the width of what a node reads, and makes where nobody reads it."""
         rule = self.ruled.get(str(node.name))
-        if rule is not None:
+        layer = self.roles.of[node] == "layer"
+        if rule is not None and (layer or rule.activations > MAX_BITS):
             return rule.activations
-        return self.quant.residual_bits if self._is_end(node) else self.quant.bits.activations
+        if layer and not self._is_end(node):
+            return self.quant.bits.activations
+        return self.quant.elementwise_bits
+
+    def of_output(self, node: ir.Node) -> int:
+        """Return the width that a node asks for what it makes: 16 bits where it reads as many."""
+        bits = self.of_input(node)
+        return bits if bits > MAX_BITS else self.quant.elementwise_bits
 
     def of_weights(self, node: ir.Node) -> int:
         """Return the width of a layer's weights."""
@@ -97,10 +93,10 @@ def place_quantizers(
     the user's own, and one that means no node is a UsageError.
     """
     graph = model.ir.graph
-    asked = resolve_rules(rules or NodeRules(), graph)
+    asked = resolve_rules(rules or NodeRules(), graph, frozenset(target.kernels))
     kept_float = {**asked.kept_float, **(kept_float or {})}
     roles = assign_roles(graph, target, {**model.unsupported, **kept_float})
-    widths = _LayerWidths(quant, asked.bits, roles)
+    widths = _NodeWidths(quant, asked.bits, roles)
     non_negative = non_negative_values(graph, input_signed=input_signed)
     activations: list[ActivationQuantizer] = []
     shared: list[SharedQuantizer] = []
@@ -165,19 +161,23 @@ def _explain_slow_volume(node: ir.Node, target: TargetProfile) -> str | None:
 
 
 def _find_groups(
-    graph: ir.Graph, roles: Roles, widths: _LayerWidths, target: TargetProfile
-) -> list[_SharedScaleGroup]:
-    groups = [_SharedScaleGroup(value) for value in graph.inputs]
+    graph: ir.Graph, roles: Roles, widths: _NodeWidths, target: TargetProfile
+) -> list[SharedScaleGroup]:
+    groups = [SharedScaleGroup(root=value) for value in graph.inputs]
     for node in graph:
         role = roles.of[node]
         if role not in {"absorbed", "preserving", "shape"}:
-            groups += [_SharedScaleGroup(roles.end(value)) for value in node.outputs]
+            groups += [SharedScaleGroup(root=roles.end(value)) for value in node.outputs]
     for group in groups:
         if _is_added_unrounded(group.root, roles, target):
             continue
         _collect(group, group.root, roles, widths)
         if _needs_quantizer(group, roles, target):
-            group.output_bits = widths.quant.residual_bits
+            maker = find_maker(group.root, roles)
+            assert maker is not None
+            group.output_bits = widths.of_output(maker)
+    if target.wide_activations is not None and target.wide_activations.one_width:
+        join_containers(groups, roles)
     return groups
 
 
@@ -200,13 +200,10 @@ def _can_merge(value: ir.Value, reader: ir.Node, roles: Roles, target: TargetPro
     )
 
 
-def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfile) -> bool:
+def _needs_quantizer(group: SharedScaleGroup, roles: Roles, target: TargetProfile) -> bool:
     """Tell whether the kernel that makes the root needs its output quantized, whoever reads it."""
-    node = group.root.producer()
-    if node is not None and roles.of[node] == "absorbed":
-        source = node.inputs[0]
-        node = source.producer() if source is not None else None
-    if node is None or roles.of[node] == "float":
+    node = find_maker(group.root, roles)
+    if node is None:
         return False
     if roles.of[node] == "elementwise":
         return node not in roles.tail or node.op_type in target.quantized_tail
@@ -214,17 +211,15 @@ def _needs_quantizer(group: _SharedScaleGroup, roles: Roles, target: TargetProfi
     return needed == "always" or (needed == "inside" and node not in roles.last)
 
 
-def _collect(group: _SharedScaleGroup, value: ir.Value, roles: Roles, widths: _LayerWidths) -> None:
+def _collect(group: SharedScaleGroup, value: ir.Value, roles: Roles, widths: _NodeWidths) -> None:
     for read, node, index in _list_readers(group, value, roles):
         role = roles.of[node]
-        if role == "layer" and index == 0:
+        if role == "elementwise" or (role in {"layer", "normalization"} and index == 0):
             group.consumers.append((read, node, widths.of_input(node)))
-        elif role == "elementwise" or (role == "normalization" and index == 0):
-            group.consumers.append((read, node, widths.quant.residual_bits))
 
 
 def _list_readers(
-    group: _SharedScaleGroup, value: ir.Value, roles: Roles
+    group: SharedScaleGroup, value: ir.Value, roles: Roles
 ) -> Iterator[tuple[ir.Value, ir.Node, int]]:
     """Yield (value, node, index) of all that read a value, and the values that share its codes.
 
@@ -245,36 +240,37 @@ def _list_readers(
 
 
 def _share(
-    group: _SharedScaleGroup, outputs: Sequence[ir.Value], node: ir.Node
+    group: SharedScaleGroup, outputs: Sequence[ir.Value], node: ir.Node
 ) -> Iterator[tuple[ir.Value, ir.Node, int]]:
     for output in outputs:
         group.shared.append((output, node))
         yield from [(output, *use) for use in output.uses()]
 
 
-def _unit_of(group: _SharedScaleGroup, roles: Roles, target: TargetProfile) -> float | None:
+def _unit_of(group: SharedScaleGroup, roles: Roles, target: TargetProfile) -> float | None:
     """Return the number of `ActivationQuantizer.unit` for a group."""
-    node = get_only_consumer(group.root) if target.hard_swish else None
+    narrow = group.bits is not None and group.bits <= MAX_BITS  # no Clip on codes of 16 bits
+    node = get_only_consumer(group.root) if target.hard_swish and narrow else None
     product = node is not None and node.op_type == "HardSwish" and roles.of[node] == "elementwise"
     return HARD_SWISH_UNIT if product else None
 
 
 def _requantize_consumers(
-    group: _SharedScaleGroup,
+    group: SharedScaleGroup,
     at_producer: ActivationQuantizer,
     target: TargetProfile,
     *,
     negative: bool,
     taken: Container[str | None],
 ) -> list[ActivationQuantizer]:
-    """Return the quantizers of consumers that read fewer bits than the root carries.
+    """Return the quantizers of consumers that read other bits than the root carries.
 
     Their names are none of the values `taken`: a quantizer at a producer has that of its value.
     """
-    narrower: dict[tuple[str, int], list[str]] = {}
+    other: dict[tuple[str, int], list[str]] = {}
     for value, node, bits in group.consumers:
         if bits != group.bits:
-            names = narrower.setdefault((str(value.name), bits), [])
+            names = other.setdefault((str(value.name), bits), [])
             if str(node.name) not in names:
                 names.append(str(node.name))
     return [
@@ -287,11 +283,11 @@ def _requantize_consumers(
             role="node-input",
             raw=(),
         )
-        for (tensor, bits), names in narrower.items()
+        for (tensor, bits), names in other.items()
     ]
 
 
-def _role_of(group: _SharedScaleGroup, roles: Roles) -> str:
+def _role_of(group: SharedScaleGroup, roles: Roles) -> str:
     if group.root.is_graph_input():
         return "input"
     consumers = {node for _, node, _ in group.consumers}
@@ -303,7 +299,7 @@ def _role_of(group: _SharedScaleGroup, roles: Roles) -> str:
     return "residual" if residual else "node-input"
 
 
-def _find_raw_readers(group: _SharedScaleGroup, roles: Roles) -> tuple[str, ...]:
+def _find_raw_readers(group: SharedScaleGroup, roles: Roles) -> tuple[str, ...]:
     """Return the float nodes behind the last layer that read the network's input."""
     if not group.root.is_graph_input():
         return ()
@@ -314,7 +310,7 @@ def _find_raw_readers(group: _SharedScaleGroup, roles: Roles) -> tuple[str, ...]
 def _place_weights(
     graph: ir.Graph,
     roles: Roles,
-    widths: _LayerWidths,
+    widths: _NodeWidths,
     target: TargetProfile,
     *,
     inputs: Mapping[ir.Node, str],

@@ -32,7 +32,7 @@ from dfqonnx.report.sections import (
 )
 from dfqonnx.report.target_checks import check_target
 from dfqonnx.report.verdict import Gate
-from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT
+from dfqonnx.runtime.fallback_reasons import FLOAT_WEIGHT, WIDE
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from dfqonnx.targets.profile import TargetProfile
 
@@ -121,15 +121,15 @@ def _check_kernels(found: Evaluation, kept_float: Collection[str]) -> Iterator[G
     in_float = [
         node.name
         for node in found.audit.float_weighted
-        if node.name not in kept_float and node.reason != FLOAT_WEIGHT
+        if node.name not in kept_float and node.reason not in {FLOAT_WEIGHT, WIDE}
     ]
+    wide = sum(node.reason == WIDE for node in found.audit.float_weighted)
+    whole = "all do" if found.audit.integer_nodes else "none is quantized"
+    if wide:
+        whole = f"all with codes of 8 bits do; {wide} with codes of 16 bits are in float, as asked"
     yield Gate(
         rule="every quantized Conv, Gemm and MatMul runs on integers",
-        value=f"{len(in_float)} in float: {format_names(in_float)}"
-        if in_float
-        else "all do"
-        if found.audit.integer_nodes
-        else "none is quantized",
+        value=f"{len(in_float)} in float: {format_names(in_float)}" if in_float else whole,
         holds=False if in_float else True if found.audit.integer_nodes else None,
     )
 

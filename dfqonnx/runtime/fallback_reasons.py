@@ -11,7 +11,9 @@ from dfqonnx.targets.profile import TargetProfile
 
 APART = "it is kept apart from its quantizers: that kernel is slower, or computes other codes"
 FLOAT_WEIGHT = "its weight is float"
+WIDE = "it reads or makes codes of 16 bits; integer kernels take 8"
 NOT_FUSED = "did not fuse it"
+_SIXTEEN_BITS = {TensorProto.INT16, TensorProto.UINT16}
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
 
 
@@ -49,6 +51,20 @@ class Context:
         """Tell whether `name` comes from a DequantizeLinear."""
         return name in self.makers and self.makers[name].op_type == "DequantizeLinear"
 
+    def is_wide(self, name: str) -> bool:
+        """Tell whether a value is dequantized from 16 bits, or (behind a Relu) quantized to them."""
+        for each in (self.makers.get(name), *self._quantizers_of(name)):
+            zero = None if each is None or len(each.input) < 3 else each.input[2]
+            if self.initializers.get(zero or "") in _SIXTEEN_BITS:
+                return True
+        return False
+
+    def _quantizers_of(self, name: str) -> list[onnx.NodeProto]:
+        readers = self.readers.get(name, [])
+        while len(readers) == 1 and readers[0].op_type in self.target.absorbed:
+            readers = self.readers.get(readers[0].output[0], [])
+        return [reader for reader in readers if reader.op_type == "QuantizeLinear"]
+
     def quantized_after(self, name: str) -> bool:
         """Tell whether all readers of `name` (behind a Relu or Clip) are QuantizeLinear."""
         readers = self.readers.get(name, [])
@@ -73,6 +89,8 @@ def explain_fallback(node: onnx.NodeProto, context: Context) -> str:
     if missing:
         return f"its input {missing[0]!r} is not quantized"
     codes = [context.makers[n].input[0] for n in data]
+    if any(map(context.is_wide, (*data, *node.output))):
+        return WIDE
     if any(context.initializers.get(name) in _FOUR_BITS for name in codes):
         return "a 4-bit type goes into DequantizeLinear; integer kernels take 8 bits"
     output = node.output[0]

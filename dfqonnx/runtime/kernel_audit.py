@@ -2,7 +2,7 @@
 
 The file is loaded with all optimizations and the optimized graph is written to a temporary folder.
 Element types are followed through it, since its own operators carry no shape inference: a node is
-an integer node when what it works on is 8 bits wide. QuantizeLinear and DequantizeLinear are
+an integer node when what it works on is 8 or 16 bits wide. QuantizeLinear and DequantizeLinear are
 counted as conversions. Anything else is a float node, named as in the user's file.
 """
 
@@ -24,7 +24,7 @@ from dfqonnx.runtime.fallback_reasons import Context, explain_fallback
 from dfqonnx.runtime.session import Provider, Session
 from dfqonnx.targets.profile import recorded_target
 
-_EIGHT_BITS = {TensorProto.INT8, TensorProto.UINT8}
+_CODES = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16}
 _LAYOUT = {"ReorderInput", "ReorderOutput"}
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"}
 _DECORATION = re.compile(r"(_nchwc|_token_\d+|_matmul|/MatMulAddFusion|_nhwc)+$")
@@ -52,7 +52,7 @@ class FloatKernel:
 class Audit:
     """What runs how."""
 
-    integer_nodes: Mapping[str, int]  # operator -> how many work on 8-bit integers
+    integer_nodes: Mapping[str, int]  # operator -> how many work on integers of 8 or 16 bits
     conversions: Mapping[str, int]  # Quantize and Dequantize nodes that are left
     float_nodes: tuple[FloatKernel, ...]  # everything else that computes
     provider: str  # where the graph was loaded
@@ -101,7 +101,7 @@ def audit_graph(executed: onnx.ModelProto, proto: onnx.ModelProto, provider: str
 def _is_integer(node: onnx.NodeProto, types: Mapping[str, int]) -> bool:
     if node.op_type.startswith("QLinear") or node.op_type in {"QGemm", "ConvInteger"}:
         return True
-    return any(types.get(name) in _EIGHT_BITS for name in node.input[:1])
+    return any(types.get(name) in _CODES for name in node.input[:1])
 
 
 def _types(proto: onnx.ModelProto) -> dict[str, int]:

@@ -32,6 +32,11 @@ took 2.1 ns, with 16 0.8. So a narrow first Conv and the depthwise one behind it
 *Numbers*: QLinearAdd and QLinearMul take a single number as second operand; code 1 with the number
 as scale is exact.
 
+*Sixteen bits* (uint16, opset 21): QuantizeLinear and DequantizeLinear have kernels, nothing else
+has, a Clip neither. All that reads or makes such codes runs in float between them; Reshape,
+Transpose and Slice move the codes. Outputs were equal with and without optimizations, operator by
+operator, and pairs of 8 and 16 bits in a row stay as they are. It is right, and slower than float.
+
 *Separated*: between DequantizeLinear and QuantizeLinear, Softmax becomes QLinearSoftmax, whose
 table of exponentials moved 2 to 12 % of the codes by one level. The constant weights of a Conv,
 ConvTranspose or Gemm that was left in float are rounded to 8 bits, with one scale for all channels,
@@ -60,6 +65,7 @@ from dfqonnx.targets.profile import (
     OpsetVersion,
     Packing,
     TargetProfile,
+    WideActivations,
     register,
 )
 
@@ -96,6 +102,10 @@ ONNXRUNTIME_CPU = register(
         first_conv_padding=ChannelPadding(multiple=4, min_outputs=16),
         shortcut_channels=256,
         best_widths=("w8a8", "w4a8"),
+        wide_activations=WideActivations(
+            "nodes that read or make activations of 16 bits compute in float, which is right and"
+            " slower than the float model: there are no integer kernels for them"
+        ),
         narrow_activations=(
             "W4A8 (--bits w4a8) has the same bytes as W4A4, is faster here (2.4 against 2.0 times"
             " the float speed on ResNet-20: no Clip on the codes) and loses less"

@@ -50,6 +50,7 @@ from dfqonnx.targets.profile import (
     OpsetVersion,
     Packing,
     TargetProfile,
+    WideActivations,
     WidthLimit,
     register,
 )
@@ -98,5 +99,6 @@ ONNXRUNTIME_QNN = register(
             "w4a8",
         ),
         best_widths=("w8a8", "w4a8"),
+        wide_activations=WideActivations("activations of 16 bits", one_width=True),
     )
 )

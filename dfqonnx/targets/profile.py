@@ -25,7 +25,7 @@ Evidence = Literal["run", "emulated", "rules"]
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """What an operator's integer kernel needs around it; all read 8-bit codes.
+    """What an operator's integer kernel needs around it.
 
     The `output` has to be quantized too: `always`; `inside` for a layer that gives floats as the
     last one, but needs it in front of others; or `never`.
@@ -69,6 +69,18 @@ class WidthLimit:
     bits: int
     reason: str  # a clause: what goes wrong below
     instead: str  # widths to ask for, such as `w4a8`
+
+
+@dataclass(frozen=True)
+class WideActivations:
+    """How a target takes activations of 16 bits.
+
+    With `one_width` a kernel wants containers of one width for all codes that it reads and makes;
+    those of another width are converted in front of it.
+    """
+
+    advice: str  # what a run says that has them: what they cost there, a clause
+    one_width: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,8 @@ class TargetProfile:
     least_weights: WidthLimit | None = None  # None takes all that a file may have
     least_activations: WidthLimit | None = None
     best_widths: tuple[str, ...]  # the best first
+    wide_activations: WideActivations | None = None  # None takes none of 16 bits, because of:
+    no_wide_activations: str = "its integers have 8 bits"
     narrow_weights: str = ""  # what a run says whose weights have fewer than 8 bits
     narrow_activations: str = ""  # the same of what Conv, Gemm and MatMul read
 

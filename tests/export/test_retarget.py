@@ -84,7 +84,7 @@ def _hold_to_the_form(path: Path, target: str) -> None:
     assert proto.opset_import[0].version in {each.opset for each in profile.opsets}
     for node in proto.graph.node:
         if node.op_type == "QuantizeLinear":
-            assert arrays[node.input[2]].dtype == profile.activations.dtype
+            assert arrays[node.input[2]].dtype == profile.activations.dtype_for()
             assert profile.activations.zero_points or arrays[node.input[2]] == 0
         if node.op_type == "DequantizeLinear" and types.get(node.input[0]) == TensorProto.INT32:
             assert not profile.float_bias

@@ -60,7 +60,7 @@ PLACEMENT = (
         ("nodes to be kept in float are forgotten",
          "kept_float = {**asked.kept_float, **(kept_float or {})}", "kept_float = asked.kept_float"),
         ("an output that nobody reads has the width of layers' inputs",
-         "group.output_bits = widths.quant.residual_bits", "group.output_bits = widths.quant.bits.activations"),
+         "return bits if bits > MAX_BITS else self.quant.elementwise_bits", "return bits"),
         ("every layer reads the quantizer at the producer",
          "inputs[node] = by_consumer.get((str(value.name), str(node.name)), name)", "inputs[node] = name"),
         ("a requantizer may be called like a value of the model",

@@ -37,8 +37,8 @@ def test_a_format_gives_as_many_levels_as_its_container_and_zero_points_allow(
 ) -> None:
     grid = number_format.grid(bits, negative=negative)
     assert grid == IntegerRange(bits, *expected)
-    assert number_format.limits[0] <= grid.lo
-    assert grid.hi <= number_format.limits[1]
+    assert number_format.limits_for(bits)[0] <= grid.lo
+    assert grid.hi <= number_format.limits_for(bits)[1]
     assert grid.limits == (grid.lo - grid.zero_point, grid.hi - grid.zero_point)
 
 

@@ -132,7 +132,7 @@ def check(
     arrays = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "QuantizeLinear":
-            assert arrays[node.input[2]].dtype == target.activations.dtype
+            assert arrays[node.input[2]].dtype == target.activations.dtype_for()
             assert target.activations.zero_points or arrays[node.input[2]] == 0
     return proto
 
