@@ -20,6 +20,7 @@ from dfqonnx.core.quantization_plan import QUANTIZER_PREFIX
 from dfqonnx.graph.op_traits import Trait, has_trait
 
 _FEED = "forced:"
+WIDE_LEVELS = 257  # levels of 16 bits in one of 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,11 @@ class CodeTensor:
     real: str = ""  # the value that it rounds
     scale: float = 1.0
     zero_point: int = 0
+
+    @property
+    def wide(self) -> bool:
+        """Whether its codes have 16 bits."""
+        return self.dtype in {TensorProto.UINT16, TensorProto.INT16}
 
 
 def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:

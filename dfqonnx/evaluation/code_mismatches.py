@@ -21,6 +21,9 @@ MAX_MISMATCH_FRACTION, MAX_MISMATCH_LEVELS = 1e-4, 1
 # measured 0.025 of a level off the float64 result (torch: 1e-5), which changes up to twice that
 # fraction of the codes.
 MAX_SUMMED_FRACTION, MAX_SUMMED_LEVELS = 5e-2, 2
+# Of codes of 16 bits 257 lie in one of 8, so that what moves those by 0.05 of a level moves
+# these by 13.
+MAX_WIDE_SUMMED_LEVELS = 14
 FEWEST = 4  # codes of one quantizer that have to differ before it counts as faulty
 
 
@@ -33,6 +36,7 @@ class QuantizerMismatches:
     differing: int  # how many differ
     largest: int  # in levels
     summed: bool = False  # as in `CodeTensor`
+    wide: bool = False  # the same
     nodes: tuple[str, ...] = ()  # those that compute what it rounds, `CodeTensor.makers`
     ties: int = 0  # of the differing ones, where they were looked at
 
@@ -47,6 +51,8 @@ class QuantizerMismatches:
         fraction, levels = MAX_MISMATCH_FRACTION, MAX_MISMATCH_LEVELS
         if self.summed:
             fraction, levels = MAX_SUMMED_FRACTION, MAX_SUMMED_LEVELS
+            if self.wide:
+                fraction, levels = 1.0, MAX_WIDE_SUMMED_LEVELS
         several = self.differing - self.ties >= FEWEST
         return self.largest > levels or (several and self.fraction > fraction)
 
@@ -130,6 +136,7 @@ class MismatchTally:
                     differing=differing,
                     largest=largest,
                     summed=code.summed,
+                    wide=code.wide,
                     nodes=code.makers,
                     ties=ties,
                 )

@@ -52,7 +52,7 @@ class Context:
         return name in self.makers and self.makers[name].op_type == "DequantizeLinear"
 
     def is_wide(self, name: str) -> bool:
-        """Tell whether a value is dequantized from 16 bits, or (behind a Relu) quantized to them."""
+        """Tell whether a value comes from codes of 16 bits, or (behind a Relu) becomes such."""
         for each in (self.makers.get(name), *self._quantizers_of(name)):
             zero = None if each is None or len(each.input) < 3 else each.input[2]
             if self.initializers.get(zero or "") in _SIXTEEN_BITS:

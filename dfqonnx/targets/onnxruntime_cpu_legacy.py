@@ -22,6 +22,8 @@ ONNXRUNTIME_CPU_LEGACY = register(
         about="ONNX Runtime CPU 1.18 and later: every weight in a byte, opset 13 where it can be",
         packings=(),
         newer_opsets=False,
+        wide_activations=None,
+        no_wide_activations="codes of 16 bits need opset 21, and older versions load 13",
         best_widths=("w8a8",),
         narrow_weights=(
             "this target stores every weight in a byte, so fewer bits only lose accuracy: W8A8 has"

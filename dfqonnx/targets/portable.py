@@ -27,6 +27,10 @@ PORTABLE = register(
         first_conv_padding=None,
         integer_pad=False,
         divides=False,
+        wide_activations=None,
+        no_wide_activations=(
+            "codes of 16 bits need opset 21, which runtimes that this target is for do not all take"
+        ),
         best_widths=("w8a8",),
         narrow_weights=(
             "this target stores every weight in a byte, so fewer bits only lose accuracy: W8A8 has"
