@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from dfqonnx.cli.validate import validate as validate_command
 from dfqonnx.core.context import RunContext
 from dfqonnx.report.environment import describe_environment
 from dfqonnx.testing import AccuracyNotJudged, InconclusiveGate, assert_quantized
-from dfqonnx.workflows.teacher import gpu_name
+from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from tests.cli.networks import balanced_classifier, colored_images, logits_of
 
 RECIPE = dfqonnx.Recipe(
@@ -65,16 +67,44 @@ def test_a_result_holds_report_and_paths(result: dfqonnx.Result, teacher: Path) 
 
 def test_a_result_says_where_it_trained(result: dfqonnx.Result) -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    assert result.report.environment["device"] == gpu
+    told = result.report.environment["device"]
+    assert told is None if gpu is None else told.startswith(gpu)
 
 
 def test_a_gpu_is_told_by_its_name_and_the_processor_by_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
-    assert gpu_name(RunContext(device="cuda")) == "some GPU"
-    assert gpu_name(RunContext()) is None
+    assert describe_gpu(RunContext(device="cuda"), None) == "some GPU"
+    told = describe_gpu(RunContext(device="cuda"), 63.4)
+    assert told == "some GPU, 63 % busy with images and training"
+    assert describe_gpu(RunContext(), None) is None
     assert describe_environment("some GPU")["device"] == "some GPU"
+
+
+def test_utilization_is_the_mean_of_what_nvidia_smi_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, ready = tmp_path / "nvidia-smi", tmp_path / "ready"
+    tool.write_text(f"#!/bin/sh\necho 40\necho 61\n: > {ready}\nexec sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with sample_utilization("cuda") as found:
+        deadline = time.monotonic() + 30
+        while not ready.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert found.samples == [40, 61]
+    assert found.mean == 50.5
+
+
+def test_without_that_tool_no_utilization_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for device in ("cpu", "cuda"):
+        with sample_utilization(device) as found:
+            pass
+        assert found.mean is None
 
 
 def test_a_result_is_json_and_can_be_read_back_without_a_pickle(result: dfqonnx.Result) -> None:

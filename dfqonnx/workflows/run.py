@@ -51,11 +51,12 @@ from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
+from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
-from dfqonnx.workflows.teacher import Teacher, choose_device, gpu_name, open_teacher
+from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, fit_to_budget
 
 REHEARSAL_IMAGES = 2
@@ -136,7 +137,8 @@ def _run_target(
     interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
-        trained = _train(config, shared, limits, context=context, watch=watch)
+        with sample_utilization(context.device) as busy:
+            trained = _train(config, shared, limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
@@ -152,7 +154,7 @@ def _run_target(
             estimates,
             seconds=recorder.seconds(),
             warnings=recorder.warnings,
-            gpu=gpu_name(context),
+            gpu=describe_gpu(context, busy.mean),
         )
         report = write_run(report, trained, folder, evaluation.found.pictures)
     if config.file is not None:

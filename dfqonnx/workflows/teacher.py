@@ -143,8 +143,3 @@ def choose_device(wanted: Device) -> str:
             "--device cuda: torch finds no CUDA device; check `dfqonnx doctor`, or use --device cpu"
         )
     return "cuda" if there and wanted != "cpu" else "cpu"
-
-
-def gpu_name(context: RunContext) -> str | None:
-    """Return the name of a run's GPU; None for the processor."""
-    return torch.cuda.get_device_name() if context.device == "cuda" else None
