@@ -89,7 +89,7 @@ def test_utilization_is_the_mean_of_what_nvidia_smi_says(
     tool.write_text(f"#!/bin/sh\necho 40\necho 61\n: > {ready}\nexec sleep 60\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with sample_utilization("cuda") as found:
+    with sample_utilization(RunContext(device="cuda")) as found:
         deadline = time.monotonic() + 30
         while not ready.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -102,7 +102,7 @@ def test_without_that_tool_no_utilization_is_told(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for device in ("cpu", "cuda"):
-        with sample_utilization(device) as found:
+        with sample_utilization(RunContext(device=device)) as found:
             pass
         assert found.mean is None
 

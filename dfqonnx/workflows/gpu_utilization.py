@@ -32,10 +32,10 @@ class Utilization:
 
 
 @contextmanager
-def sample_utilization(device: str) -> Iterator[Utilization]:
-    """Sample the first GPU while the block runs; nothing where `device` is `cpu` or no tool is."""
+def sample_utilization(context: RunContext) -> Iterator[Utilization]:
+    """Sample the first GPU while the block runs; nothing on a processor, or without that tool."""
     found = Utilization()
-    if device == "cpu":
+    if context.device == "cpu":
         yield found
         return
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:

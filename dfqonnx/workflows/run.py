@@ -137,7 +137,7 @@ def _run_target(
     interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
         limits = fit_to_budget(config.recipe, teacher, watch.left())
-        with sample_utilization(context.device) as busy:
+        with sample_utilization(context) as busy:
             trained = _train(config, shared, limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)

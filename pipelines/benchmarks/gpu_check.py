@@ -141,7 +141,7 @@ def quantize(
     if places.data is not None:
         command += ["--eval-data", str(places.data)]
     began = time.perf_counter()
-    with sample_utilization(places.device) as busy:
+    with sample_utilization(RunContext(device=places.device)) as busy:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=clock.left())
         except subprocess.TimeoutExpired:
