@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dfqonnx.checkpoint.cache import CacheUse
 from dfqonnx.config.commands import Device, SynthConfig
 from dfqonnx.config.input_values import read_inputs
 from dfqonnx.config.measuring import read_measuring
@@ -28,17 +29,14 @@ def quantize(
     preprocess: str | Path | Preprocessing | None = None,
     eval_data: str | Path | None = None, images: str | Path | None = None,
     metric: str | None = None, head: str | None = None, fit: str | None = None,
-    pixel_range: str | None = None, classes: str | Path | None = None,
-    recipe: str | Path | Recipe = "default", scale: str | None = None,
-    gates: Gates = (), strict: bool = False,
-    out: str | Path | None = None, seed: int = 0,
-    image_size: ImageSize = None, inputs: Inputs = (),
-    budget: str | float | None = None,
-    strict_ends: int | None = None, weight_storage: Storage = "auto",
-    calibrate_with: str | Path | None = None,
+    pixel_range: str | None = None, classes: str | Path | None = None, scale: str | None = None,
+    recipe: str | Path | Recipe = "default", gates: Gates = (), strict: bool = False,
+    out: str | Path | None = None, seed: int = 0, image_size: ImageSize = None,
+    inputs: Inputs = (), budget: str | float | None = None, strict_ends: int | None = None,
+    weight_storage: Storage = "auto", calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
     device: Device = "auto", target: str = DEFAULT_TARGET,
-    progress: Progress | None = None,
+    fresh: bool = False, no_cache: bool = False, progress: Progress | None = None,
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
@@ -69,6 +67,8 @@ def quantize(
         bits_for: other widths for some layers, such as {"head*": "w8a8"}.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
+        fresh: begin anew, where a call that was interrupted would go on.
+        no_cache: use and keep nothing between runs.
         progress: told of every stage; None draws bars in terminals and notebooks.
     """
     config = run_request(
@@ -79,8 +79,9 @@ def quantize(
         calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
+    use = CacheUse(enabled=not no_cache, fresh=fresh)
     with show_progress(progress) as shown:
-        return Result(config.out, flow.run(config, progress=shown))
+        return Result(config.out, flow.run(config, progress=shown, cache=use))
 
 
 def synthesize(

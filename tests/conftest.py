@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports ONNX Runtime
+os.environ["DFQONNX_CACHE"] = tempfile.mkdtemp(prefix="dfqonnx-tests-")  # never the user's own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any imports torch: a worker runs on a core
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_is_left() -> Iterator[None]:
+    """The folder that fixtures of a whole file keep results in goes at the end."""
+    yield
+    shutil.rmtree(os.environ["DFQONNX_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test keeps results in a folder of its own, and finds none of another."""
+    monkeypatch.setenv("DFQONNX_CACHE", str(tmp_path_factory.mktemp("cache") / "dfqonnx"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 LAYERS = (  # a room imports from lines above; rooms on one line exchange values only
     ("errors", "version", "foreign_text"),
     ("core", "targets"),
-    ("config", "graph"),
+    ("config", "graph", "checkpoint"),
     ("convert", "runtime", "lint"),
     ("data", "placement"),
     ("synthesis", "fakequant", "export", "evaluation"),
@@ -52,6 +52,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "pycocotools": {"evaluation"},
     "rapidfuzz": {"evaluation"},
     "pyarrow": {"data"},
+    "safetensors": {"checkpoint"},
     **{key: {"runtime"} for key in ("onnxruntime_qnn", "openvino", "tract", "iree", "tvm")},
 }
 LATE = {

@@ -14,11 +14,12 @@ from dfqonnx.cli.commands import Command, CommandGroup
 from dfqonnx.cli.compare import compare
 from dfqonnx.cli.convert import convert
 from dfqonnx.cli.doctor import doctor
-from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard
+from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard, say_terminated
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
+from dfqonnx.cli.runs import runs
 from dfqonnx.cli.similarity import similarity
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
@@ -51,7 +52,7 @@ w3a6 and so on, each 2 to 8"""
 MEASURES = (validate, audit, compare, report, view)
 app.command(cls=Command, epilog=BITS)(run)
 app.command(cls=Command, epilog=BITS)(inspect)
-for command in (*MEASURES, convert, synth, similarity, doctor, recipes, targets):
+for command in (*MEASURES, convert, synth, similarity, doctor, recipes, targets, runs):
     app.command(cls=Command)(command)
 
 
@@ -77,11 +78,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream, TextIOWrapper
         ):  # a terminal may lack a letter, and then shows its code
             stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = command_line(sys.argv[1:] if arguments is None else arguments)
-    except Termination:  # by now, hidden folders are removed
+        code = command_line(arguments)
+    except Termination as stop:  # by now, hidden folders are removed
         stop_repeating()
-        code = TERMINATED
+        code = say_terminated(stop, as_json="--json" in arguments)
     if code in {INTERRUPTED, TERMINATED}:  # CPython may still die of a signal that was handled
         sys.stdout.flush()
         sys.stderr.flush()

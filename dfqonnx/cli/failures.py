@@ -38,6 +38,12 @@ class Interruption(BaseException):
     """A command was interrupted, and says what is kept; typer lets no KeyboardInterrupt through."""
 
 
+def say_terminated(stop: BaseException, *, as_json: bool) -> int:
+    """Say that a command was asked to terminate, and what is kept; return the exit code."""
+    message = "; ".join(["terminated; no partial file is left", *notes_of(stop)])
+    return _print_error(TERMINATED, message, as_json=as_json)
+
+
 def guard(command: Callable[[], Any], *, as_json: bool) -> int:
     """Run `command` and return the exit code; any error becomes one message on stderr."""
     kept = "interrupted; no partial file is left"
@@ -47,7 +53,8 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         details: dict[str, Any] = {"kind": type(error).__name__}
         if isinstance(error, UnsupportedModel):
             details["offenses"] = [vars(offense) for offense in error.offenses]
-        return _print_error(error.exit_code, error.message, as_json=as_json, **details)
+        message = "; ".join([error.message, *notes_of(error)])
+        return _print_error(error.exit_code, message, as_json=as_json, **details)
     except (KeyboardInterrupt, Interruption) as stop:
         code, kept = INTERRUPTED, str(stop) or kept
     except OSError as error:
@@ -61,8 +68,9 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
         return _print_error(
             ENVIRONMENT, missing.message, as_json=as_json, kind="EnvironmentProblem"
         )
-    except MemoryError:
-        return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
+    except MemoryError as error:
+        message = "; ".join([OUT_OF_MEMORY, *notes_of(error)])
+        return _print_error(ENVIRONMENT, message, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - any other error is a bug, and becomes a message too
         if "allocate" in str(error) and "memory" in str(error):  # the wording of torch
             return _print_error(ENVIRONMENT, OUT_OF_MEMORY, as_json=as_json)
@@ -70,6 +78,11 @@ def guard(command: Callable[[], Any], *, as_json: bool) -> int:
     if code == INTERRUPTED:
         return _print_error(INTERRUPTED, kept, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return what was added to an error on its way: how an interrupted run can go on."""
+    return [str(note) for note in getattr(error, "__notes__", ())]
 
 
 def _print_error(code: int, message: str, *, as_json: bool, **details: Any) -> int:
@@ -91,9 +104,8 @@ def _system_error(error: OSError, *, as_json: bool) -> int:
         return 1
     what = f"{error.filename}: " if error.filename else ""
     advice = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
-    return _print_error(
-        ENVIRONMENT, f"{what}{error.strerror or error}{advice}", as_json=as_json, kind="OSError"
-    )
+    message = "; ".join([f"{what}{error.strerror or error}{advice}", *notes_of(error)])
+    return _print_error(ENVIRONMENT, message, as_json=as_json, kind="OSError")
 
 
 def _usage_or_bug(error: Exception, *, as_json: bool) -> int:

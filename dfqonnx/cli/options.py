@@ -248,6 +248,24 @@ Budget = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Begin anew: neither what an interrupted run left nor images of earlier runs are "
+        "used.",
+        rich_help_panel=WORK,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache",
+        help="Use and keep nothing between runs; an interrupted run then begins anew. "
+        "[bold]dfqonnx runs[/bold] shows what is kept.",
+        rich_help_panel=WORK,
+    ),
+]
 RunOut = Annotated[
     Path | None,
     typer.Option(

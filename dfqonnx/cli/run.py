@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.failures import Interruption
+from dfqonnx.cli.failures import Interruption, notes_of
 from dfqonnx.cli.report import report_to_ci, show_report
 from dfqonnx.cli.show import announce, display, print_json, print_text
 from dfqonnx.config.target_widths import advise_widths
@@ -21,6 +21,7 @@ from dfqonnx.errors import UnsupportedModel
 from dfqonnx.targets.profile import TARGETS
 
 if TYPE_CHECKING:
+    from dfqonnx.checkpoint.cache import CacheUse
     from dfqonnx.config.commands import RunConfig
     from dfqonnx.report.report import Report
 
@@ -53,6 +54,8 @@ def run(
     target: o.Target = o.DEFAULT_TARGET,
     gate: o.Gates = None,
     strict: o.Strict = False,
+    fresh: o.Fresh = False,
+    no_cache: o.NoCache = False,
     dry_run: o.DryRun = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -72,26 +75,30 @@ def run(
         keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
+    from dfqonnx.checkpoint.cache import CacheUse
     from dfqonnx.workflows.preflight import check_paths
 
     specs = split_by_target(spec, names)
     for each in specs:
         check_paths(each)  # before torch is imported: a wrong path is an error at once
-    if not (quiet or as_json):
-        announce(describe_runs(specs))
+    announce([] if quiet or as_json else describe_runs(specs))
     if dry_run:
         return _run_dry(specs, quiet=quiet, as_json=as_json)
-    try:
-        return _run(specs, verbose=verbose, quiet=quiet, as_json=as_json)
-    except KeyboardInterrupt:
-        raise Interruption("; ".join(map(_say_what_is_kept, specs))) from None
+    use = CacheUse(enabled=not no_cache, fresh=fresh)
+    return _run(specs, use, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
-def _run(specs: Sequence[RunConfig], *, verbose: bool, quiet: bool, as_json: bool) -> int:
+def _run(
+    specs: Sequence[RunConfig], cache: CacheUse, *, verbose: bool, quiet: bool, as_json: bool
+) -> int:
     from dfqonnx.workflows.run import run_targets
 
-    with display(quiet=quiet, as_json=as_json) as progress:
-        reports = run_targets(specs, progress=progress)
+    try:
+        with display(quiet=quiet, as_json=as_json) as progress:
+            reports = run_targets(specs, progress=progress, cache=cache)
+    except KeyboardInterrupt as stop:
+        kept = map(_say_what_is_kept, specs)
+        raise Interruption("; ".join([*kept, *notes_of(stop)])) from None
     several = len(specs) > 1
     if several and as_json:
         print_json([json.loads(report.to_json()) for report in reports])

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from dfqonnx.core.progress import Progress, SilentProgress
+from dfqonnx.core.stage_keeper import StageKeeper
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunContext:
     """The circumstances of a run; none of them decides what is computed.
 
@@ -20,6 +21,7 @@ class RunContext:
     device: str = "cpu"  # of torch, `cpu` or `cuda`
     progress: Progress = field(default_factory=SilentProgress)
     budget_seconds: float | None = None
+    keeper: StageKeeper = field(default_factory=StageKeeper)  # of what stages made
 
     def with_budget(self, seconds: float | None) -> Self:
         """Return the context of a stage that may take `seconds` of wall clock."""

@@ -49,6 +49,10 @@ class RecordingProgress:
         self.warnings: list[str] = []
         self.advance, self.note, self.expect = to.advance, to.note, to.expect
 
+    def begin_anew(self) -> RecordingProgress:
+        """Return one for another target, which has recorded nothing."""
+        return RecordingProgress(self._to)
+
     def start(self, stage: str, total: int, *, done: int = 0) -> None:
         """Note the time and pass the stage on."""
         self._starts.append((stage, time.perf_counter()))

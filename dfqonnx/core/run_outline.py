@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -72,6 +72,14 @@ class RunOutline:
         """Return the outline of a run that makes images once and all else for each target."""
         stages = (
             stage if stage.name == "synthesize" else replace(stage, seconds=count * stage.seconds)
+            for stage in self.stages
+        )
+        return replace(self, stages=tuple(stages))
+
+    def remaining(self, left: Mapping[str, float]) -> Self:
+        """Return the outline of which only the share `left` of some stages is to be done."""
+        stages = (
+            replace(stage, seconds=left.get(stage.name, 1.0) * stage.seconds)
             for stage in self.stages
         )
         return replace(self, stages=tuple(stages))

@@ -14,20 +14,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from dfqonnx.config.distillation import DistillationConfig, EqualizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.distill.agreement import Agreement
-from dfqonnx.distill.batch_size import choose_batch_sizes
+from dfqonnx.distill.batch_size import BatchSizes, choose_batch_sizes
+from dfqonnx.distill.distilled import Distilled
 from dfqonnx.distill.divergence_guard import DivergenceGuard
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import initialize
+from dfqonnx.distill.kept_stages import (
+    TrainingCheckpoint,
+    find_initialized,
+    find_trained,
+    keep_initialized,
+    keep_trained,
+)
 from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
@@ -40,7 +45,7 @@ from dfqonnx.distill.schedule import (
     reduce_lr_for_8bit,
     training_budget,
 )
-from dfqonnx.distill.state import LogEntry, TrainingState
+from dfqonnx.distill.state import TrainingState
 from dfqonnx.distill.trainer import Trainer
 from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.fakequant.student import Student
@@ -59,23 +64,6 @@ class Decision:
     reason: str = ""  # why it is given up; empty where it is kept, or nothing was trained
 
 
-@dataclass(frozen=True, kw_only=True)
-class Distilled:
-    """What distillation did; the student itself was trained in place."""
-
-    steps: int
-    seconds: float  # wall clock, initialization included
-    agreement_before: Agreement  # held-out, after initialization
-    agreement_after: Agreement  # held-out, of the student as it was left
-    kept: bool  # whether the trained parameters were kept
-    reason: str  # why they were not; empty otherwise
-    history: tuple[LogEntry, ...]
-    untrained: Mapping[str, Tensor]  # see `Student.save_state`; empty where nothing was trained
-    images_seen: int  # drawn for all steps
-    held_out: tuple[int, ...]  # places of the images that were not trained on, among those given
-    left_out: int = 0  # steps that the student was to be trained, where training was not asked for
-
-
 def distill(
     network: EqualizedNetwork,
     student: Student,
@@ -91,10 +79,15 @@ def distill(
 
     Batches come from the pixels of `images`, or from its generators where these are drawn anew.
     `equalization` says what sets ranges and biases besides the images, `inputs` how pixels become
-    values; the seconds of `context` are for all. Unless it `trains`, it is initialized only.
+    values; the seconds of `context` are for all. Unless it `trains`, it is initialized only. What
+    its keeper has is not done again, and what is done is kept.
     """
     started = time.perf_counter()
     student.to(context.device)
+    done = find_trained(student, context.keeper) if trains else None
+    if done is not None:
+        _tell(done.reason, context)
+        return done
     teacher = ProgramModule(network.program, taps=student.features, channels_last=True)
     teacher.to(context.device)
     bits = student.plan.narrowest()
@@ -109,16 +102,9 @@ def distill(
     sizes = choose_batch_sizes(config, values, context)
     known = knows_inputs(images=pool.holds_images, divergence=images.divergence)
     config = choose_dampings(config, bits, known=known)
-    before = initialize(
-        student,
-        teacher,
-        pool,
-        config=config,
-        equalization=equalization,
-        moments=network.moments,
-        sizes=sizes,
-        context=context,
-    )
+    before, sizes = _initialize_or_find(
+        student, network, teacher, pool, config=config, equalization=equalization, sizes=sizes,
+        context=context)  # fmt: skip
     config = hold_codes(reduce_lr_for_8bit(config, bits), bits, kl=before.kl)
     config = dataclasses.replace(config, batch_size=sizes.training)
     steps = choose_steps(config, student, before, values=values, known=known)
@@ -135,7 +121,38 @@ def distill(
     left, decision = _train(
         student, teacher, pool, state, config=config, online=online, context=context
     )
-    return _result(state, pool, left, decision, config=config)
+    result = _result(state, pool, left, decision, config=config)
+    keep_trained(student, result, context.keeper)
+    return result
+
+
+def _initialize_or_find(
+    student: Student,
+    network: EqualizedNetwork,
+    teacher: ProgramModule,
+    pool: ImagePool,
+    *,
+    config: DistillationConfig,
+    equalization: EqualizationConfig,
+    sizes: BatchSizes,
+    context: RunContext,
+) -> tuple[Agreement, BatchSizes]:
+    """Initialize `student`, or set it to what was kept; return its agreement and its sizes."""
+    found = find_initialized(student, context.keeper)
+    if found is not None:
+        return found
+    before = initialize(
+        student,
+        teacher,
+        pool,
+        config=config,
+        equalization=equalization,
+        moments=network.moments,
+        sizes=sizes,
+        context=context,
+    )
+    keep_initialized(student, before, sizes, context.keeper)
+    return before, sizes
 
 
 def make_pool(
@@ -201,15 +218,23 @@ def _train(
     """Train, and give it up where it did harm; return the held-out agreement that is left."""
     guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
     trainer = Trainer(student, teacher, pool, config=config, online=online, context=context)
-    after = trainer.train(state)
+    checkpoint = TrainingCheckpoint(trainer, state, context.keeper)
+    checkpoint.restore()
+    after = trainer.train(state, after_step=checkpoint.save_if_due)
     if config.steps is None:
         after = refit_output_layer(student, teacher, pool, config=config, seed=context.seed)
     decision = decide(state, after, rejected=guard.rejects(student))
     if decision.kept:
         return after, decision
-    context.progress.warn(f"{decision.reason}; the untrained student is kept")
+    _tell(decision.reason, context)
     student.load_state(state.untrained)
     return state.before, decision
+
+
+def _tell(reason: str, context: RunContext) -> None:
+    """Warn of a training that was given up for a reason; empty where none was."""
+    if reason:
+        context.progress.warn(f"{reason}; the untrained student is kept")
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:

@@ -11,8 +11,9 @@ The teacher labels what comes out, so no label has to be mixed; mixed images hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -72,23 +73,12 @@ class ImagePool:
         """Return what the model reads for uint8 images (N, H, W, C)."""
         return self.inputs.to_tensor(pixels)
 
-    def draw(self, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-        """Yield uint8 batches forever, kinds in equal shares.
+    def draw(self, batch_size: int, generator: Generator) -> PoolDraw:
+        """Return uint8 batches without end, kinds in equal shares.
 
         Every image of a kind is drawn once before any is drawn again.
         """
-        count = len(self._members)
-        sizes = [batch_size // count + (i < batch_size % count) for i in range(count)]
-        left = [torch.empty(0, dtype=torch.long) for _ in self._members]
-        while True:
-            chosen = []
-            for i, (members, size) in enumerate(zip(self._members, sizes, strict=True)):
-                while len(left[i]) < size:
-                    order = torch.randperm(len(members), generator=generator)
-                    left[i] = torch.cat([left[i], members[order]])
-                chosen.append(left[i][:size])
-                left[i] = left[i][size:]
-            yield self.train[torch.cat(chosen).to(self.train.device)]
+        return PoolDraw(self.train, self._members, batch_size, generator)
 
     def batches(self, pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Yield model inputs of `pixels` in order."""
@@ -102,6 +92,44 @@ class ImagePool:
     def held_out_batches(self, batch_size: int) -> Iterator[Tensor]:
         """Yield model inputs of the images held out; nothing where there are none."""
         return self.batches(self.held_out, batch_size)
+
+
+class PoolDraw:
+    """Batches of a pool: `members` are the places of each kind among the images `train`."""
+
+    def __init__(
+        self, train: Tensor, members: Sequence[Tensor], batch_size: int, generator: Generator
+    ) -> None:
+        self._train, self._members, self._generator = train, members, generator
+        count = len(members)
+        self._sizes = [batch_size // count + (i < batch_size % count) for i in range(count)]
+        self.left = [torch.empty(0, dtype=torch.long) for _ in members]  # drawn next, by kind
+
+    def __iter__(self) -> Self:
+        """Return the batches themselves."""
+        return self
+
+    def __next__(self) -> Tensor:
+        """Return the next batch, uint8 (N, H, W, C)."""
+        chosen = []
+        for i, (members, size) in enumerate(zip(self._members, self._sizes, strict=True)):
+            while len(self.left[i]) < size:
+                order = torch.randperm(len(members), generator=self._generator)
+                self.left[i] = torch.cat([self.left[i], members[order]])
+            chosen.append(self.left[i][:size])
+            self.left[i] = self.left[i][size:]
+        return self._train[torch.cat(chosen).to(self._train.device)]
+
+    def set_left(self, left: Sequence[Tensor]) -> None:
+        """Set the places that are drawn next, by kind.
+
+        Raises:
+            ValueError: one is not in the pool.
+        """
+        count = len(self._train)
+        if any(len(part) and not 0 <= int(part.min()) <= int(part.max()) < count for part in left):
+            raise ValueError("a batch of images that the pool does not have")
+        self.left = list(left)
 
 
 def _split_by_kind(
@@ -161,26 +189,52 @@ def mixup(inputs: Tensor, *, fraction: float, generator: Generator) -> Tensor:
     return torch.lerp(inputs[partner], inputs, weight)
 
 
-def training_batches(
-    pool: ImagePool,
-    online: OnlineGenerators | None,
-    config: DistillationConfig,
-    generator: Generator,
-) -> Iterator[Batch]:
-    """Yield augmented batches forever, drawn from `online`, or from the pool where that is None."""
-    pixels = pool.draw(config.batch_size, generator)
-    nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
-    while True:
-        if online is None:
-            x, labels = next(pixels), None
+class TrainingBatches:
+    """Augmented batches without end, drawn from `online`, or from the pool where that is None."""
+
+    def __init__(
+        self,
+        pool: ImagePool,
+        online: OnlineGenerators | None,
+        config: DistillationConfig,
+        generator: Generator,
+    ) -> None:
+        self._pool, self._online, self._config = pool, online, config
+        self._random = generator
+        self._pixels = pool.draw(config.batch_size, generator)
+        self._nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
+
+    def __iter__(self) -> Self:
+        """Return the batches themselves."""
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        config, random = self._config, self._random
+        if self._online is None:
+            x, labels = next(self._pixels), None
         else:
-            drawn = online.draw(config.batch_size, generator)
-            x, labels = drawn.x if nhwc else drawn.x.permute(0, 2, 3, 1), drawn.labels
-        if pool.holds_images:  # x is (N, H, W, C)
-            x = flip_and_shift(x, flip=config.flip, shift=config.shift, generator=generator)
-        if online is None:
-            x = pool.tensor(x)
-        elif not nhwc:
+            drawn = self._online.draw(config.batch_size, random)
+            x, labels = drawn.x if self._nhwc else drawn.x.permute(0, 2, 3, 1), drawn.labels
+        if self._pool.holds_images:  # x is (N, H, W, C)
+            x = flip_and_shift(x, flip=config.flip, shift=config.shift, generator=random)
+        if self._online is None:
+            x = self._pool.tensor(x)
+        elif not self._nhwc:
             x = x.permute(0, 3, 1, 2)
-        x = mixup(x, fraction=config.mixup, generator=generator)
-        yield Batch(x, None if config.mixup else labels)
+        x = mixup(x, fraction=config.mixup, generator=random)
+        return Batch(x, None if config.mixup else labels)
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return what decides the batches to come: the random generator, and the draw's rest."""
+        left = {f"left{kind}": places.clone() for kind, places in enumerate(self._pixels.left)}
+        return {"random": self._random.get_state(), **left}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was.
+
+        Raises:
+            ValueError: a place is not in the pool.
+        """
+        self._random.set_state(state["random"])
+        self._pixels.set_left([state[f"left{kind}"] for kind in range(len(self._pixels.left))])

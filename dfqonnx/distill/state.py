@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +19,10 @@ from dfqonnx.distill.schedule import steps_within
 
 LOG_EVERY = 25
 FIRST_BUDGET_CHECK = 5  # steps; the next checks follow the log
+_SAVED = (
+    "total_steps", "budget_seconds", "step", "nonfinite_steps", "losses", "agreement",
+    "stop_reason",
+)  # fmt: skip
 PATIENCE = 3  # steps in a row whose loss may be not finite
 
 
@@ -71,8 +76,31 @@ class TrainingState:
         return time.perf_counter() - self.started
 
     def begin_training(self) -> None:
-        """Set the clock of the first step."""
-        self.first_step_started = time.perf_counter()
+        """Set the clock of the first step, unless some steps are done."""
+        if not self.step:
+            self.first_step_started = time.perf_counter()
+
+    def save(self) -> dict[str, Any]:
+        """Return everything that steps change, as JSON can hold it; clocks as seconds so far."""
+        now = time.perf_counter()
+        return {
+            **{name: getattr(self, name) for name in _SAVED},
+            "history": [asdict(entry) for entry in self.history],
+            "seconds": now - self.started,
+            "training_seconds": now - self.first_step_started,
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on where `save` was; the time in between does not count."""
+        history = [LogEntry(**entry) for entry in saved["history"]]
+        if not 0 <= int(saved["step"]) <= int(saved["total_steps"]):
+            raise ValueError(f"step {saved['step']} of {saved['total_steps']}")
+        now = time.perf_counter()
+        self.started = now - float(saved["seconds"])
+        self.first_step_started = now - float(saved["training_seconds"])
+        self.history = history
+        for name in _SAVED:
+            setattr(self, name, saved[name])
 
     def record_loss(self, loss: float) -> None:
         """Count a step; after `PATIENCE` losses in a row that are not finite, training is over."""

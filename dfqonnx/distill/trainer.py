@@ -32,9 +32,10 @@ from torch import Tensor
 
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.optimizer_state import like, load_optimizer, save_optimizer, select
 from dfqonnx.core.context import RunContext
 from dfqonnx.distill.agreement import Agreement, measure_agreement
-from dfqonnx.distill.image_pool import Batch, ImagePool, training_batches
+from dfqonnx.distill.image_pool import Batch, ImagePool, TrainingBatches
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
@@ -70,14 +71,19 @@ class Trainer:
         self.replicas: list[Replica] = []
         for index, each in enumerate(students):
             generator = torch.Generator().manual_seed(context.seed + 7919 * index)
-            batches = training_batches(pool, online, config, generator)
+            batches = TrainingBatches(pool, online, config, generator)
             sample = pool.batches(pool.train[:SAMPLE_IMAGES], config.batch_size)
             self.replicas.append(Replica(each, teacher, config, batches=batches, sample=sample))
 
-    def train(self, state: TrainingState) -> Agreement:
-        """Take steps until training is over; keep the best replica and return its agreement."""
+    def train(
+        self, state: TrainingState, *, after_step: Callable[[], None] = lambda: None
+    ) -> Agreement:
+        """Take steps until training is over; keep the best replica and return its agreement.
+
+        `after_step` is called between any two steps.
+        """
         first = self.replicas[0]
-        self._progress.start("distill", state.total_steps)
+        self._progress.start("distill", state.total_steps, done=state.step)
         state.begin_training()
         while not state.is_over:
             done, done_after = state.done, state.done_after_step
@@ -97,7 +103,22 @@ class Trainer:
                 lr_factor=self._config.optimizer.lr_factor(done_after),
                 rounding_temperature=first.temperature,
             )
+            after_step()
         return self._keep_best()
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return everything that steps change, by name; `TrainingState` is beside it."""
+        parts = {f"replica{i}.": each.save_state() for i, each in enumerate(self.replicas)}
+        if self._online is not None:
+            parts["generators."] = self._online.save_state()
+        return {head + name: value for head, part in parts.items() for name, value in part.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was; the students are those that training began with."""
+        for index, replica in enumerate(self.replicas):
+            replica.load_state(select(state, f"replica{index}."))
+        if self._online is not None:
+            self._online.load_state(select(state, "generators."))
 
     def _keep_best(self) -> Agreement:
         """Give the student the parameters of the replica that agrees best; return how well."""
@@ -133,7 +154,7 @@ class Replica:
         teacher: ProgramModule,
         config: DistillationConfig,
         *,
-        batches: Iterator[Batch],
+        batches: TrainingBatches,
         sample: Iterable[Tensor],
     ) -> None:
         self.student, self._teacher = student, teacher
@@ -188,6 +209,30 @@ class Replica:
         self._average.apply()
         if self._soft_rounding is not None:
             self._soft_rounding.harden()
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return everything that a step changes: parameters, optimizer, mean, batches to come."""
+        parts = {
+            "parameter.": {str(i): p.detach() for i, p in enumerate(self._parameters)},
+            "optimizer.": save_optimizer(self.optimizer),
+            "average.": self._average.save_state(),
+            "batches.": self._batches.save_state(),
+        }
+        if self._soft_rounding is not None:  # as an opponent reads it before the next step
+            temperature = torch.tensor(self._soft_rounding.temperature, dtype=torch.float64)
+            parts["rounding."] = {"temperature": temperature}
+        return {head + name: value for head, part in parts.items() for name, value in part.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was; the student is the one that training began with."""
+        for index, parameter in enumerate(self._parameters):
+            parameter.copy_(like(state[f"parameter.{index}"], parameter))
+        load_optimizer(self.optimizer, select(state, "optimizer."))
+        self._average.load_state(select(state, "average."))
+        self._batches.load_state(select(state, "batches."))
+        if self._soft_rounding is not None:
+            self._soft_rounding.set_temperature(float(state["rounding.temperature"]))
 
     def _set_rates(self, lr_factor: float, done: float) -> None:
         """Set the temperature of soft rounding and the learning rates of a step."""
@@ -265,6 +310,17 @@ class WeightAverage:
             self._mean = [p.detach().clone() for p in self._parameters]
         else:
             torch._foreach_lerp_(self._mean, self._parameters, 1.0 / self._count)
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return the mean, and of how many."""
+        means = {str(index): mean for index, mean in enumerate(self._mean)}
+        return {"count": torch.tensor(self._count), **means}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was."""
+        self._count = int(state["count"])
+        parameters = self._parameters if self._count else []
+        self._mean = [like(state[str(index)], p) for index, p in enumerate(parameters)]
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -156,6 +156,7 @@ class SoftRounding:
 
     def __init__(self, student: Student, batches: Iterable[Tensor]) -> None:
         self._student = student
+        self.temperature = 1.0  # u of all layers
         self._layers: list[tuple[QuantizedLayer, SoftRoundedLayer]] = []
         for layer, patch, deviation in _output_statistics(student, batches):
             soft = SoftRoundedLayer(layer, patch, deviation)
@@ -172,6 +173,7 @@ class SoftRounding:
 
     def set_temperature(self, temperature: float) -> None:
         """Set u of all layers: 1 rounds nothing, 0 all."""
+        self.temperature = temperature
         for _, soft in self._layers:
             soft.temperature = temperature
 

@@ -54,7 +54,7 @@ def load(path: Path, *, given: Mapping[str, NDArray[Any]] | None = None) -> Load
     too_large = check_graph_size(proto)
     if too_large:
         raise UnsupportedModel(f"{path}: this model cannot be quantized:", too_large)
-    external_bytes, mapped = _read_external(proto, path)
+    external, mapped = _read_external(proto, path)
     for tensor in _list_tensors(proto):
         if tensor.name not in mapped:
             check_tensor(tensor, path)
@@ -70,10 +70,11 @@ def load(path: Path, *, given: Mapping[str, NDArray[Any]] | None = None) -> Load
     source = Source(
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data) + external_bytes,
+        bytes=len(data) + sum(external.values()),
         opset=get_opset(proto),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         metadata={p.key: p.value for p in proto.metadata_props},
+        data_files=tuple(sorted(external)),
     )
     return Loaded(proto, source, mapped, interface)
 
@@ -135,8 +136,10 @@ def _list_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
 
 
-def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, ir.ExternalTensor]]:
-    """Read data kept beside the model into it; return its size and the tensors left mapped."""
+def _read_external(
+    proto: onnx.ModelProto, path: Path
+) -> tuple[dict[Path, int], dict[str, ir.ExternalTensor]]:
+    """Read data kept beside the model into it; return its files' sizes, and what is left mapped."""
     folder = path.resolve().parent
     sizes: dict[Path, int] = {}
     mapped: dict[str, ir.ExternalTensor] = {}
@@ -170,7 +173,7 @@ def _read_external(proto: onnx.ModelProto, path: Path) -> tuple[int, dict[str, i
             tensor.raw_data = handle.read(length)
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
-    return sum(sizes.values()), mapped
+    return sizes, mapped
 
 
 def _find_external_file(location: str, folder: Path, tensor: str, path: Path) -> Path:

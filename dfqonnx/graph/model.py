@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import onnx_ir as ir
@@ -28,6 +29,7 @@ class Source:
     opset: int  # version of the ai.onnx operators
     producer: str  # name and version of the exporter, as recorded in the file
     metadata: Mapping[str, str]  # the file's own metadata properties
+    data_files: tuple[Path, ...] = ()  # with weights, beside it
 
 
 @dataclass(frozen=True)

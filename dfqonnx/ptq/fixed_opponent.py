@@ -37,10 +37,7 @@ def make_fixed_opponents(
     It goes from model inputs to logits; its parameters take no gradient. `alone` says that no
     student will be trained, so that a generator has none to play against either.
     """
-    in_place_of_trained = (
-        alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
-    )
-    if not (spec.weight("competition") or in_place_of_trained):
+    if not needs_fixed_opponents(spec, alone=alone):
         return ()
     generator = torch.Generator().manual_seed(context.seed)
     images = sample_dead_leaves(IMAGES, inputs.image_size, generator)
@@ -48,3 +45,11 @@ def make_fixed_opponents(
     student.initialize([inputs.to_tensor(images.to(context.device))])
     student.requires_grad_(False)
     return (lambda x: student(x)[0],)
+
+
+def needs_fixed_opponents(spec: SynthesisConfig, *, alone: bool = False) -> bool:
+    """Return whether images depend on a rounded network, and so on the plan of a run."""
+    in_place_of_trained = (
+        alone and spec.co_training.opponent == "student" and spec.weight("adversarial") > 0
+    )
+    return bool(spec.weight("competition")) or in_place_of_trained

@@ -17,7 +17,7 @@ from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.config.request import command_of
 from dfqonnx.core.layer_analysis import LayerNoise
-from dfqonnx.distill.distill import Distilled
+from dfqonnx.distill.distilled import Distilled
 from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.evaluation.drop_estimate.estimate import Estimates
 from dfqonnx.evaluation.evaluate import Evaluation, EvaluationData

@@ -34,7 +34,11 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
         EnvironmentProblem: runtime, device, disk or permission.
     """
     preflight(config)
-    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    context = RunContext(
+        seed=config.seed,
+        device=choose_device(config.device),
+        progress=progress or SilentProgress(),
+    )
     try:
         teacher = open_teacher(config, context)
         plan = plan_quantizers(config, teacher, context.progress)

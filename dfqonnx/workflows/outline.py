@@ -6,7 +6,7 @@ student too far off, which nothing tells before: the time is told without, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from dfqonnx.config.commands import RunConfig
@@ -71,9 +71,12 @@ def tell_outline(
     sets: EvaluationData,
     *,
     targets: int,
+    left: Mapping[str, float],
     context: RunContext,
 ) -> RunOutline | None:
     """Tell the progress of a run which stages are to come, and how long each takes.
+
+    `left` has the share that is to be done of stages that a run before began.
 
     Returns:
         the outline for one of the `targets`; None where its seconds are not known.
@@ -81,12 +84,14 @@ def tell_outline(
     progress, inputs = context.progress, teacher.inputs
     fed = f"The model reads {inputs.describe_values()}; the work runs on {context.device}."
     if config.budget is not None:
-        progress.note(f"{fed} It takes at most {describe_seconds(config.budget)}.")
-        return _share_budget(config.budget, targets)
+        seconds = context.budget_seconds or config.budget
+        progress.note(f"{fed} It takes at most {describe_seconds(seconds)}.")
+        return _share_budget(config.budget, targets).remaining(left)
     outline = outline_run(config, teacher, plan, sets, context=context)
     if not outline.seconds_known:
         progress.note(f"{fed} How long it takes: {config.recipe.cost or 'not known'}.")
         return None
+    outline = outline.remaining(left)
     whole = outline.for_targets(targets)
     parts = ", ".join(
         f"{STAGES[stage.name]} {describe_seconds(stage.seconds)}"

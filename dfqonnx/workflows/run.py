@@ -2,9 +2,10 @@
 
     open -> place and rehearse -> synthesize -> equalize -> distill -> export -> evaluate -> report
 
-Everything is written to a staging folder; the output folder is complete or absent. For several
-targets the float network is opened once and images are made once; from there on, each has its own
-student, file and report.
+Everything is written to a staging folder; the output folder is complete or absent. What a stage
+made is kept (`kept_work`), so that an interrupted run goes on. For several targets the float
+network is opened once and images are made once; from there on, each has its own student, file and
+report.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dfqonnx.analysis.student_outputs import class_agreement, run_student, untrained_top1
+from dfqonnx.checkpoint.cache import Cache, CacheUse
+from dfqonnx.checkpoint.stages import RunWork, hold
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.input_values import INPUT_KEY, format_input
 from dfqonnx.config.recipe import write_recipe
@@ -29,6 +30,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.core.run_outline import RunOutline
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import equalize
@@ -42,41 +44,47 @@ from dfqonnx.export.writer import write
 from dfqonnx.fakequant.input_ties import move_off_ties
 from dfqonnx.fakequant.student import Student
 from dfqonnx.placement.place import place_quantizers
-from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.rehearsal.loadable import Stage
 from dfqonnx.rehearsal.rehearse import keep_faulty_apart, rehearse
 from dfqonnx.report.report import Report
 from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
+from dfqonnx.workflows.image_shelf import ImageShelf
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
+from dfqonnx.workflows.kept_work import hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
-from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, fit_to_budget
+from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, find_or_fit
 
 REHEARSAL_IMAGES = 2
-IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is left
 
 
-def run(config: RunConfig, *, progress: Progress | None = None) -> Report:
+def run(
+    config: RunConfig, *, progress: Progress | None = None, cache: CacheUse | None = None
+) -> Report:
     """Quantize a model and measure the result; everything is written to `config.out`.
+
+    A run that was interrupted goes on where it was, unless `cache` says otherwise.
 
     Raises:
         UsageError: a path, a setting or evaluation data does not fit.
         UnsupportedModel: the model cannot be quantized; every offending node is named.
         EnvironmentProblem: the runtime, the device, disk space or a permission is missing.
     """
-    (report,) = run_targets((config,), progress=progress)
+    (report,) = run_targets((config,), progress=progress, cache=cache)
     return report
 
 
 def run_targets(
-    configs: Sequence[RunConfig], *, progress: Progress | None = None
+    configs: Sequence[RunConfig],
+    *,
+    progress: Progress | None = None,
+    cache: CacheUse | None = None,
 ) -> tuple[Report, ...]:
     """Quantize a model for several targets, with the same images; return a report for each.
 
@@ -91,9 +99,15 @@ def run_targets(
     preflight(first)
     for config in configs[1:]:
         check_paths(config)
-    watch = Stopwatch(first.budget)
-    recorder = RecordingProgress(progress or SilentProgress())
-    context = RunContext(first.seed, choose_device(first.device), recorder, first.budget)
+    shown = progress or SilentProgress()
+    kept = Cache(cache or CacheUse(), shown.warn)
+    recorder = RecordingProgress(shown)
+    context = RunContext(
+        seed=first.seed,
+        device=choose_device(first.device),
+        progress=recorder,
+        budget_seconds=first.budget,
+    )
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
     opening, plans = recorder.warnings, []
@@ -102,47 +116,82 @@ def run_targets(
         plans.append((plan_quantizers(config, teacher, recorder), recorder.warnings))
     recorder.warnings = opening
     sets, own = open_run_sets(first, teacher.model, teacher.inputs)
-    outline, count, plan = None, len(configs), plans[0][0]
-    if progress is not None:
-        outline = tell_outline(first, teacher, plan, sets, targets=count, context=context)
-    supply = ImageSupply(partial(_synthesize, config=first, planned=(teacher, plan), own=own))
-    reports: list[Report] = []
-    for config, (plan, warnings) in zip(configs, plans, strict=True):
-        recorder.warnings = [*opening, *warnings]
-        if outline is not None:
-            recorder.expect(outline.expected(count - len(reports), of=count))
-        part = watch.first_of(count - len(reports))
-        shared = _SharedWork((teacher, plan), sets, supply)
-        own_context = replace(context, progress=recorder)
-        reports.append(_run_target(config, shared, context=own_context, watch=part))
-        recorder = RecordingProgress(progress or SilentProgress())
-    return tuple(reports)
+    planned = teacher, plans[0][0]
+    shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
+    supply = ImageSupply(shelf.give)
+    jobs = [
+        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply))
+        for config, (plan, warnings) in zip(configs, plans, strict=True)
+    ]
+    works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
+    with hold(works, shown):
+        outline = None
+        if progress is not None:
+            few = choose_few(first.recipe, planned[1].narrowest(), first.budget)
+            left = shares_left(works, has_images=shelf.has(few))
+            outline = tell_outline(
+                first, *planned, sets, targets=len(jobs), left=left, context=context
+            )
+        reports = _run_jobs(jobs, works, outline, context=context)
+        for work in works:
+            work.finish()
+    return reports
 
 
 @dataclass(frozen=True)
-class _SharedWork:
-    """What the targets of a run have in common, and the plan of one of them."""
+class _Shared:
+    """What the targets of a run have in common besides the teacher."""
 
-    planned: tuple[Teacher, QuantizationPlan]
     sets: EvaluationData
     supply: ImageSupply
 
 
-def _run_target(
-    config: RunConfig, shared: _SharedWork, *, context: RunContext, watch: Stopwatch
-) -> Report:
+@dataclass(frozen=True)
+class _Job:
+    """What is to be done for one target."""
+
+    config: RunConfig
+    planned: tuple[Teacher, QuantizationPlan]
+    warnings: list[str]  # about the model, and about the plan for this target
+    shared: _Shared
+
+
+def _run_jobs(
+    jobs: Sequence[_Job],
+    works: Sequence[RunWork],
+    outline: RunOutline | None,
+    *,
+    context: RunContext,
+) -> tuple[Report, ...]:
+    """Do one target after another; a budget is shared by those that are left."""
+    recorder, reports = context.progress, list[Report]()
+    assert isinstance(recorder, RecordingProgress)
+    watch = Stopwatch(context.budget_seconds, spent=max(work.spent for work in works))
+    for job, work in zip(jobs, works, strict=True):
+        left = len(jobs) - len(reports)
+        recorder.warnings = job.warnings
+        if outline is not None:
+            recorder.expect(outline.expected(left, of=len(jobs)))
+        own_context = replace(context, progress=recorder, keeper=work)
+        with work.explained():
+            reports.append(_run_target(job, context=own_context, watch=watch.first_of(left)))
+        recorder = recorder.begin_anew()
+    return tuple(reports)
+
+
+def _run_target(job: _Job, *, context: RunContext, watch: Stopwatch) -> Report:
     """Train, export, measure and write for one target."""
-    teacher, recorder, sets = shared.planned[0], context.progress, shared.sets
+    config, teacher, recorder = job.config, job.planned[0], context.progress
     assert isinstance(recorder, RecordingProgress)
     interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
-        limits = fit_to_budget(config.recipe, teacher, watch.left())
+        limits = find_or_fit(config.recipe, teacher, watch.left(), context.keeper)
         with sample_utilization(context) as busy:
-            trained = _train(config, shared, limits, context=context, watch=watch)
+            trained = _train(job, limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
         file = _export(trained, folder, recorder)
         shown = limits.proof_images(len(trained.distilled.held_out), watch.left())
-        files = original, file
+        files, sets = (original, file), job.shared.sets
         evaluation = _evaluate(
             trained, files, sets, images=shown, seconds=limits.latency_seconds, progress=recorder
         )
@@ -194,19 +243,13 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
     )
 
 
-def _train(
-    config: RunConfig,
-    shared: _SharedWork,
-    limits: TimeLimits,
-    *,
-    context: RunContext,
-    watch: Stopwatch,
-) -> TrainedRun:
+def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwatch) -> TrainedRun:
     """Make images, equalize, and train in the time that the proof leaves; see `image_supply`."""
-    (teacher, plan), recipe = shared.planned, limits.recipe
+    (teacher, plan), config, recipe = job.planned, job.config, limits.recipe
     few = choose_few(recipe, plan.narrowest(), config.budget)
     for most_work in [few, None] if few is not None else [None]:
-        images = shared.supply.give(most_work, context.with_budget(watch.left()))
+        images = job.shared.supply.give(most_work, context.with_budget(watch.left()))
+        context.keeper.use_images(hash_images(images))
         network = equalize(
             teacher.program,
             plan,
@@ -250,32 +293,6 @@ def _move_input_off_ties(student: Student, inputs: InputFormat) -> None:
     for quantizer in student.quantizers():
         if quantizer.spec.role == "input":
             move_off_ties(quantizer, inputs.to_tensor(pixels).to(quantizer.log_scale.device))
-
-
-def _synthesize(
-    most_work: float | None,
-    context: RunContext,
-    *,
-    config: RunConfig,
-    planned: tuple[Teacher, QuantizationPlan],
-    own: NDArray[np.uint8],
-) -> SyntheticImages:
-    """Return images with the user's `own` behind them; see `ImageSupply`."""
-    (teacher, plan), recipe, left = planned, config.recipe.synthesis, context.budget_seconds
-    context.progress.start("synthesize", 1)
-    opponents = make_fixed_opponents(
-        teacher.program, plan, spec=recipe, inputs=teacher.inputs, context=context
-    )
-    images = synthesize(
-        teacher.program,
-        teacher.model.statistics,
-        inputs=teacher.inputs,
-        config=recipe,
-        context=context.with_budget(left and IMAGE_SHARE * left),
-        opponents=opponents,
-        most_work=most_work,
-    )
-    return images.joined_by(own) if len(own) else images
 
 
 def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:

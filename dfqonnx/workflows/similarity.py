@@ -78,7 +78,11 @@ def measure_similarity(config: SimilarityConfig, *, progress: Progress | None = 
     check_model(config.model, what="model")
     check_images(config.images)
     verify_data(None, config.images)
-    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    context = RunContext(
+        seed=config.seed,
+        device=choose_device(config.device),
+        progress=progress or SilentProgress(),
+    )
     model, program = open_program(config.model)
     if not model.statistics:
         raise UnsupportedModel(

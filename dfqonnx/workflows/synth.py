@@ -66,7 +66,11 @@ def synthesize_to_files(
     started = time.perf_counter()
     check_model(config.model, what="model")
     check_images_out(config)
-    context = RunContext(config.seed, choose_device(config.device), progress or SilentProgress())
+    context = RunContext(
+        seed=config.seed,
+        device=choose_device(config.device),
+        progress=progress or SilentProgress(),
+    )
     model, program = open_program(config.model, recipe=config.recipe, given=config.inputs)
     if len(model.input_shape) != 3:
         form = "x".join(map(str, model.input_shape))

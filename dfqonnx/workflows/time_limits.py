@@ -27,6 +27,7 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
+from dfqonnx.core.stage_keeper import LIMITS, Entry, StageKeeper
 from dfqonnx.evaluation.drop_estimate.estimate import (
     Estimates,
     Pixels,
@@ -42,15 +43,20 @@ HELD_OUT_OF = 8  # images, one is held out at most
 FEWEST = 16  # images of any stage
 LATENCY_SECONDS, LATENCY_SHARE = 2.0, 0.05
 REPORT_SECONDS, REPORT_SHARE = 4.0, 0.2  # the pages, and what is exported
+_SECONDS = ("pass_seconds", "report_seconds", "latency_seconds")
+LEAST_LEFT = 0.1  # of a budget, for a run that goes on
 ON_CPU = RunContext()
 
 
 class Stopwatch:
-    """The seconds of a run; without a budget there is no end to them."""
+    """The seconds of a run; without a budget there is no end to them.
 
-    def __init__(self, budget: float | None) -> None:
+    Those that an interrupted run `spent` count, but for a tenth of the budget.
+    """
+
+    def __init__(self, budget: float | None, *, spent: float = 0.0) -> None:
         self.budget = budget
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - min(spent, (budget or 0.0) * (1 - LEAST_LEFT))
 
     def left(self) -> float | None:
         """Return the seconds that are left; None without a budget."""
@@ -97,6 +103,38 @@ class TimeLimits:
 
     def _estimate_seconds(self) -> float:
         return self.has_estimates * FIXED_IMAGES * ESTIMATE_PASSES * self.pass_seconds
+
+
+def find_or_fit(
+    recipe: Recipe, teacher: Teacher, left: float | None, keeper: StageKeeper
+) -> TimeLimits:
+    """Return the limits that an interrupted run had, else those that fit into `left` seconds."""
+
+    def build(entry: Entry) -> TimeLimits:
+        facts = entry.facts
+        distillation = dataclasses.replace(
+            recipe.distillation,
+            calibration_images=int(facts["calibration_images"]),
+            holdout_images=int(facts["holdout_images"]),
+        )
+        return TimeLimits(
+            recipe=dataclasses.replace(recipe, distillation=distillation),
+            has_estimates=bool(facts["has_estimates"]),
+            **{name: float(facts[name]) for name in _SECONDS},
+        )
+
+    if left is None:
+        return fit_to_budget(recipe, teacher, left)
+    found = keeper.find(LIMITS, build)
+    if found is not None:
+        return found
+    limits = fit_to_budget(recipe, teacher, left)
+    facts = {name: getattr(limits, name) for name in (*_SECONDS, "has_estimates")}
+    chosen = limits.recipe.distillation
+    facts["calibration_images"] = chosen.calibration_images
+    facts["holdout_images"] = chosen.holdout_images
+    keeper.keep(LIMITS, Entry(facts=facts))
+    return limits
 
 
 def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeLimits:

@@ -72,8 +72,8 @@ class Clock:
 def train_steps(device: Device, bits: str, *, steps: int = STEPS) -> dict[str, Any]:
     """Return the losses of the first steps on a device, and the seconds of one behind the first."""
     config = run_request(MODEL, bits, out="unused")
-    context = RunContext(0, device)
-    teacher = open_teacher(config, RunContext(0))
+    context = RunContext(device=device)
+    teacher = open_teacher(config, RunContext())
     plan = plan_quantizers(config, teacher, context.progress)
     network = equalize(
         teacher.program,
@@ -96,7 +96,7 @@ def train_steps(device: Device, bits: str, *, steps: int = STEPS) -> dict[str, A
     )
     student = Student(network.program, network.plan)
     distillation = config.recipe.distillation
-    host = make_pool(images, teacher.inputs, holdout=64, mixed=False, context=RunContext(0))
+    host = make_pool(images, teacher.inputs, holdout=64, mixed=False, context=RunContext())
     student.initialize(host.batches(host.fitting, 64))  # on the CPU: both begin with the same
     student.to(device)
     net = ProgramModule(network.program, taps=student.features, channels_last=True).to(device)

@@ -201,7 +201,7 @@ def make(
             config=config,
             equalization=EqualizationConfig(),
             inputs=inputs,
-            context=RunContext(seed),
+            context=RunContext(seed=seed),
         )
         student.eval()
     else:

@@ -14,7 +14,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.distill import Distilled, distill
-from dfqonnx.distill.image_pool import ImagePool, training_batches
+from dfqonnx.distill.image_pool import ImagePool, TrainingBatches
 from dfqonnx.equalization.equalize import EqualizedNetwork
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
@@ -134,10 +134,10 @@ def test_live_batches_carry_the_classes_asked_for_unless_images_are_mixed(
     images = generated(tiny, CoTrainingConfig(redraw=True))
     pool = ImagePool(images.pixels, INPUTS, holdout=8, context=RunContext())
     config = dataclasses.replace(CONFIG, mixup=mixup, flip=True, shift=0.2)
-    batch = next(training_batches(pool, alive(images), config, torch.Generator().manual_seed(0)))
+    batch = next(TrainingBatches(pool, alive(images), config, torch.Generator().manual_seed(0)))
     assert batch.x.shape == (32, 3, 8, 8)
     assert not batch.x.requires_grad
     assert (batch.labels is not None) == told
-    pooled = next(training_batches(pool, None, config, torch.Generator().manual_seed(0)))
+    pooled = next(TrainingBatches(pool, None, config, torch.Generator().manual_seed(0)))
     assert pooled.x.shape == (32, 3, 8, 8)
     assert pooled.labels is None

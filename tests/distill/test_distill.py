@@ -78,7 +78,7 @@ def run(
     budget: float | None = None,
     progress: Listening | None = None,
 ) -> Distilled:
-    context = RunContext(seed, progress=progress or Listening(), budget_seconds=budget)
+    context = RunContext(seed=seed, progress=progress or Listening(), budget_seconds=budget)
     return distill(
         EqualizedNetwork(program, student.plan),
         student,

@@ -76,7 +76,7 @@ def test_half_of_the_other_kinds_is_text_and_half_fields(count: int) -> None:
 
 
 def test_other_kinds_are_trained_on_and_never_held_out() -> None:
-    images, context = synthetic(pixels(200)), RunContext(0)
+    images, context = synthetic(pixels(200)), RunContext()
     plain = make_pool(images, INPUTS, holdout=64, mixed=False, context=context)
     mixed = make_pool(images, INPUTS, holdout=64, mixed=True, context=context)
     assert len(mixed.train) == len(plain.train) + 200 // SHARE
@@ -91,7 +91,7 @@ def test_other_kinds_are_trained_on_and_never_held_out() -> None:
 
 
 def test_candidates_are_chosen_on_other_kinds_that_are_not_trained_on() -> None:
-    images, context = synthetic(pixels(200)), RunContext(0)
+    images, context = synthetic(pixels(200)), RunContext()
     plain = make_pool(images, INPUTS, holdout=64, mixed=False, context=context)
     mixed = make_pool(images, INPUTS, holdout=64, mixed=True, context=context)
     assert len(torch.cat(list(plain.choosing_batches(16)))) == len(plain.held_out)
@@ -104,7 +104,7 @@ def test_candidates_are_chosen_on_other_kinds_that_are_not_trained_on() -> None:
 def test_the_guard_sees_other_kinds_beside_dead_leaves(tiny: Tiny) -> None:
     program, _ = tiny
     student, net = Student(*tiny), ProgramModule(program)
-    config, context = DistillationConfig(guard_images=8), RunContext(0)
+    config, context = DistillationConfig(guard_images=8), RunContext()
     pool = make_pool(synthetic(pixels(200)), INPUTS, holdout=64, mixed=True, context=context)
     seen: list[int] = []
     with capture([student], before=lambda _, values: seen.append(len(values[0]))):

@@ -10,7 +10,7 @@ from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
-from dfqonnx.distill.image_pool import ImagePool, training_batches
+from dfqonnx.distill.image_pool import ImagePool, TrainingBatches
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.trainer import Replica
 from dfqonnx.fakequant.soft_rounding import code_lr_factor
@@ -27,7 +27,7 @@ def test_only_codes_slow_down_as_their_temperature_falls(
     pool = ImagePool(images, INPUTS, holdout=16, context=RunContext())
     sample = list(pool.batches(pool.train[:32], 16))
     student.initialize(sample)
-    batches = training_batches(pool, None, config, torch.Generator().manual_seed(0))
+    batches = TrainingBatches(pool, None, config, torch.Generator().manual_seed(0))
     teacher = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     replica = Replica(student, teacher, config, batches=batches, sample=sample)
     for done in (0.1, 0.75, 0.79, 0.9):

@@ -71,7 +71,7 @@ def make(
 ) -> SyntheticImages:
     return synthesize(
         program(model), model.statistics, inputs=fitted(PRESETS["cifar10"], model), config=spec,
-        context=RunContext(seed, progress=told or SilentProgress()), opponents=opponents,
+        context=RunContext(seed=seed, progress=told or SilentProgress()), opponents=opponents,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def context_of(
         config=config,
         plan=plan_synthesis(config, measure_cost(teacher, (3, 16, 16)), shape),
         generator=torch.Generator().manual_seed(0),
-        run=RunContext(0),
+        run=RunContext(),
     )
 
 

@@ -59,7 +59,7 @@ def make(
         model.statistics,
         inputs=InputFormat(preprocessing.fitted(model.input_shape), model.input_shape),
         config=spec,
-        context=RunContext(seed, progress=progress or SilentProgress()),
+        context=RunContext(seed=seed, progress=progress or SilentProgress()),
     )
 
 

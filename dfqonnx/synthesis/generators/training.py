@@ -10,7 +10,7 @@ student that learns from it hands them no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.optimizer_state import load_optimizer, save_optimizer, select
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 from dfqonnx.synthesis.generators.architecture import OutputToPixels
@@ -56,7 +57,7 @@ class GeneratorTrainer:
         self._config = context.config.generator
         self._objective = Objective(context.config.losses)
         self._weights = list(network.parameters())
-        self._optimizer = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             self._weights, lr=self._config.lr, betas=self._config.betas
         )
 
@@ -99,8 +100,8 @@ class GeneratorTrainer:
             gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
             for weight, gradient in zip(self._weights, gradients, strict=True):
                 weight.grad = None if gradient is None else gradient.nan_to_num_(0.0, 0.0, 0.0)
-            self._optimizer.param_groups[0]["lr"] = self._config.lr * rate
-            self._optimizer.step()
+            self.optimizer.param_groups[0]["lr"] = self._config.lr * rate
+            self.optimizer.step()
         figures = {"loss": loss, "statistics": statistics_loss(found)} | found
         return {name: float(value.detach()) for name, value in figures.items()}
 
@@ -170,6 +171,25 @@ class OnlineGenerators:
             for index, trainer in enumerate(self._trainers)
             for name, value in trainer.network.state_dict().items()
         }
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return all that a step changes: networks, optimizers, and the random generator."""
+        found = {"random": self._context.generator.get_state()}
+        for index, trainer in enumerate(self._trainers):
+            parts = {"network.": trainer.network.state_dict()}
+            parts["optimizer."] = save_optimizer(trainer.optimizer)
+            for head, part in parts.items():
+                found |= {f"{index}.{head}{name}": value for name, value in part.items()}
+        return found
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was."""
+        self._context.generator.set_state(state["random"])
+        for index, trainer in enumerate(self._trainers):
+            part = select(state, f"{index}.")
+            trainer.network.load_state_dict(select(part, "network."))
+            load_optimizer(trainer.optimizer, select(part, "optimizer."))
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield uint8 images (B, H, W, C)."""

@@ -47,6 +47,18 @@ def generate(context: SynthesisContext) -> OnlineGenerators:
     Raises:
         UsageError: the model reads no images, or a checkpoint does not fit.
     """
+    generators, probe = build_generators(context)
+    if not context.config.generator.checkpoint:
+        _train(generators, probe, context)
+    return generators
+
+
+def build_generators(context: SynthesisContext) -> tuple[OnlineGenerators, TeacherProbe]:
+    """Return generators before their training, and the teacher as they see it.
+
+    Raises:
+        UsageError: the model reads no images, or a checkpoint does not fit.
+    """
     if not context.inputs.is_image:
         raise UsageError(
             "synthesis.source: `generator` makes images, and this model reads none; use"
@@ -72,10 +84,7 @@ def generate(context: SynthesisContext) -> OnlineGenerators:
     trainers = [
         GeneratorTrainer(network, to_pixels, probe, context=context) for network in networks
     ]
-    generators = OnlineGenerators(trainers, batch=_batch_size(context), context=context)
-    if not config.checkpoint:
-        _train(generators, probe, context)
-    return generators
+    return OnlineGenerators(trainers, batch=_batch_size(context), context=context), probe
 
 
 def _batch_size(context: SynthesisContext) -> int:

@@ -22,7 +22,6 @@ from dfqonnx.config.request import run_request
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
-from dfqonnx.core.progress import SilentProgress
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.data.unlabeled import open_images
 from dfqonnx.distill.distill import distill
@@ -131,7 +130,7 @@ def make_students(
     missing = {key: folder for key, folder in wanted.items() if not folder.is_dir()}
     if not missing:
         return
-    context = RunContext(0, "cpu", SilentProgress(), None)
+    context = RunContext()
     source = run_request(models / network.file, "w8a8", preprocess=network.preprocess,
                          recipe=_recipe(), image_size=network.image_size)  # fmt: skip
     teacher = open_teacher(source, context)

@@ -1,0 +1,1 @@
+"""What a run keeps while it works, so that nothing is computed twice."""
