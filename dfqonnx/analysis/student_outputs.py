@@ -6,7 +6,7 @@ The untrained student is asked as well, so that a report can say what training b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def run_student(
     if not len(pixels):
         return None
     student.to("cpu").eval()
-    codes: dict[str, list[NDArray[np.uint8]]] = {}
+    codes: dict[str, list[NDArray[Any]]] = {}
     logits = []
     step = images_together(pixels.shape[1:], _CODES_BATCH)
     for part in torch.split(torch.from_numpy(pixels[:PARITY_IMAGES]), step):

@@ -52,6 +52,7 @@ class ActivationQuantizer:
         raw: names of the nodes that read the network's input as it is, not quantized: those behind
             the last layer, which pass it on to an output. Empty for any other tensor.
         power_of_two: whether the scale is one; training then leaves it where calibration put it.
+        fixed_scale: the scale, where the target's kernel knows no other one; None leaves it open.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ActivationQuantizer:
     asymmetric: bool = False
     raw: tuple[str, ...] = ()
     power_of_two: bool = False
+    fixed_scale: float | None = None
 
     def steps(self, scale: float) -> int:
         """Return k, the steps that `unit` has at a scale near `scale`: at most those below zero."""

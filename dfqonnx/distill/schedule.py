@@ -78,7 +78,7 @@ def training_budget(
     narrow = min(bits.weights, bits.activations)
     if narrow == 8:
         return BUDGET_AT_8_BITS if needs_training(error, kl) else 0.0
-    near = bits.activations == 8 and kl is not None and kl < NEAR_KL
+    near = bits.activations >= MAX_BITS and kl is not None and kl < NEAR_KL
     budget = {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
     return BUDGET_WHERE_NEAR * budget if near else budget
 

@@ -155,7 +155,9 @@ def insert_shared_quantizers(
         )
         if chain is not None:
             names = [node.outputs[0].name or "" for node in chain.nodes]
-            editor.values[each.tensor] = replace_chain(editor, chain, packing=packing)
+            editor.values[each.tensor] = replace_chain(
+                editor, chain, packing=packing, bits=bits[each.of]
+            )
             done.update(name for name in names if name != each.tensor)
         source = editor.values[each.tensor]
         nodes = quantize(editor, source, params[each.of], bits=bits[each.of])

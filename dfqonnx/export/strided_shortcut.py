@@ -7,6 +7,10 @@ stride 2 whose weight is one where an input channel goes to its output channel:
 
 Input and output share one scale, so the integer Conv multiplies by 1 and rounds nothing: codes are
 equal to those of the Slices and the Pad.
+
+For codes of 16 bits the one is 64 steps of 1/64, which is the same number. Qualcomm's HTP drops the
+lowest 8 bits of such sums: that made errors of up to 255 codes where one was a single step, and of
+3 with 64 (`targets/onnxruntime_qnn.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from dfqonnx.core.quantization import MAX_BITS
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.weights import write_zero_points
 from dfqonnx.graph.passes.edit import (
@@ -26,6 +31,8 @@ from dfqonnx.graph.passes.edit import (
     get_shape,
 )
 from dfqonnx.targets.profile import Packing
+
+WIDE_ONE = 64  # the code of one, in front of codes of 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +82,21 @@ def find_chain(value: ir.Value, shared: frozenset[str], *, widest: int) -> Chain
     )
 
 
-def replace_chain(editor: GraphEditor, chain: Chain, *, packing: Packing | None) -> ir.Value:
-    """Put the Conv in the chain's place and return its output, not yet quantized."""
+def replace_chain(
+    editor: GraphEditor, chain: Chain, *, packing: Packing | None, bits: int
+) -> ir.Value:
+    """Put the Conv in the chain's place and return its output, not yet quantized.
+
+    `bits` are those of the codes; a `packing` is for weights of 8-bit codes.
+    """
+    wide = bits > MAX_BITS
     alone = chain.total == chain.channels  # nothing but strides: one channel a group
     weight = np.zeros((chain.total, 1 if alone else chain.channels, 1, 1), np.int8)  # (O, I, 1, 1)
     index = np.arange(chain.channels)
-    weight[index + chain.before, 0 if alone else index] = 1
+    weight[index + chain.before, 0 if alone else index] = WIDE_ONE if wide else 1
     source, last = chain.nodes[0].inputs[0], chain.nodes[-1]
     assert source is not None
-    real = _unit_weight(editor, weight, last, packing=packing)
+    real = _unit_weight(editor, weight, last, packing=None if wide else packing)
     conv = editor.node(
         "Conv",
         [source, real],
@@ -108,7 +121,7 @@ def _unit_weight(
 ) -> ir.Value:
     axis = {"axis": 0} if editor.target.per_channel else None
     shape = len(weight) if axis else ()
-    scale = editor.constant(np.ones(shape, np.float32))
+    scale = editor.constant(np.full(shape, 1 / weight.max(), np.float32))
     zero = write_zero_points(editor, np.zeros(shape, np.int8), op="Conv")
     codes, nodes = editor.codes(weight, packing=packing)
     nodes.append(editor.node("DequantizeLinear", [codes, scale, *zero], attributes=axis))

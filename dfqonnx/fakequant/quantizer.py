@@ -150,7 +150,8 @@ class FakeQuantizer(nn.Module):
         self.spec = spec
         self.rectify = rectify  # it stands for the Relu (or the Clip with its bound) before it, too
         self.enabled = True  # while its scale is unknown, values pass as they are
-        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=not spec.power_of_two)
+        free = not spec.power_of_two and spec.fixed_scale is None
+        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=free)
         self.zero_point = spec.grid.zero_point  # calibration sets it where the plan leaves it open
 
     def scale(self) -> Tensor:
@@ -158,6 +159,8 @@ class FakeQuantizer(nn.Module):
 
         A `unit` divided by a whole number is rounded to one, and the gradient passes.
         """
+        if self.spec.fixed_scale is not None:
+            return torch.full_like(self.log_scale, self.spec.fixed_scale)
         if self.spec.power_of_two:
             return nearest_power_of_two(self.log_scale)
         scale = self.log_scale.exp()
@@ -168,12 +171,14 @@ class FakeQuantizer(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
-        """Set the scale; one that is to be a power of two becomes the nearest one."""
+        """Set the scale; to a power of two near it, or not at all, where the plan asks for that."""
         self.log_scale.fill_(math.log(max(scale, 1e-12)))
 
     def calibrate(self, seen: WeightedValues) -> None:
         """Set the scale, and the zero point where it is open, from values that arrive here."""
         spec = self.spec
+        if spec.fixed_scale is not None:
+            return
         if spec.unit is not None:  # the only reader makes the same of all values below it
             seen = replace(seen, values=seen.values.clamp_min(-spec.unit))
         if spec.asymmetric and spec.unit is not None:

@@ -12,7 +12,7 @@ Nodes of functions and of the bodies of If and Loop are not looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,12 @@ UNSIGNED = frozenset({TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT4})
 EIGHT_BITS = frozenset({TensorProto.UINT8, TensorProto.INT8})
 FOUR_BITS = frozenset({TensorProto.UINT4, TensorProto.INT4})
 SIXTEEN_BITS = frozenset({TensorProto.UINT16, TensorProto.INT16})
+CODE_LIMITS: Mapping[int, tuple[int, int]] = {  # the smallest and the largest code of a type
+    TensorProto.UINT8: (0, 255),
+    TensorProto.INT8: (-128, 127),
+    TensorProto.UINT16: (0, 65535),
+    TensorProto.INT16: (-32768, 32767),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from dfqonnx.graph.op_traits import Trait, has_trait
-from dfqonnx.lint.qdq_graph import EIGHT_BITS, QdqGraph, attribute, label, name_kind
+from dfqonnx.lint.qdq_graph import CODE_LIMITS, EIGHT_BITS, QdqGraph, attribute, label, name_kind
 from dfqonnx.lint.rule import MEASURED, Place, layer_place, place, register_rule
 from dfqonnx.lint.rules_of_types import ONNX_OPERATORS, ORT_DOCS, on_onnxruntime_cpu
 from dfqonnx.targets.profile import TargetProfile
@@ -317,12 +317,12 @@ def _codes_unused(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
             continue
         readers = graph.readers.get(node.output[0], ())
         narrowed = any(has_trait(reader.op_type, Trait.CLAMP) for reader in readers)
-        if encoding.kind not in EIGHT_BITS or narrowed:
+        limits = CODE_LIMITS.get(encoding.kind)
+        if limits is None or narrowed:
             continue
         low, high = _value_bounds(maker)
-        top = 255 if encoding.kind == TensorProto.UINT8 else 127
-        most = (top - int(zero.flat[0])) * float(scale.flat[0])
-        least = most - 255 * float(scale.flat[0])
+        most = (limits[1] - int(zero.flat[0])) * float(scale.flat[0])
+        least = (limits[0] - int(zero.flat[0])) * float(scale.flat[0])
         if most > _WIDE * high > 0 and (low >= 0 or least < _WIDE * low):
             detail = (
                 f"{least:.3g} to {most:.3g}, behind {maker.op_type} from {low:.3g} to {high:.3g}"

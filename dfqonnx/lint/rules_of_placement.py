@@ -8,15 +8,16 @@ What a kernel needs, and which activations it absorbs, is read from the target's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.lint.qdq_graph import (
+    CODE_LIMITS,
     QdqGraph,
     attribute,
     clip_bounds,
@@ -30,12 +31,6 @@ from dfqonnx.targets.profile import TargetProfile
 
 _STEPS = 8
 _BATCH_NORM = "BatchNormalization"
-_RANGES: Mapping[int, tuple[int, int]] = {
-    TensorProto.UINT8: (0, 255),
-    TensorProto.INT8: (-128, 127),
-    TensorProto.UINT16: (0, 65535),
-    TensorProto.INT16: (-32768, 32767),
-}
 Ending = Literal["fine", "missing", "float too", "several", "activation", "range", "operand"]
 
 
@@ -92,7 +87,7 @@ def _is_redundant(graph: QdqGraph, limit: NodeProto, quantize: NodeProto) -> boo
     So the smallest and the largest real number that has a code must lie within its bounds.
     """
     encoding = graph.encoding(quantize)
-    scale, zero, codes = encoding.scale, encoding.zero_point, _RANGES.get(encoding.kind)
+    scale, zero, codes = encoding.scale, encoding.zero_point, CODE_LIMITS.get(encoding.kind)
     if scale is None or zero is None or codes is None or scale.size != 1 or zero.size != 1:
         return True
     low, high = ((code - int(zero.flat[0])) * float(scale.flat[0]) for code in codes)

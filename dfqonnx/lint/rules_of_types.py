@@ -193,9 +193,13 @@ def _four_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     "warning",
     title="16-bit activations",
     cost="no integer kernel takes them: the layers around run in float, with conversions",
-    mend="quantize activations to uint8; 16 bits are for accelerators that have such kernels",
-    source=f"{MEASURED} (Conv between uint16 quantizers stays Conv)",
-    applies=on_onnxruntime_cpu,
+    mend="quantize activations to uint8; 16 bits are for accelerators that have such kernels, such"
+    " as Qualcomm's HTP (dfqonnx run --target onnxruntime-qnn --bits w8a16)",
+    source=f"{MEASURED} (Conv between uint16 quantizers stays Conv); the profiles of accelerators,"
+    " see docs/targets.md",
+    applies=lambda target: (
+        target.wide_activations is None or not target.wide_activations.on_integers
+    ),
 )
 def _sixteen_bit_activations(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
     for node, encoding in graph.activations():
@@ -295,23 +299,46 @@ def _float_weights_behind_quantizer(graph: QdqGraph, _: TargetProfile) -> Iterat
     15,
     "activation-kinds-mixed",
     "warning",
-    title="a layer reads codes of one width and writes codes of another",
-    cost="the layer runs in float: an integer kernel has one type on both sides",
-    mend="give both sides 8 bits",
-    source=f"{MEASURED} (uint8 in, uint16 out)",
-    applies=on_onnxruntime_cpu,
+    title="a node reads codes of one width and writes codes of another",
+    cost="it runs in float, or on the CPU beside an accelerator: an integer kernel has one"
+    " type on both sides",
+    mend="give both sides one width, with a second quantizer in front of readers of another one",
+    source=f"{MEASURED} (uint8 in, uint16 out); on Qualcomm's HTP (emulator, onnxruntime-qnn 2.7)"
+    " the weights of such a Conv went to the CPU",
+    applies=lambda target: (
+        on_onnxruntime_cpu(target)
+        or (target.wide_activations is not None and target.wide_activations.one_width)
+    ),
 )
-def _mixed_kinds(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
-    for layer in graph.layers.values():
-        maker = graph.maker(layer.input[0], "DequantizeLinear")
-        before = 0 if maker is None else graph.encoding(maker).kind
-        after = _kinds(graph, graph.readers.get(layer.output[0], ()))
-        wide = {kind for kind in (before, *after) if kind}
+def _mixed_kinds(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
+    layers = {id(layer) for layer in graph.layers.values()}
+    for node in graph.nodes:
+        is_layer = id(node) in layers
+        if not is_layer and node.op_type not in target.kernels:
+            continue
+        before = _kinds_read(graph, node.input[:1] if is_layer else node.input)
+        after = _kinds_made(graph, node.output[0], target)
+        wide = {kind for kind in (*before, *after) if kind}
         if before and after and wide - EIGHT_BITS and wide & EIGHT_BITS:
-            yield layer_place(graph, layer, f"{name_kind(before)} in, {name_kind(after[0])} out")
+            detail = f"{name_kind(before[0])} in, {name_kind(after[0])} out"
+            if len(set(before)) > 1:
+                detail = f"{' and '.join(map(name_kind, before))} in"
+            yield layer_place(graph, node, detail) if is_layer else place(node, detail)
 
 
-def _kinds(graph: QdqGraph, readers: Sequence[NodeProto]) -> list[int]:
+def _kinds_read(graph: QdqGraph, inputs: Sequence[str]) -> list[int]:
+    makers = (graph.maker(name, "DequantizeLinear") for name in inputs)
+    return [
+        graph.encoding(maker).kind
+        for maker in makers
+        if maker is not None and not graph.is_constant(maker.input[0])
+    ]
+
+
+def _kinds_made(graph: QdqGraph, name: str, target: TargetProfile) -> list[int]:
+    readers = graph.readers.get(name, [])
+    if len(readers) == 1 and readers[0].op_type in target.absorbed:
+        readers = graph.readers.get(readers[0].output[0], [])
     return [graph.encoding(node).kind for node in readers if node.op_type == "QuantizeLinear"]
 
 

@@ -147,8 +147,10 @@ def _join(sizes: Sequence[int | str | None] | None) -> str:
 
 
 def _quantizer_lines(plan: QuantizationPlan) -> Iterator[QuantizerLine]:
+    made = {each.tensor: each.grid.bits for each in plan.activations if not each.consumers}
     for activation in plan.activations:
-        yield QuantizerLine(activation.name, "activation", activation.grid.bits, _why(activation))
+        words = _why(activation, made=made.get(activation.tensor, activation.grid.bits))
+        yield QuantizerLine(activation.name, "activation", activation.grid.bits, words)
     for weight in plan.weights:
         words = f"{weight.op}, one scale per output channel"
         yield QuantizerLine(weight.node, "weight", weight.grid.bits, words)
@@ -158,9 +160,13 @@ def _quantizer_lines(plan: QuantizationPlan) -> Iterator[QuantizerLine]:
         yield QuantizerLine(node.node, "float", None, f"{node.op}: {node.reason}")
 
 
-def _why(quantizer: ActivationQuantizer) -> str:
+def _why(quantizer: ActivationQuantizer, *, made: int) -> str:
+    """Return what a quantizer is for, of a tensor that is made with so many bits."""
     words = "signed" if quantizer.grid.signed else "unsigned"
     words += "" if quantizer.clip_max is None else f", at most {quantizer.clip_max:g}"
+    words += "" if quantizer.fixed_scale is None else ", with the scale that its kernel always has"
+    if quantizer.grid.bits > made:
+        return f"{words}, converted for the kernel of {', '.join(quantizer.consumers)}"
     if quantizer.consumers:
         return f"{words}, quantized again for {', '.join(quantizer.consumers)}"
     return f"{words}, {_ROLES.get(quantizer.role, quantizer.role)}"

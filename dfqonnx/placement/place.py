@@ -123,7 +123,7 @@ def place_quantizers(
         requantizers = _requantize_consumers(
             group, at_producer, target, negative=negative, taken=taken
         )
-        activations += [at_producer, *requantizers]
+        activations += [_fix_codes(at_producer, group, roles, target), *requantizers]
         by_consumer = {(each.tensor, c): each.name for each in requantizers for c in each.consumers}
         for value, node, _ in group.consumers:
             inputs[node] = by_consumer.get((str(value.name), str(node.name)), name)
@@ -253,6 +253,20 @@ def _unit_of(group: SharedScaleGroup, roles: Roles, target: TargetProfile) -> fl
     node = get_only_consumer(group.root) if target.hard_swish and narrow else None
     product = node is not None and node.op_type == "HardSwish" and roles.of[node] == "elementwise"
     return HARD_SWISH_UNIT if product else None
+
+
+def _fix_codes(
+    quantizer: ActivationQuantizer, group: SharedScaleGroup, roles: Roles, target: TargetProfile
+) -> ActivationQuantizer:
+    """Return the quantizer with the codes that the maker's kernel gives its results anyway."""
+    maker, wide = find_maker(group.root, roles), target.wide_activations
+    if maker is None or wide is None or quantizer.grid.bits <= MAX_BITS:
+        return quantizer
+    fixed = wide.fixed.get(maker.op_type)
+    if fixed is None:
+        return quantizer
+    grid = replace(quantizer.grid, zero_point=fixed.zero_point)
+    return replace(quantizer, grid=grid, fixed_scale=fixed.scale, asymmetric=False)
 
 
 def _requantize_consumers(

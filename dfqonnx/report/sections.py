@@ -61,7 +61,7 @@ class BitFacts:
             weights=quant.bits.weights,
             activations=quant.bits.activations,
             first_last=quant.first_last_bits,
-            residual=quant.residual_bits,
+            residual=quant.elementwise_bits,
             keep_float=rules.keep_float,
             bits_for=tuple(f"{pattern}={bits.label}" for pattern, bits in rules.bits_for),
         )

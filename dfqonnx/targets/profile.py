@@ -72,15 +72,26 @@ class WidthLimit:
 
 
 @dataclass(frozen=True)
+class FixedCodes:
+    """Scale and code of real 0 that a kernel gives its results, whatever the file says."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class WideActivations:
     """How a target takes activations of 16 bits.
 
-    With `one_width` a kernel wants containers of one width for all codes that it reads and makes;
-    those of another width are converted in front of it.
+    `on_integers` it has kernels for them, else it computes in float between the codes. With
+    `one_width` a kernel wants containers of one width for all codes that it reads and makes;
+    those of another width are converted in front of it. `fixed` are codes of what operators make.
     """
 
     advice: str  # what a run says that has them: what they cost there, a clause
+    on_integers: bool = False
     one_width: bool = False
+    fixed: Mapping[str, FixedCodes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
+from dfqonnx.lint.lint import lint_file
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.fallback_reasons import WIDE
 from dfqonnx.runtime.kernel_audit import audit_kernels
@@ -223,6 +224,64 @@ def test_biases_keep_their_weights_where_inputs_have_16_bits(tmp_path: Path) -> 
         assert codes is not None
         assert np.abs(codes.astype(np.int64)).max() < 2**30
     np.testing.assert_array_equal(scales["w8a8"], scales["w8a16"])
+
+
+def gates() -> Net:
+    """A Sigmoid and a Tanh between layers, each read by another Conv."""
+    net = Net()
+    a = net.conv("image", "stem", (8, 3, 3, 3))
+    b = net.conv(net.add("Sigmoid", a, name="gate"), "c1", (8, 8, 1, 1))
+    c = net.conv(net.add("Tanh", b, name="tanh"), "c2", (8, 8, 1, 1))
+    net.head(net.add("Relu", c, name="relu"), 8)
+    return net
+
+
+def test_sigmoid_and_tanh_have_the_codes_that_the_htp_gives_them(tmp_path: Path) -> None:
+    onnx.save(gates().proto(), tmp_path / "net.onnx")
+    model = normalize(load(tmp_path / "net.onnx"))
+    for bits, known in (("w8a16", True), ("w8a8", False)):
+        quant = QuantizationConfig(BitWidths.parse(bits))
+        plan = place_quantizers(model, quant, ONNXRUNTIME_QNN, input_signed=True)
+        student = Student(to_program(model), plan)
+        student.initialize([3 * torch.randn(4, *model.input_shape)])
+        found = student.qparams().activations
+        codes = [(found[t].scale, found[t].zero_point) for t in ("gate_out", "tanh_out")]
+        assert (codes == [(2.0**-16, 0), (2.0**-15, 32768)]) == known
+        groups = student.parameter_groups()["scales"]
+        assert len(groups) == len(plan.weights) + len(plan.activations) - 2 * known
+
+
+def test_a_shortcut_of_16_bits_multiplies_by_64_steps_of_a_64th(tmp_path: Path) -> None:
+    for bits, expected in (("w4a16", 64), ("w4a8", 1)):
+        path, *_ = made(residual(), bits, ONNXRUNTIME_QNN, tmp_path)
+        graph = onnx.load(path).graph
+        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        makers = {name: node for node in graph.node for name in node.output}
+        (shortcut,) = [n for n in graph.node if n.op_type == "Conv" and len(n.input) == 2]
+        codes, scale = (makers[shortcut.input[1]].input[k] for k in (0, 1))
+        source = codes if codes in arrays else makers[codes].input[0]
+        ones = arrays[source].astype(np.int64)
+        assert set(np.unique(ones)) == {0, expected}
+        assert set(arrays[scale].tolist()) == {1 / expected}
+
+
+def test_the_linter_knows_who_runs_codes_of_16_bits(tmp_path: Path) -> None:
+    path, *_ = made(residual(), "w8a8", ONNXRUNTIME_QNN, tmp_path, {"c4": "w8a16"})
+    assert findings(path, "onnxruntime-qnn") == set()
+    for name in ("onnxruntime-cpu", "tensorrt", "portable"):
+        assert "16-bit-activations" in findings(path, name)
+    path, *_ = made(residual(), "w8a8", ONNXRUNTIME_CPU, tmp_path, {"add1": "w8a16"})
+    places = {
+        place.node
+        for finding in lint_file(path, "onnxruntime-qnn").findings
+        if finding.rule.name == "activation-kinds-mixed"
+        for place in finding.places
+    }
+    assert "add1" in places or "c2" in places
+
+
+def findings(path: Path, target: str) -> set[str]:
+    return {finding.rule.name for finding in lint_file(path, target).findings}
 
 
 def test_a_target_without_codes_of_16_bits_refuses_them_with_the_reason() -> None:
