@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "dfqonnx"
 LAYERS = (  # a room imports from lines above; rooms on one line exchange values only
     ("errors", "version", "foreign_text"),
     ("core", "targets"),
-    ("config", "graph", "checkpoint"),
+    ("config", "graph", "storage", "jobs", "checkpoint"),
     ("convert", "runtime", "lint"),
     ("data", "placement"),
     ("synthesis", "fakequant", "export", "evaluation"),
@@ -51,7 +51,10 @@ FENCES = {  # third party -> the only rooms that may import it
     "netron": {"viewer"},
     "pycocotools": {"evaluation"},
     "rapidfuzz": {"evaluation"},
-    "pyarrow": {"data"},
+    "pyarrow": {"data", "report"},
+    "ray": {"jobs"},
+    "fsspec": {"storage"},
+    "mlflow": {"report"},
     "safetensors": {"checkpoint"},
     **{key: {"runtime"} for key in ("onnxruntime_qnn", "openvino", "tract", "iree", "tvm")},
 }
@@ -63,6 +66,9 @@ LATE = {
     "matplotlib",
     "netron",
     "pyarrow",
+    "ray",
+    "fsspec",
+    "mlflow",
     *(
         "onnxruntime_qnn",
         "openvino",

@@ -21,6 +21,7 @@ from dfqonnx.cli.report import report
 from dfqonnx.cli.run import run
 from dfqonnx.cli.runs import runs
 from dfqonnx.cli.similarity import similarity
+from dfqonnx.cli.sweep import sweep
 from dfqonnx.cli.synth import synth
 from dfqonnx.cli.targets import targets
 from dfqonnx.cli.termination import (
@@ -52,7 +53,7 @@ w3a6 and so on, each 2 to 8"""
 MEASURES = (validate, audit, compare, report, view)
 app.command(cls=Command, epilog=BITS)(run)
 app.command(cls=Command, epilog=BITS)(inspect)
-for command in (*MEASURES, convert, synth, similarity, doctor, recipes, targets, runs):
+for command in (*MEASURES, sweep, convert, synth, similarity, doctor, recipes, targets, runs):
     app.command(cls=Command)(command)
 
 

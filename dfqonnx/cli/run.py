@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def run(
 ) -> int:
     """Quantize a model: synthesize, distill, export, evaluate. Ends with 1 if a gate fails."""
     from dfqonnx.config.measuring import read_measuring
-    from dfqonnx.config.request import read_targets, run_request, split_by_target
+    from dfqonnx.config.request import read_targets, run_request
 
     names = read_targets(target)
     path = o.choose_model(file, model, "run MODEL.onnx --bits 4")
@@ -76,42 +76,73 @@ def run(
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.checkpoint.cache import CacheUse
-    from dfqonnx.workflows.preflight import check_paths
 
-    specs = split_by_target(spec, names)
-    for each in specs:
-        check_paths(each)  # before torch is imported: a wrong path is an error at once
-    announce([] if quiet or as_json else describe_runs(specs))
-    if dry_run:
-        return _run_dry(specs, quiet=quiet, as_json=as_json)
-    use = CacheUse(enabled=not no_cache, fresh=fresh)
-    return _run(specs, use, verbose=verbose, quiet=quiet, as_json=as_json)
+    use = None if dry_run else CacheUse(enabled=not no_cache, fresh=fresh)
+    return _run_staged(spec, names, use, verbose=verbose, quiet=quiet, as_json=as_json)
+
+
+def _run_staged(
+    spec: RunConfig,
+    names: Sequence[str],
+    cache: CacheUse | None,
+    *,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Fetch what URLs name, run for every target and publish; without a cache, only tell."""
+    from dfqonnx.config.request import split_by_target
+    from dfqonnx.workflows.preflight import check_paths
+    from dfqonnx.workflows.staged_files import stage
+
+    with stage(spec, publishes=cache is not None) as (local, staged):
+        specs = split_by_target(local, names)
+        for each in specs:
+            check_paths(each)  # before torch is imported: a wrong path is an error at once
+        announce([] if quiet or as_json else map(staged.name, describe_runs(specs)))
+        if cache is None:
+            return _run_dry(specs, quiet=quiet, as_json=as_json)
+        reports = _run(specs, cache, quiet=quiet, as_json=as_json)
+    shown = [staged.name_report(report) for report in reports]
+    return _show(shown, specs, staged.name, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
 def _run(
-    specs: Sequence[RunConfig], cache: CacheUse, *, verbose: bool, quiet: bool, as_json: bool
-) -> int:
+    specs: Sequence[RunConfig], cache: CacheUse, *, quiet: bool, as_json: bool
+) -> tuple[Report, ...]:
     from dfqonnx.workflows.run import run_targets
 
     try:
         with display(quiet=quiet, as_json=as_json) as progress:
-            reports = run_targets(specs, progress=progress, cache=cache)
+            return run_targets(specs, progress=progress, cache=cache)
     except KeyboardInterrupt as stop:
         kept = map(_say_what_is_kept, specs)
         raise Interruption("; ".join([*kept, *notes_of(stop)])) from None
+
+
+def _show(
+    reports: Sequence[Report],
+    specs: Sequence[RunConfig],
+    name: Callable[[str], str],
+    *,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Show what was found; `name` puts URLs in the place of copies on this machine."""
     several = len(specs) > 1
     if several and as_json:
         print_json([json.loads(report.to_json()) for report in reports])
     for report, spec in zip(reports, specs, strict=True):
         if several and not (quiet or as_json):
             print_text(f"For {spec.target}:")
-        notes = [] if several else _next_steps(report, spec)
+        notes = [] if several else [name(line) for line in _next_steps(report, spec)]
         if not (several and as_json):
             show_report(report, notes, quiet=quiet, as_json=as_json, short=not verbose)
         report_to_ci(report, spec.out)
     if several and not (quiet or as_json):
         for report, spec in zip(reports, specs, strict=True):
-            print_text(f"{spec.target}: {_next_steps(report, spec)[0]}")
+            print_text(f"{spec.target}: {name(_next_steps(report, spec)[0])}")
     return max(report.exit_code for report in reports)
 
 

@@ -41,12 +41,17 @@ def validate(
         out=out, seed=seed,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
-    check_validation(spec)
-    from dfqonnx.workflows.validate import validate
+    from dfqonnx.workflows.staged_files import stage
 
-    with display(quiet=quiet, as_json=as_json) as progress:
-        report = validate(spec, progress=progress)
-    notes = [] if out is None else [f"Wrote {', '.join(str(out / n) for n in report.files)}."]
+    with stage(spec) as (local, staged):
+        check_validation(local)
+        from dfqonnx.workflows.validate import validate
+
+        with display(quiet=quiet, as_json=as_json) as progress:
+            found = validate(local, progress=progress)
+    report, folder = staged.name_report(found), local.out
+    written = [] if folder is None else [staged.name(str(folder / n)) for n in report.files]
+    notes = [] if folder is None else [f"Wrote {', '.join(written)}."]
     show_report(report, notes, quiet=quiet, as_json=as_json)
-    report_to_ci(report, out)
+    report_to_ci(report, folder)
     return report.exit_code

@@ -136,6 +136,24 @@ def _list_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
 
 
+def list_external_names(path: Path) -> list[str]:
+    """Return the names of the files beside a model that it refers to; they need not be there.
+
+    A file that is no ONNX model has none; whoever opens it says so.
+    """
+    try:
+        proto = onnx.load_model_from_string(path.read_bytes())
+    except (DecodeError, ValueError):
+        return []
+    entries = (
+        entry
+        for tensor in _list_tensors(proto)
+        if external_data_helper.uses_external_data(tensor)
+        for entry in tensor.external_data
+    )
+    return sorted({entry.value for entry in entries if entry.key == "location"})
+
+
 def _read_external(
     proto: onnx.ModelProto, path: Path
 ) -> tuple[dict[Path, int], dict[str, ir.ExternalTensor]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from dfqonnx.report.sections import HeldOutClasses
 from dfqonnx.report.text import format_markdown
 
 PAGE, MARKDOWN, REPORT = "report.html", "report.md", "report.json"
+JUNIT = "junit.xml"
 _ADAPTER = TypeAdapter(Report)
 
 
@@ -46,7 +47,7 @@ def write_report(
     """
     write_pictures(pictures, folder)
     if any(gate.origin != "check" for gate in report.gates):
-        (folder / "junit.xml").write_text(format_junit(report), encoding="utf-8")
+        (folder / JUNIT).write_text(format_junit(report), encoding="utf-8")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     report = dataclasses.replace(report, files=tuple(sorted({*names, PAGE, MARKDOWN, REPORT})))
     (folder / PAGE).write_text(
@@ -141,6 +142,33 @@ def rewrite_page(folder: Path) -> tuple[Report, Path]:
     with atomic_file(folder / PAGE) as place:
         place.write_text(text, encoding="utf-8")
     return report, folder / PAGE
+
+
+def relabel_report(folder: Path, rename: Callable[[str], str]) -> Report:
+    """Write the reports in a folder again with every text passed through `rename`; return it.
+
+    Raises:
+        UsageError: this is not the folder of a run.
+    """
+    report = rename_texts(read_report(folder), rename)
+    (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
+    (folder / MARKDOWN).write_text(format_markdown(report), encoding="utf-8")
+    if JUNIT in report.files:
+        (folder / JUNIT).write_text(format_junit(report), encoding="utf-8")
+    return rewrite_page(folder)[0]
+
+
+def rename_texts(report: Report, rename: Callable[[str], str]) -> Report:
+    """Return a report with every text in it passed through `rename`."""
+    return _ADAPTER.validate_python(_rename(json.loads(report.to_json()), rename))
+
+
+def _rename(value: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _rename(item, rename) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rename(item, rename) for item in value]
+    return rename(value) if isinstance(value, str) else value
 
 
 def find_teacher(report: Report, folder: Path) -> Path | None:
