@@ -64,7 +64,7 @@ def quantize(
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
         calibrate_with: unlabeled images of yours to join the synthetic ones; a quarter is held out.
         keep_float: nodes to leave in float: names, patterns such as "head*", operators.
-        bits_for: other widths for some layers, such as {"head*": "w8a8"}.
+        bits_for: other widths for some layers, such as {"head*": "w8a8"}; w8a16 for any node.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
         fresh: begin anew, where a call that was interrupted would go on.

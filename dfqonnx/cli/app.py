@@ -49,7 +49,9 @@ BITS = """[bold]--bits[/bold]: 8 = int8 = w8a8, weights and activations of 8 bit
 
 w4 = w4a8, weights of 4 bits and activations of 8
 
-w3a6 and so on, each 2 to 8"""
+w3a6 and so on, each 2 to 8
+
+w8a16, w4a16: activations of 16 bits, on integers with `--target onnxruntime-qnn`"""
 MEASURES = (validate, audit, compare, report, view)
 app.command(cls=Command, epilog=BITS)(run)
 app.command(cls=Command, epilog=BITS)(inspect)

@@ -36,7 +36,7 @@ def inspect(
     from dfqonnx.config.placement import read_rules
     from dfqonnx.config.preprocess import read_preprocess
     from dfqonnx.config.request import read_image_size
-    from dfqonnx.config.target_widths import check_widths
+    from dfqonnx.config.target_widths import advise_widths, check_widths
     from dfqonnx.core.quantization import BitWidths, NodeRules, QuantizationConfig
     from dfqonnx.targets.profile import TARGETS
 
@@ -65,6 +65,9 @@ def inspect(
         from dfqonnx.workflows.inspect import inspect
 
         found = inspect(path, quant, fed, image_size=size, target=target, given=given, rules=rules)
+    if not as_json:
+        for line in advise_widths(TARGETS[target], quant, rules):
+            print_text(line)
     return show_inspection(found, layers=layers, quiet=False, as_json=as_json)
 
 

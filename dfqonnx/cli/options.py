@@ -28,7 +28,8 @@ BitsText = Annotated[
         "-b",
         metavar="WIDTHS",
         help="Bits of weights and activations, 2 to 8 each: 8 or int8 (w8a8), 4 or int4 (w4a4), "
-        "w4 (w4a8: narrow weights, activations at 8), w4a8, w3a6 ...",
+        "w4 (w4a8: narrow weights, activations at 8), w4a8, w3a6 ..., w8a16 (for targets that "
+        "have 16 bits).",
     ),
 ]
 Preprocess = Annotated[
@@ -183,8 +184,9 @@ BitsFor = Annotated[
     typer.Option(
         "--bits-for",
         metavar="NODE=WIDTHS",
-        help="Other widths for some Conv, Gemm or MatMul, such as 'head*=w8a8'; may be given "
-        "several times, the last one counts.",
+        help="Other widths for some Conv, Gemm or MatMul, such as 'head*=w8a8', or 16 bits of "
+        "activations for any node, 'Add_12=w8a16'; may be given several times, the last one "
+        "counts.",
         rich_help_panel=WORK,
     ),
 ]

@@ -38,6 +38,7 @@ def _describe(profile: TargetProfile) -> dict[str, object]:
         "about": profile.about,
         "best_widths": list(profile.best_widths),
         "evidence": profile.evidence,
+        "activations_of_16_bits": profile.wide_activations is not None,
         "least_bits": {
             what: {"bits": limit.bits, "reason": limit.reason}
             for what, limit in limits.items()

@@ -15,7 +15,8 @@ class PlacementConfig:
 
     Attributes:
         keep_float: nodes to leave in float.
-        bits_for: widths of Conv, Gemm and MatMul other than those of the run, such as
+        bits_for: widths of Conv, Gemm and MatMul other than those of the run, and 16 bits of
+            activations (`w8a16`) for any node that the target computes on codes, such as
             `{"head*": "w8a8"}`; of several that mean a node the last one counts.
     """
 

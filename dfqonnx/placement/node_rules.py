@@ -99,7 +99,8 @@ def _explain(pattern: str, nodes: list[ir.Node]) -> str:
     inside = [name for name in names if plain and plain.lower() in name.lower()][:NEAR_NAMES]
     if inside:
         return f"means no node; names like it: {', '.join(inside)}"
-    near = did_you_mean(plain, [*names, *operators], label="")
+    parts = {part for name in names for part in name.split("/") if part}
+    near = did_you_mean(plain, [*names, *operators, *sorted(parts)], label="")
     return (
         f"means no node{near} Operators: {', '.join(operators)}. Names are those that"
         " `dfqonnx inspect --layers` lists; * stands for anything"

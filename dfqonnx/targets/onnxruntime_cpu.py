@@ -35,7 +35,8 @@ as scale is exact.
 *Sixteen bits* (uint16, opset 21): QuantizeLinear and DequantizeLinear have kernels, nothing else
 has, a Clip neither. All that reads or makes such codes runs in float between them; Reshape,
 Transpose and Slice move the codes. Outputs were equal with and without optimizations, operator by
-operator, and pairs of 8 and 16 bits in a row stay as they are. It is right, and slower than float.
+operator, and pairs of 8 and 16 bits in a row stay as they are. It is right (84 dB from the trained
+student), and slower than float: 0.64 times its speed on ResNet-20, 0.51 on WRN-16-1.
 
 *Separated*: between DequantizeLinear and QuantizeLinear, Softmax becomes QLinearSoftmax, whose
 table of exponentials moved 2 to 12 % of the codes by one level. The constant weights of a Conv,
@@ -103,8 +104,9 @@ ONNXRUNTIME_CPU = register(
         shortcut_channels=256,
         best_widths=("w8a8", "w4a8"),
         wide_activations=WideActivations(
-            "nodes that read or make activations of 16 bits compute in float, which is right and"
-            " slower than the float model: there are no integer kernels for them"
+            "nodes that read or make activations of 16 bits compute in float between conversions,"
+            " which is right and slower than the float model (0.5 to 0.65 times its speed): there"
+            " are no integer kernels for them, and --keep-float NODE costs less time"
         ),
         narrow_activations=(
             "W4A8 (--bits w4a8) has the same bytes as W4A4, is faster here (2.4 against 2.0 times"

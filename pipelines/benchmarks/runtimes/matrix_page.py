@@ -38,7 +38,7 @@ def _table(target: str, records: Records) -> str:
     rows = [head, ["---"] * len(head)]
     notes: list[str] = []
     for name, network in NETWORKS.items():
-        for bits in ("w8a8", "w4a8", "w4a4"):
+        for bits in ("w8a8", "w4a8", "w4a4", "w8a16", "w4a16"):
             file = found.get(f"{name} {target} {bits}")
             if file is None:
                 continue
