@@ -89,9 +89,12 @@ def _numbers(measured: Divergence) -> dict[str, Any]:
 
 
 def _show(found: Similarity) -> None:
+    count = len(found.divergence.layers) - found.divergence.counts_input
+    beside = " and its input" if found.divergence.counts_input else ""
     print_text(
         f"Divergence of {found.images} from the training data of {found.model}, by the statistics"
-        f" of its {len(found.divergence.layers)} BatchNormalizations, in nats (0 is identical):"
+        f" of its {count} BatchNormalizations{beside}, in nats (0 is"
+        " identical):"
     )
     if found.note:
         print_text(found.note)

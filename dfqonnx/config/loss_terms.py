@@ -86,8 +86,9 @@ def _number(text: Any, *, where: str) -> float:
 IMAGE_LOSSES: Mapping[str, LossInfo] = {
     "adversarial": LossInfo("minus KL(teacher || students)", {"temperature": 1.0}),
     "balance": LossInfo("minus the entropy of the teacher's mean class probabilities"),
-    "batchnorm-kl": LossInfo("KL(images || training data) of channel statistics, mean of all"),
-    "batchnorm-kl-reverse": LossInfo("KL(training data || images) of channel statistics, summed"),
+    "batchnorm-kl": LossInfo(
+        "KL(images || training data) of channel statistics, mean of all", {"input": 0.0}
+    ),
     "batchnorm-kl-sum": LossInfo("KL(images || training data) of channel statistics, summed"),
     "batchnorm-mse": LossInfo("squared error of channel statistics, mean over layers"),
     "batchnorm-norm": LossInfo("Euclidean distance of means and of variances, sum over layers"),
@@ -96,25 +97,32 @@ IMAGE_LOSSES: Mapping[str, LossInfo] = {
     "blur": LossInfo("mean squared difference from a blurred copy"),
     "class": LossInfo("cross-entropy to the sampled label"),
     "cluster": LossInfo(
-        "distance of deep statistics per class from their moving centroids",
-        {"rate": 0.1, "noise": 0.2, "deep": 0.34, "after": 0.0},
+        "distance of deep statistics per class from centroids that move now and then",
+        {"rate": 0.2, "period": 200.0, "noise": 0.3, "after": 0.0},
     ),
     "competition": LossInfo("1 - Jensen-Shannon, teacher to students", {"temperature": 3.0}),
     "confidence": LossInfo("mean entropy of the teacher's class probabilities"),
     "focal": LossInfo("cross-entropy times (1 - p)^gamma: hard images", {"gamma": 2.0}),
     "labels": LossInfo("KL to the sampled soft labels, which may mix two classes"),
-    "margin": LossInfo("penalty on smaller angles of features to a class center", {"angle": 0.3}),
+    "logit": LossInfo("exp of minus the scaled logit of the sampled label", {"scale": 0.0004}),
+    "margin": LossInfo(
+        "hinge on angles of features to their class's center, beyond the usual angle",
+        {"angle": 0.2, "rate": 0.1},
+    ),
     "smooth": LossInfo("total variation"),
     "smooth-norm": LossInfo("Euclidean norms of differences in four directions"),
 }
 STUDENT_LOSSES: Mapping[str, LossInfo] = {
-    "attention": LossInfo("squared error of the blocks' normalized channel attention, summed"),
+    "attention": LossInfo(
+        "squared error of normalized channel attention, of residual bodies before their sum, summed"
+    ),
     "class": LossInfo("cross-entropy to the sampled label, or to the teacher's own class"),
     "dkd": LossInfo(
         "decoupled distillation: target class and the other classes apart",
         {"target": 1.0, "others": 8.0},
     ),
-    "kd": LossInfo("KL(teacher || student) T^2"),
+    "kd": LossInfo("KL(teacher || student) T^2, by the number of classes", {"per_class": 0.0}),
+    "layers": LossInfo("smooth L1 of every layer's output, deeper ones weighted more"),
     "logits": LossInfo("mean squared error of the logits"),
     "features": LossInfo("squared error of block outputs over the teacher's variance, summed"),
 }

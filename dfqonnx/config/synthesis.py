@@ -19,6 +19,7 @@ from dfqonnx.config.loss_terms import IMAGE_LOSSES, LossTerm, read_terms
 from dfqonnx.errors import UsageError
 
 AUTO = "auto"
+PAINTING = (AUTO, "optimized", "procedural", "dead-leaves")  # sources of procedural images
 PixelLRSchedule = Literal["cosine", "constant", "plateau", "steps"]
 Start = Literal["dead-leaves", "noise"]
 Opponent = Literal["none", "float", "student"]
@@ -41,7 +42,8 @@ class PixelOptimizationConfig:
         batch_steps: steps of each later batch.
         lr: learning rate on normalized pixels (Adam).
         betas: the betas of Adam.
-        lr_schedule: how the rate falls: along a cosine, not at all, or on a plateau of the loss.
+        lr_schedule: how the rate falls: along a cosine, not at all, to a tenth when 80 % of the
+            steps are over (`steps`), or on a plateau of the loss.
         min_lr_ratio: final rate over first; the least one where it falls on plateaus.
         patience: steps without a lower loss before the rate falls to a tenth (`lr_schedule:
             plateau`).
@@ -49,6 +51,8 @@ class PixelOptimizationConfig:
             are pictures of text), or noise N(0, 1) on normalized pixels.
         jitter: largest shift while optimizing, as a fraction of the image's side.
         flip: mirror the batch in half of the steps.
+        copies: copies of every image that the losses see, each flipped, cropped and cut out in
+            another way where there are more than one (`synthesis/augmentation`).
         clamp: keep every pixel in its valid range while optimizing; it is at the end in any case.
     """
 
@@ -62,11 +66,12 @@ class PixelOptimizationConfig:
     start: Start = "dead-leaves"
     jitter: float = 0.0625
     flip: bool = True
+    copies: int = 1
     clamp: bool = True
 
     def __post_init__(self) -> None:
         where = "synthesis.pixels"
-        check_least(self, where, first_batch_steps=0, batch_steps=0, patience=1)
+        check_least(self, where, first_batch_steps=0, batch_steps=0, patience=1, copies=1)
         check_positive(self, where, "lr")
         _check_betas(self.betas, where)
         check_fractions(self, where, "min_lr_ratio")
@@ -94,6 +99,8 @@ class GeneratorConfig:
         lr_schedule: how the rate falls: over the student's training where the generator goes on
             learning in it, else over `iterations`.
         milestones: where `lr_schedule: steps` divides the rate by 10, as fractions.
+        crop: the least share of an image's area that is left where half of all batches are cropped
+            and mirrored before any network sees them; 1 does neither.
         checkpoint: npz file of a generator trained before, which is then used as it is.
     """
 
@@ -108,6 +115,7 @@ class GeneratorConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     lr_schedule: PixelLRSchedule = "constant"
     milestones: tuple[float, ...] = ()
+    crop: float = 1.0
     checkpoint: str = ""
 
     def __post_init__(self) -> None:
@@ -121,6 +129,8 @@ class GeneratorConfig:
                 "4 at most"
             )
         check_milestones(self.milestones, where)
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"synthesis.generator.crop {self.crop}: must be above 0, 1 at most")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,7 @@ class CoTrainingConfig:
             leaves the generator as it is by then.
         redraw: whether students draw every batch anew from a generator that learns no more, instead
             of from `images` drawn once; from one that goes on learning they always do.
-        opponent_lr: learning rate of a float opponent (SGD, Nesterov momentum 0.9).
+        opponent_lr: learning rate of a float opponent (SGD, momentum 0.9).
         opponent_weight_decay: weight decay of a float opponent.
     """
 
@@ -166,6 +176,9 @@ class SynthesisConfig:
         dead_leaves_fraction: share of them that stays procedural when a teacher optimizes the
             others; where `images` is open and they are large, the share of the others is up to
             twice as large.
+        painted_fraction: share of procedural images beside those of a source that makes none:
+            a generator or noise, where the model reads images; also of a batch that is drawn anew
+            from a generator. Batches of images that were drawn once take both kinds equally.
         text_fraction: share of pictures of text among procedural images; None chooses the share
             that comes nearest to the statistics of BatchNormalization, else by the image's shape.
         budget_scale: work relative to what the model's cost suggests; images and steps follow.
@@ -180,6 +193,7 @@ class SynthesisConfig:
     source: str = AUTO
     images: int | None = None
     dead_leaves_fraction: float = 0.8
+    painted_fraction: float = 0.0
     text_fraction: float | None = None
     budget_scale: float = 1.0
     batch_size: int = 256
@@ -200,8 +214,20 @@ class SynthesisConfig:
             raise UsageError(
                 f"synthesis.budget_scale {self.budget_scale}: must be above 0, 100 at most"
             )
-        fractions = ("dead_leaves_fraction", "text_fraction", "two_class_fraction")
+        fractions = (
+            "dead_leaves_fraction",
+            "painted_fraction",
+            "text_fraction",
+            "two_class_fraction",
+        )
         check_fractions(self, "synthesis", *fractions)
+        if self.painted_fraction == 1:
+            raise UsageError("synthesis.painted_fraction 1: must be below 1; or source: procedural")
+        if self.painted_fraction and self.source in PAINTING:
+            raise UsageError(
+                f"synthesis.painted_fraction {self.painted_fraction}: source {self.source} paints"
+                " by itself; set dead_leaves_fraction instead"
+            )
 
     def weight(self, name: str) -> float:
         """Return the weight of a loss; 0 for one that is not named."""

@@ -122,6 +122,18 @@ class Preprocessing:
         """Whether some valid tensor value is negative."""
         return any(self.range(c)[0] < 0 for c in range(len(self.mean)))
 
+    @property
+    def standardizes(self) -> bool:
+        """Whether mean and std are those of photographs, so that pixels have mean 0, deviation 1.
+
+        The one lies in 0.2..0.8 of the pixels' range, the other in 0.1..0.4 of it.
+        """
+        ends = [self.range(c) for c in range(len(self.mean))]
+        means = [-low / (high - low) for low, high in ends]
+        deviations = [1 / (high - low) for low, high in ends]
+        photographic = min(means) >= 0.2 and max(means) <= 0.8
+        return photographic and min(deviations) >= 0.1 and max(deviations) <= 0.4
+
     def to_json(self) -> str:
         """Return the form kept in a model's metadata."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -201,3 +201,5 @@ class ChannelStatistics:
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
+    # gamma / sqrt(var + eps), by which it multiplied its input; None where that is unknown
+    gain: NDArray[np.float32] | None = None

@@ -33,6 +33,7 @@ from dfqonnx.distill.kept_stages import (
     keep_initialized,
     keep_trained,
 )
+from dfqonnx.distill.layer_outputs import layer_names, needs_layers
 from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
@@ -88,8 +89,7 @@ def distill(
     if done is not None:
         _tell(done.reason, context)
         return done
-    teacher = ProgramModule(network.program, taps=student.features, channels_last=True)
-    teacher.to(context.device)
+    teacher = _make_teacher(network, student, config).to(context.device)
     bits = student.plan.narrowest()
     pool = make_pool(
         images,
@@ -100,7 +100,7 @@ def distill(
     )
     values = student.count_activations(pool.tensor(pool.train[:1]))
     sizes = choose_batch_sizes(config, values, context)
-    known = knows_inputs(images=pool.holds_images, divergence=images.divergence)
+    known = knows_inputs(images=pool.holds_images, divergence=images.reverse_divergence)
     config = choose_dampings(config, bits, known=known)
     before, sizes = _initialize_or_find(
         student, network, teacher, pool, config=config, equalization=equalization, sizes=sizes,
@@ -153,6 +153,16 @@ def _initialize_or_find(
     )
     keep_initialized(student, before, sizes, context.keeper)
     return before, sizes
+
+
+def _make_teacher(
+    network: EqualizedNetwork, student: Student, config: DistillationConfig
+) -> ProgramModule:
+    """Return the float network with the taps that the recipe's losses compare."""
+    taps = dict.fromkeys(student.features)
+    if needs_layers(config):
+        taps |= dict.fromkeys(layer_names(student))
+    return ProgramModule(network.program, taps=tuple(taps), channels_last=True)
 
 
 def make_pool(

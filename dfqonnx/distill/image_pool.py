@@ -1,8 +1,8 @@
 """The images of a training: kept as bytes, split once, drawn without repetition, augmented.
 
-A student's batches come from the pool, or are drawn anew from generators. Both are flipped and
-shifted by one gather on (N, H, W, C), reflecting at the border, and then mixed on the model's
-inputs:
+A student's batches come from the pool, or are drawn anew from generators; beside these a share may
+be painted images of the pool, which no class was asked for. All are flipped and shifted by one
+gather on (N, H, W, C), reflecting at the border, and then mixed on the model's inputs:
 
     mixup    x_n <- l_n x_n + (1 - l_n) x_m        m a random partner, l uniform in 0..1
 
@@ -24,8 +24,8 @@ from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.errors import UsageError
-from dfqonnx.synthesis.generators.training import OnlineGenerators
-from dfqonnx.synthesis.synthesize import OWN
+from dfqonnx.synthesis.generators.training import GeneratedBatch, OnlineGenerators
+from dfqonnx.synthesis.synthesize import OWN, PROCEDURAL
 
 SMALLEST_KIND = 16  # images; fewer get no share of their own in a batch
 
@@ -66,6 +66,8 @@ class ImagePool:
         others = images[:0] if unlike is None else unlike
         self.unlike = torch.from_numpy(others).to(context.device)  # of other kinds, to choose by
         self._members = [torch.from_numpy(np.flatnonzero(np.isin(train, part))) for part in rest]
+        is_painted = np.zeros(len(train), bool) if kinds is None else kinds[train] == PROCEDURAL
+        self._painted = torch.from_numpy(np.flatnonzero(is_painted))
         self.inputs = inputs
         self.holds_images = inputs.is_image  # so that flips and shifts make sense
 
@@ -79,6 +81,10 @@ class ImagePool:
         Every image of a kind is drawn once before any is drawn again.
         """
         return PoolDraw(self.train, self._members, batch_size, generator)
+
+    def draw_painted(self, count: int, generator: Generator) -> PoolDraw:
+        """Return batches of `count` procedural images without end; empty ones without any."""
+        return PoolDraw(self.train, [self._painted], count if len(self._painted) else 0, generator)
 
     def batches(self, pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Yield model inputs of `pixels` in order."""
@@ -154,7 +160,8 @@ class Batch:
     """What a student sees in one step."""
 
     x: Tensor  # model inputs, detached
-    labels: Tensor | None = None  # (N,) classes that the images were made for; None where unknown
+    # (N,) classes that the images were made for, -1 where one is unknown; None where all are
+    labels: Tensor | None = None
 
 
 def flip_and_shift(images: Tensor, *, flip: bool, shift: float, generator: Generator) -> Tensor:
@@ -202,6 +209,8 @@ class TrainingBatches:
         self._pool, self._online, self._config = pool, online, config
         self._random = generator
         self._pixels = pool.draw(config.batch_size, generator)
+        fraction = 0.0 if online is None else online.painted_fraction
+        self._painted = pool.draw_painted(round(fraction * config.batch_size), generator)
         self._nhwc = online is None or online.inputs.preprocessing.layout == "NHWC"
 
     def __iter__(self) -> Self:
@@ -214,8 +223,10 @@ class TrainingBatches:
         if self._online is None:
             x, labels = next(self._pixels), None
         else:
-            drawn = self._online.draw(config.batch_size, random)
-            x, labels = drawn.x if self._nhwc else drawn.x.permute(0, 2, 3, 1), drawn.labels
+            painted = next(self._painted)
+            drawn = self._online.draw(config.batch_size - len(painted), random)
+            x, labels = _add_painted(drawn, self._pool.tensor(painted))
+            x = x if self._nhwc else x.permute(0, 2, 3, 1)
         if self._pool.holds_images:  # x is (N, H, W, C)
             x = flip_and_shift(x, flip=config.flip, shift=config.shift, generator=random)
         if self._online is None:
@@ -228,7 +239,8 @@ class TrainingBatches:
     def save_state(self) -> dict[str, Tensor]:
         """Return what decides the batches to come: the random generator, and the draw's rest."""
         left = {f"left{kind}": places.clone() for kind, places in enumerate(self._pixels.left)}
-        return {"random": self._random.get_state(), **left}
+        painted = self._painted.left[0].clone()
+        return {"random": self._random.get_state(), "painted": painted, **left}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `save_state` was.
@@ -237,4 +249,15 @@ class TrainingBatches:
             ValueError: a place is not in the pool.
         """
         self._random.set_state(state["random"])
+        self._painted.set_left([state["painted"]])
         self._pixels.set_left([state[f"left{kind}"] for kind in range(len(self._pixels.left))])
+
+
+def _add_painted(drawn: GeneratedBatch, painted: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return model inputs, the painted ones last, and the classes of them all."""
+    if not len(painted):
+        return drawn.x, drawn.labels
+    labels = drawn.labels
+    if labels is not None:
+        labels = torch.cat([labels, labels.new_full((len(painted),), -1)])
+    return torch.cat([drawn.x, painted]), labels

@@ -1,20 +1,27 @@
 """The losses of distillation. N images, K classes, T temperature, B feature maps ("blocks").
 
-    kd         T^2 / N  sum_n KL( softmax(t_n / T) || softmax(s_n / T) )
+    kd         T^2 / N  sum_n KL( softmax(t_n / T) || softmax(s_n / T) )    / K with `per_class` 1
     logits     mean (t - s)^2                                     over N K logits
     features   sum_b  mean (t_b - s_b)^2 / var(t_b)
     class      cross-entropy to the class asked for, else to the teacher's own
     dkd        T^2 ( target KL( (p_c, 1 - p_c)^t || (p_c, 1 - p_c)^s ) + others KL( q^t || q^s ) )
                c the target class,  q_k = p_k / (1 - p_c) for k other than c,  softmax at T
-    attention  sum_b  mean (a_b^s - a_b^t)^2,   a = mean over space of f^2, unit over channels
+    attention  sum_r  mean (a_r^s - a_r^t)^2,   a = mean over space of f^2, unit over channels
+    layers     sum_k  2 k / (L^2 + L)  mean huber(t_k - s_k),    k = 1 .. L over weighted layers
 
 - T^2 keeps the gradient's size independent of T (Hinton et al., "Distilling the Knowledge in a
   Neural Network", 2015).
 - var is over all elements of the batch: an error of 1 means that nothing is learned.
 - Plain distillation weights the second term of dkd by 1 - p_c of the teacher, next to nothing where
   it is confident (Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022; LRQ trains so).
+- Some papers' code takes the mean of KL over N K elements: that is `per_class`. It is a setting, so
+  that a recipe weighs kd alike whatever the number of classes.
 - attention is from Li et al., "Hard Sample Matters a Lot in Zero-Shot Quantization" (HAST), CVPR
-  2023.
+  2023; r are residual bodies, their outputs before the sum, where the identity does not hide what
+  rounding did. A network without any takes its feature maps.
+- layers is from Haroush et al., "The Knowledge Within", CVPR 2020 (authors' code:
+  amishacorns/quantized.pytorch): huber(e) is e^2 / 2 below 1, |e| - 1/2 above. Their sub-modules
+  are our weighted layers, with the BatchNormalization that is folded into them.
 
 A loss is a function `DistillationLossInputs -> scalar` with its settings as keyword arguments,
 registered by name in `STUDENT_LOSSES`; `config/loss_terms` holds names, settings and defaults.
@@ -23,7 +30,7 @@ registered by name in `STUDENT_LOSSES`; `config/loss_terms` holds names, setting
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -47,12 +54,17 @@ class DistillationLossInputs:
     student_features: Features
     teacher_features: Features  # by the same names; no gradient
     temperature: float  # T
-    labels: Tensor | None = None  # (N,) classes that the images were made for; None where unknown
+    # (N,) classes that the images were made for, -1 where one is unknown; None where all are
+    labels: Tensor | None = None
+    student_layers: Features = field(default_factory=dict)  # outputs of weighted layers, in order
+    teacher_layers: Features = field(default_factory=dict)  # by the same names; no gradient
+    bodies: tuple[str, ...] = ()  # of these, those that close a residual body
 
     @property
     def classes(self) -> Tensor:
         """The classes (N,) that count as right: those asked for, else the teacher's."""
-        return self.teacher.argmax(1) if self.labels is None else self.labels
+        own = self.teacher.argmax(1)
+        return own if self.labels is None else torch.where(self.labels < 0, own, self.labels)
 
 
 StudentLoss = Callable[..., Tensor]
@@ -78,11 +90,15 @@ def is_classification(output: Tensor) -> bool:
 
 
 @STUDENT_LOSSES.add("kd")
-def kd(inputs: DistillationLossInputs) -> Tensor:
-    """Return KL(teacher || student) T^2; without classes the normalized error."""
+def kd(inputs: DistillationLossInputs, *, per_class: float = 0.0) -> Tensor:
+    """Return KL(teacher || student) T^2; without classes the normalized error.
+
+    Unless `per_class` is 0 the former is divided by the number of classes.
+    """
     if not is_classification(inputs.teacher):
         return normalized_error(inputs.student, inputs.teacher)
-    return kd_loss(inputs.student, inputs.teacher, inputs.temperature)
+    found = kd_loss(inputs.student, inputs.teacher, inputs.temperature)
+    return found / inputs.teacher.shape[1] if per_class else found
 
 
 @STUDENT_LOSSES.add("logits")
@@ -119,13 +135,25 @@ def decoupled_kd(
 
 @STUDENT_LOSSES.add("attention")
 def attention(inputs: DistillationLossInputs) -> Tensor:
-    """Return the channel-attention loss of the feature maps (N, C, ...); 0 without any."""
+    """Return the channel-attention loss of bodies, else of feature maps (N, C, ...), else 0."""
+    student, teacher = inputs.student_features, inputs.teacher_features
+    if inputs.bodies:
+        student = {name: inputs.student_layers[name] for name in inputs.bodies}
+        teacher = inputs.teacher_layers
     return _sum(
-        functional.mse_loss(
-            channel_attention(value), channel_attention(inputs.teacher_features[name])
-        )
-        for name, value in inputs.student_features.items()
+        functional.mse_loss(channel_attention(value), channel_attention(teacher[name]))
+        for name, value in student.items()
         if value.dim() > 2
+    )
+
+
+@STUDENT_LOSSES.add("layers")
+def layers(inputs: DistillationLossInputs) -> Tensor:
+    """Return the weighted smooth L1 of the outputs of weighted layers; 0 without any."""
+    count = len(inputs.student_layers)
+    return _sum(
+        2 * k / (count**2 + count) * functional.smooth_l1_loss(value, inputs.teacher_layers[name])
+        for k, (name, value) in enumerate(inputs.student_layers.items(), 1)
     )
 
 

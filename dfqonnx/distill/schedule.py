@@ -43,7 +43,7 @@ def knows_inputs(*, images: bool, divergence: float | None) -> bool:
     """Return whether synthetic inputs are near to what a network was trained on.
 
     That is so for `images`, and for other inputs where BatchNormalization vouches for them:
-    `divergence` is in nats, None without statistics.
+    `divergence` is that of the training data from the inputs, in nats, None without statistics.
     """
     return images or (divergence is not None and divergence < NEAR_DIVERGENCE)
 

@@ -36,6 +36,7 @@ from dfqonnx.convert.optimizer_state import like, load_optimizer, save_optimizer
 from dfqonnx.core.context import RunContext
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import Batch, ImagePool, TrainingBatches
+from dfqonnx.distill.layer_outputs import captured_layers, find_bodies, needs_layers
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
@@ -159,6 +160,8 @@ class Replica:
     ) -> None:
         self.student, self._teacher = student, teacher
         self._config, self._batches = config, batches
+        self._reads_layers = needs_layers(config)
+        self._bodies = find_bodies(student) if self._reads_layers else ()
         self._holds_codes = config.optimizer.rounding == "held"
         is_soft = self._holds_codes or config.optimizer.rounding == "soft"
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
@@ -251,7 +254,8 @@ class Replica:
         def loss(x: Tensor) -> Tensor:
             with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
                 teacher, teacher_features = self._teacher(x)
-            student, student_features = self.student(x)
+            with captured_layers(self.student, active=self._reads_layers) as layers:
+                student, student_features = self.student(x)
             inputs = DistillationLossInputs(
                 student=student,
                 teacher=teacher,
@@ -259,6 +263,9 @@ class Replica:
                 teacher_features=teacher_features,
                 temperature=config.temperature,
                 labels=batch.labels,
+                student_layers=layers,
+                teacher_layers=teacher_features,
+                bodies=self._bodies,
             )
             return weighted_sum(config.losses, inputs)
 

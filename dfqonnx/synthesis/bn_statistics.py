@@ -35,6 +35,7 @@ from dfqonnx.core.quantization_plan import ChannelStatistics
 
 Moments = tuple[Tensor, Tensor]  # mean and variance per channel, (C,) each
 FLOOR = 1e-3  # of a layer's median variance: keeps dead channels from drowning the others
+LEAST_GAIN = 1e-3  # of a layer's median gain: the same, where statistics are those of the input
 
 
 class BatchNormTargets:
@@ -46,6 +47,7 @@ class BatchNormTargets:
     def __init__(self, statistics: Mapping[str, ChannelStatistics], device: torch.device) -> None:
         self.mean: dict[str, Tensor] = {}  # (C,)
         self.variance: dict[str, Tensor] = {}  # (C,), at least `FLOOR` of its median
+        self.to_input: dict[str, Tensor] = {}  # (C,), 1 / |gain|: scales a deviation to the input's
         for name, known in statistics.items():
             mean = torch.as_tensor(known.mean, dtype=torch.float32, device=device)
             variance = torch.as_tensor(known.variance, dtype=torch.float32, device=device)
@@ -53,6 +55,11 @@ class BatchNormTargets:
                 continue
             self.mean[name] = mean
             self.variance[name] = variance.clamp_min(max(1e-8, FLOOR * float(variance.median())))
+            self.to_input[name] = torch.ones_like(mean)
+            if known.gain is not None:
+                gain = torch.as_tensor(known.gain, dtype=torch.float32, device=device).abs()
+                least = max(1e-8, LEAST_GAIN * float(gain.median()))
+                self.to_input[name] = gain.clamp_min(least).reciprocal()
 
     def __len__(self) -> int:
         """Return how many values are known."""
@@ -63,6 +70,19 @@ class BatchNormTargets:
         for name, mean in self.mean.items():
             if name in taps:
                 yield taps[name], (mean, self.variance[name])
+
+    def pairs_at_input(
+        self, taps: Mapping[str, Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor, Moments]]:
+        """Yield the same with factors (C,) in the middle, as BatchNormalization reads the value.
+
+        Differences of means, and deviations, of the value have to be multiplied by the factors. The
+        mean that follows is multiplied already, and so is the variance, by their squares.
+        """
+        for name, mean in self.mean.items():
+            if name in taps:
+                by = self.to_input[name]
+                yield taps[name], by, (mean * by, self.variance[name] * by.square())
 
 
 def moments(value: Tensor) -> Moments:

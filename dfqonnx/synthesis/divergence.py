@@ -3,20 +3,27 @@
 A channel has mean m and variance v on the training data, m' and v' on the image set D. Read as
 Gaussians, layer l is off by
 
-    J_l(D) = mean over channels of KL(N(m, v) || N(m', v'))
-    KL     = log(v' / v) / 2 + (v + (m - m')^2) / (2 v') - 1/2
+    J_l(D) = mean over channels of KL(N(m', v') || N(m, v))
+    KL     = log(v / v') / 2 + (v' + (m' - m)^2) / (2 v) - 1/2
 
-J(D) is the sum over layers; divided by their number it compares networks. 0 is the training data.
+The network's input is one more layer, of m = 0 and v = 1, where pixels are normalized by mean and
+deviation of photographs. J(D) is the sum over layers; divided by their number it compares networks.
+0 is the training data.
 Statistics are those of the whole set, so a set of many images that are each unlike a photograph
 can still score well together. A channel's KL is the same before and after an affine map, so the
 outputs of BatchNormalization, which the folded graph still has, tell what its inputs would.
 
-Source: Haroush, Hubara, Hoffer and Soudry, "The Knowledge Within", CVPR 2020 (BNS as a measure).
+The reverse, KL(N(m, v) || N(m', v')) without the input, grows where a set does not reach as far as
+the training data. What is fitted to statistics is chosen by it: ranges that are too narrow cost
+more than ranges that are too wide.
+
+Source: Haroush, Hubara, Hoffer and Soudry, "The Knowledge Within", CVPR 2020 (BNS as a measure),
+with direction, means and input layer after its authors' code, amishacorns/quantized.pytorch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +32,7 @@ from torch import Tensor
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
+from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.bn_statistics import (
     BatchNormTargets,
@@ -33,6 +41,7 @@ from dfqonnx.synthesis.bn_statistics import (
     measure_moments,
 )
 
+INPUT = "network input"
 LEAST = 1e-3  # of a layer's median variance: a channel that the set leaves dead counts finitely
 
 
@@ -40,7 +49,7 @@ LEAST = 1e-3  # of a layer's median variance: a channel that the set leaves dead
 class LayerDivergence:
     """The divergence of one layer."""
 
-    name: str  # of the value that BatchNormalization puts out
+    name: str  # of the value that BatchNormalization puts out, or `INPUT`
     channels: int
     divergence: float  # mean over the channels, in nats
 
@@ -51,6 +60,12 @@ class Divergence:
 
     count: int  # of images
     layers: tuple[LayerDivergence, ...]  # in the network's order
+    reverse: float  # of the training data from the set, mean over layers without the input
+
+    @property
+    def counts_input(self) -> bool:
+        """Whether the network's input is one of the layers."""
+        return any(layer.name == INPUT for layer in self.layers)
 
     @property
     def total(self) -> float:
@@ -74,11 +89,48 @@ def measure_divergence(
     batches: Iterable[Tensor],
     *,
     context: RunContext,
+    inputs: InputFormat | None = None,
 ) -> Divergence:
-    """Return how far a set, given in batches, is from `statistics` (at least one)."""
-    found, count = measure_image_moments(teacher, statistics, batches, context=context)
+    """Return how far a set, given in batches, is from `statistics` (at least one).
+
+    The input counts as a layer where `inputs` standardize images.
+    """
+    shown = _ShownImages(batches, inputs)
+    found, count = measure_image_moments(teacher, statistics, shown, context=context)
     known = BatchNormTargets(statistics, torch.device(context.device))
-    return Divergence(count, _compare(found, known))
+    layers = _compare(found, known, reverse=False)
+    if layers:
+        layers = (*shown.divergence(), *layers)
+    return Divergence(count, layers, _mean(_compare(found, known, reverse=True)))
+
+
+class _ShownImages:
+    """Batches on their way to the network, with the moments of their channels."""
+
+    def __init__(self, batches: Iterable[Tensor], inputs: InputFormat | None) -> None:
+        standardized = inputs is not None and inputs.is_image and inputs.preprocessing.standardizes
+        self._batches, self._inputs = batches, inputs if standardized else None
+        self._first = self._second = torch.zeros(1, dtype=torch.float64)
+        self._count = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self._batches:
+            if self._inputs is not None:
+                images = self._inputs.from_layout(batch.detach().cpu().double())
+                self._first = self._first + images.mean((2, 3)).sum(0)  # (C,)
+                self._second = self._second + images.square().mean((2, 3)).sum(0)
+                self._count += len(images)
+            yield batch
+
+    def divergence(self) -> tuple[LayerDivergence, ...]:
+        """Return that of the input as a layer; nothing where it is not standardized."""
+        if not self._count:
+            return ()
+        mean = self._first / self._count
+        variance = self._second / self._count - mean.square()
+        unit = torch.zeros_like(mean), torch.ones_like(mean)
+        distance = gaussian_distance(mean, variance, *unit)
+        return (LayerDivergence(INPUT, len(distance), float(distance.mean())),)
 
 
 @torch.no_grad()
@@ -100,22 +152,28 @@ def measure_image_moments(
     return measure_moments(net, sent, dtype=torch.float64)
 
 
-def moments_divergence(
+def reverse_divergence(
     found: Mapping[str, Moments], statistics: Mapping[str, ChannelStatistics], device: torch.device
 ) -> float:
-    """Return the mean divergence over layers of a set with the moments `found`, in nats."""
-    layers = _compare(found, BatchNormTargets(statistics, device))
+    """Return that of the training data from a set with the moments `found`, mean over layers."""
+    return _mean(_compare(found, BatchNormTargets(statistics, device), reverse=True))
+
+
+def _mean(layers: Sequence[LayerDivergence]) -> float:
     return sum(layer.divergence for layer in layers) / max(1, len(layers))
 
 
-def _compare(found: Mapping[str, Moments], known: BatchNormTargets) -> tuple[LayerDivergence, ...]:
+def _compare(
+    found: Mapping[str, Moments], known: BatchNormTargets, *, reverse: bool
+) -> tuple[LayerDivergence, ...]:
     layers = []
     for name, target in known.mean.items():
         mean, variance = found[name]
         trained = known.variance[name].double()
         floor = trained.median() * LEAST
-        distance = gaussian_distance(
-            target.double(), trained, mean, variance.maximum(floor.clamp_min(1e-8))
-        )
+        trains = target.double(), trained
+        images = mean, variance.maximum(floor.clamp_min(1e-8))
+        ways = (trains, images) if reverse else (images, trains)
+        distance = gaussian_distance(*ways[0], *ways[1])
         layers.append(LayerDivergence(name, len(distance), float(distance.mean())))
     return tuple(layers)

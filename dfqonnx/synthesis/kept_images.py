@@ -37,6 +37,7 @@ def images_to_entry(images: SyntheticImages) -> Entry:
         "plan": asdict(images.plan),
         "seconds": images.seconds,
         "divergence": images.divergence,
+        "reverse_divergence": images.reverse_divergence,
         "generators": images.generators is not None,
     }
     return Entry({"pixels": images.pixels, "kinds": images.kinds, **learned}, facts)
@@ -62,7 +63,10 @@ def images_from_entry(
     if kinds.dtype != np.int64 or kinds.shape != pixels.shape[:1]:
         raise DamagedEntry("the kinds of its images do not fit")
     facts, plan = entry.facts, SynthesisPlan(**entry.facts["plan"])
-    divergence = facts["divergence"]
+    known = {
+        key: None if facts[key] is None else float(facts[key])
+        for key in ("divergence", "reverse_divergence")
+    }
     images = SyntheticImages(
         pixels=pixels,
         source=str(facts["source"]),
@@ -70,7 +74,7 @@ def images_from_entry(
         plan=plan,
         seconds=float(facts["seconds"]),
         kinds=kinds,
-        divergence=None if divergence is None else float(divergence),
+        **known,
     )
     if not facts["generators"]:
         return images

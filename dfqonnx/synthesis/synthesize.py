@@ -17,8 +17,7 @@ import dfqonnx.synthesis.losses  # noqa: F401  (registers the losses)
 import dfqonnx.synthesis.sources.generator  # noqa: F401  (registers its source)
 import dfqonnx.synthesis.sources.noise  # noqa: F401  (registers its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (registers its source)
-import dfqonnx.synthesis.sources.procedural  # noqa: F401  (registers its source)
-from dfqonnx.config.synthesis import AUTO, SynthesisConfig
+from dfqonnx.config.synthesis import AUTO, PAINTING, SynthesisConfig
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
@@ -37,10 +36,12 @@ from dfqonnx.synthesis.budget import (
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
+from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 SAMPLES, PAINTED, PASSES = 4, 2.0, 1.0  # a painted image costs so much, text beside it included
 PAINTING_SHARE = 0.4  # of the time for images, where painting takes so much
+PROCEDURAL, FROM_TEACHER = 0, 1  # kinds of images: drawn without the teacher, and with it
 OWN = 2  # the kind of the user's own images, which are never among those held out
 MEASURED = 1024  # images whose divergence from the training data stands for all
 
@@ -54,9 +55,10 @@ class SyntheticImages:
     reason: str  # why that source; empty where the recipe named it
     plan: SynthesisPlan
     seconds: float  # wall clock
-    kinds: NDArray[np.int64]  # (N,): 1 optimized, 0 other, OWN; training draws evenly from each
+    kinds: NDArray[np.int64]  # (N,), see PROCEDURAL; training draws evenly from each
     generators: OnlineGenerators | None = None  # None where the source has none
     divergence: float | None = None  # nats, mean over layers; None without statistics
+    reverse_divergence: float | None = None  # the same, of the training data from the images
     own: int = 0  # images of the user behind the synthetic ones
 
     @property
@@ -115,25 +117,43 @@ def synthesize(
         run=context,
         opponents=tuple(opponents),
     )
-    made = SOURCES[name](source_context)
-    drawn = torch.cat(list(made))
+    drawn, guided, generators = _draw(name, source_context)
     order = torch.randperm(len(drawn), generator=source_context.generator)
     seconds = time.perf_counter() - started
-    if plan.optimized:
-        others = len(drawn) - plan.optimized
-        reason = f"{plan.optimized:,} optimized through the teacher, {others:,} procedural"
-    generators = made if isinstance(made, OnlineGenerators) else None
-    pixels = drawn[order]
+    reason = reason if generators is None else generators.about
+    if guided:
+        how = "optimized through the teacher" if plan.optimized else f"from {reason or name}"
+        reason = f"{guided:,} {how}, {len(drawn) - guided:,} procedural"
+    pixels, batch = drawn[order], min(64, max_batch_size(cost, shape))
+    divergence, reverse = _divergence(pixels, source_context, batch=batch)
     return SyntheticImages(
         pixels=pixels.numpy(),
         source=name,
-        reason=reason if generators is None else generators.about,
+        reason=reason,
         plan=plan,
         seconds=seconds,
-        kinds=(order < plan.optimized).long().numpy(),
+        kinds=torch.where(order < guided, FROM_TEACHER, PROCEDURAL).numpy(),
         generators=generators,
-        divergence=_divergence(pixels, source_context, batch=min(64, max_batch_size(cost, shape))),
+        divergence=divergence,
+        reverse_divergence=reverse,
     )
+
+
+def _draw(name: str, context: SynthesisContext) -> tuple[Tensor, int, OnlineGenerators | None]:
+    """Return all images (N, H, W, C), those of the source first, and its generators, if any.
+
+    The number in between is how many are from the source where others are procedural, else 0.
+    """
+    plan, paints = context.plan, context.inputs.is_image and name not in PAINTING
+    painted = round(context.config.painted_fraction * plan.images) if paints else 0
+    made = SOURCES[name](_with_images(context, plan.images - painted))
+    drawn = torch.cat([*made, *yield_procedural(_with_images(context, painted))])
+    guided = plan.optimized or (len(drawn) - painted if painted else 0)
+    return drawn, guided, made if isinstance(made, OnlineGenerators) else None
+
+
+def _with_images(context: SynthesisContext, images: int) -> SynthesisContext:
+    return replace(context, plan=replace(context.plan, images=images))
 
 
 def _decide(
@@ -168,11 +188,19 @@ def _leave_time_to_optimize(inputs: InputFormat, budget: float, step: float) -> 
     return most, max(budget * (1 - PAINTING_SHARE), budget - IMAGES * each)
 
 
-def _divergence(pixels: Tensor, context: SynthesisContext, *, batch: int) -> float | None:
-    """Return how far images are from the training data, by the first thousand."""
+def _divergence(
+    pixels: Tensor, context: SynthesisContext, *, batch: int
+) -> tuple[float | None, float | None]:
+    """Return how far images and training data are from each other, by the first thousand."""
     if not context.statistics:
-        return None
+        return None, None
     parts = torch.split(pixels[:MEASURED], batch)
     batches = (context.inputs.to_tensor(part) for part in parts)
-    found = measure_divergence(context.teacher, context.statistics, batches, context=context.run)
-    return found.divergence if found.layers else None
+    found = measure_divergence(
+        context.teacher,
+        context.statistics,
+        batches,
+        context=context.run,
+        inputs=context.inputs,
+    )
+    return (found.divergence, found.reverse) if found.layers else (None, None)

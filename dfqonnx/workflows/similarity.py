@@ -114,8 +114,13 @@ def _divergence(
     batches = (
         teacher.inputs.to_tensor(torch.from_numpy(np.ascontiguousarray(part))) for part in parts
     )
-    statistics = teacher.model.statistics
-    return measure_divergence(teacher.program, statistics, batches, context=context)
+    return measure_divergence(
+        teacher.program,
+        teacher.model.statistics,
+        batches,
+        context=context,
+        inputs=teacher.inputs,
+    )
 
 
 def _read(images: ImageSource, count: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:

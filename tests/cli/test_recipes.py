@@ -135,7 +135,7 @@ PAPERS = ("dfqf", "dfq-akd", "clusterq", "lrq", "gdfq")
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_paper_s_recipe_has_both_scales_and_says_what_it_needs(name: str) -> None:
-    assert recipe_scales(name) == ("paper", "quick")
+    assert {"paper", "quick"} <= set(recipe_scales(name))
     quick, paper = read_recipe(name), read_recipe(name, scale="paper")
     assert quick.scale == "quick"
     assert quick.paper

@@ -120,6 +120,40 @@ def test_attention_is_the_unit_vector_of_channel_energies() -> None:
     assert attention({}, {}) == 0.0
 
 
+def test_attention_of_bodies_takes_the_place_of_that_of_blocks() -> None:
+    s, t = values(2, 3, 4, 5), values(2, 3, 4, 5, seed=1)
+    given = dataclasses.replace(
+        inputs(), student_layers={"b": s, "c": t}, teacher_layers={"b": t, "c": s}, bodies=("b",)
+    )
+    plain = dataclasses.replace(inputs(), student_features={"b": s}, teacher_features={"b": t})
+    found = STUDENT_LOSSES["attention"](given)
+    assert float(found) == pytest.approx(float(STUDENT_LOSSES["attention"](plain)))
+
+
+def test_layers_are_weighted_by_depth() -> None:
+    s = {"a": values(2, 3), "b": values(2, 4, seed=1)}
+    t = {"a": s["a"] + 0.5, "b": s["b"] - 3.0}
+    given = dataclasses.replace(inputs(), student_layers=s, teacher_layers=t)
+    # 2 k / (2^2 + 2) for k = 1, 2: a third and two thirds; huber of 0.5 and of 3
+    wanted = 0.5**2 / 2 / 3 + 2 / 3 * (3 - 0.5)
+    assert float(STUDENT_LOSSES["layers"](given)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_kd_by_class_divides_by_their_number() -> None:
+    given = inputs()
+    found = STUDENT_LOSSES["kd"](given, per_class=1.0)
+    # the mean over all elements of PyTorch's own pointwise form
+    t, s = ((z / 4.0).log_softmax(1) for z in (given.teacher, given.student))
+    wanted = 16 * torch.nn.functional.kl_div(s, t, reduction="none", log_target=True).mean()
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_where_no_class_was_asked_for_it_is_the_teacher_s_own() -> None:
+    asked = torch.tensor([3, -1, 4, -1, 5, 6])
+    own = inputs().teacher.argmax(1)
+    assert inputs(asked).classes.tolist() == [3, int(own[1]), 4, int(own[3]), 5, 6]
+
+
 def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
     given = inputs()
     student, teacher = given.student.requires_grad_(), given.teacher
@@ -128,7 +162,12 @@ def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
     for name in STUDENT_LOSSES:
         block = given.student_features["a"].detach().requires_grad_()
         own = dataclasses.replace(
-            given, student=student, teacher=frozen, student_features={"a": block}
+            given,
+            student=student,
+            teacher=frozen,
+            student_features={"a": block},
+            student_layers={"a": block},
+            teacher_layers=given.teacher_features,
         )
         loss = STUDENT_LOSSES[name](own)
         torch.autograd.grad(loss, [student, block], allow_unused=True)

@@ -53,13 +53,37 @@ def test_it_is_the_divergence_at_the_inputs_of_batchnorm_in_the_users_file(tmp_p
     m, v = weights["mu"].astype(np.float64), weights["var"] + 1e-5
     value = before_normalization(path, x).astype(np.float64)
     mean, variance = value.mean((0, 2, 3)), value.var((0, 2, 3))
-    kl = 0.5 * (np.log(variance / v) + (v + (m - mean) ** 2) / variance - 1)
+    kl = 0.5 * (np.log(v / variance) + (variance + (m - mean) ** 2) / v - 1)
+    back = 0.5 * (np.log(variance / v) + (v + (m - mean) ** 2) / variance - 1)
     batches = torch.from_numpy(x).split(7)  # 7, 7, 7, 3: the statistics are the whole set's
     found = measure_divergence(to_program(model), model.statistics, batches, context=RunContext())
     assert found.count == 24
     assert [layer.channels for layer in found.layers] == [6]
     assert found.divergence == pytest.approx(kl.mean(), rel=1e-4)  # float32 sums over 6,144 values
     assert found.total == found.divergence
+    assert found.reverse == pytest.approx(back.mean(), rel=1e-4)
+
+
+def test_normalized_pixels_are_one_more_layer(tmp_path: Path) -> None:
+    model = tiny(tmp_path)
+    program, batches = to_program(model), torch.from_numpy(noise(12)).split(5)
+    shares = {}
+    for name in ("cifar10", "zero-one"):
+        inputs = InputFormat(PRESETS[name], model.input_shape)
+        x = [inputs.to_tensor(batch) for batch in batches]
+        found = measure_divergence(
+            program, model.statistics, x, context=RunContext(), inputs=inputs
+        )
+        shares[name] = found
+    assert [layer.name for layer in shares["zero-one"].layers] == ["n"]
+    assert not shares["zero-one"].counts_input
+    first, second = shares["cifar10"].layers
+    assert (first.name, second.name) == ("network input", "n")
+    inputs = InputFormat(PRESETS["cifar10"], model.input_shape)
+    pixels = inputs.to_tensor(torch.from_numpy(noise(12))).double().numpy()
+    mean, variance = pixels.mean((0, 2, 3)), pixels.var((0, 2, 3))
+    wanted = 0.5 * (variance + mean**2 - 1 - np.log(variance))
+    assert first.divergence == pytest.approx(wanted.mean(), rel=1e-5)
 
 
 def test_a_channel_that_the_images_leave_dead_counts_but_finitely(tmp_path: Path) -> None:

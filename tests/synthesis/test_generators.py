@@ -118,8 +118,27 @@ def test_dfqf_begins_with_small_weights() -> None:
     weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     spread = torch.cat([w.flatten() for w in weights]).std().item()
     assert spread == pytest.approx(0.02, rel=0.02)  # of 223,000 draws: 0.15 % by chance
-    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
-    assert not any(bias.any() for bias in biases)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) and m.affine]
+    assert not any(bool(m.bias.detach().any()) for m in norms)
+
+
+def test_many_classes_are_told_apart_by_normalization() -> None:
+    shape = dataclasses.replace(SHAPE, classes=1000, width_multiplier=0.1)
+    network = made("gdfq", shape)
+    wide, narrow = shape.scaled(128), shape.scaled(64)
+    per_class = sum(
+        parameter.numel() for parameter in network.parameters() if parameter.shape[0] == 1000
+    )
+    assert per_class == 1000 * 2 * (wide + wide + narrow)  # a scale and a bias for each channel
+    z, zero = torch.randn(8, 100), torch.zeros(8, dtype=torch.long)
+    same = network(z, zero), network(z, zero + 1)
+    torch.testing.assert_close(same[0], same[1])  # all classes begin alike
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.shape[0] == 1000:
+                parameter[1] += 0.5
+    assert not torch.allclose(network(z, zero), network(z, zero + 1))
+    torch.testing.assert_close(network(z, zero), same[0])
 
 
 def test_the_seed_decides_and_global_randomness_is_left_alone() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
 
 import dfqonnx.synthesis.losses  # noqa: F401  (files them all)
 from dfqonnx.config.loss_terms import IMAGE_LOSSES as KNOWN
@@ -57,9 +57,9 @@ def test_batchnorm_norm_is_the_sum_of_two_euclidean_distances_per_layer() -> Non
 def test_batchnorm_sample_takes_every_image_by_itself_and_the_input_as_a_layer() -> None:
     given = seen()
     pixels = given.images.numpy()
-    wanted = np.sum(pixels.mean((2, 3)) ** 2) + np.sum((pixels.std((2, 3)) - 1) ** 2)
+    wanted = np.sum(pixels.mean((2, 3)) ** 2) + np.sum((pixels.std((2, 3), ddof=1) - 1) ** 2)
     for name, tap in given.taps.items():
-        mean, deviation = tap.numpy().mean((2, 3)), tap.numpy().std((2, 3))
+        mean, deviation = tap.numpy().mean((2, 3)), tap.numpy().std((2, 3), ddof=1)
         known = given.targets.mean[name].numpy(), given.targets.variance[name].numpy() ** 0.5
         wanted += np.sum((mean - known[0]) ** 2) + np.sum((deviation - known[1]) ** 2)
     # 1e-6 under the roots moves a deviation of 0.3 by 2e-6
@@ -86,29 +86,30 @@ def test_focal_is_cross_entropy_that_easy_images_hardly_enter() -> None:
     assert value("focal", given, gamma=0.0) == pytest.approx(value("class", given), rel=1e-6)
 
 
-def test_competition_is_one_minus_jensen_shannon_at_a_temperature() -> None:
+def test_competition_is_one_minus_the_divergence_of_the_mean_at_a_temperature() -> None:
     student = 3 * numbers(B, K, seed=7)
     given = seen(logits=3 * numbers(B, K, seed=1), students=(student,))
     teacher, other = (
         t.div(3).softmax(1).clamp(0.01, 0.99).numpy() for t in (given.logits, student)
     )
-    # SciPy's is the root, of distributions that it normalizes first: hold it where nothing clamps
-    assert min(teacher.min(), other.min()) > 0.01
-    wanted = 1 - np.mean(jensenshannon(teacher, other, axis=1) ** 2)
-    assert value("competition", given) == pytest.approx(wanted, rel=1e-5)
+    assert min(teacher.min(), other.min()) > 0.01  # nothing clamps
+    middle = (teacher + other) / 2
+    halves = rel_entr(middle, teacher).sum(1) + rel_entr(middle, other).sum(1)
+    assert value("competition", given) == pytest.approx(1 - halves.mean() / 2, rel=1e-5)
     same = seen(students=(seen().logits, seen().logits))
     assert value("competition", same) == pytest.approx(1.0, abs=1e-6)
     apart = seen(
         logits=torch.tensor([[50.0, 0.0]]), students=(torch.tensor([[0.0, 50.0]]),), labels=None
     )
-    wanted = 1 - (math.log(2) + 0.99 * math.log(0.99) + 0.01 * math.log(0.01))  # 0.99 against 0.01
-    assert value("competition", apart) == pytest.approx(wanted, rel=1e-5)
+    # the mean is (0.5, 0.5), against (0.99, 0.01) on both sides
+    wanted = 1 + 0.5 * math.log(4 * 0.99 * 0.01)
+    assert value("competition", apart) == pytest.approx(max(0.0, wanted), abs=1e-5)
 
 
-def test_blur_is_the_distance_from_a_gaussian_filter_of_three_places() -> None:
+def test_blur_is_the_distance_from_a_gaussian_filter_of_five_places() -> None:
     given = seen()
     blurred = ndimage.gaussian_filter(
-        given.images.numpy().astype(float), 1.0, axes=(2, 3), mode="nearest", radius=1
+        given.images.numpy().astype(float), 1.0, axes=(2, 3), mode="nearest", radius=2
     )
     wanted = np.mean((given.images.numpy() - blurred) ** 2)
     assert value("blur", given) == pytest.approx(wanted, rel=1e-5)  # float32

@@ -37,10 +37,12 @@ def record_batchnorms(model: ir.Model) -> PassResult:
     for node in nodes:
         parts = _get_parameters(node)
         if parts is not None:
-            gamma, beta, _, var = parts  # each (C,)
-            variance = gamma**2 * var / (var + node.attributes.get_float("epsilon", 1e-5))
+            _, beta, _, var = parts  # each (C,)
+            gain, _ = _to_affine(node, parts)
             node.outputs[0].meta[edit.STATISTICS] = ChannelStatistics(
-                beta.astype(np.float32), variance.astype(np.float32)
+                beta.astype(np.float32),
+                (gain**2 * var).astype(np.float32),
+                gain.astype(np.float32),
             )
     model.meta[BATCHNORMS] = (_judge_state(model) if nodes else "absent", len(nodes))
     return PassResult(modified=False)

@@ -4,7 +4,7 @@ Every Conv, Gemm and MatMul gets a weight N(0, 2 / fan-in) and a bias of 0, and 
 came out of a BatchNormalization passes one again, which normalizes by its own batch. The adversary
 is trained on the generator's images by KL(teacher || adversary), and is dropped afterwards.
 
-    SGD, Nesterov momentum 0.9, weight decay; rate / 10 at 40 % and 80 % of the steps
+    SGD, momentum 0.9, weight decay; rate / 10 at 40 % and 80 % of the steps
 
 Source: Li et al., "DFQF: Data Free Quantization-aware Fine-tuning", ACML 2020.
 """
@@ -47,7 +47,6 @@ class FloatAdversary:
             self.net.parameters(),
             lr=config.opponent_lr,
             momentum=MOMENTUM,
-            nesterov=True,
             weight_decay=config.opponent_weight_decay,
         )
 

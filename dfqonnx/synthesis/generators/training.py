@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.optimizer_state import load_optimizer, save_optimizer, select
 from dfqonnx.core.lr_schedule import lr_factor
+from dfqonnx.synthesis.augmentation import crop_half_the_time
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets
 from dfqonnx.synthesis.generators.architecture import OutputToPixels
-from dfqonnx.synthesis.generators.classifier_head import Classifier
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
 from dfqonnx.synthesis.synthesis_context import SynthesisContext
 
@@ -35,9 +35,9 @@ LEAST = 16  # images of a pass: the generator normalizes by its own batch
 class TeacherProbe:
     """The teacher as the losses of generators read it; all generators share it."""
 
-    net: ProgramModule  # with taps where `targets` and `classifier` need them
+    net: ProgramModule  # with taps where `targets` and `features` need them
     targets: BatchNormTargets
-    classifier: Classifier | None  # None where the last layer is no plain one
+    features: str | None  # what the last layer reads; None where that is no plain one
     classes: int  # K; 0 where the teacher has no classes
 
 
@@ -54,8 +54,8 @@ class GeneratorTrainer:
     ) -> None:
         self.network = network.to(context.device)
         self._to_pixels, self._probe, self._context = to_pixels, probe, context
-        self._config = context.config.generator
-        self._objective = Objective(context.config.losses)
+        self._config, self._crop = context.config.generator, context.config.generator.crop
+        self.objective = Objective(context.config.losses)
         self._weights = list(network.parameters())
         self.optimizer = torch.optim.Adam(
             self._weights, lr=self._config.lr, betas=self._config.betas
@@ -71,6 +71,8 @@ class GeneratorTrainer:
             labels = torch.randint(self._probe.classes, (n,), generator=random).to(device)
         asked = labels if self._config.conditional else None
         images = self._to_pixels(self.network(z, asked))
+        if self._crop < 1.0:
+            images = crop_half_the_time(images, self._crop, random)
         return images[:count], None if asked is None else asked[:count]
 
     def step(self, opponents: Sequence[Opponent], *, batch: int, rate: float) -> dict[str, float]:
@@ -81,19 +83,19 @@ class GeneratorTrainer:
         images, labels = self.generate(batch, self._context.generator)
         x = self._context.inputs.to_layout(images)
         logits, taps = self._probe.net(x)
-        plain = self._probe.classifier
-        read = opponents if self._objective.needs("students") else ()
-        loss, found = self._objective(
+        features = self._probe.features
+        read = opponents if self.objective.needs("students") else ()
+        loss, found = self.objective(
             ImageLossInputs(
                 images=images,
                 logits=logits,
                 taps=taps,
                 targets=self._probe.targets,
                 labels=labels,
-                features=None if plain is None else taps[plain.features],
-                centers=None if plain is None else plain.rows,
+                features=None if features is None else taps[features],
                 students=tuple(opponent(x) for opponent in read),
                 generator=self._context.generator,
+                normalized=self._context.inputs.preprocessing.standardizes,
             )
         )
         if loss.requires_grad:
@@ -121,7 +123,7 @@ class OnlineGenerators:
         self, trainers: Sequence[GeneratorTrainer], *, batch: int, context: SynthesisContext
     ) -> None:
         self.co_training, self.batch = context.config.co_training, batch
-        self.inputs = context.inputs
+        self.inputs, self.painted_fraction = context.inputs, context.config.painted_fraction
         self._trainers, self._context = list(trainers), context
         self._config = context.config.generator
 
@@ -173,11 +175,12 @@ class OnlineGenerators:
         }
 
     def save_state(self) -> dict[str, Tensor]:
-        """Return all that a step changes: networks, optimizers, and the random generator."""
+        """Return all that a step changes: networks, optimizers, losses, the random generator."""
         found = {"random": self._context.generator.get_state()}
         for index, trainer in enumerate(self._trainers):
             parts = {"network.": trainer.network.state_dict()}
             parts["optimizer."] = save_optimizer(trainer.optimizer)
+            parts["losses."] = trainer.objective.save_state()
             for head, part in parts.items():
                 found |= {f"{index}.{head}{name}": value for name, value in part.items()}
         return found
@@ -190,6 +193,10 @@ class OnlineGenerators:
             part = select(state, f"{index}.")
             trainer.network.load_state_dict(select(part, "network."))
             load_optimizer(trainer.optimizer, select(part, "optimizer."))
+            losses = select(part, "losses.")
+            trainer.objective.load_state(
+                {name: value.to(self._context.device) for name, value in losses.items()}
+            )
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield uint8 images (B, H, W, C)."""

@@ -5,7 +5,8 @@ from dfqonnx.synthesis.losses import (
     class_losses,
     cluster,
     image_priors,
+    margin,
     student_losses,
 )
 
-__all__ = ["bn_matching", "class_losses", "cluster", "image_priors", "student_losses"]
+__all__ = ["bn_matching", "class_losses", "cluster", "image_priors", "margin", "student_losses"]

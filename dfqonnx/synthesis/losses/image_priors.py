@@ -1,8 +1,7 @@
 """Priors of natural images: how neighboring pixels are related.
 
-blur          mean (x - g * x)^2, g a Gaussian of 3 x 3 places and deviation 1, edges repeated.
-              The prior of The Knowledge Within (CVPR 2020) as far as it is known: its exact form
-              was not found
+blur          mean (x - g * x)^2, g a Gaussian of 5 x 5 places and deviation 1, edges repeated
+              (The Knowledge Within, CVPR 2020; its authors' code amishacorns/quantized.pytorch)
 smooth-norm   |dx| + |dy| + |dxy| + |dyx|, the Euclidean norms of all differences of
               neighbors across, down and on both diagonals (DeepInversion, CVPR 2020)
 smooth        mean |dx| + mean |dy|, total variation (Rudin, Osher and Fatemi 1992)
@@ -21,10 +20,10 @@ from dfqonnx.synthesis.losses.objective import ImageLossInputs, image_loss
 def blur(inputs: ImageLossInputs) -> Tensor:
     """Return the mean squared difference of images (B, C, H, W) from their blurred copies."""
     images = inputs.images
-    line = torch.exp(-0.5 * images.new_tensor([-1.0, 0.0, 1.0]).square())
-    kernel = torch.outer(line, line) / line.sum().square()  # (3, 3)
+    line = torch.exp(-0.5 * images.new_tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).square())
+    kernel = torch.outer(line, line) / line.sum().square()  # (5, 5)
     channels = images.shape[1]
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
     blurred = functional.conv2d(padded, kernel.repeat(channels, 1, 1, 1), groups=channels)
     return (images - blurred).square().mean()
 

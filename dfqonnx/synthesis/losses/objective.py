@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -28,16 +28,30 @@ L = TypeVar("L", bound=Callable[..., Any])
 class ImageLossInputs:
     """A batch of B images, which a gradient still reaches, and what networks make of it."""
 
-    images: Tensor  # (B, C, H, W), normalized as the teacher reads them
+    images: Tensor  # (B, C, H, W), normalized as the teacher reads them, before they are moved
     logits: Tensor  # (B, K), the teacher's
     taps: Mapping[str, Tensor]  # the teacher's values by name, those of `targets` among them
     targets: BatchNormTargets
     labels: Tensor | None = None  # (B,) the classes asked for; None where none were
     soft: Tensor | None = None  # (B, K) the distributions asked for; None where none were
     features: Tensor | None = None  # (B, D) what the last layer reads; None if it is no plain one
-    centers: Tensor | None = None  # (K, D) the rows of that layer; None likewise
     students: tuple[Tensor, ...] = ()  # logits (B, K) of every opponent on the same images
     generator: Generator | None = None  # on the CPU
+    shown: Tensor | None = None  # (B, C, H, W) what the teacher read; None where `images` are it
+    normalized: bool = True  # whether the training data's pixels have mean 0 and deviation 1
+
+
+@runtime_checkable
+class LossMemory(Protocol):
+    """What a loss with a memory can do besides."""
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return what it remembers."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Remember what `save_state` returned."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ IMAGE_LOSSES: Registry[RegisteredLoss] = Registry("image loss")
 def image_loss(name: str, *, needs: Iterable[str] = ()) -> Callable[[L], L]:
     """Register a function of `ImageLossInputs`, or a class whose instances are such functions.
 
-    `needs` are the fields that it cannot do without: labels, soft, features, centers, students;
+    `needs` are the fields that it cannot do without: labels, soft, features, students;
     `statistics`, for targets that hold any; `classes`, for logits (B, K) with K above 1.
     """
 
@@ -79,6 +93,23 @@ class Objective:
     def needs(self, what: str) -> bool:
         """Return whether some loss needs a field of `ImageLossInputs`."""
         return any(what in needs for _, needs, _ in self._parts)
+
+    def save_state(self) -> dict[str, Tensor]:
+        """Return what losses with a memory keep, by `term.name`."""
+        return {
+            f"{term.name}.{name}": value
+            for term, _, loss in self._parts
+            if isinstance(loss, LossMemory)
+            for name, value in loss.save_state().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `save_state` was."""
+        for term, _, loss in self._parts:
+            if isinstance(loss, LossMemory):
+                head = f"{term.name}."
+                own = {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+                loss.load_state(own)
 
     def __call__(self, inputs: ImageLossInputs) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum, and every loss by name before its weight.

@@ -3,11 +3,12 @@
 p is the teacher's and q the student's distribution at temperature T; several students: the mean.
 
     adversarial   - mean KL(p || q)
-    competition   1 - JS(p, q),   JS = KL(p || m) / 2 + KL(q || m) / 2,   m = (p + q) / 2
+    competition   1 - JS(p, q),   JS = KL(m || p) / 2 + KL(m || q) / 2,   m = (p + q) / 2
 
 `adversarial` is the generator's half of  min over students, max over images.  The gradient passes
 through both networks to the images; neither network's own parameters are asked for one.
-`competition` keeps each probability in 0.01 .. 0.99; JS is at most ln 2.
+`competition` keeps each probability in 0.01 .. 0.99, and JS, whose divergences are taken from m as
+the authors' code NVlabs/DeepInversion does, in 0 .. 1.
 
 Sources: Li et al., "DFQF", ACML 2020, and Choi et al., CVPR Workshops 2020 (adversarial; T = 1 in
 both); Yin et al., "Dreaming to Distill" (Adaptive DeepInversion), CVPR 2020 (competition; T = 3).
@@ -50,11 +51,11 @@ def competition(inputs: ImageLossInputs, *, temperature: float = 3.0) -> Tensor:
 
 
 def _probabilities(logits: Tensor, temperature: float) -> Tensor:
-    return (logits / temperature).softmax(1).clamp(LEAST, 1 - LEAST)
+    return (logits / temperature).softmax(1)
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence, mean over rows."""
-    middle = (p + q) / 2
-    halves = p * (p / middle).log() + q * (q / middle).log()
-    return 0.5 * halves.sum(1).mean()
+    """Return the divergence of the mean from both, mean over rows, at most 1."""
+    p, q, middle = (each.clamp(LEAST, 1 - LEAST) for each in (p, q, (p + q) / 2))
+    halves = middle * ((middle / p).log() + (middle / q).log())
+    return (0.5 * halves.sum(1).mean()).clamp(0.0, 1.0)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.program import Program
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.bn_statistics import IMAGES, BatchNormTargets, surrogate_statistics
@@ -26,7 +26,6 @@ from dfqonnx.synthesis.generators.architecture import (
     build,
     load_checkpoint,
 )
-from dfqonnx.synthesis.generators.classifier_head import find_classifier
 from dfqonnx.synthesis.generators.float_adversary import FloatAdversary
 from dfqonnx.synthesis.generators.training import (
     GeneratorTrainer,
@@ -129,6 +128,20 @@ def _train(generators: OnlineGenerators, probe: TeacherProbe, context: Synthesis
             break
 
 
+def find_classifier_input(teacher: Program) -> str | None:
+    """Return the name of the value (B, D) that a Gemm makes the logits of; None without such a one.
+
+    A Gemm whose first input is transposed, or whose weight is computed, is none.
+    """
+    for step in teacher.steps:
+        if teacher.logits not in step.outputs or step.op != "Gemm":
+            continue
+        features, weight = step.inputs[:2]
+        plain = weight in teacher.tensors and not step.attributes.get("transA")
+        return features if plain else None
+    return None
+
+
 def _probe_teacher(context: SynthesisContext) -> TeacherProbe:
     statistics = context.statistics
     if not statistics:
@@ -140,13 +153,10 @@ def _probe_teacher(context: SynthesisContext) -> TeacherProbe:
             context=context.run,
         )
     targets = BatchNormTargets(statistics, context.device)
-    classifier = find_classifier(context.teacher)
-    taps = dict.fromkeys(targets.mean)
-    if classifier is not None:
-        classifier = replace(classifier, rows=classifier.rows.to(context.device))
-        taps[classifier.features] = None
+    features = find_classifier_input(context.teacher)
+    taps = dict.fromkeys([*targets.mean, *([] if features is None else [features])])
     net = ProgramModule(context.teacher, taps=tuple(taps), channels_last=True).to(context.device)
     with torch.no_grad():
         logits, _ = net(torch.zeros(1, *context.inputs.shape, device=context.device))
     classes = logits.shape[1] if logits.dim() == 2 and logits.shape[1] > 1 else 0
-    return TeacherProbe(net, targets, classifier, classes)
+    return TeacherProbe(net, targets, features, classes)

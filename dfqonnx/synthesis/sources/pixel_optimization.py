@@ -3,11 +3,11 @@
     loss = smooth TV + batchnorm-kl KL(batch || BatchNormalization) + labels KL(labels || teacher)
 
 or what else a recipe's `losses` name. Adam on the normalized pixels, its rate falling along a
-cosine, or on every plateau of the loss. Every step sees a random flip and shift, and pixels are
-clamped to the valid range. A recipe may begin with noise N(0, 1) instead, as most papers do.
-Without statistics those of the procedural images stand in; without logits of the form (N, K) there
-is no class term. Gradients reach the pixels only. Source: DeepInversion (CVPR 2020) for the loss;
-the start and the few steps are ours.
+cosine, at a step, or on every plateau of the loss. Every step sees a random flip and shift, or
+several augmented copies (`augmentation`), and pixels are clamped to the valid range. A recipe may
+begin with noise N(0, 1) instead, as most papers do. Without statistics those of the procedural
+images stand in; without logits of the form (N, K) there is no class term. Gradients reach the
+pixels only. Source: DeepInversion (CVPR 2020) for the loss; the start and the few steps are ours.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from dfqonnx.config.synthesis import PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
+from dfqonnx.synthesis.augmentation import augmented_copies
 from dfqonnx.synthesis.bn_statistics import BatchNormTargets, surrogate_statistics
 from dfqonnx.synthesis.losses.labels import LabelTargets, sample_labels
 from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, statistics_loss
 from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
+
+MILESTONE = 0.8  # of the steps, where the rate falls to a tenth (`lr_schedule: steps`)
 
 
 @SOURCES.add("optimized")
@@ -81,19 +84,24 @@ def _optimize(
     objective = Objective(context.config.losses)
     targeted: LabelTargets | None = None
     for step in range(steps):
-        x = context.inputs.to_layout(_jitter(images, context))
+        moved = _jitter(images, context)
+        if config.copies > 1:
+            moved = augmented_copies(moved, config.copies, context.generator)
+        x = context.inputs.to_layout(moved)
         logits, taps = net(x)
         targeted = targeted or sample_labels(len(images), logits, objective, context=context)
         loss, found = objective(
             ImageLossInputs(
                 images=images,
+                shown=moved,
                 logits=logits,
                 taps=taps,
                 targets=targets,
-                labels=targeted.labels,
-                soft=targeted.soft,
+                labels=_repeated(targeted.labels, config.copies),
+                soft=_repeated(targeted.soft, config.copies),
                 students=tuple(opponent(x) for opponent in context.opponents),
                 generator=context.generator,
+                normalized=context.inputs.preprocessing.standardizes,
             )
         )
         (images.grad,) = torch.autograd.grad(loss, images)
@@ -113,7 +121,8 @@ def make_lr_schedule(
     """Return what sets the learning rate after a step, given its number and its loss.
 
     `plateau` divides the rate by ten whenever `patience` steps have not lowered the loss; the other
-    schedules are those of `core/lr_schedule`. None goes below `min_lr_ratio` times `lr`.
+    schedules are those of `core/lr_schedule`, `steps` with a milestone at `MILESTONE`. None goes
+    below `min_lr_ratio` times `lr`.
     """
     if config.lr_schedule == "plateau":
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -122,10 +131,20 @@ def make_lr_schedule(
         return lambda step, loss: plateau.step(loss)
 
     def set_lr(step: int, loss: float) -> None:
-        factor = lr_factor((step + 1) / steps, config.lr_schedule, min_ratio=config.min_lr_ratio)
+        factor = lr_factor(
+            (step + 1) / steps,
+            config.lr_schedule,
+            milestones=(MILESTONE,),
+            min_ratio=config.min_lr_ratio,
+        )
         optimizer.param_groups[0]["lr"] = config.lr * factor
 
     return set_lr
+
+
+def _repeated(labels: Tensor | None, copies: int) -> Tensor | None:
+    """Return the labels (B, ...) of so many copies of a batch, one behind the other."""
+    return labels if labels is None or copies == 1 else torch.cat([labels] * copies)
 
 
 def _jitter(images: Tensor, context: SynthesisContext) -> Tensor:

@@ -4,7 +4,7 @@ A network for text sees dead leaves as nothing that it was trained on, and a net
 so sees text. The share of text is chosen without data, from a few of each kind: it is the one whose
 mixture comes nearest to what BatchNormalization remembers of the training data,
 
-    share* = argmin_w J((1 - w) leaves + w text)         w in `SHARES`, J of `divergence`
+    share* = argmin_w J((1 - w) leaves + w text)     w in `SHARES`, J the reverse of `divergence`
 
 where the moments of a mixture are those of its parts: m = sum w_k m_k, E[y^2] = sum w_k E_k[y^2].
 Networks for photographs from 96 pixels on mostly ask for a quarter of text, whose calm grounds dead
@@ -25,7 +25,7 @@ from torch import Tensor
 from dfqonnx.data.text_images import text_images, text_share_of_shape
 from dfqonnx.synthesis.bn_statistics import Moments
 from dfqonnx.synthesis.budget import max_batch_size, measure_cost
-from dfqonnx.synthesis.divergence import measure_image_moments, moments_divergence
+from dfqonnx.synthesis.divergence import measure_image_moments, reverse_divergence
 from dfqonnx.synthesis.sources.dead_leaves import dead_leaves, sample_dead_leaves
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
@@ -39,6 +39,8 @@ SEED = 7_001  # beside that of the run
 def yield_procedural(context: SynthesisContext) -> Iterator[Tensor]:
     """Yield `plan.images` images, dead leaves and evenly among them the share of text."""
     count, size = context.plan.images, context.inputs.image_size
+    if not count:
+        return
     share = choose_text_share(context)
     is_text = np.diff(np.floor(share * np.arange(count + 1))) > 0  # (N,)
     context.run.progress.start("synthesize", count)
@@ -70,7 +72,7 @@ def choose_text_share(context: SynthesisContext) -> float:
     text = np.stack(list(text_images(count, size, np.random.default_rng(SEED))))
     found = [_measure(images, context) for images in (leaves, torch.from_numpy(text))]
     divergences = [
-        moments_divergence(mix_moments(*found, share=share), context.statistics, context.device)
+        reverse_divergence(mix_moments(*found, share=share), context.statistics, context.device)
         for share in SHARES
     ]
     best = int(np.argmin(divergences))
