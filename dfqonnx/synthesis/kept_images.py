@@ -63,10 +63,7 @@ def images_from_entry(
     if kinds.dtype != np.int64 or kinds.shape != pixels.shape[:1]:
         raise DamagedEntry("the kinds of its images do not fit")
     facts, plan = entry.facts, SynthesisPlan(**entry.facts["plan"])
-    known = {
-        key: None if facts[key] is None else float(facts[key])
-        for key in ("divergence", "reverse_divergence")
-    }
+    divergence, reverse = facts["divergence"], facts["reverse_divergence"]
     images = SyntheticImages(
         pixels=pixels,
         source=str(facts["source"]),
@@ -74,7 +71,8 @@ def images_from_entry(
         plan=plan,
         seconds=float(facts["seconds"]),
         kinds=kinds,
-        **known,
+        divergence=None if divergence is None else float(divergence),
+        reverse_divergence=None if reverse is None else float(reverse),
     )
     if not facts["generators"]:
         return images

@@ -204,7 +204,7 @@ def measure_terms(
 ) -> list[TermFigure]:
     """Run a recipe, as it is given, and return what its terms did."""
     network = normalize(load(model))
-    teacher, context = to_program(network), RunContext(seed)
+    teacher, context = to_program(network), RunContext(seed=seed)
     inputs = InputFormat(PRESETS[preprocess].fitted(network.input_shape), network.input_shape)
     plan = place_quantizers(
         network,

@@ -9,7 +9,7 @@ functions, made anew for every run. Names, settings and defaults stand in `confi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -97,19 +97,23 @@ class Objective:
     def save_state(self) -> dict[str, Tensor]:
         """Return what losses with a memory keep, by `term.name`."""
         return {
-            f"{term.name}.{name}": value
-            for term, _, loss in self._parts
-            if isinstance(loss, LossMemory)
-            for name, value in loss.save_state().items()
+            f"{name}.{key}": value
+            for name, memory in self._memories()
+            for key, value in memory.save_state().items()
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `save_state` was."""
+        for name, memory in self._memories():
+            head = f"{name}."
+            own = {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+            memory.load_state(own)
+
+    def _memories(self) -> Iterator[tuple[str, LossMemory]]:
         for term, _, loss in self._parts:
-            if isinstance(loss, LossMemory):
-                head = f"{term.name}."
-                own = {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
-                loss.load_state(own)
+            kept: object = loss
+            if isinstance(kept, LossMemory):
+                yield term.name, kept
 
     def __call__(self, inputs: ImageLossInputs) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum, and every loss by name before its weight.
