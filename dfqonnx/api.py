@@ -12,6 +12,7 @@ from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
 from dfqonnx.config.request import Gates, ImageSize, Inputs, run_request
+from dfqonnx.config.search_limits import Limit, read_limits
 from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.progress import Progress
 from dfqonnx.core.progress_bars import show_progress
@@ -35,6 +36,7 @@ def quantize(
     inputs: Inputs = (), budget: str | float | None = None, strict_ends: int | None = None,
     weight_storage: Storage = "auto", calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
+    max_drop: Limit = None, max_size: Limit = None, min_speed: Limit = None,
     device: Device = "auto", target: str = DEFAULT_TARGET,
     fresh: bool = False, no_cache: bool = False, progress: Progress | None = None,
 ) -> Result:  # fmt: skip
@@ -42,7 +44,7 @@ def quantize(
 
     Args:
         model: the float ONNX file.
-        bits: one width for weights and activations (4, "4"), both ("w4a8"), or `BitWidths`.
+        bits: one width for weights and activations (4, "4"), both ("w4a8"), "auto", `BitWidths`.
         preprocess: preset, YAML file or `Preprocessing`; None reads the file or guesses.
         eval_data: what to measure on (npz, folder, tar, COCO json, wav, ...); never trained on.
         images: real images without labels (folder or npz), to measure on; never trained on.
@@ -65,6 +67,9 @@ def quantize(
         calibrate_with: unlabeled images of yours to join the synthetic ones; a quarter is held out.
         keep_float: nodes to leave in float: names, patterns such as "head*", operators.
         bits_for: other widths for some layers, such as {"head*": "w8a8"}; w8a16 for any node.
+        max_drop: look for widths that lose at most so many points, as estimated.
+        max_size: look for widths of at most "0.15x" of the float bytes, or "500KiB".
+        min_speed: look for widths at so many times the float speed.
         device: where images and training run; "auto" takes CUDA where present.
         target: runtime that the file is for; `dfqonnx targets` lists them.
         fresh: begin anew, where a call that was interrupted would go on.
@@ -76,7 +81,7 @@ def quantize(
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
         device=device, target=target, keep_float=keep_float, bits_for=bits_for,
-        calibrate_with=calibrate_with,
+        calibrate_with=calibrate_with, limits=read_limits(bits, max_drop, max_size, min_speed),
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     use = CacheUse(enabled=not no_cache, fresh=fresh)

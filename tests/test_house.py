@@ -26,7 +26,7 @@ LAYERS = (  # a room imports from lines above; rooms on one line exchange values
     ("synthesis", "fakequant", "export", "evaluation"),
     ("equalization", "ptq", "analysis", "rehearsal"),
     ("distill",),
-    ("report",),
+    ("report", "mixed_precision"),
     ("workflows",),
     ("api", "measure", "testing", "viewer", "distributed"),
     ("cli",),
@@ -44,6 +44,7 @@ FENCES = {  # third party -> the only rooms that may import it
     "torch": {
         *("convert", "synthesis", "fakequant", "equalization", "ptq", "analysis", "distill"),
         "workflows",
+        "mixed_precision",
     },
     "typer": {"cli"},
     "yaml": {"config"},

@@ -29,7 +29,7 @@ BitsText = Annotated[
         metavar="WIDTHS",
         help="Bits of weights and activations, 2 to 8 each: 8 or int8 (w8a8), 4 or int4 (w4a4), "
         "w4 (w4a8: narrow weights, activations at 8), w4a8, w3a6 ..., w8a16 (for targets that "
-        "have 16 bits).",
+        "have 16 bits). In [bold]run[/bold], auto looks for those of each layer.",
     ),
 ]
 Preprocess = Annotated[
@@ -187,6 +187,37 @@ BitsFor = Annotated[
         help="Other widths for some Conv, Gemm or MatMul, such as 'head*=w8a8', or 16 bits of "
         "activations for any node, 'Add_12=w8a16'; may be given several times, the last one "
         "counts.",
+        rich_help_panel=WORK,
+    ),
+]
+MaxDrop = Annotated[
+    str | None,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        help="Look for the widths of each layer: the smallest file whose top-1 drops by so many "
+        "points at most, as estimated without labels. One or two of --max-drop, --max-size and "
+        "--min-speed, in place of --bits.",
+        rich_help_panel=WORK,
+    ),
+]
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-size",
+        metavar="SIZE",
+        help="Look for the widths of each layer: the least loss in at most 0.15x of the float "
+        "file's bytes, or 500KiB, 0.5MB.",
+        rich_help_panel=WORK,
+    ),
+]
+MinSpeed = Annotated[
+    str | None,
+    typer.Option(
+        "--min-speed",
+        metavar="TIMES",
+        help="Look for the widths of each layer: the least loss at 1.5x the float speed or more, "
+        "in ONNX Runtime on this machine.",
         rich_help_panel=WORK,
     ),
 ]

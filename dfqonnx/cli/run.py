@@ -31,15 +31,10 @@ def run(
     model: o.Model = None,
     bits: o.BitsText = "4",
     preprocess: o.Preprocess = None,
-    image_size: o.ImageSize = None,
-    inputs: o.Inputs = None,
-    eval_data: o.EvalData = None,
-    images: o.RealImages = None,
-    classes: o.Classes = None,
-    metric: o.Metric = None,
-    head: o.Head = None,
-    fit: o.FitText = None,
-    pixel_range: o.PixelRangeText = None,
+    image_size: o.ImageSize = None, inputs: o.Inputs = None,
+    eval_data: o.EvalData = None, images: o.RealImages = None, classes: o.Classes = None,
+    metric: o.Metric = None, head: o.Head = None,
+    fit: o.FitText = None, pixel_range: o.PixelRangeText = None,
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
     budget: o.Budget = None,
@@ -48,6 +43,7 @@ def run(
     strict_ends: o.StrictEnds = None,
     keep_float: o.KeepFloat = None,
     bits_for: o.BitsFor = None,
+    max_drop: o.MaxDrop = None, max_size: o.MaxSize = None, min_speed: o.MinSpeed = None,
     weight_storage: o.WeightStorage = "auto",
     seed: o.Seed = 0,
     device: o.Device = "auto",
@@ -60,10 +56,11 @@ def run(
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
-) -> int:
+) -> int:  # fmt: skip
     """Quantize a model: synthesize, distill, export, evaluate. Ends with 1 if a gate fails."""
     from dfqonnx.config.measuring import read_measuring
     from dfqonnx.config.request import read_targets, run_request
+    from dfqonnx.config.search_limits import read_limits
 
     names = read_targets(target)
     path = o.choose_model(file, model, "run MODEL.onnx --bits 4")
@@ -73,6 +70,7 @@ def run(
         strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=names[0],
         keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
+        limits=read_limits(bits, max_drop, max_size, min_speed),
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     )  # fmt: skip
     from dfqonnx.checkpoint.cache import CacheUse
@@ -181,20 +179,26 @@ def describe_runs(specs: Sequence[RunConfig]) -> list[str]:
 def describe_run(spec: RunConfig) -> list[str]:
     """Return what is known of a run at once, before anything is loaded."""
     size = spec.model.stat().st_size / 1e6 if spec.model.is_file() else 0.0
-    bits, stages = spec.quant.bits, dict(STAGES)
+    stages = dict(STAGES)
     if spec.recipe.distillation.steps == 0:
         del stages["distill"]
     words = ", ".join(f"{name} ({about})" for name, about in stages.items())
     fed = "as the file says, else guessed" if spec.preprocess is None else spec.preprocess.name
     limit = "" if spec.budget is None else f", at most {describe_seconds(spec.budget)}"
     lines = [
-        f"Quantizing {spec.model} ({size:.1f} MB) to {bits.label}: weights of {bits.weights} bits,"
-        f" activations of {bits.activations}, for {spec.target}.",
+        f"Quantizing {spec.model} ({size:.1f} MB) {_describe_widths(spec)}, for {spec.target}.",
         f"Recipe {spec.recipe.title}{limit}; device {spec.device}; preprocessing {fed};"
         f" {_describe_data(spec)}.",
         f"Stages: {words}.",
     ]
     return [*lines, *_describe_target(spec)]
+
+
+def _describe_widths(spec: RunConfig) -> str:
+    bits = spec.quant.bits
+    if spec.search is not None:
+        return f"to widths that are looked for ({spec.search.limits.text})"
+    return f"to {bits.label}: weights of {bits.weights} bits, activations of {bits.activations}"
 
 
 def _describe_target(spec: RunConfig) -> Iterator[str]:

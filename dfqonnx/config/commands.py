@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.recipe import Recipe
+from dfqonnx.config.search_limits import MIXED, WidthSearch
 from dfqonnx.config.target_widths import check_widths
 from dfqonnx.core.input_format import Layout, Preprocessing
 from dfqonnx.core.quantization import NodeRules, QuantizationConfig
@@ -32,6 +33,7 @@ class RunConfig:
     out: Path  # folder, complete or absent at the end
     file: Path | None = None  # where the model stands as well, put there last
     nodes: NodeRules = field(default_factory=NodeRules)  # the recipe's included
+    search: WidthSearch | None = None  # what `quant` and `nodes` are looked for by; None: given
     preprocess: Preprocessing | None = None  # None lets the run find out and warn
     recipe: Recipe = field(default_factory=Recipe)
     eval_data: Path | None = None  # see `data/task_data.py`; never trained on
@@ -54,7 +56,8 @@ class RunConfig:
     @property
     def student_name(self) -> str:
         """The name of the quantized file in the folder."""
-        named = f"{self.model.stem}.{self.quant.bits.label}.onnx"
+        bits = self.quant.bits.label if self.search is None else MIXED
+        named = f"{self.model.stem}.{bits}.onnx"
         return named if self.file is None else self.file.name
 
     def __post_init__(self) -> None:

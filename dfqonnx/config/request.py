@@ -16,8 +16,9 @@ from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.placement import read_rules
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
+from dfqonnx.config.search_limits import MIXED, SearchLimits, WidthSearch
 from dfqonnx.core.input_format import Preprocessing, parse_image_size
-from dfqonnx.core.quantization import BitWidths, QuantizationConfig, Storage
+from dfqonnx.core.quantization import MAX_BITS, BitWidths, QuantizationConfig, Storage
 from dfqonnx.errors import UsageError
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 
@@ -51,24 +52,25 @@ def run_request(
     calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (),
     bits_for: Sequence[str] | Mapping[str, str | int] = (),
+    limits: SearchLimits | None = None,
 ) -> RunConfig:
     """Return the configuration of a run.
 
     Raises:
         UsageError: some text cannot be read, or a value is out of range.
     """
-    widths = bits if isinstance(bits, BitWidths) else BitWidths.parse(str(bits))
-    model = Path(model)
+    widths, model = _read_widths(bits, limits, strict_ends), Path(model)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
-    folder, file = split_out(f"{model.stem}-{widths.label}" if out is None else out)
+    label = widths.label if limits is None else MIXED
+    folder, file = split_out(f"{model.stem}-{label}" if out is None else out)
+    nodes = read_rules(keep_float, bits_for, chosen.placement.rules())
     return RunConfig(
         model=model,
         quant=QuantizationConfig(
-            widths,
-            first_last_bits=strict_ends,
-            weight_storage=weight_storage,
+            widths, first_last_bits=strict_ends, weight_storage=weight_storage
         ),
-        nodes=read_rules(keep_float, bits_for, chosen.placement.rules()),
+        nodes=nodes,
+        search=None if limits is None else WidthSearch(limits, nodes),
         out=folder,
         file=file,
         preprocess=_preprocessing(preprocess),
@@ -86,6 +88,20 @@ def run_request(
         measuring=measuring or MeasuringConfig(),
         inputs=read_inputs(inputs),
     )
+
+
+def _read_widths(
+    bits: str | int | BitWidths, limits: SearchLimits | None, strict_ends: int | None
+) -> BitWidths:
+    """Return the widths of a run; the widest where limits look for them."""
+    if limits is None:
+        return bits if isinstance(bits, BitWidths) else BitWidths.parse(str(bits))
+    if strict_ends is not None:
+        raise UsageError(
+            f"--strict-ends {strict_ends}: widths are looked for, those of the first and last layer"
+            " too; leave it away, or use --bits-for for these layers"
+        )
+    return BitWidths(MAX_BITS, MAX_BITS)
 
 
 def read_targets(text: str) -> tuple[str, ...]:
@@ -168,7 +184,10 @@ def validate_request(
 
 def command_of(config: RunConfig) -> str:
     """Return the command that does the same run again."""
-    words = ["dfqonnx", "run", "--model", str(config.model), "--bits", config.quant.bits.label]
+    widths = f"--bits {config.quant.bits.label}"
+    widths = widths if config.search is None else config.search.limits.text
+    nodes = config.nodes if config.search is None else config.search.nodes
+    words = ["dfqonnx", "run", "--model", str(config.model), *widths.split()]
     words += ["--seed", str(config.seed), "--recipe", "recipe.yaml"]
     for flag, value in (
         ("--strict-ends", config.quant.first_last_bits),
@@ -188,10 +207,10 @@ def command_of(config: RunConfig) -> str:
         words += ["--weight-storage", config.quant.weight_storage]
     for name, array in config.inputs.items():
         words += ["--input", f"{name}={format_input(array)}"]
-    for pattern in config.nodes.keep_float:
+    for pattern in nodes.keep_float:
         words += ["--keep-float", pattern]
-    for pattern, widths in config.nodes.bits_for:
-        words += ["--bits-for", f"{pattern}={widths.label}"]
+    for pattern, bits in nodes.bits_for:
+        words += ["--bits-for", f"{pattern}={bits.label}"]
     for rule in config.gates:
         words += ["--gate", rule.text]
     words += ["--strict"] if config.strict else []

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.quantization import QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationQuantizer, QuantizationPlan
 from dfqonnx.core.run_outline import RunOutline
+from dfqonnx.core.sensitivity import Sensitivity
 from dfqonnx.errors import Offense, UnsupportedModel, summarize_offenses
 from dfqonnx.foreign_text import MAX_LINE, printable
 from dfqonnx.graph.cost import Cost, estimate_costs, estimate_file_size
@@ -66,6 +68,8 @@ class Inspection:
     estimated_bytes: int = 0  # of the exported file
     skipped: tuple[SkippedRewrite, ...] = ()  # rewrites of normalization that could not be made
     outline: RunOutline | None = None  # of the run, where `run --dry-run` asks
+    bit_choice: BitChoice | None = None  # where `run --dry-run` looked for widths
+    sensitivity: Sensitivity | None = None  # where `inspect --sensitivity` asks
     refusals: tuple[Offense, ...] = ()  # why it cannot be quantized; most fields are then empty
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.layer_analysis import GraphNode, LayerNoise
 from dfqonnx.evaluation.agreement_estimate.estimate_agreement import AgreementEstimate
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
@@ -79,6 +80,7 @@ class Report:
         layer_noise: quantization noise per layer, and histograms over the codes.
         graph: the nodes of the normalized graph, in order.
         skipped_rewrites: what normalization could not simplify, with the reasons.
+        bit_choice: the widths of every layer, where they were looked for, with the reasons.
     """
 
     teacher: ModelFacts
@@ -115,6 +117,7 @@ class Report:
     layer_noise: LayerNoise | None = None
     graph: tuple[GraphNode, ...] = ()
     skipped_rewrites: tuple[SkippedRewrite, ...] = ()
+    bit_choice: BitChoice | None = None
 
     def __repr__(self) -> str:
         """Return file and verdict in a line; `to_json` has everything."""

@@ -27,7 +27,7 @@ from dfqonnx.targets.profile import recorded_target
 _CODES = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16}
 _LAYOUT = {"ReorderInput", "ReorderOutput"}
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"}
-_DECORATION = re.compile(r"(_nchwc|_token_\d+|_matmul|/MatMulAddFusion|_nhwc)+$")
+DECORATION = re.compile(r"(_nchwc|_token_\d+|_matmul|/MatMulAddFusion|_nhwc)+$")
 _STEPS = 4
 
 
@@ -132,7 +132,7 @@ def _float_node(node: onnx.NodeProto, executed: Context, context: Context) -> Fl
 def _original(node: onnx.NodeProto, op: str, context: Context) -> onnx.NodeProto | None:
     """Return the node of the user's file that `node` is named after."""
     for candidate in (node.name, *node.output):
-        for name in (candidate, _DECORATION.sub("", candidate)):
+        for name in (candidate, DECORATION.sub("", candidate)):
             if name and (found := context.find(name, op)) is not None:
                 return found
     return None

@@ -123,11 +123,13 @@ class Session:
         threads: int = 1,
         provider: Provider = "cpu",
         optimized_path: Path | None = None,
+        profile_prefix: Path | None = None,
     ) -> None:
         """Load `model`, a file or a serialized model without external data.
 
         `threads` are those of one operator; operators run one after the other. The runtime writes
-        the graph that it really executes to `optimized_path`.
+        the graph that it really executes to `optimized_path`, and the times of its nodes to a file
+        whose name begins with `profile_prefix`, see `end_profiling`.
 
         Raises:
             EnvironmentProblem: the runtime or the provider is not there, or `optimized_path` cannot
@@ -149,6 +151,9 @@ class Session:
         options.graph_optimization_level = wanted
         if optimized_path is not None:
             options.optimized_model_filepath = str(optimized_path)
+        if profile_prefix is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_prefix)
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = runtime.InferenceSession(
@@ -179,6 +184,10 @@ class Session:
         """Return a call that runs on `feeds` and does nothing else, for timing."""
         typed = {name: self.typed(name, array) for name, array in feeds.items()}
         return partial(self._session.run, None, typed)
+
+    def end_profiling(self) -> Path:
+        """Return the file with the times of nodes, complete."""
+        return Path(self._session.end_profiling())
 
     def run_whole(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once, whatever the first axes of the feeds are, in the types of the inputs."""

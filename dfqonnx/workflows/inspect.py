@@ -18,6 +18,7 @@ from dfqonnx.errors import UnsupportedModel
 from dfqonnx.placement.inspection import Inspection, build_inspection, refusal
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import DEFAULT_TARGET
+from dfqonnx.workflows.choose_widths import choose_all_widths
 from dfqonnx.workflows.outline import outline_run
 from dfqonnx.workflows.preflight import check_disk, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
@@ -41,13 +42,15 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     )
     try:
         teacher = open_teacher(config, context)
+        (config,), (choice,) = choose_all_widths((config,), teacher, context)
         plan = plan_quantizers(config, teacher, context.progress)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
     check_disk(config, pixels=pixel_bytes(config.recipe.synthesis, teacher.inputs.shape))
     sets, _ = open_run_sets(config, teacher.model, teacher.inputs)
     outline = outline_run(config, teacher, plan, sets, context=context)
-    return replace(build_inspection(teacher.model, plan, config.quant), outline=outline)
+    found = build_inspection(teacher.model, plan, config.quant)
+    return replace(found, outline=outline, bit_choice=choice)
 
 
 def inspect(

@@ -11,7 +11,6 @@ report.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +22,8 @@ from dfqonnx.analysis.student_outputs import class_agreement, run_student, untra
 from dfqonnx.checkpoint.cache import Cache, CacheUse
 from dfqonnx.checkpoint.stages import RunWork, hold
 from dfqonnx.config.commands import RunConfig
-from dfqonnx.config.input_values import INPUT_KEY, format_input
-from dfqonnx.config.recipe import write_recipe
 from dfqonnx.core.atomic_write import atomic_folder, copy_model
+from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
@@ -38,7 +36,6 @@ from dfqonnx.evaluation.evaluate import EvaluationData, evaluate
 from dfqonnx.evaluation.file_size import measure_file
 from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
-from dfqonnx.export.metadata import describe, describe_rules
 from dfqonnx.export.opset import check_operators
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.input_ties import move_off_ties
@@ -49,8 +46,9 @@ from dfqonnx.rehearsal.rehearse import keep_faulty_apart, rehearse
 from dfqonnx.report.report import Report
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import TARGETS
-from dfqonnx.version import __version__
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
+from dfqonnx.workflows.choose_widths import choose_all_widths
+from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_shelf import ImageShelf
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
@@ -110,6 +108,8 @@ def run_targets(
     )
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
+    configs, choices = choose_all_widths(configs, teacher, context)
+    first = configs[0]
     opening, plans = recorder.warnings, []
     for config in configs:  # warnings about a plan belong into the report of its target alone
         recorder.warnings = []
@@ -120,8 +120,8 @@ def run_targets(
     shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
     supply = ImageSupply(shelf.give)
     jobs = [
-        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply))
-        for config, (plan, warnings) in zip(configs, plans, strict=True)
+        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply), choice)
+        for config, choice, (plan, warnings) in zip(configs, choices, plans, strict=True)
     ]
     works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
     with hold(works, shown):
@@ -154,6 +154,7 @@ class _Job:
     planned: tuple[Teacher, QuantizationPlan]
     warnings: list[str]  # about the model, and about the plan for this target
     shared: _Shared
+    choice: BitChoice | None  # where widths were looked for
 
 
 def _run_jobs(
@@ -283,6 +284,7 @@ def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwat
         network=network,
         student=student,
         distilled=distilled,
+        choice=job.choice,
     )
 
 
@@ -316,26 +318,13 @@ def _keep_faulty_apart(run: TrainedRun, progress: Progress) -> TrainedRun:
 def _export(run: TrainedRun, folder: Path, progress: Progress) -> Path:
     config, teacher = run.config, run.teacher
     file = folder / config.student_name
-    recipe = hashlib.sha256(write_recipe(config.recipe).encode()).hexdigest()
-    metadata = describe(
-        version=__version__,
-        quant=config.quant,
-        target=run.network.plan.target,
-        seed=config.seed,
-        recipe=recipe[:16],
-        teacher=teacher.model.source.sha256,
-        inputs=teacher.inputs.preprocessing,
-        image_size=teacher.inputs.shape if teacher.model.open_axes else None,
-    )
-    metadata.update({INPUT_KEY + name: format_input(v) for name, v in config.inputs.items()})
-    metadata.update(describe_rules(config.nodes))
     progress.start("export", 1)
     exported = export(
         teacher.model,
         run.network.plan,
         run.student.qparams(),
         storage=config.quant.weight_storage,
-        metadata=metadata,
+        metadata=describe_run_file(config, teacher),
     )
     write(exported, file)
     progress.advance()

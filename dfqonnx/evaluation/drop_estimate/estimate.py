@@ -97,7 +97,7 @@ def estimate_losses(
     name, classes = _find_scores(pair[0], inputs)
     if not classes:
         return explain_no_estimates(f"no output holds classes, and {ONLY_ORDER}")
-    refusals = _explain_class_count(classes), explain_class_count(classes)
+    refusals = explain_classes_of_drop(classes), explain_class_count(classes)
     if all(refusals):
         return Estimates(
             drop=Estimate(reason=refusals[0]), agreement=AgreementEstimate(reason=refusals[1])
@@ -131,7 +131,7 @@ def estimate_from_outputs(
     """
     count = len(outputs[0])
     found = Estimate(basis=f"{count} {basis} images", images=count)
-    if refusal := _explain_class_count(fixed.shape[1]) or explain_outputs(fixed, *outputs):
+    if refusal := explain_classes_of_drop(fixed.shape[1]) or explain_outputs(fixed, *outputs):
         return replace(found, reason=refusal)
     ratio = (fixed_images_ratio if basis == "fixed" else real_images_ratio)(*outputs)
     certain = certainty(fixed)
@@ -153,7 +153,7 @@ def estimate_from_outputs(
     return replace(found, value=value, low=low, high=high, reason=note)
 
 
-def _explain_class_count(classes: int) -> str:
+def explain_classes_of_drop(classes: int) -> str:
     """Return why a network of so many classes cannot be estimated; empty where it can."""
     if FEWEST_CLASSES <= classes <= MOST_CLASSES:
         return ""

@@ -1,0 +1,111 @@
+"""The search: limits -> the best widths within them, or the nearest limits that can be met.
+
+    drop limited            the fewest bytes
+    else                    the least noise
+
+Nodes are repaired (16 bits or float) where integers at their widest leave more noise than
+`HOPELESS`, or than the limit: the nodes of the fewest quantizers that make up `REPAIRED` of it.
+Where that does not suffice, all nodes may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from dfqonnx.errors import UsageError
+from dfqonnx.mixed_precision.build_problem import ProblemBuilder
+from dfqonnx.mixed_precision.solve_widths import Bounds, Measure, solve_widths
+from dfqonnx.mixed_precision.width_problem import Solution, WidthProblem
+
+HOPELESS = 10**-2.5  # noise over signal (25 dB): above it even eight bits are trained
+REPAIRED = 0.9  # of the noise
+MOST_REPAIRED = 0.25  # of the quantizers
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundWidths:
+    """A solution, the problem that it solves, and the nodes that could have been repaired."""
+
+    solution: Solution
+    problem: WidthProblem
+    repaired: frozenset[str]
+
+
+def search_widths(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None:
+    """Return the best widths within `bounds`; None where there are none."""
+    least: Measure = "bytes" if bounds.noise is not None and bounds.bytes is None else "noise"
+    problem = builder.build()
+    widest = solve_widths(problem, Bounds(), "noise")
+    assert widest is not None  # every node has an option
+    limit = HOPELESS if bounds.noise is None else min(HOPELESS, bounds.noise)
+    allowed: list[Collection[str]] = [()]
+    if widest.noise > limit:
+        allowed = [builder.worst_nodes(REPAIRED, MOST_REPAIRED), builder.all_nodes()]
+    for nodes in allowed:
+        problem = builder.build(nodes)
+        found = solve_widths(problem, bounds, least)
+        if found is not None:
+            return FoundWidths(solution=found, problem=problem, repaired=frozenset(nodes))
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestLimits:
+    """The least of each measure that can be had, alone and beside the other limit."""
+
+    alone: Solution | None
+    beside: Solution | None
+
+
+def find_nearest(builder: ProblemBuilder, bounds: Bounds, which: Measure) -> NearestLimits:
+    """Return the solutions with the least of one measure: without other limits, and with them."""
+    problem = builder.build(builder.all_nodes())
+    return NearestLimits(
+        alone=solve_widths(problem, Bounds(), which),
+        beside=solve_widths(problem, replace(bounds, **{which: None}), which),
+    )
+
+
+@dataclass(frozen=True)
+class LimitWords:
+    """Says a measure of a solution in the words of the option that limits it."""
+
+    limits: str  # as they were given
+    float_bytes: float
+    float_seconds: float
+    drop: Callable[[float], float]  # of a noise, in points
+
+    def tell(self, measure: Measure, found: Solution) -> str:
+        """Return the option with the value that a solution has."""
+        if measure == "bytes":
+            ratio = found.bytes / self.float_bytes
+            return f"--max-size {ratio + 5e-4:.3f}x ({found.bytes / 1024:.1f} KiB)"
+        if measure == "seconds":
+            return f"--min-speed {self.float_seconds / max(found.seconds, 1e-12):.2f}x"
+        return f"--max-drop {self.drop(found.noise) + 5e-3:.2f}"
+
+
+def refuse(builder: ProblemBuilder, bounds: Bounds, words: LimitWords) -> UsageError:
+    """Return the error of limits that no widths meet, with the nearest that some do."""
+    asked = {
+        "noise": bounds.noise, "bytes": bounds.bytes, "seconds": bounds.seconds,
+    }  # fmt: skip
+    measures: tuple[Measure, ...] = ("noise", "bytes", "seconds")
+    nearest = {m: find_nearest(builder, bounds, m) for m in measures if asked[m] is not None}
+    lines = []
+    for measure, found in nearest.items():
+        most = asked[measure]
+        if found.alone is not None and most is not None and _of(found.alone, measure) > most:
+            lines.append(f"the least possible is {words.tell(measure, found.alone)}")
+    if not lines:
+        lines = [
+            f"beside the other limit the least is {words.tell(measure, found.beside)}"
+            for measure, found in nearest.items()
+            if found.beside is not None
+        ]
+    return UsageError(f"{words.limits}: no widths meet this; {'; '.join(lines)}")
+
+
+def _of(found: Solution, measure: Measure) -> float:
+    return {"noise": found.noise, "bytes": found.bytes, "seconds": found.seconds}[measure]

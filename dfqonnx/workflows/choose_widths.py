@@ -1,0 +1,345 @@
+"""Before a run: the widths of every layer, looked for within limits.
+
+    untrained files -> bytes; sensitivity -> noise; profile -> seconds; search -> rules for nodes
+
+The limit of bytes is held by the file itself: each answer is written with untrained numbers, which
+take as many bytes as trained ones, and the search goes on from what it was off by.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dfqonnx.config.commands import RunConfig
+from dfqonnx.config.search_limits import AUTO_DROP, AUTO_NOISE
+from dfqonnx.core.bit_choice import BitChoice, StudentForecast
+from dfqonnx.core.context import RunContext
+from dfqonnx.core.progress import Progress
+from dfqonnx.core.quantization import MAX_BITS, BitWidths, NodeRules
+from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.core.sensitivity import Sensitivity
+from dfqonnx.equalization.equalize import equalize
+from dfqonnx.errors import UsageError
+from dfqonnx.evaluation.drop_estimate.estimate import explain_classes_of_drop
+from dfqonnx.export.opset import check_operators
+from dfqonnx.mixed_precision.build_problem import ProblemBuilder, SearchInput
+from dfqonnx.mixed_precision.drop_of_noise import drop_of_noise, noise_of_drop
+from dfqonnx.mixed_precision.explain_choice import explain_choices
+from dfqonnx.mixed_precision.measure_sensitivity import measure_sensitivity
+from dfqonnx.mixed_precision.search_widths import (
+    FoundWidths,
+    LimitWords,
+    refuse,
+    search_widths,
+)
+from dfqonnx.mixed_precision.solve_widths import Bounds
+from dfqonnx.mixed_precision.width_problem import (
+    Option,
+    Solution,
+    candidate_widths,
+)
+from dfqonnx.report.choice_text import describe_choice
+from dfqonnx.targets.profile import TARGETS
+from dfqonnx.workflows.teacher import Teacher
+from dfqonnx.workflows.untrained_files import UntrainedFiles
+
+ROUNDS = 4  # of searching and writing
+
+
+@dataclass(frozen=True)
+class ChosenWidths:
+    """A run with the widths that were chosen, and what is to be said of them."""
+
+    config: RunConfig
+    choice: BitChoice
+
+
+def check_limits(config: RunConfig, teacher: Teacher) -> None:
+    """Refuse limits that cannot be looked at for this network or target.
+
+    Raises:
+        UsageError: says why, and which limits can.
+    """
+    assert config.search is not None
+    limits, target = config.search.limits, TARGETS[config.target]
+    if limits.max_drop is not None and (why := _explain_no_drop(teacher)):
+        raise UsageError(
+            f"--max-drop {limits.max_drop:g}: no drop can be estimated: {why}; use --max-size or"
+            " --min-speed"
+        )
+    if limits.min_speed is not None and not target.on_onnxruntime_cpu:
+        raise UsageError(
+            f"--min-speed {limits.min_speed:g}x: speed is measured in ONNX Runtime's CPU kernels,"
+            f" which say nothing of {target.runtime}; use --max-size or --max-drop"
+        )
+
+
+def _explain_no_drop(teacher: Teacher) -> str:
+    """Return why the drop of a network cannot be estimated; empty where it can."""
+    if not teacher.inputs.is_image:
+        return "the model reads no image"
+    axes = teacher.model.contract.outputs[0].shape if teacher.model.contract.outputs else ()
+    if axes is None or len(axes) != 2 or not isinstance(axes[1], int) or axes[1] < 2:
+        return "no output holds classes"
+    return explain_classes_of_drop(axes[1])
+
+
+def choose_all_widths(
+    configs: Sequence[RunConfig], teacher: Teacher, context: RunContext
+) -> tuple[Sequence[RunConfig], Sequence[BitChoice | None]]:
+    """Return the runs with their widths; those that are looked for are told.
+
+    Raises:
+        UsageError, UnsupportedModel: as for one.
+    """
+    found, choices = [], list[BitChoice | None]()
+    for config in configs:
+        if config.search is None:
+            found.append(config)
+            choices.append(None)
+            continue
+        chosen = choose_widths(config, teacher, context)
+        for line in describe_choice(chosen.choice, of=teacher.model.source.bytes):
+            context.progress.note(line)
+        found.append(chosen.config)
+        choices.append(chosen.choice)
+    return found, choices
+
+
+def choose_widths(config: RunConfig, teacher: Teacher, context: RunContext) -> ChosenWidths:
+    """Return the run with the best widths within its limits.
+
+    Raises:
+        UsageError: no widths meet the limits; the nearest limits are told.
+        UnsupportedModel: the target does not have an operator.
+    """
+    started = time.process_time()
+    check_limits(config, teacher)
+    check_operators(teacher.model.ir, TARGETS[config.target])
+    with tempfile.TemporaryDirectory(prefix="dfqonnx-widths-") as folder:
+        files = UntrainedFiles(config=config, teacher=teacher, folder=Path(folder))
+        search = _Search(files, config, teacher, context.progress)
+        return search.run(started)
+
+
+class _Search:
+    """One search: what it is given, and what it finds."""
+
+    def __init__(
+        self, files: UntrainedFiles, config: RunConfig, teacher: Teacher, progress: Progress
+    ) -> None:
+        assert config.search is not None
+        self._files, self._config, self._teacher = files, config, teacher
+        self._progress, self._limits = progress, config.search.limits
+        self._rules = config.search.nodes
+        target = TARGETS[config.target]
+        self._widths = candidate_widths(target, config.quant.weight_storage)
+        self._float_bytes = teacher.model.source.bytes
+
+    def run(self, started: float) -> ChosenWidths:
+        """Return the outcome; `started` is the processor's time when it began."""
+        widths = self._widths
+        plans = {
+            bits: self._files.place(BitWidths(max(widths.weights), bits), self._rules)
+            for bits in widths.activations
+        }
+        narrow = self._files.place(
+            BitWidths(min(widths.weights), min(widths.activations)), self._rules
+        )
+        least = self._files.write(narrow, self._config).stat().st_size
+        self._check_size(least)
+        sensitivity = measure_network(
+            self._teacher,
+            plans,
+            widths.weights,
+            config=self._config,
+            progress=self._progress,
+        )
+        given = SearchInput(
+            model=self._teacher.model,
+            plans=plans,
+            narrow=narrow,
+            sensitivity=sensitivity,
+            quant=self._config.quant,
+            widths=widths,
+            base_bytes=0.0,
+            times=None
+            if self._limits.min_speed is None
+            else self._files.time_nodes(plans[MAX_BITS]),
+        )
+        problem = ProblemBuilder(given).build()
+        uniform = Solution.of(problem, _uniform(problem.nodes, min(widths.weights)))
+        given = replace(given, base_bytes=least - uniform.bytes)
+        found, config, size, speed = self._settle(given, sensitivity)
+        forecast = self._forecast("mixed", found.solution, sensitivity, speed=speed)
+        ops = {str(node.name): node.op_type for node in self._teacher.model.ir.graph}
+        choice = BitChoice(
+            limits=self._limits.text,
+            nodes=tuple(explain_choices(found, ops)),
+            chosen=replace(forecast, bytes=size),
+            uniform=tuple(self._tell_uniform(ProblemBuilder(given), sensitivity)),
+            repaired=sum(_is_repaired(option) for option in found.solution.chosen.values()),
+            images=sensitivity.images,
+            seconds=time.process_time() - started,
+        )
+        return ChosenWidths(config, choice)
+
+    def _check_size(self, least: int) -> None:
+        limit = self._limits.max_size
+        if limit is not None and limit.of(self._float_bytes) < least:
+            narrowest = BitWidths(min(self._widths.weights), min(self._widths.activations))
+            raise UsageError(
+                f"--max-size {limit.text}: is {limit.of(self._float_bytes):,} bytes, and the file"
+                f" has {least:,} with {narrowest.label} everywhere, the narrowest that"
+                f" {self._config.target} gains by; the least possible is --max-size"
+                f" {least / self._float_bytes + 5e-4:.3f}x"
+            )
+
+    def _bounds(self, given: SearchInput, sensitivity: Sensitivity) -> Bounds:
+        limits, noise = self._limits, None
+        drop = limits.max_drop
+        if limits.is_automatic:
+            has_drop = not _explain_no_drop(self._teacher)
+            drop, noise = (AUTO_DROP, None) if has_drop else (None, AUTO_NOISE)
+        if drop is not None and sensitivity.certainty is not None:
+            noise = noise_of_drop(drop, sensitivity.certainty)
+        size = None if limits.max_size is None else limits.max_size.of(self._float_bytes)
+        seconds = None
+        if limits.min_speed is not None and given.times is not None:
+            seconds = given.times.float_total / limits.min_speed
+        return Bounds(noise=noise, bytes=size, seconds=seconds)
+
+    def _settle(
+        self, given: SearchInput, sensitivity: Sensitivity
+    ) -> tuple[FoundWidths, RunConfig, int, float | None]:
+        """Return the widths whose file was seen to meet the limits, its bytes and its speed."""
+        bounds = self._bounds(given, sensitivity)
+        kept: tuple[FoundWidths, RunConfig, int, float | None] | None = None
+        for _ in range(ROUNDS):
+            builder = ProblemBuilder(given)
+            found = search_widths(builder, bounds)
+            if found is None:
+                if kept is not None:
+                    break
+                raise refuse(builder, bounds, self._words(given, sensitivity))
+            config = self._apply(found.solution)
+            path = self._files.write(self._files.place(config.quant.bits, config.nodes), config)
+            size, speed = path.stat().st_size, None
+            is_met = bounds.bytes is None or size <= bounds.bytes
+            if self._limits.min_speed is not None and bounds.seconds is not None:
+                speed = self._files.speed(path)
+                is_met &= speed >= self._limits.min_speed
+                bounds = replace(
+                    bounds, seconds=bounds.seconds * min(1.0, speed / self._limits.min_speed)
+                )
+            if is_met and (kept is None or found.solution.noise <= kept[0].solution.noise):
+                kept = (found, config, size, speed)
+            off = size - found.solution.bytes
+            given = replace(given, base_bytes=given.base_bytes + off)
+            if is_met and abs(off) < 1:
+                break
+        if kept is None:
+            raise refuse(ProblemBuilder(given), bounds, self._words(given, sensitivity))
+        return kept
+
+    def _words(self, given: SearchInput, sensitivity: Sensitivity) -> LimitWords:
+        certainty = sensitivity.certainty
+        return LimitWords(
+            self._limits.text,
+            self._float_bytes,
+            0.0 if given.times is None else given.times.float_total,
+            lambda noise: 0.0 if certainty is None else drop_of_noise(noise, certainty),
+        )
+
+    def _apply(self, solution: Solution) -> RunConfig:
+        """Return the run with the widths of a solution: the most frequent ones, and exceptions."""
+        layers = {
+            node: BitWidths(option.weights, option.activations)
+            for node, option in solution.chosen.items()
+            if option.weights is not None and option.activations is not None
+        }
+        counts = list(layers.values())
+        base = max(dict.fromkeys(counts), key=counts.count) if counts else self._config.quant.bits
+        floats = [node for node, option in solution.chosen.items() if option.is_float]
+        others = ((node, bits) for node, bits in layers.items() if bits != base)
+        nodes = NodeRules(
+            keep_float=(*self._rules.keep_float, *floats),
+            bits_for=(*self._rules.bits_for, *others),
+        )
+        return replace(self._config, quant=replace(self._config.quant, bits=base), nodes=nodes)
+
+    def _forecast(
+        self,
+        name: str,
+        solution: Solution,
+        sensitivity: Sensitivity,
+        *,
+        speed: float | None = None,
+    ) -> StudentForecast:
+        certainty = sensitivity.certainty
+        return StudentForecast(
+            name=name,
+            noise=solution.noise,
+            drop=None if certainty is None else drop_of_noise(solution.noise, certainty),
+            bytes=int(solution.bytes),
+            speed=speed,
+        )
+
+    def _tell_uniform(
+        self, builder: ProblemBuilder, sensitivity: Sensitivity
+    ) -> list[StudentForecast]:
+        """Return what is expected of students with equal widths everywhere."""
+        problem = builder.build()
+        return [
+            self._forecast(
+                BitWidths(bits, MAX_BITS).label,
+                Solution.of(problem, _uniform(problem.nodes, bits)),
+                sensitivity,
+            )
+            for bits in sorted(self._widths.weights, reverse=True)
+        ]
+
+
+def measure_network(
+    teacher: Teacher,
+    plans: Mapping[int, QuantizationPlan],
+    weight_bits: Sequence[int],
+    *,
+    config: RunConfig,
+    progress: Progress,
+) -> Sensitivity:
+    """Return what each quantizer of the equalized network costs, with the ranges of a run."""
+    spec = replace(config.recipe.equalization, cross_layer=False)
+    network = equalize(
+        teacher.program,
+        plans[MAX_BITS],
+        teacher.model.statistics,
+        spec=spec,
+        inputs=teacher.inputs,
+        progress=progress,
+    )
+    return measure_sensitivity(
+        network.program,
+        [network.plan, *(plan for bits, plan in plans.items() if bits != MAX_BITS)],
+        weight_bits,
+        inputs=teacher.inputs,
+        progress=progress,
+    )
+
+
+def _uniform(nodes: Mapping[str, Sequence[Option]], bits: int) -> dict[str, Option]:
+    """Return the option of each node with so many weight bits, or with those that it has."""
+    return {
+        node: next(
+            (o for o in options if o.weights == bits and o.activations == MAX_BITS), options[0]
+        )
+        for node, options in nodes.items()
+    }
+
+
+def _is_repaired(option: Option) -> bool:
+    return option.is_float or (option.activations or 0) > MAX_BITS
