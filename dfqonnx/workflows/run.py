@@ -120,7 +120,13 @@ def run_targets(
     shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
     supply = ImageSupply(shelf.give)
     jobs = [
-        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply), choice)
+        _Job(
+            config=config,
+            planned=(teacher, plan),
+            warnings=[*opening, *warnings],
+            shared=_Shared(sets, supply),
+            choice=choice,
+        )
         for config, choice, (plan, warnings) in zip(configs, choices, plans, strict=True)
     ]
     works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
@@ -146,7 +152,7 @@ class _Shared:
     supply: ImageSupply
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Job:
     """What is to be done for one target."""
 
