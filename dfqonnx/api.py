@@ -24,10 +24,8 @@ from dfqonnx.workflows.synth import SynthesizedFiles, synthesize_to_files
 
 
 def quantize(
-    model: str | Path,
-    bits: str | int | BitWidths = "w4a4",
-    *,
-    preprocess: str | Path | Preprocessing | None = None,
+    model: str | Path, bits: str | int | BitWidths = "w4a4", *,
+    preprocess: str | Path | Preprocessing | None = None, no_cache: bool = False,
     eval_data: str | Path | None = None, images: str | Path | None = None,
     metric: str | None = None, head: str | None = None, fit: str | None = None,
     pixel_range: str | None = None, classes: str | Path | None = None, scale: str | None = None,
@@ -36,9 +34,8 @@ def quantize(
     inputs: Inputs = (), budget: str | float | None = None, strict_ends: int | None = None,
     weight_storage: Storage = "auto", calibrate_with: str | Path | None = None,
     keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
-    max_drop: Limit = None, max_size: Limit = None, min_speed: Limit = None,
-    device: Device = "auto", target: str = DEFAULT_TARGET,
-    fresh: bool = False, no_cache: bool = False, progress: Progress | None = None,
+    max_drop: Limit = None, max_size: Limit = None, min_speed: Limit = None, fresh: bool = False,
+    device: Device = "auto", target: str = DEFAULT_TARGET, progress: Progress | None = None,
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
@@ -76,15 +73,14 @@ def quantize(
         no_cache: use and keep nothing between runs.
         progress: told of every stage; None draws bars in terminals and notebooks.
     """
-    config = run_request(
+    config, use = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
         inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
         device=device, target=target, keep_float=keep_float, bits_for=bits_for,
-        calibrate_with=calibrate_with, limits=read_limits(bits, max_drop, max_size, min_speed),
+        limits=read_limits(bits, max_drop, max_size, min_speed), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
-    )  # fmt: skip
-    use = CacheUse(enabled=not no_cache, fresh=fresh)
+    ), CacheUse(enabled=not no_cache, fresh=fresh)  # fmt: skip
     with show_progress(progress) as shown:
         return Result(config.out, flow.run(config, progress=shown, cache=use))
 

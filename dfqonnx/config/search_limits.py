@@ -14,6 +14,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.quantization import BitWidths, NodeRules
 from dfqonnx.errors import UsageError
 
@@ -80,10 +81,11 @@ class SearchLimits:
 
 @dataclass(frozen=True)
 class WidthSearch:
-    """A search for widths: its limits, and the rules for single nodes that a person gave."""
+    """A search for widths: its limits, the rules for nodes that a person gave, and its outcome."""
 
     limits: SearchLimits
     nodes: NodeRules
+    choice: BitChoice | None = None  # None before the search
 
 
 def read_limits(

@@ -16,7 +16,6 @@ from dfqonnx.analysis.layer_noise import analyze_layer_noise
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.recipe import write_recipe
 from dfqonnx.config.request import command_of
-from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.layer_analysis import LayerNoise
 from dfqonnx.distill.distilled import Distilled
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -57,7 +56,6 @@ class TrainedRun:
     network: EqualizedNetwork  # the float network that the student is a copy of
     student: Student
     distilled: Distilled
-    choice: BitChoice | None = None  # where widths were looked for
 
     def held_out_pixels(self) -> NDArray[np.uint8]:
         """Return the synthetic images (N, H, W, C) that nothing was trained on."""
@@ -128,7 +126,7 @@ def assemble_report(
         else HeldOutClasses(run.distilled.held_out, classes.teacher, classes.student),
         layer_noise=_layer_noise(run),
         graph=summarize_graph(teacher.model),
-        bit_choice=run.choice,
+        bit_choice=None if config.search is None else config.search.choice,
     )
 
 

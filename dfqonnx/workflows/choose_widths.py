@@ -90,24 +90,23 @@ def _explain_no_drop(teacher: Teacher) -> str:
 
 def choose_all_widths(
     configs: Sequence[RunConfig], teacher: Teacher, context: RunContext
-) -> tuple[Sequence[RunConfig], Sequence[BitChoice | None]]:
+) -> tuple[RunConfig, ...]:
     """Return the runs with their widths; those that are looked for are told.
 
     Raises:
         UsageError, UnsupportedModel: as for one.
     """
-    found, choices = [], list[BitChoice | None]()
+    found = []
     for config in configs:
         if config.search is None:
             found.append(config)
-            choices.append(None)
             continue
         chosen = choose_widths(config, teacher, context)
         for line in describe_choice(chosen.choice, of=teacher.model.source.bytes):
             context.progress.note(line)
-        found.append(chosen.config)
-        choices.append(chosen.choice)
-    return found, choices
+        search = replace(config.search, choice=chosen.choice)
+        found.append(replace(chosen.config, search=search))
+    return tuple(found)
 
 
 def choose_widths(config: RunConfig, teacher: Teacher, context: RunContext) -> ChosenWidths:

@@ -42,7 +42,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     )
     try:
         teacher = open_teacher(config, context)
-        (config,), (choice,) = choose_all_widths((config,), teacher, context)
+        (config,) = choose_all_widths((config,), teacher, context)
         plan = plan_quantizers(config, teacher, context.progress)
     except UnsupportedModel as error:
         return refusal(config.model, config.quant, error)
@@ -50,6 +50,7 @@ def dry_run(config: RunConfig, *, progress: Progress | None = None) -> Inspectio
     sets, _ = open_run_sets(config, teacher.model, teacher.inputs)
     outline = outline_run(config, teacher, plan, sets, context=context)
     found = build_inspection(teacher.model, plan, config.quant)
+    choice = None if config.search is None else config.search.choice
     return replace(found, outline=outline, bit_choice=choice)
 
 

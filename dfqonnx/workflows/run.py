@@ -23,7 +23,6 @@ from dfqonnx.checkpoint.cache import Cache, CacheUse
 from dfqonnx.checkpoint.stages import RunWork, hold
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.core.atomic_write import atomic_folder, copy_model
-from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
@@ -108,8 +107,7 @@ def run_targets(
     )
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
-    configs, choices = choose_all_widths(configs, teacher, context)
-    first = configs[0]
+    first, *_ = configs = choose_all_widths(configs, teacher, context)
     opening, plans = recorder.warnings, []
     for config in configs:  # warnings about a plan belong into the report of its target alone
         recorder.warnings = []
@@ -120,14 +118,8 @@ def run_targets(
     shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
     supply = ImageSupply(shelf.give)
     jobs = [
-        _Job(
-            config=config,
-            planned=(teacher, plan),
-            warnings=[*opening, *warnings],
-            shared=_Shared(sets, supply),
-            choice=choice,
-        )
-        for config, choice, (plan, warnings) in zip(configs, choices, plans, strict=True)
+        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply))
+        for config, (plan, warnings) in zip(configs, plans, strict=True)
     ]
     works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
     with hold(works, shown):
@@ -152,7 +144,7 @@ class _Shared:
     supply: ImageSupply
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Job:
     """What is to be done for one target."""
 
@@ -160,7 +152,6 @@ class _Job:
     planned: tuple[Teacher, QuantizationPlan]
     warnings: list[str]  # about the model, and about the plan for this target
     shared: _Shared
-    choice: BitChoice | None  # where widths were looked for
 
 
 def _run_jobs(
@@ -290,7 +281,6 @@ def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwat
         network=network,
         student=student,
         distilled=distilled,
-        choice=job.choice,
     )
 
 
