@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ def runs(
         ["key", "kind", "model", "bits", "target", "reached", "last used", "MB"],
         [
             (
-                kept.key, kept.kind, kept.model, kept.bits, kept.target,
+                kept.key, kept.kind, Path(kept.model).name, kept.bits, kept.target,
                 "at work" if kept.at_work else kept.reached,
                 f"{describe_seconds(kept.age_seconds)} ago", f"{kept.bytes / 1e6:,.1f}",
             )
