@@ -25,17 +25,16 @@ from dfqonnx.workflows.synth import SynthesizedFiles, synthesize_to_files
 
 def quantize(
     model: str | Path, bits: str | int | BitWidths = "w4a4", *,
-    preprocess: str | Path | Preprocessing | None = None, no_cache: bool = False,
-    eval_data: str | Path | None = None, images: str | Path | None = None,
-    metric: str | None = None, head: str | None = None, fit: str | None = None,
-    pixel_range: str | None = None, classes: str | Path | None = None, scale: str | None = None,
-    recipe: str | Path | Recipe = "default", gates: Gates = (), strict: bool = False,
-    out: str | Path | None = None, seed: int = 0, image_size: ImageSize = None,
-    inputs: Inputs = (), budget: str | float | None = None, strict_ends: int | None = None,
-    weight_storage: Storage = "auto", calibrate_with: str | Path | None = None,
-    keep_float: Sequence[str] = (), bits_for: Mapping[str, str | int] | Sequence[str] = (),
-    max_drop: Limit = None, max_size: Limit = None, min_speed: Limit = None, fresh: bool = False,
-    device: Device = "auto", target: str = DEFAULT_TARGET, progress: Progress | None = None,
+    bits_for: Mapping[str, str | int] | Sequence[str] = (), recipe: str | Path | Recipe = "default",
+    preprocess: str | Path | Preprocessing | None = None, calibrate_with: str | Path | None = None,
+    eval_data: str | Path | None = None, classes: str | Path | None = None, head: str | None = None,
+    budget: str | float | None = None, images: str | Path | None = None, metric: str | None = None,
+    weight_storage: Storage = "auto", progress: Progress | None = None, scale: str | None = None,
+    memory: str | int | None = None, pixel_range: str | None = None, keep_float: Sequence[str] = (),
+    strict_ends: int | None = None, out: str | Path | None = None, image_size: ImageSize = None,
+    target: str = DEFAULT_TARGET, min_speed: Limit = None, device: Device = "auto", seed: int = 0,
+    no_cache: bool = False, fit: str | None = None, max_drop: Limit = None, max_size: Limit = None,
+    strict: bool = False, inputs: Inputs = (), fresh: bool = False, gates: Gates = (),
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
@@ -59,6 +58,7 @@ def quantize(
         image_size: where the model leaves it open: "240x320", (240, 320), or one number.
         inputs: values of inputs that are no image, by name (numbers, lists or arrays).
         budget: time for the whole run, labeled images aside: seconds, or "10m".
+        memory: the most that the process may hold: bytes, or "4GiB"; None takes what there is.
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
         calibrate_with: unlabeled images of yours to join the synthetic ones; a quarter is held out.
@@ -76,8 +76,8 @@ def quantize(
     config, use = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
-        inputs=inputs, budget=budget, strict_ends=strict_ends, weight_storage=weight_storage,
-        device=device, target=target, keep_float=keep_float, bits_for=bits_for,
+        inputs=inputs, budget=budget, memory=memory, strict_ends=strict_ends, bits_for=bits_for,
+        weight_storage=weight_storage, device=device, target=target, keep_float=keep_float,
         limits=read_limits(bits, max_drop, max_size, min_speed), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     ), CacheUse(enabled=not no_cache, fresh=fresh)  # fmt: skip

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dfqonnx.cli.commands import advise_on_option
+from dfqonnx.core.ranks import claims_message
 from dfqonnx.errors import DfqError, UnsupportedModel, explain_missing
 from dfqonnx.foreign_text import json_safe, printable_lines
 
@@ -86,6 +87,8 @@ def notes_of(error: BaseException) -> list[str]:
 
 
 def _print_error(code: int, message: str, *, as_json: bool, **details: Any) -> int:
+    if not claims_message(code):
+        return code
     message = printable_lines(message)
     content = {"error": {"exit_code": code, "message": message, **details}}
     text = json_safe(json.dumps(content)) if as_json else f"Error: {message}"

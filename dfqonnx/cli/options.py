@@ -281,6 +281,16 @@ Budget = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="The most memory that the run may take: 4GiB, 800MiB. Batches, and if need be images, "
+        "shrink to fit. By default what the machine, or the container, has.",
+        rich_help_panel=WORK,
+    ),
+]
 Fresh = Annotated[
     bool,
     typer.Option(

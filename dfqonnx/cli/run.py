@@ -15,8 +15,9 @@ from dfqonnx.cli.failures import Interruption, notes_of
 from dfqonnx.cli.report import report_to_ci, show_report
 from dfqonnx.cli.show import announce, display, print_json, print_text
 from dfqonnx.config.target_widths import advise_widths
+from dfqonnx.core.ranks import read_place
 from dfqonnx.core.replace_folder import MARKER
-from dfqonnx.core.run_outline import STAGES, describe_seconds
+from dfqonnx.core.run_outline import STAGES, describe_seconds, describe_together
 from dfqonnx.errors import UnsupportedModel
 from dfqonnx.targets.profile import TARGETS
 
@@ -38,6 +39,7 @@ def run(
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
     budget: o.Budget = None,
+    memory: o.Memory = None,
     out: o.RunOut = None,
     calibrate_with: o.CalibrateWith = None,
     strict_ends: o.StrictEnds = None,
@@ -67,7 +69,7 @@ def run(
     spec = run_request(
         path, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
-        strict=strict, out=out, seed=seed, budget=budget, strict_ends=strict_ends,
+        strict=strict, out=out, seed=seed, budget=budget, memory=memory, strict_ends=strict_ends,
         weight_storage=weight_storage, device=device, target=names[0],
         keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
         limits=read_limits(bits, max_drop, max_size, min_speed),
@@ -93,14 +95,21 @@ def _run_staged(
     from dfqonnx.workflows.preflight import check_paths
     from dfqonnx.workflows.staged_files import stage
 
-    with stage(spec, publishes=cache is not None) as (local, staged):
+    if is_helper():
+        quiet, as_json = True, False
+    publishes = cache is not None and not is_helper()
+    with stage(spec, publishes=publishes) as (local, staged):
         specs = split_by_target(local, names)
         for each in specs:
             check_paths(each)  # before torch is imported: a wrong path is an error at once
         announce([] if quiet or as_json else map(staged.name, describe_runs(specs)))
+        if cache is None and is_helper():
+            return 0
         if cache is None:
             return _run_dry(specs, quiet=quiet, as_json=as_json)
         reports = _run(specs, cache, quiet=quiet, as_json=as_json)
+    if is_helper():
+        return 0
     shown = [staged.name_report(report) for report in reports]
     return _show(shown, specs, staged.name, verbose=verbose, quiet=quiet, as_json=as_json)
 
@@ -144,12 +153,18 @@ def _show(
     return max(report.exit_code for report in reports)
 
 
+def is_helper() -> bool:
+    """Return whether this process helps another one, which shows and writes what is found."""
+    place = read_place()
+    return place is not None and place.rank > 0
+
+
 def _run_dry(specs: Sequence[RunConfig], *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.cli.inspect import show_inspection
-    from dfqonnx.workflows.inspect import dry_run
+    from dfqonnx.workflows.inspect import dry_run_targets
 
     with display(quiet=quiet, as_json=as_json) as progress:
-        inspections = [dry_run(spec, progress=progress) for spec in specs]
+        inspections = dry_run_targets(specs, progress=progress)
     if as_json and len(specs) > 1:
         print_json([dataclasses.asdict(inspection) for inspection in inspections])
         refused = any(inspection.refusals for inspection in inspections)
@@ -162,6 +177,9 @@ def _run_dry(specs: Sequence[RunConfig], *, quiet: bool, as_json: bool) -> int:
             print_text(str(inspection.outline))
             said = "This was a dry run, and nothing was written."
             print_text(f"{said} A run would write {spec.out}/.")
+    told = [each.outline for each in inspections if each.outline is not None]
+    if len(told) > 1 and not (quiet or as_json):
+        print_text(describe_together(told))
     return code
 
 

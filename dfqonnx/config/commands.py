@@ -22,6 +22,7 @@ from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 Device = Literal["auto", "cpu", "cuda"]
 ImageFileKind = Literal["npz", "npy", "folder"]
 SUFFIXES = (".npz", ".npy")
+LEAST_MEMORY = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class RunConfig:
     device: Device = "auto"  # `auto` takes CUDA where present
     target: str = DEFAULT_TARGET
     budget: float | None = None  # seconds; None: the recipe decides by the model's cost
+    memory: int | None = None  # bytes; None: what the machine or its container leaves
     gates: tuple[GateRule, ...] = ()
     strict: bool = (
         False  # whether all that is no pass fails, by the usual rules where none is given
@@ -65,6 +67,11 @@ class RunConfig:
         _check_seed(self.seed)
         if self.budget is not None and self.budget < 10:
             raise UsageError(f"--budget {self.budget:g}s: too short; 10s is the least")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise UsageError(
+                f"--memory {self.memory / 2**20:g}MiB: too little; the libraries alone take"
+                f" {LEAST_MEMORY // 2**20}MiB"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ def run_request(
     image_size: ImageSize = None,
     inputs: Inputs = (),
     budget: str | float | None = None,
+    memory: str | int | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
     device: Device = "auto",
@@ -54,11 +55,7 @@ def run_request(
     bits_for: Sequence[str] | Mapping[str, str | int] = (),
     limits: SearchLimits | None = None,
 ) -> RunConfig:
-    """Return the configuration of a run.
-
-    Raises:
-        UsageError: some text cannot be read, or a value is out of range.
-    """
+    """Return the configuration of a run; a UsageError says what cannot be read."""
     widths, model = _read_widths(bits, limits, strict_ends), Path(model)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
     label = widths.label if limits is None else MIXED
@@ -82,6 +79,7 @@ def run_request(
         device=device,
         target=target,
         budget=parse_duration(budget) if isinstance(budget, str) else budget,
+        memory=parse_memory(memory) if isinstance(memory, str) else memory,
         gates=parse_gates(gates, custom=measuring is not None and measuring.metric is not None),
         strict=strict,
         image_size=read_image_size(image_size),
@@ -195,6 +193,7 @@ def command_of(config: RunConfig) -> str:
         ("--target", None if config.target == DEFAULT_TARGET else config.target),
         ("--preprocess", None if config.preprocess is None else config.preprocess.name),
         ("--budget", None if config.budget is None else f"{config.budget:g}s"),
+        ("--memory", None if config.memory is None else f"{config.memory}B"),
         ("--calibrate-with", config.calibrate_with),
         ("--metric", config.measuring.metric),
         ("--head", config.measuring.head),
@@ -245,3 +244,17 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise UsageError(f"--budget: cannot read {text!r}; write 30s, 10m or 1h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes in `4GiB`, `512MiB`, `2GB` or `3000000000B`.
+
+    Raises:
+        UsageError: not a number followed by such a unit.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", text.strip().lower())
+    if match is None or (match[2] is None and not text.strip().lower().endswith("b")):
+        raise UsageError(f"--memory: cannot read {text!r}; write 4GiB, 512MiB or 2GB")
+    power = "kmgt".index(match[2]) + 1 if match[2] else 0
+    decimal = match[3] == "" and text.strip().lower().endswith("b")
+    return int(float(match[1]) * (1000 if decimal else 1024) ** power)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -117,6 +117,16 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{5 * round(seconds / 5)} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def describe_together(outlines: Sequence[RunOutline]) -> str:
+    """Return the time and the memory of one run for several targets, in a line."""
+    stages = tuple(stage for outline in outlines for stage in outline.stages)
+    memory = max(outline.memory_mib for outline in outlines)
+    whole = replace(outlines[0], stages=stages, memory_mib=memory)
+    known = all(outline.seconds_known for outline in outlines)
+    time = f"about {whole.describe_time()}, on this machine" if known else "not known"
+    return f"All {len(outlines)} targets: time {time}; memory about {memory:,.0f} MiB."
 
 
 def _lines(outline: RunOutline) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 A training step keeps about five floats of every value that passes an activation quantizer, a
 forward pass without gradients one. With Adam the number of steps counts for more than the images in
-each, so an open schedule takes small batches, the same on every machine.
+each, so an open schedule takes small batches, the same on every machine. Where a run may take less
+memory than usual (`MemoryShare`), a step's images pass in parts, and their gradients are added up:
+the step is the same.
 """
 
 from __future__ import annotations
@@ -21,29 +23,33 @@ OPEN_BATCH = 64  # images of a step where the schedule is left open
 OPEN_MEMORY = CPU_MEMORY // 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchSizes:
     """Images at once."""
 
     training: int  # of a training step
+    part: int  # of them that pass at once
     calibration: int  # of a batch that initializes scales or measures agreement
     gptq: int  # that layers are reconstructed on
 
 
 def choose_batch_sizes(config: DistillationConfig, values: int, context: RunContext) -> BatchSizes:
     """Return the images at once, of each of which `values` numbers pass activation quantizers."""
-    memory = available_bytes(context)
+    usual = available_bytes(context)
+    memory = int(usual * context.memory.work)
     calibration = fitting_batch(config.batch_size, values, memory=memory)
-    asked, training = config.batch_size, calibration
+    asked = config.batch_size
+    training = fitting_batch(asked, values, memory=usual)
     if config.steps is None:
         asked = min(config.batch_size, OPEN_BATCH)
-        training = fitting_batch(asked, values, memory=min(memory, OPEN_MEMORY))
+        training = fitting_batch(asked, values, memory=min(usual, OPEN_MEMORY))
+    part = min(training, calibration)
     gptq = fitting_batch(2 * config.batch_size, values, memory=memory, each=FORWARD_BYTES)
     if training < asked:
         context.progress.note(
             f"A training step takes {training} instead of {asked} images, to fit into memory."
         )
-    return BatchSizes(training, calibration, gptq)
+    return BatchSizes(training=training, part=part, calibration=calibration, gptq=gptq)
 
 
 def available_bytes(context: RunContext) -> int:

@@ -58,6 +58,15 @@ TRAINING_SHARE = 0.9  # of a budget; then the last layers are solved and the stu
 
 
 @dataclass(frozen=True)
+class TrainingPlan:
+    """How a student is trained."""
+
+    config: DistillationConfig
+    online: OnlineGenerators | None  # that batches are drawn from; None: from the pool
+    part: int  # images of a step that pass at once
+
+
+@dataclass(frozen=True)
 class Decision:
     """Whether the trained student is kept."""
 
@@ -117,10 +126,8 @@ def distill(
     )
     if not steps or not trains:
         return _result(state, pool, before, Decision(kept=False), config=config, left_out=steps)
-    online = generators_in_training(images)
-    left, decision = _train(
-        student, teacher, pool, state, config=config, online=online, context=context
-    )
+    plan = TrainingPlan(config, generators_in_training(images), sizes.part)
+    left, decision = _train(student, teacher, pool, state, plan=plan, context=context)
     result = _result(state, pool, left, decision, config=config)
     keep_trained(student, result, context.keeper)
     return result
@@ -151,6 +158,7 @@ def _initialize_or_find(
         sizes=sizes,
         context=context,
     )
+    before = agree_on_student(student, before, context)
     keep_initialized(student, before, sizes, context.keeper)
     return before, sizes
 
@@ -221,19 +229,28 @@ def _train(
     pool: ImagePool,
     state: TrainingState,
     *,
-    config: DistillationConfig,
-    online: OnlineGenerators | None,
+    plan: TrainingPlan,
     context: RunContext,
 ) -> tuple[Agreement, Decision]:
     """Train, and give it up where it did harm; return the held-out agreement that is left."""
+    config = plan.config
     guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
-    trainer = Trainer(student, teacher, pool, config=config, online=online, context=context)
+    trainer = Trainer(
+        student,
+        teacher,
+        pool,
+        config=config,
+        online=plan.online,
+        part=plan.part,
+        context=context,
+    )
     checkpoint = TrainingCheckpoint(trainer, state, context.keeper)
     checkpoint.restore()
     after = trainer.train(state, after_step=checkpoint.save_if_due)
     if config.steps is None:
         after = refit_output_layer(student, teacher, pool, config=config, seed=context.seed)
-    decision = decide(state, after, rejected=guard.rejects(student))
+    after = agree_on_student(student, after, context)
+    decision = decide(state, after, rejected=context.ranks.agree(guard.rejects(student)))
     if decision.kept:
         return after, decision
     _tell(decision.reason, context)
@@ -245,6 +262,14 @@ def _tell(reason: str, context: RunContext) -> None:
     """Warn of a training that was given up for a reason; empty where none was."""
     if reason:
         context.progress.warn(f"{reason}; the untrained student is kept")
+
+
+def agree_on_student(student: Student, agreement: Agreement, context: RunContext) -> Agreement:
+    """Give every rank the student of rank 0; return its agreement."""
+    if context.ranks.count > 1:
+        own = {name: value.cpu() for name, value in student.save_state().items()}
+        student.load_state(context.ranks.agree(own))
+    return context.ranks.agree(agreement)
 
 
 def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:

@@ -71,9 +71,9 @@ def initialize(
     context.progress.advance()
     rounded = kept = student.save_state()
     x, slowest = pool.tensor(pixels[: sizes.gptq]), 0.0  # slowest: of the candidates so far
-    for damping in dampings:
+    for index, damping in enumerate(dampings):
         begun = time.perf_counter()
-        if slowest and not _has_time(context, begun - started + slowest):
+        if index and not _has_time(context, begun - started + slowest):
             break
         student.load_state(rounded)
         _refit(student, teacher, x, damping=damping, seed=context.seed)
@@ -98,4 +98,4 @@ def _refit(
 def _has_time(context: RunContext, seconds: float) -> bool:
     """Tell whether initialization may take so many seconds."""
     budget = context.budget_seconds
-    return budget is None or seconds <= BUDGET_SHARE * budget
+    return budget is None or context.ranks.agree(seconds <= BUDGET_SHARE * budget)

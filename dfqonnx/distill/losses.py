@@ -11,7 +11,10 @@
 
 - T^2 keeps the gradient's size independent of T (Hinton et al., "Distilling the Knowledge in a
   Neural Network", 2015).
-- var is over all elements of the batch: an error of 1 means that nothing is learned.
+- var is over all elements of the step's batch: an error of 1 means that nothing is learned. Where
+  its images pass in parts, on one device after another or on several at once, var is that of all of
+  them (`variances`): with it every loss is a mean over images, so that those of the parts, times
+  their shares of the images, add up to that of the whole, and so do the gradients.
 - Plain distillation weights the second term of dkd by 1 - p_c of the teacher, next to nothing where
   it is confident (Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022; LRQ trains so).
 - Some papers' code takes the mean of KL over N K elements: that is `per_class`. It is a setting, so
@@ -42,6 +45,7 @@ from dfqonnx.core.registry import Registry
 from dfqonnx.fakequant.quantizer import dot
 
 LEAST_VARIANCE = 1e-8
+LOGITS = ""  # the name of the logits among features
 Features = Mapping[str, Tensor]
 
 
@@ -59,6 +63,7 @@ class DistillationLossInputs:
     student_layers: Features = field(default_factory=dict)  # outputs of weighted layers, in order
     teacher_layers: Features = field(default_factory=dict)  # by the same names; no gradient
     bodies: tuple[str, ...] = ()  # of these, those that close a residual body
+    variances: Mapping[str, Tensor] = field(default_factory=dict)  # of the whole step, see LOGITS
 
     @property
     def classes(self) -> Tensor:
@@ -96,7 +101,7 @@ def kd(inputs: DistillationLossInputs, *, per_class: float = 0.0) -> Tensor:
     Unless `per_class` is 0 the former is divided by the number of classes.
     """
     if not is_classification(inputs.teacher):
-        return normalized_error(inputs.student, inputs.teacher)
+        return normalized_error(inputs.student, inputs.teacher, inputs.variances.get(LOGITS))
     found = kd_loss(inputs.student, inputs.teacher, inputs.temperature)
     return found / inputs.teacher.shape[1] if per_class else found
 
@@ -110,7 +115,7 @@ def logits(inputs: DistillationLossInputs) -> Tensor:
 @STUDENT_LOSSES.add("features")
 def features(inputs: DistillationLossInputs) -> Tensor:
     """Return the normalized error of the feature maps; 0 without any."""
-    return feature_loss(inputs.student_features, inputs.teacher_features)
+    return feature_loss(inputs.student_features, inputs.teacher_features, inputs.variances)
 
 
 @STUDENT_LOSSES.add("class")
@@ -165,9 +170,14 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return _kl(s, t) * temperature**2
 
 
-def feature_loss(student: Features, teacher: Features) -> Tensor:
+def feature_loss(
+    student: Features, teacher: Features, variances: Mapping[str, Tensor] | None = None
+) -> Tensor:
     """Return the sum of the normalized errors of feature maps; 0 without any."""
-    return _sum(normalized_error(value, teacher[name]) for name, value in student.items())
+    known = variances or {}
+    return _sum(
+        normalized_error(value, teacher[name], known.get(name)) for name, value in student.items()
+    )
 
 
 def channel_attention(value: Tensor) -> Tensor:
@@ -175,27 +185,55 @@ def channel_attention(value: Tensor) -> Tensor:
     return functional.normalize(value.flatten(2).square().mean(2), dim=1)
 
 
-def normalized_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return mean (teacher - student)^2 / var(teacher), a scalar; gradient to the student only."""
-    return _NormalizedError.apply(student, teacher)  # type: ignore[no-any-return, no-untyped-call]
+def normalized_error(student: Tensor, teacher: Tensor, variance: Tensor | None = None) -> Tensor:
+    """Return mean (teacher - student)^2 / var(teacher), a scalar; gradient to the student only.
+
+    `variance` stands for that of the teacher's values where these are a part of more.
+    """
+    return _NormalizedError.apply(student, teacher, variance)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class TeacherMoments:
+    """Count, sum and sum of squares of the teacher's logits and features over parts of a step."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}  # (3,) each, float64
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, features: Features) -> None:
+        """Count the values of a part; its images may be none."""
+        for name, value in {LOGITS: logits, **features}.items():
+            sums = torch.stack([value.new_tensor(value.numel()), value.sum(), dot(value, value)])
+            self.sums[name] = self.sums.get(name, 0.0) + sums.double()
+
+    def variances(self) -> dict[str, Tensor]:
+        """Return the variance of the values of each name, a scalar."""
+        found = {}
+        for name, (count, total, squares) in self.sums.items():
+            mean = total / count
+            found[name] = (squares / count - mean * mean).clamp_min(LEAST_VARIANCE).float()
+        return found
 
 
 class _NormalizedError(torch.autograd.Function):
     """Computes with dot products: four passes over memory instead of about ten."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, known: Tensor | None) -> Tensor:
         difference = student - teacher
         count = teacher.numel()
-        mean = teacher.sum() / count
-        variance = (dot(teacher, teacher) / count - mean * mean).clamp_min(LEAST_VARIANCE)
+        if known is None:
+            mean = teacher.sum() / count
+            variance = (dot(teacher, teacher) / count - mean * mean).clamp_min(LEAST_VARIANCE)
+        else:
+            variance = known
         ctx.save_for_backward(difference, variance)
         return dot(difference, difference) / (variance * count)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         difference, variance = ctx.saved_tensors
-        return difference * (gradient * 2.0 / (variance * difference.numel())), None
+        return difference * (gradient * 2.0 / (variance * difference.numel())), None, None
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

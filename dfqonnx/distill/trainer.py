@@ -40,11 +40,13 @@ from dfqonnx.distill.layer_outputs import captured_layers, find_bodies, needs_la
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
+from dfqonnx.distill.step_gradients import StepGradients
 from dfqonnx.fakequant.soft_rounding import SoftRounding, code_lr_factor
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
 
 AGREEMENT_EVERY = 100  # steps; a measurement costs about one
+ALONE = RunContext()
 SAMPLE_IMAGES = 256  # that soft rounding takes the means of values from
 
 
@@ -52,7 +54,8 @@ class Trainer:
     """Trains a student and its replicas, each on batches of its own.
 
     Replicas start equal, and the student is the first; there are `co_training.students` of them
-    where generators take part. Without these (`online` is None) batches come from the pool.
+    where generators take part. Without these (`online` is None) batches come from the pool. The
+    images of a step pass in parts of `part`, on all ranks of the context.
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class Trainer:
         config: DistillationConfig,
         online: OnlineGenerators | None,
         context: RunContext,
+        part: int | None = None,
     ) -> None:
         self._pool, self._config, self._online = pool, config, online
-        self._progress = context.progress
+        self._progress, self._ranks = context.progress, context.ranks
         count = 1 if online is None else online.co_training.students
         students = [student, *(copy_student(student) for _ in range(1, count))]
         self.replicas: list[Replica] = []
@@ -74,7 +78,17 @@ class Trainer:
             generator = torch.Generator().manual_seed(context.seed + 7919 * index)
             batches = TrainingBatches(pool, online, config, generator)
             sample = pool.batches(pool.train[:SAMPLE_IMAGES], config.batch_size)
-            self.replicas.append(Replica(each, teacher, config, batches=batches, sample=sample))
+            self.replicas.append(
+                Replica(
+                    each,
+                    teacher,
+                    config,
+                    batches=batches,
+                    sample=sample,
+                    part=part,
+                    context=context,
+                )
+            )
 
     def train(
         self, state: TrainingState, *, after_step: Callable[[], None] = lambda: None
@@ -99,6 +113,7 @@ class Trainer:
             figures = {} if state.agreement is None else {"agreement": state.agreement}
             self._progress.advance(1, loss=loss, **figures)
             if state.fit_steps_to_budget():
+                state.total_steps = self._ranks.agree(state.total_steps)
                 self._progress.start("distill", state.total_steps, done=state.step)
             state.log(
                 lr_factor=self._config.optimizer.lr_factor(done_after),
@@ -157,6 +172,8 @@ class Replica:
         *,
         batches: TrainingBatches,
         sample: Iterable[Tensor],
+        part: int | None = None,
+        context: RunContext = ALONE,
     ) -> None:
         self.student, self._teacher = student, teacher
         self._config, self._batches = config, batches
@@ -172,6 +189,9 @@ class Replica:
         self.optimizer = build_optimizer(parts, config.optimizer)
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._average = WeightAverage(self._parameters)
+        self.gradients = StepGradients(
+            self._loss, self._parameters, teacher, part=part, context=context
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the student's logits: it is the opponent of a generator."""
@@ -186,12 +206,9 @@ class Replica:
         config = self._config
         lr_factor = config.optimizer.lr_factor(done_after)
         self._set_rates(lr_factor, done)
-        loss = self._loss(next(self._batches))
-        value = float(loss.detach())
-        self.optimizer.zero_grad(set_to_none=True)
+        value = self.gradients.compute(next(self._batches))
         if not math.isfinite(value):
             return value
-        loss.backward()  # type: ignore[no-untyped-call]
         if config.optimizer.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self._parameters, config.optimizer.max_grad_norm)
         self.optimizer.step()
@@ -248,7 +265,7 @@ class Replica:
                 codes = self.optimizer.param_groups[0]
                 codes["lr"] *= code_lr_factor(self.temperature)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, variances: Mapping[str, Tensor]) -> Tensor:
         config = self._config
 
         def loss(x: Tensor) -> Tensor:
@@ -266,6 +283,7 @@ class Replica:
                 student_layers=layers,
                 teacher_layers=teacher_features,
                 bodies=self._bodies,
+                variances=variances,
             )
             return weighted_sum(config.losses, inputs)
 

@@ -15,6 +15,7 @@ divergence on other synthetic images.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Self
@@ -24,7 +25,7 @@ import torch
 from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.core.context import RunContext
+from dfqonnx.core.context import MemoryShare, RunContext
 from dfqonnx.graph.op_traits import Trait, has_trait
 
 WORK = 5.1e12  # multiply-adds of all optimization steps; see `default_work` for large images
@@ -38,6 +39,7 @@ WIDEST = 4  # times the images, with a long budget
 FEWEST = 16  # images, however large the network
 FIRST, LATER = 60, 30  # steps where the work allows them
 LEAST_STEPS = 8  # of the first batch; below, nothing is optimized
+ALL_MEMORY = MemoryShare()
 SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
 
 
@@ -97,7 +99,11 @@ def measure_cost(teacher: Program, shape: tuple[int, ...]) -> TeacherCost:
 
 
 def measure_optimization_rate(
-    teacher: Program, shape: tuple[int, ...], context: RunContext
+    teacher: Program,
+    shape: tuple[int, ...],
+    context: RunContext,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return how many images a second take one optimization step on this machine."""
     net = ProgramModule(teacher).to(context.device)
@@ -105,9 +111,9 @@ def measure_optimization_rate(
     while seconds < 0.3 and batch < 256:
         batch *= 2
         images = torch.zeros(batch, *shape, device=context.device, requires_grad=True)
-        started = time.perf_counter()
+        started = clock()
         torch.autograd.grad(net(images)[0].sum(), images)[0].sum().item()  # waits for the device
-        seconds = time.perf_counter() - started
+        seconds = clock() - started
     return SHARE * batch / seconds
 
 
@@ -121,14 +127,22 @@ def default_work(shape: tuple[int, ...]) -> float:
     return WORK * large_image_factor(shape)
 
 
-def max_batch_size(cost: TeacherCost, shape: tuple[int, ...]) -> int:
-    """Return how many images of `shape` memory holds in one optimization step."""
+def max_batch_size(cost: TeacherCost, shape: tuple[int, ...], share: float = 1.0) -> int:
+    """Return how many images of `shape` memory holds in one optimization step.
+
+    `share` is that of the usual memory, see `MemoryShare.work`.
+    """
     bytes_kept = 12 * max(1, cost.activations) + 24 * prod(shape)
-    return max(8, int(BATCH_BYTES / bytes_kept))
+    return max(8 if share == 1.0 else 1, int(share * BATCH_BYTES / bytes_kept))
 
 
 def plan_synthesis(
-    config: SynthesisConfig, cost: TeacherCost, shape: tuple[int, ...], *, scale: float = 1.0
+    config: SynthesisConfig,
+    cost: TeacherCost,
+    shape: tuple[int, ...],
+    *,
+    scale: float = 1.0,
+    memory: MemoryShare = ALL_MEMORY,
 ) -> SynthesisPlan:
     """Return the counts for one run; the recipe's numbers win over the model's cost.
 
@@ -138,9 +152,9 @@ def plan_synthesis(
     free = pixels.first_batch_steps is None and pixels.batch_steps is None
     first = FIRST if pixels.first_batch_steps is None else pixels.first_batch_steps
     later = LATER if pixels.batch_steps is None else pixels.batch_steps
-    batch = min(config.batch_size, max_batch_size(cost, shape))
+    batch = min(config.batch_size, max_batch_size(cost, shape, memory.work))
     affordable = scale * default_work(shape) / (2.0 * cost.work)  # images times steps
-    images = config.images or _image_count(shape, scale, cost)
+    images = config.images or _image_count(shape, scale, cost, memory.images)
     share = 1.0 - config.dead_leaves_fraction
     optimized = round(
         images * (share if config.images else min(1.0, share * large_image_factor(shape)))
@@ -168,8 +182,9 @@ def pixel_bytes(config: SynthesisConfig, shape: tuple[int, ...]) -> int:
     return int(images) * prod(shape)
 
 
-def _image_count(shape: tuple[int, ...], scale: float, cost: TeacherCost) -> int:
-    """Return how many images there are room and time for."""
+def _image_count(shape: tuple[int, ...], scale: float, cost: TeacherCost, memory: float) -> int:
+    """Return how many images there are room and time for, in a share of the usual memory."""
     room = min(IMAGES * min(WIDEST, max(1.0, scale)), POOL_BYTES / prod(shape))
     affordable = max(FEWEST, int(PASS * scale / cost.work))
-    return min(affordable, max(LEAST, int(room * min(1.0, scale))))
+    found = min(affordable, max(LEAST, int(room * min(1.0, scale))))
+    return max(min(found, FEWEST), int(memory * found))

@@ -19,7 +19,7 @@ import dfqonnx.synthesis.sources.noise  # noqa: F401  (registers its sources)
 import dfqonnx.synthesis.sources.pixel_optimization  # noqa: F401  (registers its source)
 from dfqonnx.config.synthesis import AUTO, PAINTING, SynthesisConfig
 from dfqonnx.convert.program import Program
-from dfqonnx.core.context import RunContext
+from dfqonnx.core.context import MemoryShare, RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.quantization_plan import ChannelStatistics
 from dfqonnx.synthesis.budget import (
@@ -35,6 +35,12 @@ from dfqonnx.synthesis.budget import (
 )
 from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.generators.training import OnlineGenerators
+from dfqonnx.synthesis.rank_shares import (
+    check_source,
+    join_images,
+    share_context,
+    share_plan,
+)
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
 from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
@@ -99,32 +105,31 @@ def synthesize(
     started = time.perf_counter()
     shape = inputs.shape
     cost = measure_cost(teacher, shape)
-    scale, most = config.budget_scale, None
-    if context.budget_seconds is not None:
-        rate = measure_optimization_rate(teacher, shape, context)
-        most, seconds = _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
-        scale = seconds * rate * 2.0 * cost.work / default_work(shape)
-    scale = scale if most_work is None else min(scale, most_work)
-    name, reason, plan = _decide(config, cost, inputs, scale)
-    plan = plan if most is None else plan.at_most(most)
+    name, reason, plan = _choose_work(
+        teacher, cost, inputs, config, most_work=most_work, context=context
+    )
+    check_source(name, context.ranks)
+    own, own_plan = share_context(context), share_plan(plan, context.ranks)
     source_context = SynthesisContext(
         teacher=teacher,
         statistics=statistics,
         inputs=inputs,
         config=config,
-        plan=plan,
-        generator=torch.Generator().manual_seed(context.seed),
-        run=context,
+        plan=own_plan,
+        generator=torch.Generator().manual_seed(own.seed),
+        run=own,
         opponents=tuple(opponents),
     )
-    drawn, guided, generators = _draw(name, source_context)
+    drawn, own_guided, generators = _draw(name, source_context)
+    drawn, guided = join_images(drawn, own_guided, context.ranks)
     order = torch.randperm(len(drawn), generator=source_context.generator)
+    order = context.ranks.agree(order)
     seconds = time.perf_counter() - started
     reason = reason if generators is None else generators.about
     if guided:
         how = "optimized through the teacher" if plan.optimized else f"from {reason or name}"
         reason = f"{guided:,} {how}, {len(drawn) - guided:,} procedural"
-    pixels, batch = drawn[order], min(64, max_batch_size(cost, shape))
+    pixels, batch = drawn[order], min(64, max_batch_size(cost, shape, context.memory.work))
     divergence, reverse = _divergence(pixels, source_context, batch=batch)
     return SyntheticImages(
         pixels=pixels.numpy(),
@@ -156,8 +161,36 @@ def _with_images(context: SynthesisContext, images: int) -> SynthesisContext:
     return replace(context, plan=replace(context.plan, images=images))
 
 
+def _choose_work(
+    teacher: Program,
+    cost: TeacherCost,
+    inputs: InputFormat,
+    config: SynthesisConfig,
+    *,
+    most_work: float | None,
+    context: RunContext,
+) -> tuple[str, str, SynthesisPlan]:
+    """Return the source's name, why where the recipe leaves it open, and how much to make."""
+    shape, scale, most = inputs.shape, config.budget_scale, None
+    if context.budget_seconds is not None:
+        rate = context.ranks.agree(measure_optimization_rate(teacher, shape, context))
+        most, seconds = context.ranks.agree(
+            _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
+        )
+        scale = seconds * rate * 2.0 * cost.work / default_work(shape)
+    scale = scale if most_work is None else min(scale, most_work)
+    name, reason, plan = _decide(config, cost, inputs, scale=scale, memory=context.memory)
+    plan = plan if most is None else plan.at_most(most)
+    return name, reason, plan
+
+
 def _decide(
-    config: SynthesisConfig, cost: TeacherCost, inputs: InputFormat, scale: float
+    config: SynthesisConfig,
+    cost: TeacherCost,
+    inputs: InputFormat,
+    *,
+    scale: float,
+    memory: MemoryShare,
 ) -> tuple[str, str, SynthesisPlan]:
     """Return the source's name, why where the recipe leaves it open, and how much to make."""
     name, reason, shape = config.source, "", inputs.shape
@@ -167,7 +200,7 @@ def _decide(
         form = "x".join(map(str, shape)) or "scalar"
         name = "fields"
         reason = f"structured fields, because the model reads {form} values and no image"
-    plan = plan_synthesis(config, cost, shape, scale=scale)
+    plan = plan_synthesis(config, cost, shape, scale=scale, memory=memory)
     if name == "optimized" and not plan.optimized and config.dead_leaves_fraction < 1.0:
         name = "procedural"
         reason = "procedural, because the network is too large to optimize images through it"

@@ -62,6 +62,8 @@ class ImageShelf:
     def _find_or_make(self, most_work: float | None, context: RunContext) -> SyntheticImages:
         """Return the images that are kept, else those that are made now, which are kept."""
         folder, cache = self.cache.folder, self.cache
+        if context.ranks.count > 1:
+            return self._find_or_make_together(most_work, context)
         if folder is None:
             return self._make(most_work, context)
         key = self.key(most_work)
@@ -75,6 +77,21 @@ class ImageShelf:
                 count = f"{len(images.pixels):,} images"
                 context.progress.note(f"The {count} are those that an earlier run kept.")
                 context.progress.advance()
+        return images
+
+    def _find_or_make_together(
+        self, most_work: float | None, context: RunContext
+    ) -> SyntheticImages:
+        """Do the same on several ranks, of which rank 0 has the cache."""
+        key, cache = self.key(most_work), self.cache
+        path = None if cache.folder is None else cache.folder.images(key)
+        entry = None if path is None else cache.find(path, key, lambda found: found)
+        entry = context.ranks.agree(entry)
+        if entry is not None:
+            return self._build(entry, context=context)
+        images = self._make(most_work, context)
+        if path is not None:
+            cache.keep(path, key, images_to_entry(images))
         return images
 
     def _build(self, entry: Entry, *, context: RunContext) -> SyntheticImages:

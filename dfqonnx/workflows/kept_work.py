@@ -83,4 +83,6 @@ def describe_circumstances(
         "seed": config.seed,
         "device": context.device,
         "budget": config.budget,
+        "memory": dataclasses.asdict(context.memory),
+        "ranks": context.ranks.count,
     }

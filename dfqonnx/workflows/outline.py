@@ -6,13 +6,15 @@ student too far off, which nothing tells before: the time is told without, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.gates import FILE_QUANTITIES, LABELED_QUANTITIES, GateRule
 from dfqonnx.core.context import RunContext
+from dfqonnx.core.memory_model import predict_memory
 from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.core.run_counts import RunCounts
 from dfqonnx.core.run_outline import (
     STAGES,
     GateOutline,
@@ -22,12 +24,9 @@ from dfqonnx.core.run_outline import (
 )
 from dfqonnx.evaluation.evaluate import EvaluationData
 from dfqonnx.evaluation.statistics import wilson_bounds
-from dfqonnx.synthesis.budget import pixel_bytes
-from dfqonnx.workflows.stage_seconds import RunCounts, count_run, time_stages
+from dfqonnx.workflows.stage_seconds import count_run, time_stages
 from dfqonnx.workflows.teacher import Teacher
 
-LOADED_MIB = 450.0  # libraries
-KEPT_BYTES = 12  # of an activation in a training step
 LEAST_TOLD = 2.0  # seconds of a stage that is worth a word
 BUDGET_SHARES = {  # of a budget, about
     "synthesize": 0.35, "initialize": 0.1, "distill": 0.4, "export": 0.02, "evaluate": 0.13,
@@ -43,24 +42,45 @@ def outline_run(
     *,
     context: RunContext,
 ) -> RunOutline:
-    """Return what a run will do; the network is passed a few times."""
-    recipe, inputs = config.recipe, teacher.inputs
+    """Return what a run will do without a budget; the network is passed a few times."""
+    recipe = config.recipe
     counts = count_run(config, teacher, plan, context)
     stages = tuple(_time_stages(counts, teacher, sets, context=context))
-    if config.budget is not None:
-        whole = sum(stage.seconds for stage in stages)  # what may not be needed included
-        share = min(1.0, config.budget / whole)
-        stages = tuple(replace(stage, seconds=share * stage.seconds) for stage in stages)
-    kept = KEPT_BYTES * counts.cost.activations * counts.batch
-    pixels = pixel_bytes(recipe.synthesis, inputs.shape)
-    bytes_needed = 2 * pixels + kept + 3 * teacher.model.source.bytes
     return RunOutline(
         stages=stages,
         images=counts.synthesis.images,
-        memory_mib=LOADED_MIB + bytes_needed / 2**20,
+        memory_mib=predict_memory(counts).peak / 2**20,
         files=list_files(config),
         gates=tuple(judge_gate(rule, sets, counts.held_out) for rule in config.gates),
         seconds_known=recipe.synthesis.source not in TRAINED_SOURCES,
+    )
+
+
+def share_work(outlines: Sequence[RunOutline], budget: float | None) -> tuple[RunOutline, ...]:
+    """Return the outlines of a run's targets as they are in one run, which makes images once.
+
+    Their seconds add up to those of the run, and a `budget` in seconds is for all of them.
+    """
+    found = []
+    for index, outline in enumerate(outlines):
+        stages = outline.stages
+        if index:
+            about = "those of the first target"
+            stages = tuple(
+                replace(stage, seconds=0.0, about=about) if stage.name == "synthesize" else stage
+                for stage in stages
+            )
+        found.append(replace(outline, stages=stages))
+    whole = sum(outline.most_seconds for outline in found)  # what may not be needed included
+    if budget is None or whole <= budget:
+        return tuple(found)
+    share = budget / whole
+    return tuple(
+        replace(
+            each,
+            stages=tuple(replace(stage, seconds=share * stage.seconds) for stage in each.stages),
+        )
+        for each in found
     )
 
 

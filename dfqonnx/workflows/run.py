@@ -27,6 +27,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
 from dfqonnx.core.progress import Progress, RecordingProgress, SilentProgress
 from dfqonnx.core.quantization_plan import QuantizationPlan
+from dfqonnx.core.ranks import Ranks
 from dfqonnx.core.run_outline import RunOutline
 from dfqonnx.data.probe_images import make_probe_images
 from dfqonnx.distill.distill import distill
@@ -48,6 +49,7 @@ from dfqonnx.targets.profile import TARGETS
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
 from dfqonnx.workflows.choose_widths import choose_all_widths
 from dfqonnx.workflows.file_metadata import describe_run_file
+from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_shelf import ImageShelf
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
@@ -55,6 +57,8 @@ from dfqonnx.workflows.kept_work import hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
+from dfqonnx.workflows.process_group import open_ranks
+from dfqonnx.workflows.rank_keeper import share_keeper
 from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, find_or_fit
 
@@ -85,6 +89,8 @@ def run_targets(
 ) -> tuple[Report, ...]:
     """Quantize a model for several targets, with the same images; return a report for each.
 
+    Of a `torchrun` job, rank 0 writes and returns them, and the others return none.
+
     `configs` differ in nothing but `target`, `out` and `file`. Where images are looked for against
     a quantized network, it is that of the first target. A budget is for all of them.
 
@@ -92,18 +98,28 @@ def run_targets(
         UsageError, UnsupportedModel, EnvironmentProblem: as for one; no target is begun before all
             were checked.
     """
-    first = configs[0]
-    preflight(first)
+    preflight(configs[0])
     for config in configs[1:]:
         check_paths(config)
-    shown = progress or SilentProgress()
-    kept = Cache(cache or CacheUse(), shown.warn)
+    with open_ranks(on_gpus=choose_device(configs[0].device) == "cuda") as ranks:
+        if ranks.rank:
+            progress, cache = None, CacheUse(enabled=False)
+        return _run_targets(configs, ranks, progress=progress, cache=cache or CacheUse())
+
+
+def _run_targets(
+    configs: Sequence[RunConfig], ranks: Ranks, *, progress: Progress | None, cache: CacheUse
+) -> tuple[Report, ...]:
+    """Do what this rank has to do for each target."""
+    first, shown = configs[0], progress or SilentProgress()
+    kept = Cache(cache, shown.warn)
     recorder = RecordingProgress(shown)
     context = RunContext(
         seed=first.seed,
         device=choose_device(first.device),
         progress=recorder,
         budget_seconds=first.budget,
+        ranks=ranks,
     )
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
@@ -115,6 +131,7 @@ def run_targets(
     recorder.warnings = opening
     sets, own = open_run_sets(first, teacher.model, teacher.inputs)
     planned = teacher, plans[0][0]
+    context = fit_to_memory(first, *planned, context)
     shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
     supply = ImageSupply(shelf.give)
     jobs = [
@@ -170,9 +187,13 @@ def _run_jobs(
         recorder.warnings = job.warnings
         if outline is not None:
             recorder.expect(outline.expected(left, of=len(jobs)))
-        own_context = replace(context, progress=recorder, keeper=work)
+        keeper = share_keeper(work, context.ranks)
+        own_context = replace(context, progress=recorder, keeper=keeper)
         with work.explained():
-            reports.append(_run_target(job, context=own_context, watch=watch.first_of(left)))
+            if context.ranks.rank:
+                _help_with_target(job, context=own_context, watch=watch.first_of(left))
+            else:
+                reports.append(_run_target(job, context=own_context, watch=watch.first_of(left)))
         recorder = recorder.begin_anew()
     return tuple(reports)
 
@@ -183,7 +204,7 @@ def _run_target(job: _Job, *, context: RunContext, watch: Stopwatch) -> Report:
     assert isinstance(recorder, RecordingProgress)
     interface = teacher.model.interface
     with closed_files(interface, config.model) as (original,), atomic_folder(config.out) as folder:
-        limits = find_or_fit(config.recipe, teacher, watch.left(), context.keeper)
+        limits = _agree_on_limits(job, context=context, watch=watch)
         with sample_utilization(context) as busy:
             trained = _train(job, limits, context=context, watch=watch)
         trained = _keep_faulty_apart(trained, recorder)
@@ -207,6 +228,18 @@ def _run_target(job: _Job, *, context: RunContext, watch: Stopwatch) -> Report:
     if config.file is not None:
         copy_model(config.out / config.student_name, config.file)
     return report
+
+
+def _help_with_target(job: _Job, *, context: RunContext, watch: Stopwatch) -> None:
+    """Train with the other ranks; rank 0 has the same student, and does the rest."""
+    _train(job, _agree_on_limits(job, context=context, watch=watch), context=context, watch=watch)
+
+
+def _agree_on_limits(job: _Job, *, context: RunContext, watch: Stopwatch) -> TimeLimits:
+    """Return what there is time for, as rank 0 measured it."""
+    left = context.ranks.agree(watch.left())
+    limits = find_or_fit(job.config.recipe, job.planned[0], left, context.keeper)
+    return context.ranks.agree(limits)
 
 
 def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> QuantizationPlan:
@@ -246,7 +279,8 @@ def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwat
     (teacher, plan), config, recipe = job.planned, job.config, limits.recipe
     few = choose_few(recipe, plan.narrowest(), config.budget)
     for most_work in [few, None] if few is not None else [None]:
-        images = job.shared.supply.give(most_work, context.with_budget(watch.left()))
+        left = context.ranks.agree(watch.left())
+        images = job.shared.supply.give(most_work, context.with_budget(left))
         context.keeper.use_images(hash_images(images))
         network = equalize(
             teacher.program,
@@ -257,7 +291,7 @@ def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwat
             progress=context.progress,
         )
         student = Student(network.program, network.plan)
-        left = watch.left()
+        left = context.ranks.agree(watch.left())
         distilled = distill(
             network,
             student,

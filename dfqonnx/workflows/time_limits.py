@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,7 +164,13 @@ def fit_to_budget(recipe: Recipe, teacher: Teacher, left: float | None) -> TimeL
 
 
 @torch.no_grad()
-def measure_pass(teacher: Program, shape: tuple[int, ...], context: RunContext = ON_CPU) -> float:
+def measure_pass(
+    teacher: Program,
+    shape: tuple[int, ...],
+    context: RunContext = ON_CPU,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the seconds that one image takes through the float network, after a warm-up."""
     net, device = ProgramModule(teacher).to(context.device), context.device
     net(torch.zeros(1, *shape, device=device))
@@ -171,7 +178,7 @@ def measure_pass(teacher: Program, shape: tuple[int, ...], context: RunContext =
     while seconds < 0.1 and count < 64:
         count *= 2
         images = torch.zeros(count, *shape, device=device)
-        started = time.perf_counter()
+        started = clock()
         net(images)[0].sum().item()  # waits for the device
-        seconds = time.perf_counter() - started
+        seconds = clock() - started
     return max(seconds / count, 1e-6)

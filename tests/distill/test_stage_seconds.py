@@ -10,10 +10,12 @@ import pytest
 
 from dfqonnx.config.request import run_request
 from dfqonnx.core.context import RunContext
+from dfqonnx.core.cost_model import CONSTANTS
+from dfqonnx.core.run_counts import RunCounts
 from dfqonnx.distill import distill
 from dfqonnx.workflows import run as run_workflow
 from dfqonnx.workflows import stage_seconds
-from dfqonnx.workflows.stage_seconds import RunCounts, count_run, time_stages
+from dfqonnx.workflows.stage_seconds import count_run, time_stages
 from dfqonnx.workflows.teacher import Teacher
 from tests.cli.networks import SMALL, WEIGHTS, model_from
 
@@ -78,8 +80,8 @@ def test_the_steps_that_are_told_are_those_of_the_run(
     monkeypatch.setattr("dfqonnx.distill.schedule.WORK", work)
     seen: dict[str, Any] = {}
 
-    def train(student: Any, teacher: Any, pool: Any, state: Any, *, config: Any, **_: Any) -> None:
-        seen.update(steps=state.total_steps, config=config, held_out=len(pool.held_out))
+    def train(student: Any, teacher: Any, pool: Any, state: Any, *, plan: Any, **_: Any) -> None:
+        seen.update(steps=state.total_steps, config=plan.config, held_out=len(pool.held_out))
         raise Stop
 
     monkeypatch.setattr(distill, "_train", train)
@@ -123,11 +125,13 @@ def test_seconds_grow_with_what_a_pass_takes_and_with_images_of_the_user(
     found = count_run(config, teacher, plan, RunContext())
     times = []
     for once, labeled in ((1e-3, 0), (2e-3, 0), (1e-3, 500)):
+        monkeypatch.setattr(stage_seconds, "measure_speed", lambda: 1.0)
         monkeypatch.setattr(stage_seconds, "measure_pass", lambda *_, once=once: once)
         times.append(time_stages(found, teacher, labeled=labeled, context=RunContext()))
     first, slower, labeled = times
     assert slower.distill - first.distill == pytest.approx(
-        found.steps * found.batch * stage_seconds.STEP_PASSES * 1e-3
+        found.steps * found.batch * CONSTANTS.step_pass * 1e-3
     )
-    assert labeled.evaluate - first.evaluate == pytest.approx(2 * 500 * 1e-3)
+    passes = CONSTANTS.evaluate_pass * 2 * 500
+    assert labeled.evaluate - first.evaluate == pytest.approx(passes * 1e-3)
     assert slower.initialize > first.initialize > 0

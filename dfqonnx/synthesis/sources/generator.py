@@ -90,7 +90,9 @@ def _batch_size(context: SynthesisContext) -> int:
     """Return the images of a step: those of the recipe, or as many as memory holds."""
     wanted = context.config.generator.batch_size
     shape = context.inputs.shape
-    fit = ROOM * max_batch_size(measure_cost(context.teacher, shape), shape)
+    fit = ROOM * max_batch_size(
+        measure_cost(context.teacher, shape), shape, context.run.memory.work
+    )
     if context.device.type == "cuda" or fit >= wanted:
         return wanted
     context.run.progress.note(

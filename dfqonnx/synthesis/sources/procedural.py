@@ -82,7 +82,7 @@ def choose_text_share(context: SynthesisContext) -> float:
 
 def _measure(images: Tensor, context: SynthesisContext) -> dict[str, Moments]:
     cost = measure_cost(context.teacher, context.inputs.shape)
-    batch = min(64, max_batch_size(cost, context.inputs.shape))
+    batch = min(64, max_batch_size(cost, context.inputs.shape, context.run.memory.work))
     batches = (context.inputs.to_tensor(part) for part in torch.split(images, batch))
     found, _ = measure_image_moments(
         context.teacher, context.statistics, batches, context=context.run
