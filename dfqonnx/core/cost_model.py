@@ -2,19 +2,22 @@
 
 Seconds of one image through the float network, on a core of relative speed f:
 
-    t = (MULTIPLY_ADD m + VALUE v + NODE n / BATCH) / f     m multiply-adds, v values, n nodes
+    t = (MULTIPLY_ADD m + VALUE v + NODE n / 32) / f        m multiply-adds, v values, n nodes
 
 and of the stages, with B images a step, N images, D dampings of GPTQ, P parameters, F bytes:
 
     open         OPEN + OPEN_NODE n + OPEN_BYTE F + OPEN_PASS t
-    synthesize   SYNTHESIZE + PIXEL N pixels + steps (OPTIMIZE_NODE n + OPTIMIZE_PASS B t) + N' t
+    synthesize   SYNTHESIZE + PIXEL N pixels + steps B OPTIMIZE_PASS t + N' t
     initialize   INITIALIZE + INITIALIZE_NODE n + INITIALIZE_PARAMETER P + RANGE_PASS (passes) t
                  + D SOLVE (seconds of GPTQ's own arithmetic, see `solve_seconds`)
-    distill      steps (STEP_NODE n + STEP_PARAMETER P + STEP_PASS B t) / devices, in DDP
+    distill      DISTILL_NODE n + steps (STEP + STEP_PARAMETER P + STEP_PASS B t / devices)
     evaluate     EVALUATE + EVALUATE_NODE n + EVALUATE_PASS (passes) t
 
 Where a pass was measured it stands for the first line, and everything without t is divided by f.
-N' are images that are compared with BatchNormalization. The passes of `initialize` and `evaluate`
+N' are images that are compared with BatchNormalization; on several devices each makes its share of
+the images that are optimized. STEP and STEP_PARAMETER are too small in short runs to be fitted: a
+step of a tiny network, and fifteen passes of the optimizer over the parameters at 10 GB/s. The
+passes of `initialize` and `evaluate`
 are counted in `range_passes` and `proof_passes`. `pipelines/benchmarks/cost_model.py` fits the
 constants of `cost_constants.json` and shows what they predict of networks that they never saw.
 """
@@ -51,14 +54,14 @@ class CostConstants:
     open_pass: float  # passes
     synthesize: float
     pixel: float
-    optimize_node: float
     optimize_pass: float  # passes
     initialize: float
     initialize_node: float
     initialize_parameter: float
     range_pass: float  # over the passes that are counted
     solve: float  # over `solve_seconds`
-    step_node: float
+    distill_node: float
+    step: float
     step_parameter: float
     step_pass: float  # passes
     evaluate: float
@@ -136,8 +139,9 @@ def predict_stages(
     `labeled` images of the user are measured as well.
     """
     c, size, t, f = constants, counts.size, machine.pass_seconds, machine.speed
-    step = (c.step_node * size.nodes + c.step_parameter * size.parameters) / f
+    step = (c.step + c.step_parameter * size.parameters) / f
     step += c.step_pass * counts.batch * t / devices
+    prepared = c.distill_node * size.nodes / f
     again = 0.0
     if counts.possible_steps > counts.steps and counts.all_images != counts.synthesis:
         again = image_seconds(counts, counts.all_images, machine, devices=devices, constants=c)
@@ -148,8 +152,10 @@ def predict_stages(
         open=opened / f + c.open_pass * t,
         synthesize=image_seconds(counts, counts.synthesis, machine, devices=devices, constants=c),
         initialize=(own + solved) / f + c.range_pass * range_passes(counts) * t,
-        distill=counts.steps * step,
-        possible_distill=counts.possible_steps * step + again,
+        distill=counts.steps * step + prepared * (counts.steps > 0),
+        possible_distill=counts.possible_steps * step
+        + prepared * (counts.possible_steps > 0)
+        + again,
         evaluate=(c.evaluate + c.evaluate_node * size.nodes) / f
         + c.evaluate_pass * proof_passes(counts, labeled) * t,
     )
@@ -167,8 +173,8 @@ def image_seconds(
     c, size, f = constants, counts.size, machine.speed
     checked = min(CHECKED, images.images) * counts.has_statistics * machine.pass_seconds
     painted = (c.synthesize + c.pixel * images.images * size.pixels) / f
-    step = c.optimize_node * size.nodes / f + images.batch * machine.optimize_seconds
-    return painted + checked + images.steps * step / devices
+    optimized = images.steps * images.batch * machine.optimize_seconds
+    return painted + checked + optimized / devices
 
 
 def range_passes(counts: RunCounts) -> float:

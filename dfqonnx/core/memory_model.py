@@ -3,14 +3,17 @@
     peak = LOADED + FILE F + PIXELS N pixels + PARAMETERS 4 P + max over stages of
 
     synthesize   OPTIMIZE 4 v B               B images are optimized at once, of v values each
-    ranges       RANGES 4 l C                 C images pass at once, l of their values alive
-    solve        SOLVE (4 y + 8 P' M G + 24 M^2 G)    y outputs sampled of all layers; the largest
-                                              layer at P' positions, M inputs and G groups
-    distill      TRAIN 4 q B                  B images pass at once, q of their values a quantizer
-    evaluate     EVALUATE 4 l E               E images pass ONNX Runtime at once
+    initialize   RANGES 4 q C + SOLVE (4 y + 8 P' M G + 24 M^2 G)
+                                              C images pass at once, q of their values a quantizer;
+                                              y outputs sampled of all layers; the largest layer at
+                                              P' positions, M inputs and G groups
+    distill      TRAIN 4 q B                  B images pass at once
+    evaluate     EVALUATE 4 l E               E images pass ONNX Runtime at once, l values alive
 
-in bytes, F those of the file, N images and P parameters. The constants are in
-`cost_constants.json`, see `cost_model`.
+in bytes, F those of the file, N images and P parameters. FILE, PIXELS, PARAMETERS and EVALUATE are
+counted in the code: three copies of the file and of all images, sixteen of the parameters (two
+float networks, the student, codes, gradients, two moments, the mean patches, kept states), three of
+what is alive. The others are fitted; the constants are in `cost_constants.json`, see `cost_model`.
 """
 
 from __future__ import annotations
@@ -30,15 +33,14 @@ class StageBytes:
 
     held: float
     synthesize: float
-    ranges: float
-    solve: float
+    initialize: float
     distill: float
     evaluate: float
 
     @property
     def peak(self) -> float:
         """The most bytes at any time."""
-        stages = (self.synthesize, self.ranges, self.solve, self.distill, self.evaluate)
+        stages = (self.synthesize, self.initialize, self.distill, self.evaluate)
         return self.held + max(stages)
 
 
@@ -54,8 +56,8 @@ def predict_memory(counts: RunCounts, constants: CostConstants = CONSTANTS) -> S
         + c.memory_pixels * images * size.pixels
         + c.memory_parameters * FLOAT * size.parameters,
         synthesize=c.memory_optimize * FLOAT * size.values * optimized,
-        ranges=c.memory_ranges * FLOAT * size.live * counts.calibration_batch,
-        solve=c.memory_solve * solve_bytes(counts.layers) if counts.dampings else 0.0,
+        initialize=c.memory_ranges * FLOAT * size.quantized * counts.calibration_batch
+        + c.memory_solve * solve_bytes(counts.layers) * (counts.dampings > 0),
         distill=c.memory_train * FLOAT * size.quantized * counts.part * trains,
         evaluate=c.memory_evaluate * FLOAT * size.live * min(EVALUATED, max(1, counts.held_out)),
     )

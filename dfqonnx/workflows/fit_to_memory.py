@@ -3,7 +3,8 @@
     1. batches      a half of what they usually take, a quarter, ... `LEAST_WORK`
     2. images       with the smallest batches, a half of their number, ... `LEAST_IMAGES`
 
-The first step whose predicted peak (`core/memory_model`) is below the limit is taken. Training
+The first step whose predicted peak (`core/memory_model`), and `SPARE` of it besides, is below the
+limit is taken, else the last one where that is below without. Training
 passes the images of a step in parts and adds up their gradients, so its result stays the same; what
 is smaller in number (images, those of GPTQ) is told. Where even the last step needs more, the run
 is refused before anything slow, with what it would need.
@@ -28,6 +29,7 @@ from dfqonnx.errors import EnvironmentProblem, UsageError
 from dfqonnx.workflows.stage_seconds import count_run
 from dfqonnx.workflows.teacher import Teacher
 
+SPARE = 1.25  # times what is predicted: it was a quarter too low at worst
 LEAST_WORK, LEAST_IMAGES = 1 / 64, 1 / 16  # of the usual
 MIB = 2**20
 
@@ -42,18 +44,18 @@ def fit_to_memory(
         EnvironmentProblem: it cannot be with that of the machine or its container.
     """
     limit = memory_of_run(config, context)
-    counts, least = None, float("inf")
     for share in _shares():
         tried = replace(context, memory=share)
         counts = count_run(config, teacher, plan, replace(tried, progress=SilentProgress()))
         needed = predict_memory(counts).peak
-        if needed <= limit:
-            if share != MemoryShare():
-                context.progress.note(_describe(counts, limit))
-            return tried
-        least = min(least, needed)
-    problem = UsageError if config.memory is not None else EnvironmentProblem
-    raise problem(_explain(config, limit, least))
+        if SPARE * needed <= limit:
+            break
+    if needed > limit:
+        problem = UsageError if config.memory is not None else EnvironmentProblem
+        raise problem(_explain(config, limit, needed))
+    if share != MemoryShare():
+        context.progress.note(_describe(counts, limit))
+    return tried
 
 
 def memory_of_run(config: RunConfig, context: RunContext) -> int:

@@ -134,7 +134,7 @@ def recorded(images: Recorder, student: Recorder) -> Iterator[None]:
 
     def loss(self: Replica, batch: Any) -> Tensor:
         current[:] = [self]
-        return plain_loss(self, batch)
+        return plain_loss(self, batch, {})
 
     def weighted(terms: Iterable[LossTerm], inputs: DistillationLossInputs) -> Tensor:
         parts = {
