@@ -15,6 +15,7 @@ from dfqonnx.cli.compare import compare
 from dfqonnx.cli.convert import convert
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard, say_terminated
+from dfqonnx.cli.frontier import frontier
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
 from dfqonnx.cli.report import report
@@ -55,7 +56,18 @@ w8a16, w4a16: activations of 16 bits, on integers with `--target onnxruntime-qnn
 MEASURES = (validate, audit, compare, report, view)
 app.command(cls=Command, epilog=BITS)(run)
 app.command(cls=Command, epilog=BITS)(inspect)
-for command in (*MEASURES, sweep, convert, synth, similarity, doctor, recipes, targets, runs):
+for command in (
+    *MEASURES,
+    frontier,
+    sweep,
+    convert,
+    synth,
+    similarity,
+    doctor,
+    recipes,
+    targets,
+    runs,
+):
     app.command(cls=Command)(command)
 
 

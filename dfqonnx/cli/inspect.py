@@ -6,8 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from dfqonnx.cli import options as o
-from dfqonnx.cli.show import print_json, print_text
+from dfqonnx.cli.show import display, print_json, print_text
 from dfqonnx.core.postponed_import import postpone_import
+from dfqonnx.core.sensitivity_table import describe_sensitivity
 from dfqonnx.errors import UnsupportedModel
 
 if TYPE_CHECKING:
@@ -17,20 +18,17 @@ ONLY_FOR_SYMBOLIC_SIZES = ("sympy", "onnx_ir._symbolic_shapes")  # which no insp
 
 
 def inspect(
-    file: o.ModelFile = None,
-    model: o.Model = None,
-    bits: o.BitsText = "4",
-    preprocess: o.Preprocess = None,
-    image_size: o.ImageSize = None,
-    inputs: o.Inputs = None,
+    file: o.ModelFile = None, model: o.Model = None, bits: o.BitsText = "4",
+    preprocess: o.Preprocess = None, image_size: o.ImageSize = None, inputs: o.Inputs = None,
     strict_ends: o.StrictEnds = None,
     keep_float: o.KeepFloat = None,
     bits_for: o.BitsFor = None,
     weight_storage: o.WeightStorage = "auto",
     target: o.Target = o.DEFAULT_TARGET,
     layers: o.Layers = False,
+    sensitivity: o.Sensitivity = False,
     as_json: o.AsJson = False,
-) -> int:
+) -> int:  # fmt: skip
     """Show operators, BatchNorm state, quantizers with their bits and reasons, costs and size."""
     from dfqonnx.config.input_values import read_inputs
     from dfqonnx.config.placement import read_rules
@@ -68,6 +66,15 @@ def inspect(
     if not as_json:
         for line in advise_widths(TARGETS[target], quant, rules):
             print_text(line)
+    if sensitivity and not found.refusals:
+        from dfqonnx.workflows.inspect_sensitivity import measure_model
+
+        with display(quiet=False, as_json=as_json) as progress:
+            costs = measure_model(
+                path, fed, image_size=size, target=target, given=given, rules=rules,
+                progress=progress,
+            )  # fmt: skip
+        found = dataclasses.replace(found, sensitivity=costs)
     return show_inspection(found, layers=layers, quiet=False, as_json=as_json)
 
 
@@ -85,4 +92,7 @@ def show_inspection(inspection: Inspection, *, layers: bool, quiet: bool, as_jso
         print_json(dataclasses.asdict(inspection))
     elif not quiet:
         print_text(str(inspection) if layers else inspection.summary())
+        if inspection.sensitivity is not None:
+            for line in describe_sensitivity(inspection.sensitivity):
+                print_text(line)
     return UnsupportedModel.exit_code if inspection.refusals else 0

@@ -334,6 +334,14 @@ Layers = Annotated[
         "--layers", help="List every quantizer, every node in float, and every rewrite left out."
     ),
 ]
+Sensitivity = Annotated[
+    bool,
+    typer.Option(
+        "--sensitivity",
+        help="Also measure what every quantizer costs the outputs at each width, on synthetic "
+        "images: a minute for small networks.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dfqonnx.core.sensitivity import Sensitivity
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeChoice:
@@ -54,6 +56,7 @@ class BitChoice:
         repaired: how many nodes read 16 bits or stay in float.
         images: synthetic ones that noise was measured on.
         seconds: of the processor for all of it.
+        sensitivity: what each quantizer costs at each width.
     """
 
     limits: str
@@ -63,3 +66,4 @@ class BitChoice:
     repaired: int
     images: int
     seconds: float
+    sensitivity: Sensitivity

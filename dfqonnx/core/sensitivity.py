@@ -49,7 +49,8 @@ class Sensitivity:
         images: how many synthetic ones were passed.
         unit: what a loss is, in words.
         certainty: of the float model on these images, 0 to 1; None where there are no classes.
-        rank_correlation: Spearman's, of measured and estimated losses; None of fewer than three.
+        rank_correlation: Spearman's, of measured and estimated losses; None of fewer than three, or
+            where losses are the estimates.
         seconds: of the processor, all in all.
     """
 

@@ -2,7 +2,9 @@
 
 Measured means that one quantizer is at work and all others are off, on held-out synthetic images:
 those that the estimate of the drop reads (`evaluation/drop_estimate/fixed_images`), or structured
-fields where a model reads no images. Activations get their ranges as in every run.
+fields where a model reads no images. Activations get their ranges as in every run. Where measuring
+would take far longer than it may (large pictures in, large pictures out), the second-order estimate
+stands for it.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ from dfqonnx.targets.profile import TARGETS
 
 SECONDS = 60.0  # of the processor, that measuring is to take about; images are fewer for it
 FEWEST, MOST = 8, 128  # images
+TOO_LONG = 4.0  # times these seconds, from which on costs are only estimated
+ESTIMATING = 2  # images that they are estimated on
 CALIBRATION = 64  # images at most that ranges are set on
 VALUES = 2**21  # pixels of a batch, and of all images for ranges
 MULTIPLY_ADD_SECONDS, VALUE_SECONDS = 3e-11, 4e-9  # of a forward pass, about, on one core
@@ -63,6 +67,11 @@ class _Images:
 
     batches: tuple[Tensor, ...]
     outputs: tuple[Outputs, ...]
+
+    @property
+    def is_few(self) -> bool:
+        """Whether they are so few that nothing is measured on them, but estimated."""
+        return sum(map(len, self.batches)) < FEWEST
 
     @property
     def joined(self) -> Outputs:
@@ -94,7 +103,8 @@ def measure_sensitivity(
     passes = len(students[0].layers()) * len(weight_bits) + sum(
         len(student.quantizers()) for student in students
     )
-    images = _pass_images(students[0], _choose_images(inputs, students[0], passes, seconds))
+    batches = _choose_images(inputs, students[0], passes, seconds)
+    images = _pass_images(students[0], batches)
     progress.start("sensitivity", passes)
     costs: list[QuantizerCost] = []
     seen: set[Key] = set()
@@ -108,7 +118,7 @@ def measure_sensitivity(
         images=sum(map(len, images.batches)),
         unit=describe_unit(joined),
         certainty=certainty(joined[0].cpu().numpy()) if is_classification(joined[0]) else None,
-        rank_correlation=_correlate(costs),
+        rank_correlation=None if images.is_few else _correlate(costs),
         seconds=time.process_time() - started,
     )
 
@@ -116,7 +126,7 @@ def measure_sensitivity(
 def _prepare(program: Program, plan: QuantizationPlan, inputs: InputFormat) -> Student:
     """Return a student with calibrated ranges in which every quantizer is off."""
     student = Student(program, plan).eval()
-    count = max(FEWEST, min(CALIBRATION, VALUES // int(np.prod(inputs.image_size))))
+    count = max(ESTIMATING, min(CALIBRATION, VALUES // int(np.prod(inputs.image_size))))
     pixels = _calibration_pixels(inputs, count)
     size = max(1, VALUES // 16 // int(np.prod(inputs.image_size)))
     student.initialize(inputs.to_tensor(part) for part in torch.split(pixels, size))
@@ -148,11 +158,19 @@ def _choose_images(
         rng = np.random.default_rng(SEED + 1)
         pixels = np.concatenate(list(structured_fields(MOST, inputs.image_size, rng)))
     batch = max(1, min(32, VALUES // 4 // int(np.prod(inputs.image_size))))
-    values = student.count_activations(inputs.to_tensor(torch.from_numpy(pixels[:1])))
+    first = inputs.to_tensor(torch.from_numpy(pixels[:1]))
+    values = student.count_activations(first)
     each = MULTIPLY_ADD_SECONDS * student.multiply_adds + VALUE_SECONDS * values
+    if FEWEST * each * passes > TOO_LONG * seconds and not _has_classes(student, first):
+        return torch.split(inputs.to_tensor(torch.from_numpy(pixels[:ESTIMATING])), 1)
     count = int(max(FEWEST, min(len(pixels), seconds / max(1e-9, each * passes))))
     kept = inputs.to_tensor(torch.from_numpy(np.ascontiguousarray(pixels[:count])))
     return torch.split(kept, batch)
+
+
+@torch.no_grad()
+def _has_classes(student: Student, x: Tensor) -> bool:
+    return any(is_classification(output) for output in run_outputs(student, x))
 
 
 @torch.no_grad()
@@ -175,8 +193,10 @@ def _measure_weights(
     for layer in student.layers():
         for bits in weight_bits:
             key = (layer.spec.node, bits)
-            with rounding(layer, weights[key], shifts[key].mean):
-                loss, noise = _measure(student, images)
+            loss = noise = estimates.get(key, 0.0)
+            if not images.is_few:
+                with rounding(layer, weights[key], shifts[key].mean):
+                    loss, noise = _measure(student, images)
             progress.advance()
             yield QuantizerCost(
                 kind="weight", name=key[0], tensor=key[0], bits=bits,
@@ -198,8 +218,10 @@ def _measure_activations(
         if key in seen:
             continue
         seen.add(key)
-        with turned_on(quantizer):
-            loss, noise = _measure(student, images)
+        loss = noise = estimates.get(key, 0.0)
+        if not images.is_few:
+            with turned_on(quantizer):
+                loss, noise = _measure(student, images)
         yield QuantizerCost(
             kind="activation", name=key[0], tensor=quantizer.spec.tensor, bits=key[1],
             readers=tuple(readers.get(key[0], ())), loss=loss, noise=noise,

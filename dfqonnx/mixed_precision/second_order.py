@@ -14,6 +14,10 @@ That is the Gauss-Newton term of Hessian-aware methods (Dong et al., "HAWQ-V2", 
 trace of the Hessian times |d|^2; Zandonati et al., "FIT: A Metric for Model Sensitivity", ICLR
 2023: trace of the empirical Fisher information times the noise power), without their assumption
 that d is white: rounding is known, so its direction is used as well.
+
+Where all outputs are maps, a value is cut into 8 x 8 parts and the squares of these are added up:
+signs v of distant positions are independent, so products of distant parts have mean 0, and what is
+left has an eighth of the deviation.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from dfqonnx.fakequant.layer import QuantizedLayer
 from dfqonnx.fakequant.quantizer import FakeQuantizer
@@ -31,6 +36,7 @@ from dfqonnx.fakequant.student import Student
 from dfqonnx.mixed_precision.output_loss import draw_directions, run_outputs, sum_powers
 from dfqonnx.mixed_precision.separate_quantizers import OutputShift, channel_axis, turned_on
 
+BLOCKS = 8  # parts of a map along each axis
 RoundedWeights = Mapping[tuple[str, int], Tensor]  # by node and width
 Key = tuple[str, int]  # a node or a quantizer, and a width
 
@@ -44,6 +50,7 @@ class SecondOrderCosts:
         self._student, self._weights, self._shifts = student, weights, shifts
         self._squares: defaultdict[Key, float] = defaultdict(float)
         self._batch = 1  # images of the batch at hand
+        self._is_spatial = False  # whether all outputs are maps
 
     def measure(
         self, batches: Sequence[Tensor], teacher: Sequence[tuple[Tensor, ...]], generator: Generator
@@ -54,6 +61,7 @@ class SecondOrderCosts:
         """
         powers = sum_powers(tuple(torch.cat(parts) for parts in zip(*teacher, strict=True)))
         images = sum(map(len, batches))
+        self._is_spatial = all(output.dim() == 4 for output in teacher[0])
         with _gradients_of_values_only(self._student), self._watching():
             for x, outputs in zip(batches, teacher, strict=True):
                 self._batch = len(x)
@@ -110,9 +118,23 @@ class SecondOrderCosts:
 
     def _add(self, key: Key, gradient: Tensor, change: Tensor) -> None:
         products = (gradient * change).double()
+        if self._is_spatial and products.dim() == 4:
+            self._squares[key] += float(sum_blocks(products).square().sum())
+            return
         is_by_image = products.dim() > 0 and len(products) % self._batch == 0
         each = products.reshape(self._batch if is_by_image else 1, -1).sum(1)  # (B,)
         self._squares[key] += float(each.square().sum())
+
+
+def sum_blocks(products: Tensor) -> Tensor:
+    """Return sums over the channels and positions of `BLOCKS` x `BLOCKS` parts of (N, C, H, W)."""
+    maps = products.sum(1, keepdim=True)  # (N, 1, H, W)
+    height, width = (-(-size // BLOCKS) for size in maps.shape[2:])
+    over = [
+        BLOCKS * step - size for step, size in zip((height, width), maps.shape[2:], strict=True)
+    ]
+    padded = functional.pad(maps, (0, over[1], 0, over[0]))
+    return padded.reshape(len(maps), BLOCKS, height, BLOCKS, width).sum((2, 4))
 
 
 def _on_gradient(value: Tensor, take: Callable[[Tensor], None]) -> None:

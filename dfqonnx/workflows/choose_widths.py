@@ -38,6 +38,7 @@ from dfqonnx.mixed_precision.search_widths import (
 )
 from dfqonnx.mixed_precision.solve_widths import Bounds
 from dfqonnx.mixed_precision.width_problem import (
+    CandidateWidths,
     Option,
     Solution,
     candidate_widths,
@@ -109,8 +110,33 @@ def choose_all_widths(
     return tuple(found)
 
 
-def choose_widths(config: RunConfig, teacher: Teacher, context: RunContext) -> ChosenWidths:
+@dataclass(frozen=True, kw_only=True)
+class MeasuredNetwork:
+    """What searches with other limits have in common.
+
+    Attributes:
+        plans: with the widest weights, by the width of activations.
+        narrow: the narrowest of everything.
+        widths: what is chosen among.
+        sensitivity: what each quantizer costs.
+    """
+
+    plans: Mapping[int, QuantizationPlan]
+    narrow: QuantizationPlan
+    widths: CandidateWidths
+    sensitivity: Sensitivity
+
+
+def choose_widths(
+    config: RunConfig,
+    teacher: Teacher,
+    context: RunContext,
+    *,
+    measured: MeasuredNetwork | None = None,
+) -> ChosenWidths:
     """Return the run with the best widths within its limits.
+
+    What was `measured` for other limits serves again.
 
     Raises:
         UsageError: no widths meet the limits; the nearest limits are told.
@@ -122,7 +148,14 @@ def choose_widths(config: RunConfig, teacher: Teacher, context: RunContext) -> C
     with tempfile.TemporaryDirectory(prefix="dfqonnx-widths-") as folder:
         files = UntrainedFiles(config=config, teacher=teacher, folder=Path(folder))
         search = _Search(files, config, teacher, context.progress)
-        return search.run(started)
+        return search.run(started, measured)
+
+
+def measure_for_search(config: RunConfig, teacher: Teacher, context: RunContext) -> MeasuredNetwork:
+    """Return what searches need to know of a network, whatever their limits are."""
+    with tempfile.TemporaryDirectory(prefix="dfqonnx-widths-") as folder:
+        files = UntrainedFiles(config=config, teacher=teacher, folder=Path(folder))
+        return _Search(files, config, teacher, context.progress).measure()
 
 
 class _Search:
@@ -139,8 +172,8 @@ class _Search:
         self._widths = candidate_widths(target, config.quant.weight_storage)
         self._float_bytes = teacher.model.source.bytes
 
-    def run(self, started: float) -> ChosenWidths:
-        """Return the outcome; `started` is the processor's time when it began."""
+    def measure(self) -> MeasuredNetwork:
+        """Return plans and sensitivities; a size that no widths reach is refused before."""
         widths = self._widths
         plans = {
             bits: self._files.place(BitWidths(max(widths.weights), bits), self._rules)
@@ -149,8 +182,7 @@ class _Search:
         narrow = self._files.place(
             BitWidths(min(widths.weights), min(widths.activations)), self._rules
         )
-        least = self._files.write(narrow, self._config).stat().st_size
-        self._check_size(least)
+        self._check_size(self._files.write(narrow, self._config).stat().st_size)
         sensitivity = measure_network(
             self._teacher,
             plans,
@@ -158,10 +190,18 @@ class _Search:
             config=self._config,
             progress=self._progress,
         )
+        return MeasuredNetwork(plans=plans, narrow=narrow, widths=widths, sensitivity=sensitivity)
+
+    def run(self, started: float, measured: MeasuredNetwork | None) -> ChosenWidths:
+        """Return the outcome; `started` is the processor's time when it began."""
+        measured = self.measure() if measured is None else measured
+        plans, widths, sensitivity = measured.plans, measured.widths, measured.sensitivity
+        least = self._files.write(measured.narrow, self._config).stat().st_size
+        self._check_size(least)
         given = SearchInput(
             model=self._teacher.model,
             plans=plans,
-            narrow=narrow,
+            narrow=measured.narrow,
             sensitivity=sensitivity,
             quant=self._config.quant,
             widths=widths,
@@ -184,6 +224,7 @@ class _Search:
             repaired=sum(_is_repaired(option) for option in found.solution.chosen.values()),
             images=sensitivity.images,
             seconds=time.process_time() - started,
+            sensitivity=sensitivity,
         )
         return ChosenWidths(config, choice)
 
