@@ -44,6 +44,12 @@ def test_a_file_is_as_small_as_asked_and_its_report_says_why(
     # training changes numbers, no sizes; scales may differ in how many share a value
     assert choice["chosen"]["bytes"] == pytest.approx(file.stat().st_size, rel=0.01)
     assert "--max-size 0.6x" in report["command"]
+    page = (file.parent / "report.html").read_text()
+    assert "Widths of the layers" in page
+    assert "What the weight of every layer costs at each width" in page
+    again = dfqonnx("report", file.parent)
+    assert again.code == 0, again.err
+    assert (file.parent / "report.html").read_text().count("Widths of the layers") == 1
     onnx.checker.check_model(str(file))
 
 

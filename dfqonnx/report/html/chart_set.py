@@ -49,6 +49,7 @@ class ChartSet:
     intervals: str = ""
     estimate: str = ""
     noise: str = ""
+    sensitivity: str = ""
     training: str = ""
     weights: tuple[HistogramChart, ...] = ()
     activations: tuple[HistogramChart, ...] = ()
@@ -70,13 +71,14 @@ def draw_charts(report: Report, nodes: Sequence[NodeRow]) -> ChartSet:
         weights, activations = _weight_histograms(nodes), _activation_histograms(report)
         shares = labeled_intervals(report)
         log = () if report.training is None else report.training.log
-        noise = report.layer_noise
+        noise, choice = report.layer_noise, report.bit_choice
         kinds = () if noise is None else (noise.layers, noise.activations)
         return ChartSet(
             is_available=True,
             intervals=charts.draw_intervals(shares) if shares else "",
             estimate=_draw_estimate(report),
             noise=charts.draw_layer_noise(*zip(*layers, strict=True)) if layers else "",
+            sensitivity="" if choice is None else charts.draw_sensitivity(choice),
             training=charts.draw_training(log) if len(log) > 1 else "",
             weights=weights,
             activations=activations,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.layer_analysis import CodeOccupancy, WeightedLayerNoise
+from dfqonnx.core.quantization import MAX_BITS
 from dfqonnx.evaluation.drop_estimate.estimate import Estimate
 from dfqonnx.evaluation.drop_estimate.regression import HeldOutPrediction
 from dfqonnx.evaluation.drop_estimate.saturating_loss import UNIT
@@ -18,6 +20,7 @@ from dfqonnx.report.sections import TrainingLogEntry
 MAX_SPIKE = 1.5  # the highest bin, that of zeros, is cut at so many times the second highest
 SHAPES = ("o", "s", "^", "D", "v", "P", "X")  # of the points in turn
 SIDE_BY_SIDE = 0.045  # of an axis: the least distance of two points
+LEAST_LOSS = 1e-9  # what is less is drawn there
 MAX_CODE_LINES = 32  # more codes than these are not drawn as single lines
 
 
@@ -138,6 +141,31 @@ def draw_layer_noise(layers: Sequence[WeightedLayerNoise], anchors: Sequence[str
     ax.set_xlabel("layer", loc="right")
     ax.set_ylabel("SQNR, dB")
     return svg.to_svg(fig, "Signal to quantization noise ratio of every layer, in decibels")
+
+
+def draw_sensitivity(choice: BitChoice) -> str:
+    """Draw what each layer's weight costs at each width, and what it reads at eight bits."""
+    costs = choice.sensitivity.of("weight")
+    widths = choice.sensitivity.widths("weight")
+    chosen = {node.node: node.widths for node in choice.nodes}
+    nodes = list(dict.fromkeys(node for node, _ in costs))
+    places = {node: number for number, node in enumerate(nodes, start=1)}
+    fig = svg.new_figure(max(760, 52 + 18 * len(nodes)), 220)
+    ax = svg.add_axes(fig, 48, 34)
+    for node, place in places.items():
+        losses = [max(costs[node, bits].loss, LEAST_LOSS) for bits in widths]
+        taken = [chosen.get(node, "").startswith(f"w{bits}a") for bits in widths]
+        ax.plot([place] * len(losses), losses, color=svg.RULE, linewidth=1)
+        ax.scatter([place] * len(losses), losses, s=[42 if t else 12 for t in taken], c=svg.FIRST)
+    for cost in choice.sensitivity.costs:
+        if cost.kind == "activation" and cost.bits == MAX_BITS:
+            for node in (reader for reader in cost.readers if reader in places):
+                ax.plot([places[node]], [max(cost.loss, LEAST_LOSS)], "x", color=svg.SECOND)
+    ax.set_yscale("log")
+    ax.set_xlim(0.3, len(nodes) + 0.7)
+    ax.set_xlabel("layer", loc="right")
+    ax.set_ylabel("loss")
+    return svg.to_svg(fig, "What the weight of every layer costs at each width")
 
 
 def draw_training(log: Sequence[TrainingLogEntry]) -> str:
