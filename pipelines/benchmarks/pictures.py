@@ -1,18 +1,21 @@
 """What each recipe dreams: docs/sources.md and its contact sheets, from the folders of runs.
 
-    python pipelines/benchmarks/pictures.py RUNS... [--draw 64]
+    python pipelines/benchmarks/pictures.py RUNS... [--draw 64 [--recipes R ...]]
 
 Of runs with the same recipe the first found is shown; recipes without a run are drawn anew with
-`--draw`, for models/resnet20.onnx at their usual scale. A sheet has a row for each class as the
-float network sees it; its colors are reduced to 256, so that the files stay small.
+`--draw`, for models/resnet20.onnx at their usual scale and without what is painted beside their own
+images. Those for which there is neither keep the sheet that they have, as an earlier one. A sheet
+has a row for each class as the float network sees it; its colors are reduced to 256, so that the
+files stay small.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +39,13 @@ ACROSS = 3  # pictures side by side
 HEAD = """# What each recipe dreams
 
 Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale: from the output folders of runs, or a few drawn for this
-page (`python pipelines/benchmarks/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+page without what is painted beside (`python pipelines/benchmarks/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
 7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
-BatchNormalization remembers of the training data, in nats a layer (`dfqonnx similarity`): with the network of these
-runs, cifar10_resnet20_bn, the CIFAR-10 test set scores 0.022. At `quick` scale most recipes begin with
+BatchNormalization remembers of the training data, in nats a layer (`dfqonnx similarity`); *earlier* are sheets of a recipe as it was in
+version 0.2, which have not been drawn anew. At `quick` scale most recipes begin with
 dead leaves (`dfq` shows them untouched) and have steps for texture and color, not for new shapes; `--scale paper` begins with noise.
-What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md).
+What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md), and what a method's own images add over dead leaves
+in [ANCESTORS.md](../pipelines/results/ANCESTORS.md).
 Procedural images, the source `procedural`, are dead leaves and pictures of random writing, the latter in the share that comes nearest to what
 BatchNormalization remembers (`text_fraction` sets it); optimized images begin with them.
 A network that reads no image gets structured fields, the source `fields`: slopes, harmonics, envelopes and silence, and a quarter noise.
@@ -107,8 +111,9 @@ def draw(recipe: Recipe, count: int) -> Picture:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "images.npz"
         inputs = PRESETS["cifar10"]
+        alone = own_images(recipe)
         made = synthesize_to_files(
-            SynthConfig(model=MODEL, out=out, recipe=recipe, count=count, preprocess=inputs)
+            SynthConfig(model=MODEL, out=out, recipe=alone, count=count, preprocess=inputs)
         )
         with np.load(out, allow_pickle=False) as file:
             pixels, classes = file["x"], file["y"]
@@ -121,14 +126,34 @@ def draw(recipe: Recipe, count: int) -> Picture:
     )
 
 
-def write(pictures: Iterable[Picture], docs: Path) -> None:
-    """Write every sheet and the page.
+def own_images(recipe: Recipe) -> Recipe:
+    """Return the recipe with images of its own alone; those of sources that paint stay painted."""
+    config = recipe.synthesis
+    leaves = config.dead_leaves_fraction if recipe.name == "default" else 0.0
+    return dataclasses.replace(
+        recipe,
+        synthesis=dataclasses.replace(config, painted_fraction=0.0, dead_leaves_fraction=leaves),
+    )
+
+
+def earlier(docs: Path, known: Mapping[str, Recipe]) -> dict[str, str]:
+    """Return the cells of recipes that a page has already, without figures."""
+    sheets = {name: docs / "images" / f"source-{name}.png" for name in known}
+    return {
+        name: f"![{name}](images/{sheet.name})<br>**{name}** (earlier)<br>{known[name].about}"
+        for name, sheet in sheets.items()
+        if sheet.is_file()
+    }
+
+
+def write(pictures: Iterable[Picture], docs: Path, kept: Mapping[str, str]) -> None:
+    """Write every sheet and the page; `kept` are cells of recipes without a new picture.
 
     Raises:
         SystemExit: a sheet is too large.
     """
     (docs / "images").mkdir(parents=True, exist_ok=True)
-    cells = []
+    found = dict(kept)
     for picture in pictures:
         path = docs / "images" / f"source-{picture.recipe}.png"
         few = picture.sheet.quantize(256, dither=Image.Dither.NONE)
@@ -137,7 +162,8 @@ def write(pictures: Iterable[Picture], docs: Path) -> None:
             raise SystemExit(f"{path}: {path.stat().st_size} bytes; {LARGEST} at most")
         far = "" if picture.divergence is None else f"{picture.divergence:.3f}, "
         words = f"**{picture.recipe}** ({far}{picture.count:,} images)<br>{picture.about}"
-        cells.append(f"![{picture.recipe}](images/{path.name})<br>{words}")
+        found[picture.recipe] = f"![{picture.recipe}](images/{path.name})<br>{words}"
+    cells = [found[name] for name in sorted(found, key=lambda name: (name != "default", name))]
     lines = [HEAD, "\n"]
     for first in range(0, len(cells), ACROSS):
         row = cells[first : first + ACROSS]
@@ -152,15 +178,17 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, help="output folders, or folders of them")
     parser.add_argument("--draw", type=int, help="images of every recipe that has no run")
+    parser.add_argument("--recipes", nargs="+", help="names that --draw draws; all by default")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
     known = shipped_recipes()
     folders = find(arguments.runs)
     shown = [look(run, known[name].about if name in known else "") for name, run in folders.items()]
     if arguments.draw:
-        shown += [draw(known[name], arguments.draw) for name in known if name not in folders]
+        named = arguments.recipes or known
+        shown += [draw(known[name], arguments.draw) for name in named if name not in folders]
     if not shown:
         raise SystemExit(
             "no run with images there; give output folders of `dfqonnx run`, or --draw"
         )
-    write(sorted(shown, key=lambda p: (p.recipe != "default", p.recipe)), arguments.docs)
+    write(shown, arguments.docs, earlier(arguments.docs, known))
