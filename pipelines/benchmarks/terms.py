@@ -9,7 +9,8 @@ term is written, as the mean over the last half of the steps: the value before i
 norm of its weighted gradient over the sum of all terms' norms. Gradients of image losses are those
 at the images, of student losses those at the trained parameters.
 
-A term acts where its share is at least `ACTS`. The page has a row for each.
+A term acts where its gradient is not 0, and weakly where its share is below `WEAK`: so early, with
+the weight that its authors gave it. The page has a row for each.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
 STEPS, BATCH, STUDENT_STEPS = 40, 50, 5
 WIDTH = 0.5  # the most of a generator's channels
 EVERY = 4  # image steps between two measurements
-ACTS = 1e-3  # of the gradient
+WEAK = 1e-3  # of the gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,11 @@ class TermFigure:
     ran: bool = True  # False where it was never computed
 
     @property
-    def acts(self) -> bool:
-        """Whether the term moves anything."""
-        return self.ran and self.share >= ACTS
+    def acts(self) -> str:
+        """Whether the term moves anything, in words."""
+        if not self.ran or not self.share:
+            return "**no**"
+        return "yes" if self.share >= WEAK else "weakly"
 
 
 class Recorder:
@@ -255,7 +258,8 @@ HEAD = """# What every term does
 
 Made by `python pipelines/benchmarks/terms.py`; edit nothing by hand. Each recipe ran on {model} as it is published, shortened to {steps} steps of {batch} images and
 {student} of the student, with half of a generator's channels, at W4A4: enough to see that a term moves something, too few for anything else. *Value* is the term's before its weight, *share* the norm of its
-weighted gradient (at the images, or at the student's parameters) over the sum of all terms' norms, both over the last half of the steps. A term acts from a share of {acts:.1%} on.
+weighted gradient (at the images, or at the student's parameters) over the sum of all terms' norms, both over the last half of the steps. A term acts where that gradient is not 0; below a share of {weak:.1%} it acts
+weakly, so early, with the weight that its authors gave it.
 
 | recipe | scale | trains | term | weight | value | share | acts |
 | --- | --- | --- | --- | ---: | ---: | ---: | --- |
@@ -264,10 +268,10 @@ weighted gradient (at the images, or at the student's parameters) over the sum o
 
 def write_page(figures: Sequence[TermFigure], model: str) -> str:
     """Return the page."""
-    head = HEAD.format(model=model, steps=STEPS, batch=BATCH, student=STUDENT_STEPS, acts=ACTS)
+    head = HEAD.format(model=model, steps=STEPS, batch=BATCH, student=STUDENT_STEPS, weak=WEAK)
     rows = [
         f"| {f.recipe} | {f.scale or '-'} | {f.network} | {f.term} | {f.weight:g} |"
-        f" {f.value:.4g} | {f.share:.1%} | {'yes' if f.acts else '**no**'} |\n"
+        f" {f.value:.4g} | {f.share:.2%} | {f.acts} |\n"
         for f in figures
     ]
     return head + "".join(rows)

@@ -87,8 +87,8 @@ def test_a_term_without_a_gradient_does_not_act() -> None:
         TermFigure(term="margin", weight=0.5, value=0.0, share=0.0, **names),
     ]
     text = write_terms(figures, "net")
-    assert "| class | 1 | 2 | 100.0% | yes |" in text
-    assert "| margin | 0.5 | 0 | 0.0% | **no** |" in text
+    assert "| class | 1 | 2 | 100.00% | yes |" in text
+    assert "| margin | 0.5 | 0 | 0.00% | **no** |" in text
 
 
 def test_a_term_that_begins_late_is_brought_forward() -> None:
