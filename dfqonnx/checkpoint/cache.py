@@ -83,15 +83,13 @@ class Cache:
             return False
         try:
             if not self.folder.make_room(entry.bytes):
-                self._stop(f"has no room for {entry.bytes / 1e6:,.0f} MB")
+                self._stop(f"has no room for {entry.bytes / 1e6:,.1f} MB (see `dfqonnx runs`)")
                 return False
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_entry(path, key, entry)
-        except OSError as error:
-            self._stop(f"cannot be written ({error.strerror or error})")
-            return False
-        except DfqError as error:
-            self._stop(f"cannot be written ({error.message})")
+        except (OSError, DfqError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__
+            self._stop(f"cannot be written ({getattr(cause, 'strerror', None) or error})")
             return False
         self._mine.add(path)
         return True

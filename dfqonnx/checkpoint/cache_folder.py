@@ -123,7 +123,7 @@ class CacheFolder:
     def is_at_work(self, kept: Kept) -> bool:
         """Return whether a living run holds it."""
         lock = self.lock(kept.key)
-        return lock.exists() and is_held(lock)
+        return os.access(lock, os.W_OK) and is_held(lock)
 
     def make_room(self, size: int) -> bool:
         """Let what was used longest ago go until `size` more bytes fit; return whether they do."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def write_entry(path: Path, key: str, entry: Entry) -> None:
         try:
             save_file(arrays, place, metadata=metadata)
         except SafetensorError as error:  # an error of the disk, in words
-            raise OSError(_number_of(error), "the file could not be written") from None
+            number = _number_of(error)
+            raise OSError(number, os.strerror(number)) from None
         place.chmod(OWN_ALONE)
 
 

@@ -50,7 +50,7 @@ def clean_runs(*, keys: Sequence[str] = (), older_than: float = 0.0) -> list[Kep
         described = _describe(folder, kept)
         if not described.at_work:
             remove(kept.path)
-            gone.append(described)
+            gone += [] if kept.path.exists() else [described]
     return gone
 
 

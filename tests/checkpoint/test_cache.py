@@ -129,7 +129,7 @@ def test_a_disk_that_fills_is_told_in_a_line(
     monkeypatch.setattr(entry_file, "save_file", fill)
     progress = Interrupting()
     assert quantize(PLAIN, progress)
-    assert told(progress, "the disk is full") == 1
+    assert told(progress, "cannot be written (No space left on device)") == 1
     assert CacheFolder.find().kept() == []
 
 
