@@ -182,7 +182,7 @@ class _Search:
         narrow = self._files.place(
             BitWidths(min(widths.weights), min(widths.activations)), self._rules
         )
-        self._check_size(self._files.write(narrow, self._config).stat().st_size)
+        self._check_size(self._files.size(self._files.write(narrow, self._config)))
         sensitivity = measure_network(
             self._teacher,
             plans,
@@ -196,7 +196,7 @@ class _Search:
         """Return the outcome; `started` is the processor's time when it began."""
         measured = self.measure() if measured is None else measured
         plans, widths, sensitivity = measured.plans, measured.widths, measured.sensitivity
-        least = self._files.write(measured.narrow, self._config).stat().st_size
+        least = self._files.size(self._files.write(measured.narrow, self._config))
         self._check_size(least)
         given = SearchInput(
             model=self._teacher.model,
@@ -268,7 +268,7 @@ class _Search:
                 raise refuse(builder, bounds, self._words(given, sensitivity))
             config = self._apply(found.solution)
             path = self._files.write(self._files.place(config.quant.bits, config.nodes), config)
-            size, speed = path.stat().st_size, None
+            size, speed = self._files.size(path), None
             is_met = bounds.bytes is None or size <= bounds.bytes
             if self._limits.min_speed is not None and bounds.seconds is not None:
                 speed = self._files.speed(path)

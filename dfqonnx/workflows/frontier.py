@@ -99,7 +99,7 @@ def _list_candidates(
                 out=students / forecast.name,
             )
             path = files.write(files.place(bits, own.nodes), own)
-            sizes.append(path.stat().st_size)
+            sizes.append(files.size(path))
             found = replace(forecast, bytes=sizes[-1], speed=_speed(files, path, run))
             yield _Candidate(own, found, forecast.name, is_mixed=False)
         for small, large in pairwise(sizes):
@@ -120,7 +120,7 @@ def _size_of(run: RunConfig, teacher: Teacher, measured: MeasuredNetwork) -> int
     """Return bytes that the smallest uniform student surely has room in."""
     with tempfile.TemporaryDirectory(prefix="dfqonnx-frontier-") as folder:
         files = UntrainedFiles(config=run, teacher=teacher, folder=Path(folder))
-        return 2 * files.write(measured.narrow, run).stat().st_size
+        return 2 * files.size(files.write(measured.narrow, run))
 
 
 def _speed(files: UntrainedFiles, path: Path, run: RunConfig) -> float | None:

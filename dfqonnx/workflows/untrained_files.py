@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from dfqonnx.config.commands import RunConfig
 from dfqonnx.core.quantization import BitWidths, NodeRules
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.data.probe_images import make_probe_images
-from dfqonnx.export.closed_files import closed_files
+from dfqonnx.evaluation.file_size import measure_file
+from dfqonnx.export.closed_files import closed_files, open_file
 from dfqonnx.export.export import export
 from dfqonnx.export.untrained import set_untrained_parameters
 from dfqonnx.export.writer import write
@@ -79,6 +81,16 @@ class UntrainedFiles:
         path = self.folder / "untrained.onnx"
         write(exported, path)
         return path
+
+    def size(self, path: Path) -> int:
+        """Return the bytes that a file has with the user's inputs, data beside it included."""
+        interface = self.teacher.model.interface
+        if not interface.is_plain:
+            opened = path.with_name("opened.onnx")
+            shutil.copy(path, opened)
+            open_file(opened, interface, self.x[:1])
+            path = opened
+        return measure_file(path).bytes
 
     def speed(self, path: Path) -> float:
         """Return the speed of a file, times that of the float model."""

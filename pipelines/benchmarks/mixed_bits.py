@@ -110,7 +110,7 @@ class Bench:
     def count_bytes(self, config: RunConfig) -> int:
         """Return the bytes of the file."""
         plan = self.files.place(config.quant.bits, config.nodes)
-        return self.files.write(plan, config).stat().st_size
+        return self.files.size(self.files.write(plan, config))
 
     def choose_in_order(self, order: Sequence[str], size: int) -> RunConfig:
         """Return the student in which as many layers as fit are wide, in this order."""

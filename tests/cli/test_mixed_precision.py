@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.networks import balanced_classifier
+from tests.cli.networks import SMALL, WEIGHTS, balanced_classifier, model_from
 from tests.cli.test_run import FAST
 
 UNTRAINED = FAST.replace("steps: 4", "steps: 0")
@@ -51,6 +51,21 @@ def test_a_file_is_as_small_as_asked_and_its_report_says_why(
     assert again.code == 0, again.err
     assert (file.parent / "report.html").read_text().count("Widths of the layers") == 1
     onnx.checker.check_model(str(file))
+
+
+def test_bytes_are_those_of_the_file_with_the_users_inputs(
+    dfqonnx: Run, tmp_path: Path, recipe: Path
+) -> None:
+    text = SMALL.replace("(float[N,3,8,8] x)", "(float[N,3,8,8] x, float[1] factor)")
+    text = text.replace("r = Relu(a)", "m = Mul(a, factor) r = Relu(m)")
+    network = tmp_path / "two.onnx"
+    onnx.save(model_from(text, **WEIGHTS | {"w": (64, 3, 3, 3), "b": (64,), "v": (4, 64)}), network)
+    done = dfqonnx("run", network, "--max-size", "0.9x", "--input", "factor=2", "--recipe", recipe,
+                   "--preprocess", "zero-one")  # fmt: skip
+    assert done.code in {0, 1}, done.err
+    file = tmp_path / "two-mixed" / "two.mixed.onnx"
+    assert file.stat().st_size <= 0.9 * network.stat().st_size
+    assert {port.name for port in onnx.load(file).graph.input} == {"x", "factor"}
 
 
 @pytest.mark.parametrize(
