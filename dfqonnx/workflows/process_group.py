@@ -92,14 +92,15 @@ def _explained(group: ProcessGroup) -> Iterator[None]:
             raise
         raise EnvironmentProblem(
             f"process {group.rank} of {group.count}: another process of this job has ended or does"
-            f" not answer ({_first_line(error)}). No partial result is left; start the job again"
-            " with the same command"
+            f" not answer ({_first_line(error)}). No partial result is left, and the same command"
+            " starts the job again"
         ) from None
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].partition("]")[2].strip()[:200] or lines[0][:200]
+    said = lines[0].rpartition("] ")[2] if lines[0].startswith("[") else lines[0]
+    return said.partition(". ")[0][:200]
 
 
 @contextmanager

@@ -135,9 +135,9 @@ def recorded(images: Recorder, student: Recorder) -> Iterator[None]:
             )
         return total, found
 
-    def loss(self: Replica, batch: Any) -> Tensor:
+    def loss(self: Replica, batch: Any, variances: Any) -> Tensor:
         current[:] = [self]
-        return plain_loss(self, batch, {})
+        return plain_loss(self, batch, variances)
 
     def weighted(terms: Iterable[LossTerm], inputs: DistillationLossInputs) -> Tensor:
         parts = {
