@@ -6,7 +6,9 @@
     x --------------------------- DequantizeLinear --- Mul -- QuantizeLinear
     1 --- DequantizeLinear(|c|) -----------------------^
 
-Both are exact, since a scale may be any number.
+Both are exact, since a scale may be any number. Beside codes of 16 bits the 1 is 2^15, and the
+scale |c| / 2^15, which is as exact: a fixed-point kernel that aligns the scales of its operands
+loses the bits of a large one (Qualcomm's HTP adds 0.37 at 27 dB with code 1, at 57 dB with this).
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from dfqonnx.core.quantization import MAX_BITS
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.graph.passes.edit import get_constant, get_constant_input
+
+WIDE_ONE = 2**15  # the code of one beside codes of 16 bits
 
 
 def quantize_numbers(editor: GraphEditor, plan: QuantizationPlan) -> None:
@@ -41,8 +46,10 @@ def _container_beside(editor: GraphEditor, other: ir.Value | None) -> type[np.ge
 
 def _quantize(editor: GraphEditor, node: ir.Node, index: int, number: float) -> None:
     code = _container_beside(editor, node.inputs[1 - index])
-    codes = editor.own_codes(np.asarray(code(number > 0)))
-    scale_and_zero = [editor.constant(np.float32(abs(number))), editor.constant(code(number < 0))]
+    one = WIDE_ONE if 8 * np.dtype(code).itemsize > MAX_BITS else 1
+    codes = editor.own_codes(np.asarray(code(one * (number > 0))))
+    scale = np.float32(abs(number)) / np.float32(one)
+    scale_and_zero = [editor.constant(scale), editor.constant(code(one * (number < 0)))]
     made = editor.node("DequantizeLinear", [codes, *scale_and_zero])
     editor.graph.insert_before(node, made)
     node.replace_input_with(index, made.outputs[0])

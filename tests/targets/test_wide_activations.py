@@ -251,6 +251,30 @@ def test_sigmoid_and_tanh_have_the_codes_that_the_htp_gives_them(tmp_path: Path)
         assert len(groups) == len(plan.weights) + len(plan.activations) - 2 * known
 
 
+def test_numbers_beside_16_bits_are_2_to_the_15_steps(tmp_path: Path) -> None:
+    net = Net()
+    a = net.add("HardSwish", net.conv("image", "stem", (8, 3, 3, 3)), name="swish1")
+    a = net.add("Add", a, net.constant("less", np.float32(-0.7)), name="moved")
+    a = net.add("HardSwish", net.conv(a, "c0", (8, 8, 3, 3), pads=[1] * 4), name="swish2")
+    a = net.add("Mul", a, net.constant("third", np.float32(0.3)), name="scaled")
+    a = net.add("Sigmoid", a, name="gate")
+    net.head(net.add("Relu", net.conv(a, "c1", (8, 8, 1, 1)), name="relu"), 8)
+    for bits, one in (("w8a16", 2**15), ("w8a8", 1)):
+        path, x, student = made(net, bits, ONNXRUNTIME_QNN, tmp_path)
+        graph = onnx.load(path).graph
+        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        makers = {name: node for node in graph.node for name in node.output}
+        for name, codes in (("scaled", (one, 0, 0.3)), ("moved", (0, one, 0.7))):
+            node = next(n for n in graph.node if n.name == name)
+            code, scale, zero = (arrays[k] for k in makers[node.input[1]].input)
+            assert (int(code), int(zero)) == codes[:2]
+            assert scale == np.float32(codes[2]) / np.float32(one)
+        parity = measure_parity(path, x, torch_run=student)
+        assert parity is not None
+        assert parity.off_vs_torch is not None
+        assert parity.off_vs_torch.faulty == ()
+
+
 def test_a_shortcut_of_16_bits_multiplies_by_64_steps_of_a_64th(tmp_path: Path) -> None:
     for bits, expected in (("w4a16", 64), ("w4a8", 1)):
         path, *_ = made(residual(), bits, ONNXRUNTIME_QNN, tmp_path)
