@@ -3,6 +3,9 @@
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" dfqonnx:cpu run model.onnx --bits 4
 # docker run --rm --gpus all -v "$PWD:/work" dfqonnx:gpu run model.onnx --bits 4
 #
+# For a cluster (pipelines/deploy), with Ray and stores:
+# docker build --target cpu --build-arg EXTRAS=,cluster -t dfqonnx:cpu .
+#
 # The cpu image is smaller with PyTorch's CPU wheels:
 # docker build --target cpu --build-arg PIP_EXTRA_INDEX_URL=<address of those wheels> -t dfqonnx:cpu .
 
@@ -19,21 +22,25 @@ RUN mkdir dfqonnx && touch dfqonnx/__init__.py && echo '__version__ = "0"' > dfq
 
 FROM base AS cpu
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install --no-cache-dir --constraint constraints.txt ".[cpu]"
+ARG EXTRAS=
+RUN pip install --no-cache-dir --constraint constraints.txt ".[cpu${EXTRAS}]"
 COPY pipelines ./pipelines
 COPY dfqonnx ./dfqonnx
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 1000:1000
 WORKDIR /work
+HEALTHCHECK --interval=60s --timeout=30s --start-period=10s CMD ["dfqonnx", "doctor", "--quick"]
 ENTRYPOINT ["dfqonnx"]
 CMD ["--help"]
 
 FROM base AS gpu
-RUN pip install --no-cache-dir --constraint constraints.txt ".[gpu]"
+ARG EXTRAS=
+RUN pip install --no-cache-dir --constraint constraints.txt ".[gpu${EXTRAS}]"
 COPY pipelines ./pipelines
 COPY dfqonnx ./dfqonnx
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 1000:1000
 WORKDIR /work
+HEALTHCHECK --interval=60s --timeout=30s --start-period=10s CMD ["dfqonnx", "doctor", "--quick"]
 ENTRYPOINT ["dfqonnx"]
 CMD ["--help"]

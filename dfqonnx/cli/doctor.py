@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from dfqonnx.cli import options as o
 from dfqonnx.cli.show import print_json, print_layout, print_text
 
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="Only what nothing works without, for health checks of containers."
+    ),
+]
 
-def doctor(as_json: o.AsJson = False) -> int:
+
+def doctor(quick: Quick = False, as_json: o.AsJson = False) -> int:
     """Check packages, ONNX Runtime, CUDA, processor, memory and disk; ends with 4 on a problem.
 
     An install without PyTorch is none: it validates, audits and compares.
     """
     from dfqonnx.workflows.doctor import examine
 
-    findings = examine()
+    findings = examine(quick=quick)
     is_ready = all(finding.ok for finding in findings)
     quantizes = is_ready and all(finding.quantizes for finding in findings)
     if as_json:

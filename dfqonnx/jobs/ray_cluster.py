@@ -12,7 +12,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +22,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dfqonnx.errors import EnvironmentProblem, UsageError
+from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.jobs.job import Job, JobEvent, OnEvent, Work
 
 NO_RAY = "ray is not installed; pip install 'dfqonnx[ray]'"
-POLL_SECONDS, GRACE_SECONDS = 0.25, 5.0
+POLL_SECONDS, GRACE_SECONDS, KNOCK_SECONDS = 0.25, 5.0, 10.0
 MOST_WAITING = 2000  # jobs that Ray is given at a time: a queue of 100,000 is slow
 OFF = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -58,8 +60,13 @@ class RayCluster:
         """
         if not has_ray():
             raise EnvironmentProblem(NO_RAY)
-        with self._connected(note) as ray:
-            _Round(ray, self, work, on_event).run(jobs)
+        try:
+            with self._connected(note) as ray:
+                _Round(ray, self, work, on_event).run(jobs)
+        except SystemExit:
+            # Ray puts one of its own (1) in the place of what a handler of SIGTERM raised in it.
+            signal.raise_signal(signal.SIGTERM)
+            raise
 
     def describe(self) -> str:
         """Return in words what the jobs run on."""
@@ -67,6 +74,7 @@ class RayCluster:
 
     @contextmanager
     def _connected(self, note: Callable[[str], None]) -> Iterator[Any]:
+        self._check_address()
         os.environ.update({name: os.environ.get(name, value) for name, value in OFF.items()})
         import ray
 
@@ -85,10 +93,20 @@ class RayCluster:
             self._tell(ray, context, note)
             yield ray
         finally:
-            with suppress(Exception):
+            with _undisturbed(), suppress(Exception):
                 ray.shutdown()
 
-    def _explain(self, error: Exception) -> EnvironmentProblem | UsageError:
+    def _check_address(self) -> None:
+        """Knock at the address first: Ray itself tries for minutes."""
+        found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", self.address or "")
+        if found is None:  # none, or `auto`
+            return
+        try:
+            socket.create_connection((found[1], int(found[2])), KNOCK_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: Exception) -> EnvironmentProblem:
         reason = " ".join(str(error).split())[:300]
         if self.address is None:
             return EnvironmentProblem(f"a local Ray does not start: {reason}")
@@ -108,6 +126,26 @@ class RayCluster:
         link = getattr(context, "dashboard_url", "")
         board = f"; dashboard: http://{link}" if link else ""
         note(f"The tasks run on {self.told}{board}.")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ray end in peace: one whose end is interrupted takes this process with it.
+
+    Nothing is raised again by a timer until `run` raises the signal once more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 class _Round:
@@ -135,7 +173,8 @@ class _Round:
                 for each in done:
                     self._end(each, self.pending.pop(each))
         except BaseException:
-            self._cancel()
+            with _undisturbed():
+                self._cancel()
             raise
 
     def _is_possible(self, job: Job) -> bool:

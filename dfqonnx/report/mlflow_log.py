@@ -38,8 +38,10 @@ def log_to_mlflow(result: SweepResult, uri: str) -> None:
     """
     check_mlflow()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
-
+    try:
+        import mlflow
+    except ImportError as error:  # a part that it needs is missing
+        raise EnvironmentProblem(f"--mlflow: mlflow cannot be loaded ({error})") from None
     try:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(f"dfqonnx-sweep-{result.name}")

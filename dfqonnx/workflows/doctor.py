@@ -39,9 +39,19 @@ class Finding:
         return self.ok and not (self.name in QUANTIZING_PACKAGES and self.value == ABSENT)
 
 
-def examine() -> tuple[Finding, ...]:
-    """Run every check; a failed check raises nothing."""
-    return tuple(_findings())
+def examine(*, quick: bool = False) -> tuple[Finding, ...]:
+    """Run every check, or only those without which nothing works; a failed check raises nothing."""
+    return tuple(_find_essentials() if quick else _findings())
+
+
+def _find_essentials() -> Iterator[Finding]:
+    """Yield whether packages are there and ONNX Runtime loads: what a container's health is."""
+    yield Finding("dfqonnx", __version__)
+    for name in (*QUANTIZING_PACKAGES, *PACKAGES):
+        yield _package(name)
+    yield _runtime()
+    yield _usage_records()
+    yield from _providers()
 
 
 def _findings() -> Iterator[Finding]:

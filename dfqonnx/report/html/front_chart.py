@@ -8,7 +8,7 @@ from typing import Literal
 
 from dfqonnx.report.html import svg
 
-MOST_LABELS = 40  # of points; where there are more, only those on the front have one
+MOST_LABELS = 12  # of points; where there are more, only those on the front have one
 
 
 @dataclass(frozen=True, kw_only=True)
