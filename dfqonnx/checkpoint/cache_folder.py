@@ -1,6 +1,7 @@
 """The folder that results are kept in, where it is and how large it grows.
 
     FOLDER/images/KEY.safetensors    images, which serve every run that asks for the same
+    FOLDER/widths/KEY.safetensors    widths that a search chose
     FOLDER/runs/KEY/                 the work of one run, until it is complete
         run.json                     what the run is, and how far
         STAGE-IMAGES.safetensors     a stage's result, made with these images
@@ -37,14 +38,14 @@ LIMIT = 5_000_000_000  # bytes
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 SPARE = 256 * 2**20  # bytes of the disk that are left to the run itself
 OWNER_ALONE = 0o700
-IMAGES, RUNS, LOCKS, FACTS = "images", "runs", "locks", "run.json"
+IMAGES, WIDTHS, RUNS, LOCKS, FACTS = "images", "widths", "runs", "locks", "run.json"
 OLD_LOCK_SECONDS = 7 * 86_400.0
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by dfqonnx; backups may leave it out.\n"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Something in the folder: a file of images, or the folder of a run."""
+    """Something in the folder: a file that serves several runs, or the folder of one."""
 
     path: Path
     bytes: int
@@ -57,8 +58,13 @@ class Kept:
 
     @property
     def is_run(self) -> bool:
-        """Whether it is the work of a run, else images."""
+        """Whether it is the work of a run."""
         return self.path.parent.name == RUNS
+
+    @property
+    def kind(self) -> str:
+        """What it is: `run`, `images` or `widths`."""
+        return "run" if self.is_run else self.path.parent.name
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class CacheFolder:
         """Return where images are kept."""
         return self.path / IMAGES / f"{key}{SUFFIX}"
 
+    def widths(self, key: str) -> Path:
+        """Return where the outcome of a search for widths is kept."""
+        return self.path / WIDTHS / f"{key}{SUFFIX}"
+
     def run(self, key: str) -> Path:
         """Return where the work of a run is kept."""
         return self.path / RUNS / key
@@ -101,7 +111,7 @@ class CacheFolder:
         self.path.mkdir(parents=True, exist_ok=True, mode=OWNER_ALONE)
         if self.path.stat().st_mode & stat.S_IWOTH:
             raise OSError(errno.EPERM, "everybody may write to it")
-        for name in (IMAGES, RUNS, LOCKS):
+        for name in (IMAGES, WIDTHS, RUNS, LOCKS):
             (self.path / name).mkdir(exist_ok=True, mode=OWNER_ALONE)
         with tempfile.TemporaryDirectory(prefix=f"{STAGING}-", dir=self.path / IMAGES):
             pass
@@ -112,7 +122,7 @@ class CacheFolder:
     def kept(self) -> list[Kept]:
         """Return everything that is kept, what was used longest ago first."""
         found = []
-        for path in (*_entries(self.path / IMAGES), *_entries(self.path / RUNS)):
+        for path in (p for name in (IMAGES, WIDTHS, RUNS) for p in _entries(self.path / name)):
             with suppress(OSError):
                 files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
                 facts = [file.stat() for file in files]

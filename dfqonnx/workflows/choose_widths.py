@@ -103,11 +103,16 @@ def choose_all_widths(
             found.append(config)
             continue
         chosen = choose_widths(config, teacher, context)
-        for line in describe_choice(chosen.choice, of=teacher.model.source.bytes):
-            context.progress.note(line)
+        tell_choice(chosen.choice, teacher, context.progress)
         search = replace(config.search, choice=chosen.choice)
         found.append(replace(chosen.config, search=search))
     return tuple(found)
+
+
+def tell_choice(choice: BitChoice, teacher: Teacher, progress: Progress) -> None:
+    """Tell what was chosen."""
+    for line in describe_choice(choice, of=teacher.model.source.bytes):
+        progress.note(line)
 
 
 @dataclass(frozen=True, kw_only=True)

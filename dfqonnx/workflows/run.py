@@ -47,13 +47,12 @@ from dfqonnx.report.report import Report
 from dfqonnx.synthesis.budget import pixel_bytes
 from dfqonnx.targets.profile import TARGETS
 from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assemble_report, write_run
-from dfqonnx.workflows.choose_widths import choose_all_widths
 from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_shelf import ImageShelf
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
-from dfqonnx.workflows.kept_work import hash_images, open_work, shares_left
+from dfqonnx.workflows.kept_work import find_or_choose_widths, hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
@@ -123,7 +122,7 @@ def _run_targets(
     )
     teacher = open_teacher(first, context)
     check_disk(first, pixels=pixel_bytes(first.recipe.synthesis, teacher.inputs.shape))
-    first, *_ = configs = choose_all_widths(configs, teacher, context)
+    first, *_ = configs = find_or_choose_widths(kept, configs, teacher, context)
     opening, plans = recorder.warnings, []
     for config in configs:  # warnings about a plan belong into the report of its target alone
         recorder.warnings = []

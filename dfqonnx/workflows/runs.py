@@ -19,8 +19,8 @@ class KeptRun:
     """A run that can go on, or images that serve others."""
 
     key: str  # the first letters, enough to name it
-    kind: str  # `run` or `images`
-    model: str  # empty for images
+    kind: str  # `run`, `images` or `widths`
+    model: str  # of a run, as the next two; else empty
     bits: str
     target: str
     reached: str  # in words
@@ -72,7 +72,7 @@ def _describe(folder: CacheFolder, kept: Kept) -> KeptRun:
     known = progress or RunProgress(model="", bits="", target="", recipe="")
     return KeptRun(
         key=kept.key[:SHORT],
-        kind="run" if kept.is_run else "images",
+        kind=kept.kind,
         model=known.model,
         bits=known.bits,
         target=known.target,

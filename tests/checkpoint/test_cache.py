@@ -16,8 +16,10 @@ import pytest
 from dfqonnx.checkpoint import cache_folder, entry_file
 from dfqonnx.checkpoint.cache import Cache, CacheUse
 from dfqonnx.checkpoint.cache_folder import LIMIT, CacheFolder, read_bytes
+from dfqonnx.config.search_limits import SearchLimits, SizeLimit
 from dfqonnx.core.stage_keeper import Entry
 from dfqonnx.errors import UsageError
+from dfqonnx.workflows import choose_widths
 from tests.checkpoint.runs import PLAIN, Interrupted, Interrupting, Quantize, uninterrupted
 
 HOLD = """
@@ -233,3 +235,27 @@ def test_limits_are_read(text: str, size: int) -> None:
 def test_a_limit_that_cannot_be_read_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="DFQONNX_CACHE_LIMIT=many: cannot be read"):
         CacheFolder.find({"DFQONNX_CACHE_LIMIT": "many"})
+
+
+LIMITS = SearchLimits(max_size=SizeLimit("1x", ratio=1.0))
+
+
+def test_widths_that_a_search_chose_serve_the_run_that_goes_on(
+    quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[int] = []
+    choose = choose_widths._Search.run
+
+    def count(self: choose_widths._Search, *given: object) -> object:
+        searches.append(1)
+        return choose(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(choose_widths._Search, "run", count)
+    first, again = Interrupting("distill", 5), Interrupting()
+    with pytest.raises(Interrupted):
+        quantize(PLAIN, first, limits=LIMITS)
+    quantize(PLAIN, again, limits=LIMITS)
+    assert len(searches) == 1
+    assert again.begins("distill")[0] == 4
+    chosen = [line for line in first.told if "Continuing" not in line]
+    assert chosen[0] == again.told[0]  # what was chosen is told again
