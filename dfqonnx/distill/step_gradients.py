@@ -33,7 +33,9 @@ from dfqonnx.distill.losses import TeacherMoments
 from dfqonnx.errors import EnvironmentProblem
 
 T = TypeVar("T")
-BatchLoss = Callable[[Batch, Mapping[str, Tensor]], Tensor]  # with the variances of the step
+Answers = tuple[Tensor, dict[str, Tensor]]  # of the teacher: logits, and features by name
+BatchLoss = Callable[[Batch, Mapping[str, Tensor], Answers | None], Tensor]
+# given the variances of the step, and what the teacher answers where it was asked already
 
 
 class StepGradients:
@@ -75,7 +77,7 @@ class StepGradients:
         return value
 
     def _compute_whole(self, batch: Batch) -> float:
-        loss = self._loss(batch, {})
+        loss = self._loss(batch, {}, None)
         value = float(loss.detach())
         self._clear()
         if math.isfinite(value):
@@ -84,32 +86,40 @@ class StepGradients:
 
     def _compute_parts(self, batch: Batch) -> float:
         own, weight = share_of_rank(batch, self._ranks.rank, self._ranks.count)
-        moments = self._fitting(self._measure, own)
+        moments, answers = self._fitting(self._measure, own)
         if not weight:  # an image that another rank counts
             moments.sums = {name: torch.zeros_like(sums) for name, sums in moments.sums.items()}
         self._ranks.add_up(list(moments.sums.values()))
         known = moments.variances()
-        total = self._fitting(partial(self._add_gradients, known, weight), own)
+        total = self._fitting(partial(self._add_gradients, known, answers, weight), own)
         found = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.add_up([*found, total])
         return float(total)
 
-    def _measure(self, own: Batch) -> TeacherMoments:
-        moments = TeacherMoments()
+    def _measure(self, own: Batch) -> tuple[TeacherMoments, Answers | None]:
+        """Return the moments of this rank's images, and the teacher's answers to a single part."""
+        moments, answers = TeacherMoments(), None
         with torch.no_grad():
             for part in self._parts(own):
-                moments.add(*self._teacher(part.x))
-        return moments
+                answers = self._teacher(part.x)
+                moments.add(*answers)
+        return moments, answers if self._is_one_part(own) else None
 
-    def _add_gradients(self, known: Mapping[str, Tensor], weight: float, own: Batch) -> Tensor:
+    def _add_gradients(
+        self, known: Mapping[str, Tensor], answers: Answers | None, weight: float, own: Batch
+    ) -> Tensor:
         """Add up the gradients of this rank's parts; return their share of the loss, (1,)."""
         self._clear()
         total = own.x.new_zeros(1)
         for part in self._parts(own):
-            loss = self._loss(part, known) * (weight * len(part.x))
+            asked = answers if self._is_one_part(own) else None
+            loss = self._loss(part, known, asked) * (weight * len(part.x))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
+
+    def _is_one_part(self, own: Batch) -> bool:
+        return self.part is None or self.part >= len(own.x)
 
     def _parts(self, own: Batch) -> Iterator[Batch]:
         return split_batch(own, self.part or len(own.x))

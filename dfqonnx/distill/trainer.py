@@ -40,7 +40,7 @@ from dfqonnx.distill.layer_outputs import captured_layers, find_bodies, needs_la
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
-from dfqonnx.distill.step_gradients import StepGradients
+from dfqonnx.distill.step_gradients import Answers, StepGradients
 from dfqonnx.fakequant.soft_rounding import SoftRounding, code_lr_factor
 from dfqonnx.fakequant.student import Student
 from dfqonnx.synthesis.generators.training import OnlineGenerators
@@ -265,12 +265,15 @@ class Replica:
                 codes = self.optimizer.param_groups[0]
                 codes["lr"] *= code_lr_factor(self.temperature)
 
-    def _loss(self, batch: Batch, variances: Mapping[str, Tensor]) -> Tensor:
+    def _loss(
+        self, batch: Batch, variances: Mapping[str, Tensor], answers: Answers | None
+    ) -> Tensor:
         config = self._config
 
         def loss(x: Tensor) -> Tensor:
             with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
-                teacher, teacher_features = self._teacher(x)
+                found = answers if answers is not None and x is batch.x else self._teacher(x)
+            teacher, teacher_features = found
             with captured_layers(self.student, active=self._reads_layers) as layers:
                 student, student_features = self.student(x)
             inputs = DistillationLossInputs(

@@ -19,7 +19,13 @@ from tables.figures import line
 
 from dfqonnx.config.request import run_request
 from dfqonnx.core.context import RunContext
-from dfqonnx.core.cost_model import MachineCost, StageSeconds, predict_machine, predict_stages
+from dfqonnx.core.cost_model import (
+    CONSTANTS,
+    MachineCost,
+    StageSeconds,
+    predict_machine,
+    predict_stages,
+)
 from dfqonnx.core.memory_model import predict_memory
 from dfqonnx.core.run_counts import ImageCounts, RunCounts
 from dfqonnx.placement.place import place_quantizers
@@ -75,7 +81,9 @@ def on_gpus(case: Case, gpus: int) -> StageSeconds:
         pass_seconds=core.pass_seconds / ASSUMED.gpu_speed,
         optimize_seconds=core.optimize_seconds / ASSUMED.gpu_speed,
     )
-    found = predict_stages(case.counts, fast, devices=gpus)
+    optimizer = CONSTANTS.step_parameter / ASSUMED.gpu_speed
+    constants = replace(CONSTANTS, step_parameter=optimizer)
+    found = predict_stages(case.counts, fast, devices=gpus, constants=constants)
     exchange = 8 * case.counts.size.parameters / ASSUMED.link_bytes if gpus > 1 else 0.0
     return StageSeconds(
         open=found.open,

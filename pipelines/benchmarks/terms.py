@@ -135,9 +135,9 @@ def recorded(images: Recorder, student: Recorder) -> Iterator[None]:
             )
         return total, found
 
-    def loss(self: Replica, batch: Any, variances: Any) -> Tensor:
+    def loss(self: Replica, batch: Any, variances: Any, answers: Any) -> Tensor:
         current[:] = [self]
-        return plain_loss(self, batch, variances)
+        return plain_loss(self, batch, variances, answers)
 
     def weighted(terms: Iterable[LossTerm], inputs: DistillationLossInputs) -> Tensor:
         parts = {

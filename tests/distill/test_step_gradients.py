@@ -18,6 +18,7 @@ from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.image_pool import Batch, ImagePool
+from dfqonnx.distill.layer_outputs import layer_names
 from dfqonnx.distill.step_gradients import StepGradients, share_of_rank, split_batch
 from dfqonnx.distill.trainer import Replica
 from dfqonnx.errors import EnvironmentProblem
@@ -40,7 +41,8 @@ def a_batch(images: np.ndarray, count: int) -> Batch:
 def replica_of(tiny: Tiny, images: np.ndarray, batch: Batch, **given: object) -> Replica:
     torch.manual_seed(0)
     student = Student(*tiny)
-    teacher = ProgramModule(tiny[0], taps=student.features, channels_last=True)
+    taps = dict.fromkeys([*student.features, *layer_names(student)])
+    teacher = ProgramModule(tiny[0], taps=tuple(taps), channels_last=True)
     pool = ImagePool(images, INPUTS, holdout=0, context=RunContext())
     student.initialize(pool.batches(pool.train[:64], 64))
     return Replica(student, teacher, CONFIG, batches=iter([batch] * 9), sample=(), **given)  # type: ignore[arg-type]
@@ -101,10 +103,10 @@ def test_every_image_is_one_ranks(images: np.ndarray) -> None:
 def failing_above(images: int, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A loss on a device whose memory holds the graph of so many images."""
 
-    def limited(batch: Batch, variances: object) -> Tensor:
+    def limited(batch: Batch, variances: object, answers: object) -> Tensor:
         if len(batch.x) > images:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return loss(batch, variances)
+        return loss(batch, variances, answers)
 
     return limited
 

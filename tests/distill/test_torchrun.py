@@ -26,12 +26,14 @@ pytestmark = [
 ]
 
 
-def start(folder: Path, *, steps: int, ranks: int) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *, steps: int, ranks: int, out: str = "out2", seed: int = 0
+) -> subprocess.Popen[str]:
     """Begin a run in a folder that holds `net.onnx`."""
     (folder / "recipe.yaml").write_text(RECIPE.format(steps=steps))
     words = [
         "-m", "dfqonnx", "run", "net.onnx", "--bits", "w4a4", "--recipe", "recipe.yaml",
-        "--preprocess", "zero-one", "--out", f"out{ranks}",
+        "--preprocess", "zero-one", "--out", out, "--seed", str(seed),
     ]  # fmt: skip
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     environment = os.environ | {
@@ -56,13 +58,15 @@ def divergence(folder: Path, name: str) -> float:
 
 def test_two_processes_make_one_student_as_good_as_that_of_one(tmp_path: Path) -> None:
     balanced_classifier(tmp_path / "net.onnx")
-    for ranks in (1, 2):
-        process = start(tmp_path, steps=300, ranks=ranks)
+    found = {}
+    for name, ranks, seed in (("one", 1, 0), ("other", 1, 1), ("third", 1, 2), ("two", 2, 0)):
+        process = start(tmp_path, steps=300, ranks=ranks, out=name, seed=seed)
         text, _ = process.communicate(timeout=400)
         assert process.returncode == 0, text
-        assert text.count("Wrote out") == 1, "one process shows and writes"
-    one, two = (divergence(tmp_path, f"out{ranks}") for ranks in (1, 2))
-    assert two < 1.5 * one + 1e-3, "other images, the same gradients: seeds differ by as much"
+        assert text.count(f"Wrote {name}") == 1, "one process shows and writes"
+        found[name] = divergence(tmp_path, name)
+    two = found.pop("two")  # from other images, as other seeds are
+    assert two < 2 * max(found.values()), (two, found)
 
 
 def workers_of(process: subprocess.Popen[str]) -> dict[str, int]:
