@@ -107,12 +107,16 @@ def sweep(
 def _list_tasks(config: SweepConfig, *, quiet: bool, as_json: bool) -> int:
     from dfqonnx.config.sweep_file import recipe_name
     from dfqonnx.core.location import describe_location
+    from dfqonnx.core.run_outline import describe_seconds
     from dfqonnx.workflows.sweep import list_refused
-    from dfqonnx.workflows.sweep_resources import choose_resources
+    from dfqonnx.workflows.sweep_resources import choose_resources, estimate_costs
 
     tasks = config.plan.tasks
     refused = list_refused(tasks)
-    resources = choose_resources(tasks, config.plan.resources, lambda message: None)
+    notes: list[str] = []
+    costs = estimate_costs(tasks, notes.append)
+    resources = choose_resources(tasks, config.plan.resources, notes.append, costs=costs)
+    seconds = {name: cost.seconds for name, cost in costs.items()}
     if as_json:
         print_json(
             [
@@ -124,6 +128,7 @@ def _list_tasks(config: SweepConfig, *, quiet: bool, as_json: bool) -> int:
                     "recipe": recipe_name(task.recipe),
                     "seed": task.seed,
                     "resources": vars(resources[task.name]),
+                    "seconds": seconds[task.name] or None,
                     "refused": refused.get(task.name),
                 }
                 for task in tasks
@@ -131,10 +136,16 @@ def _list_tasks(config: SweepConfig, *, quiet: bool, as_json: bool) -> int:
         )
         return 0
     if not quiet:
-        rows: list[tuple[str, ...]] = [
-            (task.name, describe_location(task.model), str(resources[task.name])) for task in tasks
-        ]
-        print_table(["task", "model", "takes"], rows, texts=3)
+        rows: list[tuple[str, ...]] = []
+        for task in tasks:
+            time = describe_seconds(seconds[task.name]) if seconds[task.name] else ""
+            takes = str(resources[task.name])
+            rows.append((task.name, describe_location(task.model), takes, time))
+        print_table(["task", "model", "takes", "about"], rows, texts=3)
+        if whole := sum(seconds.values()):
+            notes.append(f"About {describe_seconds(whole)} on this machine, one after the other.")
+        for note in notes:
+            print_text(note)
         for name, reason in refused.items():
             print_text(f"{name} will not run: {reason}", style="yellow")
         where = describe_location(config.out)

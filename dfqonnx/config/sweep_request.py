@@ -56,8 +56,8 @@ def place_of(text: str) -> str:
     return location if is_remote(location) else str(Path(location).absolute())
 
 
-def task_config(task: SweepTask, out: str) -> RunConfig:
-    """Return the run that a task is.
+def task_config(task: SweepTask, out: str, *, memory: int | None = None) -> RunConfig:
+    """Return the run that a task is; `memory` is the most that it may hold, in bytes.
 
     Raises:
         UsageError: some value does not fit, or the target does not take the widths.
@@ -80,5 +80,6 @@ def task_config(task: SweepTask, out: str) -> RunConfig:
         strict=bool(given.strict),
         device=given.device or "auto",
         out=out,
+        memory=memory,
         measuring=read_measuring(None, given.head, given.fit, None, classes=given.classes),
     )

@@ -65,7 +65,14 @@ OnEvent = Callable[[JobEvent], None]
 
 
 class Engine(Protocol):
-    """Runs jobs; `describe` says on what, once it runs."""
+    """Runs jobs; `describe` says on what, once it runs.
+
+    Attributes:
+        places_jobs: whether it asks what a job takes of a machine.
+    """
+
+    @property
+    def places_jobs(self) -> bool: ...  # noqa: D102
 
     def run(
         self, jobs: Sequence[Job], work: Work, *, on_event: OnEvent, note: Callable[[str], None]

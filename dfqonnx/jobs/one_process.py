@@ -12,6 +12,8 @@ from dfqonnx.jobs.job import Job, JobEvent, OnEvent, Work
 class OneProcess:
     """Runs jobs in order; it takes what memory and cores there are."""
 
+    places_jobs = False
+
     def run(
         self, jobs: Sequence[Job], work: Work, *, on_event: OnEvent, note: Callable[[str], None]
     ) -> None:

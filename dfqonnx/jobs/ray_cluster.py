@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dfqonnx.errors import EnvironmentProblem
 from dfqonnx.jobs.job import Job, JobEvent, OnEvent, Work
@@ -49,6 +49,7 @@ class RayCluster:
     cores: int | None = None
     retries: int = 2
     told: str = ""
+    places_jobs: ClassVar[bool] = True
 
     def run(
         self, jobs: Sequence[Job], work: Work, *, on_event: OnEvent, note: Callable[[str], None]

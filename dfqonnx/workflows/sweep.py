@@ -159,12 +159,15 @@ def list_refused(tasks: Sequence[SweepTask]) -> dict[str, str]:
 
 def _make_payloads(config: SweepConfig) -> dict[str, TaskPayload]:
     identities, payloads = Identities(), {}
+    given = config.plan.resources.memory
+    memory = None if given is None else int(given)
     for task in config.plan.tasks:
         try:
-            key = key_of(task, identities)
+            key = key_of(task, identities, memory=memory)
         except DfqError:
             key = ""  # the task itself says what is the matter
-        payloads[task.name] = TaskPayload(task=task, folder=config.folder_of(task), key=key)
+        folder = config.folder_of(task)
+        payloads[task.name] = TaskPayload(task=task, folder=folder, key=key, memory=memory)
     return payloads
 
 
@@ -219,8 +222,10 @@ def _run(
         keep(failed_row(payloads[name], reason, UsageError()))
     left = [task for task in tasks if task.name not in rows]
     if left:
-        resources = choose_resources(left, config.plan.resources, watcher.note)
-        jobs = [Job(task.name, payloads[task.name], resources[task.name]) for task in left]
+        jobs = [Job(task.name, payloads[task.name]) for task in left]
+        if engine.places_jobs:
+            takes = choose_resources(left, config.plan.resources, watcher.note)
+            jobs = [replace(job, resources=takes[job.name]) for job in jobs]
         engine.run(jobs, run_task, on_event=on_event, note=watcher.note)
     return rows
 

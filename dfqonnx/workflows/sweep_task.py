@@ -34,11 +34,12 @@ DATA = ("eval_data", "images", "calibrate_with", "classes", "preprocess")  # pat
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPayload:
-    """A task, where its files go, and the hash of all that decides its result."""
+    """A task, where its files go, the hash of all that decides its result, and its memory."""
 
     task: SweepTask
     folder: str
     key: str
+    memory: int | None = None  # bytes that the sweep file gives it; a run may take fewer images
 
 
 class StageProgress(SilentProgress):
@@ -57,7 +58,7 @@ class StageProgress(SilentProgress):
 def run_task(payload: TaskPayload, tell: Callable[[str], None]) -> SweepRow:
     """Run a task and return its row, however it ended; only an interruption is raised."""
     try:
-        config = task_config(payload.task, payload.folder)
+        config = task_config(payload.task, payload.folder, memory=payload.memory)
         tell("open")
         with stage(config) as (local, staged):
             try:
@@ -152,7 +153,7 @@ class Identities:
         return self._known[key]
 
 
-def key_of(task: SweepTask, identities: Identities) -> str:
+def key_of(task: SweepTask, identities: Identities, *, memory: int | None) -> str:
     """Return the hash of all that decides the result of a task: files, settings and version.
 
     Raises:
@@ -166,6 +167,7 @@ def key_of(task: SweepTask, identities: Identities) -> str:
         "recipe": write_recipe(read_recipe(task.recipe, scale=task.settings.scale)),
         "settings": settings,
         "data": data,
+        "memory": memory,
         "version": __version__,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
