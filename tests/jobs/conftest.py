@@ -26,7 +26,7 @@ models: [one.onnx, two.onnx]
 bits: [w8a8, w4a8]
 recipes: [ptq]
 seeds: [0, 1, 2]
-resources: {cores: 1, memory: 512MiB}
+resources: {cores: 1, memory: 1GiB}
 """
 BUCKET = "sweeps"
 
@@ -80,7 +80,9 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
                 break
             time.sleep(0.25)
         import boto3
+        import s3fs
 
+        s3fs.S3FileSystem.clear_instance_cache()  # of another test's server
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}"
     finally:
