@@ -41,6 +41,7 @@ from dfqonnx.export.export import check, tidy
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.metadata import recorded_image_size
 from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.wide_codes import find_wide_codes
 from dfqonnx.graph.passes.edit import get_only_consumer
 from dfqonnx.graph.passes.opset_upgrade import OPSET
 from dfqonnx.graph.size_checks import check_graph_size
@@ -125,6 +126,7 @@ def _rewrite(editor: GraphEditor, path: Path) -> int:
     offenses += filter(None, (explain_group(group, target) for group in groups.values()))
     offenses += filter(None, (explain_constant(each, target) for each in constants))
     offenses += _find_rounded_sums(graph, target)
+    offenses += find_wide_codes(groups, target)
     if offenses:
         raise UnsupportedModel(
             f"{path}: it has no form for {target.name} that computes the same:", offenses

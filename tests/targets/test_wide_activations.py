@@ -19,13 +19,14 @@ from dfqonnx.config.target_widths import advise_widths, check_widths
 from dfqonnx.convert.importer import to_program
 from dfqonnx.core.quantization import UINT8, BitWidths, NodeRules, QuantizationConfig
 from dfqonnx.core.quantization_plan import ActivationParameters
-from dfqonnx.errors import UsageError
+from dfqonnx.errors import UnsupportedModel, UsageError
 from dfqonnx.evaluation.code_forcing import CodeTensor
 from dfqonnx.evaluation.parity import StudentOutputs, measure_parity
 from dfqonnx.evaluation.rounding_ties import count_ties
 from dfqonnx.export.activations import quantize
 from dfqonnx.export.export import export
 from dfqonnx.export.graph_editor import GraphEditor
+from dfqonnx.export.retarget import retarget
 from dfqonnx.export.writer import write
 from dfqonnx.fakequant.student import Student
 from dfqonnx.graph.load import load
@@ -302,6 +303,20 @@ def test_the_linter_knows_who_runs_codes_of_16_bits(tmp_path: Path) -> None:
         for place in finding.places
     }
     assert "add1" in places or "c2" in places
+
+
+def test_a_file_with_codes_of_16_bits_is_converted_where_that_is_exact(tmp_path: Path) -> None:
+    path, *_ = made(gates(), "w8a16", ONNXRUNTIME_QNN, tmp_path)
+    moved = retarget(path, ONNXRUNTIME_CPU).model
+    assert moved.opset_imports[""] == 21
+    with pytest.raises(UnsupportedModel, match="codes have 16 bits"):
+        retarget(path, ONNXRUNTIME_CPU_LEGACY)
+    path, *_ = made(gates(), "w8a16", ONNXRUNTIME_CPU, tmp_path)
+    with pytest.raises(UnsupportedModel, match="writes its results with the scale"):
+        retarget(path, ONNXRUNTIME_QNN)
+    path, *_ = made(residual(), "w8a8", ONNXRUNTIME_CPU, tmp_path, {"c4": "w8a16"})
+    with pytest.raises(UnsupportedModel, match="codes of one width"):
+        retarget(path, ONNXRUNTIME_QNN)
 
 
 def findings(path: Path, target: str) -> set[str]:
