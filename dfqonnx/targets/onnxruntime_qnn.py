@@ -27,9 +27,9 @@ of one width on all sides: of a Conv from uint8 to uint16 the weights went to th
 DequantizeLinear -> QuantizeLinear is a conversion on the HTP. A dense Conv drops the lowest 8 bits
 of its products' sum, and those of bias and zero points: with M a power of two, no code was another
 one than floor(a / 2^8) 2^8 M gives, a depthwise Conv dropped nothing. So weights should be large
-codes; an identity of code 1 was up to 255 codes off, of code 64 and scale 1/64 up to 3. Sigmoid and
-Tanh of 16 bits write steps of 2^-16 from 0 and of 2^-15 around 0 (up to 4 codes off), whatever the
-file says: with other scales they were 20 dB to -21 dB from it.
+codes; an identity of code 1 was up to 255 codes off, of code 64 and scale 1/64 up to 3. Sigmoid,
+HardSigmoid and Tanh of 16 bits write steps of 2^-16 from 0 and of 2^-15 around 0 (up to 4 codes
+off), whatever the file says: with other scales they were 20 dB to -21 dB from it.
 
 *Outputs*: a Gemm without a quantizer behind it runs on the CPU; with one whose range was
 calibrated, all nodes but the first QuantizeLinear and the last DequantizeLinear are one partition.
@@ -85,6 +85,7 @@ ONNXRUNTIME_QNN = register(
             "GlobalAveragePool": Kernel(),
             "ReduceMean": Kernel(),
             "Sigmoid": Kernel(),
+            "HardSigmoid": Kernel(),
             "Tanh": Kernel(),
             "Exp": Kernel(),
             "LeakyRelu": Kernel(),
@@ -116,7 +117,11 @@ ONNXRUNTIME_QNN = register(
             " 46 instead of 26 dB to the trained student)",
             on_integers=True,
             one_width=True,
-            fixed={"Sigmoid": FixedCodes(2.0**-16, 0), "Tanh": FixedCodes(2.0**-15, 32768)},
+            fixed={
+                "Sigmoid": FixedCodes(2.0**-16, 0),
+                "HardSigmoid": FixedCodes(2.0**-16, 0),
+                "Tanh": FixedCodes(2.0**-15, 32768),
+            },
         ),
     )
 )

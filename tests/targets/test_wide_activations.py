@@ -228,12 +228,13 @@ def test_biases_keep_their_weights_where_inputs_have_16_bits(tmp_path: Path) -> 
 
 
 def gates() -> Net:
-    """A Sigmoid and a Tanh between layers, each read by another Conv."""
+    """A Sigmoid, a Tanh and a HardSigmoid between layers, each read by another Conv."""
     net = Net()
     a = net.conv("image", "stem", (8, 3, 3, 3))
     b = net.conv(net.add("Sigmoid", a, name="gate"), "c1", (8, 8, 1, 1))
     c = net.conv(net.add("Tanh", b, name="tanh"), "c2", (8, 8, 1, 1))
-    net.head(net.add("Relu", c, name="relu"), 8)
+    d = net.conv(net.add("HardSigmoid", c, name="hard"), "c3", (8, 8, 1, 1))
+    net.head(net.add("Relu", d, name="relu"), 8)
     return net
 
 
@@ -246,10 +247,12 @@ def test_sigmoid_and_tanh_have_the_codes_that_the_htp_gives_them(tmp_path: Path)
         student = Student(to_program(model), plan)
         student.initialize([3 * torch.randn(4, *model.input_shape)])
         found = student.qparams().activations
-        codes = [(found[t].scale, found[t].zero_point) for t in ("gate_out", "tanh_out")]
-        assert (codes == [(2.0**-16, 0), (2.0**-15, 32768)]) == known
+        codes = [
+            (found[t].scale, found[t].zero_point) for t in ("gate_out", "tanh_out", "hard_out")
+        ]
+        assert (codes == [(2.0**-16, 0), (2.0**-15, 32768), (2.0**-16, 0)]) == known
         groups = student.parameter_groups()["scales"]
-        assert len(groups) == len(plan.weights) + len(plan.activations) - 2 * known
+        assert len(groups) == len(plan.weights) + len(plan.activations) - 3 * known
 
 
 def test_numbers_beside_16_bits_are_2_to_the_15_steps(tmp_path: Path) -> None:
