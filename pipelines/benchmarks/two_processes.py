@@ -91,8 +91,8 @@ def main() -> None:
         steps.time(2, shared=True)
         found = []
         for _ in range(given.rounds):
-            alone, together = (steps.time(given.steps, shared=each) for each in (False, True))
-            found.append(ranks.gather((alone, together)))
+            times = tuple(steps.time(given.steps, shared=each) for each in (False, True))
+            found.append(ranks.gather(times))
         if ranks.rank:
             return
         wall = median(first[0][0] / (2 * max(first[1][0], other[1][0])) for first, other in found)
