@@ -24,6 +24,7 @@ from dfqonnx.core.cost_model import CONSTANTS, MAX_POSITIONS, MIN_POSITIONS, Cos
 from dfqonnx.core.run_counts import LayerShape, RunCounts
 
 FLOAT, DOUBLE, MATRICES = 4, 8, 24  # bytes: float32, float64, three matrices of the latter
+MOST_PIXELS, MOST_WORK = 256e6, 0.9e9  # bytes: of all images, of what a batch takes
 EVALUATED = 32  # images that pass ONNX Runtime together, at most
 
 
@@ -61,6 +62,17 @@ def predict_memory(counts: RunCounts, constants: CostConstants = CONSTANTS) -> S
         distill=c.memory_train * FLOAT * size.quantized * counts.part * trains,
         evaluate=c.memory_evaluate * FLOAT * size.live * min(EVALUATED, max(1, counts.held_out)),
     )
+
+
+def bound_memory(file_bytes: int, constants: CostConstants = CONSTANTS) -> float:
+    """Return the most bytes that a run takes as a rule, of whose network only the file is known.
+
+    The parameters are as many float32 as fill the file; images and batches are the largest that
+    runs choose (`synthesis/budget`, `distill/batch_size`).
+    """
+    c = constants
+    own = (c.memory_file + c.memory_parameters) * file_bytes
+    return c.memory_loaded + own + c.memory_pixels * MOST_PIXELS + MOST_WORK
 
 
 def solve_bytes(layers: tuple[LayerShape, ...]) -> float:

@@ -2,8 +2,8 @@
 
 Cores and shares of a GPU are those of the file. Memory and seconds follow from the cost model,
 which opens each model once for every recipe, width and target: two seconds here. A sweep of
-more than `MOST_OPENED` such combinations would wait too long for that, and takes the size of the
-model's file instead: the libraries, and as many copies of the weights as a training step holds.
+more than `MOST_OPENED` such combinations would wait too long for that, and takes the bound that the
+memory model gives for the size of the model's file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from dfqonnx.config.sweep_file import SweepResources, SweepTask
 from dfqonnx.config.sweep_request import task_config
 from dfqonnx.core.location import is_remote
+from dfqonnx.core.memory_model import bound_memory
 from dfqonnx.errors import DfqError
 from dfqonnx.jobs.job import JobResources
 from dfqonnx.workflows.inspect import dry_run
@@ -22,8 +23,6 @@ from dfqonnx.workflows.staged_files import stage
 
 MOST_OPENED = 48
 SPARE = 1.25  # of the memory that the cost model predicts, as a run itself keeps
-LOADED_BYTES = 700 * 2**20  # libraries, and the images of a batch
-COPIES = 12  # float model, student, gradients, moments, the files in both runtimes
 
 
 @dataclass(frozen=True)
@@ -94,4 +93,4 @@ def _guess_memory(task: SweepTask) -> int:
     path = Path(task.model)
     if is_remote(task.model) or not path.is_file():
         return 0
-    return LOADED_BYTES + COPIES * path.stat().st_size
+    return int(bound_memory(path.stat().st_size))

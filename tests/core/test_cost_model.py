@@ -17,7 +17,7 @@ from dfqonnx.core.cost_model import (
     range_passes,
     solve_seconds,
 )
-from dfqonnx.core.memory_model import predict_memory
+from dfqonnx.core.memory_model import bound_memory, predict_memory
 from dfqonnx.core.run_counts import LayerShape, RunCounts
 
 RUNS = Path(__file__).parents[2] / "pipelines/results/cost_runs.jsonl"
@@ -76,6 +76,12 @@ def test_the_largest_stage_decides_about_memory() -> None:
     wider = predict_memory(dataclasses.replace(COUNTS, part=2 * COUNTS.part))
     assert wider.distill == pytest.approx(2 * found.distill)
     assert range_passes(COUNTS) > 3 * COUNTS.calibration
+
+
+@pytest.mark.parametrize("line", LINES, ids=[f"{each['model']}-{each['bits']}" for each in LINES])
+def test_the_bound_holds_without_the_network(line: dict[str, object]) -> None:
+    bound = bound_memory(line["counts"]["size"]["file_bytes"])
+    assert max(line["peak_mib"].values()) * 2**20 < bound < 4 * 2**30
 
 
 @pytest.mark.parametrize("line", LINES, ids=[f"{each['model']}-{each['bits']}" for each in LINES])
