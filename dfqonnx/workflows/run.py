@@ -111,6 +111,7 @@ def _run_targets(
 ) -> tuple[Report, ...]:
     """Do what this rank has to do for each target."""
     first, shown = configs[0], progress or SilentProgress()
+    watch = Stopwatch(first.budget)
     kept = Cache(cache, shown.warn)
     recorder = RecordingProgress(shown)
     context = RunContext(
@@ -139,14 +140,16 @@ def _run_targets(
     ]
     works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
     with hold(works, shown):
+        watch = watch.after(max(work.spent for work in works))
         outline = None
         if progress is not None:
             few = choose_few(first.recipe, planned[1].narrowest(), first.budget)
             left = shares_left(works, has_images=shelf.has(few))
+            within = context.with_budget(watch.left())
             outline = tell_outline(
-                first, *planned, sets, targets=len(jobs), left=left, context=context
+                first, *planned, sets, targets=len(jobs), left=left, context=within
             )
-        reports = _run_jobs(jobs, works, outline, context=context)
+        reports = _run_jobs(jobs, works, outline, context=context, watch=watch)
         for work in works:
             work.finish()
     return reports
@@ -176,11 +179,11 @@ def _run_jobs(
     outline: RunOutline | None,
     *,
     context: RunContext,
+    watch: Stopwatch,
 ) -> tuple[Report, ...]:
     """Do one target after another; a budget is shared by those that are left."""
     recorder, reports = context.progress, list[Report]()
     assert isinstance(recorder, RecordingProgress)
-    watch = Stopwatch(context.budget_seconds, spent=max(work.spent for work in works))
     for job, work in zip(jobs, works, strict=True):
         left = len(jobs) - len(reports)
         recorder.warnings = job.warnings

@@ -50,14 +50,17 @@ ON_CPU = RunContext()
 
 
 class Stopwatch:
-    """The seconds of a run; without a budget there is no end to them.
+    """The seconds of a run; without a budget there is no end to them."""
 
-    Those that an interrupted run `spent` count, but for a tenth of the budget.
-    """
-
-    def __init__(self, budget: float | None, *, spent: float = 0.0) -> None:
+    def __init__(self, budget: float | None) -> None:
         self.budget = budget
-        self._started = time.perf_counter() - min(spent, (budget or 0.0) * (1 - LEAST_LEFT))
+        self._started = time.perf_counter()
+
+    def after(self, spent: float) -> Stopwatch:
+        """Return a watch that counts what was `spent` before, but for a tenth of the budget."""
+        found = Stopwatch(self.budget)
+        found._started = self._started - min(spent, (self.budget or 0.0) * (1 - LEAST_LEFT))
+        return found
 
     def left(self) -> float | None:
         """Return the seconds that are left; None without a budget."""

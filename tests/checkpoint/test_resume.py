@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dfqonnx.workflows.time_limits import Stopwatch
 from tests.checkpoint.runs import PLAIN, STEPS, Interrupted, Interrupting, Quantize, uninterrupted
 
 SGD = f"""
@@ -54,3 +55,20 @@ def test_twice_interrupted_is_the_same_as_never(quantize: Quantize, recipe: str)
     again = Interrupting()
     assert quantize(recipe, again) == whole
     assert again.begins("distill")[0] == 5
+
+
+def test_a_budget_counts_what_was_spent_before_but_for_a_tenth() -> None:
+    for spent, left in ((0.0, 100.0), (30.0, 70.0), (1000.0, 10.0)):
+        found = Stopwatch(100.0).after(spent).left()
+        assert found is not None
+        assert left - 5 < found <= left  # a slow machine
+    assert Stopwatch(None).after(30.0).left() is None
+
+
+def test_a_run_within_a_budget_goes_on_with_its_limits(quantize: Quantize) -> None:
+    first, again = Interrupting("distill", 3), Interrupting()
+    with pytest.raises(Interrupted):
+        quantize(PLAIN, first, budget=60.0)
+    quantize(PLAIN, again, budget=60.0)
+    assert again.begins("distill")[0] == 2
+    assert any("at most" in line for line in again.told)
