@@ -49,6 +49,7 @@ Made by `python pipelines/benchmarks/summary.py` from the long pages; edit nothi
 - [RESULTS.md](RESULTS.md): every recipe, width and budget, with seconds, memory and machines
 - [WITH_DATA.md](WITH_DATA.md): W8A8 without data against ONNX Runtime's quantizer calibrated on real inputs
 - [BEFOREHAND.md](BEFOREHAND.md): what is told of a student without data, and what real inputs show
+- [MIXED_BITS.md](MIXED_BITS.md): widths that are looked for, against others of the same bytes
 - [TRIALS.md](TRIALS.md): what was tried on the way to the default recipe
 """  # noqa: E501 (lines of a page)
 DROPS = """
