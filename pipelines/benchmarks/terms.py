@@ -4,10 +4,11 @@
 
 Recipes run on a trained network as they are published (`paper`, else their only scale), with few
 steps and images: generators take `STEPS` steps of `BATCH` images, pixels as many, students
-`STUDENT_STEPS`. Terms that begin later, or rest in between, are brought forward to fit in. Of every
-term is written, as the mean over the last half of the steps: the value before its weight, and the
-norm of its weighted gradient over the sum of all terms' norms. Gradients of image losses are those
-at the images, of student losses those at the trained parameters.
+`STUDENT_STEPS`, with one of the generator for each. Terms that begin later, or rest in between, are
+brought forward to fit in. Of every term is written, as the mean over the last half of the steps:
+the value before its weight, and the norm of its weighted gradient over the sum of all terms' norms.
+Gradients of image losses are those at the images, of student losses those at the trained
+parameters.
 
 A term acts where its gradient is not 0, and weakly where its share is below `WEAK`: so early, with
 the weight that its authors gave it. The page has a row for each.
@@ -182,6 +183,9 @@ def shorten(recipe: Recipe, *, steps: int = STEPS, batch: int = BATCH) -> Recipe
                 batch_size=batch,
                 width_multiplier=min(WIDTH, synthesis.generator.width_multiplier),
             ),
+            co_training=few(
+                synthesis.co_training, student_steps=min(1, synthesis.co_training.student_steps)
+            ),
         ),
         distillation=few(
             training,
@@ -267,7 +271,8 @@ weakly, so early, with the weight that its authors gave it.
 
 
 def write_page(figures: Sequence[TermFigure], model: str) -> str:
-    """Return the page."""
+    """Return the page, recipes in order."""
+    figures = sorted(figures, key=lambda figure: figure.recipe)
     head = HEAD.format(model=model, steps=STEPS, batch=BATCH, student=STUDENT_STEPS, weak=WEAK)
     rows = [
         f"| {f.recipe} | {f.scale or '-'} | {f.network} | {f.term} | {f.weight:g} |"
@@ -277,21 +282,24 @@ def write_page(figures: Sequence[TermFigure], model: str) -> str:
     return head + "".join(rows)
 
 
+def read_figures(path: Path) -> list[TermFigure]:
+    """Return the records in a file; nothing where there is none."""
+    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [TermFigure(**json.loads(row)) for row in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--preprocess", default="cifar10", choices=sorted(PRESETS))
-    parser.add_argument("--recipe", nargs="+", help="names; all that name losses without it")
+    parser.add_argument("--recipe", nargs="+", help="names; all that have losses without it")
     parser.add_argument("--records", type=Path, required=True, help="a JSON line for each term")
     parser.add_argument("--into", type=Path, help="the page")
     places = parser.parse_args()
     torch.set_num_threads(1)
-    known = (
-        places.records.read_text(encoding="utf-8").splitlines() if places.records.is_file() else []
-    )
-    figures = [TermFigure(**json.loads(row)) for row in known]
+    figures = read_figures(places.records)
     done = {figure.recipe for figure in figures}
-    named = places.recipe or [n for n, r in shipped_recipes().items() if r.paper]
+    named = places.recipe or [n for n, r in shipped_recipes().items() if r.paper and n != "dfq"]
     for name in [n for n in named if n not in done]:
         scale = "paper" if "paper" in recipe_scales(name) else None
         found = measure_terms(
@@ -306,7 +314,6 @@ def main() -> None:
             flush=True,
         )
     if places.into:
-        figures.sort(key=lambda f: f.recipe)
         places.into.write_text(write_page(figures, places.model.name), encoding="utf-8")
 
 

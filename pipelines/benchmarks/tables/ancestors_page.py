@@ -89,6 +89,7 @@ def write_page(
         parts += [
             IMAGES.format(count=max(each.count for each in pictured)),
             _picture_table(pictured),
+            _tell_missing(wanted, pictured),
         ]
     machines = sorted({run.machine for run in runs})
     if machines:
@@ -123,6 +124,13 @@ def _spread(values: Sequence[float]) -> str:
         return NOT_MEASURED
     middle = f"{statistics.fmean(values):.2f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):.2f} .. {max(values):.2f})"
+
+
+def _tell_missing(wanted: Sequence[tuple[str, str, str, str]], pictured: Sequence[Pictured]) -> str:
+    """Return which recipes no images were drawn from."""
+    known = {each.recipe for each in pictured}
+    missing = [name for name in dict.fromkeys(row[1] for row in wanted) if name not in known]
+    return f"\nNot measured: {', '.join(missing)}.\n" if missing else ""
 
 
 def _picture_table(pictured: Sequence[Pictured]) -> str:
