@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 
 import onnx
@@ -33,6 +34,11 @@ def test_a_sweep_through_s3_with_a_killed_worker_ends_complete(
     twelve.write_text(text, encoding="utf-8")
     out = f"{s3}/sweeps/first"
     sweep = start(tmp_path, twelve, "--out", out, "--cores", "2")
+    end = time.monotonic() + LIMIT
+    while sum(n.endswith("-s0.json") for n in open_store(out).list_names()) < 2:
+        assert time.monotonic() < end
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.1)  # workers have loaded what they need, and tell when they begin
     killed = kill_a_worker(sweep)
     shown, told = sweep.communicate(timeout=LIMIT)
     assert sweep.returncode == 0, told
