@@ -63,7 +63,7 @@ def inspect(
         from dfqonnx.workflows.inspect import inspect
 
         found = inspect(path, quant, fed, image_size=size, target=target, given=given, rules=rules)
-    if not as_json:
+    if not as_json and not found.refusals:
         for line in advise_widths(TARGETS[target], quant, rules):
             print_text(line)
     if sensitivity and not found.refusals:

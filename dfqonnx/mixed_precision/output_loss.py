@@ -45,7 +45,7 @@ def measure_loss(student: Outputs, teacher: Outputs) -> float:
     classes, errors = [], []
     for s, t in zip(student, teacher, strict=True):
         if is_classification(t):
-            classes.append(float(kd_loss(s, t, 1.0)))
+            classes.append(float(kd_loss(s.double(), t.double(), 1.0)))
         else:
             errors.append(float(normalized_error(s.contiguous(), t.contiguous())))
     return sum(found for part in (classes, errors) if part for found in [sum(part) / len(part)])

@@ -124,7 +124,7 @@ def test_doctor_says_no_and_ends_with_4_when_something_is_missing(
     dfqonnx: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = Finding("ONNX Runtime", "missing", False, "pip install 'dfqonnx[cpu]'")
-    monkeypatch.setattr("dfqonnx.workflows.doctor.examine", lambda: (finding,))
+    monkeypatch.setattr("dfqonnx.workflows.doctor.examine", lambda *, quick: (finding,))
     done = dfqonnx("doctor")
     assert done.code == 4
     assert "pip install 'dfqonnx[cpu]'" in done.out

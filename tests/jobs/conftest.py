@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from tests.cli.conftest import dfqonnx as dfqonnx
@@ -29,6 +30,7 @@ seeds: [0, 1, 2]
 resources: {cores: 1, memory: 1GiB}
 """
 BUCKET = "sweeps"
+LIMIT = 500.0  # seconds; about 60 on two idle cores
 
 
 @pytest.fixture
@@ -51,6 +53,33 @@ def start(folder: Path, *arguments: str | Path, **variables: str) -> subprocess.
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not so in a background
     )
+
+
+def workers_at_work(sweep: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that Ray named after a task."""
+    found = []
+    for process in psutil.Process(sweep.pid).children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if title.startswith("ray::") and "-ptq-s" in title:
+            found.append(process)
+    return found
+
+
+def kill_a_worker(sweep: subprocess.Popen[str]) -> str:
+    """Kill a worker at work; the name of its task."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        for process in workers_at_work(sweep):
+            title = " ".join(process.cmdline())
+            time.sleep(0.2)  # it has told that it began by now
+            if process.is_running() and " ".join(process.cmdline()) == title:
+                process.send_signal(signal.SIGKILL)
+                return title.removeprefix("ray::").split()[0]
+        time.sleep(0.02)
+    raise AssertionError("no worker was at work")
 
 
 @pytest.fixture

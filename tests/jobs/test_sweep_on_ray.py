@@ -13,11 +13,10 @@ import onnx
 import psutil
 import pytest
 
-from tests.jobs.conftest import start
+from tests.jobs.conftest import LIMIT, kill_a_worker, start
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'dfqonnx[ray]'")
 pytestmark = pytest.mark.slow
-LIMIT = 500.0  # seconds; about 60 on two idle cores
 
 
 def rows_of(out: Path) -> list[Path]:
@@ -30,33 +29,6 @@ def wait_for_rows(sweep: subprocess.Popen[str], out: Path, count: int) -> None:
         assert sweep.poll() is None, sweep.communicate()
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def workers_at_work(sweep: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that Ray named after a task."""
-    found = []
-    for process in psutil.Process(sweep.pid).children(recursive=True):
-        try:
-            title = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if title.startswith("ray::") and "-ptq-s" in title:
-            found.append(process)
-    return found
-
-
-def kill_a_worker(sweep: subprocess.Popen[str]) -> str:
-    """Kill a worker at work; the name of its task."""
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        for process in workers_at_work(sweep):
-            title = " ".join(process.cmdline())
-            time.sleep(0.2)  # it has told that it began by now
-            if process.is_running() and " ".join(process.cmdline()) == title:
-                process.send_signal(signal.SIGKILL)
-                return title.removeprefix("ray::").split()[0]
-        time.sleep(0.02)
-    raise AssertionError("no worker was at work")
 
 
 def test_a_sweep_with_a_killed_worker_ends_complete(twelve: Path, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from dfqonnx.storage.object_store import open_store
 from dfqonnx.storage.transfer import MANIFEST, fetch_result, is_complete
 from dfqonnx.workflows.sweep import read_earlier
 from tests.cli.conftest import Run
-from tests.jobs.conftest import TWELVE, start
-from tests.jobs.test_sweep_on_ray import LIMIT, kill_a_worker
+from tests.jobs.conftest import LIMIT, TWELVE, kill_a_worker, start
 
 pytestmark = pytest.mark.slow
 
