@@ -15,6 +15,7 @@ from dfqonnx.cli.compare import compare
 from dfqonnx.cli.convert import convert
 from dfqonnx.cli.doctor import doctor
 from dfqonnx.cli.failures import INTERRUPTED, TERMINATED, guard, say_terminated
+from dfqonnx.cli.freed_memory import keep_freed_memory
 from dfqonnx.cli.frontier import frontier
 from dfqonnx.cli.inspect import inspect
 from dfqonnx.cli.recipes import recipes
@@ -88,6 +89,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     exit_on_termination()
     shorten_thread_waiting()
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, TextIOWrapper
