@@ -103,6 +103,9 @@ def test_wrong_credentials_and_buckets_are_sentences(
     assert "s3://no-such-bucket-here/x" in done.err
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # a process of its own would have none
     done = dfqonnx("run", small, "--out", f"{s3}/x-other")
     assert done.code == 4
     assert "testing-secret" not in done.err
