@@ -34,6 +34,7 @@ from dfqonnx.distill.kept_stages import (
     keep_trained,
 )
 from dfqonnx.distill.layer_outputs import layer_names, needs_layers
+from dfqonnx.distill.losses import is_classification
 from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
@@ -107,10 +108,12 @@ def distill(
         mixed=needs_other_kinds(images, teacher, inputs, bits, device=context.device),
         context=context,
     )
-    values = student.count_activations(pool.tensor(pool.train[:1]))
+    one = pool.tensor(pool.train[:1])
+    values = student.count_activations(one)
     sizes = choose_batch_sizes(config, values, context)
     known = knows_inputs(images=pool.holds_images, divergence=images.reverse_divergence)
-    config = choose_dampings(config, bits, known=known)
+    has_classes = is_classification(teacher(one)[0].detach())
+    config = choose_dampings(config, bits, known=known, has_classes=has_classes)
     before, sizes = _initialize_or_find(
         student, network, teacher, pool, config=config, equalization=equalization, sizes=sizes,
         context=context)  # fmt: skip

@@ -28,6 +28,7 @@ from dfqonnx.distill.losses import is_classification
 from dfqonnx.distill.schedule import (
     BUDGET_AT_8_BITS,
     BUDGET_WHERE_HELD,
+    choose_dampings,
     default_steps,
     hold_codes,
     training_budget,
@@ -81,6 +82,7 @@ def count_run(
     sizes = choose_batch_sizes(training, values, quiet)
     known = teacher.inputs.is_image or bool(teacher.model.statistics)
     fitted = known or min(bits.weights, bits.activations) < MAX_BITS
+    fitting = choose_dampings(training, bits, known=known, has_classes=has_classes)
     kl = _expect_kl(student, bits) if has_classes else None
     steps, possible = _count_steps(
         replace(training, batch_size=sizes.training), student, bits, values=values, kl=kl
@@ -100,7 +102,7 @@ def count_run(
         calibration=calibration,
         probes=count_probes(calibration),
         gptq=min(sizes.gptq, calibration),
-        dampings=len(training.gptq_damping) if fitted else 0,
+        dampings=len(fitting.gptq_damping),
         held_out=min(training.holdout_images, images // HELD_OUT_OF),
         steps=steps,
         possible_steps=possible if fitted else 0,

@@ -337,8 +337,25 @@ def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_nothing_vouches_for
     bits: str, known: bool, fitted: bool
 ) -> None:
     config = DistillationConfig(gptq_damping=(0.5,))
-    found = choose_dampings(config, BitWidths.parse(bits), known=known)
+    found = choose_dampings(config, BitWidths.parse(bits), known=known, has_classes=True)
     assert found.gptq_damping == ((0.5,) if fitted else ())
+
+
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [((1.0, 0.1, 0.3), (0.3,)), ((0.2,), (0.2,)), ((), ()), ((2.0, 1.0), (2.0,))],
+)
+def test_eight_bits_of_a_classifier_try_the_middle_damping_alone(
+    given: tuple[float, ...], tried: tuple[float, ...]
+) -> None:
+    config = DistillationConfig(gptq_damping=given)
+
+    def chosen(weights: int, *, has_classes: bool) -> tuple[float, ...]:
+        bits = BitWidths(weights, 8)
+        return choose_dampings(config, bits, known=True, has_classes=has_classes).gptq_damping
+
+    assert chosen(8, has_classes=True) == tried
+    assert chosen(8, has_classes=False) == chosen(4, has_classes=True) == given
 
 
 @pytest.mark.parametrize(("known", "trained"), [(False, False), (True, True)])
