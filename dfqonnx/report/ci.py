@@ -7,15 +7,13 @@
 Messages escape %, CR and LF as %25, %0D, %0A; titles also `:` and `,`. Other runners that set the
 same variables (Forgejo, Gitea, act) are supported as well.
 
-`junit.xml` lists the gates as test cases. It satisfies both the schema of Ant's JUnit task, which
-is strict about order, requires a host name and forbids a time zone, and that of Jenkins. A gate
-that fails is a failure; an inconclusive one, or a check that only warns, is skipped with its
-reason, or a failure too with `--strict`. Where no rule judges the accuracy, a skipped case says so.
+`junit.xml` (form in `junit`) lists the gates as test cases. A gate that fails is a failure; an
+inconclusive one, or a check that only warns, is skipped with its reason, or a failure too with
+`--strict`. Where no rule judges the accuracy, a skipped case says so.
 """
 
 from __future__ import annotations
 
-import platform
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dfqonnx.foreign_text import workflow_data, workflow_property, xml_text
+from dfqonnx.report.junit import SuiteFacts, add_case, fail_case, finish_suite, start_suite
 from dfqonnx.report.measure_lines import describe_measure
 from dfqonnx.report.report import Report
 from dfqonnx.report.target_checks import target_lines
@@ -110,35 +109,21 @@ def format_junit(report: Report, *, now: datetime | None = None) -> str:
     failed = report.failed_gates
     cases = [*report.gates, *_accuracy_case(report)]
     skipped = [gate for gate in cases if gate.holds is not True and gate not in failed]
-    root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        root,
-        "testsuite",
-        {
-            "name": _SUITE,
-            "package": _SUITE,
-            "id": "0",
-            "timestamp": f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
-            "hostname": xml_text(platform.node() or "localhost"),
-            "tests": str(len(cases)),
-            "failures": str(len(failed)),
-            "errors": "0",
-            "skipped": str(len(skipped)),
-            "time": f"{report.seconds.get('total', 0.0):.3f}",
-        },
+    suite = start_suite(
+        SuiteFacts(
+            name=_SUITE,
+            timestamp=f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
+            tests=len(cases),
+            failures=len(failed),
+            skipped=len(skipped),
+            seconds=report.seconds.get("total", 0.0),
+            properties=_suite_properties(report),
+        )
     )
-    properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _suite_properties(report).items():
-        ElementTree.SubElement(properties, "property", name=xml_text(name), value=xml_text(value))
     for gate in cases:
-        _add_case(suite, gate, is_failed=gate in failed)
-    ElementTree.SubElement(suite, "system-out").text = xml_text(headline(report))
-    ElementTree.SubElement(suite, "system-err").text = xml_text(
-        "\n".join((*report.warnings, *map(str, report.evidence)))
-    )
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode()
-    return f"{text}\n"
+        _add_gate(suite, gate, is_failed=gate in failed)
+    err = "\n".join((*report.warnings, *map(str, report.evidence)))
+    return finish_suite(suite, out=headline(report), err=err)
 
 
 def _accuracy_case(report: Report) -> Iterator[Gate]:
@@ -147,17 +132,14 @@ def _accuracy_case(report: Report) -> Iterator[Gate]:
         yield Gate(rule="accuracy", value=str(report.accuracy), holds=None, topic="accuracy")
 
 
-def _add_case(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
-    kind = f"{_SUITE}.{gate.topic}"
-    rule, value = xml_text(gate.rule), xml_text(gate.value)
-    case = ElementTree.SubElement(suite, "testcase", name=rule, classname=kind, time="0")
+def _add_gate(suite: ElementTree.Element, gate: Gate, *, is_failed: bool) -> None:
+    case = add_case(suite, gate.rule, f"{_SUITE}.{gate.topic}")
     if is_failed:
         outcome = "fail" if gate.holds is False else "inconclusive"
-        failure = ElementTree.SubElement(case, "failure", message=value, type=outcome)
-        failure.text = f"{rule}: {outcome}: {value}"
+        fail_case(case, outcome, gate.value, f"{gate.rule}: {outcome}: {gate.value}")
     elif gate.holds is not True:
         outcome = "warning" if gate.holds is False else "inconclusive"
-        ElementTree.SubElement(case, "skipped", message=f"{outcome}: {value}")
+        ElementTree.SubElement(case, "skipped", message=xml_text(f"{outcome}: {gate.value}"))
 
 
 def _suite_properties(report: Report) -> dict[str, str]:

@@ -6,13 +6,13 @@ one for each regression since an earlier sweep. It satisfies the same schemas as
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dfqonnx.foreign_text import markdown, workflow_data, workflow_property, xml_text
+from dfqonnx.foreign_text import markdown, workflow_data, workflow_property
 from dfqonnx.report.html.sweep_page import render_sweep
+from dfqonnx.report.junit import SuiteFacts, add_case, fail_case, finish_suite, start_suite
 from dfqonnx.report.since import Change
 from dfqonnx.report.sweep_result import SweepResult, SweepRow
 from dfqonnx.report.sweep_table import has_pyarrow, write_parquet
@@ -90,53 +90,29 @@ def format_sweep_junit(result: SweepResult, changes: Sequence[Change]) -> str:
     worse = [change for change in changes if change.is_worse]
     failed = [row for row in result.rows if row.status not in {"complete", "cancelled"}]
     skipped = [row for row in result.rows if row.status == "cancelled"]
-    root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        root,
-        "testsuite",
-        {
-            "name": _SUITE,
-            "package": _SUITE,
-            "id": "0",
-            "timestamp": result.created[:19],
-            "hostname": xml_text(platform.node() or "localhost"),
-            "tests": str(len(result.rows) + len(worse)),
-            "failures": str(len(failed) + len(worse)),
-            "errors": "0",
-            "skipped": str(len(skipped)),
-            "time": f"{result.seconds:.3f}",
-        },
+    suite = start_suite(
+        SuiteFacts(
+            name=_SUITE,
+            timestamp=result.created[:19],
+            tests=len(result.rows) + len(worse),
+            failures=len(failed) + len(worse),
+            skipped=len(skipped),
+            seconds=result.seconds,
+            properties={"sweep": result.name, "engine": result.engine},
+        )
     )
-    properties = ElementTree.SubElement(suite, "properties")
-    for name, value in (("sweep", result.name), ("engine", result.engine)):
-        ElementTree.SubElement(properties, "property", name=name, value=xml_text(value))
     for row in result.rows:
         _add_task(suite, row)
     for change in worse:
-        name = xml_text(f"{change.task}: {change.what}")
-        case = ElementTree.SubElement(
-            suite, "testcase", name=name, classname=f"{_SUITE}.since", time="0"
-        )
-        _fail(case, str(change), "regression")
-    ElementTree.SubElement(suite, "system-out").text = xml_text(result.describe_counts())
-    ElementTree.SubElement(suite, "system-err").text = xml_text("\n".join(result.notes))
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode()
-    return f"{text}\n"
+        case = add_case(suite, f"{change.task}: {change.what}", f"{_SUITE}.since")
+        fail_case(case, "regression", str(change))
+    return finish_suite(suite, out=result.describe_counts(), err="\n".join(result.notes))
 
 
 def _add_task(suite: ElementTree.Element, row: SweepRow) -> None:
-    seconds = f"{row.figures.get('seconds', 0.0):.3f}"
-    kind = f"{_SUITE}.{xml_text(row.model)}"
-    case = ElementTree.SubElement(
-        suite, "testcase", name=xml_text(row.task), classname=kind, time=seconds
-    )
+    seconds = row.figures.get("seconds", 0.0)
+    case = add_case(suite, row.task, f"{_SUITE}.{row.model}", seconds=seconds)
     if row.status == "cancelled":
         ElementTree.SubElement(case, "skipped", message="cancelled")
     elif row.status != "complete":
-        _fail(case, row.reason, row.status)
-
-
-def _fail(case: ElementTree.Element, message: str, kind: str) -> None:
-    failure = ElementTree.SubElement(case, "failure", message=xml_text(message), type=kind)
-    failure.text = xml_text(message)
+        fail_case(case, row.status, row.reason)

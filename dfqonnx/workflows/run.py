@@ -50,7 +50,7 @@ from dfqonnx.workflows.assemble_report import RunEvaluation, TrainedRun, assembl
 from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
-from dfqonnx.workflows.image_shelf import ImageShelf
+from dfqonnx.workflows.image_cache import ImageCache
 from dfqonnx.workflows.image_supply import ImageSupply, choose_few
 from dfqonnx.workflows.kept_work import find_or_choose_widths, hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
@@ -132,8 +132,8 @@ def _run_targets(
     sets, own = open_run_sets(first, teacher.model, teacher.inputs)
     planned = teacher, plans[0][0]
     context = fit_to_memory(first, *planned, context)
-    shelf = ImageShelf(cache=kept, config=first, planned=planned, own=own, context=context)
-    supply = ImageSupply(shelf.give)
+    image_cache = ImageCache(cache=kept, config=first, planned=planned, own=own, context=context)
+    supply = ImageSupply(image_cache.give)
     jobs = [
         _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply))
         for config, (plan, warnings) in zip(configs, plans, strict=True)
@@ -144,7 +144,7 @@ def _run_targets(
         outline = None
         if progress is not None:
             few = choose_few(first.recipe, planned[1].narrowest(), first.budget)
-            left = shares_left(works, has_images=shelf.has(few))
+            left = shares_left(works, has_images=image_cache.has(few))
             within = context.with_budget(watch.left())
             outline = tell_outline(
                 first, *planned, sets, targets=len(jobs), left=left, context=within

@@ -83,7 +83,7 @@ def test_a_generator_is_refused_where_there_are_several_ranks() -> None:
     check_source("optimized", first)
 
 
-class Shelf(StageKeeper):
+class OneEntry(StageKeeper):
     def __init__(self, entry: Entry | None) -> None:
         self.entry, self.kept = entry, 0
 
@@ -96,8 +96,8 @@ class Shelf(StageKeeper):
 
 def test_rank_0_keeps_and_all_find_the_same() -> None:
     ranks, entry = rank_threads(2), Entry(facts={"steps": 7})
-    shelves = [Shelf(entry), Shelf(None)]
-    keepers = [share_keeper(*pair) for pair in zip(shelves, ranks, strict=True)]
+    own = [OneEntry(entry), OneEntry(None)]
+    keepers = [share_keeper(*pair) for pair in zip(own, ranks, strict=True)]
 
     def find(keeper: StageKeeper) -> object:
         keeper.keep("distill", entry)
@@ -107,7 +107,7 @@ def test_rank_0_keeps_and_all_find_the_same() -> None:
         assert list(pool.map(find, keepers)) == [7, 7]
         damaged = list(pool.map(lambda each: each.find("x", lambda e: e.facts["none"]), keepers))
     assert damaged == [None, None]
-    assert [shelf.kept for shelf in shelves] == [1, 0]
+    assert [each.kept for each in own] == [1, 0]
 
 
 def test_the_place_is_that_of_torchrun_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,13 @@ def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
             assert anchor in anchors(there), f"{link}#{anchor}"
 
 
+def test_a_number_means_one_decision() -> None:
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^\*\*(\d+)\.", text, re.MULTILINE)
+    assert len(numbers) > 50
+    assert sorted(set(numbers)) == sorted(numbers)
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """Every command line of dfqonnx that a page shows, in blocks and in the run of text."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")

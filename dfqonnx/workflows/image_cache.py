@@ -27,7 +27,7 @@ IMAGE_SHARE = 0.35  # of a budget that images may take; training gets what is le
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageShelf:
+class ImageCache:
     """Where the images of a run are kept for every run that asks for the same."""
 
     cache: Cache
