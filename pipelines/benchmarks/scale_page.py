@@ -36,6 +36,7 @@ from dfqonnx.workflows.teacher import open_teacher
 ROOT = Path(__file__).parents[2]
 FROM, TO = "<!-- made by pipelines/benchmarks/scale_page.py -->\n", "<!-- to here -->\n"
 GIB, HOUR = 2**30, 3600.0
+MINUTES_FROM = 100.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,9 @@ def on_core(case: Case) -> StageSeconds:
 
 
 def hours(seconds: float) -> str:
-    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{seconds / 60:.0f} min"
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
 
 
 def table_of_networks(cases: list[Case]) -> str:
@@ -123,7 +126,7 @@ def table_of_networks(cases: list[Case]) -> str:
         lines.append(line([
             case.name, case.bits.upper(), f"{size.parameters / 1e6:.1f} M",
             f"{size.multiply_adds / 1e9:.2f} G", f"{size.values / 1e6:.1f} M",
-            f"{counts.all_images.images:,}", f"{counts.steps:,} of {counts.batch}",
+            f"{counts.synthesis.images:,}", f"{counts.steps:,} of {counts.batch}",
             hours(core.total), hours(core.distill),
             f"{predict_memory(counts).peak / GIB:.1f} GiB",
         ]))  # fmt: skip
