@@ -59,6 +59,8 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
         after = readers.get(value, [])
         if len(after) == 1 and has_trait(after[0].op_type, Trait.UPPER_BOUND):
             value = after[0].output[0]
+        elif len(after) == 1:
+            value = _find_bounded(after[0], readers) or value
         scale, zero = (constants.get(name) for name in (*node.input[1:], "")[:2])
         makers = _find_makers(node, producers)
         found.append(
@@ -74,6 +76,15 @@ def find_codes(proto: onnx.ModelProto) -> tuple[CodeTensor, ...]:
             )
         )
     return tuple(found)
+
+
+def _find_bounded(cast: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> str | None:
+    """Return the codes behind a bound that reads codes as reals, see `signed_comparisons.py`."""
+    after = readers.get(cast.output[0], [])
+    if cast.op_type != "Cast" or [has_trait(n.op_type, Trait.UPPER_BOUND) for n in after] != [True]:
+        return None
+    behind = readers.get(after[0].output[0], [])
+    return behind[0].output[0] if [node.op_type for node in behind] == ["Cast"] else None
 
 
 def _find_makers(

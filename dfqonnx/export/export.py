@@ -25,6 +25,7 @@ from dfqonnx.export.narrow_stem import AddedChannels, add_channels, find_narrow_
 from dfqonnx.export.number_operands import quantize_numbers
 from dfqonnx.export.opset import choose_opset
 from dfqonnx.export.separation import separate_activations, separate_nodes, separate_results
+from dfqonnx.export.signed_comparisons import compare_reals
 from dfqonnx.export.weights import check_weight, insert_bias, insert_weight
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.targets.profile import TARGETS, Packing
@@ -78,6 +79,7 @@ def export(
     _insert_activations(editor, plan, parameters, packing=newest)
     _insert_weights(editor, plan, parameters, storage, added=added)
     write_hard_swishes(editor, plan, parameters)
+    compare_reals(editor)
     quantize_numbers(editor, plan)
     separate_nodes(editor, plan.isolated)
     separate_activations(editor, [weight.node for weight in plan.weights])

@@ -41,6 +41,7 @@ from dfqonnx.export.export import check, tidy
 from dfqonnx.export.graph_editor import GraphEditor
 from dfqonnx.export.metadata import recorded_image_size
 from dfqonnx.export.opset import choose_opset
+from dfqonnx.export.signed_comparisons import compare_codes, compare_reals
 from dfqonnx.export.wide_codes import find_wide_codes
 from dfqonnx.graph.passes.edit import get_only_consumer
 from dfqonnx.graph.passes.opset_upgrade import OPSET
@@ -121,6 +122,7 @@ def _rewrite(editor: GraphEditor, path: Path) -> int:
     offenses: list[Offense] = []
     if target.first_conv_padding is None:
         offenses += drop_channel_padding(editor)
+    compare_codes(editor)
     groups, constants = find_code_groups(graph), find_constant_codes(graph)
     offenses += explain_others(graph, groups, target)
     offenses += filter(None, (explain_group(group, target) for group in groups.values()))
@@ -133,6 +135,7 @@ def _rewrite(editor: GraphEditor, path: Path) -> int:
         )
     for group in groups.values():
         rewrite_group(editor, group)
+    compare_reals(editor)
     packing = choose_packing(constants, target)
     packings = [rewrite_constant(editor, constant, packing) for constant in constants]
     return max((each.opset for each in packings if each is not None), default=0)

@@ -398,4 +398,5 @@ def weight_place(op: str) -> int:
 
 def passes_on(op: str) -> bool:
     """Tell whether an operator only moves or recodes numbers, or limits them."""
-    return has_trait(op, Trait.CODES | Trait.VALUE_PRESERVING) or op == "Clip" or op == "Pad"
+    recodes = has_trait(op, Trait.CODES | Trait.VALUE_PRESERVING) or op == "Cast"
+    return recodes or op == "Clip" or op == "Pad"

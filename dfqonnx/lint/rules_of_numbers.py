@@ -315,8 +315,9 @@ def _codes_unused(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         maker, scale, zero = graph.makers.get(node.input[0]), encoding.scale, encoding.zero_point
         if maker is None or scale is None or zero is None or scale.size != 1 or zero.size != 1:
             continue
-        readers = graph.readers.get(node.output[0], ())
-        narrowed = any(has_trait(reader.op_type, Trait.CLAMP) for reader in readers)
+        readers = graph.readers.get(node.output[0], [])
+        behind = [r for d in readers for r in graph.readers.get(d.output[0], ())]
+        narrowed = any(has_trait(reader.op_type, Trait.CLAMP) for reader in [*readers, *behind])
         limits = CODE_LIMITS.get(encoding.kind)
         if limits is None or narrowed:
             continue

@@ -13,6 +13,7 @@ from dfqonnx.lint.rules_of_types import on_onnxruntime_cpu
 from dfqonnx.targets.profile import TargetProfile
 
 _MOST_STEPS = 8
+_COMPARES = Trait.CLAMP | Trait.VALUE_PRESERVING
 _ON_CODES = Trait.CODES | Trait.VALUE_PRESERVING | Trait.MOVES | Trait.EXTREMUM | Trait.CLAMP
 
 
@@ -214,13 +215,26 @@ def _half_a_quantizer(graph: QdqGraph, _: TargetProfile) -> Iterator[Place]:
         if not readers and node.output[0] not in graph.outputs:
             yield place(node, "nobody reads its codes")
         for reader in readers:
-            if not has_trait(reader.op_type, _ON_CODES) and not is_integer_operator(reader.op_type):
+            known = has_trait(reader.op_type, _ON_CODES) or is_integer_operator(reader.op_type)
+            if not known and not _compares_codes(graph, reader):
                 yield place(node, f"{reader.op_type} {label(reader)!r} reads its codes")
     for node in graph.of("DequantizeLinear"):
         if not graph.readers.get(node.output[0]) and node.output[0] not in graph.outputs:
             yield place(node, "nobody reads its output")
         elif not _reads_codes_of_a_quantizer(graph, node.input[0]):
             yield place(node, f"its input {node.input[0]!r} comes from no QuantizeLinear")
+
+
+def _compares_codes(graph: QdqGraph, cast: NodeProto) -> bool:
+    """Tell whether codes are cast to be bounded or pooled, and cast back behind it."""
+    compared = graph.readers.get(cast.output[0], [])
+    behind = [each for node in compared for each in graph.readers.get(node.output[0], [])]
+    return (
+        cast.op_type == "Cast"
+        and bool(behind)
+        and all(has_trait(node.op_type, _COMPARES) for node in compared)
+        and all(node.op_type == "Cast" for node in behind)
+    )
 
 
 def _reads_codes_of_a_quantizer(graph: QdqGraph, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from onnx import NodeProto
 
 from dfqonnx.graph.op_traits import Trait, has_trait
 from dfqonnx.lint.qdq_graph import UNSIGNED, QdqGraph, is_integer_layer, label
@@ -197,3 +198,34 @@ def _accelerator_left(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]
         bare = graph.weight_of(layer).dequantize is None and not graph.reads_codes(layer.input[0])
         if bare and layer.op_type in target.kernels and not is_integer_layer(layer.op_type):
             yield layer_place(graph, layer, f"{label(layer)!r} is all float")
+
+
+@register_rule(
+    310,
+    "codes-compared-as-signed",
+    "error",
+    title="a Clip or MaxPool on uint8 codes",
+    cost="IREE compares them as int8, and each code above 127 counts as a negative one: a Clip to"
+    " codes 50 to 100 got 128 of 256 wrong, a text detector with a Clip in each HardSwish came out"
+    " at 0 dB",
+    mend="Cast to float32, the Clip or MaxPool, and Cast back to uint8 (dfqonnx run --target writes"
+    " them so)",
+    source="measured here in IREE 3.13.0",
+    applies=lambda target: bool(target.signed_comparisons),
+)
+def _compared_as_signed(graph: QdqGraph, target: TargetProfile) -> Iterator[Place]:
+    for node in graph.nodes:
+        if node.op_type in target.signed_comparisons and _reads_unsigned(graph, node):
+            yield place(node, layers=graph.layers_reading(node.output[0]))
+
+
+def _reads_unsigned(graph: QdqGraph, node: NodeProto) -> bool:
+    """Tell whether a node reads unsigned codes, also moved ones."""
+    name = node.input[0]
+    while (maker := graph.makers.get(name)) is not None and maker.input:
+        if maker.op_type == "QuantizeLinear":
+            return graph.encoding(maker).kind in UNSIGNED
+        if not has_trait(maker.op_type, Trait.VALUE_PRESERVING) and maker.op_type != node.op_type:
+            return False
+        name = maker.input[0]
+    return False

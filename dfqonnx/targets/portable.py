@@ -5,6 +5,15 @@ Measured: INT4 weights keep a file from ONNX Runtime before 1.23 ("tensor type 2
 legalize memref.get_global ... xi4") and TVM (packed tensors are not read); INT8 weights at opset 13
 load in each. A Pad on codes keeps it from QNN's HTP. So there is neither.
 
+IREE 3.13 compares the uint8 codes that a Clip or MaxPool reads as if they were int8, so that each
+code above 127 counts as a negative one: of codes 0 to 255 a Clip(50, 100) got 128 wrong, a Clip(0,
+200) 200, a 2x2 MaxPool 58 of 64. PP-OCR's text detector, each HardSwish of which had such a Clip,
+came out at 0 dB, while IREE had the float model right (116 dB) and every other runtime the file.
+Both are right on int8 and on float32. So are Max, Min, ReduceMax, ReduceMin, Concat, Resize, Pad,
+Slice, Gather and Transpose on uint8, but ONNX Runtime 1.18 and 1.23 have no Min of uint8. So codes
+that are compared are cast to float32 for it and back: the same codes everywhere. A Clip on reals
+between two pairs is fused by OpenVINO: that detector at 14.5 dB there instead of 24.
+
 Some of them multiply by the inverse of a scale, where QuantizeLinear divides.
 
 Kernels are those of ONNX Runtime CPU, which are the ones that were measured for speed.
@@ -26,6 +35,7 @@ PORTABLE = register(
         newer_opsets=False,
         first_conv_padding=None,
         integer_pad=False,
+        signed_comparisons=frozenset({"Clip", "MaxPool"}),
         divides=False,
         wide_activations=None,
         no_wide_activations=(

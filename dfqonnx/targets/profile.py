@@ -133,6 +133,9 @@ class TargetProfile:
     # can be loaded
     quantized_tail: frozenset[str] = frozenset()
     integer_clip: bool
+    # operators that compare uint8 codes as if they were int8: they read them as float32 then, see
+    # `export/signed_comparisons.py`
+    signed_comparisons: frozenset[str] = frozenset()
     integer_pad: bool = True  # whether a Pad may stand on codes
     hard_swish: bool = False  # whether HardSwish may be a product of codes, `export/hard_swish.py`
     packings: tuple[Packing, ...] = ()  # narrowest first; without, all are in 8-bit containers

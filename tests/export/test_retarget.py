@@ -38,6 +38,9 @@ EXACT: list[Case] = [
     ("vitisai", "projected", "w8a8", "onnxruntime-qnn"),
     ("stm32", "projected", "w8a8", "portable"),
     ("openvino", "residual", "w4a8", "portable"),
+    ("portable", "projected", "w4a4", "onnxruntime-cpu"),
+    ("portable", "projected", "w8a8", "portable"),
+    ("portable", "residual", "w4a4", "onnxruntime-cpu-legacy"),
     ("onnxruntime-qnn", "residual", "w4a8", "onnxruntime-cpu-legacy"),
 ]
 REFUSED: list[tuple[str, str, str, str, str]] = [

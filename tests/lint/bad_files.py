@@ -597,6 +597,23 @@ def four_bit_codes_for_qnn(folder: Path) -> Path:
     return on_codes(folder, "Clip")
 
 
+@bad("codes-compared-as-signed", target="portable")
+def four_bit_codes_for_all(folder: Path) -> Path:
+    return on_codes(folder, "Clip")
+
+
+@bad("codes-compared-as-signed", target="portable")
+def pooled_codes_for_all(folder: Path) -> Path:
+    net = QdqNet()
+    given = net.parameters(0.02, 128)
+    codes = net.node("QuantizeLinear", ["x", *given])
+    codes = net.node("Transpose", [codes], perm=[0, 1, 3, 2])
+    codes = net.node("MaxPool", [codes], kernel_shape=[2, 2])
+    x = net.node("DequantizeLinear", [codes, *given])
+    net.channels[x] = 4
+    return net.save(folder / "bad.onnx", net.quantize(net.conv(x)))
+
+
 @bad("pad-on-codes", target="onnxruntime-qnn")
 def padded_codes_for_qnn(folder: Path) -> Path:
     return on_codes(folder, "Pad")
