@@ -11,7 +11,8 @@ code above 127 counts as a negative one: of codes 0 to 255 a Clip(50, 100) got 1
 came out at 0 dB, while IREE had the float model right (116 dB) and every other runtime the file.
 Both are right on int8 and on float32. So are Max, Min, ReduceMax, ReduceMin, Concat, Resize, Pad,
 Slice, Gather and Transpose on uint8, but ONNX Runtime 1.18 and 1.23 have no Min of uint8. So codes
-that are compared are cast to float32 for it and back: the same codes everywhere. A Clip on reals
+that are compared are cast to float32 for it and back: the same codes everywhere, IREE at 27 dB as
+ONNX Runtime, which runs at 1.73 times the float model's speed instead of 1.90. A Clip on reals
 between two pairs is fused by OpenVINO: that detector at 14.5 dB there instead of 24.
 
 Some of them multiply by the inverse of a scale, where QuantizeLinear divides.
