@@ -35,6 +35,7 @@ def quantize(
     target: str = DEFAULT_TARGET, min_speed: Limit = None, device: Device = "auto", seed: int = 0,
     no_cache: bool = False, fit: str | None = None, max_drop: Limit = None, max_size: Limit = None,
     strict: bool = False, inputs: Inputs = (), fresh: bool = False, gates: Gates = (),
+    effort: str = "default",
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
@@ -58,6 +59,7 @@ def quantize(
         image_size: where the model leaves it open: "240x320", (240, 320), or one number.
         inputs: values of inputs that are no image, by name (numbers, lists or arrays).
         budget: time for the whole run, labeled images aside: seconds, or "10m".
+        effort: "quick", "default" or "high": how much work images and training take.
         memory: the most that the process may hold: bytes, or "4GiB"; None takes what there is.
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
@@ -76,8 +78,9 @@ def quantize(
     config, use = run_request(
         model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
         scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
-        inputs=inputs, budget=budget, memory=memory, strict_ends=strict_ends, bits_for=bits_for,
-        weight_storage=weight_storage, device=device, target=target, keep_float=keep_float,
+        inputs=inputs, budget=budget, effort=effort, memory=memory, strict_ends=strict_ends,
+        bits_for=bits_for, keep_float=keep_float, device=device, target=target,
+        weight_storage=weight_storage,
         limits=read_limits(bits, max_drop, max_size, min_speed), calibrate_with=calibrate_with,
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
     ), CacheUse(enabled=not no_cache, fresh=fresh)  # fmt: skip

@@ -281,6 +281,15 @@ Budget = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+Effort = Annotated[
+    Literal["quick", "default", "high"],
+    typer.Option(
+        "--effort",
+        help="How much work images and training take: less for a first look, more where seconds do "
+        "not matter.",
+        rich_help_panel=WORK,
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option(

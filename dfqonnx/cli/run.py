@@ -39,6 +39,7 @@ def run(
     recipe: o.Recipe = "default",
     scale: o.Scale = None,
     budget: o.Budget = None,
+    effort: o.Effort = "default",
     memory: o.Memory = None,
     out: o.RunOut = None,
     calibrate_with: o.CalibrateWith = None,
@@ -69,8 +70,8 @@ def run(
     spec = run_request(
         path, bits, preprocess=preprocess, image_size=image_size, eval_data=eval_data,
         inputs=inputs or (), images=images, recipe=recipe, scale=scale, gates=gate or (),
-        strict=strict, out=out, seed=seed, budget=budget, memory=memory, strict_ends=strict_ends,
-        weight_storage=weight_storage, device=device, target=names[0],
+        strict=strict, out=out, seed=seed, budget=budget, effort=effort, memory=memory,
+        strict_ends=strict_ends, weight_storage=weight_storage, device=device, target=names[0],
         keep_float=keep_float or (), bits_for=bits_for or (), calibrate_with=calibrate_with,
         limits=read_limits(bits, max_drop, max_size, min_speed),
         measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
@@ -203,6 +204,7 @@ def describe_run(spec: RunConfig) -> list[str]:
     words = ", ".join(f"{name} ({about})" for name, about in stages.items())
     fed = "as the file says, else guessed" if spec.preprocess is None else spec.preprocess.name
     limit = "" if spec.budget is None else f", at most {describe_seconds(spec.budget)}"
+    limit += "" if spec.effort == "default" else f", {spec.effort} effort"
     lines = [
         f"Quantizing {spec.model} ({size:.1f} MB) {_describe_widths(spec)}, for {spec.target}.",
         f"Recipe {spec.recipe.title}{limit}; device {spec.device}; preprocessing {fed};"

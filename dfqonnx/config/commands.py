@@ -44,6 +44,7 @@ class RunConfig:
     device: Device = "auto"  # `auto` takes CUDA where present
     target: str = DEFAULT_TARGET
     budget: float | None = None  # seconds; None: the recipe decides by the model's cost
+    effort: str = "default"  # whose work the recipe has, see `config/effort.py`
     memory: int | None = None  # bytes; None: what the machine or its container leaves
     gates: tuple[GateRule, ...] = ()
     strict: bool = (

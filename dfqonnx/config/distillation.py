@@ -140,6 +140,8 @@ class DistillationConfig:
 
     Attributes:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
+        budget_scale: steps relative to what the model, its bits and its agreement suggest, where
+            `steps` is left open.
         batch_size: images per step; at most 64 where `steps` is left open, fewer where memory is
             short.
         temperature: T of the distillation losses.
@@ -163,6 +165,7 @@ class DistillationConfig:
     """
 
     steps: int | None = None
+    budget_scale: float = 1.0
     batch_size: int = 128
     temperature: float = 4.0
     losses: StudentTerms = (LossTerm("kd", 1.0), LossTerm("features", 4.0))
@@ -183,6 +186,10 @@ class DistillationConfig:
         check_least(self, "distillation", steps=0, holdout_images=0, perturb=0, guard_images=0)
         check_positive(self, "distillation", "batch_size", "temperature", "calibration_images")
         check_fractions(self, "distillation", "mixup", "weight_averaging", "probe_probability")
+        if not 0 < self.budget_scale <= 100:
+            raise UsageError(
+                f"distillation.budget_scale {self.budget_scale}: must be above 0, 100 at most"
+            )
         if any(d <= 0 for d in self.gptq_damping):
             raise UsageError(
                 f"distillation.gptq_damping {list(self.gptq_damping)}: every value must be above 0"

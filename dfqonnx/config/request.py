@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
+from dfqonnx.config.effort import apply_effort
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.input_values import format_input, read_inputs
 from dfqonnx.config.measuring import MeasuringConfig
@@ -44,6 +45,7 @@ def run_request(
     image_size: ImageSize = None,
     inputs: Inputs = (),
     budget: str | float | None = None,
+    effort: str = "default",
     memory: str | int | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",
@@ -58,6 +60,8 @@ def run_request(
     """Return the configuration of a run; a UsageError says what cannot be read."""
     widths, model = _read_widths(bits, limits, strict_ends), Path(model)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
+    seconds = parse_duration(budget) if isinstance(budget, str) else budget
+    chosen = apply_effort(chosen, effort, budget=seconds)
     label = widths.label if limits is None else MIXED
     folder, file = split_out(f"{model.stem}-{label}" if out is None else out)
     nodes = read_rules(keep_float, bits_for, chosen.placement.rules())
@@ -78,7 +82,8 @@ def run_request(
         seed=seed,
         device=device,
         target=target,
-        budget=parse_duration(budget) if isinstance(budget, str) else budget,
+        budget=seconds,
+        effort=effort,
         memory=parse_memory(memory) if isinstance(memory, str) else memory,
         gates=parse_gates(gates, custom=measuring is not None and measuring.metric is not None),
         strict=strict,

@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
+from dfqonnx.config.effort import Effort
 from dfqonnx.config.gates import parse_gates
 from dfqonnx.config.recipe import read_recipe
 from dfqonnx.config.request import parse_duration, read_image_size
@@ -67,6 +68,7 @@ class TaskSettings(BaseModel):
     head: str | None = None
     fit: str | None = None
     budget: str | None = None
+    effort: Effort | None = None
     scale: str | None = None
     gates: Texts | None = None
     strict: bool | None = None

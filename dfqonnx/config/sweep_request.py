@@ -76,6 +76,7 @@ def task_config(task: SweepTask, out: str, *, memory: int | None = None) -> RunC
         images=given.images,
         calibrate_with=given.calibrate_with,
         budget=given.budget,
+        effort=given.effort or "default",
         gates=given.gates or (),
         strict=bool(given.strict),
         device=given.device or "auto",

@@ -18,9 +18,10 @@ from dfqonnx.config.bounds import check_fractions, check_least, check_milestones
 from dfqonnx.config.loss_terms import IMAGE_LOSSES, LossTerm, read_terms
 from dfqonnx.errors import UsageError
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 PAINTING = (AUTO, "optimized", "procedural", "dead-leaves")  # sources of procedural images
 PixelLRSchedule = Literal["cosine", "constant", "plateau", "steps"]
+Precision = Literal["auto", "float32"]
 Start = Literal["dead-leaves", "noise"]
 Opponent = Literal["none", "float", "student"]
 
@@ -54,6 +55,8 @@ class PixelOptimizationConfig:
         copies: copies of every image that the losses see, each flipped, cropped and cut out in
             another way where there are more than one (`synthesis/augmentation`).
         clamp: keep every pixel in its valid range while optimizing; it is at the end in any case.
+        precision: of products in the teacher: `auto` takes bfloat16 where the machine has
+            instructions for it and the network's values stay near (`convert/reduced_precision`).
     """
 
     first_batch_steps: int | None = None
@@ -68,6 +71,7 @@ class PixelOptimizationConfig:
     flip: bool = True
     copies: int = 1
     clamp: bool = True
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         where = "synthesis.pixels"

@@ -212,6 +212,7 @@ def choose_steps(
     if not fits_weights(student.plan.narrowest(), known=known):
         return 0
     budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
+    budget *= config.budget_scale
     if config.optimizer.rounding == "held":
         budget *= BUDGET_WHERE_HELD
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)

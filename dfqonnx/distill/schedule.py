@@ -1,8 +1,17 @@
 """How many steps a training takes, and how its rates depend on the bits.
 
-Without a budget the number of steps depends on the network and the bits only, so that it is the
-same on every machine. A step costs about four forward passes per image: one of the teacher, three
-of the student. In depthwise networks its time goes into the values that it moves, not into
+Without a time limit the number of steps depends on the network, its bits and how far the untrained
+student is off, so that it is the same on every machine. Of a classifier the work follows what is
+still to be gained, its KL from the teacher:
+
+    work = KL_BUDGET sqrt(KL / KL_AT_W4A4)          relative to `WORK`
+
+Longer trainings bring less and less: of ResNet-20 at W4A4 (KL 0.05, `KL_BUDGET`: 437 steps) 330
+steps lost 0.57 points and 2,188 steps 0.67, while a ResNet-20 of 100 classes, which begins further
+off, lost 3.0 with a limit of two minutes and 2.0 after ten (one to six runs each).
+
+A step costs about four forward passes per image: one of the teacher, three of the student. In
+depthwise networks its time goes into the values that it moves, not into
 multiply-adds: a value takes as long as `MULTIPLY_ADDS_PER_VALUE` of them. (Nanoseconds for an image
 and step, on one core: 0.05 a multiply-add and 6 a value. Of 11 networks of 1 M to 19 G
 multiply-adds, 7 are predicted within 20 %, a detector takes a fifth less, and three take 1.6 to 3
@@ -11,6 +20,7 @@ times as long, two of them tiny.)
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from dfqonnx.config.distillation import DistillationConfig
@@ -18,14 +28,15 @@ from dfqonnx.core.quantization import MAX_BITS, BitWidths
 
 MIN_STEPS, MAX_STEPS = 200, 8000
 STRETCH = 1.5  # the most that the work may grow by, to come nearer to MIN_STEPS
-WORK = 4.8e13  # multiply-adds of a whole training at w4a4, values moved included
+WORK = 4.8e13  # multiply-adds of a training of budget 1, values moved included
 MULTIPLY_ADDS_PER_VALUE = 120
 HARD_ROUNDING_FROM = 0.8  # of the schedule: all weights are on their codes from here on
 NEEDS_TRAINING_ERROR = 10**-2.5  # normalized error (25 dB) above which 8 bits are trained as well
-NEEDS_TRAINING_KL = 0.01  # nats, for a classifier: 0.02 on MobileNetV1 0.25, 0.003 elsewhere
+NEEDS_TRAINING_KL = 0.03  # nats, for a classifier: 0.7 points, of 24 a nat (`TRIALS.md`)
 BUDGET_AT_8_BITS = 0.3  # of the work at w4a4, where 8 bits need training
-NEAR_KL = 0.1  # nats below which fewer-bit weights alone leave little to learn
-BUDGET_WHERE_NEAR = 0.6  # of the work, there
+KL_AT_W4A4 = 0.05  # nats, of an untrained ResNet-20
+KL_BUDGET = 0.2  # of the work, there
+LEAST_BUDGET, MOST_BUDGET = 0.05, 2.1  # of a classifier
 NEAR_DIVERGENCE = (
     1.0  # nats: on two networks GPTQ gains on other inputs below, and nothing above 1.9
 )
@@ -78,20 +89,21 @@ def choose_dampings(
 def training_budget(
     bits: BitWidths, *, error: float | None = None, kl: float | None = None
 ) -> float:
-    """Return training work relative to w4a4: fewer bits need more, eight need none.
+    """Return training work relative to `WORK`: eight bits need none, a classifier what its KL says.
 
     After initialization w8a8 is as a rule at its teacher's accuracy, and training on synthetic
-    images takes away from it; `needs_training` knows the exceptions. With activations of eight bits
-    and a student that is near already, less work brings as much.
+    images takes away from it; `needs_training` knows the exceptions. Outputs without classes take
+    more where there are fewer bits.
 
     `bits` are the narrowest; `error` and `kl` (nats) are the untrained student's, None if unknown.
     """
     narrow = min(bits.weights, bits.activations)
     if narrow == 8:
         return BUDGET_AT_8_BITS if needs_training(error, kl) else 0.0
-    near = bits.activations >= MAX_BITS and kl is not None and kl < NEAR_KL
-    budget = {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
-    return BUDGET_WHERE_NEAR * budget if near else budget
+    if kl is not None:
+        budget = KL_BUDGET * math.sqrt(max(0.0, kl) / KL_AT_W4A4)
+        return min(MOST_BUDGET, max(LEAST_BUDGET, budget))
+    return {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
 
 
 def needs_training(error: float | None, kl: float | None) -> bool:

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
@@ -92,27 +93,28 @@ def moments(value: Tensor) -> Moments:
 
 
 class _Moments(torch.autograd.Function):
-    """Mean m and E[y^2] - m^2, with both gradients in one pass over y.
+    """Mean m and variance, in float32 at least, with both gradients in one pass over y.
 
-    d loss / d y = (g_m + 2 g_v (y - m)) / n. Several times faster on a CPU than `var_mean`.
+    d loss / d y = (g_m + 2 g_v (y - m)) / n, in the type of y. Both are what BatchNormalization
+    computes, of a batch and with given statistics, and PyTorch's kernels for it are two to ten
+    times as fast on a CPU as sums and products of tensors.
     """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Moments:
-        rest = [axis for axis in range(value.dim()) if axis != 1]
-        mean = value.mean(rest)
-        variance = (value * value).mean(rest) - mean * mean
+        sums = torch.promote_types(value.dtype, torch.float32)
+        kept = value.new_zeros(value.shape[1], dtype=sums)
+        mean, variance = torch.batch_norm_update_stats(value, kept, kept.clone(), 1.0)
         ctx.save_for_backward(value, mean)
-        return mean, variance.clamp_min(0.0)
+        return mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         value, mean = ctx.saved_tensors
         count = value.numel() // value.shape[1]
         per_mean, per_variance = gradients[0] / count, 2.0 * gradients[1] / count
-        view = (1, -1, *[1] * (value.dim() - 2))
-        offset = (per_mean - per_variance * mean).view(view)
-        return torch.addcmul(offset, value, per_variance.view(view))
+        one = torch.ones_like(mean)
+        return functional.batch_norm(value, mean, one, per_variance, per_mean, eps=0.0)
 
 
 def gaussian_distance(

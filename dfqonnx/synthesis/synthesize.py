@@ -173,7 +173,9 @@ def _choose_work(
     """Return the source's name, why where the recipe leaves it open, and how much to make."""
     shape, scale, most = inputs.shape, config.budget_scale, None
     if context.budget_seconds is not None:
-        rate = context.ranks.agree(measure_optimization_rate(teacher, shape, context))
+        precision = config.pixels.precision
+        measured = measure_optimization_rate(teacher, shape, context, precision=precision)
+        rate = context.ranks.agree(measured)
         most, seconds = context.ranks.agree(
             _leave_time_to_optimize(inputs, context.budget_seconds, 1 / rate)
         )

@@ -45,7 +45,7 @@ def outline_run(
     """Return what a run will do without a budget; the network is passed a few times."""
     recipe = config.recipe
     counts = count_run(config, teacher, plan, context)
-    stages = tuple(_time_stages(counts, teacher, sets, context=context))
+    stages = tuple(_time_stages(config, counts, teacher, sets, context=context))
     return RunOutline(
         stages=stages,
         images=counts.synthesis.images,
@@ -140,10 +140,21 @@ def list_files(config: RunConfig) -> tuple[str, ...]:
 
 
 def _time_stages(
-    counts: RunCounts, teacher: Teacher, sets: EvaluationData, *, context: RunContext
+    config: RunConfig,
+    counts: RunCounts,
+    teacher: Teacher,
+    sets: EvaluationData,
+    *,
+    context: RunContext,
 ) -> Iterator[StageOutline]:
     labeled = 0 if sets.data is None else len(sets.data)
-    seconds = time_stages(counts, teacher, labeled=labeled, context=context)
+    seconds = time_stages(
+        counts,
+        teacher,
+        labeled=labeled,
+        precision=config.recipe.synthesis.pixels.precision,
+        context=context,
+    )
     images = f"{counts.synthesis.images:,} images"
     yield StageOutline(name="synthesize", seconds=seconds.synthesize, about=images)
     about = f"by {counts.calibration:,} of them"

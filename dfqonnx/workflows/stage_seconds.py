@@ -15,7 +15,7 @@ import torch
 
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.distillation import DistillationConfig
-from dfqonnx.config.synthesis import AUTO
+from dfqonnx.config.synthesis import AUTO, Precision
 from dfqonnx.convert.network_size import measure_size
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.cost_model import MachineCost, StageSeconds, predict_stages
@@ -50,7 +50,8 @@ from dfqonnx.workflows.machine_speed import measure_speed
 from dfqonnx.workflows.teacher import Teacher
 from dfqonnx.workflows.time_limits import HELD_OUT_OF, measure_pass
 
-NEAR_KL, FAR_KL = 0.05, 0.2  # nats, of untrained students without and with depthwise layers
+EXPECTED_KL = {2: 1.0, 3: 0.2, 4: 0.05, 5: 0.02, 6: 0.01, 7: 0.01}  # nats, of untrained students
+KL_AT_A8, KL_OF_DEPTHWISE = 0.2, 5.0  # times these
 MEASURED_TIMES = 3  # a pass, of which the shortest is believed
 
 
@@ -126,10 +127,12 @@ def _shape_of(layer: QuantizedLayer) -> LayerShape:
 
 def _expect_kl(student: Student, bits: BitWidths) -> float:
     """Return how far an untrained classifier is from its teacher, as a rule."""
-    if bits.weights == MAX_BITS:
+    narrow = min(bits.weights, bits.activations)
+    if narrow == MAX_BITS:
         return 0.0
     depthwise = any(layer.attributes.get("group", 1) > 1 for layer in student.layers())
-    return FAR_KL if depthwise else NEAR_KL
+    kl = EXPECTED_KL[narrow] * (KL_AT_A8 if bits.activations >= MAX_BITS else 1.0)
+    return kl * (KL_OF_DEPTHWISE if depthwise else 1.0)
 
 
 def _count_steps(
@@ -145,8 +148,9 @@ def _count_steps(
         return config.steps, config.steps
     work = student.multiply_adds
     if min(bits.weights, bits.activations) == MAX_BITS:
-        return 0, default_steps(work, BUDGET_AT_8_BITS, config.batch_size, values=values)
-    budget = training_budget(bits, kl=kl)
+        scaled = config.budget_scale * BUDGET_AT_8_BITS
+        return 0, default_steps(work, scaled, config.batch_size, values=values)
+    budget = config.budget_scale * training_budget(bits, kl=kl)
     if hold_codes(config, bits, kl=kl).optimizer.rounding == "held":
         budget *= BUDGET_WHERE_HELD
     steps = default_steps(work, budget, config.batch_size, values=values)
@@ -154,20 +158,30 @@ def _count_steps(
 
 
 def time_stages(
-    counts: RunCounts, teacher: Teacher, *, labeled: int, context: RunContext
+    counts: RunCounts,
+    teacher: Teacher,
+    *,
+    labeled: int,
+    precision: Precision = AUTO,
+    context: RunContext,
 ) -> StageSeconds:
     """Return the seconds of the stages, `labeled` images of the user among what is measured.
 
+    `precision` is that of image optimization.
     The network is passed a few times, and its gradients are computed a few times.
     """
-    return predict_stages(counts, measure_machine(counts, teacher, context), labeled=labeled)
+    machine = measure_machine(counts, teacher, context, precision=precision)
+    return predict_stages(counts, machine, labeled=labeled)
 
 
-def measure_machine(counts: RunCounts, teacher: Teacher, context: RunContext) -> MachineCost:
+def measure_machine(
+    counts: RunCounts, teacher: Teacher, context: RunContext, *, precision: Precision
+) -> MachineCost:
     """Return what this machine takes for a network, by passing it a few times."""
     shape, optimize = teacher.inputs.shape, 0.0
     once = min(measure_pass(teacher.program, shape, context) for _ in range(MEASURED_TIMES))
     if counts.all_images.optimized:
-        optimize = SHARE / measure_optimization_rate(teacher.program, shape, context)
+        rate = measure_optimization_rate(teacher.program, shape, context, precision=precision)
+        optimize = SHARE / rate
     speed = measure_speed() if context.device == "cpu" else 1.0
     return MachineCost(pass_seconds=once, optimize_seconds=optimize, speed=speed)

@@ -96,7 +96,11 @@ def measure(config: RunConfig) -> dict[str, Any]:
     rate = math.inf
     if counts.synthesis.optimized:
         rate = measure_optimization_rate(
-            teacher.program, teacher.inputs.shape, context, clock=time.process_time
+            teacher.program,
+            teacher.inputs.shape,
+            context,
+            precision=config.recipe.synthesis.pixels.precision,
+            clock=time.process_time,
         )
     return {
         "model": config.model.stem,

@@ -72,6 +72,17 @@ settings: {budget: 10m, eval_data: test.npz, strict: true}
     assert runs[0].strict
 
 
+def test_a_sweep_says_how_much_work_its_runs_take(tmp_path: Path) -> None:
+    text = (
+        "models: [a.onnx, {model: b.onnx, settings: {effort: high}}]\nsettings: {effort: quick}\n"
+    )
+    tasks = plan_of(tmp_path, text).tasks
+    runs = [task_config(task, str(tmp_path / task.name)) for task in tasks]
+    assert [run.effort for run in runs] == ["quick", "high"]
+    quick, high = (run.recipe.distillation.budget_scale for run in runs)
+    assert quick < 1 < high
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

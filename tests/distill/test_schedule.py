@@ -8,7 +8,10 @@ from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.schedule import (
-    BUDGET_WHERE_NEAR,
+    KL_AT_W4A4,
+    KL_BUDGET,
+    LEAST_BUDGET,
+    MOST_BUDGET,
     GUARD_WHERE_HELD,
     LR_FACTOR_AT_8_BITS,
     MAX_STEPS,
@@ -84,10 +87,10 @@ def test_a_recipe_value_out_of_range_is_named(key: str, value: float) -> None:
 
 
 def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> None:
-    assert default_steps(4 * 10**7, training_budget(BitWidths(8, 8), kl=0.02), 128) > 0
-    assert needs_training(None, 0.02)
+    assert default_steps(4 * 10**7, training_budget(BitWidths(8, 8), kl=0.04), 128) > 0
+    assert needs_training(None, 0.04)
     assert needs_training(0.01, None)
-    assert not needs_training(None, 0.003)
+    assert not needs_training(None, 0.02)
     assert not needs_training(1e-4, None)
     config = DistillationConfig()
     optimizer = reduce_lr_for_8bit(config, BitWidths(8, 8)).optimizer
@@ -100,16 +103,15 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     )
 
 
-def test_eight_bit_activations_train_less_where_the_student_is_near() -> None:
-    assert training_budget(BitWidths(4, 8), kl=0.04) == BUDGET_WHERE_NEAR * training_budget(
-        BitWidths(4, 8), kl=0.4
-    )
-    assert (
-        training_budget(BitWidths(4, 8))
-        == training_budget(BitWidths(4, 8), kl=0.4)
-        == training_budget(BitWidths(4, 4))
-    )
-    assert training_budget(BitWidths(4, 4), kl=0.04) == training_budget(BitWidths(4, 4), kl=0.4)
+def test_a_classifier_trains_as_its_divergence_says() -> None:
+    def budget(kl: float) -> float:
+        return training_budget(BitWidths(4, 8), kl=kl)
+
+    assert budget(KL_AT_W4A4) == pytest.approx(KL_BUDGET)
+    assert budget(4 * KL_AT_W4A4) == pytest.approx(2 * KL_BUDGET)  # the square root of it
+    assert budget(KL_AT_W4A4) == training_budget(BitWidths(3, 3), kl=KL_AT_W4A4)
+    assert budget(0.0) == budget(1e-9) == LEAST_BUDGET
+    assert budget(1e9) == budget(float("inf")) == MOST_BUDGET
     assert training_budget(BitWidths(8, 8), kl=0.005) == 0
 
 

@@ -121,6 +121,7 @@ def _sample_distance(value: Tensor, by: Tensor, mean: Tensor, deviation: Tensor)
 
     The value's own mean and deviation are multiplied by `by`, (C,), before they are compared.
     """
+    value = value.to(torch.promote_types(value.dtype, torch.float32))
     places = value.flatten(2)  # (B, C, P)
     own_mean = by * places.mean(2)  # (B, C)
     variance = places.var(2, correction=min(1, places.shape[2] - 1))

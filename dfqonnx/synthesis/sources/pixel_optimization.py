@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from dfqonnx.config.synthesis import PixelOptimizationConfig
+from dfqonnx.config.synthesis import AUTO, PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
+from dfqonnx.convert.reduced_precision import Bfloat16Module, reduce_precision
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.augmentation import augmented_copies
@@ -28,6 +29,8 @@ from dfqonnx.synthesis.losses.objective import ImageLossInputs, Objective, stati
 from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
+Network = ProgramModule | Bfloat16Module
+SAMPLE = 8  # images by which the precision is chosen
 MILESTONE = 0.8  # of the steps, where the rate falls to a tenth (`lr_schedule: steps`)
 
 
@@ -50,7 +53,10 @@ def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
         context.teacher, start, inputs, batch=plan.batch, context=context.run
     )
     targets = BatchNormTargets(statistics, device)
-    net = ProgramModule(context.teacher, taps=tuple(targets.mean), channels_last=True).to(device)
+    exact = ProgramModule(context.teacher, taps=tuple(targets.mean), channels_last=True).to(device)
+    net: Network = exact
+    if context.config.pixels.precision == AUTO:
+        net = reduce_precision(exact, inputs.to_tensor(start[:SAMPLE].to(device)))
     done = 0
     while done < plan.optimized:
         batch = min(plan.batch, plan.optimized - done)
@@ -67,7 +73,7 @@ def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
 def _optimize(
     images: Tensor,
     steps: int,
-    net: ProgramModule,
+    net: Network,
     targets: BatchNormTargets,
     *,
     context: SynthesisContext,

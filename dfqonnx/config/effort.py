@@ -1,0 +1,60 @@
+"""How much work a run takes where its recipe leaves that open: quick, default or high.
+
+An effort multiplies the work on images and the steps of training that the default would take,
+whatever the network. What it costs and brings is told in `docs/effort.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from dfqonnx.config.recipe import Recipe
+from dfqonnx.errors import UsageError, did_you_mean
+
+Effort = Literal["quick", "default", "high"]
+
+
+@dataclass(frozen=True)
+class WorkFactors:
+    """What the work of the default is multiplied by."""
+
+    images: float
+    training: float
+
+
+EFFORTS: dict[str, WorkFactors] = {
+    "quick": WorkFactors(images=0.3, training=0.5),
+    "default": WorkFactors(images=1.0, training=1.0),
+    "high": WorkFactors(images=1.0, training=6.0),
+}
+
+
+def apply_effort(recipe: Recipe, effort: str, *, budget: float | None) -> Recipe:
+    """Return the recipe with the work of an effort; `budget` is that of the run, in seconds.
+
+    Raises:
+        UsageError: no such effort, or something else decides how much is done.
+    """
+    if effort not in EFFORTS:
+        raise UsageError(
+            f"--effort {effort!r} is not known{did_you_mean(effort, get_args(Effort))}"
+        )
+    if effort == "default":
+        return recipe
+    if budget is not None:
+        raise UsageError(
+            f"--effort {effort} and --budget {budget:g}s: both say how long a run takes; give one"
+        )
+    synthesis, training = recipe.synthesis, recipe.distillation
+    if synthesis.images is not None and training.steps is not None:
+        raise UsageError(
+            f"--effort {effort}: recipe {recipe.title} says itself how many images and steps it"
+            " takes; leave --effort away, choose another --scale, or use recipe default"
+        )
+    factors = EFFORTS[effort]
+    return replace(
+        recipe,
+        synthesis=replace(synthesis, budget_scale=factors.images * synthesis.budget_scale),
+        distillation=replace(training, budget_scale=factors.training * training.budget_scale),
+    )
