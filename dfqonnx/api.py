@@ -8,6 +8,7 @@ from pathlib import Path
 from dfqonnx.checkpoint.cache import CacheUse
 from dfqonnx.config.commands import Device, SynthConfig
 from dfqonnx.config.input_values import read_inputs
+from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
@@ -24,18 +25,17 @@ from dfqonnx.workflows.synth import SynthesizedFiles, synthesize_to_files
 
 
 def quantize(
-    model: str | Path, bits: str | int | BitWidths = "w4a4", *,
+    model: str | Path, bits: str | int | BitWidths = "w4a4", *, eval_data: str | Path | None = None,
     bits_for: Mapping[str, str | int] | Sequence[str] = (), recipe: str | Path | Recipe = "default",
     preprocess: str | Path | Preprocessing | None = None, calibrate_with: str | Path | None = None,
-    eval_data: str | Path | None = None, classes: str | Path | None = None, head: str | None = None,
-    budget: str | float | None = None, images: str | Path | None = None, metric: str | None = None,
-    weight_storage: Storage = "auto", progress: Progress | None = None, scale: str | None = None,
-    memory: str | int | None = None, pixel_range: str | None = None, keep_float: Sequence[str] = (),
-    strict_ends: int | None = None, out: str | Path | None = None, image_size: ImageSize = None,
-    target: str = DEFAULT_TARGET, min_speed: Limit = None, device: Device = "auto", seed: int = 0,
+    classes: str | Path | None = None, budget: str | float | None = None, metric: str | None = None,
+    images: str | Path | None = None, weight_storage: Storage = "auto", scale: str | None = None,
+    progress: Progress | None = None, memory: str | int | None = None, image_size: ImageSize = None,
+    pixel_range: str | None = None, keep_float: Sequence[str] = (), strict_ends: int | None = None,
+    out: str | Path | None = None, target: str = DEFAULT_TARGET, head: str | None = None,
+    min_speed: Limit = None, device: Device = "auto", effort: str = "default", strict: bool = False,
     no_cache: bool = False, fit: str | None = None, max_drop: Limit = None, max_size: Limit = None,
-    strict: bool = False, inputs: Inputs = (), fresh: bool = False, gates: Gates = (),
-    effort: str = "default",
+    inputs: Inputs = (), fresh: bool = False, gates: Gates = (), seed: int = 0,
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 
@@ -59,7 +59,7 @@ def quantize(
         image_size: where the model leaves it open: "240x320", (240, 320), or one number.
         inputs: values of inputs that are no image, by name (numbers, lists or arrays).
         budget: time for the whole run, labeled images aside: seconds, or "10m".
-        effort: "quick", "default" or "high": how much work images and training take.
+        effort: work on images and training: "quick", "default" or "high".
         memory: the most that the process may hold: bytes, or "4GiB"; None takes what there is.
         strict_ends: weight bits of the first and last layer; None leaves them like the others.
         weight_storage: "auto" packs weights of 4 bits and fewer as INT4, "int8" does not.
@@ -76,14 +76,17 @@ def quantize(
         progress: told of every stage; None draws bars in terminals and notebooks.
     """
     config, use = run_request(
-        model, bits, preprocess=preprocess, eval_data=eval_data, images=images, recipe=recipe,
-        scale=scale, gates=gates, strict=strict, out=out, seed=seed, image_size=image_size,
-        inputs=inputs, budget=budget, effort=effort, memory=memory, strict_ends=strict_ends,
-        bits_for=bits_for, keep_float=keep_float, device=device, target=target,
-        weight_storage=weight_storage,
-        limits=read_limits(bits, max_drop, max_size, min_speed), calibrate_with=calibrate_with,
-        measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
+        model, bits, measuring=read_measuring(metric, head, fit, pixel_range, classes=classes),
+        limits=read_limits(bits, max_drop, max_size, min_speed), weight_storage=weight_storage,
+        calibrate_with=calibrate_with, strict_ends=strict_ends, preprocess=preprocess, scale=scale,
+        image_size=image_size, keep_float=keep_float, eval_data=eval_data, bits_for=bits_for,
+        images=images, recipe=recipe, strict=strict, inputs=inputs, budget=budget, effort=effort,
+        memory=memory, device=device, target=target, gates=gates, seed=seed, out=out,
     ), CacheUse(enabled=not no_cache, fresh=fresh)  # fmt: skip
+    return _run(config, use, progress)
+
+
+def _run(config: RunConfig, use: CacheUse, progress: Progress | None) -> Result:
     with show_progress(progress) as shown:
         return Result(config.out, flow.run(config, progress=shown, cache=use))
 

@@ -59,17 +59,15 @@ def run_request(
 ) -> RunConfig:
     """Return the configuration of a run; a UsageError says what cannot be read."""
     widths, model = _read_widths(bits, limits, strict_ends), Path(model)
-    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
-    chosen = apply_effort(chosen, effort, budget=seconds)
+    chosen = apply_effort(_read_recipe(recipe, scale), effort, budget=seconds)
     label = widths.label if limits is None else MIXED
     folder, file = split_out(f"{model.stem}-{label}" if out is None else out)
     nodes = read_rules(keep_float, bits_for, chosen.placement.rules())
+    quant = QuantizationConfig(widths, first_last_bits=strict_ends, weight_storage=weight_storage)
     return RunConfig(
         model=model,
-        quant=QuantizationConfig(
-            widths, first_last_bits=strict_ends, weight_storage=weight_storage
-        ),
+        quant=quant,
         nodes=nodes,
         search=None if limits is None else WidthSearch(limits, nodes),
         out=folder,
@@ -91,6 +89,10 @@ def run_request(
         measuring=measuring or MeasuringConfig(),
         inputs=read_inputs(inputs),
     )
+
+
+def _read_recipe(recipe: str | Path | Recipe, scale: str | None) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe), scale=scale)
 
 
 def _read_widths(

@@ -37,9 +37,9 @@ class Bfloat16Module(nn.Module):
         return found.float() if isinstance(found, Tensor) else found, taps
 
 
-def multiplies_bfloat16(device: torch.device | str) -> bool:
-    """Return whether a device has instructions that multiply bfloat16."""
-    if torch.device(device).type == "cuda":
+def multiplies_bfloat16(value: Tensor) -> bool:
+    """Return whether the device of a tensor has instructions that multiply bfloat16."""
+    if value.is_cuda:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return ask is not None and bool(ask())
@@ -51,7 +51,7 @@ def reduce_precision(net: ProgramModule, sample: Tensor) -> ProgramModule | Bflo
     `sample` is a small batch of model inputs, on whose outputs and gradients it is judged. A
     network with an operator that does not take both types together stays as it is.
     """
-    if not multiplies_bfloat16(sample.device):
+    if not multiplies_bfloat16(sample):
         return net
     reduced = Bfloat16Module(net)
     try:

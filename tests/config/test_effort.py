@@ -51,7 +51,7 @@ def test_what_says_the_same_otherwise_is_refused() -> None:
         run_request("m.onnx", 4, effort="high", budget="60s")
     with pytest.raises(UsageError, match="effort quick: recipe dfqf at quick scale"):
         run_request("m.onnx", 4, effort="quick", recipe="dfqf")
-    with pytest.raises(UsageError, match="'hihg'.*did you mean 'high'"):
+    with pytest.raises(UsageError, match=r"'hihg'.*did you mean 'high'"):
         run_request("m.onnx", 4, effort="hihg")
 
 

@@ -8,14 +8,14 @@ from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill.schedule import (
+    GUARD_WHERE_HELD,
     KL_AT_W4A4,
     KL_BUDGET,
     LEAST_BUDGET,
-    MOST_BUDGET,
-    GUARD_WHERE_HELD,
     LR_FACTOR_AT_8_BITS,
     MAX_STEPS,
     MIN_STEPS,
+    MOST_BUDGET,
     MULTIPLY_ADDS_PER_VALUE,
     NEAR_DIVERGENCE,
     STRETCH,
