@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dfqonnx.checkpoint.cache import CacheUse
-from dfqonnx.config.commands import Device, SynthConfig
+from dfqonnx.config.commands import Device, RunConfig, SynthConfig
 from dfqonnx.config.input_values import read_inputs
-from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.preprocess import read_preprocess
 from dfqonnx.config.recipe import Recipe, read_recipe
