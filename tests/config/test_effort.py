@@ -32,7 +32,7 @@ def test_quick_is_shorter_and_high_is_longer() -> None:
     quick, default, high = (EFFORTS[name] for name in ("quick", "default", "high"))
     assert quick.images < default.images <= high.images
     assert quick.training < default.training < high.training
-    budget = training_budget(BitWidths(4, 4), kl=0.05)
+    budget = training_budget(BitWidths(4, 4), kl=0.13)
     steps = [
         default_steps(60_000_000, factors.training * budget, 64)
         for factors in (quick, default, high)
