@@ -24,17 +24,23 @@ NEAR = 0.05  # most difference of outputs, over their norm, that bfloat16 may ma
 
 
 class Bfloat16Module(nn.Module):
-    """Computes the products of a network in bfloat16; its logits are float32, taps may not be."""
+    """Computes the products of a network in bfloat16; its logits are float32, taps if asked for."""
 
-    def __init__(self, net: ProgramModule) -> None:
+    def __init__(self, net: nn.Module, *, float_taps: bool = False) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.float_taps = net, float_taps
 
     def forward(self, *inputs: Tensor) -> tuple[Any, dict[str, Tensor]]:
         """Return logits and tapped values, as `ProgramModule` does."""
         with torch.autocast(inputs[0].device.type, torch.bfloat16):
             found, taps = self.net(*inputs)
-        return found.float() if isinstance(found, Tensor) else found, taps
+        if self.float_taps:
+            taps = {name: _widen(value) for name, value in taps.items()}
+        return _widen(found), taps
+
+
+def _widen(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
 
 
 def multiplies_bfloat16(value: Tensor) -> bool:
@@ -54,12 +60,20 @@ def reduce_precision(net: ProgramModule, sample: Tensor) -> ProgramModule | Bflo
     if not multiplies_bfloat16(sample):
         return net
     reduced = Bfloat16Module(net)
-    try:
-        exact, near = (_pass_back(module, sample) for module in (net, reduced))
-    except RuntimeError:  # of an operator that was given float32 and bfloat16
+    near = try_to_pass(reduced, sample)
+    if near is None:
         return net
+    exact = _pass_back(net, sample)
     difference = (near - exact).norm()
     return reduced if bool(difference <= NEAR * exact.norm()) else net
+
+
+def try_to_pass(net: Bfloat16Module, sample: Tensor) -> Tensor | None:
+    """Return all outputs in a row; None where an operator does not take both types together."""
+    try:
+        return _pass_back(net, sample)
+    except RuntimeError:
+        return None
 
 
 def _pass_back(net: nn.Module, sample: Tensor) -> Tensor:

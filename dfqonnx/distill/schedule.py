@@ -100,7 +100,7 @@ def training_budget(
     if narrow == 8:
         return BUDGET_AT_8_BITS if needs_training(error, kl) else 0.0
     if kl is not None:
-        budget = KL_BUDGET * (max(0.0, kl) / KL_AT_W4A4) ** KL_POWER
+        budget: float = KL_BUDGET * (max(0.0, kl) / KL_AT_W4A4) ** KL_POWER
         return min(MOST_BUDGET, max(LEAST_BUDGET, budget))
     return {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
 

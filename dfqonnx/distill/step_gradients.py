@@ -24,9 +24,8 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
 from dfqonnx.distill.image_pool import Batch
 from dfqonnx.distill.losses import TeacherMoments
@@ -48,7 +47,7 @@ class StepGradients:
         self,
         loss: BatchLoss,
         parameters: Sequence[Tensor],
-        teacher: ProgramModule,
+        teacher: nn.Module,
         *,
         part: int | None,
         context: RunContext,

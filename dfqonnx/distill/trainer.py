@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
@@ -38,6 +38,7 @@ from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import Batch, ImagePool, TrainingBatches
 from dfqonnx.distill.layer_outputs import captured_layers, find_bodies, needs_layers
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
+from dfqonnx.distill.reduced_steps import reduce_steps
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
 from dfqonnx.distill.step_gradients import Answers, StepGradients
@@ -47,6 +48,7 @@ from dfqonnx.synthesis.generators.training import OnlineGenerators
 
 AGREEMENT_EVERY = 100  # steps; a measurement costs about one
 ALONE = RunContext()
+PROBE_IMAGES = 8  # by which the precision of steps is chosen
 SAMPLE_IMAGES = 256  # that soft rounding takes the means of values from
 
 
@@ -74,6 +76,7 @@ class Trainer:
         count = 1 if online is None else online.co_training.students
         students = [student, *(copy_student(student) for _ in range(1, count))]
         self.replicas: list[Replica] = []
+        probe = pool.tensor(pool.train[:PROBE_IMAGES])
         for index, each in enumerate(students):
             generator = torch.Generator().manual_seed(context.seed + 7919 * index)
             batches = TrainingBatches(pool, online, config, generator)
@@ -85,6 +88,7 @@ class Trainer:
                     config,
                     batches=batches,
                     sample=sample,
+                    probe=probe,
                     part=part,
                     context=context,
                 )
@@ -161,7 +165,8 @@ class Replica:
     """One student in training: its optimizer, its soft rounding, its averaged weights, its batches.
 
     The student is trained in place; its weights are its own again after `finish`. Soft rounding
-    takes the means of values from `sample`, batches of model inputs.
+    takes the means of values from `sample`, batches of model inputs. `probe`, a few of them, shows
+    whether steps pass in bfloat16 (`reduced_steps`); without it they do not.
     """
 
     def __init__(
@@ -172,15 +177,19 @@ class Replica:
         *,
         batches: TrainingBatches,
         sample: Iterable[Tensor],
+        probe: Tensor | None = None,
         part: int | None = None,
         context: RunContext = ALONE,
     ) -> None:
         self.student, self._teacher = student, teacher
+        self._passes: tuple[nn.Module, nn.Module] = (student, teacher)
         self._config, self._batches = config, batches
         self._reads_layers = needs_layers(config)
         self._bodies = find_bodies(student) if self._reads_layers else ()
         self._holds_codes = config.optimizer.rounding == "held"
         is_soft = self._holds_codes or config.optimizer.rounding == "soft"
+        if is_soft and probe is not None:
+            self._passes = reduce_steps(student, teacher, probe)
         self._soft_rounding = SoftRounding(student, sample) if is_soft else None
         self.temperature = 0.0  # of soft rounding in the last step; 0 where all weights are rounded
         trained: Student | SoftRounding = self._soft_rounding or student
@@ -190,7 +199,7 @@ class Replica:
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._average = WeightAverage(self._parameters)
         self.gradients = StepGradients(
-            self._loss, self._parameters, teacher, part=part, context=context
+            self._loss, self._parameters, self._passes[1], part=part, context=context
         )
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -272,10 +281,10 @@ class Replica:
 
         def loss(x: Tensor) -> Tensor:
             with torch.set_grad_enabled(x.requires_grad):  # only to find harder images
-                found = answers if answers is not None and x is batch.x else self._teacher(x)
+                found = answers if answers is not None and x is batch.x else self._passes[1](x)
             teacher, teacher_features = found
             with captured_layers(self.student, active=self._reads_layers) as layers:
-                student, student_features = self.student(x)
+                student, student_features = self._passes[0](x)
             inputs = DistillationLossInputs(
                 student=student,
                 teacher=teacher,

@@ -205,7 +205,7 @@ class QuantizedLayer(nn.Module):
                 extra = self._extra.get(name)
                 arguments.append(getattr(self, extra) if extra else next(given))
         out: Tensor = self._function(*arguments, **self.attributes)
-        return out
+        return out.float() if out.dtype == torch.bfloat16 else out  # quantizers read float32
 
     @torch.no_grad()
     def params(self) -> WeightParameters:
