@@ -6,6 +6,7 @@ The untrained student is asked as well, so that a report can say what training b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from dfqonnx.evaluation.statistics import Interval, wilson_interval
 from dfqonnx.fakequant.student import Student
 from dfqonnx.runtime.session import images_together
 
+ALIKE_IMAGES = 1024  # on which the classes of file and student are compared
 _CODES_BATCH, _CLASS_BATCH = 32, 128
 
 
@@ -54,15 +56,17 @@ def run_student(
 
 def class_agreement(
     student: Student, data: EvalData | None, found: Evaluation, inputs: InputFormat
-) -> float | None:
+) -> tuple[float, int] | None:
     """Return the share of evaluation images that torch student and deployed file class alike.
 
-    None without evaluation data, or where the output holds no classes.
+    The number of images is beside it: the first `ALIKE_IMAGES`, since a fault of the file shows on
+    few. None without evaluation data, or where the output holds no classes.
     """
     if data is None or found.evaluation is None or found.evaluation.classes is None:
         return None
-    chosen = _classes(student, data, inputs)
-    return float((chosen == np.array(found.evaluation.classes.student)).mean())
+    chosen = _classes(student, data, inputs, most=ALIKE_IMAGES)
+    deployed = np.array(found.evaluation.classes.student)[: len(chosen)]
+    return float((chosen == deployed).mean()), len(chosen)
 
 
 def untrained_top1(
@@ -84,11 +88,15 @@ def untrained_top1(
 
 
 @torch.no_grad()
-def _classes(student: Student, data: EvalData, inputs: InputFormat) -> NDArray[np.int64]:
-    """Return the student's class of every evaluation image; it is left on the CPU."""
+def _classes(
+    student: Student, data: EvalData, inputs: InputFormat, *, most: int | None = None
+) -> NDArray[np.int64]:
+    """Return the student's class of the first `most` evaluation images; it is left on the CPU."""
     student.to("cpu").eval()
+    size = images_together(inputs.shape, _CLASS_BATCH)
+    batches = None if most is None else -(-most // size)
     chosen = [
         student(torch.from_numpy(x).float())[0].argmax(1).numpy()
-        for x in data.tensors(inputs, images_together(inputs.shape, _CLASS_BATCH))
+        for x in islice(data.tensors(inputs, size), batches)
     ]
-    return np.concatenate(chosen)
+    return np.concatenate(chosen)[:most]

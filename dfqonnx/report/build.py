@@ -45,7 +45,7 @@ def build_report(
     found: Evaluation,
     *,
     kept_float: Collection[str] = (),
-    evaluation_same_class: float | None = None,
+    evaluation_same_class: tuple[float, int] | None = None,
     target: TargetProfile = ONNXRUNTIME_CPU,
 ) -> Report:
     """Return the report of an evaluation; a run adds its own parts with `dataclasses.replace`.
@@ -84,13 +84,12 @@ def build_report(
     )
 
 
-def _parity_facts(found: Evaluation, same_class: float | None) -> ParityFacts:
+def _parity_facts(found: Evaluation, same_class: tuple[float, int] | None) -> ParityFacts:
     facts = ParityFacts() if found.parity is None else ParityFacts.of(found.parity)
     if same_class is None or found.evaluation is None:
         return facts
-    return dataclasses.replace(
-        facts, evaluation_same_class=same_class, evaluation_images=found.evaluation.images
-    )
+    share, images = same_class
+    return dataclasses.replace(facts, evaluation_same_class=share, evaluation_images=images)
 
 
 def _built_in_checks(

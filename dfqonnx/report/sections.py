@@ -127,7 +127,7 @@ class ParityFacts:
         written_vs_trained: None without a torch student.
         same_class: share of the compared images on which the deployed file and the torch student
             (without one: the written file) choose the same class.
-        evaluation_same_class: the same share of the evaluation images, always with the student.
+        evaluation_same_class: the same share of `evaluation_images`, always with the student.
     """
 
     written_vs_trained: MismatchFacts | None = None

@@ -69,7 +69,7 @@ class RunEvaluation:
     file: str  # its name
     images: EvaluationData  # what it was measured on
     found: Evaluation
-    same_class: float | None  # share of labeled images that file and torch student class alike
+    same_class: tuple[float, int] | None  # share that file and torch student class alike, of images
     untrained: Interval | None  # top-1 in percent before the first training step
 
 

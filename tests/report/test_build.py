@@ -138,16 +138,16 @@ def test_evaluation_images_come_before_synthetic_ones_and_the_worst_output_count
 
 def test_the_same_class_on_evaluation_images_needs_some() -> None:
     labeled = comparison(2000, sqnr=(30.0,), kl=0.1, same=1886)
-    found = build_report(evaluated(evaluation=labeled), evaluation_same_class=0.99).parity
-    assert (found.evaluation_same_class, found.evaluation_images) == (0.99, 2000)
+    found = build_report(evaluated(evaluation=labeled), evaluation_same_class=(0.99, 1024)).parity
+    assert (found.evaluation_same_class, found.evaluation_images) == (0.99, 1024)
     assert (found.same_class, found.images) == (0.75, 8)
     for parity in (
-        build_report(evaluated(), evaluation_same_class=0.99).parity,
+        build_report(evaluated(), evaluation_same_class=(0.99, 1024)).parity,
         build_report(evaluated(evaluation=labeled)).parity,
     ):
         assert (parity.evaluation_same_class, parity.evaluation_images) == (None, None)
     bare = build_report(
-        evaluated(parity=None, evaluation=labeled), evaluation_same_class=0.9
+        evaluated(parity=None, evaluation=labeled), evaluation_same_class=(0.9, 1024)
     ).parity
     assert (bare.images, bare.evaluation_same_class) == (None, 0.9)
 
