@@ -23,7 +23,7 @@ from dfqonnx.core.input_format import InputFormat
 from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.batch_size import BatchSizes, choose_batch_sizes
 from dfqonnx.distill.distilled import Distilled
-from dfqonnx.distill.divergence_guard import DivergenceGuard
+from dfqonnx.distill.divergence_guard import DivergenceGuard, paint_guard_images
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.initialize import initialize
 from dfqonnx.distill.kept_stages import (
@@ -238,7 +238,12 @@ def _train(
 ) -> tuple[Agreement, Decision]:
     """Train, and give it up where it did harm; return the held-out agreement that is left."""
     config = plan.config
-    guard = DivergenceGuard(student, teacher, pool, config=config, seed=context.seed)
+    size = config.batch_size
+    painted = paint_guard_images(pool, config.guard_images, context.seed)
+    guards = [
+        DivergenceGuard(student, teacher, pool, images=images, batch_size=size)
+        for images in (pool.held_out, painted)
+    ]
     trainer = Trainer(
         student,
         teacher,
@@ -254,7 +259,8 @@ def _train(
     if config.steps is None:
         after = refit_output_layer(student, teacher, pool, config=config, seed=context.seed)
     after = agree_on_student(student, after, context)
-    decision = decide(state, after, rejected=context.ranks.agree(guard.rejects(student)))
+    held_out, painted_ones = context.ranks.agree([guard.rejects(student) for guard in guards])
+    decision = decide(state, after, on_held_out=held_out, on_painted=painted_ones)
     if decision.kept:
         return after, decision
     _tell(decision.reason, context)
@@ -276,12 +282,17 @@ def agree_on_student(student: Student, agreement: Agreement, context: RunContext
     return context.ranks.agree(agreement)
 
 
-def decide(state: TrainingState, after: Agreement, *, rejected: bool) -> Decision:
-    """Return whether the trained student is kept; one `rejected` diverges on procedural images."""
+def decide(
+    state: TrainingState, after: Agreement, *, on_held_out: bool, on_painted: bool
+) -> Decision:
+    """Return whether the trained student is kept; two checks may have rejected it.
+
+    On held-out images both measures have to be worse, and the divergence by more than its noise.
+    """
     reason = state.stop_reason
-    if not reason and after.worse_than(state.before):
+    if not reason and on_held_out and after.worse_than(state.before):
         reason = "training moved the student away from its teacher on held-out synthetic images"
-    if not reason and rejected:
+    if not reason and on_painted:
         reason = "training moved the student away from its teacher on procedural images"
     return Decision(kept=not reason, reason=reason)
 

@@ -1,15 +1,17 @@
-"""A check of a training on images that no generator drew: dead leaves.
+"""A check of a training on images that it did not see.
 
 A generator's held-out images are as odd as those trained on: a student can come nearer to its
 teacher on all of them and diverge from it on photographs. Dead leaves come from elsewhere, and show
-it. They are few, so what they show has noise of its own. With d_n the distance of image n after
-training, minus that before (KL of its classes, and the error of other outputs), training is
-rejected only where the mean of d is above what chance makes of it:
+it. The images of a check are few, so what they show has noise of its own. With d_n the distance of
+image n after training, minus that before (KL of its classes, and the error of other outputs),
+training is rejected only where the mean of d is above what chance makes of it:
 
     mean d > z sd(d) / sqrt(N),    z = 1.645: one training in twenty that changes nothing
 
-Of five trainings on generated images that were held against photographs, the sign of the mean alone
-was wrong in three.
+Of five trainings on generated images that were held against photographs, the sign of the mean on
+dead leaves was wrong in three. On 256 held-out images a training of 150 steps (ResNet-20, W4A4) was
+told to be worse by 1 %, which was nearer to its teacher by 31 and 13 % on 1,536 optimized and
+procedural images of another seed: GPTQ's damping had been chosen on the former.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.losses import is_classification
@@ -30,44 +31,43 @@ Z = 1.645  # of the normal distribution: 5 % lie above
 
 
 class DivergenceGuard:
-    """Dead leaves, and how far the untrained student is from its teacher on them.
-
-    Images unlike those of the run join them where the pool has some. They have the size of the
-    pool's images; a model that reads no images has no guard.
-    """
+    """Images (N, H, W, C), and how far the untrained student is from its teacher on each."""
 
     def __init__(
-        self,
-        student: Student,
-        teacher: ProgramModule,
-        pool: ImagePool,
-        *,
-        config: DistillationConfig,
-        seed: int,
-    ) -> None:
-        self._teacher, self._pool, self._batch_size = teacher, pool, config.batch_size
-        self._images: Tensor | None = None
-        if config.guard_images and pool.holds_images:
-            _, height, width, channels = pool.train.shape
-            generator = torch.Generator().manual_seed(seed)
-            shape = (height, width, channels)
-            leaves = sample_dead_leaves(config.guard_images, shape, generator)
-            self._images = torch.cat([leaves.to(pool.train.device), pool.unlike])  # (N, H, W, C)
-            self._before = self._distances(student, self._images)
+        self, student: Student, teacher: ProgramModule, pool: ImagePool, *, images: Tensor,
+        batch_size: int,
+    ) -> None:  # fmt: skip
+        self._teacher, self._pool, self._batch_size = teacher, pool, batch_size
+        self._images = images
+        self._before = self._distances(student) if len(images) else torch.zeros(0)
 
     def rejects(self, student: Student) -> bool:
         """Return whether training took `student` away from its teacher."""
-        if self._images is None:
+        if not len(self._images):
             return False
-        further = self._distances(student, self._images) - self._before  # (N,)
+        further = self._distances(student) - self._before  # (N,)
         if not bool(torch.isfinite(further).all()):
             return True
         noise = further.std() / len(further) ** 0.5
         return bool(further.mean() > Z * noise) and bool(further.mean() > 0)
 
-    def _distances(self, student: Student, images: Tensor) -> Tensor:
-        batches = self._pool.batches(images, self._batch_size)
+    def _distances(self, student: Student) -> Tensor:
+        batches = self._pool.batches(self._images, self._batch_size)
         return image_distances(student, self._teacher, batches)
+
+
+def paint_guard_images(pool: ImagePool, count: int, seed: int) -> Tensor:
+    """Return dead leaves (N, H, W, C), with images unlike those of the run where there are some.
+
+    They have the size of the pool's images. None are painted for a model that reads no images, or
+    where `count` is 0.
+    """
+    if not count or not pool.holds_images:
+        return pool.train[:0]
+    _, height, width, channels = pool.train.shape
+    generator = torch.Generator().manual_seed(seed)
+    leaves = sample_dead_leaves(count, (height, width, channels), generator)
+    return torch.cat([leaves.to(pool.train.device), pool.unlike])
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from dfqonnx.distill import losses as losses_module
 from dfqonnx.distill import trainer as trainer_module
 from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.distill import Distilled, choose_steps, distill
-from dfqonnx.distill.divergence_guard import DivergenceGuard
+from dfqonnx.distill.divergence_guard import DivergenceGuard, paint_guard_images
 from dfqonnx.distill.image_pool import ImagePool
 from dfqonnx.distill.schedule import BUDGET_WHERE_HELD, choose_dampings
 from dfqonnx.distill.state import PATIENCE
@@ -237,9 +237,10 @@ def test_the_guard_has_images_of_its_own(tiny: Tiny, images: np.ndarray) -> None
     pool = ImagePool(images, INPUTS, holdout=8, context=RunContext())
     teacher = ProgramModule(tiny[0], taps=student.features, channels_last=True)
     student.initialize(pool.batches(pool.train, 32))
-    config = DistillationConfig(guard_images=16, batch_size=8)
-    guard = DivergenceGuard(student, teacher, pool, config=config, seed=0)
-    without = DivergenceGuard(student, teacher, pool, config=CONFIG, seed=0)
+    painted, none = (paint_guard_images(pool, count, 0) for count in (16, 0))
+    assert (len(painted), len(none)) == (16, 0)
+    guard = DivergenceGuard(student, teacher, pool, images=painted, batch_size=8)
+    without = DivergenceGuard(student, teacher, pool, images=none, batch_size=8)
     assert not guard.rejects(student), "nothing has changed"
     with torch.no_grad():
         for weight in student.parameter_groups()["weights"]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.core.context import RunContext
@@ -26,10 +25,10 @@ def guard(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> DivergenceGuard:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     pool = ImagePool(pixels, INPUTS, holdout=8, context=RunContext())
     monkeypatch.setattr(
-        DivergenceGuard, "_distances", lambda self, student, images: torch.ones(100).double()
+        DivergenceGuard, "_distances", lambda self, student: torch.ones(100).double()
     )
-    config = DistillationConfig(guard_images=16)
-    return DivergenceGuard(Student(*tiny), ProgramModule(tiny[0]), pool, config=config, seed=0)
+    student, teacher = Student(*tiny), ProgramModule(tiny[0])
+    return DivergenceGuard(student, teacher, pool, images=pool.held_out, batch_size=8)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +50,7 @@ def test_what_chance_makes_of_few_images_rejects_nothing(
 ) -> None:
     noise = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
     noise = (noise - noise.mean()) / noise.std()
-    monkeypatch.setattr(
-        DivergenceGuard, "_distances", lambda self, student, images: 1 + mean + noise
-    )
+    monkeypatch.setattr(DivergenceGuard, "_distances", lambda self, student: 1 + mean + noise)
     assert guard.rejects(Student(*tiny)) == rejects
 
 
@@ -64,7 +61,7 @@ def test_a_small_change_on_every_image_is_beyond_chance_and_no_number_is(
         monkeypatch.setattr(
             DivergenceGuard,
             "_distances",
-            lambda self, student, images, after=after: torch.full((100,), after).double(),
+            lambda self, student, after=after: torch.full((100,), after).double(),
         )
         assert guard.rejects(Student(*tiny)) == rejects
 

@@ -9,7 +9,6 @@ import onnx
 import pytest
 import torch
 
-from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.convert.importer import to_program
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
@@ -17,7 +16,7 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.distill.distill import make_pool
-from dfqonnx.distill.divergence_guard import DivergenceGuard
+from dfqonnx.distill.divergence_guard import DivergenceGuard, paint_guard_images
 from dfqonnx.distill.other_kinds import FEWEST, SHARE, make_other_kinds, needs_other_kinds
 from dfqonnx.fakequant.capture import capture
 from dfqonnx.fakequant.student import Student
@@ -104,9 +103,10 @@ def test_candidates_are_chosen_on_other_kinds_that_are_not_trained_on() -> None:
 def test_the_guard_sees_other_kinds_beside_dead_leaves(tiny: Tiny) -> None:
     program, _ = tiny
     student, net = Student(*tiny), ProgramModule(program)
-    config, context = DistillationConfig(guard_images=8), RunContext()
+    context = RunContext()
     pool = make_pool(synthetic(pixels(200)), INPUTS, holdout=64, mixed=True, context=context)
     seen: list[int] = []
     with capture([student], before=lambda _, values: seen.append(len(values[0]))):
-        DivergenceGuard(student, net, pool, config=config, seed=0)
+        painted = paint_guard_images(pool, 8, 0)
+        DivergenceGuard(student, net, pool, images=painted, batch_size=64)
     assert sum(seen) == 8 + FEWEST

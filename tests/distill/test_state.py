@@ -66,22 +66,23 @@ def test_a_budget_sets_the_steps_at_the_first_check_and_with_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_reason", "after", "rejected", "word"),
+    ("stop_reason", "after", "on_held_out", "on_painted", "word"),
     [
-        ("", Agreement(0.9, 0.05), False, ""),
-        ("", Agreement(0.7, 0.05), False, ""),  # one measure alone is within the noise
-        ("", Agreement(0.7, 0.2), False, "held-out"),
-        ("", Agreement(0.9, 0.05), True, "procedural images"),
-        ("the loss was not finite", Agreement(0.7, 0.2), True, "not finite"),
+        ("", Agreement(0.9, 0.05), False, False, ""),
+        ("", Agreement(0.7, 0.05), True, False, ""),  # one measure alone is within the noise
+        ("", Agreement(0.7, 0.2), False, False, ""),  # both are, but no more than by noise
+        ("", Agreement(0.7, 0.2), True, False, "held-out"),
+        ("", Agreement(0.9, 0.05), False, True, "procedural images"),
+        ("the loss was not finite", Agreement(0.7, 0.2), True, True, "not finite"),
     ],
 )
 def test_a_student_is_kept_that_no_measure_speaks_against(
-    stop_reason: str, after: Agreement, rejected: bool, word: str
+    stop_reason: str, after: Agreement, on_held_out: bool, on_painted: bool, word: str
 ) -> None:
     state = begun()
     state.stop_reason = stop_reason
     same = copy.deepcopy(state)
-    decision = decide(state, after, rejected=rejected)
+    decision = decide(state, after, on_held_out=on_held_out, on_painted=on_painted)
     assert decision.kept == (not word)
     assert word in decision.reason
     assert state == same
