@@ -142,7 +142,7 @@ class DistillationConfig:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
         budget_scale: steps relative to what the model, its bits and its agreement suggest, where
             `steps` is left open.
-        batch_size: images per step; at most 32 where `steps` is left open, fewer where memory is
+        batch_size: images per step; at most 64 where `steps` is left open, fewer where memory is
             short.
         temperature: T of the distillation losses.
         losses: name -> weight.

@@ -19,7 +19,7 @@ from dfqonnx.core.context import RunContext
 TRAINING_BYTES = 20  # per value, measured: 16 on ResNet-20, 21 on MobileNetV1
 FORWARD_BYTES = 4  # per value of a pass without gradients: 2.8 to 3.4 on MobileNetV1
 CPU_MEMORY = 1_250_000_000  # leaves 0.75 of 2 GiB to the process itself
-OPEN_BATCH = 32  # images of a step where the schedule is left open
+OPEN_BATCH = 64  # images of a step where the schedule is left open
 OPEN_MEMORY = CPU_MEMORY // 2
 
 

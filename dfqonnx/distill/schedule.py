@@ -25,7 +25,7 @@ from dataclasses import replace
 from dfqonnx.config.distillation import DistillationConfig
 from dfqonnx.core.quantization import MAX_BITS, BitWidths
 
-MIN_STEPS, MAX_STEPS = 400, 8000
+MIN_STEPS, MAX_STEPS = 300, 8000
 STRETCH = 1.5  # the most that the work may grow by, to come nearer to MIN_STEPS
 WORK = 4.8e13  # multiply-adds of a training of budget 1, values moved included
 MULTIPLY_ADDS_PER_VALUE = 120
