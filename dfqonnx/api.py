@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfqonnx.checkpoint.cache import CacheUse
 from dfqonnx.config.commands import Device, RunConfig, SynthConfig
+from dfqonnx.config.effort import Effort
 from dfqonnx.config.input_values import read_inputs
 from dfqonnx.config.measuring import read_measuring
 from dfqonnx.config.preprocess import read_preprocess
@@ -32,9 +33,9 @@ def quantize(
     progress: Progress | None = None, memory: str | int | None = None, image_size: ImageSize = None,
     pixel_range: str | None = None, keep_float: Sequence[str] = (), strict_ends: int | None = None,
     out: str | Path | None = None, target: str = DEFAULT_TARGET, head: str | None = None,
-    min_speed: Limit = None, device: Device = "auto", effort: str = "default", strict: bool = False,
+    min_speed: Limit = None, device: Device = "auto", effort: Effort = "default", seed: int = 0,
     no_cache: bool = False, fit: str | None = None, max_drop: Limit = None, max_size: Limit = None,
-    inputs: Inputs = (), fresh: bool = False, gates: Gates = (), seed: int = 0,
+    inputs: Inputs = (), fresh: bool = False, gates: Gates = (), strict: bool = False,
 ) -> Result:  # fmt: skip
     """Quantize a model without data; a `DfqError` says why it cannot be, a failed gate nothing.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from dfqonnx.config.effort import Effort
 from dfqonnx.config.gates import GateRule
 from dfqonnx.config.measuring import MeasuringConfig
 from dfqonnx.config.recipe import Recipe
@@ -44,7 +45,7 @@ class RunConfig:
     device: Device = "auto"  # `auto` takes CUDA where present
     target: str = DEFAULT_TARGET
     budget: float | None = None  # seconds; None: the recipe decides by the model's cost
-    effort: str = "default"  # whose work the recipe has, see `config/effort.py`
+    effort: Effort = "default"  # whose work the recipe has, see `config/effort.py`
     memory: int | None = None  # bytes; None: what the machine or its container leaves
     gates: tuple[GateRule, ...] = ()
     strict: bool = (

@@ -6,6 +6,7 @@ whatever the network. What it costs and brings is told in `docs/effort.md`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -23,14 +24,14 @@ class WorkFactors:
     training: float
 
 
-EFFORTS: dict[str, WorkFactors] = {
+EFFORTS: Mapping[Effort, WorkFactors] = {
     "quick": WorkFactors(images=0.3, training=0.5),
     "default": WorkFactors(images=1.0, training=1.0),
     "high": WorkFactors(images=1.0, training=6.0),
 }
 
 
-def apply_effort(recipe: Recipe, effort: str, *, budget: float | None) -> Recipe:
+def apply_effort(recipe: Recipe, effort: Effort, *, budget: float | None) -> Recipe:
     """Return the recipe with the work of an effort; `budget` is that of the run, in seconds.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfqonnx.config.commands import Device, RunConfig, ValidateConfig
-from dfqonnx.config.effort import apply_effort
+from dfqonnx.config.effort import Effort, apply_effort
 from dfqonnx.config.gates import GateRule, parse_gates
 from dfqonnx.config.input_values import format_input, read_inputs
 from dfqonnx.config.measuring import MeasuringConfig
@@ -45,7 +45,7 @@ def run_request(
     image_size: ImageSize = None,
     inputs: Inputs = (),
     budget: str | float | None = None,
-    effort: str = "default",
+    effort: Effort = "default",
     memory: str | int | None = None,
     strict_ends: int | None = None,
     weight_storage: Storage = "auto",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dfqonnx.convert.module import ProgramModule
 
+PROBE_IMAGES = 8  # by which the precision is chosen
 NEAR = 0.05  # most difference of outputs, over their norm, that bfloat16 may make
 
 

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.optimizer_state import like, load_optimizer, save_optimizer, select
+from dfqonnx.convert.reduced_precision import PROBE_IMAGES
 from dfqonnx.core.context import RunContext
 from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import Batch, ImagePool, TrainingBatches
@@ -48,7 +49,6 @@ from dfqonnx.synthesis.generators.training import OnlineGenerators
 
 AGREEMENT_EVERY = 100  # steps; a measurement costs about one
 ALONE = RunContext()
-PROBE_IMAGES = 8  # by which the precision of steps is chosen
 SAMPLE_IMAGES = 256  # that soft rounding takes the means of values from
 
 

@@ -25,7 +25,7 @@ import torch
 from dfqonnx.config.synthesis import AUTO, Precision, SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
-from dfqonnx.convert.reduced_precision import Bfloat16Module, reduce_precision
+from dfqonnx.convert.reduced_precision import PROBE_IMAGES, Bfloat16Module, reduce_precision
 from dfqonnx.core.context import MemoryShare, RunContext
 from dfqonnx.graph.op_traits import Trait, has_trait
 
@@ -41,7 +41,6 @@ FEWEST = 16  # images, however large the network
 FIRST, LATER = 60, 30  # steps where the work allows them
 LEAST_STEPS = 8  # of the first batch; below, nothing is optimized
 ALL_MEMORY = MemoryShare()
-SAMPLE = 8  # images by which the precision of a step is chosen
 SHARE = 0.6  # of an optimization step that is spent in the teacher's two passes
 
 
@@ -112,7 +111,7 @@ def measure_optimization_rate(
     exact = ProgramModule(teacher, channels_last=True).to(context.device)
     net: ProgramModule | Bfloat16Module = exact
     if precision == AUTO:
-        sample = torch.rand(SAMPLE, *shape, generator=torch.Generator().manual_seed(0))
+        sample = torch.rand(PROBE_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
         net = reduce_precision(exact, sample.to(context.device))
     batch, seconds = 4, 0.0
     while seconds < 0.3 and batch < 256:

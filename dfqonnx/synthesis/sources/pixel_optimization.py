@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dfqonnx.config.synthesis import AUTO, PixelOptimizationConfig
 from dfqonnx.convert.module import ProgramModule
-from dfqonnx.convert.reduced_precision import Bfloat16Module, reduce_precision
+from dfqonnx.convert.reduced_precision import PROBE_IMAGES, Bfloat16Module, reduce_precision
 from dfqonnx.core.lr_schedule import lr_factor
 from dfqonnx.errors import UsageError
 from dfqonnx.synthesis.augmentation import augmented_copies
@@ -30,7 +30,6 @@ from dfqonnx.synthesis.sources.procedural import yield_procedural
 from dfqonnx.synthesis.synthesis_context import SOURCES, SynthesisContext
 
 Network = ProgramModule | Bfloat16Module
-SAMPLE = 8  # images by which the precision is chosen
 MILESTONE = 0.8  # of the steps, where the rate falls to a tenth (`lr_schedule: steps`)
 
 
@@ -56,7 +55,7 @@ def optimize_pixels(context: SynthesisContext) -> Iterator[Tensor]:
     exact = ProgramModule(context.teacher, taps=tuple(targets.mean), channels_last=True).to(device)
     net: Network = exact
     if context.config.pixels.precision == AUTO:
-        net = reduce_precision(exact, inputs.to_tensor(start[:SAMPLE].to(device)))
+        net = reduce_precision(exact, inputs.to_tensor(start[:PROBE_IMAGES].to(device)))
     done = 0
     while done < plan.optimized:
         batch = min(plan.batch, plan.optimized - done)
