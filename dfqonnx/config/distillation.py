@@ -77,7 +77,7 @@ class OptimizerConfig:
     """The optimizer of the student's parameters.
 
     Attributes:
-        kind: adam, or sgd with Nesterov momentum.
+        kind: adam, or sgd.
         rounding: `soft` trains codes that become whole numbers on the way
             (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients pass
             straight through (LSQ), as most papers do; `held` leaves the codes where they are and
@@ -87,6 +87,7 @@ class OptimizerConfig:
             1e-2, 2e-3 or 4e-4.
         scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2, 2e-3 or 4e-3.
         momentum: momentum of sgd, on weights and biases.
+        nesterov: whether that momentum is Nesterov's, or plain.
         weight_decay: weight decay, on weights only.
         warmup: fraction of the schedule over which the rates rise.
         lr_schedule: how the rates fall: along a cosine, not at all, or by 10 at each milestone.
@@ -100,6 +101,7 @@ class OptimizerConfig:
     weight_lr: float | None = None
     scale_lr: float | None = None
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 0.0
     warmup: float = 0.1
     lr_schedule: LRSchedule = "cosine"

@@ -324,7 +324,7 @@ def build_optimizer(
         group = {"params": parts[kind], "lr": lr, "weight_decay": decay}
         if config.kind == "sgd":
             momentum = 0.0 if kind == "scales" else config.momentum
-            group |= {"momentum": momentum, "nesterov": momentum > 0}
+            group |= {"momentum": momentum, "nesterov": config.nesterov and momentum > 0}
         if parts[kind]:
             groups.append(group)
     adam = config.kind == "adam"

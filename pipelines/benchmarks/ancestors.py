@@ -6,8 +6,8 @@
 
 `run` does what no record is there for, seeds outermost, and adds a line to
 `pipelines/results/ancestors.jsonl` as soon as a run is over; `images` draws from each recipe without
-what is painted beside, and adds what the network makes of them to `ancestors_images.jsonl`. `page`
-writes `pipelines/results/ANCESTORS.md` from both, rows that were not measured included. With
+what is painted beside, adds what the network makes of them to `ancestors_images.jsonl`, and writes a
+contact sheet, which `pictures.py` lays out in docs/sources.md. `page` writes `pipelines/results/ANCESTORS.md` from both, rows that were not measured included. With
 `--lane 0/2` only the first, third, ... of the runs are done: one lane a core. Ends with 1 if a run
 failed. The tables need an idle machine: about 10 minutes a run on two cores, 240 runs.
 """  # noqa: E501 (a command line)
@@ -28,7 +28,8 @@ import torch
 import yaml
 from measure import lane
 from numpy.typing import NDArray
-from tables.ancestors_page import LEAVES, OWN, Pictured, Trained, write_page
+from pictures import COLUMNS, ROWS, save_sheet
+from tables.ancestors_page import LEAVES, OWN, Pictured, Trained, read_pictured, write_page
 from tables.records import read_lines, replace_text
 from tables.runs import read
 
@@ -43,6 +44,7 @@ from dfqonnx.graph.load import load
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
+from dfqonnx.report.html.images import class_sheet
 from dfqonnx.synthesis.sources.generator import find_classifier_input
 from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -51,6 +53,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 RECORDS, IMAGES, PAGE = (
     RESULTS / name for name in ("ancestors.jsonl", "ancestors_images.jsonl", "ANCESTORS.md")
 )
+SHEETS = Path(__file__).parents[2] / "docs" / "images"
 MODEL, PREPROCESS, DATA = "cifar10_resnet20_bn", "imagenet", "cifar10_test.npz"
 SEEDS = (0, 1, 2)
 AS_THE_REST = "as the rest"
@@ -228,8 +231,8 @@ def spread_within(features: NDArray[np.float64], classes: NDArray[np.int64]) -> 
     return float(sum(off) / len(unit))
 
 
-def picture(recipe: Recipe, model: Path, count: int) -> Pictured:
-    """Draw images of a recipe and return what the network makes of them."""
+def picture(recipe: Recipe, model: Path, count: int, sheets: Path) -> Pictured:
+    """Draw images of a recipe, write a sheet of them and return what the network makes of them."""
     network = normalize(load(model))
     teacher, context = to_program(network), RunContext()
     inputs = InputFormat(PRESETS[PREPROCESS].fitted(network.input_shape), network.input_shape)
@@ -258,6 +261,8 @@ def picture(recipe: Recipe, model: Path, count: int) -> Pictured:
     parts = torch.split(torch.from_numpy(made.pixels), 64)
     found = [features_of(net, name, inputs.to_tensor(part)) for part in parts]
     features, p = (np.concatenate(each) for each in zip(*found, strict=True))
+    sheet = class_sheet(made.pixels, p.argmax(1), rows=ROWS, columns=COLUMNS, sheet_pixels=360)
+    save_sheet(sheet, sheets / f"source-{recipe.name}.png")
     return Pictured(
         recipe=recipe.name,
         count=len(made.pixels),
@@ -275,7 +280,8 @@ def picture_all(places: argparse.Namespace) -> Iterator[Pictured]:
     for name in places.recipes or [*training_recipes(), "dfq", "zeroq"]:
         if name in known:
             continue
-        found = picture(read_recipe(name), places.models / f"{MODEL}.onnx", places.count)
+        model = places.models / f"{MODEL}.onnx"
+        found = picture(read_recipe(name), model, places.count, SHEETS)
         with IMAGES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(found)) + "\n")
         yield found
@@ -283,7 +289,7 @@ def picture_all(places: argparse.Namespace) -> Iterator[Pictured]:
 
 def pictured() -> list[Pictured]:
     """Return the records of images."""
-    return read_lines(IMAGES, lambda line: Pictured(**line), "images")
+    return read_pictured(IMAGES)
 
 
 def main() -> None:

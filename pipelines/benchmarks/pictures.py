@@ -4,9 +4,9 @@
 
 Of runs with the same recipe the first found is shown; recipes without a run are drawn anew with
 `--draw`, for models/resnet20.onnx at their usual scale and without what is painted beside their own
-images. Those for which there is neither keep the sheet that they have, as an earlier one. A sheet
-has a row for each class as the float network sees it; its colors are reduced to 256, so that the
-files stay small.
+images. Those for which there is neither keep the sheet that they have: with its figures where
+`ancestors.py images` drew it, else as an earlier one. A sheet has a row for each class as the float
+network sees it; its colors are reduced to 256, so that the files stay small.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from tables.ancestors_page import read_pictured
 
 from dfqonnx.config.commands import SynthConfig
 from dfqonnx.config.recipe import Recipe, shipped_recipes
@@ -33,19 +34,20 @@ from dfqonnx.workflows.synth import synthesize_to_files
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "resnet20.onnx"
+MEASURED = ROOT / "pipelines" / "results" / "ancestors_images.jsonl"
 ROWS, COLUMNS, LOOKED_AT = 10, 5, 512
 LARGEST = 150_000  # bytes of a sheet
 ACROSS = 3  # pictures side by side
 HEAD = """# What each recipe dreams
 
-Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale: from the output folders of runs, or a few drawn for this
-page without what is painted beside (`python pipelines/benchmarks/pictures.py RUNS... --draw 64`). A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+Images that the recipes make for a ResNet-20 on CIFAR-10 at `quick` scale, none of those painted beside among them: drawn by
+`python pipelines/benchmarks/ancestors.py images`, and laid out by `pictures.py` beside it. A row is a class as the network sees it (0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
 7 horse, 8 ship, 9 truck; classes that it sees nowhere have no row). The number is the divergence of all images from what
 BatchNormalization remembers of the training data, in nats a layer (`dfqonnx similarity`); *earlier* are sheets of a recipe as it was in
-version 0.2, which have not been drawn anew. At `quick` scale most recipes begin with
+version 0.2, which have not been drawn anew. At `quick` scale recipes that optimize images begin with
 dead leaves (`dfq` shows them untouched) and have steps for texture and color, not for new shapes; `--scale paper` begins with noise.
-What images are worth for training stands in [RESULTS.md](../pipelines/results/RESULTS.md), and what a method's own images add over dead leaves
-in [ANCESTORS.md](../pipelines/results/ANCESTORS.md).
+How the methods compare, by what training on their images gains, by feature rank and by spread within a class, is in
+[ANCESTORS.md](../pipelines/results/ANCESTORS.md); what earlier versions of the recipes lost, in [RESULTS.md](../pipelines/results/RESULTS.md).
 Procedural images, the source `procedural`, are dead leaves and pictures of random writing, the latter in the share that comes nearest to what
 BatchNormalization remembers (`text_fraction` sets it); optimized images begin with them.
 A network that reads no image gets structured fields, the source `fields`: slopes, harmonics, envelopes and silence, and a quarter noise.
@@ -146,6 +148,32 @@ def earlier(docs: Path, known: Mapping[str, Recipe]) -> dict[str, str]:
     }
 
 
+def measured(docs: Path, file: Path, known: Mapping[str, Recipe]) -> dict[str, str]:
+    """Return the cells of recipes whose sheets and figures `ancestors.py images` made."""
+    return {
+        each.recipe: _cell(each.recipe, each.divergence, each.count, known[each.recipe].about)
+        for each in read_pictured(file)
+        if each.recipe in known and (docs / "images" / f"source-{each.recipe}.png").is_file()
+    }
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet in 256 colors.
+
+    Raises:
+        SystemExit: it is too large.
+    """
+    few = sheet.quantize(256, dither=Image.Dither.NONE)
+    few.save(path, format="PNG", optimize=True)
+    if path.stat().st_size > LARGEST:
+        raise SystemExit(f"{path}: {path.stat().st_size} bytes; {LARGEST} at most")
+
+
+def _cell(name: str, divergence: float | None, count: int, about: str) -> str:
+    far = "" if divergence is None else f"{divergence:.3f}, "
+    return f"![{name}](images/source-{name}.png)<br>**{name}** ({far}{count:,} images)<br>{about}"
+
+
 def write(pictures: Iterable[Picture], docs: Path, kept: Mapping[str, str]) -> None:
     """Write every sheet and the page; `kept` are cells of recipes without a new picture.
 
@@ -156,13 +184,10 @@ def write(pictures: Iterable[Picture], docs: Path, kept: Mapping[str, str]) -> N
     found = dict(kept)
     for picture in pictures:
         path = docs / "images" / f"source-{picture.recipe}.png"
-        few = picture.sheet.quantize(256, dither=Image.Dither.NONE)
-        few.save(path, format="PNG", optimize=True)
-        if path.stat().st_size > LARGEST:
-            raise SystemExit(f"{path}: {path.stat().st_size} bytes; {LARGEST} at most")
-        far = "" if picture.divergence is None else f"{picture.divergence:.3f}, "
-        words = f"**{picture.recipe}** ({far}{picture.count:,} images)<br>{picture.about}"
-        found[picture.recipe] = f"![{picture.recipe}](images/{path.name})<br>{words}"
+        save_sheet(picture.sheet, path)
+        found[picture.recipe] = _cell(
+            picture.recipe, picture.divergence, picture.count, picture.about
+        )
     cells = [found[name] for name in sorted(found, key=lambda name: (name != "default", name))]
     lines = [HEAD, "\n"]
     for first in range(0, len(cells), ACROSS):
@@ -180,6 +205,7 @@ if __name__ == "__main__":
     parser.add_argument("--draw", type=int, help="images of every recipe that has no run")
     parser.add_argument("--recipes", nargs="+", help="names that --draw draws; all by default")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    parser.add_argument("--measured", type=Path, default=MEASURED, help="of `ancestors.py images`")
     arguments = parser.parse_args()
     known = shipped_recipes()
     folders = find(arguments.runs)
@@ -187,8 +213,9 @@ if __name__ == "__main__":
     if arguments.draw:
         named = arguments.recipes or known
         shown += [draw(known[name], arguments.draw) for name in named if name not in folders]
-    if not shown:
+    kept = measured(arguments.docs, arguments.measured, known)
+    if not shown and not kept:
         raise SystemExit(
             "no run with images there; give output folders of `dfqonnx run`, or --draw"
         )
-    write(shown, arguments.docs, earlier(arguments.docs, known))
+    write(shown, arguments.docs, {**earlier(arguments.docs, known), **kept})

@@ -175,21 +175,26 @@ def test_no_student_loss_asks_the_teacher_for_a_gradient() -> None:
     assert not frozen.requires_grad
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
 def test_sgd_moves_as_its_formula_and_scales_have_neither_momentum_nor_decay(
-    student: Student,
+    student: Student, nesterov: bool
 ) -> None:
     parts = student.parameter_groups()
-    spec = OptimizerConfig(kind="sgd", weight_lr=0.1, scale_lr=0.2, momentum=0.9, weight_decay=0.5)
+    spec = OptimizerConfig(
+        kind="sgd", weight_lr=0.1, scale_lr=0.2, momentum=0.9, nesterov=nesterov, weight_decay=0.5
+    )
     moving = build_optimizer(parts, spec)
     weight, bias, scale = (parts[kind][0] for kind in ("weights", "biases", "scales"))
     before = [p.detach().clone() for p in (weight, bias, scale)]
     for p in (weight, bias, scale):
         p.grad = torch.ones_like(p)
     moving.step()
-    # Nesterov's first step: gradient + momentum gradient, decay added to the gradient before
+    # Nesterov's first step: gradient + momentum gradient, decay added to the gradient before; a
+    # plain one moves by the gradient alone
+    first = 1.9 if nesterov else 1.0
     pull = 1.0 + 0.5 * before[0]
-    torch.testing.assert_close(weight.detach(), before[0] - 0.1 * 1.9 * pull)
-    torch.testing.assert_close(bias.detach(), before[1] - 0.1 * 1.9)
+    torch.testing.assert_close(weight.detach(), before[0] - 0.1 * first * pull)
+    torch.testing.assert_close(bias.detach(), before[1] - 0.1 * first)
     torch.testing.assert_close(scale.detach(), before[2] - 0.2)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tables.figures import figure, line
+from tables.records import read_lines
 from tables.runs import DASH
 
 OWN, LEAVES = "own", "leaves"  # images of a run: the recipe's, or dead leaves in their place
@@ -47,6 +49,11 @@ class Pictured:
     rank: float  # effective rank of the features
     spread: float  # variance of features within a class over that of the test images; see page
     picture: str  # path of a contact sheet, or nothing
+
+
+def read_pictured(path: Path) -> list[Pictured]:
+    """Return the records of images in a file; none where it is not there."""
+    return read_lines(path, lambda line: Pictured(**line), "images")
 
 
 HEAD = """# The methods side by side
