@@ -72,6 +72,8 @@ class ProblemBuilder:
         self._sizes = {cost.node: cost for cost in estimate_costs(given.model)}
         self.layers = {weight.node: weight for weight in self._widest.weights}
         self.others = list_other_nodes(self._uses[MAX_BITS], self.layers)
+        work = (self._sizes[node].multiply_adds for node in self.layers if node in self._sizes)
+        self._multiply_adds = max(1, sum(work))
 
     @property
     def _widest(self) -> QuantizationPlan:
@@ -150,6 +152,7 @@ class ProblemBuilder:
                         bytes=math.ceil(count * stored / 8) + self._layer_overhead(node),
                         seconds=self._seconds(node, is_float=is_wide),
                         width=self._width(node, own.bits),
+                        repairs=self._repairs(node) if is_wide else 0.0,
                         needs=((self._index[own.name, own.bits],), *self._made_by(node)),
                     )
                 )
@@ -177,7 +180,17 @@ class ProblemBuilder:
     def _float_option(self, node: str) -> Option:
         size = self._sizes.get(node)
         count = 0 if size is None or node not in self.layers else size.parameters
-        return Option(bytes=FLOAT_BYTES * count, seconds=self._seconds(node, is_float=True))
+        return Option(
+            bytes=FLOAT_BYTES * count,
+            seconds=self._seconds(node, is_float=True),
+            repairs=self._repairs(node),
+        )
+
+    def _repairs(self, node: str) -> float:
+        """Return a node's share of all nodes on codes and of their multiply-adds."""
+        size = self._sizes.get(node)
+        own = 0 if size is None else size.multiply_adds
+        return 1 / len(self.all_nodes()) + own / self._multiply_adds
 
     def _layer_overhead(self, node: str) -> int:
         spec = self.layers[node]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dfqonnx.core.bit_choice import NodeChoice
+from dfqonnx.core.quantization import MAX_BITS, WIDE_BITS
 from dfqonnx.mixed_precision.search_widths import FoundWidths
 from dfqonnx.mixed_precision.width_problem import Option, Solution
 
@@ -34,8 +35,8 @@ def _explain(found: FoundWidths, node: str, option: Option) -> str:
     others = [each for each in found.problem.nodes[node] if each.label != option.label]
     if not others:
         return "no other width is to be had here"
-    integers = [each for each in others if not each.is_float]
-    if option.is_float and integers:
+    integers = [each for each in others if (each.activations or WIDE_BITS) <= MAX_BITS]
+    if (option.activations is None or option.activations > MAX_BITS) and integers:
         nearest = max(integers, key=lambda each: ((each.weights or 0), each.activations or 0))
         more = _change(found, node, nearest).noise - found.solution.noise
         return f"{nearest.label} would add {_percent(more, found.solution.noise)} to the noise"

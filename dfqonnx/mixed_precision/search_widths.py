@@ -4,8 +4,11 @@
     else                    the least noise
 
 Nodes are repaired (16 bits or float) where integers at their widest leave more noise than
-`HOPELESS`, or than the limit: the nodes of the fewest quantizers that make up `REPAIRED` of it.
-Where that does not suffice, all nodes may be.
+`HOPELESS`, or than the limit:
+
+    noise limited           as few as will do, counted as nodes and as multiply-adds
+    else                    the nodes of the fewest quantizers that make up `REPAIRED` of the noise;
+                            all may be where that does not suffice
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dfqonnx.mixed_precision.width_problem import Solution, WidthProblem
 HOPELESS = 10**-2.5  # noise over signal (25 dB): above it even eight bits are trained
 REPAIRED = 0.9  # of the noise
 MOST_REPAIRED = 0.1  # of the quantizers: what is repaired runs slower on most targets
+SLACK = 1e-6  # of what may be repaired, for the solver's own tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +43,35 @@ def search_widths(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None
     widest = solve_widths(problem, Bounds(), "noise")
     assert widest is not None  # every node has an option
     limit = HOPELESS if bounds.noise is None else min(HOPELESS, bounds.noise)
-    allowed: list[Collection[str]] = [()]
-    if widest.noise > limit:
-        allowed = [builder.worst_nodes(REPAIRED, MOST_REPAIRED), builder.all_nodes()]
-    for nodes in allowed:
+    if widest.noise <= limit:
+        found = solve_widths(problem, bounds, least)
+        return None if found is None else _found(found, problem)
+    if bounds.noise is not None:
+        return _repair_fewest(builder, bounds, least)
+    for nodes in (builder.worst_nodes(REPAIRED, MOST_REPAIRED), builder.all_nodes()):
         problem = builder.build(nodes)
         found = solve_widths(problem, bounds, least)
         if found is not None:
-            return FoundWidths(solution=found, problem=problem, repaired=frozenset(nodes))
+            return _found(found, problem, nodes)
     return None
+
+
+def _repair_fewest(builder: ProblemBuilder, bounds: Bounds, least: Measure) -> FoundWidths | None:
+    """Return the best widths of those that repair as little as limits allow."""
+    nodes = builder.all_nodes()
+    problem = builder.build(nodes)
+    fewest = solve_widths(problem, bounds, "repairs")
+    if fewest is None:
+        return None
+    most = fewest.repairs * (1 + SLACK) + SLACK
+    found = solve_widths(problem, replace(bounds, repairs=most), least)
+    return _found(found or fewest, problem, nodes)
+
+
+def _found(
+    solution: Solution, problem: WidthProblem, repaired: Collection[str] = ()
+) -> FoundWidths:
+    return FoundWidths(solution=solution, problem=problem, repaired=frozenset(repaired))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,4 +132,4 @@ def refuse(builder: ProblemBuilder, bounds: Bounds, words: LimitWords) -> UsageE
 
 
 def _of(found: Solution, measure: Measure) -> float:
-    return {"noise": found.noise, "bytes": found.bytes, "seconds": found.seconds}[measure]
+    return float(getattr(found, measure))

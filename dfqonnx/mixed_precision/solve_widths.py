@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqonnx.core.native_lines import without_native_lines
 from dfqonnx.mixed_precision.width_problem import (
     QUANTIZER_BYTES,
     Option,
@@ -27,10 +28,11 @@ from dfqonnx.mixed_precision.width_problem import (
     WidthProblem,
 )
 
-Measure = Literal["noise", "bytes", "seconds"]
+Measure = Literal["noise", "bytes", "seconds", "repairs"]
 SLIGHT = 1e-3  # of the other measures, so that of equal choices the better one is made
 SECONDS = 20.0  # that HiGHS may take; what it has found by then is within `GAP` as a rule
 GAP = 1e-4  # relative, of the objective
+STRAY = b"HighsMipSolverData::"  # a line that some versions of HiGHS print whatever they are told
 Floats = NDArray[np.float64]
 
 
@@ -41,6 +43,7 @@ class Bounds:
     noise: float | None = None
     bytes: float | None = None
     seconds: float | None = None
+    repairs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,14 @@ def solve_widths(problem: WidthProblem, bounds: Bounds, least: Measure) -> Solut
     places = np.array(rows.rows), np.array(rows.columns)
     matrix = csr_array((np.array(rows.factors), places), shape=(len(rows.low), count))
     whole = np.array([1] * len(columns.options) + [0] * columns.quantizers)
-    found = milp(
-        _make_objective(problem, columns, least),
-        integrality=whole,
-        bounds=Box(np.zeros(count), np.ones(count)),
-        constraints=LinearConstraint(matrix, rows.low, rows.high),
-        options={"time_limit": SECONDS, "mip_rel_gap": GAP},
-    )
+    with without_native_lines(STRAY):
+        found = milp(
+            _make_objective(problem, columns, least),
+            integrality=whole,
+            bounds=Box(np.zeros(count), np.ones(count)),
+            constraints=LinearConstraint(matrix, rows.low, rows.high),
+            options={"time_limit": SECONDS, "mip_rel_gap": GAP},
+        )
     if found.x is None:
         return None
     taken = np.flatnonzero(found.x[: len(columns.options)] > 0.5)
@@ -150,6 +154,7 @@ def _make_constraints(problem: WidthProblem, columns: _Columns, bounds: Bounds) 
         ("noise", bounds.noise, 0.0),
         ("bytes", bounds.bytes, problem.base_bytes),
         ("seconds", bounds.seconds, problem.base_seconds),
+        ("repairs", bounds.repairs, 0.0),
     )
     for which, most, base in limits:
         if most is not None:

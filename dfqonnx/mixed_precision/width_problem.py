@@ -67,6 +67,8 @@ class Option:
         bytes: in the file.
         seconds: for one image; 0 where time is not looked at.
         width: bits read times multiply-adds, where a target gains by fewer bits.
+        repairs: the node's share of all nodes and of all multiply-adds where it is not computed on
+            codes of eight bits or fewer; 0 where it is.
         needs: of each entry at least one quantizer, see `WidthProblem.quantizer_noise`.
     """
 
@@ -76,6 +78,7 @@ class Option:
     bytes: float = 0.0
     seconds: float = 0.0
     width: float = 0.0
+    repairs: float = 0.0
     needs: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -121,6 +124,11 @@ class Solution:
     noise: float
     bytes: float
     seconds: float
+
+    @property
+    def repairs(self) -> float:
+        """What is repaired, see `Option`."""
+        return sum(option.repairs for option in self.chosen.values())
 
     @classmethod
     def of(cls, problem: WidthProblem, chosen: Mapping[str, Option]) -> Solution:
