@@ -9,7 +9,7 @@ weighted node (the classifier) have 8 bits, or 16 where y is 16.
 
 This is the only file that rounds to codes. `quantize` and `dequantize` take numpy arrays and torch
 tensors; `round_in_range` and `fake_quantize` take torch tensors and need one temporary, as training
-wants it.
+wants it; `round_row` takes short numpy arrays, where every call counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfqonnx.errors import InternalError, UsageError
 
@@ -27,6 +28,7 @@ MIN_BITS, MAX_BITS = 2, 8  # of weights, and of activations in containers of 8 b
 WIDE_BITS = 16  # the other width that activations may have
 SMALLEST_SCALE = 1e-8
 Storage = Literal["auto", "int8"]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,13 @@ def round_in_range(x: Reals, scale: RealNumbers, limits: tuple[int, int]) -> Rea
     """Return the codes of `x` counted from the zero point, within `limits`."""
     codes: Reals = (x / scale).round_().clamp_(*limits)
     return codes
+
+
+def round_row(x: FloatArray, limits: tuple[int, int]) -> FloatArray:
+    """Return the whole numbers nearest to a small array, within `limits`."""
+    codes = np.rint(x)
+    np.maximum(codes, limits[0], out=codes)
+    return np.minimum(codes, limits[1], out=codes)
 
 
 def fake_quantize(x: Reals, scale: RealNumbers, limits: tuple[int, int]) -> Reals:
