@@ -32,7 +32,7 @@ from dfqonnx.cli.termination import (
     ignore_signals,
     stop_repeating,
 )
-from dfqonnx.cli.thread_waiting import shorten_thread_waiting
+from dfqonnx.cli.thread_waiting import ProcessorTimes, shorten_thread_waiting
 from dfqonnx.cli.validate import validate
 from dfqonnx.cli.view import view
 from dfqonnx.version import __version__
@@ -85,10 +85,10 @@ def _main(
         typer.echo(context.get_help())
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
+def main(arguments: list[str] | None = None, *, begun: ProcessorTimes | None = None) -> NoReturn:
+    """Run the command line and exit; `begun` is what processors had done as the process began."""
     exit_on_termination()
-    shorten_thread_waiting()
+    shorten_thread_waiting(begun)
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(

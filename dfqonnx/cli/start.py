@@ -10,12 +10,15 @@ from __future__ import annotations
 import signal
 from typing import NoReturn
 
+from dfqonnx.cli.thread_waiting import ProcessorTimes
+
 
 def main() -> NoReturn:
     """Load the command line, run it and exit.
 
     Who started the process may have it ignore interrupts, as `nohup` does; then it still does.
     """
+    begun = ProcessorTimes.read()
     raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if raises:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -23,4 +26,4 @@ def main() -> NoReturn:
 
     if raises:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    run(begun=begun)

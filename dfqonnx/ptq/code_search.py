@@ -101,7 +101,9 @@ def _blocks(size: int) -> Iterator[tuple[int, int]]:
 
 def _add_up(effects: FloatArray, changes: FloatArray) -> FloatArray:
     """Return what B changed columns add to K others, (K, G, O); (B, K, G) and (B, G, O) given."""
-    both = np.matmul(effects.transpose(2, 1, 0), changes.transpose(1, 0, 2))  # (G, K, O)
+    both: FloatArray = np.matmul(
+        effects.transpose(2, 1, 0), changes.transpose(1, 0, 2)
+    )  # (G, K, O)
     return both.transpose(1, 0, 2)
 
 
