@@ -144,6 +144,8 @@ class DistillationConfig:
         steps: training steps; 0 trains nothing; None decides from multiply-adds and bits.
         budget_scale: steps relative to what the model, its bits and its agreement suggest, where
             `steps` is left open.
+        needs_training_kl: nats that an untrained classifier is off its teacher by, up to which it
+            is left untrained where `steps` is left open; 0 trains all but what has eight bits.
         batch_size: images per step; at most 64 where `steps` is left open, fewer where memory is
             short.
         temperature: T of the distillation losses.
@@ -168,6 +170,7 @@ class DistillationConfig:
 
     steps: int | None = None
     budget_scale: float = 1.0
+    needs_training_kl: float = 0.0
     batch_size: int = 128
     temperature: float = 4.0
     losses: StudentTerms = (LossTerm("kd", 1.0), LossTerm("features", 4.0))
@@ -185,7 +188,15 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", _student_terms(self.losses))
-        check_least(self, "distillation", steps=0, holdout_images=0, perturb=0, guard_images=0)
+        check_least(
+            self,
+            "distillation",
+            steps=0,
+            needs_training_kl=0,
+            holdout_images=0,
+            perturb=0,
+            guard_images=0,
+        )
         check_positive(self, "distillation", "batch_size", "temperature", "calibration_images")
         check_fractions(self, "distillation", "mixup", "weight_averaging", "probe_probability")
         if not 0 < self.budget_scale <= 100:

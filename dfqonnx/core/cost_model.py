@@ -36,8 +36,8 @@ CHECKED = 1024  # images at most that are compared with BatchNormalization
 RANGE, PROBE, GPTQ, AGREEMENT = 3.0, 22.0, 3.0, 1.6  # passes of an image, counted in the code
 PROOF, ESTIMATED, FIXED_IMAGES = 10.0, 2.0, 512  # of a held-out image; of those of the estimate
 MIN_POSITIONS, MAX_POSITIONS = 4096, 16384  # of a layer, that GPTQ samples
-PRODUCT, COPY, COLUMN = 1.2e-10, 1e-8, 5e-5  # seconds of GPTQ on one core
-SEARCH, SEARCH_COLUMN = 1.7e-8, 1.5e-4
+PRODUCT, COPY, COLUMN = 1.2e-10, 1e-8, 1.6e-5  # seconds of GPTQ on one core
+SEARCH, SEARCH_COLUMN = 3.9e-9, 6e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class StageSeconds:
     synthesize: float
     initialize: float
     distill: float
-    possible_distill: float  # where eight bits turn out to need training, for all images as well
+    possible_distill: float  # where a student turns out to need it, for all images as well
     evaluate: float
 
     @property

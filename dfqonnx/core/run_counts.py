@@ -50,7 +50,7 @@ class RunCounts:
 
     size: NetworkSize
     synthesis: ImageCounts  # of the images that are made first
-    all_images: ImageCounts  # where eight bits turn out to need training; else the same
+    all_images: ImageCounts  # where a student turns out to need it; else the same
     batch: int  # images of a training step
     part: int  # images of it that pass at once
     calibration_batch: int  # images that pass together while ranges are set
@@ -60,7 +60,7 @@ class RunCounts:
     dampings: int  # candidates of GPTQ
     held_out: int  # images
     steps: int  # of training, surely
-    possible_steps: int  # where eight bits turn out to need training
+    possible_steps: int  # where a student turns out to need it
     has_statistics: bool  # whether images are compared with BatchNormalization
     layers: tuple[LayerShape, ...]  # that GPTQ solves
 

@@ -211,7 +211,12 @@ def choose_steps(
         return config.steps
     if not fits_weights(student.plan.narrowest(), known=known):
         return 0
-    budget = training_budget(student.plan.narrowest(), error=before.error, kl=before.kl)
+    budget = training_budget(
+        student.plan.narrowest(),
+        error=before.error,
+        kl=before.kl,
+        needs_training_kl=config.needs_training_kl,
+    )
     budget *= config.budget_scale
     if config.optimizer.rounding == "held":
         budget *= BUDGET_WHERE_HELD

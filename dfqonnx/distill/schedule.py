@@ -86,7 +86,11 @@ def choose_dampings(
 
 
 def training_budget(
-    bits: BitWidths, *, error: float | None = None, kl: float | None = None
+    bits: BitWidths,
+    *,
+    error: float | None = None,
+    kl: float | None = None,
+    needs_training_kl: float = 0.0,
 ) -> float:
     """Return training work relative to `WORK`: eight bits need none, a classifier what its KL says.
 
@@ -95,8 +99,11 @@ def training_budget(
     more where there are fewer bits.
 
     `bits` are the narrowest; `error` and `kl` (nats) are the untrained student's, None if unknown.
+    Up to a KL of `needs_training_kl` a recipe leaves a classifier of any bits untrained.
     """
     narrow = min(bits.weights, bits.activations)
+    if kl is not None and needs_training_kl and kl <= needs_training_kl:
+        return 0.0
     if narrow == 8:
         return BUDGET_AT_8_BITS if needs_training(error, kl) else 0.0
     if kl is not None:

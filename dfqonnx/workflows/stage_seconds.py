@@ -3,8 +3,8 @@
 Counts follow `distill` and `synthesize` as far as they can without an image; what they cost is in
 `core/cost_model`, whose t is the time of one image through the float network, measured here. A
 training step takes 4.2 passes of an image on ResNet-20 and FastestDet and 3.5 on MobileNetV1 0.25,
-whether codes are held or not. Whether eight bits are trained at all is known only when ranges are
-set.
+whether codes are held or not. Whether eight bits, or any bits at quick effort, are trained at all
+is known only when ranges are set.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _count_steps(
     values: int,
     kl: float | None,
 ) -> tuple[int, int]:
-    """Return the steps that are surely taken, and those where eight bits need training."""
+    """Return the steps that are surely taken, and those where a student needs training."""
     if config.steps is not None:
         return config.steps, config.steps
     work = student.multiply_adds
@@ -154,7 +154,8 @@ def _count_steps(
     if hold_codes(config, bits, kl=kl).optimizer.rounding == "held":
         budget *= BUDGET_WHERE_HELD
     steps = default_steps(work, budget, config.batch_size, values=values)
-    return steps, steps
+    may_be_near = config.needs_training_kl > 0 and kl is not None
+    return 0 if may_be_near else steps, steps
 
 
 def time_stages(

@@ -26,6 +26,7 @@ def test_an_effort_multiplies_images_and_steps_of_the_recipe(effort: str) -> Non
     assert config.effort == effort
     assert config.recipe.synthesis.budget_scale == factors.images
     assert config.recipe.distillation.budget_scale == factors.training
+    assert config.recipe.distillation.needs_training_kl == factors.needs_training_kl
 
 
 def test_quick_is_shorter_and_high_is_longer() -> None:
@@ -38,6 +39,17 @@ def test_quick_is_shorter_and_high_is_longer() -> None:
         for factors in (quick, default, high)
     ]
     assert steps == sorted(set(steps))
+
+
+def test_quick_trains_only_what_is_far_off() -> None:
+    least = EFFORTS["quick"].needs_training_kl
+    assert EFFORTS["default"].needs_training_kl == EFFORTS["high"].needs_training_kl == 0
+    for bits in (BitWidths(4, 4), BitWidths(3, 3), BitWidths(8, 8)):
+        assert training_budget(bits, kl=least, needs_training_kl=least) == 0
+        far = training_budget(bits, kl=2 * least, needs_training_kl=least)
+        assert far == training_budget(bits, kl=2 * least) > 0
+    without_classes = training_budget(BitWidths(4, 4), error=0.1, needs_training_kl=least)
+    assert without_classes == training_budget(BitWidths(4, 4), error=0.1)
 
 
 def test_a_recipe_of_its_own_scale_keeps_it() -> None:

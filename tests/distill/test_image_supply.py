@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 import dfqonnx
+from dfqonnx.config.effort import EFFORTS, apply_effort
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import BitWidths
@@ -38,6 +39,7 @@ def recipe(**synthesis: object) -> Recipe:
         (recipe(source="optimized", budget_scale=0.5), W8A8, 0.5 * FEW),
         (recipe(), W4A8, None),
         (recipe(), W8A4, None),
+        (apply_effort(recipe(), "quick", budget=None), W4A8, EFFORTS["quick"].images * FEW),
         (recipe(images=64), W8A8, None),
         (recipe(source="dead-leaves"), W8A8, None),
         (replace(recipe(), distillation=dfqonnx.DistillationConfig(steps=0)), W8A8, None),
