@@ -9,9 +9,9 @@ model, and runs:
     models:  {NAME: {preprocess: imagenet, data: test.npz}}       preprocess: a preset or a mapping
     runs:    [{models: [NAME, ...], bits: [w4a4], seeds: [0, 1], recipe: ptq, budget: 2m}, ...]
 
-A run whose folder exists is not done again: `dfqonnx run` leaves it complete or absent. With
-`--lane 0/2` only the first, third, ... of the runs are done: one lane a core. Ends with 1 if a run
-failed.
+where `effort: quick` may stand instead of a budget. A run whose folder exists is not done again:
+`dfqonnx run` leaves it complete or absent. With `--lane 0/2` only the first, third, ... of the runs
+are done: one lane a core. Ends with 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -38,18 +38,33 @@ class Line:
     seed: int
     recipe: str = "default"
     budget: str | None = None
+    effort: str | None = None
 
     @property
     def name(self) -> str:
         """Name of its folder."""
-        parts = [self.model, self.bits, self.recipe, f"s{self.seed}", self.budget or ""]
+        parts = [
+            self.model,
+            self.bits,
+            self.recipe,
+            f"s{self.seed}",
+            self.budget or "",
+            self.effort or "",
+        ]
         return ".".join(filter(None, parts))
 
 
 def lines(content: dict[str, Any]) -> list[Line]:
     """Return all runs of a list, seeds outermost: every row has its first seed soon."""
     found = [
-        Line(model, bits, seed, entry.get("recipe", "default"), entry.get("budget"))
+        Line(
+            model,
+            bits,
+            seed,
+            entry.get("recipe", "default"),
+            entry.get("budget"),
+            entry.get("effort"),
+        )
         for entry in content["runs"]
         for model in entry["models"]
         for bits in entry["bits"]
@@ -74,7 +89,9 @@ def command(line: Line, facts: dict[str, Any], places: argparse.Namespace) -> li
         "--preprocess", preprocess, "--eval-data", str(places.data / facts["data"]),
         "--out", str(places.out / line.name), "--quiet", "--json",
     ]  # fmt: skip
-    return words + ([] if line.budget is None else ["--budget", line.budget])
+    for name, value in (("--budget", line.budget), ("--effort", line.effort)):
+        words += [] if value is None else [name, value]
+    return words
 
 
 def lane(text: str) -> slice:

@@ -40,7 +40,7 @@ to begin with.
 | n | labeled images that it was measured on; no run used them for anything else |
 | first/last | weight bits of the first and last layer |
 | residual | bits of residual activations, the network's input and the classifier's input |
-| budget | what `--budget` asked for; without one the default's own length |
+| budget | what `--budget` or `--effort` asked for; without either the default's own length |
 | images seen | training steps times batch size |
 | divergence | of the synthetic images from what BatchNormalization remembers of the training data, in nats, mean over layers (`dfqonnx similarity`); 0 is the training data. Runs before version 0.3, which are all of these, have the reverse: KL of the training data from the images |
 | seconds, peak MiB | of the whole run; means over runs, seconds on each machine |

@@ -29,20 +29,29 @@ def done(folder: Path, name: str, drop: float) -> None:
 
 
 def test_what_is_there_is_not_done_again_and_seeds_come_in_turn(root: Path, tmp_path: Path) -> None:
-    names = ["net.w4a4.ptq.s0", "net.w4a4.default.s0.2m", "net.w4a4.ptq.s1"]
+    names = [
+        "net.w4a4.ptq.s0",
+        "net.w4a4.default.s0.2m",
+        "net.w4a4.default.s0.quick",
+        "net.w4a4.ptq.s1",
+    ]
     for index, name in enumerate(names):
         done(tmp_path, name, index / 10)
     runs = [
         {"models": ["net"], "bits": ["w4a4"], "seeds": [0, 1], "recipe": "ptq"},
         {"models": ["net"], "bits": ["w4a4"], "seeds": [0], "budget": "2m"},
+        {"models": ["net"], "bits": ["w4a4"], "seeds": [0], "effort": "quick"},
     ]
     code, told, _ = measure(root, tmp_path, {"models": MODELS, "runs": runs})
     assert code == 0
     assert told.splitlines() == [
-        f"{k}/3 {name}: drop {(k - 1) / 10}, there already" for k, name in enumerate(names, 1)
+        f"{k}/4 {name}: drop {(k - 1) / 10}, there already" for k, name in enumerate(names, 1)
     ]
     _, lane, _ = measure(root, tmp_path, {"models": MODELS, "runs": runs}, "--lane", "1/2")
-    assert lane.splitlines() == ["1/1 net.w4a4.default.s0.2m: drop 0.1, there already"]
+    assert lane.splitlines() == [
+        "1/2 net.w4a4.default.s0.2m: drop 0.1, there already",
+        "2/2 net.w4a4.ptq.s1: drop 0.3, there already",
+    ]
 
 
 def test_a_run_that_fails_says_why_and_the_next_one_is_done(root: Path, tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ DASH = "-"
 
 @dataclass(frozen=True)
 class Row:
-    """What distinguishes one row of the table from another; `device` is a GPU, or a dash."""
+    """What distinguishes one row of the table from another; `device` is a GPU, or a dash.
+
+    `budget` is what decided how long a run took: `120s`, `effort high`, or a dash.
+    """
 
     model: str
     recipe: str
@@ -88,7 +91,7 @@ def read(path: Path) -> Run:
         first_last=("like the others" if first_last is None else str(first_last)) if bits else DASH,
         residual=str(bits.get("residual") or DASH),
         device=machine.get("device") or DASH,
-        budget=_option(report.get("command") or "", "--budget"),
+        budget=_length(report.get("command") or ""),
     )
     return Run(
         row=row,
@@ -145,6 +148,12 @@ def _machine(environment: dict[str, Any]) -> str:
     device = environment.get("device")
     words = [processor or "unknown", f"{cores} cores" if cores else "", device or ""]
     return ", ".join(word for word in words if word)
+
+
+def _length(command: str) -> str:
+    """Return the budget or the effort that a command line asks for; a dash where it does not."""
+    effort = _option(command, "--effort")
+    return f"effort {effort}" if effort not in {DASH, "default"} else _option(command, "--budget")
 
 
 def _option(command: str, name: str) -> str:

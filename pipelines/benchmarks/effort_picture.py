@@ -1,0 +1,117 @@
+"""What a longer run buys: points of top-1 lost over seconds, drawn for the README.
+
+    python pipelines/benchmarks/effort_picture.py
+
+Takes the runs of one network in `pipelines/results/measured.jsonl` without training (`ptq`) and by
+default at every effort and budget, as `measure.py` and `results.py` leave them there, and writes
+`docs/images/effort.svg`: means over seeds, with a bar from the least to the most. Lines across are
+what training with labels was published to lose. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from summary import LABELED
+from tables.curves import UNTRAINED, Point
+from tables.figures import mean
+from tables.records import read_records, replace_text
+from tables.runs import DASH, Row, Run
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "pipelines" / "results" / "measured.jsonl"
+PICTURE = ROOT / "docs" / "images" / "effort.svg"
+MODEL = "cifar10_resnet20_bn"
+WIDTHS = {"W4A4": "#2563a8", "W3A3": "#b3541e"}
+TICKS = (15, 30, 60, 120, 240, 600, 1200)
+
+
+def find_points(runs: Iterable[Run], model: str, bits: str) -> list[Point]:
+    """Return the points of a width, shortest run first; runs that were not measured are none."""
+    grouped: dict[Row, list[Run]] = {}
+    for run in runs:
+        row = run.row
+        if (row.model, row.bits, row.device) != (model, bits, DASH) or row.first_last.isdigit():
+            continue
+        if row.recipe in {"default", UNTRAINED} and run.drop is not None and run.seconds:
+            grouped.setdefault(row, []).append(run)
+    points = [
+        Point(mean(run.seconds for run in found) or 0.0, row, found, drop)
+        for row, found in grouped.items()
+        if (drop := mean(run.drop for run in found)) is not None
+    ]
+    return sorted(points, key=lambda point: point.seconds)
+
+
+def name_of(row: Row) -> str:
+    """Return what a reader types to get a run of this row."""
+    if row.budget != DASH:
+        return f"--{row.budget}" if row.budget.startswith("effort") else f"--budget {row.budget}"
+    return "default" if row.recipe == "default" else f"--recipe {row.recipe}"
+
+
+def draw(curves: Sequence[tuple[str, list[Point]]]) -> str:
+    """Return the picture, as SVG."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dfqonnx", "font.size": 11}):
+        figure = Figure(figsize=(8.2, 4.4))
+        ax = figure.add_axes((0.08, 0.13, 0.90, 0.79))
+        for bits, points in curves:
+            _draw_curve(ax, bits, points)
+        seconds = [point.seconds for _, points in curves for point in points]
+        ax.set_xscale("log")
+        ax.set_xlim(0.75 * min(seconds), 1.6 * max(seconds))
+        ax.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick > min(seconds)]))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("seconds of a run on two cores, without labels")
+        ax.set_title("points of top-1 lost, ResNet-20 on CIFAR-10", loc="left", fontsize=11)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", linewidth=0.5, alpha=0.5)
+        out = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(out, format="svg", metadata=nothing, facecolor="white")
+    return out.getvalue()
+
+
+def _draw_curve(ax: Axes, bits: str, points: Sequence[Point]) -> None:
+    color = WIDTHS[bits]
+    ax.plot([p.seconds for p in points], [p.drop for p in points], "-o", color=color, label=bits)
+    for point in points:
+        drops = [run.drop for run in point.runs if run.drop is not None]
+        ax.plot([point.seconds] * 2, [min(drops), max(drops)], color=color, linewidth=3, alpha=0.4)
+        about = f"{name_of(point.row)} ({len(drops)})"
+        ax.annotate(
+            about, (point.seconds, max(drops)), xytext=(0, 5), textcoords="offset points",
+            ha="center", fontsize=9, color=color,
+        )  # fmt: skip
+    ax.axhline(LABELED[bits], color=color, linewidth=1, linestyle=":")
+    ax.annotate(
+        f"PACT {bits}, trained with labels", (1, LABELED[bits]), xytext=(0, 3),
+        xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=9,
+        color=color,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--records", type=Path, default=RECORDS, help="of runs, JSON lines")
+    parser.add_argument("--into", type=Path, default=PICTURE, help="the picture to write")
+    options = parser.parse_args()
+    runs = read_records(options.records)
+    curves = [(bits, found) for bits in WIDTHS if (found := find_points(runs, MODEL, bits))]
+    if not curves:
+        raise SystemExit(f"{options.records}: no run of {MODEL} with a drop; run measure.py first")
+    replace_text(options.into, draw(curves))
+    print(f"wrote {options.into}: {', '.join(f'{bits} {len(ps)} points' for bits, ps in curves)}")
+
+
+if __name__ == "__main__":
+    main()
