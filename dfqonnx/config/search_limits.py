@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from dfqonnx.core.bit_choice import BitChoice
 from dfqonnx.core.quantization import BitWidths, NodeRules
 from dfqonnx.errors import UsageError
 
 Limit = str | float | None
+LimitName = Literal["drop", "size", "speed"]
 AUTO = "auto"
 MIXED = "mixed"  # what stands for widths in names of files and folders
 DEFAULTS = ("4", "w4a4")  # of `--bits`: widths that nobody asked for
@@ -71,12 +74,21 @@ class SearchLimits:
             raise UsageError("a search for widths needs --max-drop, --max-size or --min-speed")
 
     @property
+    def options(self) -> Mapping[LimitName, str]:
+        """Each limit as an option of the command line."""
+        words: dict[LimitName, str] = {}
+        if self.max_drop is not None:
+            words["drop"] = f"--max-drop {self.max_drop:g}"
+        if self.max_size is not None:
+            words["size"] = f"--max-size {self.max_size.text}"
+        if self.min_speed is not None:
+            words["speed"] = f"--min-speed {self.min_speed:g}x"
+        return words
+
+    @property
     def text(self) -> str:
         """The limits as options of the command line."""
-        words = [] if self.max_drop is None else [f"--max-drop {self.max_drop:g}"]
-        words += [] if self.max_size is None else [f"--max-size {self.max_size.text}"]
-        words += [] if self.min_speed is None else [f"--min-speed {self.min_speed:g}x"]
-        return " ".join(words) or "--bits auto"
+        return " ".join(self.options.values()) or "--bits auto"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ Nodes are repaired (16 bits or float) where integers at their widest leave more 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from dfqonnx.errors import UsageError
@@ -24,6 +24,7 @@ from dfqonnx.mixed_precision.width_problem import Solution, WidthProblem
 HOPELESS = 10**-2.5  # noise over signal (25 dB): above it even eight bits are trained
 REPAIRED = 0.9  # of the noise
 MOST_REPAIRED = 0.1  # of the quantizers: what is repaired runs slower on most targets
+EXTREMES: Mapping[Measure, str] = {"noise": "least", "bytes": "least", "seconds": "most"}
 SLACK = 1e-6  # of what may be repaired, for the solver's own tolerance
 
 
@@ -95,10 +96,19 @@ def find_nearest(builder: ProblemBuilder, bounds: Bounds, which: Measure) -> Nea
 class LimitWords:
     """Says a measure of a solution in the words of the option that limits it."""
 
-    limits: str  # as they were given
+    limits: Mapping[Measure, str]  # each as it was given
     float_bytes: float
     float_seconds: float
     drop: Callable[[float], float]  # of a noise, in points
+
+    @property
+    def text(self) -> str:
+        """All limits."""
+        return " ".join(self.limits.values()) or "--bits auto"
+
+    def tell_others(self, measure: Measure) -> str:
+        """Return the limits of other measures."""
+        return " ".join(text for which, text in self.limits.items() if which != measure)
 
     def tell(self, measure: Measure, found: Solution) -> str:
         """Return the option with the value that a solution has."""
@@ -112,23 +122,24 @@ class LimitWords:
 
 def refuse(builder: ProblemBuilder, bounds: Bounds, words: LimitWords) -> UsageError:
     """Return the error of limits that no widths meet, with the nearest that some do."""
-    asked = {
+    asked: dict[Measure, float | None] = {
         "noise": bounds.noise, "bytes": bounds.bytes, "seconds": bounds.seconds,
     }  # fmt: skip
-    measures: tuple[Measure, ...] = ("noise", "bytes", "seconds")
-    nearest = {m: find_nearest(builder, bounds, m) for m in measures if asked[m] is not None}
-    lines = []
-    for measure, found in nearest.items():
-        most = asked[measure]
-        if found.alone is not None and most is not None and _of(found.alone, measure) > most:
-            lines.append(f"the least possible is {words.tell(measure, found.alone)}")
+    limited = {measure: most for measure, most in asked.items() if most is not None}
+    nearest = {measure: find_nearest(builder, bounds, measure) for measure in limited}
+    lines = [
+        f"the {EXTREMES[measure]} possible is {words.tell(measure, found.alone)}"
+        for measure, found in nearest.items()
+        if found.alone is not None and _of(found.alone, measure) > limited[measure]
+    ]
     if not lines:
         lines = [
-            f"beside the other limit the least is {words.tell(measure, found.beside)}"
+            f"with {words.tell_others(measure)} the {EXTREMES[measure]} is"
+            f" {words.tell(measure, found.beside)}"
             for measure, found in nearest.items()
             if found.beside is not None
         ]
-    return UsageError(f"{words.limits}: no widths meet this; {'; '.join(lines)}")
+    return UsageError(f"{words.text}: no widths meet this; {'; '.join(lines)}")
 
 
 def _of(found: Solution, measure: Measure) -> float:

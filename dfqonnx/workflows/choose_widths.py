@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig
-from dfqonnx.config.search_limits import AUTO_DROP, AUTO_NOISE
+from dfqonnx.config.search_limits import AUTO_DROP, AUTO_NOISE, LimitName
 from dfqonnx.core.bit_choice import BitChoice, StudentForecast
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress
@@ -36,7 +36,7 @@ from dfqonnx.mixed_precision.search_widths import (
     refuse,
     search_widths,
 )
-from dfqonnx.mixed_precision.solve_widths import Bounds
+from dfqonnx.mixed_precision.solve_widths import Bounds, Measure
 from dfqonnx.mixed_precision.width_problem import (
     CandidateWidths,
     Option,
@@ -49,6 +49,7 @@ from dfqonnx.workflows.teacher import Teacher
 from dfqonnx.workflows.untrained_files import UntrainedFiles
 
 ROUNDS = 4  # of searching and writing
+MEASURED_AS: Mapping[LimitName, Measure] = {"drop": "noise", "size": "bytes", "speed": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -239,10 +240,16 @@ class _Search:
             narrowest = BitWidths(min(self._widths.weights), min(self._widths.activations))
             raise UsageError(
                 f"--max-size {limit.text}: is {limit.of(self._float_bytes):,} bytes, and the file"
-                f" has {least:,} with {narrowest.label} everywhere, the narrowest that"
+                f" has {least:,} with {narrowest.label} {self._where_open()}, the narrowest that"
                 f" {self._config.target} gains by; the least possible is --max-size"
                 f" {least / self._float_bytes + 5e-4:.3f}x"
             )
+
+    def _where_open(self) -> str:
+        """Return in words which nodes have widths that are looked for."""
+        given = ["--keep-float"] if self._rules.keep_float else []
+        given += ["--bits-for"] if self._rules.bits_for else []
+        return f"where {' or '.join(given)} fixes nothing" if given else "everywhere"
 
     def _bounds(self, given: SearchInput, sensitivity: Sensitivity) -> Bounds:
         limits, noise = self._limits, None
@@ -264,19 +271,19 @@ class _Search:
         """Return the widths whose file was seen to meet the limits, its bytes and its speed."""
         bounds = self._bounds(given, sensitivity)
         kept: tuple[FoundWidths, RunConfig, int, float | None] | None = None
+        fastest = 0.0
         for _ in range(ROUNDS):
             builder = ProblemBuilder(given)
             found = search_widths(builder, bounds)
             if found is None:
-                if kept is not None:
-                    break
-                raise refuse(builder, bounds, self._words(given, sensitivity))
+                break
             config = self._apply(found.solution)
             path = self._files.write(self._files.place(config.quant.bits, config.nodes), config)
             size, speed = self._files.size(path), None
             is_met = bounds.bytes is None or size <= bounds.bytes
             if self._limits.min_speed is not None and bounds.seconds is not None:
                 speed = self._files.speed(path)
+                fastest = max(fastest, speed)
                 is_met &= speed >= self._limits.min_speed
                 bounds = replace(
                     bounds, seconds=bounds.seconds * min(1.0, speed / self._limits.min_speed)
@@ -287,14 +294,20 @@ class _Search:
             given = replace(given, base_bytes=given.base_bytes + off)
             if is_met and abs(off) < 1:
                 break
-        if kept is None:
-            raise refuse(ProblemBuilder(given), bounds, self._words(given, sensitivity))
-        return kept
+        if kept is not None:
+            return kept
+        if 0 < fastest < (self._limits.min_speed or 0.0):
+            raise UsageError(
+                f"{self._limits.text}: the fastest file that was found runs at {fastest:.2f} times"
+                " the float model's speed on this machine; ask for less, and measure on an idle one"
+            )
+        raise refuse(ProblemBuilder(given), bounds, self._words(given, sensitivity))
 
     def _words(self, given: SearchInput, sensitivity: Sensitivity) -> LimitWords:
         certainty = sensitivity.certainty
+        given_as = {MEASURED_AS[name]: text for name, text in self._limits.options.items()}
         return LimitWords(
-            self._limits.text,
+            given_as,
             self._float_bytes,
             0.0 if given.times is None else given.times.float_total,
             lambda noise: 0.0 if certainty is None else drop_of_noise(noise, certainty),

@@ -72,6 +72,10 @@ def test_bytes_are_those_of_the_file_with_the_users_inputs(
     ("options", "says"),
     [
         (["--max-size", "0.05x"], "the least possible is --max-size"),
+        (
+            ["--max-size", "0.05x", "--bits-for", "Gemm=w8a8"],
+            "with w4a8 where --bits-for fixes nothing",
+        ),
         (["--max-drop", "nothing"], "points of top-1"),
         (["--min-speed", "2", "--target", "openvino"], "ONNX Runtime's CPU kernels"),
         (["--bits", "w2a8", "--max-size", "0.3x"], "look for widths"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 
 from dfqonnx.mixed_precision.build_problem import ProblemBuilder
 from dfqonnx.mixed_precision.explain_choice import explain_choices
-from dfqonnx.mixed_precision.search_widths import search_widths
-from dfqonnx.mixed_precision.solve_widths import Bounds
+from dfqonnx.mixed_precision.search_widths import LimitWords, refuse, search_widths
+from dfqonnx.mixed_precision.solve_widths import Bounds, Measure
 from dfqonnx.mixed_precision.width_problem import Option, Solution, WidthProblem
 
 COUNT = 5
@@ -25,6 +26,7 @@ class Chain:
 
     noise: tuple[float, ...]  # of the eight-bit quantizers
     work: tuple[float, ...]  # share of the multiply-adds
+    seconds: float = 0.0  # of each layer
 
     def all_nodes(self) -> tuple[str, ...]:
         return tuple(f"n{k}" for k in range(COUNT))
@@ -36,15 +38,14 @@ class Chain:
         nodes = {}
         for k, name in enumerate(self.all_nodes()):
             cost = 1 / COUNT + self.work[k]
-            options = [
-                Option(weights=4, activations=8, noise=0.01, bytes=500, needs=((k,),)),
-                Option(weights=8, activations=8, bytes=1000, needs=((k,),)),
-            ]
+            eight = partial(Option, activations=8, needs=((k,),), seconds=self.seconds)
+            options = [eight(weights=4, noise=0.01, bytes=500), eight(weights=8, bytes=1000)]
             if name in repaired:
+                other = partial(Option, repairs=cost, seconds=2 * self.seconds)
                 options += [
-                    Option(weights=4, activations=16, noise=0.01, bytes=500, repairs=cost),
-                    Option(weights=8, activations=16, bytes=1000, repairs=cost),
-                    Option(bytes=4000, repairs=cost),
+                    other(weights=4, activations=16, noise=0.01, bytes=500),
+                    other(weights=8, activations=16, bytes=1000),
+                    other(bytes=4000),
                 ]
             nodes[name] = tuple(options)
         return WidthProblem(
@@ -101,3 +102,21 @@ def test_the_reason_for_a_repair_is_what_eight_bits_would_cost() -> None:
     first = next(iter(explain_choices(found, {})))
     assert first.widths in {"w8a16", "float"}
     assert first.reason.startswith("w8a8 would add")
+
+
+def test_limits_that_exclude_each_other_are_told_with_what_goes_with_each() -> None:
+    chain = Chain(noise=(0.01,) * COUNT, work=(0.2,) * COUNT)
+    limits = {"noise": "--max-drop 0.01", "bytes": "--max-size 3000"}
+    words = LimitWords(cast(Mapping[Measure, str], limits), 20_000.0, 0.0, lambda noise: noise)
+    # eight bits of activations leave 0.05, and 3000 bytes have no room for five layers of 16
+    told = str(refuse(as_builder(chain), Bounds(noise=0.04, bytes=3000.0), words))
+    assert told.startswith("max_drop 0.01 max_size 3000: no widths meet this; ")
+    assert "with max_size 3000 the least is max_drop " in told
+    assert "with max_drop 0.01 the least is max_size " in told
+
+
+def test_a_speed_that_is_out_of_reach_is_told_with_the_most_there_is() -> None:
+    chain = Chain(noise=(0.01,) * COUNT, work=(0.2,) * COUNT, seconds=0.1)
+    words = LimitWords({"seconds": "--min-speed 8x"}, 20_000.0, 1.0, lambda noise: noise)
+    told = str(refuse(as_builder(chain), Bounds(seconds=1.0 / 8), words))
+    assert told == "min_speed 8x: no widths meet this; the most possible is min_speed 2.00x"
