@@ -86,6 +86,15 @@ class CodeMismatches:
         """The largest difference, in levels."""
         return max((each.largest for each in self.quantizers), default=0)
 
+    @property
+    def sums_agree(self) -> bool:
+        """Whether codes behind sums over planes differ by no more than such sums do."""
+        summed = [each for each in self.quantizers if each.summed]
+        narrow = CodeMismatches(tuple(each for each in summed if not each.wide))
+        wide = CodeMismatches(tuple(each for each in summed if each.wide))
+        few = narrow.fraction <= MAX_SUMMED_FRACTION and narrow.largest <= MAX_SUMMED_LEVELS
+        return few and wide.largest <= MAX_WIDE_SUMMED_LEVELS
+
     def behind_sums(self, wanted: bool) -> CodeMismatches:
         """Return those that stand behind sums over planes, or those that do not."""
         return CodeMismatches(tuple(each for each in self.quantizers if each.summed == wanted))

@@ -15,8 +15,6 @@ from collections.abc import Collection, Iterator
 from dfqonnx.evaluation.code_mismatches import (
     MAX_MISMATCH_FRACTION,
     MAX_MISMATCH_LEVELS,
-    MAX_SUMMED_FRACTION,
-    MAX_SUMMED_LEVELS,
     CodeMismatches,
 )
 from dfqonnx.evaluation.evaluate import Evaluation
@@ -145,8 +143,7 @@ def _check_parity(found: Evaluation, target: TargetProfile) -> Iterator[Gate]:
         yield Gate(rule=rule, value=_describe(deployed), holds=_matches(deployed))
     if trained is not None:
         summed = trained.behind_sums(True)
-        holds = _matches(trained.behind_sums(False))
-        holds &= summed.fraction <= MAX_SUMMED_FRACTION and summed.largest <= MAX_SUMMED_LEVELS
+        holds = _matches(trained.behind_sums(False)) and trained.sums_agree
         value = _describe(trained)
         if summed.quantizers:
             value += f"; {summed.fraction:.1e} of those behind float sums over whole planes"

@@ -200,6 +200,29 @@ def test_one_code_in_ten_thousand_may_differ_by_a_level(
 
 
 @pytest.mark.parametrize(
+    ("wide", "largest", "holds"),
+    [(True, 9, True), (True, 14, True), (True, 15, False), (False, 9, False)],
+)
+def test_behind_sums_codes_of_16_bits_may_differ_by_as_much_of_their_range(
+    wide: bool, largest: int, holds: bool
+) -> None:
+    both = CodeMismatches(
+        tuple(
+            QuantizerMismatches(
+                quantizer=name, codes=100_000, differing=differing, largest=levels, summed=True,
+                wide=is_wide,
+            )
+            for name, differing, levels, is_wide in (
+                ("a", 60_000 if wide else 10, largest, wide), ("b", 10, 2, False),
+            )
+        )
+    )  # fmt: skip
+    if not wide:
+        both = CodeMismatches(both.quantizers[:1])
+    assert gate(TRAINED, trained=both)[0] is holds
+
+
+@pytest.mark.parametrize(
     ("differing", "largest", "holds"), [(5_000, 2, True), (5_001, 1, False), (1, 3, False)]
 )
 def test_float_sums_over_planes_excuse_what_stands_behind_them_and_nothing_else(
