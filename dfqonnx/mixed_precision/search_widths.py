@@ -40,11 +40,8 @@ class FoundWidths:
 def search_widths(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None:
     """Return the best widths within `bounds`; None where there are none."""
     least: Measure = "bytes" if bounds.noise is not None and bounds.bytes is None else "noise"
-    problem = builder.build()
-    widest = solve_widths(problem, Bounds(), "noise")
-    assert widest is not None  # every node has an option
-    limit = HOPELESS if bounds.noise is None else min(HOPELESS, bounds.noise)
-    if widest.noise <= limit:
+    if not _needs_repair(builder, bounds):
+        problem = builder.build()
         found = solve_widths(problem, bounds, least)
         return None if found is None else _found(found, problem)
     if bounds.noise is not None:
@@ -55,6 +52,13 @@ def search_widths(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None
         if found is not None:
             return _found(found, problem, nodes)
     return None
+
+
+def _needs_repair(builder: ProblemBuilder, bounds: Bounds) -> bool:
+    """Return whether integers at their widest leave too much noise."""
+    widest = solve_widths(builder.build(), Bounds(), "noise")
+    assert widest is not None  # every node has an option
+    return widest.noise > (HOPELESS if bounds.noise is None else min(HOPELESS, bounds.noise))
 
 
 def _repair_fewest(builder: ProblemBuilder, bounds: Bounds, least: Measure) -> FoundWidths | None:
@@ -84,8 +88,11 @@ class NearestLimits:
 
 
 def find_nearest(builder: ProblemBuilder, bounds: Bounds, which: Measure) -> NearestLimits:
-    """Return the solutions with the least of one measure: without other limits, and with them."""
-    problem = builder.build(builder.all_nodes())
+    """Return the solutions with the least of one measure: without other limits, and with them.
+
+    They are among those that the search chooses from.
+    """
+    problem = builder.build(builder.all_nodes() if _needs_repair(builder, bounds) else ())
     return NearestLimits(
         alone=solve_widths(problem, Bounds(), which),
         beside=solve_widths(problem, replace(bounds, **{which: None}), which),

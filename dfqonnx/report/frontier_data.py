@@ -43,6 +43,10 @@ class FrontierPoint:
         known = (self.measured, self.estimated_drop, self.forecast.drop)
         return next((value for value in known if value is not None), self.forecast.noise)
 
+    def beats(self, other: FrontierPoint) -> bool:
+        """Whether it takes no more bytes and loses less."""
+        return self.forecast.bytes <= other.forecast.bytes and self.loss < other.loss
+
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
@@ -64,14 +68,7 @@ class Frontier:
     def best(self) -> tuple[FrontierPoint, ...]:
         """The points that no other one beats both in bytes and in loss."""
         return tuple(
-            point
-            for point in self.points
-            if not any(
-                other.forecast.bytes <= point.forecast.bytes
-                and other.loss < point.loss
-                and other is not point
-                for other in self.points
-            )
+            point for point in self.points if not any(other.beats(point) for other in self.points)
         )
 
     @property

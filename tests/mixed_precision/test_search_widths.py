@@ -27,6 +27,7 @@ class Chain:
     noise: tuple[float, ...]  # of the eight-bit quantizers
     work: tuple[float, ...]  # share of the multiply-adds
     seconds: float = 0.0  # of each layer
+    float_factor: float = 2.0  # of those, where a layer is repaired
 
     def all_nodes(self) -> tuple[str, ...]:
         return tuple(f"n{k}" for k in range(COUNT))
@@ -41,7 +42,7 @@ class Chain:
             eight = partial(Option, activations=8, needs=((k,),), seconds=self.seconds)
             options = [eight(weights=4, noise=0.01, bytes=500), eight(weights=8, bytes=1000)]
             if name in repaired:
-                other = partial(Option, repairs=cost, seconds=2 * self.seconds)
+                other = partial(Option, repairs=cost, seconds=self.float_factor * self.seconds)
                 options += [
                     other(weights=4, activations=16, noise=0.01, bytes=500),
                     other(weights=8, activations=16, bytes=1000),
@@ -113,6 +114,17 @@ def test_limits_that_exclude_each_other_are_told_with_what_goes_with_each() -> N
     assert told.startswith("max_drop 0.01 max_size 3000: no widths meet this; ")
     assert "with max_size 3000 the least is max_drop " in told
     assert "with max_drop 0.01 the least is max_size " in told
+
+
+def test_the_most_speed_is_that_of_widths_that_the_search_chooses_from() -> None:
+    # in float each layer would be twice as fast, but eight bits lose too little for a repair
+    chain = Chain(noise=(1e-5,) * COUNT, work=(0.2,) * COUNT, seconds=0.1, float_factor=0.5)
+    words = LimitWords(
+        {"noise": "--max-drop 1", "seconds": "--min-speed 3x"}, 20_000.0, 1.0, lambda noise: noise
+    )
+    assert search_widths(as_builder(chain), Bounds(noise=1e-3, seconds=1.0 / 3)) is None
+    told = str(refuse(as_builder(chain), Bounds(noise=1e-3, seconds=1.0 / 3), words))
+    assert told.endswith("the most possible is min_speed 2.00x")
 
 
 def test_a_speed_that_is_out_of_reach_is_told_with_the_most_there_is() -> None:

@@ -43,29 +43,63 @@ def render_frontier(frontier: Frontier) -> str:
                     timed,
                     [point.forecast.speed or 0.0 for point in timed],
                     labels=("times the float speed", frontier.unit),
+                    is_joined=False,
                 )
     return render_template(
         "frontier.html",
         frontier=frontier,
-        best={id(point) for point in frontier.best},
-        ids=[id(point) for point in frontier.points],
+        columns=_columns(frontier.points),
+        beaten=[_beaten_by(frontier, point) for point in frontier.points],
         sizes=sizes,
         speeds=speeds,
         no_charts="" if sizes else NO_CHARTS,
     )
 
 
+def _columns(points: Sequence[FrontierPoint]) -> dict[str, list[str]]:
+    """Return the cells of the columns that not every frontier has, by heading."""
+    measures = dict.fromkeys(point.measure for point in points if point.measure)
+    cells = {
+        "drop foretold": [_number(point.forecast.drop) for point in points],
+        "drop estimated": [_number(point.estimated_drop) for point in points],
+        f"measured, {', '.join(measures)}": [_number(point.measured) for point in points],
+        "speed": [_number(point.forecast.speed, "x") for point in points],
+    }
+    return {heading: column for heading, column in cells.items() if any(column)}
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "" if value is None else f"{value:.2f}{unit}"
+
+
+def _beaten_by(frontier: Frontier, point: FrontierPoint) -> str:
+    """Return the numbers of the students that are no larger and lose less."""
+    return ", ".join(
+        str(number) for number, other in enumerate(frontier.points, start=1) if other.beats(point)
+    )
+
+
 def _draw(
-    points: Sequence[FrontierPoint], places: Sequence[float], *, labels: tuple[str, str]
+    points: Sequence[FrontierPoint],
+    places: Sequence[float],
+    *,
+    labels: tuple[str, str],
+    is_joined: bool = True,
 ) -> str:
-    """Draw what each student loses; uniform ones are squares, mixed ones dots on a line."""
+    """Draw what each student loses; uniform ones are squares, mixed ones dots, joined or not."""
     fig = svg.new_figure(420, 260)
     ax = svg.add_axes(fig, 56, 40, right=14, top=14)
     losses = [max(point.loss, 1e-6) for point in points]
     mixed = sorted((a, b) for a, b, p in zip(places, losses, points, strict=True) if p.is_mixed)
     uniform = [(a, b) for a, b, p in zip(places, losses, points, strict=True) if not p.is_mixed]
     if mixed:
-        ax.plot(*zip(*mixed, strict=True), "o-", color=svg.FIRST, markersize=5, linewidth=1.4)
+        ax.plot(
+            *zip(*mixed, strict=True),
+            "o-" if is_joined else "o",
+            color=svg.FIRST,
+            markersize=5,
+            linewidth=1.4,
+        )
     if uniform:
         ax.plot(*zip(*uniform, strict=True), "s", color=svg.SECOND, markersize=8)
     for number, (a, b) in enumerate(zip(places, losses, strict=True), start=1):
