@@ -29,7 +29,15 @@ import yaml
 from measure import lane
 from numpy.typing import NDArray
 from pictures import COLUMNS, ROWS, save_sheet
-from tables.ancestors_page import LEAVES, OWN, Pictured, Trained, read_pictured, write_page
+from tables.ancestors_page import (
+    AS_THE_REST,
+    LEAVES,
+    OWN,
+    Pictured,
+    Trained,
+    read_pictured,
+    write_page,
+)
 from tables.records import read_lines, replace_text
 from tables.runs import read
 
@@ -56,7 +64,6 @@ RECORDS, IMAGES, PAGE = (
 SHEETS = Path(__file__).parents[2] / "docs" / "images"
 MODEL, PREPROCESS, DATA = "cifar10_resnet20_bn", "imagenet", "cifar10_test.npz"
 SEEDS = (0, 1, 2)
-AS_THE_REST = "as the rest"
 FOUR, THREE = "w4a4", "w3a3"
 PAPERS_ENDS = {"dfqf": "8"}  # bits of first and last layer where the paper's claim has them
 TWO = "w2a4"  # of The Knowledge Within, with four-bit ends

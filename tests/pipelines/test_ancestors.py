@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "pipelines" / "benchmarks"))
 
 from ancestors import effective_rank, lines, rows, spread_within, training_recipes, with_leaves
-from tables.ancestors_page import LEAVES, OWN, Trained, write_page
+from tables.ancestors_page import LEAVES, OWN, Pictured, Trained, write_page
 from terms import TermFigure, shorten
 from terms import write_page as write_terms
 
@@ -38,8 +38,10 @@ def run(seed: int, images: str, untrained: float, drop: float) -> Trained:
 def test_gain_and_what_own_images_add_are_means_over_seeds() -> None:
     found = [run(0, OWN, 2.0, 1.0), run(1, OWN, 2.2, 1.4), run(0, LEAVES, 2.1, 1.5)]
     wanted = [("net", "gdfq", "w4a4", "as the rest"), ("net", "lrq", "w3a3", "8")]
-    text = write_page(wanted, found, [])
-    (row,) = [line for line in text.splitlines() if line.startswith("| gdfq")]
+    seen = Pictured("gdfq", 64, divergence=0.5, confidence=0.9, rank=9.0, spread=0.1, picture="")
+    text = write_page(wanted, found, [seen])
+    row, images = [line for line in text.splitlines() if line.startswith("| gdfq")]
+    assert "| 0.100 | 0.90 (0.80 .. 1.00) | not measured |" in images
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[3:8] == ["2", "2.10", "1.20 (1.00 .. 1.40)", "0.90 (0.80 .. 1.00)", "2 of 2"]
     assert cells[8:10] == ["1.50", "0.50"]  # of seed 0, the only one with both

@@ -13,6 +13,7 @@ from tables.runs import DASH
 
 OWN, LEAVES = "own", "leaves"  # images of a run: the recipe's, or dead leaves in their place
 NOT_MEASURED = "not measured"
+AS_THE_REST = "as the rest"  # first and last layer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ IMAGES = """
 
 Of {count} images of each recipe, none of them painted beside: the divergence from what BatchNormalization remembers (`dfqonnx similarity`, KL of the images from the training data), the
 mean highest probability, the effective rank of the features that the last layer reads (exponential of the entropy of their covariance's eigenvalues), and the variance of unit features within
-the network's own classes. Dead leaves stand beside as `dfq`'s. No real image took part.
+the network's own classes. Dead leaves stand beside as `dfq`'s. No real image took part. *Gain* is that of the table above, in points: of a training on these images and on leaves
+beside them.
 
 """  # noqa: E501 (paragraphs)
 
@@ -95,7 +97,7 @@ def write_page(
     if pictured:
         parts += [
             IMAGES.format(count=max(each.count for each in pictured)),
-            _picture_table(pictured),
+            _picture_table(pictured, runs),
             _tell_missing(wanted, pictured),
         ]
     machines = sorted({run.machine for run in runs})
@@ -140,16 +142,11 @@ def _tell_missing(wanted: Sequence[tuple[str, str, str, str]], pictured: Sequenc
     return f"\nNot measured: {', '.join(missing)}.\n" if missing else ""
 
 
-def _picture_table(pictured: Sequence[Pictured]) -> str:
+def _picture_table(pictured: Sequence[Pictured], runs: Sequence[Trained]) -> str:
     columns = (
-        "recipe",
-        "images",
-        "divergence",
-        "confidence",
-        "feature rank",
-        "spread in a class",
-        "",
-    )
+        "recipe", "images", "divergence", "confidence", "feature rank", "spread in a class",
+        "gain W4A4", "gain W3A3", "",
+    )  # fmt: skip
     parts = [line(columns), line(["---"] * len(columns))]
     for each in pictured:
         picture = f"![{each.recipe}]({each.picture})" if each.picture else ""
@@ -162,11 +159,24 @@ def _picture_table(pictured: Sequence[Pictured]) -> str:
                     f"{each.confidence:.2f}",
                     f"{each.rank:.1f}",
                     f"{each.spread:.3f}",
+                    *(_gain(each.recipe, bits, runs) for bits in ("w4a4", "w3a3")),
                     picture,
                 ]
             )
         )
     return "".join(parts)
+
+
+def _gain(recipe: str, bits: str, runs: Sequence[Trained]) -> str:
+    """Return what training gained with the recipe's images, all layers alike."""
+    return _spread(
+        [
+            run.untrained - run.drop
+            for run in runs
+            if (run.recipe, run.bits, run.ends, run.images) == (recipe, bits, AS_THE_REST, OWN)
+            and run.untrained is not None
+        ]
+    )
 
 
 def group(records: Sequence[Trained]) -> Mapping[tuple[str, str, str, str, int, str], Trained]:
