@@ -34,7 +34,7 @@ to begin with.
 
 | column | what |
 | --- | --- |
-| recipe | of `dfqonnx recipes`, with its settings as they ship |
+| recipe | of `dfqonnx recipes`, with its settings as they were when it ran: steps say how long; papers' recipes at `quick` scale, all from before version 0.3, have changed since, and what they gain now is in [ANCESTORS.md](ANCESTORS.md) |
 | drop | the float model's top-1 minus the quantized one's, in points; mean over runs (least .. most), each with a seed or on a machine of its own |
 | untrained | the same drop before the first training step, mean over runs; it is the drop where training was given up |
 | n | labeled images that it was measured on; no run used them for anything else |
