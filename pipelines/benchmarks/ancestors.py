@@ -49,10 +49,12 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import PRESETS, InputFormat
 from dfqonnx.core.quantization import BitWidths, QuantizationConfig
 from dfqonnx.graph.load import load
+from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.ptq.fixed_opponent import make_fixed_opponents
 from dfqonnx.report.html.images import class_sheet
+from dfqonnx.synthesis.divergence import measure_divergence
 from dfqonnx.synthesis.sources.generator import find_classifier_input
 from dfqonnx.synthesis.synthesize import synthesize
 from dfqonnx.targets.profile import DEFAULT_TARGET, TARGETS
@@ -242,7 +244,7 @@ def picture(recipe: Recipe, model: Path, count: int, sheets: Path) -> Pictured:
     """Draw images of a recipe, write a sheet of them and return what the network makes of them."""
     network = normalize(load(model))
     teacher, context = to_program(network), RunContext()
-    inputs = InputFormat(PRESETS[PREPROCESS].fitted(network.input_shape), network.input_shape)
+    inputs = input_of(network)
     plan = place_quantizers(
         network,
         QuantizationConfig(BitWidths(4, 4)),
@@ -261,19 +263,39 @@ def picture(recipe: Recipe, model: Path, count: int, sheets: Path) -> Pictured:
         context=context,
         opponents=against,
     )
+    return describe(recipe.name, made.pixels, network, sheets)
+
+
+def input_of(network: NormalizedModel) -> InputFormat:
+    """Return what the network reads."""
+    return InputFormat(PRESETS[PREPROCESS].fitted(network.input_shape), network.input_shape)
+
+
+def describe(
+    recipe: str, pixels: NDArray[np.uint8], network: NormalizedModel, sheets: Path
+) -> Pictured:
+    """Return what the network makes of a recipe's images (N, H, W, C), and write a sheet."""
+    teacher, inputs = to_program(network), input_of(network)
     name = find_classifier_input(teacher)
-    if name is None or made.divergence is None:
-        raise SystemExit(f"{model}: no plain last layer, or no BatchNormalization")
+    if name is None or not network.statistics:
+        raise SystemExit("a network without a plain last layer, or without BatchNormalization")
     net = ProgramModule(teacher, taps=(name,))
-    parts = torch.split(torch.from_numpy(made.pixels), 64)
+    parts = torch.split(torch.from_numpy(pixels), 64)
+    far = measure_divergence(
+        teacher,
+        network.statistics,
+        (inputs.to_tensor(part) for part in parts),
+        context=RunContext(),
+        inputs=inputs,
+    )
     found = [features_of(net, name, inputs.to_tensor(part)) for part in parts]
     features, p = (np.concatenate(each) for each in zip(*found, strict=True))
-    sheet = class_sheet(made.pixels, p.argmax(1), rows=ROWS, columns=COLUMNS, sheet_pixels=360)
-    save_sheet(sheet, sheets / f"source-{recipe.name}.png")
+    sheet = class_sheet(pixels, p.argmax(1), rows=ROWS, columns=COLUMNS, sheet_pixels=360)
+    save_sheet(sheet, sheets / f"source-{recipe}.png")
     return Pictured(
-        recipe=recipe.name,
-        count=len(made.pixels),
-        divergence=made.divergence,
+        recipe=recipe,
+        count=len(pixels),
+        divergence=far.divergence,
         confidence=float(p.max(1).mean()),
         rank=effective_rank(features),
         spread=spread_within(features, p.argmax(1)),
