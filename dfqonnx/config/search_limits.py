@@ -27,6 +27,7 @@ MIXED = "mixed"  # what stands for widths in names of files and folders
 DEFAULTS = ("4", "w4a4")  # of `--bits`: widths that nobody asked for
 AUTO_DROP = 0.5  # points, of a classifier
 AUTO_NOISE = 10**-2.5  # power over signal (25 dB), of other outputs
+AUTO_REPAIRS = 1.0  # share of the nodes plus that of the multiply-adds in float or 16 bits, at most
 LEAST_RATIO, MOST_RATIO = 0.01, 1.0  # of the float file's bytes
 MOST_SPEED = 20.0
 MOST_DROP = 50.0
@@ -54,7 +55,8 @@ class SearchLimits:
     """Limits that widths are chosen within; None leaves one open.
 
     `is_automatic` where none was given: a classifier is to lose `AUTO_DROP` points at most, another
-    network's outputs are to have a noise of `AUTO_NOISE` at most.
+    network's outputs are to have a noise of `AUTO_NOISE` at most. Where either would take more than
+    `AUTO_REPAIRS`, a few repairs have to do.
     """
 
     max_drop: float | None = None  # points

@@ -6,7 +6,8 @@
 Nodes are repaired (16 bits or float) where integers at their widest leave more noise than
 `HOPELESS`, or than the limit:
 
-    noise limited           as few as will do, counted as nodes and as multiply-adds
+    noise limited           as few as will do, counted as nodes and as multiply-adds; where these
+                            are more than may be, `FEW`, with which the noise is least
     else                    the nodes of the fewest quantizers that make up `REPAIRED` of the noise;
                             all may be where that does not suffice
 """
@@ -25,6 +26,7 @@ HOPELESS = 10**-2.5  # noise over signal (25 dB): above it even eight bits are t
 REPAIRED = 0.9  # of the noise
 MOST_REPAIRED = 0.1  # of the quantizers: what is repaired runs slower on most targets
 EXTREMES: Mapping[Measure, str] = {"noise": "least", "bytes": "least", "seconds": "most"}
+FEW = 0.2  # of the nodes and of the multiply-adds together: a tenth of both
 SLACK = 1e-6  # of what may be repaired, for the solver's own tolerance
 
 
@@ -45,7 +47,14 @@ def search_widths(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None
         found = solve_widths(problem, bounds, least)
         return None if found is None else _found(found, problem)
     if bounds.noise is not None:
-        return _repair_fewest(builder, bounds, least)
+        fewest = _repair_fewest(builder, bounds, least)
+        if fewest is not None or bounds.repairs is None:
+            return fewest
+        few = replace(bounds, noise=None, repairs=FEW)
+        nodes = builder.all_nodes()
+        problem = builder.build(nodes)
+        found = solve_widths(problem, few, "noise")
+        return None if found is None else _found(found, problem, nodes)
     for nodes in (builder.worst_nodes(REPAIRED, MOST_REPAIRED), builder.all_nodes()):
         problem = builder.build(nodes)
         found = solve_widths(problem, bounds, least)

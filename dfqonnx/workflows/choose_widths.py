@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfqonnx.config.commands import RunConfig
-from dfqonnx.config.search_limits import AUTO_DROP, AUTO_NOISE, LimitName
+from dfqonnx.config.search_limits import AUTO_DROP, AUTO_NOISE, AUTO_REPAIRS, LimitName
 from dfqonnx.core.bit_choice import BitChoice, StudentForecast
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import Progress
@@ -263,7 +263,8 @@ class _Search:
         seconds = None
         if limits.min_speed is not None and given.times is not None:
             seconds = given.times.float_total / limits.min_speed
-        return Bounds(noise=noise, bytes=size, seconds=seconds)
+        repairs = AUTO_REPAIRS if limits.is_automatic else None
+        return Bounds(noise=noise, bytes=size, seconds=seconds, repairs=repairs)
 
     def _settle(
         self, given: SearchInput, sensitivity: Sensitivity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -13,7 +13,7 @@ import pytest
 
 from dfqonnx.mixed_precision.build_problem import ProblemBuilder
 from dfqonnx.mixed_precision.explain_choice import explain_choices
-from dfqonnx.mixed_precision.search_widths import LimitWords, refuse, search_widths
+from dfqonnx.mixed_precision.search_widths import FEW, LimitWords, refuse, search_widths
 from dfqonnx.mixed_precision.solve_widths import Bounds, Measure
 from dfqonnx.mixed_precision.width_problem import Option, Solution, WidthProblem
 
@@ -27,6 +27,7 @@ class Chain:
     noise: tuple[float, ...]  # of the eight-bit quantizers
     work: tuple[float, ...]  # share of the multiply-adds
     seconds: float = 0.0  # of each layer
+    count_share: float = 1 / COUNT  # of all nodes, each
     float_factor: float = 2.0  # of those, where a layer is repaired
 
     def all_nodes(self) -> tuple[str, ...]:
@@ -38,7 +39,7 @@ class Chain:
     def build(self, repaired: Collection[str] = ()) -> WidthProblem:
         nodes = {}
         for k, name in enumerate(self.all_nodes()):
-            cost = 1 / COUNT + self.work[k]
+            cost = self.count_share + self.work[k]
             eight = partial(Option, activations=8, needs=((k,),), seconds=self.seconds)
             options = [eight(weights=4, noise=0.01, bytes=500), eight(weights=8, bytes=1000)]
             if name in repaired:
@@ -86,6 +87,22 @@ def test_as_little_is_repaired_as_a_limited_noise_allows_and_then_bytes_are_fewe
     assert found.solution.noise <= most * (1 + 1e-6)
     assert found.solution.repairs == pytest.approx(fewest, rel=1e-3)
     assert found.solution.bytes == pytest.approx(smallest, rel=0.02)
+
+
+def test_where_more_would_be_repaired_than_may_be_few_are_and_the_noise_is_least() -> None:
+    chain = Chain(noise=draw_chain(1).noise, work=(0.7, 0.29, 0.005, 0.003, 0.002))
+    chain = replace(chain, count_share=0.05)
+    assert search_widths(as_builder(chain), Bounds(noise=1e-6)) is not None
+    found = search_widths(as_builder(chain), Bounds(noise=1e-6, repairs=1.0))
+    assert found is not None
+    problem = chain.build(chain.all_nodes())
+    every = [
+        Solution.of(problem, dict(zip(problem.nodes, options, strict=True)))
+        for options in itertools.product(*problem.nodes.values())
+    ]
+    least = min(each.noise for each in every if each.repairs <= FEW)
+    assert 0 < found.solution.repairs <= FEW
+    assert found.solution.noise == pytest.approx(least, rel=0.02)
 
 
 def test_nothing_is_repaired_where_eight_bits_suffice() -> None:
