@@ -88,6 +88,14 @@ def _found(
     return FoundWidths(solution=solution, problem=problem, repaired=frozenset(repaired))
 
 
+def find_fastest(builder: ProblemBuilder, bounds: Bounds) -> FoundWidths | None:
+    """Return the widths of the least seconds within the other limits; None where there are none."""
+    nodes = builder.all_nodes() if _needs_repair(builder, bounds) else ()
+    problem = builder.build(nodes)
+    found = solve_widths(problem, replace(bounds, seconds=None), "seconds")
+    return None if found is None else _found(found, problem, nodes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NearestLimits:
     """The least of each measure that can be had, alone and beside the other limit."""

@@ -88,6 +88,24 @@ def _gives_codes(node: ir.Node, roles: Roles, target: TargetProfile) -> bool:
     return output == "always" or (output == "inside" and node not in roles.last)
 
 
+def find_computing_nodes(model: NormalizedModel, target: TargetProfile) -> Mapping[str, str]:
+    """Return, by names of nodes and of values, the node whose kernel computes them.
+
+    A Relu or Clip that is absorbed is part of the kernel before it: runtimes name a fused kernel
+    after what its last node makes. Names of nodes come before those of values.
+    """
+    graph = model.ir.graph
+    roles = assign_roles(graph, target, model.unsupported)
+    nodes, values = dict[str, str](), dict[str, str]()
+    for node in graph:
+        name = str(node.name)
+        if roles.of[node] == "absorbed":
+            name = values.get(str(node.inputs[0].name) if node.inputs[0] else "", name)
+        nodes[str(node.name)] = name
+        values.update({str(value.name): name for value in node.outputs if value.name})
+    return {**values, **nodes}
+
+
 def list_other_nodes(uses: tuple[QuantizerUse, ...], layers: Mapping[str, object]) -> list[str]:
     """Return the nodes without a weight that compute on codes, in the order of the quantizers."""
     found: dict[str, None] = {}

@@ -8,6 +8,7 @@ take as many bytes as trained ones, and the search goes on from what it was off 
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from dfqonnx.mixed_precision.measure_sensitivity import measure_sensitivity
 from dfqonnx.mixed_precision.search_widths import (
     FoundWidths,
     LimitWords,
+    find_fastest,
     refuse,
     search_widths,
 )
@@ -164,6 +166,16 @@ def measure_for_search(config: RunConfig, teacher: Teacher, context: RunContext)
         return _Search(files, config, teacher, context.progress).measure()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """Widths that were found, and what their file showed: its bytes, and its speed if limited."""
+
+    found: FoundWidths
+    config: RunConfig
+    bytes: int
+    speed: float | None
+
+
 class _Search:
     """One search: what it is given, and what it finds."""
 
@@ -219,20 +231,21 @@ class _Search:
         problem = ProblemBuilder(given).build()
         uniform = Solution.of(problem, _uniform(problem.nodes, min(widths.weights)))
         given = replace(given, base_bytes=least - uniform.bytes)
-        found, config, size, speed = self._settle(given, sensitivity)
-        forecast = self._forecast("mixed", found.solution, sensitivity, speed=speed)
+        written = self._settle(given, sensitivity)
+        found = written.found
+        forecast = self._forecast("mixed", found.solution, sensitivity, speed=written.speed)
         ops = {str(node.name): node.op_type for node in self._teacher.model.ir.graph}
         choice = BitChoice(
             limits=self._limits.text,
             nodes=tuple(explain_choices(found, ops)),
-            chosen=replace(forecast, bytes=size),
+            chosen=replace(forecast, bytes=written.bytes),
             uniform=tuple(self._tell_uniform(ProblemBuilder(given), sensitivity)),
             repaired=sum(_is_repaired(option) for option in found.solution.chosen.values()),
             images=sensitivity.images,
             seconds=time.process_time() - started,
             sensitivity=sensitivity,
         )
-        return ChosenWidths(config, choice)
+        return ChosenWidths(written.config, choice)
 
     def _check_size(self, least: int) -> None:
         limit = self._limits.max_size
@@ -266,35 +279,29 @@ class _Search:
         repairs = AUTO_REPAIRS if limits.is_automatic else None
         return Bounds(noise=noise, bytes=size, seconds=seconds, repairs=repairs)
 
-    def _settle(
-        self, given: SearchInput, sensitivity: Sensitivity
-    ) -> tuple[FoundWidths, RunConfig, int, float | None]:
+    def _settle(self, given: SearchInput, sensitivity: Sensitivity) -> _Written:
         """Return the widths whose file was seen to meet the limits, its bytes and its speed."""
         bounds = self._bounds(given, sensitivity)
-        kept: tuple[FoundWidths, RunConfig, int, float | None] | None = None
+        kept: _Written | None = None
         fastest = 0.0
         for _ in range(ROUNDS):
-            builder = ProblemBuilder(given)
-            found = search_widths(builder, bounds)
+            found = search_widths(ProblemBuilder(given), bounds)
             if found is None:
                 break
-            config = self._apply(found.solution)
-            path = self._files.write(self._files.place(config.quant.bits, config.nodes), config)
-            size, speed = self._files.size(path), None
-            is_met = bounds.bytes is None or size <= bounds.bytes
-            if self._limits.min_speed is not None and bounds.seconds is not None:
-                speed = self._files.speed(path)
-                fastest = max(fastest, speed)
-                is_met &= speed >= self._limits.min_speed
-                bounds = replace(
-                    bounds, seconds=bounds.seconds * min(1.0, speed / self._limits.min_speed)
-                )
-            if is_met and (kept is None or found.solution.noise <= kept[0].solution.noise):
-                kept = (found, config, size, speed)
-            off = size - found.solution.bytes
+            written = self._write(found)
+            is_met = self._is_met(written)
+            if bounds.seconds is not None and written.speed is not None:
+                fastest = max(fastest, written.speed)
+                share = written.speed / (self._limits.min_speed or written.speed)
+                bounds = replace(bounds, seconds=bounds.seconds * min(1.0, share))
+            if is_met and (kept is None or found.solution.noise <= kept.found.solution.noise):
+                kept = written
+            off = written.bytes - found.solution.bytes
             given = replace(given, base_bytes=given.base_bytes + off)
             if is_met and abs(off) < 1:
                 break
+        if kept is None and fastest:
+            kept, fastest = self._try_others(given, bounds, fastest)
         if kept is not None:
             return kept
         if 0 < fastest < (self._limits.min_speed or 0.0):
@@ -303,6 +310,38 @@ class _Search:
                 " the float model's speed on this machine; ask for less, and measure on an idle one"
             )
         raise refuse(ProblemBuilder(given), bounds, self._words(given, sensitivity))
+
+    def _try_others(
+        self, given: SearchInput, bounds: Bounds, fastest: float
+    ) -> tuple[_Written | None, float]:
+        """Return the first of other widths whose file meets the limits, and the most speed seen.
+
+        Times of single nodes do not hold what a change between float and codes takes, so the file
+        decides: of the least noise, where the nodes that make most of it lie beside each other as a
+        rule, and of the least seconds.
+        """
+        builder = ProblemBuilder(given)
+        quiet = search_widths(builder, replace(bounds, noise=None, seconds=None))
+        for found in (quiet, find_fastest(builder, bounds)):
+            if found is None or found.solution.noise > (bounds.noise or math.inf):
+                continue
+            written = self._write(found)
+            fastest = max(fastest, written.speed or 0.0)
+            if self._is_met(written):
+                return written, fastest
+        return None, fastest
+
+    def _write(self, found: FoundWidths) -> _Written:
+        config = self._apply(found.solution)
+        path = self._files.write(self._files.place(config.quant.bits, config.nodes), config)
+        speed = None if self._limits.min_speed is None else self._files.speed(path)
+        return _Written(found=found, config=config, bytes=self._files.size(path), speed=speed)
+
+    def _is_met(self, written: _Written) -> bool:
+        limits = self._limits
+        size = None if limits.max_size is None else limits.max_size.of(self._float_bytes)
+        is_small = size is None or written.bytes <= size
+        return is_small and (written.speed is None or written.speed >= (limits.min_speed or 0.0))
 
     def _words(self, given: SearchInput, sensitivity: Sensitivity) -> LimitWords:
         certainty = sensitivity.certainty

@@ -20,6 +20,7 @@ from dfqonnx.export.untrained import set_untrained_parameters
 from dfqonnx.export.writer import write
 from dfqonnx.graph.intermediate_outputs import expose_intermediate_outputs
 from dfqonnx.mixed_precision.build_problem import NodeTimes
+from dfqonnx.placement.couplings import find_computing_nodes
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.runtime.latency import measure_latency
 from dfqonnx.runtime.node_times import time_nodes
@@ -100,11 +101,7 @@ class UntrainedFiles:
 
     def time_nodes(self, plan: QuantizationPlan) -> NodeTimes:
         """Return the times of the nodes of the float file and of that of a plan."""
-        graph, owners = self.teacher.model.ir.graph, dict[str, str]()
-        for node in graph:
-            owners.update({str(v.name): str(node.name) for v in node.outputs if v.name})
-        for node in graph:  # names of nodes come before those of values
-            owners[str(node.name)] = str(node.name)
+        owners = find_computing_nodes(self.teacher.model, TARGETS[self.config.target])
         path = self.write(plan, self.config)
         with closed_files(self.teacher.model.interface, self.config.model) as (original,):
             floats = time_nodes(original, self.x[:1], owners)

@@ -12,7 +12,11 @@ from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.graph.load import load
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import normalize
-from dfqonnx.placement.couplings import find_quantizer_uses, list_other_nodes
+from dfqonnx.placement.couplings import (
+    find_computing_nodes,
+    find_quantizer_uses,
+    list_other_nodes,
+)
 from dfqonnx.placement.place import place_quantizers
 from dfqonnx.targets.onnxruntime_cpu import ONNXRUNTIME_CPU
 from tests.fakequant.conftest import tiny_model
@@ -74,3 +78,13 @@ def test_nodes_without_a_weight_are_listed_once(model: NormalizedModel) -> None:
     plan = place(model, 8)
     layers = {weight.node: weight for weight in plan.weights}
     assert list_other_nodes(find_quantizer_uses(model, plan), layers) == ["add", "gap"]
+
+
+def test_a_kernel_named_after_its_relu_is_that_of_the_node_before_it(
+    model: NormalizedModel,
+) -> None:
+    """ONNX Runtime calls the fused Conv and Relu after what the Relu makes."""
+    owners = find_computing_nodes(model, ONNXRUNTIME_CPU)
+    assert owners["r1"] == owners["conv1"] == "conv1"
+    assert owners["r2"] == owners["add"] == "add"
+    assert owners["c2"] == "conv2"
