@@ -13,6 +13,7 @@ The loop is in `trainer`, and what it changes in `state`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 
@@ -84,18 +85,19 @@ def distill(
     equalization: EqualizationConfig,
     inputs: InputFormat,
     context: RunContext,
-    trains: bool = True,
+    train_up_to: float = math.inf,
 ) -> Distilled:
     """Initialize and train `student`, a quantized copy of `network`, in place.
 
     Batches come from the pixels of `images`, or from its generators where these are drawn anew.
     `equalization` says what sets ranges and biases besides the images, `inputs` how pixels become
-    values; the seconds of `context` are for all. Unless it `trains`, it is initialized only. What
-    its keeper has is not done again, and what is done is kept.
+    values; the seconds of `context` are for all. A student that is off by more than `train_up_to`
+    (nats, of a classifier) is initialized only; 0 trains none, infinity all. What the keeper of
+    `context` has is not done again, and what is done is kept.
     """
     started = time.perf_counter()
     student.to(context.device)
-    done = find_trained(student, context.keeper) if trains else None
+    done = find_trained(student, context.keeper) if train_up_to else None
     if done is not None:
         _tell(done.reason, context)
         return done
@@ -120,6 +122,7 @@ def distill(
     config = hold_codes(reduce_lr_for_8bit(config, bits), bits, kl=before.kl)
     config = dataclasses.replace(config, batch_size=sizes.training)
     steps = choose_steps(config, student, before, values=values, known=known)
+    trains = math.isinf(train_up_to) or (before.kl is not None and before.kl <= train_up_to)
     state = TrainingState(
         total_steps=steps,
         before=before,

@@ -11,6 +11,7 @@ report.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from dfqonnx.analysis.student_outputs import class_agreement, run_student, untra
 from dfqonnx.checkpoint.cache import Cache, CacheUse
 from dfqonnx.checkpoint.stages import RunWork, hold
 from dfqonnx.config.commands import RunConfig
+from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.atomic_write import atomic_folder, copy_model
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat
@@ -51,14 +53,14 @@ from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_cache import ImageCache
-from dfqonnx.workflows.image_supply import ImageSupply, choose_few
+from dfqonnx.workflows.image_supply import FirstImages, ImageSupply, choose_first_images
 from dfqonnx.workflows.kept_work import find_or_choose_widths, hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.process_group import open_ranks
 from dfqonnx.workflows.rank_keeper import share_keeper
-from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
+from dfqonnx.workflows.teacher import Teacher, choose_device, has_classes, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, find_or_fit
 
 REHEARSAL_IMAGES = 2
@@ -133,9 +135,9 @@ def _run_targets(
     planned = teacher, plans[0][0]
     context = fit_to_memory(first, *planned, context)
     image_cache = ImageCache(cache=kept, config=first, planned=planned, own=own, context=context)
-    supply = ImageSupply(image_cache.give)
+    shared = _Shared(sets, ImageSupply(image_cache.give), has_classes(teacher))
     jobs = [
-        _Job(config, (teacher, plan), [*opening, *warnings], _Shared(sets, supply))
+        _Job(config, (teacher, plan), [*opening, *warnings], shared)
         for config, (plan, warnings) in zip(configs, plans, strict=True)
     ]
     works = [open_work(kept, job.config, job.planned, own=own, context=context) for job in jobs]
@@ -143,8 +145,10 @@ def _run_targets(
         watch = watch.after(max(work.spent for work in works))
         outline = None
         if progress is not None:
-            few = choose_few(first.recipe, planned[1].narrowest(), first.budget)
-            left = shares_left(works, has_images=image_cache.has(few))
+            begun = jobs[0].first_images(first.recipe)
+            left = shares_left(
+                works, has_images=image_cache.has(None if begun is None else begun.work)
+            )
             within = context.with_budget(watch.left())
             outline = tell_outline(
                 first, *planned, sets, targets=len(jobs), left=left, context=within
@@ -161,6 +165,7 @@ class _Shared:
 
     sets: EvaluationData
     supply: ImageSupply
+    has_classes: bool
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,11 @@ class _Job:
     planned: tuple[Teacher, QuantizationPlan]
     warnings: list[str]  # about the model, and about the plan for this target
     shared: _Shared
+
+    def first_images(self, recipe: Recipe) -> FirstImages | None:
+        """Return the images to begin with; `recipe` may be a shorter one than the config's."""
+        bits, has_classes = self.planned[1].narrowest(), self.shared.has_classes
+        return choose_first_images(recipe, bits, self.config.budget, has_classes=has_classes)
 
 
 def _run_jobs(
@@ -279,10 +289,11 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
 def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwatch) -> TrainedRun:
     """Make images, equalize, and train in the time that the proof leaves; see `image_supply`."""
     (teacher, plan), config, recipe = job.planned, job.config, limits.recipe
-    few = choose_few(recipe, plan.narrowest(), config.budget)
-    for most_work in [few, None] if few is not None else [None]:
+    first = job.first_images(recipe)
+    for begun in [first, None] if first is not None else [None]:
         left = context.ranks.agree(watch.left())
-        images = job.shared.supply.give(most_work, context.with_budget(left))
+        work = None if begun is None else begun.work
+        images = job.shared.supply.give(work, context.with_budget(left))
         context.keeper.use_images(hash_images(images))
         network = equalize(
             teacher.program,
@@ -304,7 +315,7 @@ def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwat
             context=context.with_budget(
                 left and max(1.0, left - limits.proof_seconds(len(images.pixels)))
             ),
-            trains=most_work is None,
+            train_up_to=math.inf if begun is None else begun.train_up_to,
         )
         if not distilled.left_out:
             break

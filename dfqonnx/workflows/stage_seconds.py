@@ -24,7 +24,6 @@ from dfqonnx.core.quantization import MAX_BITS, BitWidths
 from dfqonnx.core.quantization_plan import QuantizationPlan
 from dfqonnx.core.run_counts import ImageCounts, LayerShape, RunCounts
 from dfqonnx.distill.batch_size import choose_batch_sizes
-from dfqonnx.distill.losses import is_classification
 from dfqonnx.distill.schedule import (
     BUDGET_AT_8_BITS,
     BUDGET_WHERE_HELD,
@@ -45,9 +44,9 @@ from dfqonnx.synthesis.budget import (
     plan_synthesis,
 )
 from dfqonnx.synthesis.range_probes import count_probes
-from dfqonnx.workflows.image_supply import choose_few
+from dfqonnx.workflows.image_supply import choose_first_images
 from dfqonnx.workflows.machine_speed import measure_speed
-from dfqonnx.workflows.teacher import Teacher
+from dfqonnx.workflows.teacher import Teacher, has_classes
 from dfqonnx.workflows.time_limits import HELD_OUT_OF, measure_pass
 
 EXPECTED_KL = {2: 2.0, 3: 0.4, 4: 0.1, 5: 0.04, 6: 0.02, 7: 0.02}  # nats, of untrained students
@@ -63,7 +62,8 @@ def count_run(
     training, bits = recipe.distillation, plan.narrowest()
     cost = measure_cost(teacher.program, shape)
     scale = recipe.synthesis.budget_scale
-    few = choose_few(recipe, bits, config.budget) or scale
+    classifies = has_classes(teacher)
+    first = choose_first_images(recipe, bits, config.budget, has_classes=classifies)
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )
@@ -71,20 +71,18 @@ def count_run(
         made if optimizes else replace(made, optimized=0)
         for made in (
             plan_synthesis(recipe.synthesis, cost, shape, scale=s, memory=context.memory)
-            for s in (few, scale)
+            for s in (scale if first is None else first.work, scale)
         )
     )
     student = Student(teacher.program, plan).to(context.device)
     blank = torch.zeros(1, *shape, device=context.device)
     values = student.count_activations(blank)
-    with torch.no_grad():
-        has_classes = is_classification(student(blank)[0])
     quiet = replace(context, progress=SilentProgress())
     sizes = choose_batch_sizes(training, values, quiet)
     known = teacher.inputs.is_image or bool(teacher.model.statistics)
     fitted = known or min(bits.weights, bits.activations) < MAX_BITS
-    fitting = choose_dampings(training, bits, known=known, has_classes=has_classes)
-    kl = _expect_kl(student, bits) if has_classes else None
+    fitting = choose_dampings(training, bits, known=known, has_classes=classifies)
+    kl = _expect_kl(student, bits) if classifies else None
     steps, possible = _count_steps(
         replace(training, batch_size=sizes.training), student, bits, values=values, kl=kl
     )

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from dfqonnx.config.commands import Device, RunConfig
 from dfqonnx.config.recipe import Recipe, check_needs
 from dfqonnx.convert.importer import to_program, truncate_at_unsupported
+from dfqonnx.convert.module import ProgramModule
 from dfqonnx.convert.program import Program
 from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
 from dfqonnx.data.guess_input_format import InputFormatGuess
+from dfqonnx.distill.losses import is_classification
 from dfqonnx.errors import EnvironmentProblem, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
@@ -49,6 +51,13 @@ def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
         config.model, recipe=config.recipe, image_size=config.image_size, given=config.inputs
     )
     return add_inputs(model, program, preprocess=config.preprocess, context=context)
+
+
+@torch.no_grad()
+def has_classes(teacher: Teacher) -> bool:
+    """Return whether a network puts out scores of classes; one blank input passes it."""
+    blank = torch.zeros(1, *teacher.inputs.shape)
+    return is_classification(ProgramModule(teacher.program)(blank)[0])
 
 
 def add_inputs(

@@ -346,17 +346,17 @@ def test_weights_of_eight_bits_are_not_fitted_to_inputs_that_nothing_vouches_for
     ("given", "tried"),
     [((1.0, 0.1, 0.3), (0.3,)), ((0.2,), (0.2,)), ((), ()), ((2.0, 1.0), (2.0,))],
 )
-def test_eight_bits_of_a_classifier_try_the_middle_damping_alone(
+def test_eight_bits_of_a_classifiers_activations_try_the_middle_damping_alone(
     given: tuple[float, ...], tried: tuple[float, ...]
 ) -> None:
     config = DistillationConfig(gptq_damping=given)
 
-    def chosen(weights: int, *, has_classes: bool) -> tuple[float, ...]:
-        bits = BitWidths(weights, 8)
-        return choose_dampings(config, bits, known=True, has_classes=has_classes).gptq_damping
+    def chosen(bits: str, *, has_classes: bool) -> tuple[float, ...]:
+        widths = BitWidths.parse(bits)
+        return choose_dampings(config, widths, known=True, has_classes=has_classes).gptq_damping
 
-    assert chosen(8, has_classes=True) == tried
-    assert chosen(8, has_classes=False) == chosen(4, has_classes=True) == given
+    assert chosen("w8a8", has_classes=True) == chosen("w4a8", has_classes=True) == tried
+    assert chosen("w8a8", has_classes=False) == chosen("w4a4", has_classes=True) == given
 
 
 @pytest.mark.parametrize(("known", "trained"), [(False, False), (True, True)])

@@ -17,7 +17,15 @@ from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill import distill
 from dfqonnx.synthesis.budget import SynthesisPlan
 from dfqonnx.synthesis.synthesize import SyntheticImages
-from dfqonnx.workflows.image_supply import FEW, ImageSupply, choose_few
+from dfqonnx.workflows import image_supply
+from dfqonnx.workflows.image_supply import (
+    FEW,
+    NEAR,
+    SOME,
+    FirstImages,
+    ImageSupply,
+    choose_first_images,
+)
 from tests.cli.networks import balanced_classifier
 
 W8A8, W4A8, W8A4 = (BitWidths.parse(text) for text in ("w8a8", "w4a8", "w8a4"))
@@ -33,23 +41,33 @@ def recipe(**synthesis: object) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "bits", "few"),
+    ("chosen", "bits", "first"),
     [
-        (recipe(), W8A8, FEW),
-        (recipe(source="optimized", budget_scale=0.5), W8A8, 0.5 * FEW),
-        (recipe(), W4A8, None),
+        (recipe(), W8A8, FirstImages(FEW, 0.0)),
+        (recipe(source="optimized", budget_scale=0.5), W8A8, FirstImages(0.5 * FEW, 0.0)),
+        (recipe(), W4A8, FirstImages(SOME, NEAR)),
         (recipe(), W8A4, None),
-        (apply_effort(recipe(), "quick", budget=None), W4A8, EFFORTS["quick"].images * FEW),
+        (
+            apply_effort(recipe(), "quick", budget=None),
+            W4A8,
+            FirstImages(EFFORTS["quick"].images * FEW, 0.0),
+        ),
         (recipe(images=64), W8A8, None),
+        (recipe(images=64), W4A8, None),
         (recipe(source="dead-leaves"), W8A8, None),
         (replace(recipe(), distillation=dfqonnx.DistillationConfig(steps=0)), W8A8, None),
     ],
 )
-def test_few_are_tried_where_a_recipe_leaves_eight_bits_open(
-    chosen: Recipe, bits: BitWidths, few: float | None
+def test_fewer_are_tried_where_a_recipe_leaves_them_open(
+    chosen: Recipe, bits: BitWidths, first: FirstImages | None
 ) -> None:
-    assert choose_few(chosen, bits, None) == few
-    assert choose_few(chosen, bits, 60.0) is None
+    assert choose_first_images(chosen, bits, None, has_classes=True) == first
+    assert choose_first_images(chosen, bits, 60.0, has_classes=True) is None
+
+
+def test_narrow_weights_of_what_is_no_classifier_get_all_images_at_once() -> None:
+    assert choose_first_images(recipe(), W4A8, None, has_classes=False) is None
+    assert choose_first_images(recipe(), W8A8, None, has_classes=False) is not None
 
 
 def test_each_amount_is_made_once_and_generators_are_not_shared() -> None:
@@ -95,3 +113,23 @@ def test_a_student_that_needs_training_gets_all_images(
     training = found.report.training
     assert training is not None
     assert training.steps == steps
+
+
+def test_a_classifier_of_narrow_weights_trains_on_some_images_where_it_is_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "default_steps", lambda *_, **__: 2)
+    teacher = tmp_path / "small.onnx"
+    balanced_classifier(teacher)
+    counts = []
+    for near in (100.0, 1e-9):
+        monkeypatch.setattr(image_supply, "NEAR", near)
+        found = dfqonnx.quantize(
+            teacher, "w4a8", preprocess="zero-one", recipe=recipe(budget_scale=0.2),
+            out=tmp_path / f"{near}",
+        )  # fmt: skip
+        assert found.report.training is not None
+        assert found.report.training.steps == 2
+        counts.append(found.report.images.count)
+    some, every = counts
+    assert some == pytest.approx(SOME * every, abs=1)
