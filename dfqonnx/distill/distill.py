@@ -91,9 +91,8 @@ def distill(
 
     Batches come from the pixels of `images`, or from its generators where these are drawn anew.
     `equalization` says what sets ranges and biases besides the images, `inputs` how pixels become
-    values; the seconds of `context` are for all. A student that is off by more than `train_up_to`
-    (nats, of a classifier) is initialized only; 0 trains none, infinity all. What the keeper of
-    `context` has is not done again, and what is done is kept.
+    values; the seconds of `context` are for all, and its keeper has what needs not be done again. A
+    student that is off by more than `train_up_to` (nats, of a classifier) is initialized only.
     """
     started = time.perf_counter()
     student.to(context.device)
