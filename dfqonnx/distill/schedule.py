@@ -35,6 +35,8 @@ NEEDS_TRAINING_KL = 0.03  # nats, for a classifier: 0.7 points, of 24 a nat (`TR
 BUDGET_AT_8_BITS = 0.3  # of the work at w4a4, where 8 bits need training
 KL_AT_W4A4 = 0.13  # nats, of an untrained ResNet-20 on held-out synthetic images
 KL_BUDGET, KL_POWER = 0.27, 0.6  # of the work, there; how it grows with KL
+EXPECTED_KL = {2: 2.0, 3: 0.4, 4: 0.1, 5: 0.04, 6: 0.02, 7: 0.02}  # nats, of untrained students
+EXPECTED_AT_A8, EXPECTED_OF_DEPTHWISE = 0.2, 5.0  # times these
 LEAST_BUDGET, MOST_BUDGET = 0.05, 1.4  # of a classifier
 NEAR_DIVERGENCE = (
     1.0  # nats: on two networks GPTQ gains on other inputs below, and nothing above 1.9
@@ -110,6 +112,15 @@ def training_budget(
         budget: float = KL_BUDGET * (max(0.0, kl) / KL_AT_W4A4) ** KL_POWER
         return min(MOST_BUDGET, max(LEAST_BUDGET, budget))
     return {2: 2.1, 3: 1.6, 4: 1.0, 5: 0.7, 6: 0.5, 7: 0.4}[narrow]
+
+
+def expect_kl(bits: BitWidths, *, depthwise: bool) -> float:
+    """Return how far an untrained classifier is from its teacher as a rule, in nats."""
+    narrow = min(bits.weights, bits.activations)
+    if narrow == MAX_BITS:
+        return 0.0
+    kl = EXPECTED_KL[narrow] * (EXPECTED_AT_A8 if bits.activations >= MAX_BITS else 1.0)
+    return kl * (EXPECTED_OF_DEPTHWISE if depthwise else 1.0)
 
 
 def needs_training(error: float | None, kl: float | None) -> bool:

@@ -3,7 +3,7 @@
     few images  -> initialize -> near enough: done
                               -> else: all images -> initialize -> train       8 bits, quick effort
     some images -> initialize -> near: train on them
-                              -> else: all images -> initialize -> train       narrow weights alone
+                              -> else: all images -> initialize -> train       little is expected
 
 Eight bits train nothing as a rule (`distill/schedule.needs_training`), and what ranges and GPTQ
 take from images, few of them give. Divergence of untrained W8A8 students, in nats, on other images,
@@ -20,16 +20,19 @@ leaves fewer bits untrained as well (`DistillationConfig.needs_training_kl`) beg
 an untrained W4A4 of the own ResNet-20 is 0.0521 and 0.0857 off with 0.05 of the work, 0.0542 and
 0.0928 with 0.15, 0.0390 and 0.0846 with all of it (seed 0).
 
-A classifier at W4A8 that is near is trained on fewer images: the own ResNet-20 (768 other images of
-each kind, seed 0) begins 0.0071 and 0.0124 off, and after 344 steps of 64 it is 0.0053 and 0.0119
-off on all of its images, 0.0057 and 0.0120 on those of 0.3 of the work, `SOME`.
+A classifier that is near is trained on fewer images, `SOME`. Divergence of the own ResNet-20 on 768
+other images of each kind, untrained and after steps of 64 on all images and on those of a share:
+
+    W4A8, 344 steps, 0.3, seed 0    0.0071 0.0124    0.0053 0.0119    0.0057 0.0120
+    W4A4, 300 steps, 0.6, seed 0    0.0390 0.0846    0.0312 0.0632    0.0294 0.0617
+    W4A4, 300 steps, 0.6, seed 1                     0.0309 0.0656    0.0279 0.0713
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.synthesis import AUTO
@@ -37,8 +40,24 @@ from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import MAX_BITS, BitWidths
 from dfqonnx.synthesis.synthesize import SyntheticImages
 
-FEW, SOME = 0.05, 0.3  # of the work that the default spends on images
-NEAR = 0.1  # nats that a classifier is off, up to which some images suffice
+
+@dataclass(frozen=True)
+class FirstImages:
+    """The images that a run makes before it knows how far off its student is.
+
+    `work` is the most that they may take; on them a classifier is trained that is off by
+    `train_up_to` nats at most, and others get all images.
+    """
+
+    work: float
+    train_up_to: float
+
+
+FEW = 0.05  # of the work that the default spends on images
+SOME = (  # nats that a classifier is expected to be off, at most, and the images it begins with
+    (0.05, FirstImages(0.3, train_up_to=0.1)),
+    (0.1, FirstImages(0.6, train_up_to=0.3)),
+)
 
 Make = Callable[[float | None, RunContext], SyntheticImages]
 
@@ -61,32 +80,22 @@ class ImageSupply:
         return copy.deepcopy(images) if images.generators is not None else images
 
 
-@dataclass(frozen=True)
-class FirstImages:
-    """The images that a run makes before it knows how far off its student is.
-
-    `work` is the most that they may take; on them a classifier is trained that is off by
-    `train_up_to` nats at most, and others get all images.
-    """
-
-    work: float
-    train_up_to: float
-
-
 def choose_first_images(
-    recipe: Recipe, bits: BitWidths, budget: float | None, *, has_classes: bool
+    recipe: Recipe, bits: BitWidths, budget: float | None, *, expected_kl: float | None
 ) -> FirstImages | None:
     """Return the images to begin with; None where all images are made at once.
 
-    That is so where the recipe says how many images or steps there are, and for narrow activations.
-    Within a `budget` all are made as well: where few do not suffice, they take time of training.
+    That is so where the recipe says how many images or steps there are, and where much is to be
+    trained: an untrained classifier is `expected_kl` off, in nats, None for other networks. Within
+    a `budget` all are made as well: where few do not suffice, they take time of training.
     """
     synthesis, distillation = recipe.synthesis, recipe.distillation
     decides = synthesis.images is None and synthesis.source in {AUTO, "optimized"}
     if not decides or distillation.steps is not None or budget is not None:
         return None
+    first = None
     if min(bits.weights, bits.activations) >= MAX_BITS or distillation.needs_training_kl:
-        return FirstImages(FEW * synthesis.budget_scale, 0.0)
-    if bits.activations >= MAX_BITS and has_classes:
-        return FirstImages(SOME * synthesis.budget_scale, NEAR)
-    return None
+        first = FirstImages(FEW, train_up_to=0.0)
+    elif expected_kl is not None:
+        first = next((images for most, images in SOME if expected_kl <= most), None)
+    return None if first is None else replace(first, work=first.work * synthesis.budget_scale)

@@ -60,7 +60,7 @@ from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.process_group import open_ranks
 from dfqonnx.workflows.rank_keeper import share_keeper
-from dfqonnx.workflows.teacher import Teacher, choose_device, has_classes, open_teacher
+from dfqonnx.workflows.teacher import Teacher, choose_device, expect_divergence, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, find_or_fit
 
 REHEARSAL_IMAGES = 2
@@ -135,7 +135,8 @@ def _run_targets(
     planned = teacher, plans[0][0]
     context = fit_to_memory(first, *planned, context)
     image_cache = ImageCache(cache=kept, config=first, planned=planned, own=own, context=context)
-    shared = _Shared(sets, ImageSupply(image_cache.give), has_classes(teacher))
+    kl = expect_divergence(teacher, planned[1].narrowest())
+    shared = _Shared(sets, ImageSupply(image_cache.give), kl)
     jobs = [
         _Job(config, (teacher, plan), [*opening, *warnings], shared)
         for config, (plan, warnings) in zip(configs, plans, strict=True)
@@ -165,7 +166,7 @@ class _Shared:
 
     sets: EvaluationData
     supply: ImageSupply
-    has_classes: bool
+    expected_kl: float | None  # of an untrained student; None without classes
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,8 @@ class _Job:
 
     def first_images(self, recipe: Recipe) -> FirstImages | None:
         """Return the images to begin with; `recipe` may be a shorter one than the config's."""
-        bits, has_classes = self.planned[1].narrowest(), self.shared.has_classes
-        return choose_first_images(recipe, bits, self.config.budget, has_classes=has_classes)
+        bits, budget = self.planned[1].narrowest(), self.config.budget
+        return choose_first_images(recipe, bits, budget, expected_kl=self.shared.expected_kl)
 
 
 def _run_jobs(

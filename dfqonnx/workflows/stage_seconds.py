@@ -46,11 +46,9 @@ from dfqonnx.synthesis.budget import (
 from dfqonnx.synthesis.range_probes import count_probes
 from dfqonnx.workflows.image_supply import choose_first_images
 from dfqonnx.workflows.machine_speed import measure_speed
-from dfqonnx.workflows.teacher import Teacher, has_classes
+from dfqonnx.workflows.teacher import Teacher, expect_divergence
 from dfqonnx.workflows.time_limits import HELD_OUT_OF, measure_pass
 
-EXPECTED_KL = {2: 2.0, 3: 0.4, 4: 0.1, 5: 0.04, 6: 0.02, 7: 0.02}  # nats, of untrained students
-KL_AT_A8, KL_OF_DEPTHWISE = 0.2, 5.0  # times these
 MEASURED_TIMES = 3  # a pass, of which the shortest is believed
 
 
@@ -62,8 +60,8 @@ def count_run(
     training, bits = recipe.distillation, plan.narrowest()
     cost = measure_cost(teacher.program, shape)
     scale = recipe.synthesis.budget_scale
-    classifies = has_classes(teacher)
-    first = choose_first_images(recipe, bits, config.budget, has_classes=classifies)
+    kl = expect_divergence(teacher, bits)
+    first = choose_first_images(recipe, bits, config.budget, expected_kl=kl)
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )
@@ -81,8 +79,7 @@ def count_run(
     sizes = choose_batch_sizes(training, values, quiet)
     known = teacher.inputs.is_image or bool(teacher.model.statistics)
     fitted = known or min(bits.weights, bits.activations) < MAX_BITS
-    fitting = choose_dampings(training, bits, known=known, has_classes=classifies)
-    kl = _expect_kl(student, bits) if classifies else None
+    fitting = choose_dampings(training, bits, known=known, has_classes=kl is not None)
     steps, possible = _count_steps(
         replace(training, batch_size=sizes.training), student, bits, values=values, kl=kl
     )
@@ -121,16 +118,6 @@ def _shape_of(layer: QuantizedLayer) -> LayerShape:
     outputs, fan_in = layer.weight.shape[layer.spec.axis], layer.fan_in
     searched = layer.spec.grid.limits[1] < MOST_CODE and outputs * fan_in**2 <= WORK
     return LayerShape(outputs, fan_in, int(layer.attributes.get("group", 1)), searched)
-
-
-def _expect_kl(student: Student, bits: BitWidths) -> float:
-    """Return how far an untrained classifier is from its teacher, as a rule."""
-    narrow = min(bits.weights, bits.activations)
-    if narrow == MAX_BITS:
-        return 0.0
-    depthwise = any(layer.attributes.get("group", 1) > 1 for layer in student.layers())
-    kl = EXPECTED_KL[narrow] * (KL_AT_A8 if bits.activations >= MAX_BITS else 1.0)
-    return kl * (KL_OF_DEPTHWISE if depthwise else 1.0)
 
 
 def _count_steps(

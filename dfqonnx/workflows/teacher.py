@@ -19,8 +19,10 @@ from dfqonnx.convert.program import Program
 from dfqonnx.convert.shape_check import check_shapes
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.input_format import InputFormat, Preprocessing
+from dfqonnx.core.quantization import BitWidths
 from dfqonnx.data.guess_input_format import InputFormatGuess
 from dfqonnx.distill.losses import is_classification
+from dfqonnx.distill.schedule import expect_kl
 from dfqonnx.errors import EnvironmentProblem, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
@@ -54,10 +56,16 @@ def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
 
 
 @torch.no_grad()
-def has_classes(teacher: Teacher) -> bool:
-    """Return whether a network puts out scores of classes; one blank input passes it."""
+def expect_divergence(teacher: Teacher, bits: BitWidths) -> float | None:
+    """Return how far an untrained student is off as a rule, in nats; None without classes.
+
+    One blank input passes the network.
+    """
     blank = torch.zeros(1, *teacher.inputs.shape)
-    return is_classification(ProgramModule(teacher.program)(blank)[0])
+    if not is_classification(ProgramModule(teacher.program)(blank)[0]):
+        return None
+    grouped = (int(step.attributes.get("group", 1)) > 1 for step in teacher.program.steps)
+    return expect_kl(bits, depthwise=any(grouped))
 
 
 def add_inputs(

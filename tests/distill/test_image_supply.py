@@ -15,12 +15,12 @@ from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import BitWidths
 from dfqonnx.distill import distill
+from dfqonnx.distill.schedule import expect_kl
 from dfqonnx.synthesis.budget import SynthesisPlan
 from dfqonnx.synthesis.synthesize import SyntheticImages
 from dfqonnx.workflows import image_supply
 from dfqonnx.workflows.image_supply import (
     FEW,
-    NEAR,
     SOME,
     FirstImages,
     ImageSupply,
@@ -45,8 +45,8 @@ def recipe(**synthesis: object) -> Recipe:
     [
         (recipe(), W8A8, FirstImages(FEW, 0.0)),
         (recipe(source="optimized", budget_scale=0.5), W8A8, FirstImages(0.5 * FEW, 0.0)),
-        (recipe(), W4A8, FirstImages(SOME, NEAR)),
-        (recipe(), W8A4, None),
+        (recipe(), W4A8, SOME[0][1]),
+        (recipe(), W8A4, SOME[1][1]),
         (
             apply_effort(recipe(), "quick", budget=None),
             W4A8,
@@ -61,13 +61,17 @@ def recipe(**synthesis: object) -> Recipe:
 def test_fewer_are_tried_where_a_recipe_leaves_them_open(
     chosen: Recipe, bits: BitWidths, first: FirstImages | None
 ) -> None:
-    assert choose_first_images(chosen, bits, None, has_classes=True) == first
-    assert choose_first_images(chosen, bits, 60.0, has_classes=True) is None
+    expected = expect_kl(bits, depthwise=False)
+    assert choose_first_images(chosen, bits, None, expected_kl=expected) == first
+    assert choose_first_images(chosen, bits, 60.0, expected_kl=expected) is None
 
 
-def test_narrow_weights_of_what_is_no_classifier_get_all_images_at_once() -> None:
-    assert choose_first_images(recipe(), W4A8, None, has_classes=False) is None
-    assert choose_first_images(recipe(), W8A8, None, has_classes=False) is not None
+def test_all_images_are_made_at_once_where_much_is_to_be_trained() -> None:
+    for bits, depthwise in ((BitWidths(3, 3), False), (BitWidths(2, 8), False), (W8A4, True)):
+        kl = expect_kl(bits, depthwise=depthwise)
+        assert choose_first_images(recipe(), bits, None, expected_kl=kl) is None
+    assert choose_first_images(recipe(), W4A8, None, expected_kl=None) is None  # no classes
+    assert choose_first_images(recipe(), W8A8, None, expected_kl=None) is not None
 
 
 def test_each_amount_is_made_once_and_generators_are_not_shared() -> None:
@@ -123,7 +127,7 @@ def test_a_classifier_of_narrow_weights_trains_on_some_images_where_it_is_near(
     balanced_classifier(teacher)
     counts = []
     for near in (100.0, 1e-9):
-        monkeypatch.setattr(image_supply, "NEAR", near)
+        monkeypatch.setattr(image_supply, "SOME", ((1.0, FirstImages(0.3, train_up_to=near)),))
         found = dfqonnx.quantize(
             teacher, "w4a8", preprocess="zero-one", recipe=recipe(budget_scale=0.2),
             out=tmp_path / f"{near}",
@@ -132,4 +136,4 @@ def test_a_classifier_of_narrow_weights_trains_on_some_images_where_it_is_near(
         assert found.report.training.steps == 2
         counts.append(found.report.images.count)
     some, every = counts
-    assert some == pytest.approx(SOME * every, abs=1)
+    assert some == pytest.approx(0.3 * every, abs=1)
