@@ -78,6 +78,7 @@ def test_bytes_are_those_of_the_file_with_the_users_inputs(
         ),
         (["--max-drop", "nothing"], "points of top-1"),
         (["--min-speed", "2", "--target", "openvino"], "ONNX Runtime's CPU kernels"),
+        (["--min-speed", "20x"], "--min-speed 20x: no widths meet this; the most possible is"),
         (["--bits", "w2a8", "--max-size", "0.3x"], "look for widths"),
     ],
 )
