@@ -64,7 +64,7 @@ def frontier(
             speed = "" if told.speed is None else f", {told.speed:.2f} times the speed"
             print_text(
                 f"{number:>3}  {told.bytes / 1024:9.1f} KiB ({told.bytes / found.bytes:.3f}x),"
-                f" {found.unit} {point.loss:.3g}{speed}: {point.widths}"
+                f" loses {point.loss:.3g} ({found.unit}){speed}: {point.widths}"
             )
         print_text(f"Wrote {run.out}/frontier.html and frontier.json.")
         print_text(f"Proposed: {found.proposed.command}")

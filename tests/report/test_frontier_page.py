@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from dfqonnx.core.bit_choice import StudentForecast
 from dfqonnx.report.frontier_data import Frontier, FrontierPoint
 from dfqonnx.report.html.frontier_page import render_frontier
@@ -45,3 +47,15 @@ def test_the_student_that_is_proposed_and_those_that_are_beaten_are_named() -> N
     assert page.count("(proposed)") == 2  # in the table and among the commands
     rows = re.findall(r'data-label="beaten by">([^<]*)<', page)
     assert rows == ["", "1", ""]
+
+
+@pytest.mark.parametrize("losses", [(0.04, 0.08), (-0.1, 0.3), (0.02, 5.0), (0.5, 0.5)])
+def test_the_axis_of_losses_has_numbers(losses: tuple[float, float]) -> None:
+    points = [student(100 + k, loss, measure="points") for k, loss in enumerate(losses)]
+    charts = re.findall(r"<svg.*?</svg>", page_of(*points), re.DOTALL)
+    assert len(charts) == 2
+    for chart in charts:
+        texts = [text.replace("\u2212", "-") for text in re.findall(r">([^<>]+)</text>", chart)]
+        numbers = {float(text) for text in texts if re.fullmatch(r"-?[0-9.]+", text)}
+        near = {value for value in numbers if min(losses) - 0.5 <= value <= max(losses) * 1.5}
+        assert len(near) >= 2

@@ -11,6 +11,7 @@ from dfqonnx.report.html import svg
 from dfqonnx.report.html.chart_set import NO_CHARTS, has_matplotlib
 from dfqonnx.report.html.page import render_template
 
+DECADE = 10.0  # losses further apart stand on a logarithmic axis
 PAGE, DATA = "frontier.html", "frontier.json"
 
 
@@ -89,7 +90,7 @@ def _draw(
     """Draw what each student loses; uniform ones are squares, mixed ones dots, joined or not."""
     fig = svg.new_figure(420, 260)
     ax = svg.add_axes(fig, 56, 40, right=14, top=14)
-    losses = [max(point.loss, 1e-6) for point in points]
+    losses = [point.loss for point in points]
     mixed = sorted((a, b) for a, b, p in zip(places, losses, points, strict=True) if p.is_mixed)
     uniform = [(a, b) for a, b, p in zip(places, losses, points, strict=True) if not p.is_mixed]
     if mixed:
@@ -104,9 +105,10 @@ def _draw(
         ax.plot(*zip(*uniform, strict=True), "s", color=svg.SECOND, markersize=8)
     for number, (a, b) in enumerate(zip(places, losses, strict=True), start=1):
         ax.annotate(f"{number}", (a, b), xytext=(0, 6), textcoords="offset points", ha="center")
-    ax.set_yscale("log")
+    if min(losses) > 0 and max(losses) >= DECADE * min(losses):
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter("")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
     ax.margins(x=0.08, y=0.16)
     ax.set_xlabel(labels[0], loc="right")
     ax.set_ylabel(labels[1])
