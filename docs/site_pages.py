@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 PLACES = {  # in the repository -> on the site
     **{f"pipelines/results/{name}.md": f"results/{name}.md"
        for name in ("README", "RESULTS", "WITH_DATA", "BEFOREHAND", "TRIALS")},
-    **{f"pipelines/results/{name}.md": f"results/{name}.md" for name in ("ANCESTORS", "TERMS")},
+    **{f"pipelines/results/{name}.md": f"results/{name}.md"
+       for name in ("ANCESTORS", "AUTHORS", "TERMS")},
     "pipelines/results/COST_MODEL.md": "results/COST_MODEL.md",
     **{f"{name}.md": f"project/{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")},
 }  # fmt: skip
