@@ -202,10 +202,11 @@ def _accuracy_lines(report: Report) -> Iterator[Line]:
             f"weights {bits.weights}, activations {bits.activations}; "
             f"weights of the first and last layer {ends}; residual activations {bits.residual}",
         )
+        origin = "as asked" if report.bit_choice is None else "as asked or found"
         if bits.keep_float:
-            yield "kept in float as asked", ", ".join(bits.keep_float)
+            yield f"kept in float {origin}", ", ".join(bits.keep_float)
         if bits.bits_for:
-            yield "other widths as asked", ", ".join(bits.bits_for)
+            yield f"other widths {origin}", ", ".join(bits.bits_for)
     for name, facts in (("teacher", report.teacher), ("student", report.student)):
         if facts.top1 is not None:
             yield f"top-1 of the {name}", format_interval(facts.top1, "%")
