@@ -99,7 +99,7 @@ class RunOutline:
         """Return the whole time in words, with and without what may not be needed."""
         told = describe_seconds(self.seconds)
         most = describe_seconds(self.most_seconds)
-        return told if most == told else f"{told}, or {most} if eight bits need training"
+        return told if most == told else f"{told}, or {most} if ranges alone do not suffice"
 
     def __str__(self) -> str:
         """Return the lines that the command line prints."""

@@ -86,16 +86,19 @@ def choose_first_images(
     """Return the images to begin with; None where all images are made at once.
 
     That is so where the recipe says how many images or steps there are, and where much is to be
-    trained: an untrained classifier is `expected_kl` off, in nats, None for other networks. Within
-    a `budget` all are made as well: where few do not suffice, they take time of training.
+    trained: more than by default, or a classifier that is far off untrained, by `expected_kl` nats
+    (None: no classifier). Within a `budget` all are made as well: where few do not suffice, they
+    take time of training.
     """
     synthesis, distillation = recipe.synthesis, recipe.distillation
     decides = synthesis.images is None and synthesis.source in {AUTO, "optimized"}
     if not decides or distillation.steps is not None or budget is not None:
         return None
-    first = None
+    scale = synthesis.budget_scale
     if min(bits.weights, bits.activations) >= MAX_BITS or distillation.needs_training_kl:
-        first = FirstImages(FEW, train_up_to=0.0)
-    elif expected_kl is not None:
-        first = next((images for most, images in SOME if expected_kl <= most), None)
-    return None if first is None else replace(first, work=first.work * synthesis.budget_scale)
+        few = FEW * max(1.0, scale)
+        return FirstImages(few, train_up_to=0.0) if few < scale else None
+    if expected_kl is None or distillation.budget_scale > 1:
+        return None
+    first = next((images for most, images in SOME if expected_kl <= most), None)
+    return None if first is None else replace(first, work=first.work * scale)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import dfqonnx
-from dfqonnx.config.effort import EFFORTS, apply_effort
+from dfqonnx.config.effort import apply_effort
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.quantization import BitWidths
@@ -44,13 +44,17 @@ def recipe(**synthesis: object) -> Recipe:
     ("chosen", "bits", "first"),
     [
         (recipe(), W8A8, FirstImages(FEW, 0.0)),
-        (recipe(source="optimized", budget_scale=0.5), W8A8, FirstImages(0.5 * FEW, 0.0)),
+        (recipe(source="optimized", budget_scale=2.0), W8A8, FirstImages(2 * FEW, 0.0)),
+        (recipe(source="optimized", budget_scale=0.5), W8A8, FirstImages(FEW, 0.0)),
+        (recipe(budget_scale=FEW), W8A8, None),
+        (recipe(budget_scale=0.5), W4A8, replace(SOME[0][1], work=0.5 * SOME[0][1].work)),
+        (apply_effort(recipe(), "high", budget=None), W4A8, None),
         (recipe(), W4A8, SOME[0][1]),
         (recipe(), W8A4, SOME[1][1]),
         (
             apply_effort(recipe(), "quick", budget=None),
             W4A8,
-            FirstImages(EFFORTS["quick"].images * FEW, 0.0),
+            FirstImages(FEW, 0.0),
         ),
         (recipe(images=64), W8A8, None),
         (recipe(images=64), W4A8, None),
@@ -108,7 +112,7 @@ def test_a_student_that_needs_training_gets_all_images(
     chosen = recipe(budget_scale=0.2)
     found = dfqonnx.quantize(teacher, 8, preprocess="zero-one", recipe=chosen, out=tmp_path / "out")
     untrained = replace(chosen.distillation, steps=0)
-    fewer = replace(recipe(budget_scale=0.2 * FEW), distillation=untrained)
+    fewer = replace(recipe(budget_scale=FEW), distillation=untrained)
     few = dfqonnx.quantize(teacher, 8, preprocess="zero-one", recipe=fewer, out=tmp_path / "few")
     count, fewest = found.report.images.count, few.report.images.count
     assert (count == fewest) == (steps == 0)
