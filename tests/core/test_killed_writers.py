@@ -203,12 +203,11 @@ def test_processes_of_another_container_are_alive_until_they_are_not(tmp_path: P
         "assert os.getpid() == 1\n"  # as in a container
         "with atomic_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x'); print('ready', flush=True)\n"
-        "    sys.stdin.readline()\n"
+        "    while True:\n        signal.pause()\n"  # not even the end of its input ends it
     )
     with subprocess.Popen(
         [*NAMESPACE, "--kill-child", sys.executable, "-c", script, str(tmp_path / "out")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as other:
