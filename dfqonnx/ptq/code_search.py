@@ -100,11 +100,13 @@ def _blocks(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _add_up(effects: FloatArray, changes: FloatArray) -> FloatArray:
-    """Return what B changed columns add to K others, (K, G, O); (B, K, G) and (B, G, O) given."""
-    both: FloatArray = np.matmul(
-        effects.transpose(2, 1, 0), changes.transpose(1, 0, 2)
-    )  # (G, K, O)
-    return both.transpose(1, 0, 2)
+    """Return what B changed columns add to K others, (K, G, O); (B, K, G) and (B, G, O) given.
+
+    The product is PyTorch's: numpy's has threads of its own, which wait for cores beside these.
+    """
+    given = torch.from_numpy(effects).permute(2, 1, 0), torch.from_numpy(changes).permute(1, 0, 2)
+    both: FloatArray = torch.matmul(*given).permute(1, 0, 2).numpy()  # of (G, K, O)
+    return both
 
 
 def _to_numpy(values: Tensor, order: tuple[int, int, int]) -> FloatArray:

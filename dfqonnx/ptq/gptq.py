@@ -229,13 +229,14 @@ def solve_layer(
     weight, x, y = weight.double(), x.double(), y.double()
     x_mean, y_mean = x.mean(2, keepdim=True), y.mean(2, keepdim=True)
     x, y = x - x_mean, y - y_mean
-    hessian = x @ x.transpose(1, 2) / x.shape[2]  # (G, M, M)
+    seen = x.float()  # products of thousands of positions, which single precision sums well enough
+    hessian = (seen @ seen.transpose(1, 2)).double() / x.shape[2]  # (G, M, M)
     diagonal = hessian.diagonal(dim1=1, dim2=2)  # (G, M)
     ridge = damping * diagonal.mean(1).clamp_min(1e-12)  # (G,)
     held = hessian + ridge[:, None, None] * torch.eye(
         hessian.shape[1], dtype=hessian.dtype, device=x.device
     )
-    cross = y @ x.transpose(1, 2) / x.shape[2]  # (G, O, M)
+    cross = (y.float() @ seen.transpose(1, 2)).double() / x.shape[2]  # (G, O, M)
     target = weight
     if x.shape[2] >= ENOUGH * x.shape[1]:
         target = weight + torch.linalg.solve(held, (cross - weight @ hessian), left=False)
