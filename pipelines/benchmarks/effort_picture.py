@@ -66,12 +66,12 @@ def draw(curves: Sequence[tuple[str, list[Point]]]) -> str:
             _draw_curve(ax, bits, points)
         seconds = [point.seconds for _, points in curves for point in points]
         ax.set_xscale("log")
-        ax.set_xlim(0.75 * min(seconds), 1.6 * max(seconds))
+        ax.set_xlim(0.6 * min(seconds), 1.6 * max(seconds))
         ax.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick > min(seconds)]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set_ylim(bottom=0)
-        ax.set_xlabel("seconds of a run on two cores, without labels")
+        ax.set_ylim(0, 1.08 * max(point.drop for _, points in curves for point in points))
+        ax.set_xlabel("seconds of a run on two cores, 10,000 labeled images measured at its end")
         ax.set_title("points of top-1 lost, ResNet-20 on CIFAR-10", loc="left", fontsize=11)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", linewidth=0.5, alpha=0.5)
@@ -84,12 +84,13 @@ def draw(curves: Sequence[tuple[str, list[Point]]]) -> str:
 def _draw_curve(ax: Axes, bits: str, points: Sequence[Point]) -> None:
     color = WIDTHS[bits]
     ax.plot([p.seconds for p in points], [p.drop for p in points], "-o", color=color, label=bits)
-    for point in points:
+    for index, point in enumerate(points):
         drops = [run.drop for run in point.runs if run.drop is not None]
         ax.plot([point.seconds] * 2, [min(drops), max(drops)], color=color, linewidth=3, alpha=0.4)
         about = f"{name_of(point.row)} ({len(drops)})"
         ax.annotate(
-            about, (point.seconds, max(drops)), xytext=(0, 5), textcoords="offset points",
+            about, (point.seconds, min(drops) if index % 2 else max(drops)),
+            xytext=(0, -14 if index % 2 else 5), textcoords="offset points",
             ha="center", fontsize=9, color=color,
         )  # fmt: skip
     ax.axhline(LABELED[bits], color=color, linewidth=1, linestyle=":")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dfqonnx.config.effort import EFFORTS
 from dfqonnx.report.report import SCHEMA
 
 
@@ -36,7 +37,7 @@ def write(folder: Path, seed: int, drop: float | None, **more: Any) -> None:
     report |= more
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(report))
-    recipe = {"name": more.get("name", "default"), "scale": "quick"}
+    recipe = {"name": more.get("name", "default"), "scale": "quick", **more.get("scales", {})}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
@@ -129,6 +130,17 @@ def test_budgets_have_rows_of_their_own_and_images_are_counted_as_drawn(
     assert [row[2] for row in rows] == ["-", "120s", "1800s"]
     assert [row[6] for row in rows] == ["0.50", "0.90", "0.40"]
     assert [row[11] for row in rows] == ["38,400", "9,600", "38,400"]
+
+
+def test_an_effort_is_told_by_the_work_of_the_recipe(root: Path, tmp_path: Path) -> None:
+    for folder, factors in EFFORTS.items():
+        scales = {
+            "synthesis": {"budget_scale": factors.images},
+            "distillation": {"budget_scale": factors.training},
+        }
+        write(tmp_path / folder, 0, 0.5, scales=scales)
+    rows = [cells(line) for line in page(root, tmp_path) if line.startswith("| default")]
+    assert [row[2] for row in rows] == ["-", "effort high", "effort quick"]
 
 
 def test_a_default_with_budgets_gets_a_curve_that_begins_at_ptq(root: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from dfqonnx.config.effort import EFFORTS
 from dfqonnx.report.report import SCHEMA
 
 DASH = "-"
@@ -91,7 +92,7 @@ def read(path: Path) -> Run:
         first_last=("like the others" if first_last is None else str(first_last)) if bits else DASH,
         residual=str(bits.get("residual") or DASH),
         device=machine.get("device") or DASH,
-        budget=_length(report.get("command") or ""),
+        budget=_effort(recipe) or _option(report.get("command") or "", "--budget"),
     )
     return Run(
         row=row,
@@ -150,10 +151,15 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _length(command: str) -> str:
-    """Return the budget or the effort that a command line asks for; a dash where it does not."""
-    effort = _option(command, "--effort")
-    return f"effort {effort}" if effort not in {DASH, "default"} else _option(command, "--budget")
+def _effort(recipe: dict[str, Any]) -> str:
+    """Return the effort whose work a recipe has, which is all that a run writes of it."""
+    images, training = (
+        _at(recipe, part, "budget_scale") or 1.0 for part in ("synthesis", "distillation")
+    )
+    for name, factors in EFFORTS.items():
+        if name != "default" and (images, training) == (factors.images, factors.training):
+            return f"effort {name}"
+    return ""
 
 
 def _option(command: str, name: str) -> str:
