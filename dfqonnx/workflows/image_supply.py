@@ -36,9 +36,11 @@ from dataclasses import dataclass, replace
 
 from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.synthesis import AUTO
-from dfqonnx.core.context import RunContext
+from dfqonnx.core.context import MemoryShare, RunContext
 from dfqonnx.core.quantization import MAX_BITS, BitWidths
+from dfqonnx.synthesis.budget import measure_cost, plan_synthesis
 from dfqonnx.synthesis.synthesize import SyntheticImages
+from dfqonnx.workflows.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,20 @@ class FirstImages:
 
 
 FEW = 0.05  # of the work that the default spends on images
+MANY = 2000  # images, which some suffice of: those of a ResNet-20 are 5,120
 SOME = (  # nats that a classifier is expected to be off, at most, and the images it begins with
     (0.05, FirstImages(0.3, train_up_to=0.1)),
     (0.1, FirstImages(0.6, train_up_to=0.3)),
 )
 
 Make = Callable[[float | None, RunContext], SyntheticImages]
+
+
+def count_all_images(recipe: Recipe, teacher: Teacher, memory: MemoryShare) -> int:
+    """Return how many images a run makes where it makes all."""
+    shape, spec = teacher.inputs.shape, recipe.synthesis
+    cost = measure_cost(teacher.program, shape)
+    return plan_synthesis(spec, cost, shape, scale=spec.budget_scale, memory=memory).images
 
 
 class ImageSupply:
@@ -81,14 +91,19 @@ class ImageSupply:
 
 
 def choose_first_images(
-    recipe: Recipe, bits: BitWidths, budget: float | None, *, expected_kl: float | None
+    recipe: Recipe,
+    bits: BitWidths,
+    budget: float | None,
+    *,
+    expected_kl: float | None,
+    all_images: int,
 ) -> FirstImages | None:
     """Return the images to begin with; None where all images are made at once.
 
     That is so where the recipe says how many images or steps there are, and where much is to be
     trained: more than by default, or a classifier that is far off untrained, by `expected_kl` nats
-    (None: no classifier). Within a `budget` all are made as well: where few do not suffice, they
-    take time of training.
+    (None: no classifier). A large network has few images anyhow, and trains on `all_images`. Within
+    a `budget` all are made as well: where few do not suffice, they take time of training.
     """
     synthesis, distillation = recipe.synthesis, recipe.distillation
     decides = synthesis.images is None and synthesis.source in {AUTO, "optimized"}
@@ -98,7 +113,7 @@ def choose_first_images(
     if min(bits.weights, bits.activations) >= MAX_BITS or distillation.needs_training_kl:
         few = FEW * max(1.0, scale)
         return FirstImages(few, train_up_to=0.0) if few < scale else None
-    if expected_kl is None or distillation.budget_scale > 1:
+    if expected_kl is None or distillation.budget_scale > 1 or all_images < MANY:
         return None
     first = next((images for most, images in SOME if expected_kl <= most), None)
     return None if first is None else replace(first, work=first.work * scale)

@@ -53,7 +53,12 @@ from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_cache import ImageCache
-from dfqonnx.workflows.image_supply import FirstImages, ImageSupply, choose_first_images
+from dfqonnx.workflows.image_supply import (
+    FirstImages,
+    ImageSupply,
+    choose_first_images,
+    count_all_images,
+)
 from dfqonnx.workflows.kept_work import find_or_choose_widths, hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
@@ -136,7 +141,8 @@ def _run_targets(
     context = fit_to_memory(first, *planned, context)
     image_cache = ImageCache(cache=kept, config=first, planned=planned, own=own, context=context)
     kl = expect_divergence(teacher, planned[1].narrowest())
-    shared = _Shared(sets, ImageSupply(image_cache.give), kl)
+    count = count_all_images(first.recipe, teacher, context.memory)
+    shared = _Shared(sets, ImageSupply(image_cache.give), kl, count)
     jobs = [
         _Job(config, (teacher, plan), [*opening, *warnings], shared)
         for config, (plan, warnings) in zip(configs, plans, strict=True)
@@ -167,6 +173,7 @@ class _Shared:
     sets: EvaluationData
     supply: ImageSupply
     expected_kl: float | None  # of an untrained student; None without classes
+    all_images: int
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,13 @@ class _Job:
     def first_images(self, recipe: Recipe) -> FirstImages | None:
         """Return the images to begin with; `recipe` may be a shorter one than the config's."""
         bits, budget = self.planned[1].narrowest(), self.config.budget
-        return choose_first_images(recipe, bits, budget, expected_kl=self.shared.expected_kl)
+        return choose_first_images(
+            recipe,
+            bits,
+            budget,
+            expected_kl=self.shared.expected_kl,
+            all_images=self.shared.all_images,
+        )
 
 
 def _run_jobs(

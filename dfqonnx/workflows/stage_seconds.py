@@ -44,7 +44,7 @@ from dfqonnx.synthesis.budget import (
     plan_synthesis,
 )
 from dfqonnx.synthesis.range_probes import count_probes
-from dfqonnx.workflows.image_supply import choose_first_images
+from dfqonnx.workflows.image_supply import choose_first_images, count_all_images
 from dfqonnx.workflows.machine_speed import measure_speed
 from dfqonnx.workflows.teacher import Teacher, expect_divergence
 from dfqonnx.workflows.time_limits import HELD_OUT_OF, measure_pass
@@ -61,7 +61,8 @@ def count_run(
     cost = measure_cost(teacher.program, shape)
     scale = recipe.synthesis.budget_scale
     kl = expect_divergence(teacher, bits)
-    first = choose_first_images(recipe, bits, config.budget, expected_kl=kl)
+    count = count_all_images(recipe, teacher, context.memory)
+    first = choose_first_images(recipe, bits, config.budget, expected_kl=kl, all_images=count)
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )

@@ -66,16 +66,22 @@ def test_fewer_are_tried_where_a_recipe_leaves_them_open(
     chosen: Recipe, bits: BitWidths, first: FirstImages | None
 ) -> None:
     expected = expect_kl(bits, depthwise=False)
-    assert choose_first_images(chosen, bits, None, expected_kl=expected) == first
-    assert choose_first_images(chosen, bits, 60.0, expected_kl=expected) is None
+    assert choose_first_images(chosen, bits, None, expected_kl=expected, all_images=5120) == first
+    assert choose_first_images(chosen, bits, 60.0, expected_kl=expected, all_images=5120) is None
 
 
 def test_all_images_are_made_at_once_where_much_is_to_be_trained() -> None:
     for bits, depthwise in ((BitWidths(3, 3), False), (BitWidths(2, 8), False), (W8A4, True)):
         kl = expect_kl(bits, depthwise=depthwise)
-        assert choose_first_images(recipe(), bits, None, expected_kl=kl) is None
-    assert choose_first_images(recipe(), W4A8, None, expected_kl=None) is None  # no classes
-    assert choose_first_images(recipe(), W8A8, None, expected_kl=None) is not None
+        assert choose_first_images(recipe(), bits, None, expected_kl=kl, all_images=5120) is None
+
+    def first(bits: BitWidths, kl: float | None, count: int) -> FirstImages | None:
+        return choose_first_images(recipe(), bits, None, expected_kl=kl, all_images=count)
+
+    assert first(W4A8, None, 5120) is None  # no classes
+    assert first(W4A8, 0.02, 104) is None  # a large network has no more than these
+    assert first(W4A8, 0.02, 5120) is not None
+    assert first(W8A8, None, 104) is not None
 
 
 def test_each_amount_is_made_once_and_generators_are_not_shared() -> None:
@@ -127,6 +133,7 @@ def test_a_classifier_of_narrow_weights_trains_on_some_images_where_it_is_near(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distill, "default_steps", lambda *_, **__: 2)
+    monkeypatch.setattr(image_supply, "MANY", 100)  # as many as a fifth of the work has, and fewer
     teacher = tmp_path / "small.onnx"
     balanced_classifier(teacher)
     counts = []
