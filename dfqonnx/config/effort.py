@@ -23,7 +23,7 @@ class WorkFactors:
     """What the work of the default is multiplied by, and what a classifier is trained from.
 
     `needs_training_kl` is the KL of an untrained classifier from its teacher, in nats, up to which
-    nothing is trained; the default's W4A4 of a ResNet-20 begins at 0.13, its W3A3 at 0.5.
+    nothing is trained; the default's W4A4 of a ResNet-20 begins at 0.13, its W3A3 at 0.4.
     """
 
     images: float

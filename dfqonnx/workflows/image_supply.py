@@ -38,7 +38,7 @@ from dfqonnx.config.recipe import Recipe
 from dfqonnx.config.synthesis import AUTO
 from dfqonnx.core.context import MemoryShare, RunContext
 from dfqonnx.core.quantization import MAX_BITS, BitWidths
-from dfqonnx.synthesis.budget import measure_cost, plan_synthesis
+from dfqonnx.synthesis.budget import plan_synthesis
 from dfqonnx.synthesis.synthesize import SyntheticImages
 from dfqonnx.workflows.teacher import Teacher
 
@@ -65,13 +65,6 @@ SOME = (  # nats that a classifier is expected to be off, at most, and the image
 Make = Callable[[float | None, RunContext], SyntheticImages]
 
 
-def count_all_images(recipe: Recipe, teacher: Teacher, memory: MemoryShare) -> int:
-    """Return how many images a run makes where it makes all."""
-    shape, spec = teacher.inputs.shape, recipe.synthesis
-    cost = measure_cost(teacher.program, shape)
-    return plan_synthesis(spec, cost, shape, scale=spec.budget_scale, memory=memory).images
-
-
 class ImageSupply:
     """Images that the targets of a run share; each amount is made once.
 
@@ -88,6 +81,28 @@ class ImageSupply:
             self._made[most_work] = self._make(most_work, context)
         images = self._made[most_work]
         return copy.deepcopy(images) if images.generators is not None else images
+
+
+def find_first_images(
+    recipe: Recipe,
+    teacher: Teacher,
+    bits: BitWidths,
+    *,
+    budget: float | None,
+    memory: MemoryShare,
+) -> FirstImages | None:
+    """Return the images to begin with for a network; see `choose_first_images`."""
+    spec = recipe.synthesis
+    planned = plan_synthesis(
+        spec, teacher.cost, teacher.inputs.shape, scale=spec.budget_scale, memory=memory
+    )
+    return choose_first_images(
+        recipe,
+        bits,
+        budget,
+        expected_kl=teacher.expect_divergence(bits),
+        all_images=planned.images,
+    )
 
 
 def choose_first_images(

@@ -53,19 +53,14 @@ from dfqonnx.workflows.file_metadata import describe_run_file
 from dfqonnx.workflows.fit_to_memory import fit_to_memory
 from dfqonnx.workflows.gpu_utilization import describe_gpu, sample_utilization
 from dfqonnx.workflows.image_cache import ImageCache
-from dfqonnx.workflows.image_supply import (
-    FirstImages,
-    ImageSupply,
-    choose_first_images,
-    count_all_images,
-)
+from dfqonnx.workflows.image_supply import FirstImages, ImageSupply, find_first_images
 from dfqonnx.workflows.kept_work import find_or_choose_widths, hash_images, open_work, shares_left
 from dfqonnx.workflows.outline import tell_outline
 from dfqonnx.workflows.preflight import check_disk, check_paths, preflight
 from dfqonnx.workflows.prepare_measures import open_run_sets
 from dfqonnx.workflows.process_group import open_ranks
 from dfqonnx.workflows.rank_keeper import share_keeper
-from dfqonnx.workflows.teacher import Teacher, choose_device, expect_divergence, open_teacher
+from dfqonnx.workflows.teacher import Teacher, choose_device, open_teacher
 from dfqonnx.workflows.time_limits import Stopwatch, TimeLimits, find_or_fit
 
 REHEARSAL_IMAGES = 2
@@ -140,9 +135,7 @@ def _run_targets(
     planned = teacher, plans[0][0]
     context = fit_to_memory(first, *planned, context)
     image_cache = ImageCache(cache=kept, config=first, planned=planned, own=own, context=context)
-    kl = expect_divergence(teacher, planned[1].narrowest())
-    count = count_all_images(first.recipe, teacher, context.memory)
-    shared = _Shared(sets, ImageSupply(image_cache.give), kl, count)
+    shared = _Shared(sets, ImageSupply(image_cache.give))
     jobs = [
         _Job(config, (teacher, plan), [*opening, *warnings], shared)
         for config, (plan, warnings) in zip(configs, plans, strict=True)
@@ -152,7 +145,7 @@ def _run_targets(
         watch = watch.after(max(work.spent for work in works))
         outline = None
         if progress is not None:
-            begun = jobs[0].first_images(first.recipe)
+            begun = jobs[0].first_images(first.recipe, context)
             left = shares_left(
                 works, has_images=image_cache.has(None if begun is None else begun.work)
             )
@@ -172,8 +165,6 @@ class _Shared:
 
     sets: EvaluationData
     supply: ImageSupply
-    expected_kl: float | None  # of an untrained student; None without classes
-    all_images: int
 
 
 @dataclass(frozen=True)
@@ -185,16 +176,11 @@ class _Job:
     warnings: list[str]  # about the model, and about the plan for this target
     shared: _Shared
 
-    def first_images(self, recipe: Recipe) -> FirstImages | None:
+    def first_images(self, recipe: Recipe, context: RunContext) -> FirstImages | None:
         """Return the images to begin with; `recipe` may be a shorter one than the config's."""
-        bits, budget = self.planned[1].narrowest(), self.config.budget
-        return choose_first_images(
-            recipe,
-            bits,
-            budget,
-            expected_kl=self.shared.expected_kl,
-            all_images=self.shared.all_images,
-        )
+        teacher, plan = self.planned
+        budget, memory = self.config.budget, context.memory
+        return find_first_images(recipe, teacher, plan.narrowest(), budget=budget, memory=memory)
 
 
 def _run_jobs(
@@ -303,7 +289,7 @@ def plan_quantizers(config: RunConfig, teacher: Teacher, progress: Progress) -> 
 def _train(job: _Job, limits: TimeLimits, *, context: RunContext, watch: Stopwatch) -> TrainedRun:
     """Make images, equalize, and train in the time that the proof leaves; see `image_supply`."""
     (teacher, plan), config, recipe = job.planned, job.config, limits.recipe
-    first = job.first_images(recipe)
+    first = job.first_images(recipe, context)
     for begun in [first, None] if first is not None else [None]:
         left = context.ranks.agree(watch.left())
         work = None if begun is None else begun.work

@@ -39,14 +39,13 @@ from dfqonnx.ptq.gptq import can_refit
 from dfqonnx.synthesis.budget import (
     SHARE,
     SynthesisPlan,
-    measure_cost,
     measure_optimization_rate,
     plan_synthesis,
 )
 from dfqonnx.synthesis.range_probes import count_probes
-from dfqonnx.workflows.image_supply import choose_first_images, count_all_images
+from dfqonnx.workflows.image_supply import find_first_images
 from dfqonnx.workflows.machine_speed import measure_speed
-from dfqonnx.workflows.teacher import Teacher, expect_divergence
+from dfqonnx.workflows.teacher import Teacher
 from dfqonnx.workflows.time_limits import HELD_OUT_OF, measure_pass
 
 MEASURED_TIMES = 3  # a pass, of which the shortest is believed
@@ -58,18 +57,16 @@ def count_run(
     """Return the counts of a run; one blank image passes the network."""
     shape, recipe = teacher.inputs.shape, config.recipe
     training, bits = recipe.distillation, plan.narrowest()
-    cost = measure_cost(teacher.program, shape)
-    scale = recipe.synthesis.budget_scale
-    kl = expect_divergence(teacher, bits)
-    count = count_all_images(recipe, teacher, context.memory)
-    first = choose_first_images(recipe, bits, config.budget, expected_kl=kl, all_images=count)
+    scale, memory = recipe.synthesis.budget_scale, context.memory
+    first = find_first_images(recipe, teacher, bits, budget=config.budget, memory=memory)
+    kl = teacher.expect_divergence(bits)
     optimizes = recipe.synthesis.source == "optimized" or (
         recipe.synthesis.source == AUTO and teacher.inputs.is_image
     )
     synthesis, all_images = (
         made if optimizes else replace(made, optimized=0)
         for made in (
-            plan_synthesis(recipe.synthesis, cost, shape, scale=s, memory=context.memory)
+            plan_synthesis(recipe.synthesis, teacher.cost, shape, scale=s, memory=memory)
             for s in (scale if first is None else first.work, scale)
         )
     )
@@ -80,7 +77,7 @@ def count_run(
     sizes = choose_batch_sizes(training, values, quiet)
     known = teacher.inputs.is_image or bool(teacher.model.statistics)
     fitted = known or min(bits.weights, bits.activations) < MAX_BITS
-    fitting = choose_dampings(training, bits, known=known, has_classes=kl is not None)
+    fitting = choose_dampings(training, bits, known=known, has_classes=teacher.has_classes)
     steps, possible = _count_steps(
         replace(training, batch_size=sizes.training), student, bits, values=values, kl=kl
     )

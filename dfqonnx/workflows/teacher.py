@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dfqonnx.errors import EnvironmentProblem, UnsupportedModel
 from dfqonnx.graph.model import NormalizedModel
 from dfqonnx.graph.normalize import open_model
 from dfqonnx.graph.trainable_region import select_training_outputs
+from dfqonnx.synthesis.budget import TeacherCost, measure_cost
 from dfqonnx.synthesis.fit_inputs import fit_inputs
 from dfqonnx.workflows.executable import check_executable
 from dfqonnx.workflows.resolve_inputs import find_available_needs, resolve_inputs
@@ -41,6 +42,25 @@ class Teacher:
     inputs: InputFormat
     inputs_guessed: bool = False  # neither the user nor the file said so
 
+    @cached_property
+    def cost(self) -> TeacherCost:
+        """What one image costs; one passes the network."""
+        return measure_cost(self.program, self.inputs.shape)
+
+    @cached_property
+    @torch.no_grad()
+    def has_classes(self) -> bool:
+        """Whether the network puts out scores of classes; one blank input passes it."""
+        blank = torch.zeros(1, *self.inputs.shape)
+        return is_classification(ProgramModule(self.program)(blank)[0])
+
+    def expect_divergence(self, bits: BitWidths) -> float | None:
+        """Return how far an untrained student is off as a rule, in nats; None without classes."""
+        if not self.has_classes:
+            return None
+        grouped = (int(step.attributes.get("group", 1)) > 1 for step in self.program.steps)
+        return expect_kl(bits, depthwise=any(grouped))
+
 
 def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
     """Open the float model of a run; check that it can be trained, executed, and serve the recipe.
@@ -53,19 +73,6 @@ def open_teacher(config: RunConfig, context: RunContext) -> Teacher:
         config.model, recipe=config.recipe, image_size=config.image_size, given=config.inputs
     )
     return add_inputs(model, program, preprocess=config.preprocess, context=context)
-
-
-@torch.no_grad()
-def expect_divergence(teacher: Teacher, bits: BitWidths) -> float | None:
-    """Return how far an untrained student is off as a rule, in nats; None without classes.
-
-    One blank input passes the network.
-    """
-    blank = torch.zeros(1, *teacher.inputs.shape)
-    if not is_classification(ProgramModule(teacher.program)(blank)[0]):
-        return None
-    grouped = (int(step.attributes.get("group", 1)) > 1 for step in teacher.program.steps)
-    return expect_kl(bits, depthwise=any(grouped))
 
 
 def add_inputs(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -20,34 +21,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from summary import LABELED
-from tables.curves import UNTRAINED, Point
-from tables.figures import mean
+from tables.curves import Point, find_points
 from tables.records import read_records, replace_text
 from tables.runs import DASH, Row, Run
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "pipelines" / "results" / "measured.jsonl"
 PICTURE = ROOT / "docs" / "images" / "effort.svg"
-MODEL = "cifar10_resnet20_bn"
+DEFAULT = Row("cifar10_resnet20_bn", "default", DASH, DASH, "like the others", "8")
 WIDTHS = {"W4A4": "#2563a8", "W3A3": "#b3541e"}
 TICKS = (15, 30, 60, 120, 240, 600, 1200)
 
 
-def find_points(runs: Iterable[Run], model: str, bits: str) -> list[Point]:
-    """Return the points of a width, shortest run first; runs that were not measured are none."""
+def group(runs: Iterable[Run]) -> dict[Row, list[Run]]:
+    """Return the runs of each row."""
     grouped: dict[Row, list[Run]] = {}
     for run in runs:
-        row = run.row
-        if (row.model, row.bits, row.device) != (model, bits, DASH) or row.first_last.isdigit():
-            continue
-        if row.recipe in {"default", UNTRAINED} and run.drop is not None and run.seconds:
-            grouped.setdefault(row, []).append(run)
-    points = [
-        Point(mean(run.seconds for run in found) or 0.0, row, found, drop)
-        for row, found in grouped.items()
-        if (drop := mean(run.drop for run in found)) is not None
-    ]
-    return sorted(points, key=lambda point: point.seconds)
+        grouped.setdefault(run.row, []).append(run)
+    return grouped
 
 
 def name_of(row: Row) -> str:
@@ -106,10 +97,16 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS, help="of runs, JSON lines")
     parser.add_argument("--into", type=Path, default=PICTURE, help="the picture to write")
     options = parser.parse_args()
-    runs = read_records(options.records)
-    curves = [(bits, found) for bits in WIDTHS if (found := find_points(runs, MODEL, bits))]
+    grouped = group(read_records(options.records))
+    curves = [
+        (bits, found)
+        for bits in WIDTHS
+        if (found := find_points(grouped, replace(DEFAULT, bits=bits)))
+    ]
     if not curves:
-        raise SystemExit(f"{options.records}: no run of {MODEL} with a drop; run measure.py first")
+        raise SystemExit(
+            f"{options.records}: no run of {DEFAULT.model} with a drop; run measure.py first"
+        )
     replace_text(options.into, draw(curves))
     print(f"wrote {options.into}: {', '.join(f'{bits} {len(ps)} points' for bits, ps in curves)}")
 

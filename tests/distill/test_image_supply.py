@@ -1,4 +1,4 @@
-"""Few images are made where eight bits need no more, and all of them where they do."""
+"""Fewer images are made where a student needs no more, and all of them where it does."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_the_steps_that_are_told_are_those_of_the_run(
     with pytest.raises(Stop):
         run_workflow.run(config)
     if seen["kl"] is not None:  # a classifier trains as it says, which a count can only expect
-        monkeypatch.setattr(stage_seconds, "expect_divergence", lambda *_: seen["kl"])
+        monkeypatch.setattr(Teacher, "expect_divergence", lambda *_: seen["kl"])
     told = count_run(config, teacher, plan, RunContext())
     assert told.steps == told.possible_steps == seen["steps"]
     assert told.batch == seen["config"].batch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def record(recipe: str, budget: str, drop: float, seconds: float, **changes: Any
 
 
 def test_points_are_means_of_seeds_and_shortest_first(benchmarks: Path, tmp_path: Path) -> None:
-    from effort_picture import find_points, name_of
+    from effort_picture import DEFAULT, group, name_of
+    from tables.curves import find_points
     from tables.records import read_records
 
     lines = [
@@ -47,7 +49,7 @@ def test_points_are_means_of_seeds_and_shortest_first(benchmarks: Path, tmp_path
     ]
     path = tmp_path / "records.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    points = find_points(read_records(path), MODEL, "W4A4")
+    points = find_points(group(read_records(path)), replace(DEFAULT, bits="W4A4"))
     assert [name_of(p.row) for p in points] == ["--recipe ptq", "default", "--effort high"]
     assert [p.drop for p in points] == [1.0, pytest.approx(0.6), 0.4]
     assert [p.seconds for p in points] == [20.0, 150.0, 600.0]

@@ -29,14 +29,7 @@ def curves(grouped: Mapping[Row, list[Run]]) -> Iterator[str]:
     if budgets:
         yield "\n## Drop against seconds\n"
     for wanted in budgets:
-        points = [
-            Point(mean(run.seconds for run in runs) or 0.0, row, runs, drop)
-            for row, runs in grouped.items()
-            if row.recipe in {wanted.recipe, UNTRAINED}
-            and replace(_plain(row), recipe=wanted.recipe) == wanted
-            and (drop := mean(run.drop for run in runs)) is not None
-        ]
-        points.sort(key=lambda point: point.seconds)
+        points = find_points(grouped, wanted)
         yield f"\n### {wanted.model} at {wanted.bits}\n\n"
         yield line(("seconds", "recipe", "budget", "steps", "drop", "runs"))
         yield line(["---"] * 6)
@@ -48,6 +41,22 @@ def curves(grouped: Mapping[Row, list[Run]]) -> Iterator[str]:
         drops = ", ".join(f"{point.drop:.2f}" for point in points)
         yield f'\n```mermaid\nxychart-beta\n    x-axis "seconds" [{seconds}]\n'
         yield f'    y-axis "drop, points"\n    line [{drops}]\n```\n'
+
+
+def find_points(grouped: Mapping[Row, list[Run]], wanted: Row) -> list[Point]:
+    """Return the rows that differ from `wanted` in nothing but budget, and the untrained one.
+
+    The shortest comes first; rows whose drop or seconds nobody measured are none.
+    """
+    points = [
+        Point(seconds, row, runs, drop)
+        for row, runs in grouped.items()
+        if row.recipe in {wanted.recipe, UNTRAINED}
+        and replace(_plain(row), recipe=wanted.recipe) == wanted
+        and (drop := mean(run.drop for run in runs)) is not None
+        and (seconds := mean(run.seconds for run in runs))
+    ]
+    return sorted(points, key=lambda point: point.seconds)
 
 
 def _plain(row: Row) -> Row:
