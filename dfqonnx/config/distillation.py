@@ -55,13 +55,29 @@ class EqualizationConfig:
             raise UsageError("equalization.bias_absorption: needs cross_layer: true beside it")
 
 
-Kind = Literal["adam", "sgd"]
+Kind = Literal["adam", "sgd", "muon"]
 LRSchedule = Literal["cosine", "constant", "steps"]
 Rounding = Literal["soft", "ste", "held"]
-LEARNING_RATES: dict[Rounding, tuple[float, float]] = {
-    "soft": (1e-2, 1e-2),
-    "ste": (4e-4, 4e-3),
-    "held": (2e-3, 2e-3),
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Peak learning rates of the three kinds of parameters."""
+
+    weights: float
+    biases: float
+    scales: float
+
+    def times(self, factor: float) -> LearningRates:
+        """Return all of them, times a factor."""
+        return LearningRates(factor * self.weights, factor * self.biases, factor * self.scales)
+
+
+ADAM_CODE_LR = 3e-2  # of soft rounding, where Adam moves the codes
+LEARNING_RATES: dict[Rounding, LearningRates] = {
+    "soft": LearningRates(8e-3, 1e-2, 1e-2),
+    "ste": LearningRates(4e-4, 4e-4, 4e-3),
+    "held": LearningRates(2e-3, 2e-3, 2e-3),
 }
 
 
@@ -77,15 +93,21 @@ class OptimizerConfig:
     """The optimizer of the student's parameters.
 
     Attributes:
-        kind: adam, or sgd.
+        kind: adam, sgd, or muon, whose steps are orthogonal matrices (`distill/muon`) for weights
+            that are matrices, and Adam's for all else; None becomes muon where rounding is `soft`,
+            else adam.
         rounding: `soft` trains codes that become whole numbers on the way
             (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients pass
             straight through (LSQ), as most papers do; `held` leaves the codes where they are and
             trains scales and biases.
-        weight_lr: peak learning rate of weights and biases: `soft` counts them in codes and in
-            tenths of an output's deviation, so does `held`, `ste` in their own units; None becomes
-            1e-2, 2e-3 or 4e-4.
-        scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2, 2e-3 or 4e-3.
+        weight_lr: peak learning rate of weights: `soft` counts them in codes, `ste` in their own
+            unit, and `held` does not train them; None becomes 8e-3 (`soft` by muon),
+            3e-2 (`soft` by another kind), 4e-4 or 2e-3. Under muon it is the root mean square of
+            what weights move in a step, and those of a depthwise Conv have `bias_lr`.
+        bias_lr: peak learning rate of biases: `soft` and `held` count them in tenths of an output's
+            deviation, `ste` in their own unit; None becomes `weight_lr` where that is given, else
+            1e-2, 4e-4 or 2e-3.
+        scale_lr: peak learning rate of the logarithmic scales; None becomes 1e-2, 4e-3 or 2e-3.
         momentum: momentum of sgd, on weights and biases.
         nesterov: whether that momentum is Nesterov's, or plain.
         weight_decay: weight decay, on weights only.
@@ -96,9 +118,10 @@ class OptimizerConfig:
         max_grad_norm: largest gradient norm; 0 does not clip.
     """
 
-    kind: Kind = "adam"
+    kind: Kind | None = None
     rounding: Rounding = "soft"
     weight_lr: float | None = None
+    bias_lr: float | None = None
     scale_lr: float | None = None
     momentum: float = 0.9
     nesterov: bool = True
@@ -110,11 +133,19 @@ class OptimizerConfig:
     max_grad_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, rate in zip(("weight_lr", "scale_lr"), LEARNING_RATES[self.rounding], strict=True):
+        if self.kind is None:
+            object.__setattr__(self, "kind", "muon" if self.rounding == "soft" else "adam")
+        usual = LEARNING_RATES[self.rounding]
+        is_slow = self.rounding != "soft" or self.kind == "muon"
+        for key, rate in (
+            ("bias_lr", usual.biases if self.weight_lr is None else self.weight_lr),
+            ("weight_lr", usual.weights if is_slow else ADAM_CODE_LR),
+            ("scale_lr", usual.scales),
+        ):
             if getattr(self, key) is None:
                 object.__setattr__(self, key, rate)
         where = "distillation.optimizer"
-        check_positive(self, where, "weight_lr", "scale_lr")
+        check_positive(self, where, "weight_lr", "bias_lr", "scale_lr")
         check_least(self, where, max_grad_norm=0, weight_decay=0)
         check_fractions(self, where, "warmup", "min_lr_ratio", "momentum")
         check_milestones(self.milestones, where)
@@ -129,11 +160,12 @@ class OptimizerConfig:
             min_ratio=self.min_lr_ratio,
         )
 
-    def rates(self) -> tuple[float, float]:
-        """Return the peak learning rates of weights and of scales."""
+    def rates(self) -> LearningRates:
+        """Return the peak learning rates."""
         assert self.weight_lr is not None
+        assert self.bias_lr is not None
         assert self.scale_lr is not None
-        return self.weight_lr, self.scale_lr
+        return LearningRates(self.weight_lr, self.bias_lr, self.scale_lr)
 
 
 @dataclass(frozen=True, kw_only=True)

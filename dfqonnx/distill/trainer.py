@@ -39,6 +39,7 @@ from dfqonnx.distill.agreement import Agreement, measure_agreement
 from dfqonnx.distill.image_pool import Batch, ImagePool, TrainingBatches
 from dfqonnx.distill.layer_outputs import captured_layers, find_bodies, needs_layers
 from dfqonnx.distill.losses import DistillationLossInputs, weighted_sum
+from dfqonnx.distill.muon import Muon, is_matrix
 from dfqonnx.distill.reduced_steps import reduce_steps
 from dfqonnx.distill.schedule import rounding_temperature
 from dfqonnx.distill.state import TrainingState
@@ -195,8 +196,9 @@ class Replica:
         trained: Student | SoftRounding = self._soft_rounding or student
         parts = trained.parameter_groups()
         self._parameters = [p for kind in parts.values() for p in kind]
-        self.optimizer = build_optimizer(parts, config.optimizer)
-        self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.optimizers = build_optimizers(parts, config.optimizer)
+        self._groups = [group for own in self.optimizers for group in own.param_groups]
+        self._peak_rates = [group["lr"] for group in self._groups]
         self._average = WeightAverage(self._parameters)
         self.gradients = StepGradients(
             self._loss, self._parameters, self._passes[1], part=part, context=context
@@ -220,9 +222,10 @@ class Replica:
             return value
         if config.optimizer.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self._parameters, config.optimizer.max_grad_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if self._soft_rounding is not None:
-            self._soft_rounding.regularize(self._peak_rates[0] * lr_factor)
+            self._soft_rounding.regularize(config.optimizer.rates().weights * lr_factor)
         if config.weight_averaging and done >= 1.0 - config.weight_averaging:
             self._average.add()
         return value
@@ -243,7 +246,7 @@ class Replica:
         """Return everything that a step changes: parameters, optimizer, mean, batches to come."""
         parts = {
             "parameter.": {str(i): p.detach() for i, p in enumerate(self._parameters)},
-            "optimizer.": save_optimizer(self.optimizer),
+            **{f"optimizer.{i}.": save_optimizer(own) for i, own in enumerate(self.optimizers)},
             "average.": self._average.save_state(),
             "batches.": self._batches.save_state(),
         }
@@ -257,7 +260,9 @@ class Replica:
         """Go on where `save_state` was; the student is the one that training began with."""
         for index, parameter in enumerate(self._parameters):
             parameter.copy_(like(state[f"parameter.{index}"], parameter))
-        load_optimizer(self.optimizer, select(state, "optimizer."))
+        for index, own in enumerate(self.optimizers):
+            load_optimizer(own, select(state, f"optimizer.{index}."))
+        self._groups = [group for own in self.optimizers for group in own.param_groups]
         self._average.load_state(select(state, "average."))
         self._batches.load_state(select(state, "batches."))
         if self._soft_rounding is not None:
@@ -265,14 +270,15 @@ class Replica:
 
     def _set_rates(self, lr_factor: float, done: float) -> None:
         """Set the temperature of soft rounding and the learning rates of a step."""
-        for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
+        for group, peak in zip(self._groups, self._peak_rates, strict=True):
             group["lr"] = peak * lr_factor
         if self._soft_rounding is not None:
             self.temperature = 0.0 if self._holds_codes else rounding_temperature(done)
             self._soft_rounding.set_temperature(self.temperature)
             if self.temperature:
-                codes = self.optimizer.param_groups[0]
-                codes["lr"] *= code_lr_factor(self.temperature)
+                for group in self._groups:
+                    slower = group["kind"] == "weights"
+                    group["lr"] *= code_lr_factor(self.temperature) if slower else 1.0
 
     def _loss(
         self, batch: Batch, variances: Mapping[str, Tensor], answers: Answers | None
@@ -313,22 +319,33 @@ def sample_difficulty_loss(x: Tensor, loss: Callable[[Tensor], Tensor], epsilon:
     return plain + loss(harder)
 
 
-def build_optimizer(
+def build_optimizers(
     parts: Mapping[str, list[torch.nn.Parameter]], config: OptimizerConfig
-) -> torch.optim.Optimizer:
-    """Return the optimizer of `weights`, `biases` and logarithmic `scales`."""
-    weight_lr, scale_lr = config.rates()
-    groups: list[dict[str, Any]] = []
-    for kind, lr in (("weights", weight_lr), ("biases", weight_lr), ("scales", scale_lr)):
+) -> tuple[torch.optim.Optimizer, ...]:
+    """Return the optimizers of `weights`, `biases` and logarithmic `scales`."""
+    rates, weights = config.rates(), parts["weights"]
+    matrices = [p for p in weights if config.kind == "muon" and is_matrix(p)]
+    others = [p for p in weights if config.kind != "muon" or not is_matrix(p)]
+    groups = {
+        "weights": (others, rates.biases if config.kind == "muon" else rates.weights),
+        "biases": (parts["biases"], rates.biases),
+        "scales": (parts["scales"], rates.scales),
+    }
+    found: list[dict[str, Any]] = []
+    for kind, (parameters, lr) in groups.items():
         decay = config.weight_decay if kind == "weights" else 0.0
-        group = {"params": parts[kind], "lr": lr, "weight_decay": decay}
+        group = {"kind": kind, "params": parameters, "lr": lr, "weight_decay": decay}
         if config.kind == "sgd":
             momentum = 0.0 if kind == "scales" else config.momentum
             group |= {"momentum": momentum, "nesterov": config.nesterov and momentum > 0}
-        if parts[kind]:
-            groups.append(group)
-    adam = config.kind == "adam"
-    return torch.optim.Adam(groups, fused=True) if adam else torch.optim.SGD(groups)
+        if parameters:
+            found.append(group)
+    sgd = config.kind == "sgd"
+    plain = torch.optim.SGD(found) if sgd else torch.optim.Adam(found, fused=True)
+    if not matrices:
+        return (plain,)
+    group = {"kind": "weights", "params": matrices}
+    return Muon([group], lr=rates.weights, weight_decay=config.weight_decay), plain
 
 
 class WeightAverage:

@@ -167,13 +167,15 @@ class Bench:
         return inputs.to_tensor(torch.from_numpy(kept))
 
 
-def list_students(bench: Bench, seeds: int) -> Iterator[tuple[str, int, Callable[[], RunConfig]]]:
+def list_students(
+    bench: Bench, seeds: int, shares: Sequence[float] = SHARES
+) -> Iterator[tuple[str, int, Callable[[], RunConfig]]]:
     """Yield kind, seed or size, and how the student is chosen; cheap ones first."""
     small, large = (bench.count_bytes(bench.configure(b)) for b in (bench.narrow, bench.wide))
     yield "uniform", small, partial(bench.configure, bench.narrow)
     yield "uniform", large, partial(bench.configure, bench.wide)
     layers = list(bench.narrow)
-    for share in SHARES:
+    for share in shares:
         size = int(small + share * (large - small))
         yield "mixed", size, partial(bench.search, size)
         yield "magnitude", size, partial(bench.choose_in_order, bench.by_magnitude(), size)

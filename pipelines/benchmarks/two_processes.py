@@ -55,7 +55,8 @@ class Steps:
         self._replica = Replica(
             student, teacher, training, batches=repeat(self.batch), sample=[self.batch.x]  # type: ignore[arg-type]
         )  # fmt: skip
-        own = [p for group in self._replica.optimizer.param_groups for p in group["params"]]
+        groups = [group for own in self._replica.optimizers for group in own.param_groups]
+        own = [p for group in groups for p in group["params"]]
         self._gradients = {
             shared: StepGradients(
                 self._replica._loss,

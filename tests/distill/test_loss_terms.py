@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from dfqonnx.config.distillation import DistillationConfig, OptimizerConfig
+from dfqonnx.config.distillation import DistillationConfig, LearningRates, OptimizerConfig
 from dfqonnx.config.loss_terms import STUDENT_LOSSES as KNOWN
 from dfqonnx.config.loss_terms import LossTerm
 from dfqonnx.distill.losses import (
@@ -20,7 +21,7 @@ from dfqonnx.distill.losses import (
     kd_loss,
     weighted_sum,
 )
-from dfqonnx.distill.trainer import build_optimizer
+from dfqonnx.distill.trainer import build_optimizers
 from dfqonnx.errors import UsageError
 from dfqonnx.fakequant.student import Student
 
@@ -183,7 +184,7 @@ def test_sgd_moves_as_its_formula_and_scales_have_neither_momentum_nor_decay(
     spec = OptimizerConfig(
         kind="sgd", weight_lr=0.1, scale_lr=0.2, momentum=0.9, nesterov=nesterov, weight_decay=0.5
     )
-    moving = build_optimizer(parts, spec)
+    (moving,) = build_optimizers(parts, spec)
     weight, bias, scale = (parts[kind][0] for kind in ("weights", "biases", "scales"))
     before = [p.detach().clone() for p in (weight, bias, scale)]
     for p in (weight, bias, scale):
@@ -225,11 +226,17 @@ def test_a_wrong_term_is_named_with_the_nearest(wrong: dict[str, object], place:
 
 
 def test_a_rounding_brings_its_own_rates_and_a_recipe_shows_them() -> None:
-    assert OptimizerConfig() == OptimizerConfig(rounding="soft", weight_lr=1e-2, scale_lr=1e-2)
+    soft = OptimizerConfig(
+        kind="muon", rounding="soft", weight_lr=8e-3, bias_lr=1e-2, scale_lr=1e-2
+    )
+    assert OptimizerConfig() == soft
+    assert OptimizerConfig(kind="adam") == replace(soft, kind="adam", weight_lr=3e-2)
     straight = OptimizerConfig(rounding="ste")
-    assert (straight.weight_lr, straight.scale_lr) == straight.rates() == (4e-4, 4e-3)
-    assert OptimizerConfig(rounding="held").rates() == (2e-3, 2e-3)
-    assert OptimizerConfig(weight_lr=0.5).rates() == (0.5, 1e-2)
+    assert (straight.weight_lr, straight.bias_lr, straight.scale_lr) == (4e-4, 4e-4, 4e-3)
+    assert straight.rates() == LearningRates(4e-4, 4e-4, 4e-3)
+    assert OptimizerConfig(rounding="held").rates() == LearningRates(2e-3, 2e-3, 2e-3)
+    assert OptimizerConfig(weight_lr=0.5).rates() == LearningRates(0.5, 0.5, 1e-2)
+    assert OptimizerConfig(weight_lr=0.5, bias_lr=0.1).rates() == LearningRates(0.5, 0.1, 1e-2)
 
 
 @pytest.mark.parametrize(

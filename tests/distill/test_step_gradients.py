@@ -50,7 +50,12 @@ def replica_of(tiny: Tiny, images: np.ndarray, batch: Batch, **given: object) ->
 
 def gradients_of(replica: Replica, batch: Batch) -> tuple[float, list[Tensor | None]]:
     value = replica.gradients.compute(batch)
-    return value, [p.grad for group in replica.optimizer.param_groups for p in group["params"]]
+    return value, [parameter.grad for parameter in parameters_of(replica)]
+
+
+def parameters_of(replica: Replica) -> list[Tensor]:
+    groups = [group for optimizer in replica.optimizers for group in optimizer.param_groups]
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 def assert_equal_gradients(found: list[Tensor | None], wanted: list[Tensor | None]) -> None:
@@ -114,7 +119,7 @@ def failing_above(images: int, loss: Callable[..., Tensor]) -> Callable[..., Ten
 def limited_gradients(replica: Replica, images: int, context: RunContext) -> StepGradients:
     return StepGradients(
         failing_above(images, replica._loss),
-        [p for group in replica.optimizer.param_groups for p in group["params"]],
+        parameters_of(replica),
         replica._teacher,
         part=None,
         context=context,

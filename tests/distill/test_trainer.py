@@ -32,7 +32,8 @@ def test_only_codes_slow_down_as_their_temperature_falls(
     replica = Replica(student, teacher, config, batches=batches, sample=sample)
     for done in (0.1, 0.75, 0.79, 0.9):
         replica.step(done, done)
-        codes, biases, steps = (group["lr"] for group in replica.optimizer.param_groups)
+        groups = [group for own in replica.optimizers for group in own.param_groups]
+        codes, biases, steps = (group["lr"] for group in groups)
         lr_factor, temperature = config.optimizer.lr_factor(done), rounding_temperature(done)
         assert codes == 2e-3 * lr_factor * (code_lr_factor(temperature) if temperature else 1.0)
         assert (biases, steps) == (2e-3 * lr_factor, 5e-3 * lr_factor)
