@@ -1,6 +1,6 @@
 """Mixed widths against uniform, random and magnitude-based ones of the same bytes.
 
-    mixed_bits.py [--shared ../shared] [--only NETWORK ...] [--outcome rounded|fitted] [--seeds 3]
+    mixed_bits.py [--shared ../shared] [--only NETWORK ...] [--outcome rounded] [--seeds 3]
     mixed_bits.py --page                    # only the page, from the records that are there
 
 For each network, sensitivities are measured once. Students of three sizes and more are then chosen
@@ -10,6 +10,7 @@ a student then loses is measured on synthetic images that the search did not see
 
     rounded     ranges set, weights rounded to the nearest code: a second a student
     fitted      and refitted by GPTQ, as `--recipe ptq` does with one damping
+    trained     as a run does, by `TRAINING_STEPS` steps on the images of `--effort quick`
 
 `pipelines/results/mixed_bits.jsonl` keeps a line for each student, which is not made again, and
 `MIXED_BITS.md` shows the curves, and how well the noise that was foretold ranks the outcomes.
@@ -33,17 +34,20 @@ from torch import Tensor
 from dfqonnx.config.commands import RunConfig
 from dfqonnx.config.request import run_request
 from dfqonnx.config.search_limits import SearchLimits, SizeLimit, WidthSearch, read_limits
+from dfqonnx.config.synthesis import SynthesisConfig
 from dfqonnx.convert.module import ProgramModule
 from dfqonnx.core.context import RunContext
 from dfqonnx.core.progress import SilentProgress
 from dfqonnx.core.quantization import MAX_BITS, BitWidths, NodeRules
 from dfqonnx.distill.agreement import measure_agreement
+from dfqonnx.distill.distill import distill
 from dfqonnx.equalization.equalize import EqualizedNetwork, equalize
 from dfqonnx.evaluation.drop_estimate.fixed_images import make_fixed_images
 from dfqonnx.evaluation.drop_estimate.saturating_loss import rank_correlation
 from dfqonnx.fakequant.student import Student
 from dfqonnx.ptq.gptq import gptq
 from dfqonnx.synthesis.sources.dead_leaves import sample_dead_leaves
+from dfqonnx.synthesis.synthesize import SyntheticImages, synthesize
 from dfqonnx.workflows.choose_widths import MeasuredNetwork, choose_widths, measure_for_search
 from dfqonnx.workflows.teacher import Teacher, open_teacher
 from dfqonnx.workflows.untrained_files import UntrainedFiles
@@ -62,6 +66,7 @@ SHARES = (0.05, 0.15, 0.3, 0.5, 0.75)  # of the way from the smallest uniform si
 OUTCOME_SEED = 47_023  # of the images that outcomes are measured on, not that of any search
 FITTING, CALIBRATING, MEASURING = 32, 32, 64  # images; fewer of large ones
 VALUES = 2**21  # numbers of all of them together
+TRAINING_STEPS, TRAINING_WORK = 100, 0.3  # work on images, of all that the default recipe makes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ class Made:
     bytes: int
     ratio: float  # over the float file's bytes
     foretold: float | None  # noise over signal, of mixed and uniform students
-    outcome: str  # rounded or fitted
+    outcome: str  # rounded, fitted or trained
     loss: float  # KL in nats, else noise over signal
     top1: float | None  # share of images with the float model's class
 
@@ -100,6 +105,7 @@ class Bench:
         )
         self.narrow = {w.node: w.grid.bits for w in self.measured.narrow.weights}
         self.wide = {w.node: w.grid.bits for w in self.measured.plans[MAX_BITS].weights}
+        self._made: SyntheticImages | None = None
 
     def configure(self, bits: Assignment) -> RunConfig:
         """Return the run of a student with weights of these widths, activations at 8 bits."""
@@ -148,6 +154,9 @@ class Bench:
             progress=SilentProgress(),
         )  # fmt: skip
         student = Student(network.program, network.plan).eval()
+        if how == "trained":
+            self._train(student, network)
+            return self._compare(student, network)
         most = max(2, VALUES // int(np.prod(inputs.image_size)))
         generator = torch.Generator().manual_seed(OUTCOME_SEED)
         pixels = sample_dead_leaves(min(CALIBRATING, most), inputs.image_size, generator)
@@ -155,6 +164,27 @@ class Bench:
         student.initialize(torch.split(x, 8))
         if how == "fitted":
             gptq(student, network.program, x[:FITTING], generator=generator)
+        return self._compare(student, network)
+
+    def _train(self, student: Student, network: EqualizedNetwork) -> None:
+        recipe = run_request(self.config.model, 4).recipe
+        distill(
+            network, student, self._images(recipe.synthesis),
+            config=replace(recipe.distillation, steps=TRAINING_STEPS, guard_images=0),
+            equalization=recipe.equalization, inputs=self.teacher.inputs, context=self.context,
+        )  # fmt: skip
+
+    def _images(self, spec: SynthesisConfig) -> SyntheticImages:
+        if self._made is None:
+            teacher = self.teacher
+            self._made = synthesize(
+                teacher.program, teacher.model.statistics, inputs=teacher.inputs, config=spec,
+                context=self.context, most_work=TRAINING_WORK,
+            )  # fmt: skip
+        return self._made
+
+    def _compare(self, student: Student, network: EqualizedNetwork) -> tuple[float, float | None]:
+        most = max(2, VALUES // int(np.prod(self.teacher.inputs.image_size)))
         teacher = ProgramModule(network.program, taps=student.features, channels_last=True)
         found = measure_agreement(student, teacher, torch.split(self._held_out(most), 8))
         return found.distance, found.top1
@@ -269,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--only", nargs="*", default=[], choices=[*NETWORKS])
-    parser.add_argument("--outcome", choices=("rounded", "fitted"), default="rounded")
+    parser.add_argument("--outcome", choices=("rounded", "fitted", "trained"), default="rounded")
     parser.add_argument("--target", default="onnxruntime-cpu")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--page", action="store_true")

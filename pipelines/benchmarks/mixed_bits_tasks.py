@@ -1,6 +1,6 @@
 """Mixed widths against others of the same bytes, on real inputs with labels.
 
-    mixed_bits_tasks.py [--shared ../shared] [--only NETWORK ...]
+    mixed_bits_tasks.py [--shared ../shared] [--only NETWORK ...] [--random 1]
     mixed_bits_tasks.py --page              # only the page, from the records that are there
 
 The students are those of `mixed_bits.py` at three sizes, and the uniform ones at both ends. Each is
@@ -92,7 +92,7 @@ def make_file(config: RunConfig, task: Task, folder: Path) -> Path:
     return out / asked.student_name
 
 
-def measure(name: str, task: Task, shared: Path, target: str) -> None:
+def measure(name: str, task: Task, shared: Path, target: str, *, random: int) -> None:
     """Make and measure the students of a network that have no record."""
     known = {(m.network, m.target, m.kind, m.size) for m in read_records()}
     path = shared / "models" / task.file
@@ -100,7 +100,7 @@ def measure(name: str, task: Task, shared: Path, target: str) -> None:
     real = task.read(shared / "data")
     places = task.tested if task.truth is None else tuple(range(real.count))
     float_outputs = run_file(path, real, places)
-    for kind, size, choose in list_students(bench, 1, SHARES):
+    for kind, size, choose in list_students(bench, random, SHARES):
         if (name, target, kind, size) in known:
             continue
         config = choose()
@@ -134,7 +134,8 @@ def render(records: Sequence[Measured]) -> str:
         " (seed 0, one run each), without training; *noise* is what was foretold before.",
     ]
     for network, target in dict.fromkeys((m.network, m.target) for m in records):
-        own = [m for m in records if (m.network, m.target) == (network, target)]
+        of_it = [m for m in records if (m.network, m.target) == (network, target)]
+        own = [*{(m.kind, m.bytes): m for m in of_it}.values()]  # one that two sizes led to, once
         names = [name for name in own[0].figures if name.endswith("lost")] or [*own[0].figures]
         sign = 1 if names[0].endswith("lost") else -1
         outcomes = [sign * m.figures[names[0]] for m in own]
@@ -164,13 +165,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--target", default="onnxruntime-cpu")
+    parser.add_argument("--random", type=int, default=1, help="students chosen at random, a size")
     parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     tasks = list_tasks(asked.shared / "data")
     if strange := sorted({*asked.only} - {*tasks}):
         parser.error(f"--only {' '.join(strange)}: the networks are {', '.join(tasks)}")
     for name in () if asked.page else asked.only or tasks:
-        measure(name, tasks[name], asked.shared, asked.target)
+        measure(name, tasks[name], asked.shared, asked.target, random=asked.random)
     PAGE.write_text(render(read_records()), encoding="utf-8")
 
 

@@ -64,6 +64,7 @@ the trained one loses, and the difference, mean over seeds (least .. most). *Lea
 the method's images gain beyond these. Recipes paint leaves beside a generator's images at this scale, which is ours and not the papers'. Labeled images measured, and chose nothing.
 Where a row has no numbers, it was not measured: such a row needs an idle machine for hours. `paper` scales were not run. One seed says little at four bits, where untrained students lose
 about a point: the default's trained ones lost 0.57, 0.56 and 0.78 at three (`TRIALS.md`). Seconds are of a machine that did other work beside.
+All of these runs moved codes by Adam; the default and `quick` scales take Muon since (`docs/decisions.md`, 16a), for which no row was made anew.
 """  # noqa: E501 (paragraphs)
 COLUMNS = (
     "recipe", "bits", "first/last", "seeds", "untrained", "trained", "gain", "kept", "leaves alone",
