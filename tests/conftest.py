@@ -14,8 +14,22 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports ONNX Runtime
 os.environ["DFQONNX_CACHE"] = tempfile.mkdtemp(prefix="dfqonnx-tests-")  # never the user's own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any imports torch: a worker runs on a core
+
+from tests.integer_kernels import add_exactly, read_tests
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs exact integer kernels where ONNX Runtime's overflow; see the module."""
+    if add_exactly():
+        return
+    why = pytest.mark.skip(reason="8-bit kernels overflow here: the processor has no VNNI")
+    needing = read_tests()
+    for item in items:
+        if item.nodeid.partition("[")[0] in needing:
+            item.add_marker(why)
 
 
 @pytest.fixture(scope="session", autouse=True)
