@@ -73,9 +73,9 @@ class LearningRates:
         return LearningRates(factor * self.weights, factor * self.biases, factor * self.scales)
 
 
-ADAM_CODE_LR = 3e-2  # of soft rounding, where Adam moves the codes
+MUON_CODE_LR = 8e-3  # of soft rounding, where Muon moves the codes
 LEARNING_RATES: dict[Rounding, LearningRates] = {
-    "soft": LearningRates(8e-3, 1e-2, 1e-2),
+    "soft": LearningRates(3e-2, 1e-2, 1e-2),
     "ste": LearningRates(4e-4, 4e-4, 4e-3),
     "held": LearningRates(2e-3, 2e-3, 2e-3),
 }
@@ -136,10 +136,10 @@ class OptimizerConfig:
         if self.kind is None:
             object.__setattr__(self, "kind", "muon" if self.rounding == "soft" else "adam")
         usual = LEARNING_RATES[self.rounding]
-        is_slow = self.rounding != "soft" or self.kind == "muon"
+        by_muon = self.rounding == "soft" and self.kind == "muon"
         for key, rate in (
             ("bias_lr", usual.biases if self.weight_lr is None else self.weight_lr),
-            ("weight_lr", usual.weights if is_slow else ADAM_CODE_LR),
+            ("weight_lr", MUON_CODE_LR if by_muon else usual.weights),
             ("scale_lr", usual.scales),
         ):
             if getattr(self, key) is None:

@@ -21,7 +21,7 @@ def made(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(16, 27), (64, 576), (40, 8), (10, 64)])
 def test_singular_values_become_one_nearly_and_directions_stay(shape: tuple[int, int]) -> None:
     matrix = made(*shape)
-    (found,) = orthogonalize([matrix])
+    found = orthogonalize([matrix])[0] / math.sqrt(max(shape))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     in_its_basis = u.T @ found @ v.T
     values = in_its_basis.diagonal()
@@ -39,6 +39,13 @@ def test_many_rows_are_taken_in_groups_and_equal_shapes_together() -> None:
     torch.testing.assert_close(found[2], orthogonalize([other])[0])
 
 
+@pytest.mark.parametrize("shape", [(200, 8), (300, 70), (12, 90), (64, 64)])
+def test_what_a_weight_moves_is_the_rate_whatever_the_shape(shape: tuple[int, int]) -> None:
+    (found,) = orthogonalize([made(*shape)])
+    for rows in torch.split(found, MOST_ROWS):
+        assert rows.square().mean().sqrt() == pytest.approx(1.0, rel=0.25)
+
+
 def test_a_step_moves_weights_by_the_rate_and_follows_its_momentum() -> None:
     weight = nn.Parameter(made(32, 16, 3, 3))
     moving = Muon([{"params": [weight]}], lr=0.01)
@@ -51,7 +58,7 @@ def test_a_step_moves_weights_by_the_rate_and_follows_its_momentum() -> None:
         momentum = MOMENTUM * momentum + gradient
         (expected,) = orthogonalize([(gradient + MOMENTUM * momentum).flatten(1)])
         moved = before - weight.detach()
-        torch.testing.assert_close(moved.flatten(1), 0.01 * math.sqrt(144) * expected)
+        torch.testing.assert_close(moved.flatten(1), 0.01 * expected)
         assert moved.square().mean().sqrt() == pytest.approx(0.01, rel=0.25)
 
 
