@@ -153,8 +153,8 @@ def _processor() -> Finding:
     if platform.machine() == "x86_64" and not {"avx512_vnni", "avx_vnni"} & words:
         advice = (
             "this processor has no VNNI instructions: ONNX Runtime adds products of 8-bit codes in"
-            " 16 bits, which overflow, so files of 8-bit weights compute something else here and"
-            " gain less speed; take --bits w7a8 for files that run on such processors"
+            " 16 bits, which may overflow; a run here leaves layers of 8-bit weights in float where"
+            " they do, and its file is slower; take --bits w7a8 for files that run here"
         )
     return Finding(
         "processor", f"{platform.machine()}, {threads}, {' '.join(flags)}", advice=advice

@@ -131,7 +131,9 @@ def render(records: Sequence[Measured]) -> str:
         "# Mixed widths on real inputs",
         "",
         "Written by `pipelines/benchmarks/mixed_bits_tasks.py`. Students are made by `--recipe ptq`"
-        " (seed 0, one run each), without training; *noise* is what was foretold before.",
+        " (seed 0, one run each), without training; *noise* is what was foretold before. All rows"
+        " so far are of a processor without VNNI instructions, where a run leaves 8-bit layers in"
+        " float whose kernels overflow (`docs/faq.md`): they may be more accurate than elsewhere.",
     ]
     for network, target in dict.fromkeys((m.network, m.target) for m in records):
         of_it = [m for m in records if (m.network, m.target) == (network, target)]
