@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from dfqonnx.distill.losses import is_classification, kd_loss
 
+CLEARLY = 0.1  # more distance, as a fraction, that no noise of classes excuses
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -36,7 +38,12 @@ class Agreement:
         return self.distance < other.distance
 
     def worse_than(self, other: Agreement) -> bool:
-        """Return whether all measures are worse: one alone is within the noise of a small set."""
+        """Return whether all measures are worse, or the distance by more than `CLEARLY`.
+
+        A little more distance alone is within the noise of a small set.
+        """
+        if self.distance > (1 + CLEARLY) * other.distance:
+            return True
         if self.top1 is None or other.top1 is None:
             return self.distance > other.distance
         return self.distance > other.distance and self.top1 < other.top1

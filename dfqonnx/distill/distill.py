@@ -46,6 +46,7 @@ from dfqonnx.distill.schedule import (
     hold_codes,
     knows_inputs,
     reduce_lr_for_8bit,
+    scale_lr,
     training_budget,
 )
 from dfqonnx.distill.state import TrainingState
@@ -118,9 +119,8 @@ def distill(
     before, sizes = _initialize_or_find(
         student, network, teacher, pool, config=config, equalization=equalization, sizes=sizes,
         context=context)  # fmt: skip
-    config = hold_codes(reduce_lr_for_8bit(config, bits), bits, kl=before.kl)
-    config = dataclasses.replace(config, batch_size=sizes.training)
-    steps = choose_steps(config, student, before, values=values, known=known)
+    config = dataclasses.replace(reduce_lr_for_8bit(config, bits), batch_size=sizes.training)
+    config, steps = plan_steps(config, student, before, values=values, known=known)
     trains = math.isinf(train_up_to) or (before.kl is not None and before.kl <= train_up_to)
     state = TrainingState(
         total_steps=steps,
@@ -200,6 +200,19 @@ def make_pool(
         kinds=images.kinds,
         unlike=unlike,
     )
+
+
+def plan_steps(
+    config: DistillationConfig, student: Student, before: Agreement, *, values: int, known: bool
+) -> tuple[DistillationConfig, int]:
+    """Return the recipe with its rounding and its rates, and its number of steps."""
+    bits = student.plan.narrowest()
+    steps = choose_steps(config, student, before, values=values, known=known)
+    images = steps * config.batch_size
+    held = hold_codes(config, bits, kl=before.kl, images=images)
+    if held is not config:
+        steps = choose_steps(held, student, before, values=values, known=known)
+    return scale_lr(held, bits, kl=before.kl), steps
 
 
 def choose_steps(
@@ -294,7 +307,8 @@ def decide(
 ) -> Decision:
     """Return whether the trained student is kept; two checks may have rejected it.
 
-    On held-out images both measures have to be worse, and the divergence by more than its noise.
+    On held-out images the divergence has to be worse by more than its noise, and by a tenth or with
+    fewer equal classes (`Agreement.worse_than`).
     """
     reason = state.stop_reason
     if not reason and on_held_out and after.worse_than(state.before):

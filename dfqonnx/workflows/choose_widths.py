@@ -255,8 +255,17 @@ class _Search:
                 f"--max-size {limit.text}: is {limit.of(self._float_bytes):,} bytes, and the file"
                 f" has {least:,} with {narrowest.label} {self._where_open()}, the narrowest that"
                 f" {self._config.target} gains by; the least possible is --max-size"
-                f" {least / self._float_bytes + 5e-4:.3f}x"
+                f" {least / self._float_bytes + 5e-4:.3f}x{self._narrower_target()}"
             )
+
+    def _narrower_target(self) -> str:
+        """Return in words a target whose files hold weights of fewer bits, or nothing."""
+        storage = self._config.quant.weight_storage
+        for name in TARGETS:
+            fewest = min(candidate_widths(TARGETS[name], storage).weights)
+            if fewest < min(self._widths.weights):
+                return f", or less with --target {name}, which stores {fewest}-bit weights"
+        return ""
 
     def _where_open(self) -> str:
         """Return in words which nodes have widths that are looked for."""

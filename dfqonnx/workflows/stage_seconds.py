@@ -134,9 +134,11 @@ def _count_steps(
         scaled = config.budget_scale * BUDGET_AT_8_BITS
         return 0, default_steps(work, scaled, config.batch_size, values=values)
     budget = config.budget_scale * training_budget(bits, kl=kl)
-    if hold_codes(config, bits, kl=kl).optimizer.rounding == "held":
-        budget *= BUDGET_WHERE_HELD
     steps = default_steps(work, budget, config.batch_size, values=values)
+    held = hold_codes(config, bits, kl=kl, images=steps * config.batch_size)
+    if held.optimizer.rounding == "held":
+        budget *= BUDGET_WHERE_HELD
+        steps = default_steps(work, budget, config.batch_size, values=values)
     may_be_near = config.needs_training_kl > 0 and kl is not None
     return 0 if may_be_near else steps, steps
 

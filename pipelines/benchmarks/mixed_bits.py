@@ -269,7 +269,8 @@ def render(records: Sequence[Made]) -> str:
     groups = dict.fromkeys((m.network, m.target, m.outcome) for m in records)
     for group in groups:
         own = [m for m in records if (m.network, m.target, m.outcome) == group]
-        pairs = [(m.foretold, m.loss) for m in own if m.foretold is not None]
+        students = {(m.kind, m.bytes): m for m in own}.values()  # one that two sizes led to, once
+        pairs = [(m.foretold, m.loss) for m in students if m.foretold is not None]
         rank = rank_correlation([a for a, _ in pairs], [b for _, b in pairs])
         lines += [
             "",

@@ -71,7 +71,7 @@ def test_bytes_are_those_of_the_file_with_the_users_inputs(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--max-size", "0.05x"], "the least possible is --max-size"),
+        (["--max-size", "0.05x"], "x, or less with --target size, which stores 2-bit weights"),
         (
             ["--max-size", "0.05x", "--bits-for", "Gemm=w8a8"],
             "with w4a8 where --bits-for fixes nothing",

@@ -14,6 +14,7 @@ from dfqonnx.distill.schedule import (
     KL_AT_W4A4,
     KL_BUDGET,
     LEAST_BUDGET,
+    LEAST_IMAGES,
     LR_FACTOR_AT_8_BITS,
     MAX_STEPS,
     MIN_STEPS,
@@ -27,6 +28,7 @@ from dfqonnx.distill.schedule import (
     knows_inputs,
     needs_training,
     reduce_lr_for_8bit,
+    scale_lr,
     steps_within,
     training_budget,
 )
@@ -104,6 +106,41 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("batch", "activations", "kl", "factor"),
+    [
+        (64, 4, 0.13, 1.0),
+        (16, 4, 0.13, 0.5),  # the square root of a quarter
+        (4, 3, None, 0.25),
+        (128, 4, 0.02, 1.0),  # no more than the peak
+        (64, 8, 0.13, 1.0),
+        (64, 8, 0.026, 0.2),  # near to its teacher
+        (16, 8, 0.026, 0.1),
+        (64, 8, 0.001, 0.1),
+    ],
+)
+def test_rates_are_those_of_the_batch_and_of_how_far_off_a_student_is(
+    batch: int, activations: int, kl: float | None, factor: float
+) -> None:
+    config = DistillationConfig(batch_size=batch)
+    found = scale_lr(config, BitWidths(4, activations), kl=kl).optimizer.rates()
+    usual = config.optimizer.rates()
+    assert found.weights == pytest.approx(factor * usual.weights)
+    assert found.biases == pytest.approx(factor * usual.biases)
+    assert found.scales == pytest.approx(factor * usual.scales)
+
+
+def test_rates_stay_where_a_recipe_says_its_steps_or_holds_its_codes_or_has_eight_bits() -> None:
+    said = DistillationConfig(steps=9, batch_size=4)
+    held = DistillationConfig(batch_size=4, optimizer=OptimizerConfig(rounding="held"))
+    for config, bits in (
+        (said, BitWidths(4, 4)),
+        (held, BitWidths(4, 4)),
+        (DistillationConfig(batch_size=4), BitWidths(8, 8)),
+    ):
+        assert scale_lr(config, bits, kl=0.05) == config
+
+
 def test_a_classifier_trains_as_its_divergence_says() -> None:
     def budget(kl: float) -> float:
         return training_budget(BitWidths(4, 8), kl=kl)
@@ -134,20 +171,25 @@ def test_inputs_are_known_where_they_are_images_or_statistics_vouch_for_them(
 
 
 @pytest.mark.parametrize(
-    ("weights", "activations", "kl", "held"),
+    ("weights", "activations", "kl", "images", "held"),
     [
-        (4, 8, None, True),
-        (2, 8, None, True),
-        (4, 8, 0.3, False),  # a classifier
-        (8, 8, None, False),
-        (4, 4, None, False),
-        (8, 4, None, False),
+        (4, 8, None, 20_000, True),
+        (2, 8, None, 20_000, True),
+        (4, 8, 0.3, 20_000, False),  # a classifier
+        (8, 8, None, 20_000, False),
+        (4, 4, None, 20_000, False),
+        (8, 4, None, 20_000, False),
+        (4, 8, 0.3, LEAST_IMAGES - 1, True),  # one that would see few images
+        (4, 4, None, LEAST_IMAGES - 1, True),
+        (4, 8, 0.3, LEAST_IMAGES, False),
+        (8, 8, 0.3, 100, False),
+        (4, 8, 0.3, 0, False),  # no training at all
     ],
 )
-def test_codes_are_held_where_narrow_weights_under_eight_bit_activations_make_no_classes(
-    weights: int, activations: int, kl: float | None, held: bool
+def test_codes_are_held_where_training_sees_few_images_or_narrow_weights_make_no_classes(
+    weights: int, activations: int, kl: float | None, images: int, held: bool
 ) -> None:
-    found = hold_codes(DistillationConfig(), BitWidths(weights, activations), kl=kl)
+    found = hold_codes(DistillationConfig(), BitWidths(weights, activations), kl=kl, images=images)
     assert (found.optimizer.rounding == "held") is held
     assert found.guard_images == (GUARD_WHERE_HELD if held else 0)
     assert (found == DistillationConfig()) is not held
@@ -158,6 +200,6 @@ def test_codes_are_held_where_narrow_weights_under_eight_bit_activations_make_no
 def test_a_recipe_that_says_how_to_train_is_taken_at_its_word() -> None:
     straight = DistillationConfig(optimizer=OptimizerConfig(rounding="ste"))
     for config in (DistillationConfig(steps=9), straight):
-        assert hold_codes(config, BitWidths(4, 8), kl=None) == config
+        assert hold_codes(config, BitWidths(4, 8), kl=None, images=99) == config
     guarded = DistillationConfig(guard_images=500)
-    assert hold_codes(guarded, BitWidths(4, 8), kl=None).guard_images == 500
+    assert hold_codes(guarded, BitWidths(4, 8), kl=None, images=99).guard_images == 500

@@ -65,19 +65,21 @@ def counts(text: str, weights: dict[str, tuple[int, ...]], bits: str, folder: Pa
 
 @pytest.mark.parametrize("work", [2e9, 4e11])
 @pytest.mark.parametrize(
-    ("text", "weights", "bits", "is_held"),
+    ("text", "weights", "bits", "least_images", "is_held"),
     [
-        (SMALL, WEIGHTS, "w4a4", False),
-        (SMALL, WEIGHTS, "w3a6", False),
-        (PICTURE, PICTURE_WEIGHTS, "w4a8", True),
-        (PICTURE, PICTURE_WEIGHTS, "w4a4", False),
+        (SMALL, WEIGHTS, "w4a4", 0, False),
+        (SMALL, WEIGHTS, "w3a6", 0, False),
+        (SMALL, WEIGHTS, "w3a6", 10**9, True),
+        (PICTURE, PICTURE_WEIGHTS, "w4a8", 0, True),
+        (PICTURE, PICTURE_WEIGHTS, "w4a4", 0, False),
     ],
 )
 def test_the_steps_that_are_told_are_those_of_the_run(
-    text: str, weights: dict[str, tuple[int, ...]], bits: str, is_held: bool, work: float,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    text: str, weights: dict[str, tuple[int, ...]], bits: str, least_images: int, is_held: bool,
+    work: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("dfqonnx.distill.schedule.WORK", work)
+    monkeypatch.setattr("dfqonnx.distill.schedule.LEAST_IMAGES", least_images)
     seen: dict[str, Any] = {}
 
     def train(student: Any, teacher: Any, pool: Any, state: Any, *, plan: Any, **_: Any) -> None:

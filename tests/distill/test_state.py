@@ -70,6 +70,8 @@ def test_a_budget_sets_the_steps_at_the_first_check_and_with_the_log() -> None:
     [
         ("", Agreement(0.9, 0.05), False, False, ""),
         ("", Agreement(0.7, 0.05), True, False, ""),  # one measure alone is within the noise
+        ("", Agreement(0.9, 0.105), True, False, ""),
+        ("", Agreement(0.9, 0.2), True, False, "held-out"),  # so much further off
         ("", Agreement(0.7, 0.2), False, False, ""),  # both are, but no more than by noise
         ("", Agreement(0.7, 0.2), True, False, "held-out"),
         ("", Agreement(0.9, 0.05), False, True, "procedural images"),
