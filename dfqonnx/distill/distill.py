@@ -39,13 +39,13 @@ from dfqonnx.distill.losses import is_classification
 from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
-    BUDGET_WHERE_HELD,
     choose_dampings,
     default_steps,
     fits_weights,
     hold_codes,
     knows_inputs,
     reduce_lr_for_8bit,
+    reduce_where_held,
     scale_lr,
     training_budget,
 )
@@ -233,8 +233,7 @@ def choose_steps(
         needs_training_kl=config.needs_training_kl,
     )
     budget *= config.budget_scale
-    if config.optimizer.rounding == "held":
-        budget *= BUDGET_WHERE_HELD
+    budget = reduce_where_held(budget, config, has_classes=before.kl is not None)
     return default_steps(student.multiply_adds, budget, config.batch_size, values=values)
 
 

@@ -26,10 +26,10 @@ from dfqonnx.core.run_counts import ImageCounts, LayerShape, RunCounts
 from dfqonnx.distill.batch_size import choose_batch_sizes
 from dfqonnx.distill.schedule import (
     BUDGET_AT_8_BITS,
-    BUDGET_WHERE_HELD,
     choose_dampings,
     default_steps,
     hold_codes,
+    reduce_where_held,
     training_budget,
 )
 from dfqonnx.fakequant.layer import QuantizedLayer
@@ -136,9 +136,8 @@ def _count_steps(
     budget = config.budget_scale * training_budget(bits, kl=kl)
     steps = default_steps(work, budget, config.batch_size, values=values)
     held = hold_codes(config, bits, kl=kl, images=steps * config.batch_size)
-    if held.optimizer.rounding == "held":
-        budget *= BUDGET_WHERE_HELD
-        steps = default_steps(work, budget, config.batch_size, values=values)
+    budget = reduce_where_held(budget, held, has_classes=kl is not None)
+    steps = default_steps(work, budget, config.batch_size, values=values)
     may_be_near = config.needs_training_kl > 0 and kl is not None
     return 0 if may_be_near else steps, steps
 

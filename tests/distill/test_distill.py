@@ -29,7 +29,7 @@ from dfqonnx.distill.agreement import Agreement
 from dfqonnx.distill.distill import Distilled, choose_steps, distill
 from dfqonnx.distill.divergence_guard import DivergenceGuard, paint_guard_images
 from dfqonnx.distill.image_pool import ImagePool
-from dfqonnx.distill.schedule import BUDGET_WHERE_HELD, choose_dampings
+from dfqonnx.distill.schedule import BUDGET_WHERE_HELD, CLASSES_WHERE_HELD, choose_dampings
 from dfqonnx.distill.state import PATIENCE
 from dfqonnx.distill.trainer import WeightAverage
 from dfqonnx.equalization.equalize import EqualizedNetwork
@@ -113,8 +113,11 @@ def test_a_student_agrees_more_with_its_teacher_after_training(
     assert result.seconds > 0
 
 
-def test_scales_and_biases_alone_train_a_tenth_of_the_time(student: Student) -> None:
-    far = Agreement(top1=None, kl=None, error=0.2)
+@pytest.mark.parametrize(("kl", "share"), [(None, BUDGET_WHERE_HELD), (0.2, CLASSES_WHERE_HELD)])
+def test_scales_and_biases_alone_train_a_part_of_the_time(
+    student: Student, kl: float | None, share: float
+) -> None:
+    far = Agreement(top1=None, kl=kl, error=0.2)
     held = DistillationConfig(optimizer=OptimizerConfig(rounding="held"))
     student.count_activations(torch.zeros(1, 3, 8, 8))
     steps = [
@@ -122,7 +125,7 @@ def test_scales_and_biases_alone_train_a_tenth_of_the_time(student: Student) -> 
         for config in (DistillationConfig(), held)
     ]
     # values make it a network of a few thousand steps, below the most and above the fewest
-    assert steps[1] == pytest.approx(BUDGET_WHERE_HELD * steps[0], abs=1)
+    assert steps[1] == pytest.approx(share * steps[0], abs=1)
 
 
 def test_held_codes_stay_and_what_is_around_them_learns(
