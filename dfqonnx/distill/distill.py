@@ -41,12 +41,12 @@ from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
     choose_dampings,
     default_steps,
+    fit_optimizer,
     fits_weights,
     hold_codes,
     knows_inputs,
     reduce_lr_for_8bit,
     reduce_where_held,
-    scale_lr,
     training_budget,
 )
 from dfqonnx.distill.state import TrainingState
@@ -212,7 +212,7 @@ def plan_steps(
     held = hold_codes(config, bits, kl=before.kl, images=images)
     if held is not config:
         steps = choose_steps(held, student, before, values=values, known=known)
-    return scale_lr(held, bits, kl=before.kl), steps
+    return fit_optimizer(held, bits, kl=before.kl), steps
 
 
 def choose_steps(

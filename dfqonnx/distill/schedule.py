@@ -47,7 +47,7 @@ CLASSES_WHERE_HELD = 0.4  # the same, of a classifier
 GUARD_WHERE_HELD = 64  # dead leaves on which that must not lose
 LR_FACTOR_AT_8_BITS = 0.1  # scales are so small that little is to be moved
 LEAST_IMAGES = 8000  # seen by a training that moves the codes of weights
-LR_BATCH = 64  # images of a step that rates are meant for
+MUON_BATCH = 64  # images of a step from which on Muon moves the codes
 LR_KL = KL_AT_W4A4  # nats, of a student that rates are meant for
 
 
@@ -154,31 +154,34 @@ def reduce_lr_for_8bit(config: DistillationConfig, bits: BitWidths) -> Distillat
     return replace(config, optimizer=optimizer)
 
 
-def scale_lr(
+def fit_optimizer(
     config: DistillationConfig, bits: BitWidths, *, kl: float | None
 ) -> DistillationConfig:
-    """Return the recipe with the rates of its batch, where it leaves the schedule open.
+    """Return the recipe with the optimizer of its batch, where it leaves the schedule open.
 
-    Steps of Adam and Muon are as long for a gradient that is noise as for any other: of few images
-    they walk at random. So rates go with the square root of the batch (Malladi et al., "On the SDEs
-    and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022). And a classifier whose
-    activations have eight bits has little to move where it is near, `kl` nats before training:
+    Muon gives every direction of a matrix a step of one length, those that are noise as well, and
+    the gradient of few images is mostly that: below `MUON_BATCH` images a step codes have Adam, at
+    the rate of biases. And a classifier whose activations have eight bits has little to move where
+    it is near, `kl` nats before training:
 
-        rates = peak rates * sqrt(batch / LR_BATCH) * min(1, max(LR_FACTOR_AT_8_BITS, kl / LR_KL))
+        rates = peak rates * min(1, max(LR_FACTOR_AT_8_BITS, kl / LR_KL))
 
-    Measured in `TRIALS.md`. Eight bits have rates of their own (`reduce_lr_for_8bit`), and those of
-    held codes stay.
+    Both measured in `TRIALS.md`. Eight bits have rates of their own (`reduce_lr_for_8bit`), and
+    those of held codes stay.
     """
-    if config.steps is not None or config.optimizer.rounding == "held":
+    optimizer = config.optimizer
+    if config.steps is not None or optimizer.rounding == "held":
         return config
     if min(bits.weights, bits.activations) == MAX_BITS:
         return config
-    factor = min(1.0, config.batch_size / LR_BATCH) ** 0.5
+    rates = optimizer.rates()
+    if optimizer.kind == "muon" and config.batch_size < MUON_BATCH:
+        optimizer = replace(optimizer, kind="adam")
+        rates = replace(rates, weights=rates.biases)
     if kl is not None and bits.activations >= MAX_BITS:
-        factor *= min(1.0, max(LR_FACTOR_AT_8_BITS, kl / LR_KL))
-    rates = config.optimizer.rates().times(factor)
+        rates = rates.times(min(1.0, max(LR_FACTOR_AT_8_BITS, kl / LR_KL)))
     optimizer = replace(
-        config.optimizer, weight_lr=rates.weights, bias_lr=rates.biases, scale_lr=rates.scales
+        optimizer, weight_lr=rates.weights, bias_lr=rates.biases, scale_lr=rates.scales
     )
     return replace(config, optimizer=optimizer)
 

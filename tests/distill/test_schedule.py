@@ -24,11 +24,11 @@ from dfqonnx.distill.schedule import (
     STRETCH,
     WORK,
     default_steps,
+    fit_optimizer,
     hold_codes,
     knows_inputs,
     needs_training,
     reduce_lr_for_8bit,
-    scale_lr,
     steps_within,
     training_budget,
 )
@@ -107,27 +107,30 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
 
 
 @pytest.mark.parametrize(
-    ("batch", "activations", "kl", "factor"),
+    ("batch", "activations", "kl", "kind", "factor"),
     [
-        (64, 4, 0.13, 1.0),
-        (16, 4, 0.13, 0.5),  # the square root of a quarter
-        (4, 3, None, 0.25),
-        (128, 4, 0.02, 1.0),  # no more than the peak
-        (64, 8, 0.13, 1.0),
-        (64, 8, 0.026, 0.2),  # near to its teacher
-        (16, 8, 0.026, 0.1),
-        (64, 8, 0.001, 0.1),
+        (64, 4, 0.13, "muon", 1.0),
+        (63, 4, 0.13, "adam", 1.0),  # a gradient of few images
+        (4, 3, None, "adam", 1.0),
+        (128, 4, 0.02, "muon", 1.0),
+        (64, 8, 0.13, "muon", 1.0),
+        (64, 8, 0.5, "muon", 1.0),
+        (64, 8, 0.026, "muon", 0.2),  # near to its teacher
+        (16, 8, 0.026, "adam", 0.2),
+        (64, 8, 0.001, "muon", 0.1),
     ],
 )
-def test_rates_are_those_of_the_batch_and_of_how_far_off_a_student_is(
-    batch: int, activations: int, kl: float | None, factor: float
+def test_the_optimizer_is_that_of_the_batch_and_of_how_far_off_a_student_is(
+    batch: int, activations: int, kl: float | None, kind: str, factor: float
 ) -> None:
     config = DistillationConfig(batch_size=batch)
-    found = scale_lr(config, BitWidths(4, activations), kl=kl).optimizer.rates()
+    found = fit_optimizer(config, BitWidths(4, activations), kl=kl).optimizer
     usual = config.optimizer.rates()
-    assert found.weights == pytest.approx(factor * usual.weights)
-    assert found.biases == pytest.approx(factor * usual.biases)
-    assert found.scales == pytest.approx(factor * usual.scales)
+    assert found.kind == kind
+    codes = usual.weights if kind == "muon" else usual.biases
+    assert found.rates().weights == pytest.approx(factor * codes)
+    assert found.rates().biases == pytest.approx(factor * usual.biases)
+    assert found.rates().scales == pytest.approx(factor * usual.scales)
 
 
 def test_rates_stay_where_a_recipe_says_its_steps_or_holds_its_codes_or_has_eight_bits() -> None:
@@ -138,7 +141,7 @@ def test_rates_stay_where_a_recipe_says_its_steps_or_holds_its_codes_or_has_eigh
         (held, BitWidths(4, 4)),
         (DistillationConfig(batch_size=4), BitWidths(8, 8)),
     ):
-        assert scale_lr(config, bits, kl=0.05) == config
+        assert fit_optimizer(config, bits, kl=0.05) == config
 
 
 def test_a_classifier_trains_as_its_divergence_says() -> None:
