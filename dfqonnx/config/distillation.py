@@ -95,7 +95,8 @@ class OptimizerConfig:
     Attributes:
         kind: adam, sgd, or muon, whose steps are orthogonal matrices (`distill/muon`) for weights
             that are matrices, and Adam's for all else; None becomes muon where rounding is `soft`,
-            else adam.
+            else adam. Where `steps` is left open, adam takes the place of muon in steps of fewer
+            than 64 images.
         rounding: `soft` trains codes that become whole numbers on the way
             (`fakequant/soft_rounding`); `ste` rounds from the first step on and lets gradients pass
             straight through (LSQ), as most papers do; `held` leaves the codes where they are and
