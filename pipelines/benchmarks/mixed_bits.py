@@ -264,7 +264,8 @@ def render(records: Sequence[Made]) -> str:
         "# Mixed widths against others of the same bytes",
         "",
         "Written by `pipelines/benchmarks/mixed_bits.py`. Losses are of untrained students, but"
-        " where a heading says trained, on synthetic images that no search saw: KL in nats for classes, else noise over signal.",
+        " where a heading says trained, on synthetic images that no search saw: KL in nats for"
+        " classes, else noise over signal.",
     ]
     groups = dict.fromkeys((m.network, m.target, m.outcome) for m in records)
     for group in groups:
