@@ -40,12 +40,11 @@ from dfqonnx.distill.other_kinds import make_other_kinds, needs_other_kinds
 from dfqonnx.distill.output_layer import refit_output_layer
 from dfqonnx.distill.schedule import (
     choose_dampings,
+    choose_optimizer,
     default_steps,
-    fit_optimizer,
     fits_weights,
     hold_codes,
     knows_inputs,
-    reduce_lr_for_8bit,
     reduce_where_held,
     training_budget,
 )
@@ -119,7 +118,7 @@ def distill(
     before, sizes = _initialize_or_find(
         student, network, teacher, pool, config=config, equalization=equalization, sizes=sizes,
         context=context)  # fmt: skip
-    config = dataclasses.replace(reduce_lr_for_8bit(config, bits), batch_size=sizes.training)
+    config = dataclasses.replace(config, batch_size=sizes.training)
     config, steps = plan_steps(config, student, before, values=values, known=known)
     trains = math.isinf(train_up_to) or (before.kl is not None and before.kl <= train_up_to)
     state = TrainingState(
@@ -212,7 +211,7 @@ def plan_steps(
     held = hold_codes(config, bits, kl=before.kl, images=images)
     if held is not config:
         steps = choose_steps(held, student, before, values=values, known=known)
-    return fit_optimizer(held, bits, kl=before.kl), steps
+    return choose_optimizer(held, bits, kl=before.kl), steps
 
 
 def choose_steps(

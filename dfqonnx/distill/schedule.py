@@ -48,7 +48,6 @@ GUARD_WHERE_HELD = 64  # dead leaves on which that must not lose
 LR_FACTOR_AT_8_BITS = 0.1  # scales are so small that little is to be moved
 LEAST_IMAGES = 8000  # seen by a training that moves the codes of weights
 MUON_BATCH = 64  # images of a step from which on Muon moves the codes
-LR_KL = KL_AT_W4A4  # nats, of a student that rates are meant for
 
 
 def rounding_temperature(done: float) -> float:
@@ -133,53 +132,33 @@ def needs_training(error: float | None, kl: float | None) -> bool:
     return (error or 0.0) > NEEDS_TRAINING_ERROR or (kl or 0.0) > NEEDS_TRAINING_KL
 
 
-def reduce_lr_for_8bit(config: DistillationConfig, bits: BitWidths) -> DistillationConfig:
-    """Return the recipe with the learning rates of eight bits, where it leaves the schedule open.
-
-    Measured on a detector at w8a8 that starts at 18.0 dB: 19.3 after 100 steps at a sixteenth of
-    the rates, 18.7 after 60 at a quarter, and 12.6 after 20 at half of them. Codes had Adam and
-    the rate of biases there, and have them here.
-    """
-    if config.steps is not None or min(bits.weights, bits.activations) < 8:
-        return config
-    low = config.optimizer.rates().times(LR_FACTOR_AT_8_BITS)
-    rates = replace(low, weights=low.biases) if config.optimizer.kind == "muon" else low
-    optimizer = replace(
-        config.optimizer,
-        kind="sgd" if config.optimizer.kind == "sgd" else "adam",
-        weight_lr=rates.weights,
-        bias_lr=rates.biases,
-        scale_lr=rates.scales,
-    )
-    return replace(config, optimizer=optimizer)
-
-
-def fit_optimizer(
+def choose_optimizer(
     config: DistillationConfig, bits: BitWidths, *, kl: float | None
 ) -> DistillationConfig:
-    """Return the recipe with the optimizer of its batch, where it leaves the schedule open.
+    """Return the recipe with optimizer and rates of its batch and bits, its schedule left open.
 
     Muon gives every direction of a matrix a step of one length, those that are noise as well, and
     the gradient of few images is mostly that: below `MUON_BATCH` images a step codes have Adam, at
     the rate of biases. And a classifier whose activations have eight bits has little to move where
     it is near, `kl` nats before training:
 
-        rates = peak rates * min(1, max(LR_FACTOR_AT_8_BITS, kl / LR_KL))
+        rates = peak rates * min(1, max(LR_FACTOR_AT_8_BITS, kl / KL_AT_W4A4))
 
-    Both measured in `TRIALS.md`. Eight bits have rates of their own (`reduce_lr_for_8bit`), and
-    those of held codes stay.
+    Both measured in `TRIALS.md`. Eight bits have Adam as well, and the least of these rates: a
+    detector at w8a8 that starts at 18.0 dB has 19.3 after 100 steps at a sixteenth of the peak,
+    18.7 after 60 at a quarter, and 12.6 after 20 at half. The rates of held codes stay.
     """
-    optimizer = config.optimizer
-    if config.steps is not None or optimizer.rounding == "held":
-        return config
-    if min(bits.weights, bits.activations) == MAX_BITS:
+    optimizer, narrow = config.optimizer, min(bits.weights, bits.activations)
+    if config.steps is not None or (optimizer.rounding == "held" and narrow < MAX_BITS):
         return config
     rates = optimizer.rates()
-    if optimizer.kind == "muon" and config.batch_size < MUON_BATCH:
+    if optimizer.kind == "muon" and (narrow >= MAX_BITS or config.batch_size < MUON_BATCH):
         optimizer = replace(optimizer, kind="adam")
         rates = replace(rates, weights=rates.biases)
-    if kl is not None and bits.activations >= MAX_BITS:
-        rates = rates.times(min(1.0, max(LR_FACTOR_AT_8_BITS, kl / LR_KL)))
+    if narrow >= MAX_BITS:
+        rates = rates.times(LR_FACTOR_AT_8_BITS)
+    elif kl is not None and bits.activations >= MAX_BITS:
+        rates = rates.times(min(1.0, max(LR_FACTOR_AT_8_BITS, kl / KL_AT_W4A4)))
     optimizer = replace(
         optimizer, weight_lr=rates.weights, bias_lr=rates.biases, scale_lr=rates.scales
     )
@@ -191,9 +170,10 @@ def hold_codes(
 ) -> DistillationConfig:
     """Return the recipe that leaves GPTQ's codes alone, where it leaves the schedule open.
 
-    That is so where training would see fewer than `LEAST_IMAGES`, `images` of them, as for large
-    networks: EfficientNet-Lite0 at w4a8 in 643 steps of 4 images ends further from its teacher than
-    it began at any rate, and nearer by 12 and 21 % in 96 and 300 steps with codes held.
+    That is so where training would see fewer than `LEAST_IMAGES`: `images` of them at its own
+    length, whatever a time budget makes of it. So it is of large networks: EfficientNet-Lite0 at
+    w4a8 in 643 steps of 4 images ends no nearer to its teacher at any of three rates, and nearer by
+    12 and 21 % in 96 and 300 steps with codes held.
 
     And it is so for outputs without classes (`kl` None) of narrow weights under eight-bit
     activations. Soft rounding leads such a network away from where GPTQ left it, and does not come

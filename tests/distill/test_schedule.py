@@ -23,12 +23,11 @@ from dfqonnx.distill.schedule import (
     NEAR_DIVERGENCE,
     STRETCH,
     WORK,
+    choose_optimizer,
     default_steps,
-    fit_optimizer,
     hold_codes,
     knows_inputs,
     needs_training,
-    reduce_lr_for_8bit,
     steps_within,
     training_budget,
 )
@@ -97,13 +96,10 @@ def test_eight_bits_train_only_where_outputs_are_far_off_and_then_gently() -> No
     assert not needs_training(None, 0.02)
     assert not needs_training(1e-4, None)
     config = DistillationConfig()
-    optimizer = reduce_lr_for_8bit(config, BitWidths(8, 8)).optimizer
+    optimizer = choose_optimizer(config, BitWidths(8, 8), kl=0.04).optimizer
     low = config.optimizer.rates().times(LR_FACTOR_AT_8_BITS)
+    assert optimizer.kind == "adam"
     assert optimizer.rates() == replace(low, weights=low.biases)
-    assert reduce_lr_for_8bit(config, BitWidths(4, 8)) == config
-    assert reduce_lr_for_8bit(DistillationConfig(steps=9), BitWidths(8, 8)) == DistillationConfig(
-        steps=9
-    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +120,7 @@ def test_the_optimizer_is_that_of_the_batch_and_of_how_far_off_a_student_is(
     batch: int, activations: int, kl: float | None, kind: str, factor: float
 ) -> None:
     config = DistillationConfig(batch_size=batch)
-    found = fit_optimizer(config, BitWidths(4, activations), kl=kl).optimizer
+    found = choose_optimizer(config, BitWidths(4, activations), kl=kl).optimizer
     usual = config.optimizer.rates()
     assert found.kind == kind
     codes = usual.weights if kind == "muon" else usual.biases
@@ -133,15 +129,15 @@ def test_the_optimizer_is_that_of_the_batch_and_of_how_far_off_a_student_is(
     assert found.rates().scales == pytest.approx(factor * usual.scales)
 
 
-def test_rates_stay_where_a_recipe_says_its_steps_or_holds_its_codes_or_has_eight_bits() -> None:
+def test_rates_stay_where_a_recipe_says_its_steps_or_holds_its_codes() -> None:
     said = DistillationConfig(steps=9, batch_size=4)
     held = DistillationConfig(batch_size=4, optimizer=OptimizerConfig(rounding="held"))
     for config, bits in (
         (said, BitWidths(4, 4)),
+        (said, BitWidths(8, 8)),
         (held, BitWidths(4, 4)),
-        (DistillationConfig(batch_size=4), BitWidths(8, 8)),
     ):
-        assert fit_optimizer(config, bits, kl=0.05) == config
+        assert choose_optimizer(config, bits, kl=0.05) == config
 
 
 def test_a_classifier_trains_as_its_divergence_says() -> None:
