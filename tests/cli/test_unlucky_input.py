@@ -198,8 +198,8 @@ class Interrupts(abc.MetaPathFinder):
             os.kill(os.getpid(), signal.SIGINT)
             for _ in range(1000): pass
 
-if sys.argv[1] == "ignored":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+handler = signal.SIG_IGN if sys.argv[1] == "ignored" else signal.default_int_handler
+signal.signal(signal.SIGINT, handler)  # whatever the tests themselves inherited
 sys.meta_path.insert(0, Interrupts())
 sys.argv[1:] = ["--version"]
 start.main()
